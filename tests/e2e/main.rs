@@ -20,6 +20,7 @@ mod fallback;
 mod field;
 mod flow;
 mod host;
+mod http_out;
 mod hostile;
 mod instruments;
 mod links;
@@ -59,6 +60,7 @@ fn cases() -> Vec<Trial> {
         tls::cases(),
         host::cases(),
         hostile::cases(),
+        http_out::cases(),
         signature::cases(),
         swap::cases(),
         candidates::cases(),

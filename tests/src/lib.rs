@@ -32,6 +32,7 @@ pub mod upstream;
 pub mod usage;
 pub mod wait;
 pub mod watch;
+pub mod web;
 
 pub use broker::{Broker, Mosquitto};
 pub use case::{case, case_name, needs, rounds, soak_time, where_possible, with_mosquitto};
@@ -39,3 +40,4 @@ pub use gateway::{Gateway, Setup};
 pub use load::{Load, Plan};
 pub use wait::wait_until;
 pub use watch::Watch;
+pub use web::WebServer;

@@ -81,6 +81,19 @@ impl Address {
             "ws" | "wss" | "quic" => return Err(AddressError::Later(scheme.to_owned())),
             other => return Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
         };
+        Self::of(scheme, rest, tls, if tls { 8883 } else { 1883 })
+    }
+
+    /// Parses the URL of a port to listen on; 80 and 443 are the ports where it names none.
+    pub(crate) fn parse_http(url: &str) -> Result<Self, AddressError> {
+        match url.split_once("://") {
+            Some(("http", rest)) => Self::of("http", rest, false, 80),
+            Some(("https", rest)) => Self::of("https", rest, true, 443),
+            _ => Err(AddressError::NoScheme),
+        }
+    }
+
+    fn of(scheme: &str, rest: &str, tls: bool, standard: u16) -> Result<Self, AddressError> {
         // In brackets a percent sign is before a zone; elsewhere it hides a login.
         if rest.contains('@') || (rest.contains('%') && !rest.starts_with('[')) {
             return Err(AddressError::Login);
@@ -93,7 +106,6 @@ impl Address {
         if host.is_empty() {
             return Err(AddressError::NoHost);
         }
-        let standard = if tls { 8883 } else { 1883 };
         if host.contains(':') && !rest.starts_with('[') {
             return Err(without_brackets(scheme, rest, standard));
         }

@@ -262,7 +262,7 @@ fn add_drains(
                 queue: id,
                 class: Arc::clone(&queue.class),
                 weight,
-                qos,
+                qos: qos.filter(|_| uplink.kind.has_levels()),
                 is_fresh_first,
             });
         }

@@ -44,7 +44,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// Reads the keys of a connection.
 pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &str) -> Connection {
     let address = address(fields);
-    let tls = tls(fields, &address);
+    let tls = tls(fields, &address, "mqtt");
     let client_id = client_id(fields, gateway, name);
     let mqtt = mqtt::Config {
         client_id,
@@ -189,14 +189,15 @@ fn login(fields: &mut Fields<'_>) -> Option<Login> {
     })
 }
 
-fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
+/// Its TLS, where the URL says so; `plain` is its scheme where it does not.
+pub(super) fn tls(fields: &mut Fields<'_>, address: &Address, plain: &str) -> Option<Tls> {
     let written = fields.table("tls");
     if written.is_some() && !address.tls {
         fields.problem(
             Code::Conflict,
             "tls",
-            "`tls` is set, but the URL says mqtt://",
-            "write mqtts:// in the URL".to_owned(),
+            format!("`tls` is set, but the URL says {plain}://"),
+            format!("write {plain}s:// in the URL"),
         );
     }
     let Some(mut tls) = written else {
@@ -382,7 +383,7 @@ fn will(fields: &mut Fields<'_>) -> Option<Will> {
     })
 }
 
-fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
+pub(super) fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
     let mut section = fields.section("deadlines");
     let range = || Duration::from_millis(100)..=HOUR;
     let read = Deadlines {
@@ -399,7 +400,7 @@ fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
     read
 }
 
-fn backoff(fields: &mut Fields<'_>) -> Backoff {
+pub(super) fn backoff(fields: &mut Fields<'_>) -> Backoff {
     let mut section = fields.section("backoff");
     let range = || Duration::from_millis(1)..=24 * HOUR;
     let read = Backoff {

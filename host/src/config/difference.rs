@@ -176,20 +176,17 @@ fn without_plugin_parts(flow: &Table) -> Table {
 }
 
 fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
-    let logins = |config: &Config| -> Vec<(String, Option<crate::link::Secret>)> {
-        let sources = config
-            .sources
-            .iter()
-            .filter_map(|source| Some((format!("source.{}", source.name), source.broker()?)));
+    let logins = |config: &Config| -> Vec<(String, Vec<crate::link::Secret>)> {
+        let password = |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.clone();
+        let sources = config.sources.iter().filter_map(|source| {
+            let secrets = password(source.broker()?).into_iter().collect();
+            Some((format!("source.{}", source.name), secrets))
+        });
         let uplinks = config
             .uplinks
             .iter()
-            .filter_map(|uplink| Some((format!("uplink.{}", uplink.name), uplink.kind.broker()?)));
-        let password = |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.clone();
-        sources
-            .chain(uplinks)
-            .map(|(name, mqtt)| (name, password(mqtt)))
-            .collect()
+            .map(|uplink| (format!("uplink.{}", uplink.name), uplink.kind.secrets()));
+        sources.chain(uplinks).collect()
     };
     let before = logins(old);
     logins(new)

@@ -279,6 +279,21 @@ impl<'a> Fields<'a> {
         items.iter().enumerate().filter_map(table).collect()
     }
 
+    /// The table in an entry with a name that the operator chose, if it is one.
+    pub(super) fn below(&self, entry: &'a Entry) -> Option<Self> {
+        let Node::Table(table) = &entry.item.node else {
+            return None;
+        };
+        Some(Self {
+            check: self.check,
+            path: self.full(&entry.key),
+            place: entry.place,
+            own: Some(table),
+            base: None,
+            asked: Vec::new(),
+        })
+    }
+
     /// All entries of this table, for names the operator chooses; none of them is unknown then.
     pub(super) fn entries(&mut self) -> &'a [Entry] {
         let entries = self

@@ -12,7 +12,7 @@ use super::code::Code;
 use super::fields::Fields;
 use super::tree::Node;
 
-const HOW: &str = "write { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
+pub(super) const HOW: &str = "write { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
 
 /// Reads what `key` refers to; `None` when it is not there or cannot be read.
 pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret> {
@@ -57,7 +57,8 @@ pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secre
     fields.list(key).into_iter().filter_map(follow).collect()
 }
 
-fn follow(mut reference: Fields<'_>) -> Option<Secret> {
+/// Reads what a reference leads to.
+pub(super) fn follow(mut reference: Fields<'_>) -> Option<Secret> {
     let (env, file, credential) = (
         reference.text("env"),
         reference.text("file"),

@@ -30,6 +30,11 @@ pub trait Loss: StdError {
         false
     }
 
+    /// How long the other end asks to be left alone.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether another one with the same [`Dial::id`](super::Dial::id) would look like this.
     fn may_be_a_twin(&self) -> bool {
         false

@@ -194,7 +194,8 @@ impl<D: Dial> Redial<D> {
             retry.after.min(AT_ONCE)
         } else {
             retry.after
-        };
+        }
+        .max(ended.pause().unwrap_or_default());
         self.unanswered = if ended.is_unanswered() {
             (self.unanswered + 1).min(MOST_PATIENCE)
         } else {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::carrier::{Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
+use super::carrier::{About, Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
 use super::judge::{End, Face, Place, Refusal, Step, Turn};
 use super::pull::{Pull, Sending, join, split};
 use super::send::Sent;
@@ -135,7 +135,10 @@ impl Uplink {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
         let count = packet.count;
-        match self.put(index, packet, join(index, number), carrier) {
+        let Some(first) = self.pulls[index].aside(number).next() else {
+            return self.gone(place);
+        };
+        match self.put((index, first), packet, join(index, number), carrier) {
             Err(Unsendable::Full) => Sent::Later,
             Err(Unsendable::Never(detail)) => {
                 self.judge.refused(face, Refusal::Unfit, detail, now);
@@ -185,10 +188,10 @@ impl Uplink {
             .as_ref()
             .map(|(index, stored, _)| (*index, stored.clone()));
         let is_sample = sample.is_some();
-        let packet = sample
+        let offered = sample
             .or_else(behind)
-            .and_then(|(index, stored)| self.copy(index, &stored));
-        match packet.map(|packet| carrier.offer(packet, COMPARISON)) {
+            .and_then(|(index, stored)| self.offer_copy((index, &stored), is_sample, carrier));
+        match offered {
             Some(Ok(())) => self.judge.asked(is_sample, now),
             Some(Err(Unsendable::Full)) => return Sent::Later,
             Some(Err(_)) | None => self.judge.cannot_compare(now),
@@ -196,15 +199,25 @@ impl Uplink {
         Sent::Aside
     }
 
-    /// A message as it is sent beside the account.
-    pub(super) fn copy(&mut self, index: usize, stored: &Stored) -> Option<Packet> {
+    /// Sends a message beside the account, which upstream took before, or not.
+    pub(super) fn offer_copy(
+        &mut self,
+        (index, stored): (usize, &Stored),
+        is_asked_anew: bool,
+        carrier: &mut impl Carrier,
+    ) -> Option<Result<(), Unsendable>> {
         let encoded = self.encoder.packet(index, std::iter::once(stored))?;
         let qos = self.levels[index].max(Qos::AtLeastOnce);
-        Some(Packet {
+        let packet = Packet {
             retain: false,
             qos,
             ..self.packet(index, encoded)
-        })
+        };
+        let about = About {
+            is_asked_anew,
+            ..self.encoder.about(index, stored)
+        };
+        Some(carrier.offer(packet, about, COMPARISON))
     }
 
     /// Parks what upstream refuses while it takes others, as far as the dead letters have room.
@@ -285,6 +298,9 @@ impl Uplink {
         let manner = fault.manner();
         let is_hang_up = manner != Manner::StoodStill;
         self.window.broke(self.under_way, manner == Manner::HungUp);
+        if manner == Manner::Elsewhere {
+            return;
+        }
         if self.judge.is_shaky() {
             self.window.halve(self.under_way);
         }

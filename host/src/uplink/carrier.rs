@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::judge::Refusal;
 use crate::link::{Dial, Failure, Loss, Redial};
-use crate::message::Qos;
+use crate::message::{Qos, Stored};
 
 /// What goes upstream in one piece, and is answered in one.
 #[derive(Clone, Debug)]
@@ -22,6 +22,16 @@ pub(super) struct Packet {
     pub(super) headers: Bytes,
     pub(super) qos: Qos,
     pub(super) retain: bool,
+}
+
+/// The message that a packet is, or begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) stored: &'a Stored,
+    /// What its id begins with: `<gateway>/<store>/<uplink>/<class>/`.
+    pub(super) prefix: &'a str,
+    /// Upstream took it before, and is asked whether it would take it now: what it remembers of it is no answer.
+    pub(super) is_asked_anew: bool,
 }
 
 /// What upstream said when the carrier came to stand.
@@ -75,6 +85,8 @@ pub(super) enum Manner {
     StoodStill,
     /// Upstream did what it should not.
     Astray,
+    /// What was under way has nothing to do with it: a right, a pause that was asked for, TLS.
+    Elsewhere,
 }
 
 /// Why a carrier did not come about, or ended.
@@ -86,6 +98,9 @@ pub(super) trait Fault: Loss + Send {
 pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
     /// What makes them.
     type Dial: Dial<Up: Send, Error: Fault + 'static> + Send + Sync;
+
+    /// It ends by itself when an answer is late, and so has no need of [`Self::end`] and what follows there.
+    const KEEPS_TIME: bool = false;
 
     /// It is used from now on: what the log is told.
     fn online(&self, redial: &mut Redial<Self::Dial>);
@@ -99,7 +114,7 @@ pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
     fn unsent(&self) -> usize;
 
     /// Takes a packet; nothing is written before the next turn.
-    fn offer(&mut self, packet: Packet, token: u64) -> Result<(), Unsendable>;
+    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable>;
 
     /// Writes, waits, and appends what upstream answers. Cancel safe. What was appended counts when it ends in an error,
     /// too.
@@ -108,26 +123,41 @@ pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
         answers: &mut Vec<Answer>,
     ) -> impl Future<Output = Result<(), FaultOf<Self>>> + Send;
 
-    /// The place in the stream behind all that was taken.
-    fn end(&self) -> u64;
-
-    /// Whether upstream's side has received all before `end`.
-    fn has_taken(&mut self, end: u64) -> bool;
-
-    /// When it was seen to have; until then, when something was last seen to move, if ever.
-    fn taken_at(&self, end: u64) -> Option<Instant>;
-
-    /// When something last came.
-    fn last_heard(&self) -> Instant;
-
-    /// Asks upstream whether it has read all that it was sent.
-    fn ask(&mut self);
-
-    /// When it last said that it had.
-    fn answered(&self) -> Option<Instant>;
-
     /// Leaves in good order.
     fn close(self) -> impl Future<Output = ()> + Send;
+
+    /// Upstream turned away what it was sent last, whatever it was: before this is used it has to answer a copy of a message.
+    fn is_unproven(&self) -> bool {
+        false
+    }
+
+    /// The place in the stream behind all that was taken.
+    fn end(&self) -> u64 {
+        0
+    }
+
+    /// Whether upstream's side has received all before `end`.
+    fn has_taken(&mut self, _end: u64) -> bool {
+        true
+    }
+
+    /// When it was seen to have; until then, when something was last seen to move, if ever.
+    fn taken_at(&self, _end: u64) -> Option<Instant> {
+        None
+    }
+
+    /// When something last came.
+    fn last_heard(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Asks upstream whether it has read all that it was sent.
+    fn ask(&mut self) {}
+
+    /// When it last said that it had.
+    fn answered(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Why a carrier of this kind ends.
@@ -171,5 +201,12 @@ impl<E: Fault> Loss for Ended<E> {
 
     fn may_be_a_twin(&self) -> bool {
         matches!(self, Self::Carrier(fault) if fault.may_be_a_twin())
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Carrier(fault) => fault.pause(),
+            _ => None,
+        }
     }
 }

@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use zstd::bulk::Compressor;
 
+use super::carrier::About;
 use super::json::is_json;
 use crate::clock::Now;
 use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
@@ -77,6 +78,8 @@ pub struct PublishFormat {
     pub compress: bool,
     /// Whether messages tell how often they went out there: messages are taken from that broker, too.
     pub counts_rounds: bool,
+    /// Upstream keeps retained messages, and takes one without payload for the end of a value.
+    pub deletes_retained: bool,
 }
 
 impl Default for PublishFormat {
@@ -88,6 +91,7 @@ impl Default for PublishFormat {
             pack_bytes: 16 << 10,
             compress: false,
             counts_rounds: false,
+            deletes_retained: true,
         }
     }
 }
@@ -184,6 +188,16 @@ impl Encoder {
         }
     }
 
+    /// The message of a queue, and what its id begins with.
+    pub(super) fn about<'a>(&'a self, queue: usize, stored: &'a Stored) -> About<'a> {
+        let prefix = &self.names[queue].0;
+        About {
+            stored,
+            prefix,
+            is_asked_anew: false,
+        }
+    }
+
     /// Whether messages go out as they came.
     fn is_plain(&self, queue: usize) -> bool {
         let is_marked = self.names[queue].1 && self.format.replay != ReplayMark::None;
@@ -217,7 +231,7 @@ impl Encoder {
         let first = ready.next()?;
         let message = &first.message;
         let (topic, marks) = (self.topic(queue, message), message.marks);
-        if message.is_delete() {
+        if message.is_delete() && self.format.deletes_retained {
             return Some(self.bare(queue, first));
         }
         if self.is_plain(queue) {
@@ -450,7 +464,7 @@ fn put_json(out: &mut BytesMut, envelope: &Envelope<'_>, payload: &[u8]) {
 }
 
 /// The last member: the payload itself if it is JSON, else in base64 under a name that says so.
-fn put_json_payload(out: &mut BytesMut, payload: &[u8]) {
+pub(super) fn put_json_payload(out: &mut BytesMut, payload: &[u8]) {
     if is_json(payload) {
         out.extend_from_slice(b"\"payload\":");
         out.extend_from_slice(payload);

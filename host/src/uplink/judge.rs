@@ -466,6 +466,11 @@ impl Judge {
         self.has_sent
     }
 
+    /// Whether a message was accepted over the connection in use.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.has_delivered
+    }
+
     /// The words of the last refusal.
     pub(super) fn why(&self) -> &str {
         &self.why

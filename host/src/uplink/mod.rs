@@ -27,6 +27,7 @@ mod connections;
 mod encode;
 mod exchange;
 mod fallback;
+pub mod http;
 mod json;
 mod judge;
 mod metrics;
@@ -57,7 +58,7 @@ use self::judge::Haste;
 use self::part::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
-use crate::link::{Redial, Stop};
+use crate::link::{Redial, Secret, Stop};
 use crate::message::{Backlog, Qos, QueueId};
 
 /// Why an uplink ended without being told to. The network never ends it.
@@ -139,7 +140,8 @@ impl Config {
             Kind::Mqtt(broker) if index > 0 => {
                 broker.client_id = format!("{}-{}", broker.client_id, index + 1);
             }
-            Kind::Mqtt(_) => {}
+            Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
+            Kind::Mqtt(_) | Kind::Http(_) => {}
         }
         config
     }
@@ -150,6 +152,8 @@ impl Config {
 pub enum Kind {
     /// A broker; `inflight` is the window.
     Mqtt(crate::mqtt::Config),
+    /// A server that takes requests.
+    Http(http::Config),
 }
 
 impl Kind {
@@ -157,6 +161,7 @@ impl Kind {
     pub fn host(&self) -> &str {
         match self {
             Self::Mqtt(broker) => &broker.host,
+            Self::Http(server) => &server.host,
         }
     }
 
@@ -164,6 +169,26 @@ impl Kind {
     pub fn broker(&self) -> Option<&crate::mqtt::Config> {
         match self {
             Self::Mqtt(broker) => Some(broker),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// Whether messages have a level there: elsewhere each is answered, which is level 1.
+    pub fn has_levels(&self) -> bool {
+        matches!(self, Self::Mqtt(_))
+    }
+
+    /// What it logs in with.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Mqtt(broker) => {
+                let login = broker.login.as_ref();
+                login
+                    .and_then(|login| login.password.clone())
+                    .into_iter()
+                    .collect()
+            }
+            Self::Http(server) => server.secrets().cloned().collect(),
         }
     }
 
@@ -171,6 +196,7 @@ impl Kind {
     fn window(&self) -> u16 {
         match self {
             Self::Mqtt(broker) => broker.inflight,
+            Self::Http(server) => server.batch_messages,
         }
     }
 
@@ -178,6 +204,7 @@ impl Kind {
     fn answer(&self) -> std::time::Duration {
         match self {
             Self::Mqtt(broker) => broker.deadlines.answer,
+            Self::Http(server) => server.deadlines.answer,
         }
     }
 }
@@ -243,6 +270,10 @@ async fn drain(
             let redial = mqtt::redial(broker, name, link);
             keep_sending::<mqtt::Broker>(redial, uplink, &shared, stop).await
         }
+        Kind::Http(server) => {
+            let redial = http::redial(server, name, link);
+            keep_sending::<http::Lane>(redial, uplink, &shared, stop).await
+        }
     }
 }
 
@@ -274,7 +305,7 @@ async fn keep_sending<C: Carrier>(
         match served {
             Ok(()) => break,
             Err(Parting::Lost(ended)) => {
-                match uplink.judge.haste(Instant::now()) {
+                match uplink.haste(&ended) {
                     Haste::AtOnce => redial.hasten(),
                     Haste::Soon => redial.worked(),
                     Haste::Later => {}

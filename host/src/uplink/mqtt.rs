@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::carrier::{Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
+use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
 use super::judge::Refusal;
 use crate::link::{Causes, LinkMetrics, Redial};
 use crate::mqtt::{
@@ -64,7 +64,7 @@ impl Carrier for Broker {
         self.connection.unsent()
     }
 
-    fn offer(&mut self, packet: Packet, token: u64) -> Result<(), Unsendable> {
+    fn offer(&mut self, packet: Packet, _: About<'_>, token: u64) -> Result<(), Unsendable> {
         let Packet {
             topic,
             payload,

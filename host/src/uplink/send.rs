@@ -10,7 +10,7 @@ use super::pull::{Pull, Sending};
 use super::serve::Uplink;
 use crate::clock::Now;
 use crate::link::Stop;
-use crate::message::{Life, Marks, Qos, with_expiry};
+use crate::message::{Life, Marks, Qos, Stored, with_expiry};
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
 const UNSENT_BYTES: usize = 256 << 10;
@@ -203,7 +203,10 @@ impl Uplink {
         if is_answered && self.lays_aside(index, count, carrier, now) {
             return Sent::Aside;
         }
-        let sent = self.put(index, packet, token, carrier);
+        let Some(first) = self.pulls[index].ready().next() else {
+            return Sent::Later;
+        };
+        let sent = self.put((index, first), packet, token, carrier);
         if matches!(sent, Err(Unsendable::Full)) {
             return Sent::Later;
         }
@@ -227,10 +230,10 @@ impl Uplink {
         }
     }
 
-    /// Gives a packet to the carrier, and says how many bytes it has.
+    /// Gives a packet to the carrier, which begins with this message of a queue, and says how many bytes it has.
     pub(super) fn put(
         &self,
-        index: usize,
+        (index, first): (usize, &Stored),
         encoded: Encoded,
         token: u64,
         carrier: &mut impl Carrier,
@@ -243,7 +246,8 @@ impl Uplink {
                 "packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)"
             )));
         }
-        carrier.offer(self.packet(index, encoded), token)?;
+        let about = self.encoder.about(index, first);
+        carrier.offer(self.packet(index, encoded), about, token)?;
         Ok(bytes)
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::carrier::{Carrier, Ended, Fault, FaultOf, Limits, Manner};
 use super::encode::{Encoder, IdForm, Pack};
 use super::fallback::Post;
-use super::judge::Judge;
+use super::judge::{Haste, Judge};
 use super::metrics::Meters;
 use super::part::{Part, Way};
 use super::pull::Pull;
@@ -249,6 +249,21 @@ impl Uplink {
         self.judge.begin(Instant::now(), |(index, seq)| {
             pulls.get(index).is_none_or(|pull| seq < pull.low())
         });
+    }
+
+    /// When the next dial may come. Where a message had nothing to do with the end, none is passed by.
+    pub(super) fn haste<E: Fault>(&mut self, ended: &Ended<E>) -> Haste {
+        let haste = self.judge.haste(Instant::now());
+        match ended {
+            Ended::Carrier(fault) if fault.manner() == Manner::Elsewhere => {
+                if self.judge.has_delivered() {
+                    Haste::Soon
+                } else {
+                    Haste::Later
+                }
+            }
+            _ => haste,
+        }
     }
 
     /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.

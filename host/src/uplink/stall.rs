@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::apart::COMPARISON;
-use super::carrier::{Answer, Carrier, Ended, FaultOf, Limits, Packet};
+use super::carrier::{Answer, Carrier, Ended, FaultOf, Limits};
 use super::exchange::{any_read, sleep_until};
 use super::pull::{Pull, split};
 use super::serve::{Parting, Uplink};
 use crate::link::Stop;
-use crate::message::Qos;
+use crate::message::{Qos, Stored};
 
 /// An answer may take so many times what it takes usually.
 const USUAL: u32 = 20;
@@ -58,7 +58,10 @@ impl Uplink {
     }
 
     /// When the oldest answer that is missing is overdue, or when to look again whether what is to be answered is through.
-    pub(super) fn overdue_at(&self, carrier: &mut impl Carrier) -> Option<Instant> {
+    pub(super) fn overdue_at<C: Carrier>(&self, carrier: &mut C) -> Option<Instant> {
+        if C::KEEPS_TIME {
+            return None;
+        }
         let (.., sent) = self.oldest()?;
         let is_through = carrier.has_taken(sent.end);
         let at = Self::waits_since(carrier, sent) + self.patience();
@@ -77,11 +80,14 @@ impl Uplink {
     /// When the connection counts as stalled: no more may go out, nothing is acknowledged, and the broker has read all there is,
     /// since it has answered a ping behind it. One that was seen to acknowledge nothing gets all its time: it may be slow. Where
     /// somebody stands in it gets none, and the window need not be full.
-    pub(super) fn stalled_at(
+    pub(super) fn stalled_at<C: Carrier>(
         &mut self,
-        carrier: &mut impl Carrier,
+        carrier: &mut C,
         is_full: bool,
     ) -> Option<Instant> {
+        if C::KEEPS_TIME {
+            return None;
+        }
         let (now, stands_in) = (Instant::now(), self.post.has_stand_in());
         let is_waited_for = is_full || (stands_in && self.under_way > self.judge.mutes_out());
         if self.under_way == 0 || !is_waited_for {
@@ -103,14 +109,15 @@ impl Uplink {
         carrier.answered().map(|at| at + STALL)
     }
 
-    /// Where another stands in for an upstream that acknowledged nothing: why it does not get its queues back. It is sent one
-    /// message beside the account, as soon as there is one, and has to answer it.
+    /// Where another stands in for an upstream that acknowledged nothing, or it turned everything away: why it does not get its
+    /// queues back. It is sent one message beside the account, as soon as there is one, and has to answer it.
     pub(super) async fn mute<C: Carrier>(
         &mut self,
         carrier: &mut C,
         stop: &mut watch::Receiver<Stop>,
     ) -> Option<Ended<FaultOf<C>>> {
-        if !self.post.has_stand_in() || !self.judge.is_mute() {
+        let is_mute = self.post.has_stand_in() && self.judge.is_mute();
+        if !is_mute && !carrier.is_unproven() {
             return None;
         }
         self.keep_to(&carrier.limits());
@@ -123,12 +130,13 @@ impl Uplink {
         while *stop.borrow_and_update() == Stop::Run {
             let rung = ready.notified();
             if asked_at.is_none()
-                && let Some(packet) = self.question()
+                && let Some((index, stored, is_sample)) = self.question(is_mute)
             {
-                carrier.offer(packet, COMPARISON).ok()?;
+                self.offer_copy((index, &stored), is_sample, carrier)?
+                    .ok()?;
                 asked_at = Some(Instant::now());
             }
-            let until = asked_at.map(|at| at + patience);
+            let until = asked_at.filter(|_| !C::KEEPS_TIME).map(|at| at + patience);
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Some(Ended::Silent {
                     count: 1,
@@ -137,9 +145,9 @@ impl Uplink {
             }
             tokio::select! {
                 biased;
-                read = any_read(&mut self.pulls), if until.is_none() => read.ok()?,
+                read = any_read(&mut self.pulls), if asked_at.is_none() => read.ok()?,
                 turned = carrier.turn(&mut answers) => if let Err(fault) = turned { return Some(fault.into()) },
-                () = rung, if until.is_none() => self.look_anew(),
+                () = rung, if asked_at.is_none() => self.look_anew(),
                 changed = stop.changed() => changed.ok()?,
                 () = sleep_until(until), if until.is_some() => {}
             }
@@ -167,20 +175,23 @@ impl Uplink {
     }
 
     /// What upstream took before, or else a message that is owed: it comes a second time, so it is none that expires.
-    fn question(&mut self) -> Option<Packet> {
-        if let Some((index, stored, _)) = self.sample.clone() {
-            return self.copy(index, &stored);
+    /// Whether it is the one or the other is told with it.
+    fn question(&mut self, may_be_sample: bool) -> Option<(usize, Stored, bool)> {
+        if let Some((index, stored, _)) = self.sample.as_ref().filter(|_| may_be_sample) {
+            return Some((*index, stored.clone(), true));
         }
         self.pulls.iter_mut().for_each(|pull| pull.refill(true));
-        let (index, stored) = (0..).zip(&self.pulls).find_map(|(index, pull)| {
+        (0..).zip(&self.pulls).find_map(|(index, pull)| {
             let stored = pull.ready().find(|stored| !stored.message.expires())?;
-            Some((index, stored.clone()))
-        })?;
-        self.copy(index, &stored)
+            Some((index, stored.clone(), false))
+        })
     }
 
     /// When the connection counts as silent, if it is.
-    pub(super) fn silent_at(&mut self, carrier: &impl Carrier) -> Option<Instant> {
+    pub(super) fn silent_at<C: Carrier>(&mut self, carrier: &C) -> Option<Instant> {
+        if C::KEEPS_TIME {
+            return None;
+        }
         let has_unanswered = self.in_flight() > 0;
         self.post
             .silent_at(has_unanswered, carrier.last_heard(), Instant::now())

@@ -1,5 +1,6 @@
 //! `[uplink.NAME]`: what every uplink has, and what is made of two of them. What is a protocol's own is in its file.
 
+mod http;
 mod mqtt;
 
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use super::check::Check;
 use super::code::Code;
 use super::fields::Fields;
-use super::tree::Place;
+use super::tree::{Node, Place};
 use super::units;
 use crate::message::Qos;
 use crate::uplink::{Config, Kind, PublishFormat, Rate};
@@ -23,7 +24,17 @@ struct Spoken {
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config {
-    let spoken = mqtt::read(fields, gateway, name);
+    // What is wrong with it is told by whoever reads it.
+    let url = match fields.find("url").map(|item| &item.node) {
+        Some(Node::Text(url)) => url.as_str(),
+        _ => "",
+    };
+    let is_http = url.starts_with("http://") || url.starts_with("https://");
+    let spoken = if is_http {
+        http::read(fields, url, gateway, name)
+    } else {
+        mqtt::read(fields, gateway, name)
+    };
     let rate = Rate {
         messages: fields.per_second("rate", None, 1..=10_000_000),
         bytes: fields.per_second("rate_bytes", Some(units::Kind::Size), 64..=10 << 30),
@@ -41,6 +52,26 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         rate,
         format: spoken.format,
         connections: u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1),
+    }
+}
+
+/// Keys of another kind of uplink are mistakes, whatever they say.
+fn misfits(fields: &mut Fields<'_>, keys: &[&'static str], theirs: &str) {
+    for key in keys.iter().copied() {
+        if !fields.has(key) {
+            continue;
+        }
+        if let Some(item) = fields
+            .find(key)
+            .filter(|_| matches!(key, "password" | "token" | "headers"))
+        {
+            fields.check.hide(item);
+        }
+        let url = fields.text("url").unwrap_or_default();
+        let scheme = url.split("://").next().unwrap_or_default();
+        let message = format!("`{}.{key}` means nothing to {scheme}://", fields.path);
+        let hint = format!("it is a key of uplinks to {theirs}: leave it out");
+        fields.problem(Code::Conflict, key, message, hint);
     }
 }
 
@@ -140,5 +171,6 @@ impl Wish {
 pub(super) fn beside(kind: &Kind, suffix: &str) -> Kind {
     match kind {
         Kind::Mqtt(broker) => Kind::Mqtt(mqtt::beside(broker, suffix)),
+        Kind::Http(server) => Kind::Http(http::beside(server, suffix)),
     }
 }

@@ -3,12 +3,27 @@
 use super::super::code::Code;
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
-use super::Spoken;
+use super::{Spoken, misfits};
 use crate::mqtt::Config;
 use crate::uplink::{IdForm, Kind, Pack, PublishFormat, ReplayMark};
 
+/// Keys that mean nothing elsewhere.
+pub(super) const OWN: [&str; 10] = [
+    "client_id",
+    "protocol",
+    "keep_alive",
+    "user",
+    "password",
+    "will",
+    "qos",
+    "allow_qos0",
+    "inflight",
+    "replay_mark",
+];
+
 /// Reads its keys.
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken {
+    misfits(fields, &super::http::OWN, "http:// and https://");
     let broker = connection::read(fields, Role::Uplink, gateway, name).mqtt;
     let format = format(fields);
     if format.pack_bytes as u64 > u64::from(broker.max_packet_bytes) && fields.has("pack_max") {
@@ -64,5 +79,6 @@ fn format(fields: &mut Fields<'_>) -> PublishFormat {
             .unwrap_or_default(),
         // Known when the sources are.
         counts_rounds: false,
+        deletes_retained: true,
     }
 }

@@ -1,0 +1,226 @@
+//! What an uplink to a server has that takes requests.
+
+use super::super::address::{Address, AddressError};
+use super::super::check::Check;
+use super::super::code::Code;
+use super::super::connection::{self, Role};
+use super::super::fields::Fields;
+use super::super::secret;
+use super::super::tree::{Entry, Node};
+use super::{Spoken, misfits};
+use crate::message::Qos;
+use crate::uplink::http::{Config, Method, Pack, Path, Pause, Value};
+use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark};
+
+/// Keys that mean nothing elsewhere.
+pub(super) const OWN: [&str; 4] = ["batch", "method", "headers", "token"];
+
+/// Headers that are made for each request.
+const MADE: [&str; 8] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "te",
+    "transfer-encoding",
+];
+
+/// Reads its keys.
+pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str) -> Spoken {
+    misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
+    misfits(
+        fields,
+        &["pack_max"],
+        "mqtt:// and mqtts://; `batch` is the limit here",
+    );
+    let (address, path) = place(fields, url);
+    let tls = connection::tls(fields, &address, "http");
+    if tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty()) {
+        let hint = "requests go out as HTTP/1.1, which needs none: leave it out".to_owned();
+        fields.problem(
+            Code::Conflict,
+            "tls",
+            "`tls.alpn` means nothing to https://",
+            hint,
+        );
+    }
+    let id = id(fields);
+    let mut batch = fields.section("batch");
+    let batch_messages = batch.count("messages", 1..=10_000);
+    let batch_bytes = batch.size("bytes", 1 << 10..=64 << 20);
+    batch.done();
+    let methods = [
+        ("POST", Method::Post),
+        ("PUT", Method::Put),
+        ("PATCH", Method::Patch),
+    ];
+    let packs = [
+        ("raw", Pack::Raw),
+        ("json-array", Pack::JsonArray),
+        ("ndjson", Pack::Ndjson),
+    ];
+    let server = Config {
+        id: format!("tidegate-{gateway}-{name}"),
+        host: address.host,
+        port: address.port,
+        tls,
+        path,
+        method: fields.choice("method", &methods).unwrap_or_default(),
+        headers: headers(fields),
+        pack: fields.choice("pack", &packs).unwrap_or_default(),
+        has_envelope: id == IdForm::Envelope,
+        compress: fields
+            .choice("compress", &[("none", false), ("zstd", true)])
+            .unwrap_or_default(),
+        batch_messages: u16::try_from(batch_messages).unwrap_or(u16::MAX),
+        batch_bytes: usize::try_from(batch_bytes).unwrap_or(usize::MAX),
+        deadlines: connection::deadlines(fields, Role::Uplink),
+        backoff: connection::backoff(fields),
+        pause: Pause::default(),
+    };
+    Spoken {
+        kind: Kind::Http(server),
+        qos: Qos::AtLeastOnce,
+        allows_level_0: false,
+        format: PublishFormat {
+            id,
+            replay: ReplayMark::None,
+            deletes_retained: false,
+            ..PublishFormat::default()
+        },
+        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
+            .unwrap_or(u32::MAX),
+    }
+}
+
+/// Another way to the same server.
+pub(super) fn beside(server: &Config, suffix: &str) -> Config {
+    Config {
+        id: format!("{}-{suffix}", server.id),
+        ..server.clone()
+    }
+}
+
+/// Where it is: the host, and the path behind it.
+fn place(fields: &mut Fields<'_>, url: &str) -> (Address, Path) {
+    let start = url.find("://").map_or(0, |at| at + "://".len());
+    let end = url[start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| start + at);
+    let (server, path) = url.split_at(end);
+    let address = Address::parse_http(server).unwrap_or_else(|error| {
+        let hint = match &error {
+            AddressError::Login => "use the keys `token` and `headers`".to_owned(),
+            AddressError::Brackets(_) | AddressError::Host(_) | AddressError::Port => error.hint(),
+            _ => "write http://host:port/path, or https:// for TLS".to_owned(),
+        };
+        fields.problem(Code::Url, "url", format!("the URL {error}"), hint);
+        Address {
+            host: String::new(),
+            port: 0,
+            tls: url.starts_with("https"),
+        }
+    });
+    let path = Path::parse(path).unwrap_or_else(|mistake| {
+        let hint = "gateway, class, topic and device may stand in it, in braces".to_owned();
+        fields.problem(Code::Url, "url", format!("the URL {mistake}"), hint);
+        Path::root()
+    });
+    (address, path)
+}
+
+/// The id of a request goes into `Idempotency-Key` in any case.
+fn id(fields: &mut Fields<'_>) -> IdForm {
+    let forms = [("none", IdForm::None), ("envelope", IdForm::Envelope)];
+    fields.choice("id", &forms).unwrap_or_default()
+}
+
+/// What every request has beside what is made for it, by lower-case name.
+fn headers(fields: &mut Fields<'_>) -> Vec<(String, Value)> {
+    let mut headers = Vec::new();
+    if let Some(token) = secret::read(fields, "token") {
+        headers.push(("authorization".to_owned(), Value::Token(token)));
+    }
+    let Some(mut table) = fields.table("headers") else {
+        return headers;
+    };
+    for entry in table.entries() {
+        let name = entry.key.to_ascii_lowercase();
+        if let Some(mistake) = mistake(&name, &headers) {
+            let hint = "leave it out".to_owned();
+            let message = format!("`{}.{}` {mistake}", table.path, entry.key);
+            table.check.hide(&entry.item);
+            table
+                .check
+                .problem(Code::Conflict, entry.place, message, hint);
+            continue;
+        }
+        if let Some(value) = value(&table, entry, &name) {
+            headers.push((name, value));
+        }
+    }
+    headers
+}
+
+/// Why a header cannot be set.
+fn mistake(name: &str, before: &[(String, Value)]) -> Option<&'static str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_name) {
+        return Some("is no name of a header");
+    }
+    if MADE.contains(&name) {
+        return Some("is made for each request");
+    }
+    let is_twice = before.iter().any(|(known, _)| known == name);
+    is_twice.then_some("is there already: names have no case, and `token` is `Authorization`")
+}
+
+fn value<'a>(table: &Fields<'a>, entry: &'a Entry, name: &str) -> Option<Value> {
+    if let Some(reference) = table.below(entry) {
+        return secret::follow(reference).map(Value::Secret);
+    }
+    // What opens a door is never written in the open.
+    let is_key = [
+        "authorization",
+        "cookie",
+        "key",
+        "token",
+        "secret",
+        "password",
+    ]
+    .iter()
+    .any(|word| name.contains(word));
+    if is_key {
+        table.check.hide(&entry.item);
+        let message = format!("`{}.{}` stands in the open", table.path, entry.key);
+        open_secret(table.check, entry, message);
+        return None;
+    }
+    let Node::Text(text) = &entry.item.node else {
+        table.wrong_type(
+            &format!("{}.{}", table.path, entry.key),
+            "text",
+            &entry.item,
+        );
+        return None;
+    };
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let message = format!("`{}.{}` has more than plain text", table.path, entry.key);
+        let hint = "the value of a header has the characters of ASCII, and is one line".to_owned();
+        table
+            .check
+            .problem(Code::OutOfRange, entry.place, message, hint);
+    }
+    Some(Value::Open(text.clone()))
+}
+
+fn open_secret(check: &Check<'_>, entry: &Entry, message: String) {
+    check.problem(
+        Code::OpenSecret,
+        entry.place,
+        message,
+        secret::HOW.to_owned(),
+    );
+}

@@ -1,0 +1,388 @@
+//! The messages of one request, and what becomes of them: a batch that is not taken is halved until what is wrong is alone.
+//! No sockets, no clock.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::super::carrier::Answer;
+use super::super::judge::Refusal;
+use crate::message::key_hash;
+
+/// How messages stand in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pack {
+    /// One each.
+    #[default]
+    Raw,
+    /// A JSON array.
+    JsonArray,
+    /// A line each.
+    Ndjson,
+}
+
+/// Messages refused alone, one after the other and none taken between them, after which the rest of a batch waits: it is
+/// for the judge to say whether anything is taken.
+const DOUBT: u32 = 16;
+
+/// A request that is on its way for longer is too large for the link, unless it is no larger than this.
+const SLOW: Duration = Duration::from_secs(2);
+const LEAST_BYTES: usize = 4 << 10;
+
+/// A message in hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) token: u64,
+    pub(super) id: String,
+    pub(super) path: Arc<str>,
+    /// What stands for it in a request.
+    pub(super) element: Bytes,
+    /// Of what is sent alone.
+    pub(super) content_type: Option<String>,
+}
+
+/// Messages that are answered before others are taken.
+#[derive(Debug)]
+pub(super) struct Batch {
+    most: usize,
+    most_bytes: usize,
+    /// What the link carries in a second or two, as far as is known: an alarm waits for one request.
+    paced_bytes: usize,
+    held: Vec<Held>,
+    bytes: usize,
+    /// What is still to be sent, the next one last.
+    slices: Vec<Range<usize>>,
+    /// Refused alone since one was taken.
+    refused: u32,
+}
+
+impl Batch {
+    pub(super) fn new(pack: Pack, most: usize, most_bytes: usize) -> Self {
+        Self {
+            most: if pack == Pack::Raw { 1 } else { most.max(1) },
+            most_bytes,
+            paced_bytes: most_bytes,
+            held: Vec::new(),
+            bytes: 0,
+            slices: Vec::new(),
+            refused: 0,
+        }
+    }
+
+    /// How many more messages it takes.
+    pub(super) fn room(&self) -> usize {
+        if !self.slices.is_empty() || self.bytes >= self.limit() {
+            return 0;
+        }
+        self.most - self.held.len()
+    }
+
+    fn limit(&self) -> usize {
+        self.most_bytes.min(self.paced_bytes)
+    }
+
+    /// What was sent was on its way for so long.
+    pub(super) fn pace(&mut self, sending: Duration) {
+        if sending > SLOW {
+            self.paced_bytes = (self.bytes.min(self.paced_bytes) / 2).max(LEAST_BYTES);
+        } else if sending.is_zero() {
+            self.paced_bytes = self.paced_bytes.saturating_mul(2).min(self.most_bytes);
+        }
+    }
+
+    /// Whether it takes this one: of the same path, and not too much in all. One alone is always taken.
+    pub(super) fn takes(&self, path: &Arc<str>, bytes: usize) -> bool {
+        let is_sent_together = self.held.first().is_none_or(|first| first.path == *path);
+        let fits = self.held.is_empty() || self.bytes + bytes <= self.limit();
+        self.room() > 0 && is_sent_together && fits
+    }
+
+    pub(super) fn add(&mut self, held: Held) {
+        self.bytes += held.element.len();
+        self.held.push(held);
+    }
+
+    /// What the next request is made of.
+    pub(super) fn next(&mut self) -> Option<&[Held]> {
+        if self.slices.is_empty() && !self.held.is_empty() {
+            self.slices.push(0..self.held.len());
+        }
+        self.slices.last().map(|slice| &self.held[slice.clone()])
+    }
+
+    /// Upstream has what was sent.
+    pub(super) fn accepted(&mut self, answers: &mut Vec<Answer>) {
+        self.refused = 0;
+        let sent = self.slices.pop().unwrap_or_default();
+        answers.extend(
+            self.held[sent]
+                .iter()
+                .map(|held| Answer::Accepted { token: held.token }),
+        );
+        self.close();
+    }
+
+    /// Upstream did not take what was sent: one is refused, several are halved.
+    pub(super) fn refused(&mut self, reason: &str, answers: &mut Vec<Answer>) {
+        if self.halve() {
+            return;
+        }
+        let refused = |held: &Held, kind| Answer::Refused {
+            token: held.token,
+            kind,
+            reason: reason.to_owned(),
+        };
+        let alone = self.slices.pop().unwrap_or_default();
+        answers.extend(
+            self.held[alone]
+                .iter()
+                .map(|held| refused(held, Refusal::Final)),
+        );
+        self.refused += 1;
+        if self.refused >= DOUBT {
+            for rest in std::mem::take(&mut self.slices).into_iter().rev() {
+                answers.extend(
+                    self.held[rest]
+                        .iter()
+                        .map(|held| refused(held, Refusal::Busy)),
+                );
+            }
+        }
+        self.close();
+    }
+
+    /// Sends what was sent in two halves instead; whether there were two to be had.
+    pub(super) fn halve(&mut self) -> bool {
+        let Some(sent) = self.slices.pop_if(|sent| sent.len() > 1) else {
+            return false;
+        };
+        let middle = sent.start + sent.len() / 2;
+        self.slices.push(middle..sent.end);
+        self.slices.push(sent.start..middle);
+        true
+    }
+
+    /// Later batches are smaller than what was sent.
+    pub(super) fn shrink(&mut self) {
+        let Some(sent) = self.slices.last().filter(|sent| sent.len() > 1) else {
+            return;
+        };
+        let bytes: usize = self.held[sent.clone()]
+            .iter()
+            .map(|held| held.element.len())
+            .sum();
+        self.most_bytes = (bytes / 2).max(1);
+    }
+
+    fn close(&mut self) {
+        if self.slices.is_empty() {
+            self.held.clear();
+            self.bytes = 0;
+        }
+    }
+
+    /// The body of a request.
+    pub(super) fn body(pack: Pack, messages: &[Held]) -> Bytes {
+        if let (Pack::Raw, [alone]) = (pack, messages) {
+            return alone.element.clone();
+        }
+        let bytes: usize = messages.iter().map(|held| held.element.len() + 1).sum();
+        let mut body = BytesMut::with_capacity(bytes + 1);
+        let (opens, between, closes): (&[u8], u8, &[u8]) = match pack {
+            Pack::JsonArray => (b"[", b',', b"]"),
+            Pack::Raw | Pack::Ndjson => (b"", b'\n', b"\n"),
+        };
+        body.put_slice(opens);
+        for (index, held) in messages.iter().enumerate() {
+            if index > 0 {
+                body.put_u8(between);
+            }
+            body.put_slice(&held.element);
+        }
+        body.put_slice(closes);
+        body.freeze()
+    }
+
+    /// The key by which a server knows a request again: the same for the same messages only. Of one alone it is its id.
+    pub(super) fn key(messages: &[Held]) -> String {
+        match messages {
+            [] => String::new(),
+            [alone] => alone.id.clone(),
+            [first, ..] => {
+                let sum = messages.iter().fold(0_u64, |sum, held| {
+                    sum.rotate_left(7) ^ key_hash(held.id.as_bytes())
+                });
+                format!("{}+{}-{sum:016x}", first.id, messages.len() - 1)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn held(token: u64) -> Held {
+        Held {
+            token,
+            id: format!("g/s/u/c/1/{token}"),
+            path: "/".into(),
+            element: Bytes::from(format!("{{\"n\":{token}}}")),
+            content_type: None,
+        }
+    }
+
+    fn filled(count: u64) -> Batch {
+        let mut batch = Batch::new(Pack::JsonArray, 1_000, 1 << 20);
+        (0..count).for_each(|token| batch.add(held(token)));
+        batch
+    }
+
+    /// Sends all of a batch to a server that takes a request unless one of these is in it.
+    fn exchange(batch: &mut Batch, is_bad: impl Fn(u64) -> bool) -> (Vec<Answer>, usize) {
+        let (mut answers, mut requests) = (Vec::new(), 0);
+        while let Some(sent) = batch.next() {
+            requests += 1;
+            if sent.iter().any(|held| is_bad(held.token)) {
+                batch.refused("400 Bad Request", &mut answers);
+            } else {
+                batch.accepted(&mut answers);
+            }
+        }
+        (answers, requests)
+    }
+
+    #[test]
+    fn a_bad_one_among_five_hundred_is_found_in_a_few_requests() {
+        let (answers, requests) = exchange(&mut filled(500), |token| token == 321);
+        let refused: Vec<u64> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Answer::Refused {
+                    token,
+                    kind: Refusal::Final,
+                    ..
+                } => Some(*token),
+                _ => None,
+            })
+            .collect();
+        assert_eq!((refused, answers.len()), (vec![321], 500));
+        assert!(requests <= 20, "{requests} requests");
+    }
+
+    #[test]
+    fn where_nothing_is_taken_the_rest_waits_and_is_not_refused_for_good() {
+        let (answers, requests) = exchange(&mut filled(500), |_| true);
+        let is_final = |answer: &&Answer| {
+            matches!(
+                answer,
+                Answer::Refused {
+                    kind: Refusal::Final,
+                    ..
+                }
+            )
+        };
+        assert_eq!(
+            (answers.len(), answers.iter().filter(is_final).count()),
+            (500, 16)
+        );
+        assert!(requests <= 50, "{requests} requests");
+    }
+
+    #[test]
+    fn one_that_does_not_belong_with_the_others_waits() {
+        let mut batch = Batch::new(Pack::Ndjson, 3, 20);
+        let (here, there): (Arc<str>, Arc<str>) = ("/a".into(), "/b".into());
+        assert!(batch.takes(&here, 1_000));
+        batch.add(Held {
+            path: Arc::clone(&here),
+            ..held(1)
+        });
+        assert!(batch.takes(&here, 13) && !batch.takes(&here, 14) && !batch.takes(&there, 1));
+        assert_eq!(batch.room(), 2);
+        batch.next();
+        assert!(batch.room() == 0 && !batch.takes(&here, 1));
+        assert_eq!(Batch::new(Pack::Raw, 500, 1 << 20).room(), 1);
+    }
+
+    #[test]
+    fn a_request_that_was_too_large_makes_later_ones_smaller() {
+        let mut batch = filled(100);
+        batch.next();
+        batch.shrink();
+        assert!(batch.halve());
+        exchange(&mut batch, |_| false);
+        assert!(batch.takes(&"/".into(), 1));
+        let mut taken = 0;
+        while batch.takes(&"/".into(), held(taken).element.len()) {
+            batch.add(held(taken));
+            taken += 1;
+        }
+        assert!((40..=60).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn on_a_thin_link_requests_become_small_and_large_again_when_it_is_not() {
+        let mut batch = filled(100);
+        let whole = batch.bytes;
+        batch.next();
+        for second in 3..9 {
+            batch.pace(Duration::from_secs(second));
+        }
+        assert_eq!(batch.limit(), LEAST_BYTES.min(whole.max(LEAST_BYTES)));
+        batch.pace(Duration::from_secs(1));
+        assert_eq!(batch.limit(), LEAST_BYTES);
+        for _ in 0..20 {
+            batch.pace(Duration::ZERO);
+        }
+        assert_eq!(batch.limit(), 1 << 20);
+    }
+
+    #[test]
+    fn bodies_are_what_the_pack_says() {
+        let messages = [held(1), held(2)];
+        let body = |pack| Batch::body(pack, &messages);
+        assert_eq!(body(Pack::JsonArray), "[{\"n\":1},{\"n\":2}]");
+        assert_eq!(body(Pack::Ndjson), "{\"n\":1}\n{\"n\":2}\n");
+        assert_eq!(Batch::body(Pack::Raw, &messages[..1]), "{\"n\":1}");
+    }
+
+    #[test]
+    fn the_key_of_a_request_is_that_of_its_messages() {
+        let key = |tokens: &[u64]| {
+            Batch::key(&tokens.iter().map(|token| held(*token)).collect::<Vec<_>>())
+        };
+        assert_eq!(key(&[7]), "g/s/u/c/1/7");
+        let keys = [key(&[1, 2, 4]), key(&[1, 3, 4]), key(&[1, 2]), key(&[1])];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(keys[index + 1..].iter().all(|other| one != other));
+        }
+        assert_eq!(keys[0], key(&[1, 2, 4]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_is_answered_once_in_order_and_only_bad_ones_are_refused_for_good(
+            count in 1_u64..200, bad in proptest::collection::hash_set(0_u64..200, 0..12),
+        ) {
+            let (answers, _) = exchange(&mut filled(count), |token| bad.contains(&token));
+            let mut tokens = Vec::new();
+            for answer in &answers {
+                match answer {
+                    Answer::Accepted { token } => {
+                        prop_assert!(!bad.contains(token));
+                        tokens.push(*token);
+                    }
+                    Answer::Refused { token, kind, .. } => {
+                        prop_assert!(*kind == Refusal::Final && bad.contains(token));
+                        tokens.push(*token);
+                    }
+                }
+            }
+            prop_assert_eq!(tokens, (0..count).collect::<Vec<_>>());
+        }
+    }
+}

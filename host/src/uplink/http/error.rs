@@ -1,0 +1,101 @@
+//! What goes wrong with a server, in words that tell the operator what to do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::carrier::{Fault, Manner};
+use crate::link::{self, Failure, Loss};
+
+/// Why a connection to a server did not come about, or is over.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection as such failed.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// A secret cannot be read; it may be there in a moment, when it is being renewed.
+    #[error("cannot read the secret in `{}`: {problem}", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What is in the file of a secret cannot be sent.
+    #[error("`{0}` has a value that cannot stand in a header: line ends and control characters")]
+    Header(String),
+    /// The server hung up.
+    #[error("the server closed the connection instead of answering")]
+    Closed,
+    /// The server took nothing of a request.
+    #[error("the server took nothing of a request for {0:?}")]
+    Stalled(Duration),
+    /// No answer came.
+    #[error("the server did not answer within {0:?} (`deadlines.answer`)")]
+    Late(Duration),
+    /// What came is no answer.
+    #[error("what the server answers is not HTTP: {0}")]
+    Stranger(String),
+    /// The server failed over one message.
+    #[error("the server failed over a message: {0}")]
+    Failed(String),
+    /// The server takes nothing before somebody has acted.
+    #[error("the server takes nothing: {answer}; nothing is parked, {hint}")]
+    Held {
+        /// Status and first words.
+        answer: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The server takes nothing for now.
+    #[error("the server takes nothing for now: {answer}")]
+    Busy {
+        /// Status and first words.
+        answer: String,
+        /// How long it asks to be left alone.
+        pause: Option<Duration>,
+    },
+    /// The server asked to be left alone, on another connection.
+    #[error("the server asked to be left alone")]
+    Asked(Duration),
+}
+
+impl Loss for Error {
+    fn kind(&self) -> Failure {
+        match self {
+            Self::Link(error) => error.kind(),
+            Self::Held { .. } | Self::Header(_) => Failure::Refused,
+            Self::Secret { .. }
+            | Self::Closed
+            | Self::Stalled(_)
+            | Self::Late(_)
+            | Self::Stranger(_)
+            | Self::Failed(_)
+            | Self::Busy { .. }
+            | Self::Asked(_) => Failure::Passing,
+        }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { pause, .. } => *pause,
+            Self::Asked(left) => Some(*left),
+            _ => None,
+        }
+    }
+}
+
+impl Fault for Error {
+    fn manner(&self) -> Manner {
+        match self {
+            Self::Closed | Self::Failed(_) | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
+            Self::Stalled(_) | Self::Late(_) => Manner::StoodStill,
+            Self::Link(_)
+            | Self::Secret { .. }
+            | Self::Header(_)
+            | Self::Stranger(_)
+            | Self::Held { .. }
+            | Self::Busy { .. }
+            | Self::Asked(_) => Manner::Elsewhere,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Over HTTP: batches of messages in requests, one at a time, each with a verdict by its status.
+//!
+//! - `batch`: what is in hand; a batch that is refused is halved until what is wrong is alone. `verdict`: what a status says.
+//!   `path`: the path of a request. None of them knows sockets or clocks.
+//! - `wire`: one connection, one request on it, with deadlines. One that the server closes between two requests is dialled
+//!   again here, and nobody hears of it: some servers close after each answer.
+//! - `dial`: how a way to a server begins; secrets in files are read then.
+//!
+//! Upstream has a message when an answer of 2xx was read to its end. One that says nothing about a message (a right, a
+//! path, a pause) ends the way instead, so that everything waits, is owed again, and the back-off holds.
+
+mod batch;
+mod dial;
+mod error;
+mod path;
+mod settings;
+mod verdict;
+mod wire;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use hyper::{HeaderMap, Method as Verb, Request, Uri};
+
+pub use self::batch::Pack;
+pub use self::error::Error;
+pub use self::path::Path;
+pub use self::settings::{Config, Method, Pause, Value};
+
+use self::batch::{Batch, Held};
+use self::dial::{Dialler, Unproven};
+use self::path::Filling;
+use self::verdict::Verdict;
+use self::wire::{Reply, Whole, Wire};
+use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
+use super::encode::put_json_payload;
+use super::json::is_json;
+use crate::clock::Now;
+use crate::link::{LinkMetrics, Redial};
+use crate::message::{Headers, Qos, legal};
+use crate::words;
+
+/// Characters of a server's answer that are kept.
+const WORDS: usize = 200;
+/// Longest path, bytes: what servers take.
+const PATH_BYTES: usize = 8_000;
+/// zstd's own default.
+const LEVEL: i32 = 3;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+type Dialling = Pin<Box<dyn Future<Output = Result<Wire, Error>> + Send>>;
+
+/// A way to a server.
+pub(super) struct Lane {
+    config: Arc<Config>,
+    /// Of every request.
+    headers: HeaderMap,
+    batch: Batch,
+    wire: Option<Wire>,
+    dialling: Option<Dialling>,
+    /// What is being sent went out over a connection that the server had closed, and is sent a second time.
+    is_again: bool,
+    unproven: Unproven,
+}
+
+/// Ready to dial for the uplink `name`.
+pub(super) fn redial(
+    config: Config,
+    name: Arc<str>,
+    metrics: &LinkMetrics,
+) -> Redial<<Lane as Carrier>::Dial> {
+    Redial::new(Dialler::new(config), "uplink", name, metrics)
+}
+
+impl Lane {
+    fn new(config: Arc<Config>, headers: HeaderMap, wire: Wire, unproven: Unproven) -> Self {
+        let most = usize::from(config.batch_messages);
+        Self {
+            batch: Batch::new(config.pack, most, config.batch_bytes),
+            config,
+            headers,
+            wire: Some(wire),
+            dialling: None,
+            is_again: false,
+            unproven,
+        }
+    }
+
+    /// Sends what is in hand, and takes the answer.
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(dialling) = &mut self.dialling {
+                let dialled = ready!(dialling.as_mut().poll(cx));
+                self.dialling = None;
+                self.wire = Some(dialled?);
+            }
+            if let Some(wire) = self.wire.as_mut().filter(|wire| wire.is_busy()) {
+                match ready!(wire.poll_reply(cx)) {
+                    Ok(reply) => {
+                        self.is_again = false;
+                        self.conclude(&reply, answers)?;
+                        if !answers.is_empty() {
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    Err(error) if wire.is_used && !self.is_again && is_hang_up(&error) => {
+                        (self.is_again, self.wire) = (true, None);
+                    }
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                continue;
+            }
+            ready!(self.poll_send(cx))?;
+        }
+    }
+
+    /// Sends the next request, if there is one.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if let Some(wire) = &mut self.wire {
+            wire.poll_idle(cx);
+        }
+        self.wire.take_if(|wire| wire.is_over());
+        let Some(messages) = self.batch.next() else {
+            return Poll::Pending;
+        };
+        if let Some(left) = self.config.pause.left(Instant::now()) {
+            return Poll::Ready(Err(Error::Asked(left)));
+        }
+        let Some(wire) = &mut self.wire else {
+            let config = Arc::clone(&self.config);
+            self.dialling = Some(Box::pin(async move { Wire::open(config.target()).await }));
+            return Poll::Ready(Ok(()));
+        };
+        ready!(wire.poll_ready(cx));
+        if !wire.is_over() {
+            wire.ask(request(&self.config, &self.headers, messages));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What the answer says about what was sent.
+    fn conclude(&mut self, reply: &Reply, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        let status = reply.status.as_u16();
+        let verdict = Verdict::of(status);
+        let was_unproven = self
+            .unproven
+            .set(matches!(verdict, Verdict::Held | Verdict::Passing));
+        let answer = in_words(reply);
+        match verdict {
+            Verdict::Accepted => {
+                self.batch.pace(reply.sending);
+                self.batch.accepted(answers);
+            }
+            Verdict::Refused => self.batch.refused(&answer, answers),
+            Verdict::TooLarge => {
+                self.batch.shrink();
+                self.batch.refused(&answer, answers);
+            }
+            Verdict::Failed if self.batch.halve() => {}
+            Verdict::Failed => return Err(Error::Failed(answer)),
+            // A token may have run out, and be renewed already: it is read at the next dial.
+            Verdict::Held if status != 401 || was_unproven => {
+                let hint = verdict::hint(status);
+                return Err(Error::Held { answer, hint });
+            }
+            Verdict::Held | Verdict::Passing => {
+                let asked = reply.headers.get(RETRY_AFTER);
+                let pause = asked
+                    .and_then(|asked| verdict::pause(asked.to_str().ok()?, Now::read()))
+                    .filter(|pause| !pause.is_zero());
+                if let Some(pause) = pause {
+                    self.config.pause.ask(pause, Instant::now());
+                }
+                return Err(Error::Busy { answer, pause });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Carrier for Lane {
+    type Dial = Dialler;
+
+    const KEEPS_TIME: bool = true;
+
+    fn online(&self, redial: &mut Redial<Dialler>) {
+        let failures_before = redial.stands();
+        let (stage, name) = redial.owner();
+        let Config { host, port, .. } = redial.dialled().config();
+        tracing::info!(stage, %name, server = %format_args!("{host}:{port}"), failures_before, "online");
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            window: u16::MAX,
+            says_window: true,
+            packet_bytes: u32::MAX,
+            retains: true,
+            highest: Qos::ExactlyOnce,
+            has_headers: true,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.batch.room()
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable> {
+        if self.batch.room() == 0 {
+            return Err(Unsendable::Full);
+        }
+        let filling = Filling {
+            prefix: about.prefix,
+            topic: &packet.topic,
+            device: about.stored.message.key(),
+        };
+        let path = self.config.path.of(filling).map_err(Unsendable::Never)?;
+        if path.len() > PATH_BYTES {
+            let why = format!("its path would have {} bytes", path.len());
+            return Err(Unsendable::Never(why));
+        }
+        let content_type = content_type(&self.config, &packet);
+        let element = element(&self.config, packet.payload);
+        if !self.batch.takes(&path, element.len()) {
+            return Err(Unsendable::Full);
+        }
+        let (prefix, seq) = (about.prefix, about.stored.seq);
+        let mut id = format!("{prefix}{}/{}", seq.boot(), seq.number());
+        if about.is_asked_anew {
+            id.push_str(&format!("+again-{:08x}", fastrand::u32(..)));
+        }
+        self.batch.add(Held {
+            token,
+            id,
+            path,
+            element,
+            content_type,
+        });
+        Ok(())
+    }
+
+    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        let turned = poll_fn(|cx| self.poll_turn(cx, answers)).await;
+        if turned
+            .as_ref()
+            .is_err_and(|error| error.manner() != Manner::Elsewhere)
+        {
+            self.unproven.set(false);
+        }
+        turned
+    }
+
+    fn is_unproven(&self) -> bool {
+        self.unproven.get()
+    }
+
+    async fn close(self) {
+        if let Some(wire) = self.wire {
+            wire.close().await;
+        }
+    }
+}
+
+/// Whether that is what a connection looks like which the server closed while nothing was asked.
+fn is_hang_up(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Closed | Error::Link(crate::link::Error::Broken(_))
+    )
+}
+
+/// What stands for a message in a request.
+fn element(config: &Config, payload: Bytes) -> Bytes {
+    if config.pack == Pack::Raw {
+        return payload;
+    }
+    let is_line = !payload.contains(&b'\n') && !payload.contains(&b'\r');
+    if config.has_envelope || is_json(&payload) {
+        if is_line || config.pack != Pack::Ndjson {
+            return payload;
+        }
+        // In JSON they stand between its parts only.
+        let ends = |byte: &u8| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                *byte
+            }
+        };
+        return payload.iter().map(ends).collect();
+    }
+    let mut element = BytesMut::new();
+    element.put_u8(b'{');
+    put_json_payload(&mut element, &payload);
+    element.freeze()
+}
+
+/// What a message that is sent alone says of itself.
+fn content_type(config: &Config, packet: &Packet) -> Option<String> {
+    if config.pack != Pack::Raw {
+        return None;
+    }
+    if let Some(own) = Headers(&packet.headers).get(legal::CONTENT_TYPE) {
+        return Some(String::from_utf8_lossy(own).into_owned());
+    }
+    let is_text = is_json(&packet.payload);
+    let plain = if is_text {
+        "application/json"
+    } else {
+        "application/octet-stream"
+    };
+    Some(plain.to_owned())
+}
+
+fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -> Request<Whole> {
+    let plain = Batch::body(config.pack, messages);
+    let compressed = config
+        .compress
+        .then(|| zstd::bulk::compress(&plain, LEVEL).ok())
+        .flatten();
+    let is_compressed = compressed.is_some();
+    let body = compressed.map_or(plain, Bytes::from);
+    let mut request = Request::new(Whole::new(body));
+    *request.method_mut() = match config.method {
+        Method::Post => Verb::POST,
+        Method::Put => Verb::PUT,
+        Method::Patch => Verb::PATCH,
+    };
+    let first = messages.first();
+    *request.uri_mut() = first
+        .and_then(|first| first.path.parse().ok())
+        .unwrap_or_else(|| Uri::from_static("/"));
+    let content_type = match config.pack {
+        Pack::JsonArray => "application/json",
+        Pack::Ndjson => "application/x-ndjson",
+        Pack::Raw => first
+            .and_then(|first| first.content_type.as_deref())
+            .unwrap_or("application/octet-stream"),
+    };
+    let own = request.headers_mut();
+    for (name, text) in [
+        (CONTENT_TYPE, content_type),
+        (IDEMPOTENCY_KEY, &*Batch::key(messages)),
+    ] {
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+            own.insert(name, value);
+        }
+    }
+    own.extend(headers.clone());
+    if is_compressed {
+        own.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+    }
+    request
+}
+
+/// Status and first words of an answer, fit to be shown.
+fn in_words(reply: &Reply) -> String {
+    let status = reply.status;
+    let name = status.canonical_reason().unwrap_or("(no name)");
+    let mut answer = format!("{} {name}", status.as_u16());
+    let location = reply
+        .headers
+        .get(LOCATION)
+        .filter(|_| status.is_redirection());
+    let words = location.map_or(&reply.words[..], HeaderValue::as_bytes);
+    let words = words::line_of_bytes(words.trim_ascii(), WORDS);
+    if !words.is_empty() {
+        answer.push_str(": ");
+        answer.push_str(&words);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests;

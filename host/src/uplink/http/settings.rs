@@ -1,0 +1,140 @@
+//! What a way to a server needs to know; already checked (`config` does that).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::batch::Pack;
+use super::path::Path;
+use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
+
+/// Who is at the other end, in the words of errors.
+const SERVER: Peer = Peer {
+    noun: "server",
+    plain: "http://",
+};
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// `POST`.
+    #[default]
+    Post,
+    /// `PUT`.
+    Put,
+    /// `PATCH`.
+    Patch,
+}
+
+/// What a header of every request says.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// As it is written.
+    Open(String),
+    /// By reference; what is in a file is read at every dial.
+    Secret(Secret),
+    /// The same behind `Bearer`.
+    Token(Secret),
+}
+
+/// One way to a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What tells it apart from others of the same uplink.
+    pub id: String,
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS where the URL says `https`.
+    pub tls: Option<Tls>,
+    /// Path and query.
+    pub path: Path,
+    /// `POST`, as a rule.
+    pub method: Method,
+    /// Headers of every request, with names in lower case.
+    pub headers: Vec<(String, Value)>,
+    /// How messages stand in a request.
+    pub pack: Pack,
+    /// Whether messages come as an envelope, which is JSON.
+    pub has_envelope: bool,
+    /// Whether bodies are compressed with zstd.
+    pub compress: bool,
+    /// Messages of one request, at most.
+    pub batch_messages: u16,
+    /// Bytes of them, at most; one message may be larger.
+    pub batch_bytes: usize,
+    /// A deadline for each phase.
+    pub deadlines: Deadlines,
+    /// Between attempts.
+    pub backoff: Backoff,
+    /// How long the server asked to be left alone.
+    pub pause: Pause,
+}
+
+impl Config {
+    /// What its headers refer to.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.headers.iter().filter_map(|(_, value)| match value {
+            Value::Open(_) => None,
+            Value::Secret(secret) | Value::Token(secret) => Some(secret),
+        })
+    }
+
+    pub(super) fn target(&self) -> Target<'_> {
+        Target {
+            host: &self.host,
+            port: self.port,
+            tls: self.tls.as_ref(),
+            deadlines: self.deadlines,
+            peer: &SERVER,
+        }
+    }
+
+    /// As it stands in the header `Host`.
+    pub(super) fn authority(&self) -> String {
+        let standard = if self.tls.is_some() { 443 } else { 80 };
+        let host = match self.host.split('%').next() {
+            Some(address) if address.contains(':') => format!("[{address}]"),
+            _ => self.host.clone(),
+        };
+        if self.port == standard {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+/// Until when a server wants to be left alone, for all connections to it.
+#[derive(Clone, Debug, Default)]
+pub struct Pause(Arc<Mutex<Option<Instant>>>);
+
+impl Pause {
+    /// It asked for so long.
+    pub(super) fn ask(&self, pause: Duration, now: Instant) {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(now + pause).max(*until);
+    }
+
+    /// How much of it is left.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_all_and_the_longest_counts() {
+        let (pause, now, second) = (Pause::default(), Instant::now(), Duration::from_secs(1));
+        assert_eq!(pause.left(now), None);
+        pause.clone().ask(9 * second, now);
+        pause.ask(2 * second, now + second);
+        assert_eq!(pause.left(now + 4 * second), Some(5 * second));
+        assert_eq!(pause.left(now + 9 * second), None);
+    }
+}

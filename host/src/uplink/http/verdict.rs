@@ -1,0 +1,112 @@
+//! What a status says about the messages of a request. No sockets; time is an argument.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::clock::Now;
+
+/// Longest pause that a server is granted: it may have meant another unit, or another clock.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// What is made of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Upstream has them.
+    Accepted,
+    /// One of them at least is not taken, now or ever.
+    Refused,
+    /// The same, and smaller requests may be taken.
+    TooLarge,
+    /// The server failed, perhaps over one of them.
+    Failed,
+    /// It is about the request, not about a message: nothing is taken before somebody has mended that.
+    Held,
+    /// It passes.
+    Passing,
+}
+
+impl Verdict {
+    pub(super) fn of(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Accepted,
+            400 | 422 => Self::Refused,
+            413 => Self::TooLarge,
+            500 => Self::Failed,
+            300..=399 | 401 | 403 | 404 | 405 | 410 | 415 => Self::Held,
+            _ => Self::Passing,
+        }
+    }
+}
+
+/// How long the server asks to be left alone: seconds, or a date, which says nothing to a clock that is not set.
+pub(super) fn pause(retry_after: &str, now: Now) -> Option<Duration> {
+    let text = retry_after.trim();
+    let asked = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        let date = date.duration_since(UNIX_EPOCH).ok()?;
+        let wall = Duration::from_micros(now.wall_us);
+        Some(date.saturating_sub(wall)).filter(|_| now.is_set())?
+    };
+    Some(asked.min(LONGEST_PAUSE))
+}
+
+/// What to do about a status that holds everything back.
+pub(super) fn hint(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "check `token`, `headers` and this client's rights there",
+        404 | 410 => "check the path of `url`",
+        405 => "check `method` and the path of `url`",
+        415 => "check `pack` and `compress`, and what the server takes",
+        _ => "redirects are not followed: write the address that it names in `url`",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_a_verdict_and_an_unknown_one_passes() {
+        let expected = |status| match status {
+            200..=299 => Verdict::Accepted,
+            400 | 422 => Verdict::Refused,
+            413 => Verdict::TooLarge,
+            500 => Verdict::Failed,
+            301 | 302 | 307 | 308 | 401 | 403 | 404 | 405 | 410 | 415 => Verdict::Held,
+            300..=399 => Verdict::Held,
+            _ => Verdict::Passing,
+        };
+        for status in 100..=999 {
+            assert_eq!(Verdict::of(status), expected(status), "{status}");
+        }
+        for status in [408, 409, 425, 429, 501, 502, 503, 504, 507, 599] {
+            assert_eq!(Verdict::of(status), Verdict::Passing, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date_and_an_hour_at_most() {
+        // Sun, 06 Nov 1994 08:49:37 GMT is long ago; this is a year in which clocks are set.
+        let now = Now {
+            wall_us: 1_764_374_400_000_000,
+            uptime_us: 0,
+        };
+        let seconds = |text: &str| pause(text, now).map(|pause| pause.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("86400"), Some(3_600));
+        assert_eq!(seconds("Sat, 29 Nov 2025 00:00:10 GMT"), Some(10));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(seconds("Fri, 01 Jan 2100 00:00:00 GMT"), Some(3_600));
+        for odd in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
+            assert_eq!(seconds(odd), None, "{odd}");
+        }
+        let unset = Now {
+            wall_us: 5_000_000,
+            uptime_us: 5_000_000,
+        };
+        assert_eq!(pause("Sat, 29 Nov 2025 00:00:10 GMT", unset), None);
+        assert_eq!(pause("9", unset), Some(Duration::from_secs(9)));
+    }
+}

@@ -1,0 +1,378 @@
+//! A connection to a server: one request at a time, each answer read to its end.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use tokio::time::{Sleep, sleep_until};
+
+use super::Error;
+use crate::link::{Deadlines, Progress, Socket, Target};
+
+/// How often to look how far a request has got.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is read at a time.
+const CHUNK_BYTES: usize = 8 << 10;
+/// Largest head of an answer.
+const HEAD_BYTES: usize = 64 << 10;
+/// How much of an answer is read; what is longer ends its connection.
+const ANSWER_BYTES: usize = 1 << 20;
+/// How much of it is kept.
+const WORDS_BYTES: usize = 512;
+
+/// A body that is there as a whole.
+pub(super) struct Whole(Option<Bytes>);
+
+impl Whole {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// The socket, which is looked at while it is in use.
+struct Line {
+    socket: Socket,
+    /// Read, and not yet taken.
+    input: BytesMut,
+    /// Why it ended, in words for the operator.
+    fault: Option<crate::link::Error>,
+}
+
+impl Line {
+    fn failed(&mut self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        self.fault = Some(self.socket.explain(error));
+        kind.into()
+    }
+}
+
+#[derive(Clone)]
+struct Io(Arc<Mutex<Line>>);
+
+impl Io {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut room: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let line = &mut *self.line();
+        if line.input.is_empty() {
+            line.input.reserve(CHUNK_BYTES);
+            if let Err(error) = ready!(line.socket.poll_read(cx, &mut line.input)) {
+                return Poll::Ready(Err(line.failed(error)));
+            }
+        }
+        let count = line.input.len().min(room.remaining());
+        room.put_slice(&line.input[..count]);
+        line.input.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        output: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let line = &mut *self.line();
+        let written = ready!(line.socket.poll_write(cx, output));
+        Poll::Ready(written.map_err(|error| line.failed(error)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = &mut *self.line();
+        let flushed = ready!(line.socket.poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| line.failed(error)))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(self.line().socket.shutdown()).poll(cx)
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// The first bytes of its body.
+    pub(super) words: Vec<u8>,
+    /// How long the request was on its way; nothing below a second.
+    pub(super) sending: Duration,
+}
+
+type Asked = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+
+/// How far a request is.
+enum Stage {
+    Asked(Asked),
+    Answered {
+        reply: Reply,
+        body: Incoming,
+        read: usize,
+    },
+}
+
+/// A request under way.
+struct Exchange {
+    stage: Stage,
+    /// When it was given to the socket, or something of it was last seen to move.
+    moved_at: Instant,
+    /// What was taken of the stream then.
+    taken: u64,
+    /// All of it was through then.
+    is_through: bool,
+    /// How long it was seen not to be.
+    sending: Duration,
+    asked_at: Instant,
+}
+
+/// A connection to a server.
+pub(super) struct Wire {
+    io: Io,
+    sender: http1::SendRequest<Whole>,
+    connection: Pin<Box<http1::Connection<Io, Whole>>>,
+    /// The server has closed it, or it is not to be used again.
+    is_over: bool,
+    /// It is not ready for the next request yet.
+    is_waiting: bool,
+    /// It has carried a request before: the server may close it at any moment.
+    pub(super) is_used: bool,
+    exchange: Option<Exchange>,
+    progress: Progress,
+    deadlines: Deadlines,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Wire {
+    /// Dials; each phase has a deadline.
+    pub(super) async fn open(target: Target<'_>) -> Result<Self, Error> {
+        let socket = Socket::dial(target).await?;
+        let io = Io(Arc::new(Mutex::new(Line {
+            socket,
+            input: BytesMut::new(),
+            fault: None,
+        })));
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(HEAD_BYTES);
+        let (sender, connection) = builder
+            .handshake(io.clone())
+            .await
+            .map_err(|error| Error::Stranger(error.to_string()))?;
+        Ok(Self {
+            io,
+            sender,
+            connection: Box::pin(connection),
+            is_over: false,
+            is_waiting: false,
+            is_used: false,
+            exchange: None,
+            progress: Progress::default(),
+            deadlines: target.deadlines,
+            timer: Box::pin(sleep_until(Instant::now().into())),
+        })
+    }
+
+    /// Whether a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// Ready when it can carry one more request, if it ever can.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_idle(cx);
+        if let Poll::Ready(is_ready) = self.sender.poll_ready(cx) {
+            (self.is_over, self.is_waiting) = (self.is_over || is_ready.is_err(), false);
+            return Poll::Ready(());
+        }
+        // A server that answers before it has read a request may never read the rest of it.
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            self.timer.as_mut().reset((Instant::now() + LOOK).into());
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        self.is_over = true;
+        Poll::Ready(())
+    }
+
+    /// Whether it can carry none more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over || self.sender.is_closed()
+    }
+
+    /// Sends a request.
+    pub(super) fn ask(&mut self, request: Request<Whole>) {
+        let asked = Box::pin(self.sender.send_request(request));
+        self.exchange = Some(Exchange {
+            stage: Stage::Asked(asked),
+            moved_at: Instant::now(),
+            taken: 0,
+            is_through: false,
+            sending: Duration::ZERO,
+            asked_at: Instant::now(),
+        });
+        self.timer.as_mut().reset((Instant::now() + LOOK).into());
+    }
+
+    /// Lets the connection work; while nothing is asked it is only seen when the server closes it.
+    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        if !self.is_over && self.connection.as_mut().poll(cx).is_ready() {
+            self.is_over = true;
+        }
+    }
+
+    /// The answer to what was asked.
+    pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
+        loop {
+            self.poll_idle(cx);
+            let Some(exchange) = &mut self.exchange else {
+                return Poll::Pending;
+            };
+            let moved = match &mut exchange.stage {
+                Stage::Asked(asked) => match asked.as_mut().poll(cx) {
+                    Poll::Pending => false,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.explain(&error))),
+                    Poll::Ready(Ok(response)) => {
+                        let (head, body) = response.into_parts();
+                        let reply = Reply {
+                            status: head.status,
+                            headers: head.headers,
+                            words: Vec::new(),
+                            sending: exchange.sending,
+                        };
+                        // From here on the rest of it has its time.
+                        exchange.moved_at = Instant::now();
+                        exchange.stage = Stage::Answered {
+                            reply,
+                            body,
+                            read: 0,
+                        };
+                        true
+                    }
+                },
+                Stage::Answered { reply, body, read } => {
+                    match Pin::new(body).poll_frame(cx) {
+                        Poll::Pending => false,
+                        Poll::Ready(Some(Err(error))) => {
+                            return Poll::Ready(Err(self.explain(&error)));
+                        }
+                        Poll::Ready(Some(Ok(frame))) if *read < ANSWER_BYTES => {
+                            note(frame, reply, read);
+                            true
+                        }
+                        // To its end, or further than anybody reads.
+                        Poll::Ready(rest) => {
+                            self.is_over |= rest.is_some();
+                            return Poll::Ready(self.end());
+                        }
+                    }
+                }
+            };
+            // However much comes: an answer that does not end is none.
+            if self.poll_deadlines(cx)?.is_pending() && !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<Reply, Error> {
+        self.is_used = true;
+        match self.exchange.take().map(|exchange| exchange.stage) {
+            Some(Stage::Answered { reply, .. }) => Ok(reply),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Ready when it is time to look again; an error when nothing moves for too long.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.timer.as_mut().poll(cx));
+        let now = Instant::now();
+        self.timer.as_mut().reset((now + LOOK).into());
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(Ok(()));
+        };
+        let (taken, total) = {
+            let line = self.io.line();
+            (line.socket.taken(), line.socket.total())
+        };
+        self.progress.took(taken, now);
+        let is_through = self.progress.has(total);
+        if taken > exchange.taken || (is_through && !exchange.is_through) {
+            (exchange.taken, exchange.moved_at) = (taken, now);
+        }
+        exchange.is_through = is_through;
+        if !is_through {
+            exchange.sending = now.saturating_duration_since(exchange.asked_at);
+        }
+        let waited = now.saturating_duration_since(exchange.moved_at);
+        let Deadlines { write, answer, .. } = self.deadlines;
+        if exchange.is_through && waited >= answer {
+            return Poll::Ready(Err(Error::Late(answer)));
+        }
+        if !exchange.is_through && waited >= write {
+            return Poll::Ready(Err(Error::Stalled(write)));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What a failure means.
+    fn explain(&mut self, error: &hyper::Error) -> Error {
+        self.is_over = true;
+        if let Some(fault) = self.io.line().fault.take() {
+            return fault.into();
+        }
+        if error.is_parse() {
+            return Error::Stranger(error.to_string());
+        }
+        Error::Closed
+    }
+
+    /// Waits a moment for the other side to learn that no more comes.
+    pub(super) async fn close(self) {
+        let ended = poll_fn(|cx| pin!(self.io.line().socket.shutdown()).poll(cx));
+        // Whether it learns that or not: nothing is under way.
+        let _ = tokio::time::timeout(LOOK, ended).await;
+    }
+}
+
+/// Keeps the first words of an answer.
+fn note(frame: Frame<Bytes>, reply: &mut Reply, read: &mut usize) {
+    let Ok(data) = frame.into_data() else { return };
+    *read += data.len();
+    let room = WORDS_BYTES.saturating_sub(reply.words.len());
+    reply.words.extend_from_slice(&data[..data.len().min(room)]);
+}
