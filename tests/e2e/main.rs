@@ -22,6 +22,7 @@ mod flow;
 mod host;
 mod http_out;
 mod hostile;
+mod http_in;
 mod instruments;
 mod links;
 mod live;
@@ -60,6 +61,7 @@ fn cases() -> Vec<Trial> {
         tls::cases(),
         host::cases(),
         hostile::cases(),
+        http_in::cases(),
         http_out::cases(),
         signature::cases(),
         swap::cases(),

@@ -204,7 +204,7 @@ pub(super) fn tls(fields: &mut Fields<'_>, address: &Address, plain: &str) -> Op
         return address.tls.then(Tls::default);
     };
     let ca = certificates(&mut tls, "ca", "CA certificate");
-    let identity = identity(&mut tls);
+    let identity = identity(&mut tls, "client certificate");
     let server_name = server_name(&mut tls);
     let alpn = alpn(&mut tls);
     tls.done();
@@ -216,9 +216,9 @@ pub(super) fn tls(fields: &mut Fields<'_>, address: &Address, plain: &str) -> Op
     })
 }
 
-/// The client's certificate and key, which belong together.
-fn identity(tls: &mut Fields<'_>) -> Option<(PathBuf, PathBuf)> {
-    let certificate = certificates(tls, "cert", "client certificate");
+/// A certificate, which is `what`, and its key.
+pub(super) fn identity(tls: &mut Fields<'_>, what: &str) -> Option<(PathBuf, PathBuf)> {
+    let certificate = certificates(tls, "cert", what);
     let key = private_key(tls);
     if certificate.is_some() != key.is_some() {
         let (given, missing) = if key.is_some() {
@@ -226,7 +226,7 @@ fn identity(tls: &mut Fields<'_>) -> Option<(PathBuf, PathBuf)> {
         } else {
             ("cert", "key")
         };
-        let message = format!("`{given}` without `{missing}`: a client certificate needs both");
+        let message = format!("`{given}` without `{missing}`: a {what} needs both");
         tls.problem(
             Code::Conflict,
             given,
@@ -286,7 +286,7 @@ fn alpn(tls: &mut Fields<'_>) -> Vec<String> {
     alpn
 }
 
-fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
+pub(super) fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
     let written = tls.text(key)?;
     let path = tls
         .check
@@ -302,7 +302,7 @@ fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<P
     Some(path)
 }
 
-fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
+pub(super) fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     let written = tls.text("key")?;
     let path = tls.check.file(
         Code::Certificate,

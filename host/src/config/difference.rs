@@ -177,10 +177,9 @@ fn without_plugin_parts(flow: &Table) -> Table {
 
 fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
     let logins = |config: &Config| -> Vec<(String, Vec<crate::link::Secret>)> {
-        let password = |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.clone();
-        let sources = config.sources.iter().filter_map(|source| {
-            let secrets = password(source.broker()?).into_iter().collect();
-            Some((format!("source.{}", source.name), secrets))
+        let sources = config.sources.iter().map(|source| {
+            let secrets = source.secret().cloned().into_iter().collect();
+            (format!("source.{}", source.name), secrets)
         });
         let uplinks = config
             .uplinks

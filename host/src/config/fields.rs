@@ -80,6 +80,25 @@ impl<'a> Fields<'a> {
         self.own(key).is_some()
     }
 
+    /// The text that the operator wrote for `key`, if it is one.
+    pub(super) fn written_text(&self, key: &str) -> Option<&'a str> {
+        match &self.own(key)?.node {
+            Node::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Notes that `key` should not be there; what it says may be a secret.
+    pub(super) fn refuse(&mut self, code: Code, key: &'static str, message: String, hint: String) {
+        let is_open = |item: &&Item| !matches!(item.node, Node::Table(_));
+        if let Some(item) = self.find(key).filter(is_open)
+            && matches!(key, "password" | "token")
+        {
+            self.check.hide(item);
+        }
+        self.problem(code, key, message, hint);
+    }
+
     /// Where `key` was written, else where its table was.
     pub(super) fn place_of(&self, key: &str) -> Place {
         self.own(key).map_or(self.place, |item| item.place)
@@ -184,8 +203,8 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The tables `[key.NAME]`, in the order they were written; their defaults are the manual's of that name, else its
-    /// `[key."*"]`.
+    /// The tables `[key.NAME]`, in the order they were written; their defaults are the manual's of that name, else those of
+    /// the URL's scheme (`[key."http://*"]`, which stands for https, too), else its `[key."*"]`.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
         self.asked.push(key);
         let manual = self.base.and_then(|table| table.table(key));
@@ -203,8 +222,10 @@ impl<'a> Fields<'a> {
                 continue;
             };
             let place = entry.place;
-            let base =
-                manual.and_then(|table| table.table(&entry.key).or_else(|| table.table("*")));
+            let base = manual.and_then(|table| {
+                let named = table.table(&entry.key).or_else(|| of_scheme(table, own));
+                named.or_else(|| table.table("*"))
+            });
             named.push((
                 entry.key.as_str(),
                 Self {
@@ -360,4 +381,14 @@ fn is_in_quotes(text: &str, expected: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// The manual's table of the scheme that `own` has in its URL.
+fn of_scheme<'a>(manual: &'a Table, own: &Table) -> Option<&'a Table> {
+    let Node::Text(url) = &own.get("url")?.node else {
+        return None;
+    };
+    let (scheme, _) = url.split_once("://")?;
+    let of = |scheme: &str| manual.table(&format!("{scheme}://*"));
+    of(scheme).or_else(|| of(scheme.strip_suffix('s')?))
 }

@@ -131,6 +131,15 @@ impl SourceSpec {
     pub fn broker(&self) -> Option<&mqtt::Config> {
         match &self.kind {
             source::Kind::Mqtt(own) => Some(&own.connection),
+            source::Kind::Http(_) => None,
+        }
+    }
+
+    /// What its other end has to show, or what it has to show there.
+    fn secret(&self) -> Option<&link::Secret> {
+        match &self.kind {
+            source::Kind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
+            source::Kind::Http(own) => own.token.as_ref(),
         }
     }
 

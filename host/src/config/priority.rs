@@ -37,6 +37,17 @@ pub(super) fn part_sources(
                 flow.priority == priority && flow.from.iter().any(|name| **name == *source)
             })
         };
+        // A port is one: what comes to it has priority where all of its flows have.
+        let Kind::Mqtt(kind) = &spec.kind else {
+            spec.priority = has(true) && !has(false);
+            lines.push(Line {
+                spec,
+                source,
+                place,
+                priority: None,
+            });
+            continue;
+        };
         if !(has(true) && has(false)) {
             spec.priority = has(true);
             lines.push(Line {
@@ -47,7 +58,6 @@ pub(super) fn part_sources(
             });
             continue;
         }
-        let Kind::Mqtt(kind) = &spec.kind;
         let mqtt = own_connection(&kind.connection);
         identities.push(Identity {
             mqtt: mqtt.clone(),

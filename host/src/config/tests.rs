@@ -114,7 +114,9 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     );
     assert_eq!(flow.quarantine, Some(chain::QuarantineConfig::default()));
     assert_eq!(flow.plugins[0].probation, chain::Probation::default());
-    let source::Kind::Mqtt(own) = &source.kind;
+    let source::Kind::Mqtt(own) = &source.kind else {
+        panic!("{:?}", source.kind)
+    };
     assert_eq!(
         (own.qos, uplink.qos, source.routes[0].ack),
         (Qos::default(), Qos::default(), Ack::default())
@@ -351,6 +353,7 @@ fn manual_with_examples() -> String {
         } else {
             name
         };
+        let line = line.replace("\"http://*\"", "web");
         text.push_str(&line.replace("\"*\"", name));
         text.push('\n');
     }
@@ -361,7 +364,9 @@ fn manual_with_examples() -> String {
 #[test]
 fn every_example_of_the_manual_is_a_setting_that_exists() {
     let case = Case::new(
-        &manual_with_examples().replace("mqtt://127.0.0.1:1883\"", "mqtts://127.0.0.1\""),
+        &manual_with_examples()
+            .replace("mqtt://127.0.0.1:1883\"", "mqtts://127.0.0.1\"")
+            .replace("http://127.0.0.1:8080\"", "https://127.0.0.1\""),
     );
     let problems = load(&case.sources).unwrap_err();
     let unexpected: Vec<_> = problems
@@ -376,6 +381,7 @@ fn every_setting_that_exists_is_in_the_manual() {
     let unknown = "zzzzzzzz = 1\n";
     let file = format!(
         "[gateway]\n{unknown}[spool]\n{unknown}[class.x]\n{unknown}[admin]\n{unknown}[log]\n{unknown}[source.field]\n{unknown}tls = {{ {tls} }}\nwill = {{ {tls} }}\nbackoff = {{ {tls} }}\ndeadlines = {{ {tls} }}\n\
+         [source.web]\nurl = \"http://127.0.0.1:8080\"\n{unknown}\
          [uplink.cloud]\n{unknown}[flow.a]\n{unknown}[[flow.a.plugin]]\n{unknown}[flow.a.plugin.limits]\n{unknown}",
         tls = unknown.trim()
     );

@@ -64,6 +64,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A port of this machine cannot be listened on.
+    #[error("cannot listen on `{address}`: {problem}")]
+    Listen {
+        /// Host and port.
+        address: String,
+        /// What to do about it.
+        problem: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A phase missed its deadline.
     #[error("{phase} took longer than {deadline:?}")]
     Deadline {
@@ -111,9 +121,14 @@ impl Loss for Error {
             Self::Tls { failure, .. } => *failure,
             Self::File { .. } => Failure::Refused,
             Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
-            Self::Lookup { .. } | Self::Dial { .. } | Self::Deadline { .. } | Self::Broken(_) => {
-                Failure::Passing
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Failure::Refused
             }
+            Self::Listen { .. }
+            | Self::Lookup { .. }
+            | Self::Dial { .. }
+            | Self::Deadline { .. }
+            | Self::Broken(_) => Failure::Passing,
         }
     }
 }

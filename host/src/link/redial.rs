@@ -34,8 +34,8 @@ pub trait Dial {
     /// Between attempts.
     fn backoff(&self) -> Backoff;
 
-    /// What is dialled, for the log.
-    fn noun(&self) -> &'static str;
+    /// What a failed attempt comes to, for the log.
+    fn complaint(&self) -> &'static str;
 }
 
 /// One connection that is dialled again whenever it is lost. Callers report what they see: [`Self::stands`] when
@@ -227,13 +227,13 @@ impl<D: Dial> Redial<D> {
         let client_id = may_be_a_twin.then_some(self.dial.id());
         match level {
             Level::Warn => {
-                tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "no connection to the {}", self.dial.noun())
+                tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "{}", self.dial.complaint())
             }
             Level::Alarm => {
-                tracing::error!(stage, %name, failures, retry_in, cause, client_id, "no connection to the {}", self.dial.noun())
+                tracing::error!(stage, %name, failures, retry_in, cause, client_id, "{}", self.dial.complaint())
             }
             Level::Quiet => {
-                tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "no connection to the {}", self.dial.noun())
+                tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "{}", self.dial.complaint())
             }
         }
     }
@@ -277,8 +277,8 @@ mod tests {
             }
         }
 
-        fn noun(&self) -> &'static str {
-            "peer"
+        fn complaint(&self) -> &'static str {
+            "nobody answers"
         }
     }
 

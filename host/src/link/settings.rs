@@ -90,6 +90,15 @@ pub struct Tls {
     pub alpn: Vec<String>,
 }
 
+/// TLS at a port that others dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM files: certificate chain and private key.
+    pub identity: (PathBuf, PathBuf),
+    /// PEM file with the CAs that client certificates come from; with it nobody gets in without one.
+    pub client_ca: Option<PathBuf>,
+}
+
 /// A deadline for each phase; a phase that misses it costs the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig};
 
-use super::{Error, Failure, Peer, Tls};
+use super::{Error, Failure, Peer, ServerTls, Tls};
 use crate::clock::Now;
 use crate::file;
 
@@ -54,6 +55,34 @@ fn build_plain(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
         .map_err(|error| identity_error(error, chain_path, key_path))
 }
 
+/// Builds the server's side, for HTTP/1.1. Reads files.
+///
+/// # Errors
+/// Which file cannot be used, and why.
+pub fn build_server(tls: &ServerTls) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (chain_path, key_path) = &tls.identity;
+    let (chain, key) = identity(chain_path, key_path)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| file_error(chain_path, &plain(&error)))?;
+    let builder = match &tls.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let roots = Arc::new(own_roots(path)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|error| file_error(path, &plain(&error)))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| identity_error(error, chain_path, key_path))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn identity(chain_path: &Path, key_path: &Path) -> Result<Identity, Error> {
@@ -73,10 +102,7 @@ fn identity_error(error: rustls::Error, chain_path: &Path, key_path: &Path) -> E
         ),
         error => file_error(
             key_path,
-            &format!(
-                "certificate or key of the client does not work ({})",
-                plain(&error)
-            ),
+            &format!("certificate or key does not work ({})", plain(&error)),
         ),
     }
 }

@@ -56,7 +56,7 @@ impl Dial for Dialler {
         self.config.backoff
     }
 
-    fn noun(&self) -> &'static str {
-        self.config.target().peer.noun
+    fn complaint(&self) -> &'static str {
+        "no connection to the broker"
     }
 }

@@ -17,6 +17,7 @@ pub struct Metrics {
     repeated: IntCounterVec,
     dropped: IntCounterVec,
     too_long: IntCounterVec,
+    requests: IntCounterVec,
     malformed: IntCounterVec,
     circled: IntCounterVec,
     refused: IntGaugeVec,
@@ -47,7 +48,16 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "tidegate_source_requests_total",
+                "HTTP requests, by the status they were answered with.",
+            ),
+            &[LABEL, "status"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
         Ok(Self {
+            requests,
             link: LinkMetrics::new(registry, LABEL)?,
             received: counter(
                 "tidegate_messages_received_total",
@@ -137,6 +147,11 @@ impl Metrics {
             lowered_filters: level(lowered),
             session_s: level(session_cut),
         }
+    }
+
+    /// Counts requests that were answered with `status`.
+    pub(super) fn requests(&self, source: &str, status: &str) -> IntCounter {
+        self.requests.with_label_values(&[source, status])
     }
 
     pub(super) fn of(&self, source: &str) -> Meters {

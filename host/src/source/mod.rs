@@ -16,10 +16,12 @@
 //! the commit and before the acknowledgement). Remembering over a restart would write to the card for every message while
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
-//! [`Taker`](taker) is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt` is one way in.
+//! [`Taker`](taker) is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`
+//! and `http` are the ways in.
 
 mod circles;
 mod flows;
+pub mod http;
 mod index;
 mod metrics;
 pub mod mqtt;
@@ -93,23 +95,27 @@ pub struct Config {
 pub enum Kind {
     /// A broker sends them.
     Mqtt(Box<mqtt::Config>),
+    /// Whoever has them posts them.
+    Http(Box<http::Config>),
 }
 
 impl Config {
     /// This one, with what it remembers on disk over a restart.
     #[must_use]
     pub fn beside(mut self, data_dir: &Path) -> Self {
-        let Kind::Mqtt(own) = &mut self.kind;
-        own.mark = mqtt::SessionMark::find(data_dir, &self.name, &own.connection);
+        if let Kind::Mqtt(own) = &mut self.kind {
+            own.mark = mqtt::SessionMark::find(data_dir, &self.name, &own.connection);
+        }
         self
     }
 
     /// This one, of a source that has worked with `before` until now.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
-        let (Kind::Mqtt(own), Kind::Mqtt(before)) = (&mut self.kind, &before.kind);
-        // Two would write the same file.
-        own.mark = before.mark.clone();
+        if let (Kind::Mqtt(own), Kind::Mqtt(before)) = (&mut self.kind, &before.kind) {
+            // Two would write the same file.
+            own.mark = before.mark.clone();
+        }
         self
     }
 }
@@ -131,5 +137,6 @@ pub async fn run(
     };
     match &config.kind {
         Kind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,
+        Kind::Http(own) => http::run(&config, own, borders, &metrics, stop).await,
     }
 }

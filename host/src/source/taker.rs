@@ -338,7 +338,6 @@ impl<A: Copy> Taker<A> {
     }
 
     /// The claims that are not acknowledged, each with whether its message is settled.
-    #[expect(dead_code, reason = "a way in whose requests have a deadline asks")]
     pub(super) fn claims(&self) -> impl Iterator<Item = (A, bool)> {
         self.unsettled.claims()
     }

@@ -11,7 +11,6 @@ pub(super) enum Order {
     /// That of their arrival: of what was taken the settled prefix.
     Arrival,
     /// Any: each burst once all of it is settled, whatever becomes of the others.
-    #[cfg_attr(not(test), expect(dead_code, reason = "MQTT has an order"))]
     Any,
 }
 
@@ -158,10 +157,6 @@ impl<A: Copy> Unsettled<A> {
     }
 
     /// The claims that are not acknowledged, each with whether its message is settled.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a way in whose requests have a deadline asks")
-    )]
     pub(super) fn claims(&self) -> impl Iterator<Item = (A, bool)> {
         self.claimed.iter().flat_map(|burst| {
             let left = burst.claims.iter().enumerate().skip(burst.next);

@@ -1,10 +1,12 @@
 //! Where messages come from: the tables `[source.NAME]`. The scheme of the URL says what is spoken, and with it which keys
 //! there are.
 
+mod http;
 mod mqtt;
 
 use super::SourceSpec;
 use super::assemble::Identity;
+use super::code::Code;
 use super::fields::Fields;
 use super::tree::Place;
 use crate::source::Kind;
@@ -17,18 +19,36 @@ pub(super) fn read_all(
 ) -> Vec<(SourceSpec, Place)> {
     let mut sources = Vec::new();
     for (name, mut fields) in root.named("source") {
-        sources.push((
-            mqtt::read(&mut fields, gateway, name, identities),
-            fields.place,
-        ));
+        let url = fields.written_text("url").unwrap_or_default();
+        let spec = if url.starts_with("http://") || url.starts_with("https://") {
+            foreign(&mut fields, mqtt::OWN_KEYS, "HTTP");
+            http::read(&mut fields, name)
+        } else {
+            foreign(&mut fields, http::OWN_KEYS, "MQTT");
+            mqtt::read(&mut fields, gateway, name, identities)
+        };
+        sources.push((spec, fields.place));
         fields.done();
     }
     sources
 }
 
-/// What every source has, beside its kind.
-fn spec(fields: &mut Fields<'_>, name: &str, kind: Kind) -> SourceSpec {
+/// What every source has, beside its kind; no payload is larger than what it comes in.
+fn spec(fields: &mut Fields<'_>, name: &str, kind: Kind, max_packet: u32) -> SourceSpec {
     let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let most = whole(u64::from(max_packet));
+    let max_payload = whole(fields.size("max_payload", 1..=256 << 20));
+    // The default gives way, what the operator wrote must fit.
+    if max_payload > most && fields.has("max_payload") {
+        let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`"
+            .to_owned();
+        fields.problem(
+            Code::Conflict,
+            "max_payload",
+            "`max_payload` is larger than `max_packet`",
+            hint,
+        );
+    }
     SourceSpec {
         name: name.into(),
         kind,
@@ -36,6 +56,17 @@ fn spec(fields: &mut Fields<'_>, name: &str, kind: Kind) -> SourceSpec {
         routes: Vec::new(),
         max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
-        max_payload_bytes: whole(fields.size("max_payload", 1..=256 << 20)),
+        max_payload_bytes: max_payload.min(most),
+    }
+}
+
+/// Keys that only another way in has.
+fn foreign(fields: &mut Fields<'_>, keys: &[&'static str], way: &str) {
+    for &key in keys {
+        if fields.has(key) {
+            let message = format!("`{}.{key}` means nothing over {way}", fields.path);
+            let hint = "leave it out, or change the scheme of the URL".to_owned();
+            fields.refuse(Code::Conflict, key, message, hint);
+        }
     }
 }

@@ -70,8 +70,8 @@ impl Dial for Dialler {
         self.config.backoff
     }
 
-    fn noun(&self) -> &'static str {
-        self.config.target().peer.noun
+    fn complaint(&self) -> &'static str {
+        "no connection to the server"
     }
 }
 

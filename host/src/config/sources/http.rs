@@ -1,0 +1,202 @@
+//! A source over HTTP.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::SourceSpec;
+use super::super::address::{Address, AddressError};
+use super::super::code::Code;
+use super::super::connection::{backoff, certificates, identity};
+use super::super::fields::Fields;
+use super::super::secret;
+use crate::link::{Secret, ServerTls};
+use crate::message::legal;
+use crate::source::Kind;
+use crate::source::http::{Config, Split, Template};
+
+/// Keys that only HTTP has.
+pub(super) const OWN_KEYS: &[&str] = &[
+    "topic",
+    "split",
+    "headers",
+    "token",
+    "open",
+    "settle_within",
+    "max_connections",
+];
+
+/// Headers that may become properties at most.
+const MOST_HEADERS: usize = 16;
+
+/// Reads its keys.
+pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
+    let address = address(fields);
+    let tls = tls(fields, address.tls);
+    let token = token(fields);
+    let is_open = fields.flag("open");
+    if !is_open && token.is_none() && !fields.has("token") && !is_guarded(&address, tls.as_ref()) {
+        fields.problem(
+            Code::Exposed,
+            "url",
+            format!(
+                "whoever reaches `{}` could post messages here",
+                address.host
+            ),
+            "set `token`, or `client_ca` in `tls`; or say `open = true`, or listen on 127.0.0.1"
+                .to_owned(),
+        );
+    }
+    let max_packet =
+        u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20)).unwrap_or(u32::MAX);
+    let config = Config {
+        topic: topic(fields),
+        split: split(fields),
+        headers: headers(fields),
+        max_body_bytes: max_packet as usize,
+        settle_within: fields.duration(
+            "settle_within",
+            Duration::from_millis(100)..=Duration::from_secs(600),
+        ),
+        max_connections: fields.count("max_connections", 1..=10_000) as usize,
+        backoff: backoff(fields),
+        host: address.host,
+        port: address.port,
+        tls,
+        token,
+    };
+    let is_split = config.split != Split::None;
+    let spec = super::spec(fields, name, Kind::Http(Box::new(config)), max_packet);
+    narrowed(spec, is_split)
+}
+
+/// A body that is one message is no longer than a payload may be.
+fn narrowed(mut spec: SourceSpec, is_split: bool) -> SourceSpec {
+    if let Kind::Http(own) = &mut spec.kind
+        && !is_split
+    {
+        own.max_body_bytes = own.max_body_bytes.min(spec.max_payload_bytes);
+    }
+    spec
+}
+
+fn address(fields: &mut Fields<'_>) -> Address {
+    let url = fields.text("url").unwrap_or_default();
+    Address::parse_http(url).unwrap_or_else(|error| {
+        let hint = match &error {
+            AddressError::Login => "use the key `token`".to_owned(),
+            AddressError::Path => {
+                "write http://127.0.0.1:8080, and what stands before each path in `topic`"
+                    .to_owned()
+            }
+            AddressError::NoHost => "write http://127.0.0.1:8080".to_owned(),
+            error => error.hint(),
+        };
+        fields.problem(Code::Url, "url", format!("the URL {error}"), hint);
+        // What follows from the address is not to be a second mistake.
+        Address {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            tls: url.starts_with("https"),
+        }
+    })
+}
+
+fn tls(fields: &mut Fields<'_>, is_wanted: bool) -> Option<ServerTls> {
+    let written = fields.table("tls");
+    match (&written, is_wanted) {
+        (Some(_), false) => fields.problem(
+            Code::Conflict,
+            "tls",
+            "`tls` is set, but the URL says http://",
+            "write https:// in the URL".to_owned(),
+        ),
+        (None, true) => fields.problem(
+            Code::Missing,
+            "url",
+            "https:// needs a certificate",
+            "add: tls = { cert = \"gateway.pem\", key = \"gateway.key\" }".to_owned(),
+        ),
+        _ => {}
+    }
+    let mut tls = written?;
+    tls.require("cert", "\"gateway.pem\"");
+    tls.require("key", "\"gateway.key\"");
+    let found = ServerTls {
+        identity: identity(&mut tls, "server certificate").unwrap_or_default(),
+        client_ca: certificates(&mut tls, "client_ca", "CA certificate"),
+    };
+    tls.done();
+    Some(found)
+}
+
+fn token(fields: &mut Fields<'_>) -> Option<Secret> {
+    let token = secret::read(fields, "token")?;
+    if legal::check_text(token.reveal().as_bytes()).is_err() || token.reveal().trim().is_empty() {
+        fields.problem(
+            Code::OutOfRange,
+            "token",
+            "a token is a text of one line, and not empty",
+            None,
+        );
+    }
+    Some(token)
+}
+
+/// Whether strangers are kept out without a token.
+fn is_guarded(address: &Address, tls: Option<&ServerTls>) -> bool {
+    let host = address.host.as_str();
+    let is_local = match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    };
+    is_local || tls.is_some_and(|tls| tls.client_ca.is_some())
+}
+
+fn topic(fields: &mut Fields<'_>) -> Template {
+    let written = fields.text("topic").unwrap_or_default();
+    Template::parse(written).unwrap_or_else(|error| {
+        let hint = "write a topic with `{path}` for the path: \"http/{path}\"".to_owned();
+        fields.problem(Code::Topic, "topic", format!("`topic` {error}"), hint);
+        Template::any()
+    })
+}
+
+fn split(fields: &mut Fields<'_>) -> Split {
+    let words = [
+        ("none", Split::None),
+        ("json-array", Split::JsonArray),
+        ("ndjson", Split::Ndjson),
+    ];
+    fields.choice("split", &words).unwrap_or_default()
+}
+
+fn headers(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
+    let written = fields.texts("headers");
+    let is_token = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let refused = written
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .find(|name| !is_token(name) || legal::is_reserved(name) || name == "authorization");
+    if let Some(name) = refused {
+        fields.problem(
+            Code::OutOfRange,
+            "headers",
+            format!("`{name}` cannot become a property"),
+            "names of headers, but for authorization, content-encoding and tidegate-…".to_owned(),
+        );
+    }
+    if written.len() > MOST_HEADERS {
+        fields.problem(
+            Code::OutOfRange,
+            "headers",
+            format!("at most {MOST_HEADERS} headers become properties"),
+            None,
+        );
+    }
+    let name = |(name, _): &(&str, _)| name.to_ascii_lowercase().into();
+    written.iter().map(name).collect()
+}

@@ -1,0 +1,158 @@
+//! What a request is answered, each outcome with its status, its words and what the operator hears of it.
+
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+
+/// The outcome of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Every message is settled.
+    Settled,
+    /// Path, headers or body are not what they should be.
+    Unfit(String),
+    /// No token, or a wrong one.
+    Stranger,
+    /// A page in a browser, where no token is wanted.
+    Page,
+    /// Neither POST nor PUT.
+    Method,
+    /// The body did not come in time.
+    Slow,
+    /// The body, or a message in it, is over a limit.
+    TooLarge(String),
+    /// The topic is over `max_topic`.
+    LongTopic,
+    /// The body is packed.
+    Packed,
+    /// No room for more until something settles.
+    Full,
+    /// Not all is settled in time: of so many messages these are not.
+    Unsettled { of: usize, left: Vec<usize> },
+    /// The gateway ends.
+    Leaving,
+}
+
+/// All statuses, for a metric.
+pub(super) const STATUSES: [StatusCode; 10] = [
+    StatusCode::ACCEPTED,
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::URI_TOO_LONG,
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
+impl Answer {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Settled => StatusCode::ACCEPTED,
+            Self::Unfit(_) => StatusCode::BAD_REQUEST,
+            Self::Stranger => StatusCode::UNAUTHORIZED,
+            Self::Page => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::LongTopic => StatusCode::URI_TOO_LONG,
+            Self::Packed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Full | Self::Unsettled { .. } | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What is wrong, in words; nothing where nothing is.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Settled => String::new(),
+            Self::Unfit(why) | Self::TooLarge(why) => why.clone(),
+            Self::Stranger => "show the token: Authorization: Bearer …".to_owned(),
+            Self::Page => "a page in a browser may not post here without a token".to_owned(),
+            Self::Method => "POST or PUT messages here".to_owned(),
+            Self::Slow => "the body came too slowly".to_owned(),
+            Self::LongTopic => "the topic is over `max_topic`".to_owned(),
+            Self::Packed => "a packed body is not taken".to_owned(),
+            Self::Full => "as much is under way as may be; send it again later".to_owned(),
+            Self::Unsettled { of, left } => {
+                format!("{} of {of} messages are not safe yet", left.len())
+            }
+            Self::Leaving => "the gateway ends; send it again later".to_owned(),
+        }
+    }
+
+    /// As it goes to the client.
+    pub(super) fn response(&self) -> Response<String> {
+        let (kind, body) = match self {
+            Self::Unsettled { of, left } => (
+                "application/json",
+                serde_json::json!({ "messages": of, "unsettled": left }).to_string(),
+            ),
+            Self::Settled => ("text/plain", String::new()),
+            _ => ("text/plain; charset=utf-8", format!("{}\n", self.words())),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        if *self != Self::Settled {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        if let Some((name, value)) = self.advice() {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    fn advice(&self) -> Option<(HeaderName, &'static str)> {
+        match self {
+            Self::Stranger => Some((WWW_AUTHENTICATE, "Bearer")),
+            Self::Method => Some((ALLOW, "POST, PUT")),
+            // What is full settles within a commit or a round trip; what has waited for long needs more.
+            Self::Full => Some((RETRY_AFTER, "1")),
+            Self::Unsettled { .. } | Self::Leaving => Some((RETRY_AFTER, "5")),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_a_status_that_is_counted_and_says_what_to_do() {
+        let why = || "why".to_owned();
+        let unsettled = Answer::Unsettled {
+            of: 3,
+            left: vec![0, 2],
+        };
+        let all = [
+            Answer::Settled,
+            Answer::Unfit(why()),
+            Answer::Stranger,
+            Answer::Page,
+            Answer::Method,
+            Answer::Slow,
+            Answer::TooLarge(why()),
+            Answer::LongTopic,
+            Answer::Packed,
+            Answer::Full,
+            unsettled.clone(),
+            Answer::Leaving,
+        ];
+        for answer in all {
+            let response = answer.response();
+            assert!(STATUSES.contains(&response.status()), "{answer:?}");
+            assert_eq!(response.body().is_empty(), answer == Answer::Settled);
+            let is_told_when = response.headers().contains_key(RETRY_AFTER);
+            assert_eq!(
+                is_told_when,
+                response.status() == StatusCode::SERVICE_UNAVAILABLE
+            );
+        }
+        assert_eq!(
+            unsettled.response().body(),
+            r#"{"messages":3,"unsettled":[0,2]}"#
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Who may come in: the token that a request shows, and the certificates of a connection. Both are read anew while they are
+//! used, since they are renewed.
+
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+
+use super::Config;
+use super::visit::Room;
+use crate::link::{Error, Secret, build_server};
+
+/// The token and certificates of a moment.
+#[derive(Clone)]
+pub(super) struct Gate {
+    token: Option<Secret>,
+    pub(super) tls: Option<TlsAcceptor>,
+}
+
+impl Gate {
+    /// Reads the files, on a thread that may wait for the disk.
+    pub(super) async fn read(config: &Config) -> Result<Self, Error> {
+        let config = config.clone();
+        match tokio::task::spawn_blocking(move || Self::read_now(&config)).await {
+            Ok(read) => read,
+            Err(stopped) => Err(Error::Broken(std::io::Error::other(stopped))),
+        }
+    }
+
+    fn read_now(config: &Config) -> Result<Self, Error> {
+        let token = match config.token.as_ref().and_then(Secret::file) {
+            Some(path) => Some(Secret::read(path).map_err(|problem| Error::File {
+                path: path.to_path_buf(),
+                problem,
+            })?),
+            None => config.token.clone(),
+        };
+        let tls = match &config.tls {
+            Some(tls) => Some(TlsAcceptor::from(Arc::new(build_server(tls)?))),
+            None => None,
+        };
+        Ok(Self { token, tls })
+    }
+
+    /// Reads them again in the background. Where that fails, what was read before holds.
+    pub(super) fn read_again(room: &Arc<Room>, config: &Config) {
+        if config.tls.is_none() && config.token.as_ref().and_then(Secret::file).is_none() {
+            return;
+        }
+        let (room, config) = (Arc::clone(room), config.clone());
+        tokio::spawn(async move {
+            match Self::read(&config).await {
+                Ok(gate) => room.open(gate),
+                Err(error) => {
+                    let cause = crate::link::Causes(&error).to_string();
+                    tracing::warn!(source = %room.name(), cause, "token or certificate cannot be read again: the earlier ones hold");
+                }
+            }
+        });
+    }
+
+    /// Whether a token is wanted.
+    pub(super) fn wants_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether a request with this `Authorization` may come in.
+    pub(super) fn lets_in(&self, authorization: Option<&[u8]>) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let shown = authorization.and_then(|value| {
+            let (scheme, shown) = value.split_at_checked(7)?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then_some(shown)
+        });
+        shown.is_some_and(|shown| is_same(token.reveal().as_bytes(), shown.trim_ascii()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_token(token: Option<&str>) -> Self {
+        Self {
+            token: token.map(Secret::new),
+            tls: None,
+        }
+    }
+}
+
+/// Compares in a time that says nothing of where two differ, only of their lengths.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let differ = one.iter().zip(other).fold(0, |differ, (one, other)| {
+        std::hint::black_box(differ | (one ^ other))
+    });
+    one.len() == other.len() && differ == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_token_itself_lets_in() {
+        let gate = Gate::with_token(Some("hunter2"));
+        for good in ["Bearer hunter2", "bearer hunter2", "BEARER  hunter2 "] {
+            assert!(gate.lets_in(Some(good.as_bytes())), "{good}");
+        }
+        for bad in [
+            "",
+            "hunter2",
+            "Bearer",
+            "Bearer ",
+            "Bearer hunter",
+            "Bearer hunter22",
+            "Bearer Hunter2",
+            "Basic hunter2",
+        ] {
+            assert!(!gate.lets_in(Some(bad.as_bytes())), "{bad}");
+        }
+        assert!(!gate.lets_in(None) && Gate::with_token(None).lets_in(None));
+    }
+}

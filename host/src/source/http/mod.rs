@@ -1,0 +1,188 @@
+//! Over HTTP: listens, takes what is posted, and answers 202 once it is safe.
+//!
+//! **In**: `POST` or `PUT` of a message, or of several in one body. **Out**: as every source; the path is the topic.
+//!
+//! **Promised**
+//! - 202 says that every message of the body is settled: upstream has accepted it, it is on the medium, or it is a dead
+//!   letter or in the ledger with its reason. Whatever else is answered, or nothing, the message may have been taken.
+//! - A body is taken as a whole or not at all: what is wrong with one of its messages refuses them all before any is taken.
+//! - Who is late, endless, over a limit or a stranger gets an answer that says so, and holds up nobody else.
+//!
+//! **Not promised**: an order among requests that are under way together; that a repeat is known unless the flow has `dedup`
+//! and the request an `Idempotency-Key`; that messages which go in a circle over HTTP are found.
+//!
+//! - `listener`: a port as [`crate::link`] holds it. `guests`: connections within bounds.
+//! - `visit`: one request, from its head to its answer; `topic`, `split`, `gate`, `answer` are its parts, without sockets.
+//! - `desk`: the requests whose messages are under way, and the taker.
+
+mod answer;
+mod desk;
+mod gate;
+mod guests;
+mod listener;
+mod split;
+mod topic;
+mod visit;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+pub use split::Split;
+pub use topic::{Template, TemplateError};
+
+use super::metrics::level;
+use super::taker::Borders;
+use crate::link::{Backoff, Redial, Secret, ServerTls, Stop};
+use desk::{Ask, Desk};
+use gate::Gate;
+use guests::Guests;
+use listener::Listener;
+use visit::Room;
+
+/// How often a token and certificates are read anew: they are renewed, some each hour.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+
+/// Pause after a failed accept: the usual reason is that all descriptors are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What connections get at the end on which nothing is under way: the last answers are on their way out.
+const LAST: Duration = Duration::from_millis(500);
+
+/// What a source over HTTP needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address or name of this machine to listen at.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS where the URL says `https`.
+    pub tls: Option<ServerTls>,
+    /// What every request has to show, as `Authorization: Bearer …`.
+    pub token: Option<Secret>,
+    /// From a path to a topic.
+    pub topic: Template,
+    /// How many messages a body holds.
+    pub split: Split,
+    /// Which headers become properties, in lower case.
+    pub headers: Vec<Arc<str>>,
+    /// Longest body in bytes.
+    pub max_body_bytes: usize,
+    /// How long a request waits until its messages are settled.
+    pub settle_within: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Between attempts to listen.
+    pub backoff: Backoff,
+}
+
+/// Takes until `stop` says otherwise.
+pub(super) async fn run(
+    config: &super::Config,
+    own: &Config,
+    borders: Borders,
+    metrics: &super::Metrics,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let listener = Listener::new(own);
+    let mut redial = Redial::new(listener, "source", Arc::clone(&config.name), &metrics.link);
+    let Some((listener, gate)) = redial.connect(&mut stop).await else {
+        return redial.left();
+    };
+    let failures_before = redial.stands();
+    let address = listener
+        .local_addr()
+        .map_or_else(|error| error.to_string(), |address| address.to_string());
+    tracing::info!(source = %config.name, address, failures_before, "listening");
+    let (ask, asked) = mpsc::channel(own.max_connections);
+    let room = Room::new(config, own, gate, metrics, ask);
+    borders
+        .meters
+        .messages_capacity
+        .set(level(own.max_connections));
+    let desk = Desk::new(config, own, borders);
+    let service = Service {
+        own,
+        desk,
+        room: Arc::new(room),
+        asked,
+    };
+    service.serve(listener, &mut stop).await;
+    redial.left();
+}
+
+/// A source that listens.
+struct Service<'a> {
+    own: &'a Config,
+    desk: Desk,
+    room: Arc<Room>,
+    asked: mpsc::Receiver<Ask>,
+}
+
+impl Service<'_> {
+    /// Serves until told to stop and all that was taken is answered.
+    async fn serve(mut self, listener: TcpListener, stop: &mut watch::Receiver<Stop>) {
+        let mut guests = Guests::new(Arc::clone(&self.room));
+        let mut listener = Some(listener);
+        let settled = self.desk.settled();
+        let mut read_again = tokio::time::interval(READ_AGAIN);
+        let (mut pause_until, mut last) = (None, None);
+        loop {
+            let mode = *stop.borrow_and_update();
+            if mode == Stop::Now {
+                return;
+            }
+            if mode == Stop::Drain && listener.take().is_some() {
+                guests.leave();
+            }
+            self.desk.settle(Instant::now(), mode == Stop::Drain);
+            self.room.show_full(self.desk.is_full());
+            if mode == Stop::Drain && self.desk.is_empty() {
+                let last = *last.get_or_insert_with(|| Instant::now() + LAST);
+                if guests.is_empty() || last <= Instant::now() {
+                    return;
+                }
+            } else {
+                last = None;
+            }
+            let admits = pause_until.is_none() && guests.len() < self.own.max_connections;
+            tokio::select! {
+                accepted = accept(listener.as_ref()), if admits => match accepted {
+                    Ok((stream, _)) => guests.admit(stream),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be taken");
+                        pause_until = Some(Instant::now() + ACCEPT_PAUSE);
+                    }
+                },
+                () = guests.one_left(), if !guests.is_empty() => {}
+                Some(ask) = self.asked.recv() => self.desk.take(ask, Instant::now()),
+                () = settled.changed() => {}
+                () = sleep_until(self.desk.due()) => {}
+                () = sleep_until(last) => {}
+                () = sleep_until(pause_until) => pause_until = None,
+                _ = read_again.tick() => Gate::read_again(&self.room, self.own),
+                changed = stop.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: Option<&TcpListener>,
+) -> std::io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
