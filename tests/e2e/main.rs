@@ -12,6 +12,7 @@ mod clock;
 mod commands;
 mod compat;
 mod compile;
+mod conditions;
 mod config;
 mod crash;
 mod demo;
@@ -77,6 +78,7 @@ fn cases() -> Vec<Trial> {
         policy::cases(),
         links::cases(),
         refusals::cases(),
+        conditions::cases(),
         commands::cases(),
         fallback::cases(),
         thin::cases(),

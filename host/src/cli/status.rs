@@ -8,7 +8,7 @@ use super::place::{At, Place, Purpose};
 use super::show::{WIDTH, age, bytes, count, row};
 use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
-use crate::gateway::status::{Flow, Queue, Source, Status, Trouble, Uplink};
+use crate::gateway::status::{Condition, Flow, Queue, Source, Status, Trouble, Uplink};
 use crate::message::short_digest;
 
 const EXAMPLES: &str = "\
@@ -24,11 +24,13 @@ and the dead letters outlive it.
   unsettled   taken from the devices' broker and not yet acknowledged to it
   rejected    became dead letters: see `tidegate parked list`
   dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
-  └ for       how long a connection has not been in use, when it is tried next, and why
+  └ for       how long a connection has not been in use, or upstream has not taken what it should, when it is tried
+              next, and why; -o json has each as a condition of a kind
   given up    since the store was made, as classes and faults wanted it: see `tidegate ledger`
   damaged     lost to damage on disk: see `tidegate spool check`
 
-It ends with 7 while no source or no uplink of a running gateway has a connection, or its store is not well.";
+It ends with 7 while no source or no uplink of a running gateway has a connection, no upstream takes anything, or its \
+store is not well.";
 
 /// Seconds of two years.
 const LONG: u64 = 730 * 86_400;
@@ -57,10 +59,15 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
     }
 }
 
-/// What scripts are told: a gateway none of whose sources or none of whose uplinks has a connection does its job in part, and
+/// What scripts are told: a gateway none of whose sources or none of whose uplinks has a connection that is of use does its job in part, and
 /// one whose store is not well may soon not even do that.
 fn exit_of(status: &Status) -> Exit {
-    let is_up = |uplink: &Uplink| uplink.connected || uplink.on_fallback;
+    let stands = |uplink: &Uplink| {
+        let kinds = ["refuses-everything", "acknowledges-nothing"];
+        let mut own = uplink.conditions.iter();
+        own.any(|condition| kinds.contains(&&*condition.kind))
+    };
+    let is_up = |uplink: &Uplink| uplink.on_fallback || (uplink.connected && !stands(uplink));
     let is_cut_off = (!status.uplinks.is_empty() && !status.uplinks.iter().any(is_up))
         || (!status.sources.is_empty() && !status.sources.iter().any(|source| source.connected));
     if status.running && (is_cut_off || !status.store.well) {
@@ -84,8 +91,7 @@ fn text(status: &Status) -> String {
         status
             .sources
             .iter()
-            .flat_map(|one| [Some(source(one)), trouble(one.trouble.as_ref())])
-            .flatten(),
+            .flat_map(|one| below(source(one), one.trouble.as_ref(), &one.conditions)),
     );
     lines.extend(
         status
@@ -98,8 +104,7 @@ fn text(status: &Status) -> String {
         status
             .uplinks
             .iter()
-            .flat_map(|one| [Some(uplink(one)), trouble(one.trouble.as_ref())])
-            .flatten(),
+            .flat_map(|one| below(uplink(one), one.trouble.as_ref(), &one.conditions)),
     );
     lines.extend(parked(status));
     lines.extend(given_up(status));
@@ -162,21 +167,32 @@ fn source(source: &Source) -> String {
     row("source", &source.name, &details)
 }
 
-/// Why a connection is not in use: the cause on lines of its own, since it is long.
-fn trouble(trouble: Option<&Trouble>) -> Option<String> {
-    let Trouble {
-        cause,
-        since_s,
-        next_try_s,
-    } = trouble?;
-    let next = next_try_s.map_or("tried now".to_owned(), |seconds| {
-        format!("next try in {}", age(Duration::from_secs(seconds)))
+/// A row, and below it why its connection is not in use and what else is not as it should be.
+fn below(row: String, trouble: Option<&Trouble>, conditions: &[Condition]) -> Vec<String> {
+    let trouble = trouble.map(|trouble| {
+        let next = trouble.next_try_s.map_or("tried now".to_owned(), next_try);
+        cause(trouble.since_s, &next, &trouble.cause)
     });
-    let mut lines = vec![format!(
-        "  └ for {}, {next}:",
-        age(Duration::from_secs(*since_s))
-    )];
-    for word in cause.split_whitespace() {
+    let conditions = conditions.iter().map(|condition| {
+        let next = condition.next_try_s.map(next_try).unwrap_or_default();
+        cause(condition.since_s, &next, &condition.words)
+    });
+    std::iter::once(row)
+        .chain(trouble)
+        .chain(conditions)
+        .collect()
+}
+
+fn next_try(seconds: u64) -> String {
+    format!("next try in {}", age(Duration::from_secs(seconds)))
+}
+
+/// Since when, what comes next, and in words why: on lines of its own, since it is long.
+fn cause(since_s: u64, next: &str, words: &str) -> String {
+    let since = age(Duration::from_secs(since_s));
+    let between = if next.is_empty() { "" } else { ", " };
+    let mut lines = vec![format!("  └ for {since}{between}{next}:")];
+    for word in words.split_whitespace() {
         match lines
             .last_mut()
             .filter(|line| line.chars().count() + 1 + word.chars().count() <= WIDTH)
@@ -185,7 +201,7 @@ fn trouble(trouble: Option<&Trouble>) -> Option<String> {
             None => lines.push(format!("    {word}")),
         }
     }
-    Some(lines.join("\n"))
+    lines.join("\n")
 }
 
 fn flow(flow: &Flow, running: bool) -> Vec<String> {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::Gateway;
 use super::door::Doors;
 use super::standing::Shared;
-use super::status::Trouble;
+use super::status::{Condition, Trouble};
 use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::config::Config;
 use crate::link::LinkAccount;
-use crate::spool::{Account, Condition, Spool, Unreadable};
+use crate::spool::{self, Account, Spool, Unreadable};
 use crate::{source, uplink};
 
 /// What the stages are asked.
@@ -53,16 +53,18 @@ impl Stages {
         for source in &self.config.sources {
             let account = self.sources.account(&source.name, now);
             let name = format!("source {}", source.name);
-            found.push((name.clone(), connection(account.link.clone(), now)));
+            let conditions = Condition::of_link(&account.link, now);
+            found.push((name.clone(), connection(&account.link, conditions, now)));
             if let fair @ Health::Fair(_) = grants(&account) {
                 found.push((format!("{name}: subscriptions"), fair));
             }
         }
         for uplink in &self.config.uplinks {
             let account = self.uplinks.account(uplink, now);
+            let conditions = Condition::of_uplink(&account, now);
             found.push((
                 format!("uplink {}", uplink.name),
-                connection(account.link, now),
+                connection(&account.link, conditions, now),
             ));
         }
         found
@@ -111,10 +113,19 @@ fn grants(account: &source::Account) -> Health {
     fair(words.into_iter().flatten().collect(), ", ")
 }
 
-fn connection(link: LinkAccount, now: Instant) -> Health {
-    link.trouble.map_or(Health::Good, |trouble| {
-        Health::Fair(degraded(&Trouble::of(trouble, now)))
-    })
+/// Of a source or uplink: what keeps its connection from being in use, and what else is not as it should be.
+fn connection(link: &LinkAccount, conditions: Vec<Condition>, now: Instant) -> Health {
+    let trouble = link.trouble.clone();
+    let trouble = trouble.map(|trouble| degraded(&Trouble::of(trouble, now)));
+    let conditions = conditions.iter().map(|condition| {
+        let since = Duration::from_secs(condition.since_s);
+        let next = condition.next_try_s;
+        let next = next.map_or(String::new(), |seconds| {
+            format!(", next try in {seconds} s")
+        });
+        format!("for {since:?}{next}: {}", condition.words)
+    });
+    fair(trouble.into_iter().chain(conditions).collect(), "; ")
 }
 
 /// One line for a connection in trouble.
@@ -150,8 +161,8 @@ fn flow(chain: &Chain) -> Health {
 /// What is wrong with the store, in words.
 pub fn store_trouble(account: &Account) -> Option<String> {
     match account.condition {
-        Condition::Well => None,
-        Condition::Failing if !account.unreadable.is_empty() => {
+        spool::Condition::Well => None,
+        spool::Condition::Failing if !account.unreadable.is_empty() => {
             let waits = account
                 .unreadable
                 .iter()

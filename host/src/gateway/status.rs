@@ -79,6 +79,9 @@ pub struct Source {
     /// Why not, or why not until a moment ago.
     #[serde(default)]
     pub trouble: Option<Trouble>,
+    /// What else is not as it should be.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// Messages taken and not yet acknowledged.
     pub unsettled: u64,
     /// Messages that came in since the start.
@@ -107,19 +110,69 @@ pub struct Trouble {
 impl Trouble {
     /// What is known of it, as seen `now`.
     pub(super) fn of(trouble: link::Trouble, now: Instant) -> Self {
-        let until = |at: Instant| {
-            at.saturating_duration_since(now)
-                .as_millis()
-                .div_ceil(1_000)
-        };
         Self {
             cause: trouble.cause,
-            since_s: now.saturating_duration_since(trouble.since).as_secs(),
-            next_try_s: trouble
-                .next_try
-                .map(|at| u64::try_from(until(at)).unwrap_or(u64::MAX)),
+            since_s: seconds_since(trouble.since, now),
+            next_try_s: trouble.next_try.map(|at| seconds_until(at, now)),
         }
     }
+}
+
+/// Something that does not go as it should and is no lost connection, while it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Of what sort: `client-id-taken-over`, of an uplink also `refuses-everything`, `acknowledges-nothing`,
+    /// `ends-connections`, `dead-letters-full`, `refuses-many`, `limits-rate`, `limit-lowered`, `topic-barred`, and for messages that wait
+    /// apart `refused`, `refused-for-now`, `suspect`, `unanswered`, `behind`.
+    pub kind: String,
+    /// In words, upstream's among them, on one line.
+    pub words: String,
+    /// Messages that wait for it, as far as they are known.
+    pub messages: u64,
+    /// Seconds since it began.
+    pub since_s: u64,
+    /// Seconds until something is tried next, where that is known.
+    pub next_try_s: Option<u64>,
+}
+
+impl Condition {
+    /// Of the connections of a source or uplink.
+    pub(super) fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
+        let of = |takeover: &link::Takeover| Self {
+            kind: "client-id-taken-over".to_owned(),
+            words: takeover.words(),
+            messages: 0,
+            since_s: seconds_since(takeover.since, now),
+            next_try_s: None,
+        };
+        link.takeover.iter().map(of).collect()
+    }
+
+    /// Of an uplink.
+    pub(super) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {
+        let of = |by: &str, condition: &uplink::Condition| Self {
+            kind: condition.kind.name().to_owned(),
+            words: format!("{by}{}", condition.words()),
+            messages: condition.messages,
+            since_s: seconds_since(condition.since, now),
+            next_try_s: condition.next_try.map(|at| seconds_until(at, now)),
+        };
+        let own = account.conditions.iter().map(|one| of("", one));
+        let stand_in = account.of_fallback.iter().map(|one| of("fallback: ", one));
+        own.chain(stand_in)
+            .chain(Self::of_link(&account.link, now))
+            .collect()
+    }
+}
+
+fn seconds_since(at: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(at).as_secs()
+}
+
+/// Begun ones count.
+fn seconds_until(at: Instant, now: Instant) -> u64 {
+    let left = at.saturating_duration_since(now);
+    u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 /// One flow.
@@ -212,6 +265,9 @@ pub struct Uplink {
     /// Why not, or why not until a moment ago; of several connections, the one without longest.
     #[serde(default)]
     pub trouble: Option<Trouble>,
+    /// What upstream does not take, and what else is not as it should be; what weighs most first.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// Its fallback has its queues.
     #[serde(default)]
     pub on_fallback: bool,
@@ -487,6 +543,7 @@ impl Source {
             name: name.to_owned(),
             state: state_of(&account.link),
             connected: account.link.is_up,
+            conditions: Condition::of_link(&account.link, now),
             trouble: account
                 .link
                 .trouble
@@ -507,6 +564,7 @@ impl Uplink {
             name: name.to_owned(),
             state: state_of(&account.link),
             connected: account.link.is_up,
+            conditions: Condition::of_uplink(&account, now),
             failures: account.link.failures,
             trouble: account
                 .link

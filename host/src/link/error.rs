@@ -35,10 +35,19 @@ pub trait Loss: StdError {
         None
     }
 
-    /// Whether another one with the same [`Dial::id`](super::Dial::id) would look like this.
-    fn may_be_a_twin(&self) -> bool {
-        false
+    /// Whether another one with the same [`Dial::id`](super::Dial::id) has come, or would look like this.
+    fn twin(&self) -> Option<Twin> {
+        None
     }
+}
+
+/// Another one with our id, which is served in our place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin {
+    /// The other end says so.
+    Told,
+    /// It hung up, for that reason or another.
+    Perhaps,
 }
 
 /// Why a connection did not come about or ended.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::reconnect::{Reconnect, State};
+use super::takeovers::{Takeover, Takeovers};
 use super::troubles::{Trouble, Troubles};
 
 /// The gauges of all connections of one kind, `tidegate_<kind>_…{<kind>="<name>"}`.
@@ -17,6 +18,7 @@ pub struct LinkMetrics {
     reconnects: IntCounterVec,
     strays: IntCounterVec,
     troubles: Troubles,
+    takeovers: Takeovers,
 }
 
 impl LinkMetrics {
@@ -61,6 +63,7 @@ impl LinkMetrics {
                 &[kind],
             )?,
             troubles: Troubles::default(),
+            takeovers: Takeovers::default(),
         };
         for gauge in [&metrics.up, &metrics.state, &metrics.alarm] {
             registry.register(Box::new(gauge.clone()))?;
@@ -82,12 +85,18 @@ impl LinkMetrics {
             is_up: self.up.with_label_values(&[name]).get() > 0,
             failures: self.failures.with_label_values(&[name]).get(),
             trouble: self.troubles.of(name, now),
+            takeover: self.takeovers.of(name, now),
         }
     }
 
     /// What keeps connections from being in use.
     pub(super) fn troubles(&self) -> &Troubles {
         &self.troubles
+    }
+
+    /// What throws them out again and again.
+    pub(super) fn takeovers(&self) -> &Takeovers {
+        &self.takeovers
     }
 
     /// A part in the alarm of one connection's owner.
@@ -123,6 +132,8 @@ pub struct LinkAccount {
     pub failures: u64,
     /// The longest trouble among them.
     pub trouble: Option<Trouble>,
+    /// Another one of the same id throws one of them out again and again.
+    pub takeover: Option<Takeover>,
 }
 
 /// One contributor's part of a gauge that several add to: the connections of one uplink share theirs. It is taken back

@@ -4,7 +4,8 @@
 //! - `reconnect`: when to dial again, as a state machine without sockets and clocks; `redial`: that machine with a socket,
 //!   a log and gauges, for whatever implements [`Dial`].
 //! - `interface`: an interface that comes up ends a back-off; `pause`: events are gathered under load.
-//! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use.
+//! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
+//!   `takeovers`: whether another one of our id throws us out again and again.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`Loss`]). A connection lives from
 //! one dial to the next loss; whoever wants it back asks [`Redial`] for the next one.
@@ -19,11 +20,12 @@ mod reconnect;
 mod redial;
 mod settings;
 mod socket;
+mod takeovers;
 mod tls;
 mod troubles;
 
 pub use backoff::delay;
-pub use error::{Causes, Error, Failure, Loss};
+pub use error::{Causes, Error, Failure, Loss, Twin};
 pub use metrics::{Contribution, LinkAccount, LinkMetrics};
 pub use pause::{note, pause_under_load};
 pub use progress::Progress;
@@ -31,5 +33,6 @@ pub use reconnect::{Level, Reconnect, Retry, State, Stop};
 pub use redial::{Dial, Redial};
 pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls};
 pub use socket::Socket;
+pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};
 pub use troubles::Trouble;

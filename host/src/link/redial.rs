@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use super::interface::Interfaces;
 use super::metrics::LinkGauges;
 use super::reconnect::{Level, Reconnect, State, Stop};
+use super::takeovers::Tally;
 use super::troubles::{Notice, Said, Trouble};
-use super::{Backoff, Causes, Failure, LinkMetrics, Loss};
+use super::{Backoff, Causes, Failure, LinkMetrics, Loss, Twin};
 
 /// After so many connections in a row on which nothing was answered, the next one is not more patient still.
 const MOST_PATIENCE: u32 = 6;
@@ -51,6 +52,7 @@ pub struct Redial<D> {
     stood_before: bool,
     interfaces: Interfaces,
     notice: Notice,
+    takeovers: Tally,
     said: Said,
     /// Connections in a row that ended in silence before anything was answered.
     unanswered: u32,
@@ -66,6 +68,7 @@ impl<D: Dial> Redial<D> {
         gauges.show(&machine);
         Self {
             notice: Notice::on(metrics.troubles(), Arc::clone(&name), dial.id().to_owned()),
+            takeovers: Tally::on(metrics.takeovers(), Arc::clone(&name), dial.id().to_owned()),
             dial,
             stage,
             name,
@@ -189,6 +192,7 @@ impl<D: Dial> Redial<D> {
     /// The same, where it is to be met otherwise than its kind says.
     pub fn lost_as(&mut self, failure: Failure, ended: &impl Loss) {
         let now = Instant::now();
+        self.look_for_another(ended.twin(), now);
         let retry = self.machine.failed(failure, now, fastrand::f64());
         self.wait = if std::mem::take(&mut self.is_hasty) {
             retry.after.min(AT_ONCE)
@@ -217,7 +221,19 @@ impl<D: Dial> Redial<D> {
         if level != Level::Quiet {
             self.said.note(&cause, now);
         }
-        self.say(level, &cause, ended.may_be_a_twin());
+        self.say(level, &cause, ended.twin().is_some());
+    }
+
+    /// Says once that another one of our id throws us out again and again. A hang-up of which it is known what for is none.
+    fn look_for_another(&mut self, twin: Option<Twin>, now: Instant) {
+        let is_open = self.machine.state() == State::Online && !self.is_hasty;
+        let Some(twin) = twin.filter(|twin| *twin == Twin::Told || is_open) else {
+            return;
+        };
+        if let Some(takeover) = self.takeovers.taken_over(twin, now) {
+            let (stage, name) = (self.stage, &self.name);
+            tracing::warn!(stage, %name, "{}", takeover.words());
+        }
     }
 
     fn say(&self, level: Level, cause: &str, may_be_a_twin: bool) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reason;
-use crate::link::{self, Failure, Loss};
+use crate::link::{self, Failure, Loss, Twin};
 use crate::message::Qos;
 use crate::message::legal::Illegal;
 
@@ -122,11 +122,14 @@ impl Loss for Error {
         )
     }
 
-    fn may_be_a_twin(&self) -> bool {
+    fn twin(&self) -> Option<Twin> {
         match self {
-            Self::Closed { before_connack, .. } => !before_connack,
-            Self::Disconnected { code, .. } => *code == reason::TAKEN_OVER,
-            _ => false,
+            Self::Closed {
+                before_connack: false,
+                ..
+            } => Some(Twin::Perhaps),
+            Self::Disconnected { code, .. } if *code == reason::TAKEN_OVER => Some(Twin::Told),
+            _ => None,
         }
     }
 }
@@ -179,8 +182,11 @@ impl Loss for Ended {
         matches!(self, Self::Link(error) if error.is_unanswered())
     }
 
-    fn may_be_a_twin(&self) -> bool {
-        matches!(self, Self::Link(error) if error.may_be_a_twin())
+    fn twin(&self) -> Option<Twin> {
+        match self {
+            Self::Link(error) => error.twin(),
+            _ => None,
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Uplink {
         if !self.judge.is_watchful() && !stored.message.id.is_own() {
             return false;
         }
-        let face = self.face(index, stored);
+        let (face, topic) = (self.face(index, stored), stored.message.topic.clone());
         let is_barred = self.judge.is_barred(face);
         let turn = if is_barred {
             Turn::Aside
@@ -63,6 +63,7 @@ impl Uplink {
             self.pulls[index].pass_over(number);
         }
         if is_barred {
+            self.bar(&topic);
             self.judge.refused(
                 face,
                 Refusal::Unfit,
@@ -243,9 +244,12 @@ impl Uplink {
         }
     }
 
-    fn has_room_to_refuse(&self, (index, seq): Place) -> bool {
-        let (letters, bytes) = self.pulls.get(index).map_or((0, 0), |pull| pull.load(seq));
-        self.backlog.has_room_for_refused(letters, bytes)
+    fn has_room_to_refuse(&mut self, place: Place) -> bool {
+        let pull = self.pulls.get(place.0);
+        let (letters, bytes) = pull.map_or((0, 0), |pull| pull.load(place.1));
+        let has_room = self.backlog.has_room_for_refused(letters, bytes);
+        self.unparked = (!has_room).then_some((place, (letters, bytes)));
+        has_room
     }
 
     fn refuse(&mut self, place: Place, detail: &str) {
@@ -322,6 +326,7 @@ impl Uplink {
             );
         }
         self.forward();
+        self.show();
     }
 
     /// Since when the answer to a publish can be expected: upstream's TCP has taken the last of it. Until it has, since it last
@@ -377,8 +382,9 @@ impl Uplink {
         }
     }
 
-    /// Shows, in log and metrics, what upstream does not take.
+    /// Shows, in log, metrics and conditions, what upstream does not take.
     pub(super) fn show(&mut self) {
+        self.tell();
         let (is_held, is_crowded) = (self.judge.held_since().is_some(), self.judge.is_crowded());
         self.meters.alarm.set(i64::from(
             self.judge.is_alarming() || is_crowded || self.said.is_narrow,

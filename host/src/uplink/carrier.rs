@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::judge::Refusal;
-use crate::link::{Dial, Failure, Loss, Redial};
+use crate::link::{Dial, Failure, Loss, Redial, Twin};
 use crate::message::{Qos, Stored};
 
 /// What goes upstream in one piece, and is answered in one.
@@ -199,8 +199,11 @@ impl<E: Fault> Loss for Ended<E> {
         matches!(self, Self::Carrier(fault) if fault.is_unanswered())
     }
 
-    fn may_be_a_twin(&self) -> bool {
-        matches!(self, Self::Carrier(fault) if fault.may_be_a_twin())
+    fn twin(&self) -> Option<Twin> {
+        match self {
+            Self::Carrier(fault) => fault.twin(),
+            _ => None,
+        }
     }
 
     fn pause(&self) -> Option<Duration> {

@@ -43,6 +43,7 @@ impl Uplink {
             self.park();
             let stand = self.fill(carrier, mode);
             self.forward();
+            self.show();
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
                 return Ok(mode);
             }

@@ -22,6 +22,7 @@
 //! What waits apart is bounded, also of each key. What is beyond that is passed over: it stays in its queue, and sending goes
 //! back to it when there is room ([`cases`]).
 
+mod account;
 mod cases;
 mod mutes;
 mod next;
@@ -33,6 +34,7 @@ mod wary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+pub(super) use self::account::{Account, Apart};
 pub(super) use self::cases::Turn;
 pub(super) use self::next::Step;
 use self::pace::Pace;

@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::Config;
+use super::condition::{Condition, Conditions, Kind};
 use crate::link::{Contribution, LinkAccount, LinkMetrics};
 
 const LABEL: &str = "uplink";
@@ -30,6 +31,9 @@ pub struct Metrics {
     delivery: HistogramVec,
     inflight: IntGaugeVec,
     inflight_capacity: IntGaugeVec,
+    condition: IntGaugeVec,
+    condition_messages: IntGaugeVec,
+    pub(super) conditions: Conditions,
 }
 
 impl Metrics {
@@ -49,6 +53,12 @@ impl Metrics {
                 .map(|class| self.forwarded(&config.name, class).get())
                 .sum(),
             refused: self.refused.with_label_values(&labels).get(),
+            conditions: self.conditions.of(&config.name),
+            of_fallback: config
+                .fallback
+                .as_ref()
+                .map(|fallback| self.conditions.of(&fallback.name))
+                .unwrap_or_default(),
         }
     }
 
@@ -65,6 +75,11 @@ impl Metrics {
             };
         let gauge = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let of_condition = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL, "condition"])?;
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
@@ -105,6 +120,15 @@ impl Metrics {
                 "tidegate_uplink_inflight_capacity",
                 "How many may be in flight.",
             )?,
+            condition: of_condition(
+                "tidegate_uplink_condition",
+                "Connections for which upstream does not take what it should, by what it does.",
+            )?,
+            condition_messages: of_condition(
+                "tidegate_uplink_condition_messages",
+                "Messages that wait for it, as far as they are known.",
+            )?,
+            conditions: Conditions::default(),
         })
     }
 
@@ -125,6 +149,15 @@ impl Metrics {
         }
     }
 
+    /// Connections in a condition, and messages that wait for it.
+    pub(super) fn condition(&self, uplink: &str, kind: Kind) -> (Contribution, Contribution) {
+        let labels = [uplink, kind.name()];
+        (
+            Contribution::to(self.condition.with_label_values(&labels)),
+            Contribution::to(self.condition_messages.with_label_values(&labels)),
+        )
+    }
+
     pub(super) fn forwarded(&self, uplink: &str, class: &str) -> IntCounter {
         self.forwarded.with_label_values(&[uplink, class])
     }
@@ -143,6 +176,10 @@ pub struct Account {
     pub forwarded: u64,
     /// Messages upstream has refused for good since the start.
     pub refused: u64,
+    /// What upstream does not take, and what stands still for it.
+    pub conditions: Vec<Condition>,
+    /// The same of its fallback.
+    pub of_fallback: Vec<Condition>,
 }
 
 /// The metrics of one uplink.

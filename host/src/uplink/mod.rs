@@ -22,6 +22,7 @@
 
 mod answers;
 mod apart;
+mod condition;
 mod carrier;
 mod connections;
 mod encode;
@@ -48,6 +49,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+pub use condition::Condition;
 pub use encode::{IdForm, Pack, PublishFormat, ReplayMark};
 pub use metrics::{Account, Metrics};
 pub use rate::Rate;

@@ -7,9 +7,10 @@ use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
 
 use super::carrier::{Carrier, Ended, Fault, FaultOf, Limits, Manner};
+use super::condition::Notice;
 use super::encode::{Encoder, IdForm, Pack};
 use super::fallback::Post;
-use super::judge::{Haste, Judge};
+use super::judge::{Haste, Judge, Place};
 use super::metrics::Meters;
 use super::part::{Part, Way};
 use super::pull::Pull;
@@ -81,6 +82,11 @@ pub(super) struct Uplink {
     pub(super) levels: Vec<Qos>,
     pub(super) retain_available: bool,
     pub(super) said: Said,
+    pub(super) notice: Notice,
+    /// Topics of our own that are not tried any more.
+    pub(super) barred: Vec<String>,
+    /// One that could not be parked, and the letters and bytes it takes.
+    pub(super) unparked: Option<(Place, (u64, u64))>,
 }
 
 /// What was said in the log and need not be said again: the window once, a refusal once a connection.
@@ -156,6 +162,9 @@ impl Uplink {
             connections: config.connections,
             retain_available: true,
             said: Said::default(),
+            notice: Notice::on(metrics, &config.name, part.index),
+            barred: Vec::new(),
+            unparked: None,
         }
     }
 

@@ -20,6 +20,13 @@ fn busy() -> Status {
         differs_from_config: swapping,
         breaker: "closed".to_owned(),
     };
+    let condition = |kind: &str, next_try_s| Condition {
+        kind: kind.to_owned(),
+        words: format!("5 messages: {kind}: {}", "not authorized (0x87) ".repeat(9)),
+        messages: 5,
+        since_s: 61,
+        next_try_s,
+    };
     let queue = |name: &str, on_disk| Queue {
         name: name.into(),
         in_ram: 12,
@@ -45,6 +52,7 @@ fn busy() -> Status {
             state: "online".into(),
             connected: true,
             trouble: None,
+            conditions: vec![condition("client-id-taken-over", None)],
             unsettled: 3,
             received: 1_204,
             dropped: 1,
@@ -76,6 +84,7 @@ fn busy() -> Status {
                 since_s: 3_700,
                 next_try_s: Some(42),
             }),
+            conditions: vec![condition("refuses-everything", Some(3))],
             on_fallback: false,
             failures: 6,
             inflight: 0,
@@ -138,6 +147,8 @@ fn nothing_is_wider_than_a_terminal_and_nothing_is_left_out() {
         "6 failures",
         "for 1 h 1 min, next try in 42 s",
         "(0x86):",
+        "for 1 min 1 s: 5 messages: client-id-taken-over:",
+        "for 1 min 1 s, next try in 3 s: 5 messages: refuses-everything:",
         "3 rejected",
         "1 poison",
         "NOT WELL",
@@ -156,6 +167,8 @@ fn nothing_is_wider_than_a_terminal_and_nothing_is_left_out() {
 fn a_gateway_that_is_cut_off_or_whose_store_is_not_well_does_not_end_with_0() {
     let mut status = busy();
     status.store.well = true;
+    assert_eq!(exit_of(&status), Exit::Degraded);
+    status.uplinks[0].connected = true;
     assert_eq!(exit_of(&status), Exit::Degraded);
     status.uplinks[0].on_fallback = true;
     assert_eq!(exit_of(&status), Exit::Done);

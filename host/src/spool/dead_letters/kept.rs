@@ -86,7 +86,8 @@ pub(crate) fn has_room_for_refused(
     most_bytes: u64,
 ) -> bool {
     let (count, bytes) = (kept.total() + on_the_way.0, kept.bytes + on_the_way.1);
-    let has_free_place = count == 0 || (count + more.0 <= most && bytes + more.1 <= most_bytes);
+    let is_sole = count == 0 && more.0 == 1;
+    let has_free_place = is_sole || (count + more.0 <= most && bytes + more.1 <= most_bytes);
     let refused = kept.counts[reason_number(Reason::Refused)] + on_the_way.0;
     on_the_way.0 < ON_THE_WAY && (has_free_place || (refused + more.0) * 2 <= count)
 }

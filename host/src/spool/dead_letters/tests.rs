@@ -76,6 +76,14 @@ fn refused_letters_never_push_each_other_out() {
         1,
         0
     ));
+    // Several at once are no exception, though nothing is kept yet.
+    assert!(!has_room_for_refused(
+        (3, 9),
+        &KeptLetters::default(),
+        (0, 0),
+        2,
+        100
+    ));
     // Those of one publish count together, by number and by bytes.
     let kept = KeptLetters {
         counts: kept.counts.map(|_| 1),

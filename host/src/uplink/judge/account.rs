@@ -1,0 +1,97 @@
+//! What is known of upstream, for those who ask.
+
+use std::time::Instant;
+
+use super::{ANSWERS, Case, Judge, ONE_IN, Place, State};
+
+/// What keeps messages from going out as they come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::uplink) struct Account {
+    /// Upstream takes nothing: since when, and its words about the last one.
+    pub(in crate::uplink) hold: Option<(Instant, String)>,
+    /// It acknowledges nothing.
+    pub(in crate::uplink) is_mute: bool,
+    /// It ends one connection after the other, and accepts nothing.
+    pub(in crate::uplink) is_fruitless: bool,
+    /// It refuses a large share of what it is sent.
+    pub(in crate::uplink) refuses_many: bool,
+    /// It refuses for now what comes faster than it takes, and is sent to at its pace.
+    pub(in crate::uplink) is_paced: bool,
+    /// What is refused for good cannot be parked.
+    pub(in crate::uplink) is_crowded: bool,
+    /// Messages that wait apart.
+    pub(in crate::uplink) apart: Apart,
+    /// Upstream's words about one that is refused for good.
+    pub(in crate::uplink) refusal: Option<String>,
+    /// The first that is waited for.
+    pub(in crate::uplink) first: Option<Place>,
+    /// When one of those is sent again, where that is known.
+    pub(in crate::uplink) next_try: Option<Instant>,
+}
+
+/// Messages that wait apart, by what for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::uplink) struct Apart {
+    pub(in crate::uplink) refused: u64,
+    pub(in crate::uplink) busy: u64,
+    pub(in crate::uplink) suspects: u64,
+    pub(in crate::uplink) mute: u64,
+    /// For another one of their key.
+    pub(in crate::uplink) behind: u64,
+    /// For upstream to take something.
+    pub(in crate::uplink) held: u64,
+}
+
+impl Judge {
+    /// How things stand.
+    pub(in crate::uplink) fn account(&self) -> Account {
+        let refused = self.cases.iter().find_map(|case| match &case.state {
+            State::Refused { detail, .. } => Some(detail.clone()),
+            _ => None,
+        });
+        let cause = |case: &&Case| !matches!(case.state, State::Behind | State::Again);
+        let first = self.cases.iter().find(cause).or(self.cases.front());
+        Account {
+            hold: self.hold.map(|hold| (hold.since, self.why.clone())),
+            is_mute: self.is_mute,
+            is_fruitless: self.is_fruitless(),
+            refuses_many: self.answers >= ANSWERS && self.refused * ONE_IN > self.answers,
+            is_paced: self.pace.is_some(),
+            is_crowded: self.is_crowded(),
+            apart: self.apart(),
+            refusal: refused,
+            first: first.map(|case| case.face.place),
+            next_try: self.next_try(),
+        }
+    }
+
+    fn apart(&self) -> Apart {
+        let mut apart = Apart::default();
+        for case in &self.cases {
+            let count = match case.state {
+                State::Refused { .. } => &mut apart.refused,
+                State::Busy { .. } => &mut apart.busy,
+                State::Suspect { .. } => &mut apart.suspects,
+                State::Mute { .. } => &mut apart.mute,
+                State::Behind => &mut apart.behind,
+                State::Again if self.hold.is_some() => &mut apart.held,
+                // It goes out in its turn.
+                State::Again => continue,
+            };
+            *count += 1;
+        }
+        apart
+    }
+
+    fn next_try(&self) -> Option<Instant> {
+        if let Some(hold) = self.hold {
+            return hold.next;
+        }
+        let at = |case: &Case| match case.state {
+            State::Busy { next, .. } if !case.is_out => Some(next),
+            State::Suspect { .. } if !self.has_delivered => Some(self.lone_at()),
+            _ => None,
+        };
+        self.cases.iter().filter_map(at).min()
+    }
+}
