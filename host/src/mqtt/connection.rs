@@ -1,6 +1,7 @@
 //! Session and socket together.
 
-use std::borrow::Cow;
+mod opening;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,15 +12,15 @@ use std::{fmt, io};
 use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
+use self::opening::{broken, closed_before_connack, with_todays_password};
 use super::error::CONNACK_PHASE;
 use super::manners::Manners;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
 use super::{
-    AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Subscription,
-    Unsendable, hint,
+    AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable, hint,
 };
-use crate::link::{self, Progress, Secret, Socket, note};
+use crate::link::{self, Progress, Socket, note};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -468,57 +469,6 @@ impl fmt::Debug for Connection {
             .field("unsent", &self.unsent())
             .field("paused", &self.paused)
             .finish_non_exhaustive()
-    }
-}
-
-/// A password in a file is read at every dial, on a thread that may wait for the disk: tokens are renewed, some each hour.
-async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error> {
-    let file = config
-        .login
-        .as_ref()
-        .and_then(|login| login.password.as_ref()?.file().cloned());
-    let (Some(login), Some(file)) = (&config.login, file) else {
-        return Ok(Cow::Borrowed(config));
-    };
-    let path = file.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || Secret::read(&file))
-        .await
-        .map_err(|stopped| stopped.to_string());
-    let password = read
-        .and_then(|read| read)
-        .map_err(|problem| Error::Password { path, problem })?;
-    let login = Login {
-        user: login.user.clone(),
-        password: Some(password),
-    };
-    Ok(Cow::Owned(Config {
-        login: Some(login),
-        ..config.clone()
-    }))
-}
-
-fn broken(cause: io::Error) -> Error {
-    link::Error::Broken(cause).into()
-}
-
-/// An end before CONNACK, however the system words it.
-fn closed_before_connack(error: Error) -> Error {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match error {
-        Error::Closed { .. } => Error::Closed {
-            before_connack: true,
-        },
-        Error::Link(link::Error::Broken(cause))
-            if matches!(
-                cause.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-            ) =>
-        {
-            Error::Closed {
-                before_connack: true,
-            }
-        }
-        error => error,
     }
 }
 

@@ -1,13 +1,13 @@
-//! The device side: topics to batches of deliveries; acknowledges the settled prefix in arrival order.
+//! The device side: arrivals to batches of deliveries; acknowledges what is settled.
 //!
-//! **In**: what the broker sends to the topics of the flows, over one connection with a kept session. **Out**: a
+//! **In**: what a broker sends to the topics of the flows, or what is posted. **Out**: a
 //! batch of deliveries for each flow and read burst, and dead letters for what is over-long.
 //!
 //! **Promised**
 //! - A message is acknowledged only when it is settled: upstream has accepted it, or it is safe on disk.
-//!   Acknowledgements leave in arrival order (MQTT 4.6).
-//! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` the connection stops reading and
-//!   goes on with pings and acknowledgements. QoS 0 is dropped, and counted, above half of that.
+//!   Over MQTT acknowledgements leave in arrival order (4.6), over HTTP each request is answered by itself.
+//! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` a connection to a broker stops reading and
+//!   goes on with pings and acknowledgements, and requests are turned away. QoS 0 is dropped, and counted, above half of that.
 //! - Where a flow knows messages by their id, a repeat is dropped, and acknowledged once its first copy is settled.
 //! - A broker that has forgotten us, while we ran or while we were down, is in the ledger.
 //! - It never gives up on its broker, and never waits for a flow or the disk.

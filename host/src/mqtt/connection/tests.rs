@@ -13,8 +13,9 @@ use tokio::time::interval;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::link::{Failure, Loss, Tls};
+use crate::link::{Failure, Loss, Secret, Tls};
 use crate::message::Qos;
+use crate::mqtt::Login;
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 

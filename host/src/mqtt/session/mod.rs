@@ -4,6 +4,7 @@
 //! It lives as long as one network connection. What a kept session repeats on the next one arrives as new; what
 //! QoS 2 must remember in between is carried over by [`Unreleased`].
 
+mod alive;
 mod budget;
 mod pulse;
 mod subscribe;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use self::budget::Budget;
-use self::pulse::{Beat, Pulse};
+use self::pulse::Pulse;
 use self::subscribe::Asking;
 use self::unreleased::Inbound;
 use self::window::{LAST_ID, Received, Unexpected, Window};
@@ -442,73 +443,6 @@ impl Session {
             self.echoed = 0;
             if self.out.capacity() > KEPT_OUTPUT_BYTES {
                 self.out = BytesMut::new();
-            }
-        }
-    }
-
-    /// While paused no answer to a ping can be missed.
-    pub(super) fn pause(&mut self, paused: bool, now: Instant) {
-        self.pulse.pause(paused, now);
-    }
-
-    /// An answer to a ping may take so many times as long.
-    pub(super) fn be_patient(&mut self, times: u32) {
-        self.pulse.be_patient(times);
-    }
-
-    /// The peer's TCP has acknowledged bytes of ours.
-    pub(super) fn moved(&mut self, now: Instant) {
-        self.pulse.moved(now);
-    }
-
-    /// Whether an answer to a ping is waited for.
-    pub(super) fn is_asking(&self) -> bool {
-        self.pulse.is_asking()
-    }
-
-    /// When something last came in.
-    pub(super) fn last_heard(&self) -> Instant {
-        self.pulse.last_heard()
-    }
-
-    /// Queues a ping at once, beside the keep-alive: its answer says that the broker has read all that lies before it.
-    pub(super) fn ask(&mut self) {
-        self.ping();
-        self.question = Some((self.pings, None));
-    }
-
-    /// When the last question was answered.
-    pub(super) fn answered(&self) -> Option<Instant> {
-        self.question.and_then(|(_, answered)| answered)
-    }
-
-    fn ping(&mut self) {
-        self.pings += 1;
-        wire::ping(&mut self.out);
-    }
-
-    /// When [`Self::tick`] has something to do.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.pulse.due()
-    }
-
-    /// Queues a ping that is due; fails when the last one was not answered.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<(), Error> {
-        match self.pulse.beat(now) {
-            Beat::Rest => Ok(()),
-            Beat::Ping => {
-                self.ping();
-                Ok(())
-            }
-            Beat::Lost => {
-                let (deadline, unanswered) = (
-                    self.pulse.patience(),
-                    self.has_unanswered() && self.window.over() == 0,
-                );
-                Err(Error::Silent {
-                    deadline,
-                    unanswered,
-                })
             }
         }
     }
