@@ -19,6 +19,7 @@ mod metrics;
 mod orders;
 pub mod plugins;
 pub mod recordings;
+mod report;
 pub mod retry;
 mod signals;
 mod stages;

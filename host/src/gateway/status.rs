@@ -8,16 +8,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
-use super::door::Doors;
-use super::plugins::{Candidate, shown_digest};
-use super::standing::{Shared, Standing};
-use crate::chain::{self, Chain, PluginInfo};
+use super::plugins::Candidate;
+use super::standing::Standing;
+use crate::chain;
 use crate::config::Config;
-use crate::heap::resident_bytes;
 use crate::link::{self, LinkAccount, State};
-use crate::spool::{Account, QueueAccount, Spool};
-use crate::versions::Versions;
+use crate::spool::{Account, QueueAccount};
 use crate::{source, uplink};
 
 /// Everything.
@@ -351,7 +347,7 @@ impl Status {
     }
 
     /// What the spool tells; the rest is empty.
-    fn of_spool(config: &Config, account: &Account) -> Self {
+    pub(super) fn of_spool(config: &Config, account: &Account) -> Self {
         let by_reason = account
             .letters
             .iter()
@@ -417,105 +413,8 @@ impl Queue {
     }
 }
 
-/// Reports on a running gateway.
-pub(super) struct Reporter {
-    config: Arc<Config>,
-    spool: Arc<Spool>,
-    doors: Doors,
-    versions: Versions,
-    standing: Shared,
-    sources: source::Metrics,
-    uplinks: uplink::Metrics,
-    started: Instant,
-}
-
-impl Reporter {
-    /// The gateway starts now.
-    pub(super) fn new(gateway: &Gateway) -> Self {
-        Self {
-            config: Arc::clone(&gateway.config),
-            spool: Arc::clone(&gateway.spool),
-            doors: gateway.doors.clone(),
-            versions: gateway.versions.clone(),
-            standing: gateway.standing.clone(),
-            sources: gateway.sources.clone(),
-            uplinks: gateway.uplinks.clone(),
-            started: Instant::now(),
-        }
-    }
-
-    /// The flows, those that could not be started last.
-    fn flows(&self) -> Vec<Flow> {
-        let running = self
-            .doors
-            .chains()
-            .into_iter()
-            .map(|(_, chain)| running_flow(&chain, &self.versions));
-        let down = self.doors.down().into_iter().filter_map(|(flow, why)| {
-            let name = &self.config.flows.get(flow)?.name;
-            Some(Flow {
-                down: Some(why),
-                ..Flow::of(name, chain::Account::default())
-            })
-        });
-        running.chain(down).collect()
-    }
-
-    /// How it is now. Memory work only.
-    pub(super) fn report(&self) -> Status {
-        let account = self.spool.account();
-        let spool = Status::of_spool(&self.config, &account);
-        let now = Instant::now();
-        let source = |name| Source::of(name, self.sources.account(name, now), now);
-        let uplink = |config: &uplink::Config| {
-            Uplink::of(&config.name, self.uplinks.account(config, now), now)
-        };
-        let config = &self.config;
-        Status {
-            running: true,
-            config: self.standing.look(),
-            process: Some(Process {
-                pid: std::process::id(),
-                uptime_s: self.started.elapsed().as_secs(),
-                resident_bytes: resident_bytes(),
-                memory_limit_bytes: config.gateway.memory_bytes,
-            }),
-            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
-            flows: self.flows(),
-            uplinks: config.uplinks.iter().map(uplink).collect(),
-            store: Store {
-                why: super::health::store_trouble(&account),
-                ..spool.store
-            },
-            ..spool
-        }
-    }
-}
-
-fn running_flow(chain: &Chain, versions: &Versions) -> Flow {
-    let plugin = |info: PluginInfo| {
-        let entry = versions.entry(chain.name(), &info.name);
-        Plugin {
-            name: info.name.to_string(),
-            digest: shown_digest(&info, entry.as_ref()),
-            swapping: info.change.is_some(),
-            breaker: info.breaker.name().to_owned(),
-            candidate: Candidate::of(&info),
-            fallback: entry
-                .as_ref()
-                .and_then(|entry| entry.good_before())
-                .map(|version| version.digest.clone()),
-            differs_from_config: entry.is_some_and(|entry| entry.confirmed != entry.based_on),
-        }
-    };
-    Flow {
-        plugins: chain.plugins().into_iter().map(plugin).collect(),
-        ..Flow::of(chain.name(), chain.account())
-    }
-}
-
 impl Flow {
-    fn of(name: &str, account: chain::Account) -> Self {
+    pub(super) fn of(name: &str, account: chain::Account) -> Self {
         Self {
             name: name.to_owned(),
             messages_in: account.settled(),
@@ -538,7 +437,7 @@ fn state_of(link: &LinkAccount) -> String {
 }
 
 impl Source {
-    fn of(name: &str, account: source::Account, now: Instant) -> Self {
+    pub(super) fn of(name: &str, account: source::Account, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
             state: state_of(&account.link),
@@ -559,7 +458,7 @@ impl Source {
 }
 
 impl Uplink {
-    fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
+    pub(super) fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
             state: state_of(&account.link),
