@@ -14,10 +14,6 @@ pub mod builtin;
 pub mod trust;
 pub mod chain;
 pub mod recording;
-#[expect(
-    clippy::too_many_lines,
-    reason = "opening, appending, packing and the account are each one sequence of many steps"
-)]
 pub mod spool;
 pub mod uplink;
 pub mod versions;

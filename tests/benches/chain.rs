@@ -16,7 +16,9 @@ use decode_json::DecodeJson;
 use filter::FilterFields;
 use threshold::Threshold;
 use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring, Workshop};
-use tidegate::message::{Append, DeadLetter, Delivery, Intake, Loss, Message, Mint, Outlet};
+use tidegate::message::{
+    Append, DeadLetter, Delivery, Intake, Loss, Message, Mint, Outlet, StateStore,
+};
 use tidegate_tests::sample::messages;
 
 /// Messages delivered at once, so that the lane always finds full batches and a hand-over is paid once in many.
@@ -27,6 +29,8 @@ struct Counter {
     count: AtomicUsize,
     waiter: Thread,
 }
+
+impl StateStore for Counter {}
 
 impl Outlet for Counter {
     fn append(&self, batch: Vec<Append>) {
@@ -80,6 +84,7 @@ fn sandboxed(outlet: Arc<Counter>) -> Chain {
         .expect("the engine starts");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
     let wiring = Wiring {
+        states: outlet.clone(),
         outlet,
         mint: Arc::new(Mint::new(1)),
         metrics,

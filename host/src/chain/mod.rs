@@ -65,7 +65,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::message::{Delivery, Intake, Mint, Outlet, Tape};
+use crate::message::{Delivery, Intake, Mint, Outlet, StateStore, Tape};
 use lane::Shared;
 use lane::inbox::{Command, Inbox};
 use lane::slot::lane_of;
@@ -80,6 +80,8 @@ const LAST_TURN: Duration = Duration::from_millis(200);
 pub struct Wiring {
     /// Where appends and dead letters go.
     pub outlet: Arc<dyn Outlet>,
+    /// Where plugins' state is kept.
+    pub states: Arc<dyn StateStore>,
     /// Names for messages that plugins make.
     pub mint: Arc<Mint>,
     /// What is counted.

@@ -25,7 +25,7 @@ use crate::chain::lane::template::Template;
 use crate::chain::lane::version::Version;
 use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
-use crate::message::{Mint, Outlet};
+use crate::message::{Mint, StateStore};
 
 impl Chain {
     /// Loads, compiles and configures the plugins, and starts the lanes. Blocks for as long as that takes: seconds at
@@ -68,6 +68,7 @@ impl Frame {
             out,
             engine: engine.clone(),
             outlet: wiring.outlet,
+            states: wiring.states,
             metrics: wiring.metrics.flow(&config.name),
             failure: Arc::new(Failure::new(wiring.failed)),
             alarm: Arc::default(),
@@ -137,8 +138,8 @@ impl Frame {
     }
 
     /// Where state is kept, and what instances are made with.
-    pub(super) fn surroundings(&self) -> (&dyn Outlet, &Engine) {
-        (&*self.chain.shared.outlet, &self.chain.shared.engine)
+    pub(super) fn surroundings(&self) -> (&dyn StateStore, &Engine) {
+        (&*self.chain.shared.states, &self.chain.shared.engine)
     }
 
     /// The plugins, first to last, with their configs.
@@ -170,9 +171,9 @@ impl Frame {
         version: &Arc<Version>,
         config: &PluginConfig,
     ) -> Result<Vec<Live>, Error> {
-        let (outlet, engine) = self.surroundings();
-        Memory::recall(version, config, outlet, self.lanes())?
-            .start(version, config, engine, outlet)
+        let (states, engine) = self.surroundings();
+        Memory::recall(version, config, states, self.lanes())?
+            .start(version, config, engine, states)
     }
 
     fn stages(

@@ -218,12 +218,14 @@ mod tests {
     use super::*;
     use crate::chain::{self, Engine, Wiring, Workshop};
     use crate::message::{
-        Append, DeadLetter, FlowId, Loss, Message, MessageId, Mint, Outlet, QueueId,
+        Append, DeadLetter, FlowId, Loss, Message, MessageId, Mint, Outlet, QueueId, StateStore,
     };
 
     /// Takes note of what comes out, by the queue it goes to.
     #[derive(Default)]
     struct Out(Mutex<Vec<(u16, u64)>>);
+
+    impl StateStore for Out {}
 
     impl Outlet for Out {
         fn append(&self, batch: Vec<Append>) {
@@ -255,6 +257,7 @@ mod tests {
         };
         let wiring = Wiring {
             outlet: Arc::clone(out) as Arc<dyn Outlet>,
+            states: Arc::clone(out) as Arc<dyn StateStore>,
             mint: Arc::new(Mint::new(1)),
             metrics: chain::Metrics::new(&prometheus::Registry::new()).unwrap(),
             failed: Arc::default(),

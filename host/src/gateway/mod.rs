@@ -156,6 +156,7 @@ fn run_here(
     let metrics_of_chains = chain::Metrics::new(&registry)?;
     let wiring = Wiring {
         outlet: spool.outlet(),
+        states: spool.state_store(),
         mint: Arc::clone(&mint),
         metrics: metrics_of_chains,
         failed: Arc::clone(&failed),

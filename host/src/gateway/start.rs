@@ -44,7 +44,7 @@ pub(super) fn build(
     );
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
     let engine = engine.with_clock(Clock::new(chain::recalled_clock(
-        &*wiring.outlet,
+        &*wiring.states,
         Now::read(),
     )));
     let starter = Starter {

@@ -1,4 +1,4 @@
-//! The borders between the stages: what crosses them, and the three small traits `gateway` hands out so that a
+//! The borders between the stages: what crosses them, and the small traits `gateway` hands out so that a
 //! stage needs to know no other.
 
 use std::sync::Arc;
@@ -309,15 +309,18 @@ pub trait Outlet: Send + Sync {
     /// Enters in the ledger what was given up before it came into a queue.
     fn lose(&self, losses: Vec<Loss>);
 
-    /// Writes changes of plugins' state with the next commit. An outlet that keeps nothing over restarts forgets them.
-    fn checkpoint(&self, batch: Vec<Checkpoint>) {
-        drop(batch);
-    }
-
     /// A broker sends nothing more before what was taken is acknowledged: what is in RAM with a receipt is written now. An
     /// outlet that writes nothing has nothing to hurry.
     fn hurry(&self, wait: Wait) {
         let _ = wait;
+    }
+}
+
+/// Where a chain keeps what its plugins remember, over restarts.
+pub trait StateStore: Send + Sync {
+    /// Writes changes of plugins' state with the next commit. One that keeps nothing over restarts forgets them.
+    fn checkpoint(&self, batch: Vec<Checkpoint>) {
+        drop(batch);
     }
 
     /// What checkpoints have kept of a plugin's state. Blocks on the disk: for the start.

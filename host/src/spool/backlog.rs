@@ -9,11 +9,11 @@ use crate::clock::Now;
 use crate::message::{Backlog, DeadLetter, Fetch, QueueId, Reason, Seq, Stored};
 use crate::spool::dead_letters::kept::has_room_for_refused;
 use crate::spool::dead_letters::waiting::Then;
-use crate::spool::link::Link;
 use crate::spool::lock::locked;
 use crate::spool::reading::reader::Reader;
 use crate::spool::shared::Shared;
-use crate::spool::slot::Slot;
+use crate::spool::shared::link::Link;
+use crate::spool::shared::slot::Slot;
 
 struct Drain {
     shared: Arc<Shared>,
@@ -104,9 +104,9 @@ impl Backlog for Drain {
     fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool {
         let (config, on_the_way) = (
             &self.shared.config,
-            locked(&self.shared.waiting_letters).on_the_way(),
+            locked(&self.shared.letters.waiting).on_the_way(),
         );
-        let kept = *locked(&self.shared.letters);
+        let kept = *locked(&self.shared.letters.kept);
         has_room_for_refused(
             (letters, bytes),
             &kept,
@@ -139,7 +139,7 @@ impl Backlog for Drain {
             .letters
             .with_label_values(&[letter.reason.name()])
             .inc();
-        locked(&self.shared.waiting_letters).push(
+        locked(&self.shared.letters.waiting).push(
             letter,
             Now::read().wall_us,
             Then::Accept(queue, stored.seq),
@@ -204,7 +204,7 @@ impl Shared {
             self.wake_up.due(due);
         }
         if let Some(due) = note_due {
-            self.low_marks_wake_up.due(due);
+            self.noting.wake_up.due(due);
         }
     }
 }

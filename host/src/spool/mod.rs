@@ -37,7 +37,6 @@
 //! a sync must not hold up.
 
 mod account;
-mod accounting;
 mod backlog;
 mod dead_letters;
 mod disk;
@@ -45,18 +44,16 @@ mod drop_policy;
 mod error;
 mod expired;
 mod ledger;
-mod link;
 mod lock;
-mod low_marks;
 mod memory;
 mod metrics;
 mod outlet;
 mod reading;
 mod settings;
 mod shared;
-mod slot;
 mod space;
 mod start;
+mod state_store;
 mod tools;
 mod wake_up;
 mod writer;
@@ -80,7 +77,7 @@ pub use tools::{
     Request, Returned, Stopped, ToolError, Tools,
 };
 
-use crate::message::{Backlog, Outlet};
+use crate::message::{Backlog, Outlet, StateStore};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {
@@ -117,6 +114,11 @@ impl Spool {
     /// Where chains and sources hand over.
     pub fn outlet(&self) -> Arc<dyn Outlet> {
         Arc::clone(&self.shared) as Arc<dyn Outlet>
+    }
+
+    /// Where chains keep plugins' state.
+    pub fn state_store(&self) -> Arc<dyn StateStore> {
+        Arc::clone(&self.shared) as Arc<dyn StateStore>
     }
 
     /// What the uplink of this name drains. Its link counts as down until [`Backlog::link`] says otherwise.
@@ -166,7 +168,7 @@ impl Spool {
         };
         self.shared.end(Ending::Write);
         let result = thread.join().unwrap_or(Err(Error::Panicked));
-        self.shared.close_store();
+        self.shared.open_store.close();
         result
     }
 }
@@ -178,7 +180,7 @@ impl Drop for Spool {
             if thread.join().is_err() {
                 tracing::error!("the store's thread has panicked");
             }
-            self.shared.close_store();
+            self.shared.open_store.close();
         }
     }
 }
@@ -187,4 +189,5 @@ impl Drop for Spool {
 mod tests;
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
-use crate::spool::shared::{Ending, Shared};
+use crate::spool::shared::Shared;
+use crate::spool::shared::end::Ending;

@@ -1,23 +1,19 @@
-//! The side of the chains: append, park and checkpoint are memory work only; recall reads the disk, at the start.
+//! The side of the chains: memory work only.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::clock::Now;
-use crate::message::{
-    Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, QueueId, Remembered, Wait,
-};
+use crate::message::{Append, DeadLetter, Loss, LossReason, Message, Outlet, QueueId, Wait};
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::ledger::Entry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
-use crate::spool::memory::checkpoints;
 use crate::spool::shared::Shared;
 use crate::spool::space::condition::Condition;
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
-        if self.is_ending.load(Ordering::Acquire) {
+        if self.end.has_come() {
             // Unsettled receipts make the source's broker send again.
             tracing::debug!(messages = batch.len(), "append after the end");
             return;
@@ -78,13 +74,13 @@ impl Outlet for Shared {
     }
 
     fn park(&self, letters: Vec<DeadLetter>) {
-        if letters.is_empty() || self.is_ending.load(Ordering::Acquire) {
+        if letters.is_empty() || self.end.has_come() {
             return;
         }
         let parked_us = Now::read().wall_us;
         let cannot_write = self.cannot_write(self.clock.now());
         let dropped = {
-            let mut waiting_letters = locked(&self.waiting_letters);
+            let mut waiting_letters = locked(&self.letters.waiting);
             for mut letter in letters {
                 self.metrics
                     .letters
@@ -139,56 +135,11 @@ impl Outlet for Shared {
         });
     }
 
-    fn checkpoint(&self, batch: Vec<Checkpoint>) {
-        if self.is_ending.load(Ordering::Acquire) {
-            return;
-        }
-        let due = {
-            let mut checkpoints = locked(&self.checkpoints);
-            checkpoints.add(batch, self.clock.now());
-            checkpoints.due()
-        };
-        if let Some(due) = due {
-            self.wake_up.due(due);
-        }
-    }
-
     fn hurry(&self, wait: Wait) {
         for slot in &self.slots {
             locked(&slot.queue).press(wait);
         }
         self.wake_up.due(0);
-    }
-
-    fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
-        let prefix = checkpoints::prefix(flow, plugin);
-        // Of a plugin that was there a moment ago, and newer than what the disk has.
-        let waiting = locked(&self.checkpoints).of(&prefix);
-        let (mut found, damaged) = self.read_store(|store| store.state_of(&prefix))?;
-        if damaged > 0 {
-            tracing::error!(
-                flow,
-                plugin,
-                keys = damaged,
-                "what a plugin remembered under some keys is damaged on disk and lost"
-            );
-        }
-        found.retain(|entry| !waiting.iter().any(|newer| newer.key == entry.key));
-        found.extend(waiting.into_iter().filter(|entry| entry.value.is_some()));
-        Ok(found)
-    }
-
-    fn set_aside(&self, flow: &str, plugin: &str) {
-        if let Err(why) =
-            self.read_store(|store| store.set_state_aside(&checkpoints::prefix(flow, plugin)))
-        {
-            tracing::error!(
-                flow,
-                plugin,
-                why,
-                "the state that a plugin cannot read stays in its place"
-            );
-        }
     }
 }
 

@@ -1,21 +1,24 @@
 //! The spool is started: the folder is locked, the store opened, and everything but the threads made.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
-use crate::clock::Now;
 use crate::spool::dead_letters::waiting::WaitingLetters;
 use crate::spool::disk::chunk::flows::Flows;
 use crate::spool::disk::folder::Folder;
 use crate::spool::disk::sealing::keys;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
-use crate::spool::link::links;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::Config;
-use crate::spool::shared::{RunningClock, Shared};
-use crate::spool::slot::slots;
+use crate::spool::shared::end::End;
+use crate::spool::shared::health::Health;
+use crate::spool::shared::link::links;
+use crate::spool::shared::noting::Noting;
+use crate::spool::shared::open_store::OpenStore;
+use crate::spool::shared::slot::slots;
+use crate::spool::shared::{Discovered, Letters, RunningClock, Shared};
 use crate::spool::space::free_space::FreeSpace;
 use crate::spool::space::wear::Wear;
 use crate::spool::wake_up::WakeUp;
@@ -59,55 +62,40 @@ impl Shared {
         let boot = begin.boot;
         metrics.faults.inc_by(u64::from(begin.went_back));
         let links = links(&config);
-        let base_us = begin
-            .queues
-            .iter()
-            .map(|(mark, _)| mark.clock_us)
-            .max()
-            .unwrap_or(0);
+        let clock_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max();
         let ram = Arc::new(Ram::new(config.memory_bytes));
         let slots = slots(&config, &links, &metrics, (boot, &ram), begin.queues);
         let (store, low_marks) = begin.store.unzip();
         let witness = store.as_ref().map(Store::witness).unwrap_or_default();
-        let clock = RunningClock {
-            base_us,
-            started_us: Now::read().uptime_us,
+        let clock = RunningClock::after(clock_us.unwrap_or(0));
+        let found = Discovered {
+            set_aside: Mutex::new(begin.set_aside),
+            ..Discovered::default()
         };
         let shared = Arc::new(Self {
             boot,
             flows: Flows::new(&config.flows),
             slots,
             links,
-            waiting_letters: Mutex::new(WaitingLetters::new(boot, &ram)),
+            letters: Letters {
+                waiting: Mutex::new(WaitingLetters::new(boot, &ram)),
+                kept: Mutex::new(begin.kept),
+                evicted: AtomicU64::new(0),
+            },
             ram,
-            letters: Mutex::new(begin.kept),
             checkpoints: Mutex::default(),
-            evicted: AtomicU64::new(0),
             ledger_store: Mutex::new(begin.ledger_store),
             pending: Mutex::default(),
             nobody: Arc::default(),
-            store: Mutex::new(store.map(Arc::new)),
-            store_changed: Condvar::new(),
-            set_aside: Mutex::new(begin.set_aside),
-            strangers: Mutex::default(),
+            open_store: OpenStore::new(store),
+            found,
+            health: Health::new(config.path.clone()),
+            end: End::default(),
             wear: Mutex::new(Wear::new(clock.now())),
             clock,
             wake_up: WakeUp::default(),
-            low_marks: Mutex::new(low_marks),
-            low_marks_wake_up: WakeUp::default(),
-            ending: Mutex::new(None),
-            ended: Condvar::new(),
-            witness: Mutex::new(witness),
-            witness_due: AtomicU64::new(0),
-            lost: Mutex::default(),
+            noting: Noting::new(low_marks, witness),
             name: begin.name,
-            is_ending: AtomicBool::new(false),
-            trouble: AtomicBool::new(false),
-            fault: AtomicU8::new(0),
-            space: AtomicU8::new(0),
-            space_level: Mutex::default(),
-            is_reported: AtomicBool::new(false),
-            commit_since: AtomicU64::new(0),
             metrics,
             config,
         });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::{Now, RunningClock};
-use crate::message::{Checkpoint, Outlet, Remembered};
+use crate::message::{Checkpoint, Remembered, StateStore};
 
 /// In the place of a flow and a plugin: no config has such names.
 const OWNER: &str = "";
@@ -27,9 +27,9 @@ pub(crate) fn checkpoint(running_us: u64) -> Checkpoint {
 }
 
 /// The clock of a gateway that starts now: it goes on where the last checkpoint left it. Blocks on the disk.
-pub fn recalled(outlet: &dyn Outlet, now: Now) -> RunningClock {
+pub fn recalled(states: &dyn StateStore, now: Now) -> RunningClock {
     // A store that cannot be read has lost the state that it is for, too.
-    let kept = outlet.recall(OWNER, OWNER).unwrap_or_default();
+    let kept = states.recall(OWNER, OWNER).unwrap_or_default();
     let value = kept
         .iter()
         .filter_map(|entry| <[u8; 8]>::try_from(entry.value.as_deref()?).ok());

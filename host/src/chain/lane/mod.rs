@@ -32,7 +32,7 @@ use super::metrics::FlowMetrics;
 use super::pool::{Next, Task};
 use crate::chain::sandbox::engine::Engine;
 use crate::clock::{Clock, Now};
-use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, Tape};
+use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, StateStore, Tape};
 use crate::words::with_causes;
 use guard::Alarm;
 use guard::quarantine::Quarantine;
@@ -61,6 +61,7 @@ pub(super) struct Shared {
     pub(super) out: Vec<QueueId>,
     pub(super) engine: Engine,
     pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) states: Arc<dyn StateStore>,
     pub(super) metrics: FlowMetrics,
     pub(super) failure: Arc<Failure>,
     pub(super) alarm: Arc<Alarm>,
@@ -284,7 +285,7 @@ impl Lane {
     fn hand_over(&self, mut due: Vec<Checkpoint>, now: Now) {
         if !due.is_empty() {
             due.push(clock::checkpoint(self.clock().running_us(now.uptime_us)));
-            self.shared.outlet.checkpoint(due);
+            self.shared.states.checkpoint(due);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::Fault;
 use crate::chain::sandbox::state::{self, Page};
 use crate::chain::settings::{PluginConfig, RefusedState};
-use crate::message::{Outlet, Remembered};
+use crate::message::{Remembered, StateStore};
 
 /// What one plugin remembers, shared out among the lanes.
 pub(crate) struct Memory {
@@ -27,7 +27,7 @@ impl Memory {
     pub(crate) fn recall(
         version: &Version,
         config: &PluginConfig,
-        outlet: &dyn Outlet,
+        states: &dyn StateStore,
         lanes: usize,
     ) -> Result<Self, Error> {
         let none = || Self {
@@ -37,7 +37,7 @@ impl Memory {
             return Ok(none());
         }
         let flow = &version.metrics.flow;
-        match outlet.recall(flow, &config.name) {
+        match states.recall(flow, &config.name) {
             Ok(remembered) => Ok(Self::share_out(&remembered, lanes)),
             Err(why) if config.refused_state == RefusedState::Required => Err(Error::State {
                 plugin: Arc::clone(&config.name),
@@ -76,7 +76,7 @@ impl Memory {
         version: &Arc<Version>,
         config: &PluginConfig,
         engine: &Engine,
-        outlet: &dyn Outlet,
+        states: &dyn StateStore,
     ) -> Result<Vec<Live>, Error> {
         let refused = match self.try_start(version, engine)? {
             Ok(lives) => return Ok(lives),
@@ -96,7 +96,7 @@ impl Memory {
             "plugin starts without state: it cannot read what was kept, which is set aside"
         );
         version.metrics.error(refused.kind);
-        outlet.set_aside(flow, &config.name);
+        states.set_aside(flow, &config.name);
         let none = Self {
             lanes: self.lanes.iter().map(|_| Vec::new()).collect(),
         };

@@ -19,7 +19,7 @@ use prometheus::Registry;
 use super::*;
 use crate::message::{
     Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, LossReason, Message, MessageId, QueueId,
-    Reason, Receipt, Remembered, Settled, Span,
+    Reason, Receipt, Remembered, Settled, Span, StateStore,
 };
 use crate::trust::Trust;
 
@@ -146,7 +146,9 @@ impl Outlet for Collector {
         }
         self.changed.notify_all();
     }
+}
 
+impl StateStore for Collector {
     fn checkpoint(&self, batch: Vec<Checkpoint>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for Checkpoint {
@@ -278,6 +280,7 @@ impl Rig {
         let mint = Arc::new(Mint::new(7));
         let wiring = Wiring {
             outlet: outlet.clone(),
+            states: outlet.clone(),
             mint,
             metrics: Metrics::new(&registry).unwrap(),
             failed: Arc::default(),

@@ -187,12 +187,11 @@ fn open_trees(
         .iter()
         .map(|name| open_queue(name))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut found = Vec::with_capacity(queues.len());
-    for (index, queue) in queues.iter().enumerate() {
-        found.push(recover(queue, &records, |mark| {
-            low_marks.newer(index, mark)
-        })?);
-    }
+    let found = queues
+        .iter()
+        .enumerate()
+        .map(|(index, queue)| recover(queue, &records, |mark| low_marks.newer(index, mark)))
+        .collect::<Result<Vec<_>, _>>()?;
     let boot = last_boot(&records, &found)?;
     let strangers = strangers(&records, &names, with_files, open_queue)?;
     let store = Store {

@@ -11,7 +11,7 @@ use crate::spool::disk::queue_store::Near;
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
-use crate::spool::slot::Slot;
+use crate::spool::shared::slot::Slot;
 
 /// How long a read waits for a store that is being opened anew; it also keeps a reader from spinning meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -2,7 +2,6 @@
 //! that doubles; other queues go on. Only when the disk is well otherwise, and has been asked for long enough, does what
 //! lies there count as lost.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::spool::account::Unreadable;
@@ -22,19 +21,10 @@ const PATIENCE_US: u64 = if cfg!(test) { 500_000 } else { 30_000_000 };
 const WAIT: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Waits, unless the end comes first.
-    fn pause(&self, delay: Duration) {
-        let ending = locked(&self.ending);
-        let waited = self
-            .ended
-            .wait_timeout_while(ending, delay, |ending| ending.is_none());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-    }
-
     /// Queues that stand still since what they owe cannot be read.
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
         let now_us = self.clock.now();
-        let sick = |slot: &crate::spool::slot::Slot| {
+        let sick = |slot: &crate::spool::shared::slot::Slot| {
             let told = |sick: &Sick| {
                 let since = Duration::from_micros(now_us.saturating_sub(sick.since_us));
                 Unreadable {
@@ -60,7 +50,7 @@ impl Reader<'_> {
             return true;
         }
         let wait = Duration::from_micros(next_us - now_us);
-        self.shared.pause(wait.min(WAIT));
+        self.shared.end.pause(wait.min(WAIT));
         wait <= WAIT
     }
 

@@ -1,7 +1,5 @@
 //! Disks that are full, read-only, failing or slow.
 
-use std::sync::atomic::Ordering;
-
 use super::*;
 use crate::message::Burst;
 use crate::message::Settled;
@@ -111,7 +109,7 @@ fn the_alarm_is_raised_once_and_room_a_little_above_the_mark_does_not_end_it() {
         seen.push(bench.condition() == Condition::DiskFull);
     }
     assert_eq!(seen, [false, true, true, true, false, false, true]);
-    assert!(bench.shared.is_reported.load(Ordering::Relaxed));
+    assert!(bench.shared.health.is_reported());
 }
 
 #[test]
@@ -143,7 +141,7 @@ fn a_write_that_finds_no_room_gives_up_the_ballast_and_opens_the_store_anew() {
     bench.turn();
     assert!(!folder.path().join("ballast").exists());
     assert!(
-        !bench.shared.trouble.load(Ordering::Relaxed),
+        !bench.shared.health.is_in_trouble(),
         "opened again, for deletes"
     );
     assert_eq!(bench.condition(), Condition::DiskFull);

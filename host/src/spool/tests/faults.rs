@@ -4,7 +4,6 @@ use super::disk::{EIO, ENOSPC, EROFS};
 use super::*;
 use crate::message::Burst;
 use crate::message::Settled;
-use std::sync::atomic::Ordering;
 
 /// What a run with one fault must keep to.
 struct Faulty {
@@ -30,7 +29,7 @@ impl Faulty {
         let before = self.settled();
         let bench = self.bench.as_mut().unwrap();
         // A commit on a failed handle is not what the writer does.
-        let may_commit = step.is_multiple_of(2) && !bench.shared.trouble.load(Ordering::Relaxed);
+        let may_commit = step.is_multiple_of(2) && !bench.shared.health.is_in_trouble();
         let is_done = !may_commit || bench.commit();
         if !may_commit {
             bench.turn();

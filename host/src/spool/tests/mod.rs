@@ -129,7 +129,7 @@ impl Bench {
             ..
         } = self;
         drop((writer, backlog));
-        shared.close_store();
+        shared.open_store.close();
     }
 
     fn reopen(self) -> Self {

@@ -90,30 +90,9 @@ impl World {
 
     fn run(&mut self, step: &Move) {
         match *step {
-            Move::Append(count) => {
-                for _ in 0..count {
-                    let burst = Burst::new(Arc::new(Settled::default()), [1]);
-                    let number = self.bursts.len() as u64;
-                    self.bench().append(number, Some(burst.receipt(0)));
-                    self.bursts.push(burst);
-                }
-            }
+            Move::Append(count) => self.append(count),
             Move::Commit => assert!(self.bench().commit()),
-            Move::FailedCommit => {
-                let (shared, script) = (
-                    Arc::clone(&self.bench().shared),
-                    Arc::clone(&self.bench().script),
-                );
-                script.fail_syncs(1);
-                if !self.bench().commit() {
-                    // No store opens on a disk as full as some are here.
-                    let space = script.believe(None);
-                    self.bench().writer.turn(shared.clock.now());
-                    assert!(shared.account().is_well());
-                    script.believe(space);
-                }
-                script.fail_syncs(0);
-            }
+            Move::FailedCommit => self.fail_a_commit(),
             Move::Turn => {
                 let later = self.bench().shared.clock.now() + 5_000_000;
                 self.bench().shared.write_low_marks().unwrap();
@@ -156,6 +135,31 @@ impl World {
             Move::Kill => self.kill(),
         }
         self.check();
+    }
+
+    fn append(&mut self, count: u64) {
+        for _ in 0..count {
+            let burst = Burst::new(Arc::new(Settled::default()), [1]);
+            let number = self.bursts.len() as u64;
+            self.bench().append(number, Some(burst.receipt(0)));
+            self.bursts.push(burst);
+        }
+    }
+
+    fn fail_a_commit(&mut self) {
+        let (shared, script) = (
+            Arc::clone(&self.bench().shared),
+            Arc::clone(&self.bench().script),
+        );
+        script.fail_syncs(1);
+        if !self.bench().commit() {
+            // No store opens on a disk as full as some are here.
+            let space = script.believe(None);
+            self.bench().writer.turn(shared.clock.now());
+            assert!(shared.account().is_well());
+            script.believe(space);
+        }
+        script.fail_syncs(0);
     }
 
     fn link(&mut self, up: bool) {

@@ -8,7 +8,8 @@ use crate::spool::disk::sealing::sealer::tests::sealer;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
 use crate::spool::settings::Config;
-use crate::spool::shared::{Ending, Shared};
+use crate::spool::shared::Shared;
+use crate::spool::shared::end::Ending;
 use crate::spool::start::Purpose;
 
 const PAYLOAD: &str = "MARKER-PAYLOAD";
@@ -307,7 +308,7 @@ fn a_new_key_takes_over_and_the_old_one_may_go_when_its_last_chunk_is_gone() {
     } = bench;
     shared.end(Ending::Write);
     writer.run().unwrap();
-    shared.close_store();
+    shared.open_store.close();
     drop((shared, writer, backlog));
     let bench = Bench::open(sealed(folder.path(), &[2]));
     assert_eq!(bench.numbers(), [1_000]);

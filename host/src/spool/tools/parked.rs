@@ -110,9 +110,9 @@ impl Tools {
         if known.is_empty() {
             return Ok(0);
         }
-        let ticket = locked(&self.shared.waiting_letters).forget(&known);
+        let ticket = locked(&self.shared.letters.waiting).forget(&known);
         self.shared.wake_up.due(0);
-        wait(|| locked(&self.shared.waiting_letters).has_forgotten(ticket))?;
+        wait(|| locked(&self.shared.letters.waiting).has_forgotten(ticket))?;
         Ok(known.len() as u64)
     }
 
@@ -138,7 +138,7 @@ impl Tools {
 
     /// The newest letter that has a name by now, in the store or on its way there.
     pub fn newest_letter(&self) -> LetterId {
-        locked(&self.shared.waiting_letters).newest()
+        locked(&self.shared.letters.waiting).newest()
     }
 
     /// Puts refused letters back into the queue they were refused from, in order. Gives back those that do not know

@@ -23,14 +23,14 @@ impl Stopped {
     /// Opens it, with every queue it owes something to, whether the config still has it or not.
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
         let (shared, writer) = Shared::open_to(Purpose::Look, config, metrics.clone())?;
-        if locked(&shared.strangers).is_empty() {
+        if locked(&shared.found.strangers).is_empty() {
             return Ok(Self {
                 tools: Tools::new(&shared),
                 _writer: writer,
             });
         }
         let config = with_strangers(&shared);
-        shared.close_store();
+        shared.open_store.close();
         drop((shared, writer));
         let (shared, writer) = Shared::open_to(Purpose::Look, config, metrics)?;
         Ok(Self {
@@ -57,13 +57,13 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.tools.shared.close_store();
+        self.tools.shared.open_store.close();
     }
 }
 
 fn with_strangers(shared: &Shared) -> Config {
     let mut config = shared.config.clone();
-    let strangers = locked(&shared.strangers);
+    let strangers = locked(&shared.found.strangers);
     let names = strangers
         .iter()
         .filter_map(|(name, _)| name.split_once(':'));

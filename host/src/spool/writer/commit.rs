@@ -12,7 +12,7 @@ use crate::spool::disk::store::{QueueChange, Store};
 use crate::spool::ledger::Entry;
 use crate::spool::ledger::store::LedgerChanges;
 use crate::spool::lock::locked;
-use crate::spool::memory::queue::{self, Held};
+use crate::spool::memory::queue::head::{self, Held};
 use crate::spool::writer::loss_reporter::LossReporter;
 use crate::spool::writer::make_room::Cleared;
 use crate::spool::writer::spill::Packed;
@@ -199,7 +199,7 @@ impl Writer {
         let work = std::mem::take(&mut self.work);
         let must_last = work.must_last();
         if let Some(store) = self.shared.store(Duration::ZERO).filter(|_| must_last) {
-            *locked(&self.shared.witness) = store.witness();
+            self.shared.noting.set_witness(store.witness());
             self.shared.witness_soon();
         }
         self.shared.metrics.written.inc_by(work.bytes);
@@ -218,8 +218,9 @@ impl Writer {
             self.finish_queue(done);
         }
         if let Some(kept) = work.kept {
-            *locked(&self.shared.letters) = kept;
+            *locked(&self.shared.letters.kept) = kept;
             self.shared
+                .letters
                 .evicted
                 .fetch_add(work.evicted, Ordering::Relaxed);
             if work.evicted > 0 {
@@ -231,7 +232,7 @@ impl Writer {
             }
         }
         {
-            let mut waiting_letters = locked(&self.shared.waiting_letters);
+            let mut waiting_letters = locked(&self.shared.letters.waiting);
             waiting_letters.forgot(&work.forgotten);
             waiting_letters.wrote();
         }
@@ -247,7 +248,7 @@ impl Writer {
         if must_last {
             self.delay_us = RETRY_US.0;
             locked(&self.shared.wear).wrote(self.shared.clock.now());
-            self.shared.all_clear();
+            self.shared.health.all_clear();
         }
     }
 
@@ -261,9 +262,9 @@ impl Writer {
             queue.give_up(&done.victims, now_us, &mut released);
             queue.committed(&done.extents, done.mark, now_us)
         };
-        queue::release(held);
+        head::release(held);
         released.into_iter().for_each(Receipt::release);
-        self.shared.low_marks_wake_up.due(0);
+        self.shared.noting.wake_up.due(0);
         done.lost.iter().for_each(|entry| self.shared.count(entry));
         if !done.lost.is_empty() {
             slot.link.wake();

@@ -16,7 +16,7 @@ impl Writer {
     /// Writes letters, where there is room, and removes others. Not durable yet.
     pub(super) fn write_letters(&mut self, store: &Store) -> Result<(), StoreError> {
         let may_park = self.may_write();
-        let mut waiting_letters = locked(&self.shared.waiting_letters);
+        let mut waiting_letters = locked(&self.shared.letters.waiting);
         self.work.letters = if may_park {
             waiting_letters.take(LETTER_BYTES)
         } else {
@@ -24,7 +24,7 @@ impl Writer {
         };
         self.work.forgotten = waiting_letters.take_forgotten();
         drop(waiting_letters);
-        let mut kept = *locked(&self.shared.letters);
+        let mut kept = *locked(&self.shared.letters.kept);
         if !self.work.forgotten.ids.is_empty() {
             self.forget(store, &mut kept)?;
         }

@@ -1,7 +1,7 @@
 //! What may be done below the mark of free space is found out: see `space::disk_full`.
 
 use crate::spool::lock::locked;
-use crate::spool::slot::Slot;
+use crate::spool::shared::slot::Slot;
 use crate::spool::space::condition::Condition;
 use crate::spool::space::disk_full::DiskFullPlan;
 use crate::spool::writer::Writer;
@@ -38,8 +38,8 @@ impl Writer {
 
     /// Whether something has to be written.
     fn is_pressed(&self) -> bool {
-        let is_ending = locked(&self.shared.ending).is_some();
-        let has_letters = locked(&self.shared.waiting_letters).is_due();
+        let is_ending = self.shared.end.how().is_some();
+        let has_letters = locked(&self.shared.letters.waiting).is_due();
         let is_urgent = |slot: &Slot| locked(&slot.queue).is_urgent(self.shared.config.head_bytes);
         is_ending || has_letters || self.shared.slots.iter().any(is_urgent)
     }

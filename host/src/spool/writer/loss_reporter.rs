@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use crate::message::{Progress, QueueId};
 use crate::spool::ledger::store::LedgerStore;
-use crate::spool::link::Link;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
+use crate::spool::shared::link::Link;
 
 /// One upstream that is told.
 pub(super) struct LossReporter {

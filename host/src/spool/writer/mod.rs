@@ -22,7 +22,6 @@ pub(crate) mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::spool::disk::chunk::packer::Packer;
@@ -32,7 +31,8 @@ use crate::spool::disk::open;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
 use crate::spool::lock::locked;
-use crate::spool::shared::{Ending, Shared};
+use crate::spool::shared::Shared;
+use crate::spool::shared::end::Ending;
 use crate::spool::space::condition::Condition;
 use crate::spool::space::disk_full::DiskFullPlan;
 use crate::spool::space::free_space::{FreeSpace, SpaceLevel};
@@ -82,7 +82,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Not running yet.
     pub(super) fn new(shared: Arc<Shared>, folder: Folder, free_space: FreeSpace) -> Self {
-        let was_open = locked(&shared.store).is_some();
+        let was_open = shared.open_store.is_open();
         let mut writer = Self {
             was_open,
             free_space,
@@ -110,7 +110,7 @@ impl Writer {
     pub(super) fn run(&mut self) -> Result<(), Error> {
         loop {
             self.shared.wake_up.look();
-            let ending = *locked(&self.shared.ending);
+            let ending = self.shared.end.how();
             match ending {
                 Some(Ending::Abandon) => return Ok(()),
                 Some(Ending::Write) => return self.write_all(),
@@ -129,12 +129,12 @@ impl Writer {
 
     /// When there is something to do (running clock).
     fn next_due(&mut self) -> Option<u64> {
-        if self.shared.trouble.load(Ordering::Acquire) {
+        if self.shared.health.is_in_trouble() {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
         let (may_spill, may_write, disk_full) =
             (self.may_spill(), self.may_write(), self.disk_full);
-        if disk_full.giver.is_some() || (may_write && locked(&self.shared.waiting_letters).is_due())
+        if disk_full.giver.is_some() || (may_write && locked(&self.shared.letters.waiting).is_due())
         {
             return Some(0);
         }
@@ -181,7 +181,7 @@ impl Writer {
     /// Does what is due.
     pub(super) fn turn(&mut self, now_us: u64) {
         self.look();
-        if !self.shared.trouble.load(Ordering::Acquire) || self.reopen() {
+        if !self.shared.health.is_in_trouble() || self.reopen() {
             self.report_losses(now_us);
             self.commit(Demand::Due(now_us));
         }
@@ -191,8 +191,8 @@ impl Writer {
     fn look(&mut self) {
         let shared = &self.shared;
         self.space_level = self.free_space.look();
-        if !shared.trouble.load(Ordering::Acquire)
-            && locked(&shared.store).is_some()
+        if !shared.health.is_in_trouble()
+            && shared.open_store.is_open()
             && !self.folder.is_in_place()
         {
             shared.report_trouble(&StoreError::Away);
@@ -203,9 +203,8 @@ impl Writer {
                 .clock
                 .now()
                 .saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
-        let is_over =
-            self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
-        shared.note_space(self.space_level, is_over);
+        let is_over = self.may_spill() && !self.is_repeating && !shared.health.is_in_trouble();
+        shared.health.note_space(self.space_level, is_over);
         locked(&shared.wear).sample(shared.clock.now(), shared.totals());
     }
 
@@ -219,12 +218,12 @@ impl Writer {
                 .iter()
                 .map(|slot| locked(&slot.queue).tally().in_ram)
                 .sum();
-            let letters = locked(&self.shared.waiting_letters).len() as u64;
+            let letters = locked(&self.shared.letters.waiting).len() as u64;
             let states = locked(&self.shared.checkpoints).len();
             let is_told = self.pending_due().is_none()
                 && !self.loss_reporters.iter().any(LossReporter::is_waiting);
             self.look();
-            let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
+            let is_well = !self.shared.health.is_in_trouble() || self.reopen();
             if is_well && self.commit(Demand::All) {
                 if messages == 0 && letters == 0 && states == 0 && is_told {
                     self.note_all();
@@ -256,11 +255,9 @@ impl Writer {
             return false;
         };
         let now_us = self.shared.clock.now();
-        self.shared
-            .commit_since
-            .store(now_us.max(1), Ordering::Release);
+        self.shared.health.begin_commit(now_us);
         let written = catch_unwind(AssertUnwindSafe(|| self.write(&store, demand)));
-        self.shared.commit_since.store(0, Ordering::Release);
+        self.shared.health.end_commit();
         match written.unwrap_or_else(|_| Err(StoreError::Damaged("packing panicked".to_owned()))) {
             Ok(()) => {
                 self.finish();

@@ -1,13 +1,13 @@
 //! The store is opened: at the start, and again after each failure.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::message::Receipt;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::open::Opened;
 use crate::spool::disk::store::{QueueChange, Store};
+use crate::spool::ledger::store::LedgerStore;
 use crate::spool::lock::locked;
 use crate::spool::writer::{WAIT_US, Writer, begin};
 
@@ -27,13 +27,13 @@ impl Writer {
         // A folder that was removed is made again.
         let is_refused =
             || self.folder.is_away() || (self.folder.is_in_place() && self.folder.prove().is_err());
-        if locked(&self.shared.store).is_some() && is_refused() {
+        if self.shared.open_store.is_open() && is_refused() {
             self.unmark_ram();
             self.postpone();
             return false;
         }
-        locked(&self.shared.low_marks).take();
-        let failed = locked(&self.shared.store).take();
+        self.shared.noting.take_file();
+        let failed = self.shared.open_store.take();
         if let Some(store) = failed.and_then(let_go) {
             store.close();
         }
@@ -45,8 +45,8 @@ impl Writer {
                     .slots
                     .iter()
                     .for_each(|slot| drop(locked(&slot.sick).take()));
-                self.shared.trouble.store(false, Ordering::Release);
-                self.shared.store_changed.notify_all();
+                self.shared.health.recover();
+                self.shared.open_store.announce();
                 for link in &self.shared.links {
                     link.ready.notify_one();
                 }
@@ -63,8 +63,8 @@ impl Writer {
     }
 
     fn open_again(&mut self) -> Result<(), StoreError> {
-        let known = locked(&self.shared.witness).clone();
-        let opened = begin::open(
+        let known = self.shared.noting.witness();
+        let mut opened = begin::open(
             &self.shared.config,
             &mut self.folder,
             &mut self.free_space,
@@ -88,10 +88,33 @@ impl Writer {
             self.adopt(&opened);
             Vec::new()
         };
+        let ledger_store = self.mend(&mut opened, knows_less)?;
+        released.into_iter().for_each(Receipt::release);
+        if knows_less {
+            *locked(&self.shared.ledger_store) = ledger_store;
+        } else {
+            locked(&self.shared.ledger_store).adopt(ledger_store);
+        }
+        opened
+            .lost
+            .iter()
+            .for_each(|lost| self.shared.know_lost(lost));
+        *locked(&self.shared.letters.kept) = opened.kept;
+        self.shared.noting.set_witness(opened.store.witness());
+        if opened.set_aside.is_some() {
+            *locked(&self.shared.found.set_aside) = opened.set_aside;
+        }
+        self.shared.noting.put_file(opened.low_marks);
+        self.shared.open_store.put(opened.store);
+        Ok(())
+    }
+
+    /// What the store has lost of letters, ledger and state is made up, and it is signed. Answers the ledger as it is then.
+    fn mend(&mut self, opened: &mut Opened, knows_less: bool) -> Result<LedgerStore, StoreError> {
         let mut ledger_store = if knows_less {
             locked(&self.shared.ledger_store).clone()
         } else {
-            opened.ledger_store
+            std::mem::take(&mut opened.ledger_store)
         };
         match &opened.lost {
             Some(lost) if knows_less => begin::make_up(&mut ledger_store, &lost.letters_only()),
@@ -107,25 +130,7 @@ impl Writer {
             self.shared.boot,
             &opened.name,
         )?;
-        released.into_iter().for_each(Receipt::release);
-        if knows_less {
-            *locked(&self.shared.ledger_store) = ledger_store;
-        } else {
-            locked(&self.shared.ledger_store).adopt(ledger_store);
-        }
-        opened
-            .lost
-            .iter()
-            .for_each(|lost| self.shared.know_lost(lost));
-        *locked(&self.shared.letters) = opened.kept;
-        *locked(&self.shared.witness) = opened.store.witness();
-        if opened.set_aside.is_some() {
-            *locked(&self.shared.set_aside) = opened.set_aside;
-        }
-        *locked(&self.shared.low_marks) = Some(opened.low_marks);
-        self.shared.low_marks_wake_up.due(0);
-        *locked(&self.shared.store) = Some(Arc::new(opened.store));
-        Ok(())
+        Ok(ledger_store)
     }
 
     /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill. What

@@ -26,7 +26,7 @@ impl Writer {
                 slot.link.wake();
             }
         }
-        let mut waiting_letters = locked(&self.shared.waiting_letters);
+        let mut waiting_letters = locked(&self.shared.letters.waiting);
         waiting_letters.give_back(work.letters);
         waiting_letters.keep(work.forgotten);
         drop(waiting_letters);

@@ -13,6 +13,7 @@ use crate::spool::disk::chunk::{Content, Extent};
 use crate::spool::disk::mark::Mark;
 use crate::spool::drop_policy::Policy;
 use crate::spool::memory::queue::Queue;
+use crate::spool::memory::queue::marked::Marked;
 use crate::spool::memory::ranges::Ranges;
 use crate::spool::space::wear::Filling;
 
@@ -30,26 +31,23 @@ const REST_US: u64 = 1_000_000;
 impl Queue {
     /// The uplink has everything before `place` in hand, as far as it is owed.
     pub(crate) fn mark_in_flight(&mut self, place: u64) {
-        self.in_flight_end = self.in_flight_end.max(place);
+        self.in_flight.mark(place);
     }
 
     /// The connection is gone, and with it what was in hand.
     pub(crate) fn take_back(&mut self) {
-        (self.in_flight_end, self.rest_until_us) = (0, 0);
-        self.ahead
-            .iter_mut()
-            .for_each(|ahead| *ahead = Ranges::default());
+        self.in_flight.clear();
+        self.rest_until_us = 0;
     }
 
     /// The place behind all that the uplink has in hand.
     pub(crate) fn in_flight_end(&self) -> u64 {
-        self.in_flight_end
-            .max(self.ahead.as_ref().map_or(0, Ranges::end))
+        self.in_flight.end()
     }
 
     /// Bytes of the chunks on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        self.disk_bytes.saturating_sub(self.marked_bytes)
+        self.tail.bytes.saturating_sub(self.marked.bytes())
     }
 
     /// Bytes on disk that its class may give up, as far as the uplink lets go of them.
@@ -61,19 +59,19 @@ impl Queue {
     /// What fills the queue, where its class sets it a limit that loses messages.
     pub(crate) fn filling(&self, policy: Policy) -> Option<Filling> {
         let payload = self.tally.payload;
-        let room = policy.room_left(self.disk_bytes)?;
+        let room = policy.room_left(self.tail.bytes)?;
         Some(Filling { room, payload })
     }
 
     /// When something on disk is to be given up (running clock).
     pub(crate) fn policy_due(&self, policy: Policy) -> Option<u64> {
-        if self.disk_owed == 0 {
+        if self.tail.owed == 0 {
             return None;
         }
-        let is_over = policy.is_over(self.disk_bytes);
+        let is_over = policy.is_over(self.tail.bytes);
         let expires = policy
             .max_age_us()
-            .map(|age| self.disk_since_us.saturating_add(age));
+            .map(|age| self.tail.since_us.saturating_add(age));
         is_over
             .then_some(0)
             .into_iter()
@@ -89,12 +87,12 @@ impl Queue {
 
     /// The first place on disk at or after `from` that may be given up.
     pub(crate) fn victim(&self, from: u64) -> Option<u64> {
-        let mut place = from.max(self.in_flight_end);
+        let mut place = from.max(self.in_flight.in_order_end());
         loop {
             place = self.owed_from(place);
             let next = self.marked.skip(place);
             if next == place {
-                return Some(place).filter(|place| *place < self.disk_end);
+                return Some(place).filter(|place| *place < self.tail.end);
             }
             place = next;
         }
@@ -108,7 +106,7 @@ impl Queue {
     /// The front of the disk's part came at `since_us`; the clock of an unknown chunk is its predecessor's.
     pub(crate) fn note_front(&mut self, extent: Extent) {
         if extent.first <= self.low {
-            self.disk_since_us = extent.since_us;
+            self.tail.since_us = extent.since_us;
         }
     }
 
@@ -127,7 +125,7 @@ impl Queue {
                 .filter(|stored| self.is_owed(stored.seq.0)),
         );
         self.marked.insert(extent.first.max(self.low), extent.end);
-        self.marked_bytes += extent.bytes;
+        self.marked.add_bytes(extent.bytes);
     }
 
     /// Of a chunk that was read, what a later message of its topic supersedes is marked for drop. `None` when that is nothing, or
@@ -156,7 +154,7 @@ impl Queue {
         for stored in &superseded {
             self.marked.insert(stored.seq.0, stored.seq.next().0);
         }
-        self.marked_bytes += extent.bytes;
+        self.marked.add_bytes(extent.bytes);
         Some(Split { kept, superseded })
     }
 
@@ -167,21 +165,17 @@ impl Queue {
 
     /// Of what was marked for drop only these are, after all.
     pub(crate) fn mark_only(&mut self, places: Ranges) {
-        self.marked = places;
+        self.marked.keep_only(places);
     }
 
     /// A place that stands for others is marked for drop: what it stands for is settled already.
     pub(crate) fn mark_hole_for_drop(&mut self, hole: Extent) {
-        self.marked_bytes += hole.bytes;
+        self.marked.add_bytes(hole.bytes);
     }
 
     /// A hole that ends where `first` begins and can be made longer.
     pub(crate) fn hole_before(&self, first: u64) -> Option<Extent> {
-        self.chunks
-            .range(..first)
-            .next_back()
-            .map(|(_, extent)| *extent)
-            .filter(|extent| extent.is_hole() && extent.end == first)
+        self.tail.hole_before(first)
     }
 
     /// Where `low` will be once what is marked for drop is gone.
@@ -211,43 +205,37 @@ impl Queue {
     /// The ledger has what is marked for drop for good: it is owed no more, and `victims` are not on disk any more.
     pub(crate) fn give_up(&mut self, victims: &[Extent], now_us: u64, released: &mut Vec<Receipt>) {
         for extent in victims {
-            if let Some(extent) = self.chunks.remove(&extent.first) {
-                self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
-            }
+            self.tail.remove(extent.first);
         }
-        self.marked_bytes = 0;
-        for (from, to) in std::mem::take(&mut self.marked).iter() {
+        for (from, to) in self.marked.take().iter() {
             self.settle(from, to, now_us, released);
         }
     }
 
     /// The ledger has these places as expired: they are owed no more.
     pub(crate) fn expire(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) {
-        let lost = self
-            .losing
-            .remove(&from)
-            .map(|(_, lost)| self.disk_owed.saturating_sub(lost));
+        let lost = self.tail.settle_lost(from);
         self.settle(from, to, now_us, released);
-        if let Some(owed) = lost.filter(|_| self.low < self.disk_end) {
-            self.disk_owed = owed;
+        if let Some(owed) = lost.filter(|_| self.low < self.tail.end) {
+            self.tail.owed = owed;
         }
     }
 
     /// The commit failed: everything is owed as before.
     pub(crate) fn unmark_for_drop(&mut self) {
-        (self.marked, self.marked_bytes) = (Ranges::default(), 0);
+        self.marked = Marked::default();
     }
 
     /// The same, of what is in RAM only.
     pub(crate) fn unmark_ram(&mut self) {
-        self.marked.forget_from(self.head_start);
+        self.marked.forget_from(self.head.start());
     }
 
     /// What the store is to be told.
     pub(super) fn mark_then(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
-        let owed = (self.disk_owed + self.owed_between(self.disk_end, end))
+        let owed = (self.tail.owed + self.owed_between(self.tail.end, end))
             .saturating_sub(self.marked_before(end));
-        let bytes = (self.disk_bytes + bytes).saturating_sub(self.marked_bytes);
+        let bytes = (self.tail.bytes + bytes).saturating_sub(self.marked.bytes());
         Mark {
             low: self.low_then().min(end),
             end,

@@ -7,13 +7,13 @@
 use crate::message::Fetch;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::memory::queue::Queue;
-use crate::spool::memory::ranges::Ranges;
+use crate::spool::memory::queue::in_flight::InFlight;
 
 impl Queue {
     /// The same queue, in this order.
     pub(crate) fn with_fresh_first(self, is_so: bool) -> Self {
         Self {
-            ahead: is_so.then(Ranges::default),
+            in_flight: InFlight::new(is_so),
             ..self
         }
     }
@@ -26,11 +26,11 @@ impl Queue {
         max_bytes: usize,
         stands: bool,
     ) -> Fetch {
-        let fetched = self.fetch_from_ram(self.owed_from(from.max(self.disk_end)), max, max_bytes);
-        if let (Fetch::Ready(list), Some(ahead), true) = (&fetched, &mut self.ahead, stands)
+        let fetched = self.fetch_from_ram(self.owed_from(from.max(self.tail.end)), max, max_bytes);
+        if let (Fetch::Ready(list), true) = (&fetched, stands)
             && let [first, .., last] | [first @ last] = list.as_slice()
         {
-            ahead.insert(first.seq.0, last.seq.next().0);
+            self.in_flight.mark_ahead(first.seq.0, last.seq.next().0);
         }
         fetched
     }
@@ -40,8 +40,8 @@ impl Queue {
         let mut place = from;
         loop {
             place = self.owed_on_disk(place)?;
-            match &self.ahead {
-                Some(ahead) if ahead.skip(place) > place => place = ahead.skip(place),
+            match self.in_flight.skip_ahead(place) {
+                next if next > place => place = next,
                 _ => return Some(place),
             }
         }
@@ -49,14 +49,14 @@ impl Queue {
 
     /// Whether `place` has gone ahead on this connection.
     pub(crate) fn is_ahead(&self, place: u64) -> bool {
-        self.ahead.as_ref().is_some_and(|ahead| ahead.has(place))
+        self.in_flight.skip_ahead(place) > place
     }
 
     /// Whether the uplink has some of these places in hand.
     pub(crate) fn holds(&self, extent: Extent) -> bool {
         let owes =
             |(from, to): (u64, u64)| self.owed_from(from.max(extent.first)) < to.min(extent.end);
-        extent.first < self.in_flight_end || self.ahead.iter().flat_map(Ranges::iter).any(owes)
+        extent.first < self.in_flight.in_order_end() || self.in_flight.ahead().any(owes)
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
             assert_eq!(fresh(&mut queue, place, 9), [place]);
             queue.accept(place, place + 1, 9, &mut Vec::new());
         }
-        assert!(queue.head.is_empty() && queue.head.capacity() < 64);
+        assert!(queue.head.start() == queue.next() && queue.head.capacity() < 64);
         assert_eq!(
             (queue.next(), queue.low(), queue.accepted.iter().count()),
             (5_003, 0, 1)

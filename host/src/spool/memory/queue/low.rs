@@ -14,43 +14,45 @@ const NOTE_EVERY_US: u64 = 2_000;
 impl Queue {
     /// When the store should hear of deletes and of `low` (running clock).
     pub(crate) fn low_due(&self) -> Option<u64> {
-        let wait_us = if self.gone.len() < MANY_GONE {
+        let wait_us = if self.tail.gone() < MANY_GONE {
             LOW_EVERY_US
         } else {
             0
         };
-        self.changed_us
+        self.told
+            .changed_us
             .map(|changed| changed.saturating_add(wait_us))
     }
 
     /// When the low marks should hear of `low` (running clock).
     pub(crate) fn note_due(&self) -> Option<u64> {
-        self.unnoted_us
+        self.told
+            .unnoted_us
             .map(|changed| changed.saturating_add(NOTE_EVERY_US))
     }
 
     /// What is to be noted, if that is news; it counts as noted from now on. What a commit under way gives up is owed
     /// until that is through.
     pub(crate) fn note(&mut self, clock_us: u64) -> Option<Mark> {
-        self.unnoted_us.take()?;
-        self.noted = self.noted.max(self.low_to_note());
+        self.told.unnoted_us.take()?;
+        self.told.noted = self.told.noted.max(self.low_to_note());
         Some(Mark {
             low: self.low_to_note(),
-            end: self.disk_end,
-            owed: self.disk_owed,
-            bytes: self.disk_bytes,
+            end: self.tail.end,
+            owed: self.tail.owed,
+            bytes: self.tail.bytes,
             clock_us,
         })
     }
 
     /// What was noted last of how far it is accepted, and what there is now.
     pub(crate) fn mark_noted(&self, clock_us: u64) -> Mark {
-        let low = self.noted.min(self.low_to_note());
+        let low = self.told.noted.min(self.low_to_note());
         Mark {
             low,
-            end: self.disk_end,
-            owed: self.disk_owed,
-            bytes: self.disk_bytes,
+            end: self.tail.end,
+            owed: self.tail.owed,
+            bytes: self.tail.bytes,
             clock_us,
         }
     }
@@ -58,16 +60,16 @@ impl Queue {
     /// How far it is accepted, as far as a kill would find something on disk: a spill under way has its chunks there long
     /// before they are safe.
     fn low_to_note(&self) -> u64 {
-        self.low.min(self.disk_end.max(self.spill_end))
+        self.low.min(self.tail.end.max(self.told.spill_end))
     }
 
     /// `low` or the chunks have moved on from what was told outside.
     pub(super) fn note_change(&mut self, now_us: u64) {
-        if !self.gone.is_empty() || self.stored.low < self.low.min(self.disk_end) {
-            self.changed_us.get_or_insert(now_us);
+        if self.tail.gone() > 0 || self.tail.stored.low < self.low.min(self.tail.end) {
+            self.told.changed_us.get_or_insert(now_us);
         }
-        if self.noted < self.low_to_note() {
-            self.unnoted_us.get_or_insert(now_us);
+        if self.told.noted < self.low_to_note() {
+            self.told.unnoted_us.get_or_insert(now_us);
         }
     }
 
@@ -76,14 +78,12 @@ impl Queue {
         if stored.low < stored.end {
             self.accepted.insert(stored.end, self.low);
             self.low = stored.low;
-            self.disk_since_us = first.map_or(stored.clock_us, |extent| extent.since_us);
-            (self.disk_owed, self.disk_bytes) = (stored.owed, stored.bytes);
+            self.tail.owe(stored, first);
         }
-        self.chunks
-            .extend(first.map(|extent| (extent.first, extent)));
-        self.disk_end = stored.end;
-        self.noted = stored.low;
-        self.stored = stored;
+        self.tail.know_all(first);
+        self.tail.end = stored.end;
+        self.told.noted = stored.low;
+        self.tail.stored = stored;
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!        accepted    on disk, in chunks            in RAM
 //!      ───────────┬─────────────────────────────┬───────────────────┐
-//!                low                         disk_end              next
+//!                low                        tail.end               next
 //!                 │  [a]     [a]                │        [a]        │      [a]: accepted ahead of low
 //! ```
 //!
@@ -12,29 +12,29 @@
 
 pub(crate) mod drop;
 pub(crate) mod fresh;
+pub(crate) mod head;
+mod in_flight;
 pub(crate) mod low;
+mod marked;
 pub(crate) mod spill;
+mod tail;
+mod told;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::message::{Fetch, Message, Receipt, Seq, Stored, Wait};
+use crate::message::{Fetch, Message, Receipt, Seq, Stored};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
 use crate::spool::drop_policy::Policy;
-use crate::spool::memory::ram::{Ram, Share};
+use crate::spool::memory::queue::head::Head;
+use crate::spool::memory::queue::in_flight::InFlight;
+use crate::spool::memory::queue::marked::Marked;
+use crate::spool::memory::queue::tail::Tail;
+use crate::spool::memory::queue::told::Told;
+use crate::spool::memory::ram::Ram;
 use crate::spool::memory::ranges::Ranges;
 
 pub(crate) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
-
-/// A message in RAM, and when it came (running clock).
-#[derive(Debug)]
-pub(crate) struct Held {
-    /// Gone once it was accepted or dropped.
-    message: Option<Message>,
-    receipt: Option<Receipt>,
-    since_us: u64,
-}
 
 /// When a queue wants to be written.
 #[derive(Clone, Copy, Debug)]
@@ -74,43 +74,21 @@ pub(crate) struct Tally {
     pub damaged: u64,
 }
 
-/// One queue.
+/// One queue: which places are owed, and the parts that hold them.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// The first place that is not accepted.
     low: u64,
-    disk_end: u64,
-    head_start: u64,
-    head: VecDeque<Held>,
+    /// What is accepted ahead of it.
     accepted: Ranges,
     /// Not handed out again: refused for good, expired or given up by hand, until that is on the medium.
     barred: Ranges,
-    chunks: BTreeMap<u64, Extent>,
-    gone: Vec<u64>,
-    stored: Mark,
-    changed_us: Option<u64>,
-    /// `low` as the low marks have it, and since when they are behind.
-    noted: u64,
-    unnoted_us: Option<u64>,
-    /// Up to where the last spill went, whether it is through or not.
-    spill_end: u64,
-    disk_since_us: u64,
-    disk_owed: u64,
-    disk_bytes: u64,
-    ram: Share,
-    live: u64,
-    unsettled: u64,
-    /// A source waits for what is here with a receipt.
-    pressed: Option<Wait>,
-    shed_from: u64,
-    /// What the disk has lost and the ledger does not have yet: by first place the end, and the messages.
-    losing: BTreeMap<u64, (u64, u64)>,
-    /// Behind what the uplink has in hand on this connection; 0 for nothing.
-    in_flight_end: u64,
-    /// What was handed out ahead of the disk's part on this connection; `None` where first in is first out.
-    ahead: Option<Ranges>,
-    /// What the commit under way gives up, and the bytes of its chunks.
-    marked: Ranges,
-    marked_bytes: u64,
+    tail: Tail,
+    head: Head,
+    in_flight: InFlight,
+    marked: Marked,
+    told: Told,
+    /// Until then there is nothing to give up (running clock).
     rest_until_us: u64,
     tally: Tally,
 }
@@ -128,50 +106,30 @@ impl Queue {
         }
         Self {
             low: if owes { stored.low } else { base },
-            disk_end: stored.end,
-            head_start: base,
-            head: VecDeque::new(),
             accepted,
             barred: Ranges::default(),
-            chunks: first
-                .into_iter()
-                .map(|extent| (extent.first, extent))
-                .collect(),
-            gone: Vec::new(),
-            stored,
-            changed_us: None,
-            noted: stored.low,
-            unnoted_us: None,
-            spill_end: 0,
-            disk_since_us: first.map_or(stored.clock_us, |extent| extent.since_us),
-            disk_owed: stored.owed,
-            disk_bytes: stored.bytes,
-            ram: Share::new(&Arc::new(Ram::new(usize::MAX))),
-            live: 0,
-            unsettled: 0,
-            pressed: None,
-            shed_from: base,
-            losing: BTreeMap::new(),
-            in_flight_end: 0,
-            ahead: None,
-            marked: Ranges::default(),
-            marked_bytes: 0,
+            tail: Tail::new(stored, first),
+            head: Head::new(base),
+            in_flight: InFlight::default(),
+            marked: Marked::default(),
+            told: Told {
+                noted: stored.low,
+                ..Told::default()
+            },
             rest_until_us: 0,
             tally: Tally::default(),
         }
     }
 
     /// What it holds in RAM is of this account. For a queue that holds nothing yet.
-    pub(crate) fn with_ram(self, ram: &Arc<Ram>) -> Self {
-        Self {
-            ram: Share::new(ram),
-            ..self
-        }
+    pub(crate) fn with_ram(mut self, ram: &Arc<Ram>) -> Self {
+        self.head.count_in(ram);
+        self
     }
 
     /// Bytes it holds in RAM.
     pub(crate) fn ram_bytes(&self) -> usize {
-        self.ram.bytes()
+        self.head.bytes()
     }
 
     /// The first place that is not accepted.
@@ -181,31 +139,19 @@ impl Queue {
 
     /// The place the next message gets.
     pub(crate) fn next(&self) -> u64 {
-        self.head_start + self.head.len() as u64
+        self.head.next()
     }
 
     /// The place the next chunk begins at.
     pub(crate) fn spilled(&self) -> u64 {
-        self.disk_end.max(self.low)
+        self.tail.end.max(self.low)
     }
 
     /// Takes a message.
     pub(crate) fn append(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
-        self.ram.add(message.weight());
-        self.live += 1;
         self.tally.appended += 1;
         self.tally.payload += message.payload.len() as u64;
-        if let Some(receipt) = &receipt {
-            self.unsettled += 1;
-            if receipt.pressed() {
-                self.press(Wait::Sure);
-            }
-        }
-        self.head.push_back(Held {
-            message: Some(message),
-            receipt,
-            since_us: now_us,
-        });
+        self.head.push(message, receipt, now_us);
     }
 
     /// When the queue wants to be written: running clock, 0 for at once.
@@ -219,22 +165,12 @@ impl Queue {
 
     /// When the RAM head wants to be spilled.
     pub(crate) fn spill_due(&self, limits: Limits) -> Option<u64> {
-        if self.live == 0 {
-            return None;
-        }
-        if self.is_urgent(limits.head_bytes) || (self.pressed.is_some() && self.unsettled > 0) {
-            return Some(0);
-        }
-        self.head
-            .front()
-            .map(|held| held.since_us.saturating_add(limits.linger_us))
+        self.head.spill_due(limits.head_bytes, limits.linger_us)
     }
 
     /// Whether what is in RAM cannot stay there: the head is full, or a source is known to wait for it.
     pub(crate) fn is_urgent(&self, head_bytes: usize) -> bool {
-        self.live > 0
-            && (self.ram.bytes() >= head_bytes
-                || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
+        self.head.is_urgent(head_bytes)
     }
 
     /// The first owed place at or after `from` that may be fetched.
@@ -252,24 +188,24 @@ impl Queue {
     /// The first owed place on disk at or after `from`; none while a commit under way decides on it.
     pub(crate) fn owed_on_disk(&self, from: u64) -> Option<u64> {
         Some(self.owed_from(from))
-            .filter(|place| *place < self.disk_end && !self.is_marked_for_drop(*place))
+            .filter(|place| *place < self.tail.end && !self.is_marked_for_drop(*place))
     }
 
     /// See [`crate::message::Backlog::fetch`].
     pub(crate) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
         let from = self.owed_from(from);
-        if self.is_marked_for_drop(from) && self.ahead.is_none() {
+        if self.is_marked_for_drop(from) && !self.in_flight.is_fresh_first() {
             // Not to be passed over: should the commit fail, it is owed again. Whoever found nothing is woken for then.
             return Fetch::Empty;
         }
-        if self.ahead.is_some() {
+        if self.in_flight.is_fresh_first() {
             return if self.to_replay(from).is_some() {
                 Fetch::Spilled
             } else {
                 Fetch::Empty
             };
         }
-        if from < self.disk_end {
+        if from < self.tail.end {
             return Fetch::Spilled;
         }
         self.fetch_from_ram(from, max, max_bytes)
@@ -277,10 +213,9 @@ impl Queue {
 
     /// What is owed from `from` on, which lies in RAM.
     fn fetch_from_ram(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
-        let skipped = usize::try_from(from.saturating_sub(self.head_start)).unwrap_or(usize::MAX);
-        let mut found = Vec::with_capacity(max.min(self.head.len().saturating_sub(skipped)));
+        let mut found = Vec::with_capacity(max.min(self.head.count_from(from)));
         let mut bytes = 0;
-        for (place, held) in (self.head_start..).zip(&self.head).skip(skipped) {
+        for (place, held) in self.head.iter_from(from) {
             let Some(message) = &held.message else {
                 continue;
             };
@@ -324,41 +259,19 @@ impl Queue {
         if from >= to {
             return 0;
         }
-        let on_disk = self.accepted.insert(from, to.min(self.disk_end));
-        let in_ram = self.accepted.insert(from.max(self.disk_end), to);
-        self.disk_owed = self.disk_owed.saturating_sub(on_disk);
-        for place in from.max(self.head_start)..to {
-            self.take(place, released);
+        let on_disk = self.accepted.insert(from, to.min(self.tail.end));
+        let in_ram = self.accepted.insert(from.max(self.tail.end), to);
+        self.tail.owed = self.tail.owed.saturating_sub(on_disk);
+        for place in from.max(self.head.start())..to {
+            self.head.take(place, released);
         }
         self.advance(now_us);
         on_disk + in_ram
     }
 
-    /// Takes a message out of RAM; its place stays until `low` has passed it.
-    fn take(&mut self, place: u64, released: &mut Vec<Receipt>) {
-        let held = usize::try_from(place - self.head_start)
-            .ok()
-            .and_then(|index| self.head.get_mut(index));
-        let Some(held) = held else { return };
-        if let Some(message) = held.message.take() {
-            self.ram.sub(message.weight());
-            self.live -= 1;
-        }
-        if let Some(receipt) = held.receipt.take() {
-            self.unsettled -= 1;
-            released.push(receipt);
-        }
-    }
-
     /// Moves `low` over what is accepted and forgets what lies before it.
     fn advance(&mut self, now_us: u64) {
-        while self
-            .head
-            .pop_front_if(|held| held.message.is_none())
-            .is_some()
-        {
-            self.head_start += 1;
-        }
+        self.head.trim();
         let low = self.accepted.skip(self.low);
         if low == self.low {
             return;
@@ -366,30 +279,9 @@ impl Queue {
         self.low = low;
         self.accepted.forget_before(low);
         self.barred.forget_before(low);
-        self.ahead
-            .iter_mut()
-            .for_each(|ahead| ahead.forget_before(low));
-        if low > self.head_start {
-            let passed = usize::try_from(low - self.head_start)
-                .map_or(self.head.len(), |count| count.min(self.head.len()));
-            self.head.drain(..passed);
-            self.head_start = low;
-        }
-        while let Some(first) = self
-            .chunks
-            .first_entry()
-            .filter(|first| first.get().end <= low)
-        {
-            let extent = first.remove();
-            self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
-            self.gone.push(extent.first);
-        }
-        if let Some(extent) = self.chunks.values().next() {
-            self.disk_since_us = extent.since_us;
-        }
-        if low >= self.disk_end {
-            (self.disk_owed, self.disk_bytes) = (0, 0);
-        }
+        self.in_flight.forget_before(low);
+        self.head.pass(low);
+        self.tail.pass(low);
         self.note_change(now_us);
     }
 
@@ -401,30 +293,20 @@ impl Queue {
 
     /// The numbers.
     pub(crate) fn tally(&self) -> Tally {
-        let oldest_us = if self.disk_owed > 0 {
-            Some(self.disk_since_us)
+        let oldest_us = if self.tail.owed > 0 {
+            Some(self.tail.since_us)
         } else {
-            self.head
-                .front()
-                .filter(|_| self.live > 0)
-                .map(|held| held.since_us)
+            self.head.oldest_us()
         };
         Tally {
-            in_ram: self.live,
-            on_disk: self.disk_owed,
-            ram_bytes: self.ram.bytes() as u64,
-            disk_bytes: self.disk_bytes,
-            unsettled: self.unsettled,
+            in_ram: self.head.live(),
+            on_disk: self.tail.owed,
+            ram_bytes: self.head.bytes() as u64,
+            disk_bytes: self.tail.bytes,
+            unsettled: self.head.unsettled(),
             oldest_us,
             ..self.tally
         }
-    }
-}
-
-/// Releases the receipts of messages that are safe on disk.
-pub(crate) fn release(done: VecDeque<Held>) {
-    for receipt in done.into_iter().filter_map(|held| held.receipt) {
-        receipt.release();
     }
 }
 
@@ -433,7 +315,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::message::{Burst, Settled};
+    use crate::message::{Burst, Settled, Wait};
+    use crate::spool::memory::queue::head::{Held, release};
+    use std::collections::VecDeque;
 
     const LOW_EVERY_US: u64 = 1_000_000;
     const LIMITS: Limits = Limits {
@@ -583,7 +467,7 @@ mod tests {
             (10, 0, 30)
         );
         queue.accept(4, 8, 20, &mut Vec::new());
-        assert!(queue.gone.is_empty());
+        assert!(queue.tail.gone() == 0);
         assert_eq!((queue.tally().on_disk, queue.due(LIMITS)), (6, None));
         queue.accept(0, 2, 30, &mut Vec::new());
         assert_eq!(queue.due(LIMITS), Some(30 + LOW_EVERY_US));
@@ -591,7 +475,7 @@ mod tests {
         assert_eq!(
             (
                 queue.low(),
-                std::mem::take(&mut queue.gone),
+                queue.tail.take_gone(),
                 queue.tally().disk_bytes
             ),
             (8, vec![0, 4], 10)
@@ -622,7 +506,7 @@ mod tests {
         queue.accept(0, 4, 9, &mut Vec::new());
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [4, 5, 6]);
         assert_eq!(queue.committed(&chunks, mark, 9).len(), 2);
-        assert_eq!(std::mem::take(&mut queue.gone), [0]);
+        assert_eq!(queue.tail.take_gone(), [0]);
         assert_eq!(
             (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
             (4, 2, 1)
@@ -753,7 +637,7 @@ mod tests {
         assert_eq!(
             (
                 queue.low(),
-                std::mem::take(&mut queue.gone),
+                queue.tail.take_gone(),
                 queue.tally().disk_bytes
             ),
             (6, vec![0], 20)

@@ -6,7 +6,8 @@ use std::ops::Range;
 use crate::message::{Message, Wait};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
-use crate::spool::memory::queue::{Held, Queue};
+use crate::spool::memory::queue::Queue;
+use crate::spool::memory::queue::head::Held;
 use crate::spool::memory::ranges::Ranges;
 
 /// A message on its way to disk.
@@ -28,11 +29,10 @@ impl Queue {
         max_bytes: usize,
         into: &mut Vec<Copied>,
     ) -> u64 {
-        let mut place = part.start.max(self.head_start);
+        let mut place = part.start.max(self.head.start());
         let (mut bytes, mut walked) = (0, 0);
         while place < part.end.min(self.next()) && walked < max && bytes < max_bytes {
-            let index = usize::try_from(place - self.head_start).unwrap_or(usize::MAX);
-            let Some(held) = self.head.get(index) else {
+            let Some(held) = self.head.get(place) else {
                 break;
             };
             if let Some(message) = &held.message {
@@ -53,33 +53,33 @@ impl Queue {
 
     /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
     pub(crate) fn cut(&mut self) -> (u64, u64) {
-        self.pressed = None;
-        self.spill_end = self.next();
-        (self.spilled(), self.spill_end)
+        self.head.begin_spill();
+        self.told.spill_end = self.next();
+        (self.spilled(), self.told.spill_end)
     }
 
     /// A source waits for what is here with a receipt, or a spill took only a part of that.
     pub(crate) fn press(&mut self, wait: Wait) {
-        self.pressed = self.pressed.max(Some(wait));
+        self.head.press(wait);
     }
 
     /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
     pub(crate) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
-        let mark = self.mark_then(end.max(self.disk_end), bytes, clock_us);
-        let is_moved = mark.low > self.stored.low || mark.owed != self.stored.owed;
-        let is_news = bytes > 0 || self.marked_bytes > 0 || !self.gone.is_empty() || is_moved;
-        is_news.then(|| (mark, std::mem::take(&mut self.gone)))
+        let mark = self.mark_then(end.max(self.tail.end), bytes, clock_us);
+        let is_moved = mark.low > self.tail.stored.low || mark.owed != self.tail.stored.owed;
+        let is_news = bytes > 0 || self.marked.bytes() > 0 || self.tail.gone() > 0 || is_moved;
+        is_news.then(|| (mark, self.tail.take_gone()))
     }
 
     /// A commit failed: they are still there.
     pub(crate) fn give_back_gone(&mut self, gone: Vec<u64>) {
-        self.gone.extend(gone);
+        self.tail.add_gone(gone);
     }
 
     /// What the store is to be told when it was opened anew: only what is surely on disk.
     pub(crate) fn mark_now(&self, clock_us: u64) -> Mark {
-        self.mark_then(self.disk_end, 0, clock_us)
+        self.mark_then(self.tail.end, 0, clock_us)
     }
 
     /// Messages of `from..to` that are not accepted; exact for what came since the start.
@@ -90,7 +90,7 @@ impl Queue {
 
     /// The place behind the last chunk on disk.
     pub(crate) fn disk_end(&self) -> u64 {
-        self.disk_end
+        self.tail.end
     }
 
     /// The store has `chunks` and `mark` for good; answers what is no longer needed in RAM.
@@ -100,53 +100,30 @@ impl Queue {
         mark: Mark,
         now_us: u64,
     ) -> VecDeque<Held> {
-        if self.disk_end <= self.low {
-            self.disk_since_us = chunks
+        if self.tail.end <= self.low {
+            self.tail.since_us = chunks
                 .first()
-                .map_or(self.disk_since_us, |extent| extent.since_us);
+                .map_or(self.tail.since_us, |extent| extent.since_us);
         }
-        self.disk_owed += self.owed_between(self.disk_end, mark.end);
+        self.tail.owed += self.owed_between(self.tail.end, mark.end);
         // A chunk that was accepted meanwhile may have got a successor under its key.
-        self.gone
-            .retain(|first| !chunks.iter().any(|extent| extent.first == *first));
+        self.tail.keep(chunks);
         for extent in chunks {
             if extent.end <= self.low {
-                self.gone.push(extent.first);
+                self.tail.add_gone([extent.first]);
             } else {
-                self.disk_bytes += extent.bytes;
-                self.chunks.insert(extent.first, *extent);
+                self.tail.add(*extent);
             }
         }
-        self.disk_end = self.disk_end.max(mark.end);
-        if self.stored.end <= mark.low {
+        self.tail.end = self.tail.end.max(mark.end);
+        if self.tail.stored.end <= mark.low {
             // A disk's part that begins there shows it; within one, the store may hear of it later than a kill comes.
-            self.noted = self.noted.max(mark.low);
+            self.told.noted = self.told.noted.max(mark.low);
         }
-        self.stored = mark;
-        (self.changed_us, self.unnoted_us) = (None, None);
+        self.tail.stored = mark;
+        (self.told.changed_us, self.told.unnoted_us) = (None, None);
         self.note_change(now_us);
-        self.drop_spilled()
-    }
-
-    /// Splits off the part of RAM that is on disk.
-    fn drop_spilled(&mut self) -> VecDeque<Held> {
-        let count = usize::try_from(self.disk_end.saturating_sub(self.head_start))
-            .unwrap_or(usize::MAX)
-            .min(self.head.len());
-        if count == 0 {
-            return VecDeque::new();
-        }
-        let rest = self.head.split_off(count);
-        let done = std::mem::replace(&mut self.head, rest);
-        self.head_start += count as u64;
-        for held in &done {
-            if let Some(message) = &held.message {
-                self.ram.sub(message.weight());
-                self.live -= 1;
-            }
-            self.unsettled -= u64::from(held.receipt.is_some());
-        }
-        done
+        self.head.let_go(self.tail.end)
     }
 
     /// A chunk was read: its size is known, and places without a message are settled.
@@ -156,10 +133,10 @@ impl Queue {
         present: impl Iterator<Item = u64>,
         now_us: u64,
     ) {
-        if extent.end <= self.low || extent.first >= self.disk_end {
+        if extent.end <= self.low || extent.first >= self.tail.end {
             return;
         }
-        self.chunks.entry(extent.first).or_insert(extent);
+        self.tail.know(extent);
         let mut expected = extent.first.max(self.low);
         for place in present {
             self.accepted.insert(expected, place);
@@ -180,7 +157,7 @@ impl Queue {
     /// The disk has lost `from..to`, which held `known` messages if that is known; answers how many of them were owed. They
     /// are owed until the ledger has them. `None` when that is known already.
     pub(crate) fn lose(&mut self, from: u64, to: u64, known: Option<u64>) -> Option<u64> {
-        let (from, to) = (from.max(self.low), to.min(self.disk_end));
+        let (from, to) = (from.max(self.low), to.min(self.tail.end));
         let places = if from < to {
             self.owed_between(from, to)
                 .saturating_sub(self.barred.covered(from, to))
@@ -191,21 +168,20 @@ impl Queue {
             return None;
         }
         // A chunk that cannot be read does not tell how many of its places had a message.
-        let others: u64 = self.losing.values().map(|(_, lost)| *lost).sum();
         let lost = places
             .min(known.unwrap_or(u64::MAX))
-            .min(self.disk_owed.saturating_sub(others));
+            .min(self.tail.owed.saturating_sub(self.tail.lost()));
         self.barred.insert(from, to);
-        self.losing.insert(from, (to, lost));
+        self.tail.lose(from, to, lost);
         self.tally.damaged += lost;
         Some(lost)
     }
 
     /// All chunks were read: what is owed on disk is known exactly, and the store is to be told.
     pub(crate) fn recount(&mut self, now_us: u64) {
-        self.disk_owed = self.owed_between(self.low, self.disk_end);
-        if self.disk_owed != self.stored.owed {
-            self.changed_us.get_or_insert(now_us);
+        self.tail.owed = self.owed_between(self.low, self.tail.end);
+        if self.tail.owed != self.tail.stored.owed {
+            self.told.changed_us.get_or_insert(now_us);
         }
     }
 
@@ -221,7 +197,7 @@ impl Queue {
             .iter()
             .map(|(from, to)| self.owed_between(from, to))
             .sum();
-        let owed = (self.live + self.disk_owed).saturating_sub(elsewhere);
+        let owed = (self.head.live() + self.tail.owed).saturating_sub(elsewhere);
         let places = others.gaps(low, next);
         for part in &places {
             self.barred.insert(part.start, part.end);
@@ -238,18 +214,11 @@ impl Queue {
     /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.
     pub(crate) fn shed(&mut self, most: usize, now_us: u64) -> Vec<(u64, Message)> {
         let mut dropped = Vec::new();
-        self.shed_from = self.shed_from.max(self.head_start);
-        while self.ram.bytes() > most && self.shed_from < self.next() {
-            let place = self.shed_from;
-            self.shed_from += 1;
-            let held = usize::try_from(place - self.head_start)
-                .ok()
-                .and_then(|index| self.head.get(index));
-            let message = held
-                .filter(|held| held.receipt.is_none())
-                .and_then(|held| held.message.clone());
+        while self.head.bytes() > most
+            && let Some((place, message)) = self.head.next_to_shed()
+        {
             if let Some(message) = message.filter(|_| self.is_owed(place)) {
-                self.take(place, &mut Vec::new());
+                self.head.take(place, &mut Vec::new());
                 self.accepted.insert(place, place + 1);
                 dropped.push((place, message));
             }

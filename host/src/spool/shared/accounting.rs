@@ -12,18 +12,18 @@ use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::lock::locked;
 use crate::spool::settings::QueueConfig;
 use crate::spool::shared::Shared;
-use crate::spool::slot::Slot;
+use crate::spool::shared::slot::Slot;
 use crate::spool::space::condition::Condition;
 use crate::spool::space::free_space::SpaceLevel;
 use crate::spool::space::wear::{self, Filling, WearAccount};
 
 impl Shared {
     /// The numbers; memory work only.
-    pub(super) fn account(&self) -> Account {
+    pub(crate) fn account(&self) -> Account {
         let now_us = self.clock.now();
-        let kept = *locked(&self.letters);
-        let space_level = *locked(&self.space_level);
-        let (unreadable, lost) = (self.unreadable(), locked(&self.lost).clone());
+        let kept = *locked(&self.letters.kept);
+        let space_level = self.health.space_level();
+        let (unreadable, lost) = (self.unreadable(), locked(&self.found.lost).clone());
         let reading = if unreadable.is_empty() {
             Condition::Well
         } else {
@@ -39,8 +39,8 @@ impl Shared {
                 .collect(),
             letter_bytes: kept.bytes,
             wear: self.wear_account(now_us, space_level),
-            letters_waiting: locked(&self.waiting_letters).len() as u64,
-            letters_evicted: self.evicted.load(Ordering::Relaxed),
+            letters_waiting: locked(&self.letters.waiting).len() as u64,
+            letters_evicted: self.letters.evicted.load(Ordering::Relaxed),
             given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
@@ -51,8 +51,8 @@ impl Shared {
             reserve_bytes: space_level.reserve,
             ram_bytes: self.ram.held() as u64,
             most_ram_bytes: self.ram.most() as u64,
-            damaged_store: locked(&self.set_aside).clone(),
-            strangers: locked(&self.strangers).clone(),
+            damaged_store: locked(&self.found.set_aside).clone(),
+            strangers: locked(&self.found.strangers).clone(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// The oldest dead letters; blocks on the disk.
-    pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
+    pub(crate) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
         let found = self.store(Duration::ZERO).map_or_else(
             || Ok(Vec::new()),
             |store| store.letters(None, limit, usize::MAX),

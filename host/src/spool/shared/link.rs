@@ -9,16 +9,16 @@ use crate::spool::settings::Config;
 
 /// One uplink, as the spool sees it.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) name: Arc<str>,
-    pub(super) up: AtomicBool,
+pub(crate) struct Link {
+    pub(crate) name: Arc<str>,
+    pub(crate) up: AtomicBool,
     /// A fetch found nothing: the next append wakes.
-    pub(super) waiting: AtomicBool,
-    pub(super) ready: Arc<Notify>,
+    pub(crate) waiting: AtomicBool,
+    pub(crate) ready: Arc<Notify>,
 }
 
 impl Link {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(crate) fn new(name: Arc<str>) -> Self {
         Self {
             name,
             up: AtomicBool::new(false),
@@ -27,7 +27,7 @@ impl Link {
         }
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
             self.ready.notify_one();
         }
@@ -35,7 +35,7 @@ impl Link {
 }
 
 /// One for each link that drains a queue.
-pub(super) fn links(config: &Config) -> Vec<Arc<Link>> {
+pub(crate) fn links(config: &Config) -> Vec<Arc<Link>> {
     let mut links: Vec<Arc<Link>> = Vec::new();
     for queue in &config.queues {
         if !links.iter().any(|link| link.name == queue.link) {

@@ -7,29 +7,29 @@ use prometheus::IntCounter;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
 use crate::spool::drop_policy::Policy;
-use crate::spool::link::Link;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::reading::sick::Sick;
 use crate::spool::settings::Config;
+use crate::spool::shared::link::Link;
 
 /// One queue, with what belongs to it.
-pub(super) struct Slot {
-    pub(super) queue: Mutex<Queue>,
+pub(crate) struct Slot {
+    pub(crate) queue: Mutex<Queue>,
     /// `uplink:class`.
-    pub(super) name: String,
-    pub(super) link: Arc<Link>,
-    pub(super) policy: Policy,
-    pub(super) appended: IntCounter,
-    pub(super) accepted: IntCounter,
-    pub(super) damaged: IntCounter,
+    pub(crate) name: String,
+    pub(crate) link: Arc<Link>,
+    pub(crate) policy: Policy,
+    pub(crate) appended: IntCounter,
+    pub(crate) accepted: IntCounter,
+    pub(crate) damaged: IntCounter,
     /// What it owes cannot be read for now.
-    pub(super) sick: Mutex<Option<Sick>>,
+    pub(crate) sick: Mutex<Option<Sick>>,
 }
 
 /// The queues of the config with what the store holds of them.
-pub(super) fn slots(
+pub(crate) fn slots(
     config: &Config,
     links: &[Arc<Link>],
     metrics: &Metrics,

@@ -1,8 +1,17 @@
 //! What all threads of the spool share: the queues and their links, the store as it is at the moment, the numbers.
 
+mod accounting;
+pub(crate) mod end;
+pub(crate) mod health;
+pub(crate) mod link;
+mod low_marks;
+pub(crate) mod noting;
+pub(crate) mod open_store;
+pub(crate) mod slot;
+
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Now;
@@ -13,38 +22,31 @@ use crate::spool::disk::audit::Lost;
 use crate::spool::disk::chunk::flows::Flows;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::error::{StoreError, describe};
-use crate::spool::disk::low_marks::LowMarks;
 use crate::spool::disk::name::Name;
-use crate::spool::disk::records::batch::{Totals, Witness};
+use crate::spool::disk::records::batch::Totals;
 use crate::spool::disk::store::Store;
 use crate::spool::ledger::store::{LedgerStore, Pending};
 use crate::spool::ledger::{Entry, Place};
-use crate::spool::link::Link;
 use crate::spool::lock::locked;
 use crate::spool::memory::checkpoints::Checkpoints;
 use crate::spool::memory::queue::Limits;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::Config;
-use crate::spool::slot::Slot;
+use crate::spool::shared::end::{End, Ending};
+use crate::spool::shared::health::Health;
+use crate::spool::shared::link::Link;
+use crate::spool::shared::noting::Noting;
+use crate::spool::shared::open_store::OpenStore;
+use crate::spool::shared::slot::Slot;
 use crate::spool::space::condition::Condition;
-use crate::spool::space::free_space::SpaceLevel;
 use crate::spool::space::wear::{self, Wear, WearTotals};
 use crate::spool::wake_up::WakeUp;
 
-/// A commit that takes longer counts as a store that cannot write.
-const STALL_US: u64 = 2_000_000;
 /// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
 const HEADS_KEPT: usize = 4;
 /// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
 const LEDGER_EVERY_US: u64 = 5_000_000;
-
-/// How the writer ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Write,
-    Abandon,
-}
 
 /// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +56,37 @@ pub(super) struct RunningClock {
 }
 
 impl RunningClock {
+    /// It goes on from here.
+    pub(super) fn after(base_us: u64) -> Self {
+        Self {
+            base_us,
+            started_us: Now::read().uptime_us,
+        }
+    }
+
     pub(super) fn now(self) -> u64 {
         self.base_us + Now::read().uptime_us.saturating_sub(self.started_us)
     }
+}
+
+/// What opening the store has found, for whoever asks.
+#[derive(Default)]
+pub(super) struct Discovered {
+    /// Where a damaged index was moved.
+    pub(super) set_aside: Mutex<Option<PathBuf>>,
+    /// Queues with something owed that the config does not have.
+    pub(super) strangers: Mutex<Vec<(String, u64)>>,
+    /// What damage has cost letters, ledger and state since the start.
+    pub(super) lost: Mutex<Totals>,
+}
+
+/// Dead letters.
+pub(super) struct Letters {
+    pub(super) waiting: Mutex<WaitingLetters>,
+    /// What the store holds of them.
+    pub(super) kept: Mutex<KeptLetters>,
+    /// Those that made room for newer ones since the start.
+    pub(super) evicted: AtomicU64,
 }
 
 /// What all threads share.
@@ -70,46 +100,22 @@ pub(super) struct Shared {
     pub(super) links: Vec<Arc<Link>>,
     /// What queues and waiting letters hold in RAM.
     pub(super) ram: Arc<Ram>,
-    pub(super) waiting_letters: Mutex<WaitingLetters>,
-    pub(super) letters: Mutex<KeptLetters>,
+    pub(super) letters: Letters,
     pub(super) checkpoints: Mutex<Checkpoints>,
-    pub(super) evicted: AtomicU64,
     /// The ledger as the store has it, and what waits for the next commit; taken in this order.
     pub(super) ledger_store: Mutex<LedgerStore>,
     pub(super) pending: Mutex<Pending>,
     /// The name of the uplink and class of what was lost before it had one.
     pub(super) nobody: Arc<str>,
-    pub(super) store: Mutex<Option<Arc<Store>>>,
-    pub(super) store_changed: Condvar,
-    pub(super) set_aside: Mutex<Option<PathBuf>>,
-    pub(super) strangers: Mutex<Vec<(String, u64)>>,
+    pub(super) open_store: OpenStore,
+    pub(super) found: Discovered,
+    pub(super) health: Health,
+    pub(super) end: End,
     pub(super) clock: RunningClock,
     pub(super) wake_up: WakeUp,
-    /// The file `low`, unless its thread has it in hand or there is no store.
-    pub(super) low_marks: Mutex<Option<LowMarks>>,
-    /// Wakes that thread.
-    pub(super) low_marks_wake_up: WakeUp,
-    pub(super) ending: Mutex<Option<Ending>>,
-    pub(super) ended: Condvar,
-    /// What was last committed of letters, ledger and state.
-    pub(super) witness: Mutex<Witness>,
-    /// When that is to be noted (running clock); 0 when it is.
-    pub(super) witness_due: AtomicU64,
-    /// What damage has cost letters, ledger and state since the start.
-    pub(super) lost: Mutex<Totals>,
-    pub(super) is_ending: AtomicBool,
-    /// The store has failed and is not back.
-    pub(super) trouble: AtomicBool,
-    /// What kind of failure: a [`Condition`].
-    pub(super) fault: AtomicU8,
-    /// What the free space allows: a [`Condition`]; the rest of it below.
-    pub(super) space: AtomicU8,
-    pub(super) space_level: Mutex<SpaceLevel>,
+    /// How far the queues are accepted, as it is noted.
+    pub(super) noting: Noting,
     pub(super) wear: Mutex<Wear>,
-    /// The failure was logged, and nothing has been written since.
-    pub(super) is_reported: AtomicBool,
-    /// When the commit under way began (running clock); 0 when there is none.
-    pub(super) commit_since: AtomicU64,
     pub(super) metrics: Metrics,
 }
 
@@ -123,7 +129,7 @@ impl Shared {
                 "the store owes messages to a queue that the config does not have; they are kept"
             );
         }
-        *locked(&self.strangers) = found;
+        *locked(&self.found.strangers) = found;
     }
 
     /// Letters, ledger and state have lost something.
@@ -137,7 +143,7 @@ impl Shared {
             "the disk has lost commits of dead letters, ledger and plugins' state: so many are missing; what is left was written anew, and the damaged files are kept in `damaged`"
         );
         self.metrics.faults.inc();
-        let mut sum = locked(&self.lost);
+        let mut sum = locked(&self.found.lost);
         sum.states += states;
         for (sum, lost) in sum.kept.counts.iter_mut().zip(totals.kept.counts) {
             *sum += lost;
@@ -259,16 +265,7 @@ impl Shared {
 
     /// How the store is.
     pub(super) fn condition(&self, now_us: u64) -> Condition {
-        let since = self.commit_since.load(Ordering::Acquire);
-        let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
-        let space = Condition::from_number(self.space.load(Ordering::Acquire));
-        match space {
-            Condition::Well if self.trouble.load(Ordering::Acquire) => {
-                Condition::from_number(self.fault.load(Ordering::Acquire))
-            }
-            Condition::Well if hangs => Condition::Failing,
-            space => space,
-        }
+        self.health.condition(now_us)
     }
 
     /// Whether nothing can be written: the disk is full or read-only, the store has failed, or hangs.
@@ -276,20 +273,37 @@ impl Shared {
         self.condition(now_us) != Condition::Well
     }
 
+    /// The open store; waits a moment for one that is being opened anew.
+    pub(super) fn store(&self, patience: Duration) -> Option<Arc<Store>> {
+        self.open_store.get(patience, &self.end)
+    }
+
+    /// Something in the store does not work: the writer opens it anew.
+    pub(super) fn report_trouble(&self, error: &StoreError) {
+        let condition = match error {
+            StoreError::Disk(error) => Condition::of(error),
+            _ => Condition::Failing,
+        };
+        if self.health.fail(condition, &describe(error)) {
+            self.metrics.faults.inc();
+        }
+        self.wake_up.due(0);
+    }
+
+    /// The end comes: everybody who waits sees it.
+    pub(super) fn end(&self, ending: Ending) {
+        self.end.begin(ending);
+        self.wake_up.due(0);
+        self.noting.wake_up.due(0);
+        self.open_store.announce();
+        for link in &self.links {
+            link.ready.notify_one();
+        }
+    }
+
     /// Bytes of messages without a receipt that RAM holds while the store cannot write.
     pub(super) fn most_in_ram(&self) -> usize {
         self.config.head_bytes.saturating_mul(HEADS_KEPT)
-    }
-
-    /// The open store; waits a moment for one that is being opened anew.
-    pub(super) fn store(&self, patience: Duration) -> Option<Arc<Store>> {
-        let guard = locked(&self.store);
-        let waited = self
-            .store_changed
-            .wait_timeout_while(guard, patience, |store| {
-                store.is_none() && !self.is_ending.load(Ordering::Acquire)
-            });
-        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Reads from the store. Blocks on the disk.
@@ -304,82 +318,12 @@ impl Shared {
         })
     }
 
-    /// Something in the store does not work: the writer opens it anew.
-    pub(super) fn report_trouble(&self, error: &StoreError) {
-        if !self.trouble.swap(true, Ordering::AcqRel) {
-            self.metrics.faults.inc();
-        }
-        let condition = match error {
-            StoreError::Disk(error) => Condition::of(error),
-            _ => Condition::Failing,
-        };
-        self.fault.store(condition as u8, Ordering::Release);
-        self.alarm(condition, &describe(error));
-        self.wake_up.due(0);
-    }
-
-    /// Says once that an operator is needed.
-    pub(super) fn alarm(&self, condition: Condition, why: &str) {
-        if !self.is_reported.swap(true, Ordering::AcqRel) {
-            let (path, reason, advice) = (
-                self.config.path.display(),
-                condition.name(),
-                condition.advice(),
-            );
-            tracing::error!(%path, reason, why, advice, "the store does not take what it should; messages stay in memory until it does");
-        }
-    }
-
-    /// So much space there is; `is_over` when nothing else is wrong.
-    pub(super) fn note_space(&self, space_level: SpaceLevel, is_over: bool) {
-        self.space
-            .store(space_level.condition as u8, Ordering::Release);
-        *locked(&self.space_level) = space_level;
-        if space_level.condition != Condition::Well {
-            let why = format!(
-                "{} KiB free, {} KiB are the reserve",
-                space_level.free >> 10,
-                space_level.reserve >> 10
-            );
-            self.alarm(space_level.condition, &why);
-        } else if is_over {
-            self.all_clear();
-        }
-    }
-
-    /// Says that the operator is no longer needed, if that was said.
-    pub(super) fn all_clear(&self) {
-        if self.is_reported.swap(false, Ordering::AcqRel) {
-            tracing::info!(path = %self.config.path.display(), "the store can be written again");
-        }
-    }
-
     /// What was counted since the start.
     pub(super) fn totals(&self) -> WearTotals {
         let ours = || self.metrics.written.get() + self.metrics.state_written.get();
         WearTotals {
             payload: self.metrics.payload.get(),
             written: wear::process_bytes().unwrap_or_else(ours),
-        }
-    }
-
-    pub(super) fn end(&self, ending: Ending) {
-        *locked(&self.ending) = Some(ending);
-        self.is_ending.store(true, Ordering::Release);
-        self.wake_up.due(0);
-        self.low_marks_wake_up.due(0);
-        self.store_changed.notify_all();
-        self.ended.notify_all();
-        for link in &self.links {
-            link.ready.notify_one();
-        }
-    }
-
-    /// Closes the files once the last reader has gone.
-    pub(super) fn close_store(&self) {
-        let store = locked(&self.store).take();
-        if let Some(store) = store.and_then(Arc::into_inner) {
-            store.close();
         }
     }
 }

@@ -1,0 +1,229 @@
+//! The part of a queue in RAM: messages in the order they came, with what waits for them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::message::{Message, Receipt, Wait};
+use crate::spool::memory::ram::{Ram, Share};
+
+/// A message in RAM, and when it came (running clock).
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Gone once it was accepted or dropped.
+    pub(super) message: Option<Message>,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) since_us: u64,
+}
+
+/// The messages from `start` on.
+#[derive(Debug)]
+pub(super) struct Head {
+    start: u64,
+    held: VecDeque<Held>,
+    ram: Share,
+    /// Messages that are neither accepted nor dropped, and receipts.
+    live: u64,
+    unsettled: u64,
+    /// A source waits for what is here with a receipt.
+    pressed: Option<Wait>,
+    /// All before it was looked at for what can be dropped.
+    shed_from: u64,
+}
+
+impl Head {
+    /// An empty one whose first message gets this place, on an account of its own.
+    pub(super) fn new(start: u64) -> Self {
+        Self {
+            start,
+            held: VecDeque::new(),
+            ram: Share::new(&Arc::new(Ram::new(usize::MAX))),
+            live: 0,
+            unsettled: 0,
+            pressed: None,
+            shed_from: start,
+        }
+    }
+
+    /// What it holds is of this account. For one that holds nothing yet.
+    pub(super) fn count_in(&mut self, ram: &Arc<Ram>) {
+        self.ram = Share::new(ram);
+    }
+
+    /// Its first place.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The place the next message gets.
+    pub(super) fn next(&self) -> u64 {
+        self.start + self.held.len() as u64
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.ram.bytes()
+    }
+
+    /// Messages that are neither accepted nor dropped.
+    pub(super) fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Receipts that wait.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.unsettled
+    }
+
+    /// When the oldest message came (running clock).
+    pub(super) fn oldest_us(&self) -> Option<u64> {
+        let oldest = self.held.front().filter(|_| self.live > 0);
+        oldest.map(|held| held.since_us)
+    }
+
+    /// Takes a message.
+    pub(super) fn push(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
+        self.ram.add(message.weight());
+        self.live += 1;
+        if let Some(receipt) = &receipt {
+            self.unsettled += 1;
+            if receipt.pressed() {
+                self.press(Wait::Sure);
+            }
+        }
+        self.held.push_back(Held {
+            message: Some(message),
+            receipt,
+            since_us: now_us,
+        });
+    }
+
+    /// A source waits for what is here with a receipt.
+    pub(super) fn press(&mut self, wait: Wait) {
+        self.pressed = self.pressed.max(Some(wait));
+    }
+
+    /// A spill begins: what presses later asks for the next one.
+    pub(super) fn begin_spill(&mut self) {
+        self.pressed = None;
+    }
+
+    /// Whether it cannot stay: it is full, or a source is known to wait for it.
+    pub(super) fn is_urgent(&self, most_bytes: usize) -> bool {
+        self.live > 0
+            && (self.ram.bytes() >= most_bytes
+                || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
+    }
+
+    /// When it wants to be spilled (running clock, 0 for at once), where a message may wait for so long.
+    pub(super) fn spill_due(&self, most_bytes: usize, linger_us: u64) -> Option<u64> {
+        if self.live == 0 {
+            return None;
+        }
+        if self.is_urgent(most_bytes) || (self.pressed.is_some() && self.unsettled > 0) {
+            return Some(0);
+        }
+        self.held
+            .front()
+            .map(|held| held.since_us.saturating_add(linger_us))
+    }
+
+    /// What is at a place.
+    pub(super) fn get(&self, place: u64) -> Option<&Held> {
+        self.held
+            .get(usize::try_from(place.checked_sub(self.start)?).ok()?)
+    }
+
+    /// How many places there are from this one on.
+    pub(super) fn count_from(&self, place: u64) -> usize {
+        self.held.len().saturating_sub(self.index(place))
+    }
+
+    /// All from a place on, with theirs.
+    pub(super) fn iter_from(&self, place: u64) -> impl Iterator<Item = (u64, &Held)> {
+        (self.start..).zip(&self.held).skip(self.index(place))
+    }
+
+    fn index(&self, place: u64) -> usize {
+        usize::try_from(place.saturating_sub(self.start)).unwrap_or(usize::MAX)
+    }
+
+    /// Takes a message out; its place stays until it is passed.
+    pub(super) fn take(&mut self, place: u64, released: &mut Vec<Receipt>) {
+        let held = usize::try_from(place - self.start)
+            .ok()
+            .and_then(|index| self.held.get_mut(index));
+        let Some(held) = held else { return };
+        if let Some(message) = held.message.take() {
+            self.ram.sub(message.weight());
+            self.live -= 1;
+        }
+        if let Some(receipt) = held.receipt.take() {
+            self.unsettled -= 1;
+            released.push(receipt);
+        }
+    }
+
+    /// Forgets the places at its front that have nothing any more.
+    pub(super) fn trim(&mut self) {
+        while self
+            .held
+            .pop_front_if(|held| held.message.is_none())
+            .is_some()
+        {
+            self.start += 1;
+        }
+    }
+
+    /// Everything before `low` is accepted.
+    pub(super) fn pass(&mut self, low: u64) {
+        if low > self.start {
+            let passed = self.index(low).min(self.held.len());
+            self.held.drain(..passed);
+            self.start = low;
+        }
+    }
+
+    /// Splits off what lies before `end`: it is on disk.
+    pub(super) fn let_go(&mut self, end: u64) -> VecDeque<Held> {
+        let count = self.index(end).min(self.held.len());
+        if count == 0 {
+            return VecDeque::new();
+        }
+        let rest = self.held.split_off(count);
+        let done = std::mem::replace(&mut self.held, rest);
+        self.start += count as u64;
+        for held in &done {
+            if let Some(message) = &held.message {
+                self.ram.sub(message.weight());
+                self.live -= 1;
+            }
+            self.unsettled -= u64::from(held.receipt.is_some());
+        }
+        done
+    }
+
+    /// The next place to look at for what can be dropped, and its message where nobody waits for that.
+    pub(super) fn next_to_shed(&mut self) -> Option<(u64, Option<Message>)> {
+        self.shed_from = self.shed_from.max(self.start);
+        if self.shed_from >= self.next() {
+            return None;
+        }
+        let place = self.shed_from;
+        self.shed_from += 1;
+        let held = self.get(place).filter(|held| held.receipt.is_none());
+        Some((place, held.and_then(|held| held.message.clone())))
+    }
+
+    /// Places that it has room for, whether they are used or not.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.held.capacity()
+    }
+}
+
+/// Releases the receipts of messages that are safe on disk.
+pub(crate) fn release(done: VecDeque<Held>) {
+    for receipt in done.into_iter().filter_map(|held| held.receipt) {
+        receipt.release();
+    }
+}

@@ -1,0 +1,132 @@
+//! How the store is, as far as that is known without asking the disk: what the free space allows, whether it failed,
+//! whether a commit hangs. The log says once that an operator is needed, and once that he no longer is.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use crate::spool::lock::locked;
+use crate::spool::space::condition::Condition;
+use crate::spool::space::free_space::SpaceLevel;
+
+/// A commit that takes longer counts as a store that cannot write.
+const STALL_US: u64 = 2_000_000;
+
+/// How the store is.
+#[derive(Debug)]
+pub(crate) struct Health {
+    /// The folder, for the log.
+    path: PathBuf,
+    /// The store has failed and is not back.
+    is_in_trouble: AtomicBool,
+    /// What kind of failure: a [`Condition`].
+    fault: AtomicU8,
+    /// What the free space allows: a [`Condition`]; the rest of it below.
+    space: AtomicU8,
+    space_level: Mutex<SpaceLevel>,
+    /// The failure was logged, and nothing has been written since.
+    is_reported: AtomicBool,
+    /// When the commit under way began (running clock); 0 when there is none.
+    commit_since: AtomicU64,
+}
+
+impl Health {
+    /// Nothing is wrong so far with the store in this folder.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            is_in_trouble: AtomicBool::new(false),
+            fault: AtomicU8::new(0),
+            space: AtomicU8::new(0),
+            space_level: Mutex::default(),
+            is_reported: AtomicBool::new(false),
+            commit_since: AtomicU64::new(0),
+        }
+    }
+
+    /// How the store is.
+    pub(crate) fn condition(&self, now_us: u64) -> Condition {
+        let since = self.commit_since.load(Ordering::Acquire);
+        let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
+        let space = Condition::from_number(self.space.load(Ordering::Acquire));
+        match space {
+            Condition::Well if self.is_in_trouble() => {
+                Condition::from_number(self.fault.load(Ordering::Acquire))
+            }
+            Condition::Well if hangs => Condition::Failing,
+            space => space,
+        }
+    }
+
+    /// Whether the store has failed and is not back.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        self.is_in_trouble.load(Ordering::Acquire)
+    }
+
+    /// The store has failed, and the log says so. Answers whether that is news.
+    pub(crate) fn fail(&self, condition: Condition, why: &str) -> bool {
+        let is_new = !self.is_in_trouble.swap(true, Ordering::AcqRel);
+        self.fault.store(condition as u8, Ordering::Release);
+        self.alarm(condition, why);
+        is_new
+    }
+
+    /// The store was opened anew.
+    pub(crate) fn recover(&self) {
+        self.is_in_trouble.store(false, Ordering::Release);
+    }
+
+    /// A commit begins (running clock).
+    pub(crate) fn begin_commit(&self, now_us: u64) {
+        self.commit_since.store(now_us.max(1), Ordering::Release);
+    }
+
+    /// It is through, or has failed.
+    pub(crate) fn end_commit(&self) {
+        self.commit_since.store(0, Ordering::Release);
+    }
+
+    /// The free space as last seen.
+    pub(crate) fn space_level(&self) -> SpaceLevel {
+        *locked(&self.space_level)
+    }
+
+    /// So much space there is; `is_over` when nothing else is wrong.
+    pub(crate) fn note_space(&self, space_level: SpaceLevel, is_over: bool) {
+        self.space
+            .store(space_level.condition as u8, Ordering::Release);
+        *locked(&self.space_level) = space_level;
+        if space_level.condition != Condition::Well {
+            let why = format!(
+                "{} KiB free, {} KiB are the reserve",
+                space_level.free >> 10,
+                space_level.reserve >> 10
+            );
+            self.alarm(space_level.condition, &why);
+        } else if is_over {
+            self.all_clear();
+        }
+    }
+
+    /// Says once that an operator is needed.
+    fn alarm(&self, condition: Condition, why: &str) {
+        if !self.is_reported.swap(true, Ordering::AcqRel) {
+            let (path, reason) = (self.path.display(), condition.name());
+            let advice = condition.advice();
+            tracing::error!(%path, reason, why, advice, "the store does not take what it should; messages stay in memory until it does");
+        }
+    }
+
+    /// Says that the operator is no longer needed, if that was said.
+    pub(crate) fn all_clear(&self) {
+        if self.is_reported.swap(false, Ordering::AcqRel) {
+            tracing::info!(path = %self.path.display(), "the store can be written again");
+        }
+    }
+
+    /// Whether an operator was told that he is needed.
+    #[cfg(test)]
+    pub(crate) fn is_reported(&self) -> bool {
+        self.is_reported.load(Ordering::Relaxed)
+    }
+}
