@@ -15,6 +15,7 @@
 //!   (`judge`). What it refuses for good, ends connections over, or never answers goes to the dead letters, once it was
 //!   seen to take others; what it refuses for now waits apart, with those of its key behind it. Where it takes nothing,
 //!   nothing is parked, and only probes go out. Nothing is parked that the dead letters have no room for.
+//!   Where it limits its rate, messages go out as fast as it takes them.
 //! - While it is away, silent with messages under way, or acknowledges nothing, its fallback, if it has one, drains its queues
 //!   in its stead; never both at once.
 //! - Where the config asks for QoS 1 or 2 and the broker takes 0 only, nothing is sent, unless that is allowed; then counted.

@@ -1,5 +1,7 @@
 //! An uplink between a spool that is a list and a scripted broker.
 
+mod apart;
+
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use super::wary::Kind;
 use super::{Case, Face, Judge, MOST, Place, Refusal, State, Step};
 
 /// Of one key, at most: a device's thousands are passed over, and stay in their queue.
-const MOST_OF_A_KEY: usize = 64;
+const MOST_OF_A_KEY: usize = MOST / 2;
 /// Below so many those are fetched that were passed over for want of room.
 const FEW: usize = MOST / 2;
 /// Refused ones that wait for room among the dead letters; others are passed over.

@@ -190,6 +190,8 @@ pub(super) struct Judge {
     next_out: Option<Face>,
     /// How many may be under way, when last looked.
     window: usize,
+    /// The most that it ever was.
+    widest: usize,
     /// Keys of which something was passed over.
     passed: BTreeSet<u64>,
     /// For want of room, and among them such as are refused.
@@ -238,6 +240,7 @@ impl Judge {
             out: BTreeMap::new(),
             next_out: None,
             window: 1,
+            widest: 1,
             passed: BTreeSet::new(),
             has_passed_many: false,
             has_passed_refused: false,
@@ -372,7 +375,7 @@ impl Judge {
         }
         if is_accepted {
             (self.row, self.has_delivered, self.is_mute, self.fruitless) = (0, true, false, 0);
-            self.pace.iter_mut().for_each(|pace| pace.accepted(now));
+            self.keep_pace(now);
         } else {
             self.hold(now);
         }
@@ -406,7 +409,7 @@ impl Judge {
             self.out.clear();
             return;
         }
-        self.pace.iter_mut().for_each(|pace| pace.accepted(now));
+        self.keep_pace(now);
         let out = self.out.remove(&place);
         if let Some(test) = &mut self.testing {
             test.is_passed |= test.is_slow && test.place != place;

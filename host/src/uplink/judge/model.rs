@@ -2,12 +2,14 @@
 
 mod floods;
 mod uplink;
+mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use self::uplink::{Nature, REDIAL, Uplink};
+use self::uplink::{REDIAL, Uplink};
+use self::upstream::Nature;
 use super::*;
 
 fn nature() -> impl Strategy<Value = Nature> {

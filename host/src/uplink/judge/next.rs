@@ -39,6 +39,7 @@ impl Judge {
     /// What may be sent while `under_way` publishes are, and `room` is left for more.
     pub(in crate::uplink) fn step(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
         self.window = under_way + room;
+        self.widest = self.widest.max(self.window);
         if self.pace.is_some_and(|pace| pace.is_over(now)) {
             self.pace = None;
         }
@@ -130,7 +131,9 @@ impl Judge {
         if self.is_starved() && is_fresh && under_way == 0 && !self.has_nothing_to_compare {
             return Step::Compare;
         }
-        if let Some(place) = self.due(now, false).filter(|_| self.hold.is_none()) {
+        if let Some(place) = self.due(now, false).filter(|_| self.hold.is_none())
+            && self.leaves_some(under_way)
+        {
             return Step::Again(place);
         }
         if under_way > self.silent_out() {
@@ -163,7 +166,9 @@ impl Judge {
         let is_lonely = |case: &Case| matches!(case.state, State::Refused { since, .. } if since + ALONE <= now);
         let has_lonely = !self.is_crowded() && self.cases.iter().any(is_lonely);
         // What had no answer may be the only one there is.
-        let mute = self.mute(now, under_way + room, Duration::ZERO);
+        let mute = self
+            .mute(now, under_way + room, Duration::ZERO)
+            .filter(|_| self.leaves_some(under_way));
         let is_unsure = is_doubtful || has_lonely || (mute.is_some() && !self.has_delivered);
         if suspect.is_some() && self.lone_at() > now {
             return Step::Wait(Some(self.lone_at()));
@@ -175,6 +180,13 @@ impl Judge {
         suspect
             .or(mute)
             .map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
+    }
+
+    /// Whether some of the window is left for others that may come, where some had no answer.
+    fn leaves_some(&self, under_way: usize) -> bool {
+        self.widest < 4
+            || under_way + self.widest / 4 < self.widest
+            || !self.cases.iter().any(Case::is_mute)
     }
 
     /// When something is due by itself.

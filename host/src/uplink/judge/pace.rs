@@ -13,6 +13,8 @@ const LEAST: f64 = 16.0;
 const SELDOM: f64 = 0.25;
 /// How many more go out than were accepted.
 const MORE: f64 = 1.25;
+/// One in so many is one that was refused, while there are others: so these go no more slowly than they are accepted.
+const FRESH: u8 = 8;
 /// What was not sent in so long may follow at once.
 const BEHIND: Duration = Duration::from_millis(20);
 /// It is over when nothing was refused for so long.
@@ -36,7 +38,7 @@ pub(super) struct Pace {
     refused_at: Instant,
     relented_at: Option<Instant>,
     /// Fresh messages take turns with those that were refused.
-    is_fresh: bool,
+    turns: u8,
 }
 
 impl Pace {
@@ -51,17 +53,19 @@ impl Pace {
             is_starved: false,
             refused_at: now,
             relented_at: None,
-            is_fresh: false,
+            turns: 0,
         }
     }
 
-    /// When the next one may go, if not now.
+    /// When the next one may go, if not now. Where none that was refused is accepted later, while others are, it is not the
+    /// pace that is meant.
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
-        Some(self.next).filter(|next| *next > now)
+        let is_meant = self.is_starved || self.is_strict(now);
+        Some(self.next).filter(|next| is_meant && *next > now)
     }
 
     pub(super) fn sent(&mut self, now: Instant) {
-        self.is_fresh = !self.is_fresh;
+        self.turns = self.turns.wrapping_add(1);
         let from = self.next.max(now.checked_sub(BEHIND).unwrap_or(now));
         self.next = from + Duration::from_secs_f64(self.per_second.recip());
     }
@@ -120,7 +124,9 @@ impl Pace {
 
     /// Whether the next turn is one of those that were not refused yet.
     pub(super) fn is_fresh(&self) -> bool {
-        self.is_fresh
+        !self
+            .turns
+            .is_multiple_of(if self.is_starved { 2 } else { FRESH })
     }
 
     /// Whether one that was refused since then shows that it is the pace that is meant.
@@ -156,6 +162,7 @@ mod tests {
             let mut answers = std::collections::VecDeque::new();
             let (mut accepted, mut refused) = (0_u32, 0_u32);
             while now < start + Duration::from_secs(60) {
+                pace.relented(now);
                 while answers.front().is_some_and(|(at, _)| *at <= now) {
                     if answers.pop_front().is_some_and(|(_, is_taken)| is_taken) {
                         pace.accepted(now);

@@ -178,9 +178,25 @@ impl Judge {
         self.pace.get_or_insert_with(|| Pace::new(now)).refused(now);
     }
 
-    /// What was taken for refused for good is sent again: it was too much, perhaps.
+    /// One was accepted. While none was, nothing is known of those that were refused.
+    pub(super) fn keep_pace(&mut self, now: Instant) {
+        if self.is_starved() {
+            self.relent(now);
+        }
+        self.pace.iter_mut().for_each(|pace| pace.accepted(now));
+    }
+
+    /// What was taken for refused for good is sent again: it was too much, perhaps. The others have all their time again.
     pub(super) fn relent(&mut self, now: Instant) {
         for case in &mut self.cases {
+            if let State::Busy {
+                since,
+                is_quota: true,
+                ..
+            } = &mut case.state
+            {
+                *since = now;
+            }
             if let State::Refused {
                 kind: Refusal::Quota,
                 ..

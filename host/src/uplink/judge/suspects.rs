@@ -192,7 +192,7 @@ impl Judge {
     fn enough(&self, face: Face, end: End) -> u32 {
         if face.is_own {
             STRIKES
-        } else if end.is_hang_up && self.wary.knows_topic(face.topic) {
+        } else if end.is_hang_up && self.wary.is_sure(face) {
             1
         } else {
             STRIKES + (self.acquitted / ACQUITTED).min(MORE_STRIKES) + u32::from(!end.is_hang_up)

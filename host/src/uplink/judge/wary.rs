@@ -8,6 +8,8 @@ use super::{Face, REMEMBERED};
 
 /// How many of its messages have to be accepted before the rest is sent as any other: as many again with each conviction.
 const MOST: u32 = 16;
+/// From which number on one more of its key is as good as known.
+const OFTEN: u32 = 4;
 /// How long that is remembered.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
@@ -51,10 +53,13 @@ impl Wary {
             .map(|entry| entry.kind)
     }
 
-    /// Whether upstream ended connections over this topic.
-    pub(super) fn knows_topic(&self, topic: u64) -> bool {
+    /// Whether upstream ended connections over this topic, or again and again over others of its key.
+    pub(super) fn is_sure(&self, face: Face) -> bool {
+        let is_it = |entry: &Entry| {
+            entry.topic == face.topic || (entry.key == face.key && entry.price >= OFTEN)
+        };
         let mut entries = self.entries.iter();
-        entries.any(|entry| entry.topic == topic && entry.kind == Kind::HangUp)
+        entries.any(|entry| entry.kind == Kind::HangUp && is_it(entry))
     }
 
     pub(super) fn convicted(&mut self, face: Face, kind: Kind, at: Instant) {

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use super::uplink::{Grant, Nature, Uplink};
+use super::uplink::Uplink;
+use super::upstream::{Grant, Nature};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,8 +73,8 @@ proptest! {
             uplink.turn();
         }
         (uplink.grant, uplink.starves_until) = (grant, SECOND * u32::try_from(seconds).unwrap());
-        uplink.run(uplink.starves_until);
-        let is_told = uplink.delivered.len() == 200 || seconds < 4 || uplink.judge.is_alarming();
+        uplink.run(uplink.starves_until.saturating_sub(SECOND));
+        let is_told = uplink.delivered.len() == 200 || seconds < 5 || uplink.judge.is_alarming();
         prop_assert!(is_told && uplink.parked.is_empty(), "{uplink:?}");
         let held = uplink.delivered.len();
         prop_assert!(uplink.refusals < 600, "{} refused", uplink.refusals);

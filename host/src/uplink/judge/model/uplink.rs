@@ -1,41 +1,9 @@
-//! A small uplink around the judge, and an upstream that does as it is told, in time of their own.
+//! A small uplink around the judge, in time of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::*;
-
-/// What upstream does about one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nature {
-    Good,
-    /// Refused for good.
-    Final,
-    /// Refused for now, so many times.
-    Busy(u32),
-    /// Always refused as too much.
-    TooMuch,
-    /// Over a limit that upstream announced, or over our own: it is not sent.
-    Limit,
-    Unfit,
-    /// Refused for good, and the connection ends.
-    FinalAndHangUp,
-    /// The connection ends.
-    HangUp,
-    /// The connection ends, so long after the message came.
-    LateHangUp(Duration),
-    /// No answer.
-    Silent,
-}
-
-/// How many upstream takes in a time; the others are refused as too much.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Grant {
-    All,
-    /// So many in each second, the first ones.
-    OfEachSecond(u32),
-    /// From a bucket of this depth, which fills at so many a second.
-    Bucket(f64, f64),
-}
+use super::upstream::{Grant, Nature};
 
 pub(super) const ROUND_TRIP: Duration = Duration::from_millis(20);
 /// Before a dial that comes at once, and one as after a first failure; after others it doubles.
@@ -46,7 +14,7 @@ const OVERDUE: Duration = Duration::from_secs(30);
 const LATE: Duration = Duration::from_millis(500);
 const STALLED: Duration = Duration::from_secs(5);
 /// Only to compare with.
-const COPY: usize = usize::MAX;
+pub(super) const COPY: usize = usize::MAX;
 
 #[derive(Debug)]
 pub(super) struct Uplink {
@@ -54,16 +22,16 @@ pub(super) struct Uplink {
     pub(super) now: Instant,
     pub(super) start: Instant,
     /// Key and nature, and how often it was refused for now.
-    messages: Vec<(u64, Nature, u32)>,
-    refuses_all_until: Duration,
+    pub(super) messages: Vec<(u64, Nature, u32)>,
+    pub(super) refuses_all_until: Duration,
     /// As too much.
     pub(super) starves_until: Duration,
     /// Pause between two messages.
     pub(super) every: Duration,
     pub(super) round_trip: Duration,
     pub(super) grant: Grant,
-    tokens: f64,
-    filled: Instant,
+    pub(super) tokens: f64,
+    pub(super) filled: Instant,
     /// When the link is cut, and how long after that again.
     pub(super) cut_every: Option<Duration>,
     cut_at: Instant,
@@ -71,14 +39,14 @@ pub(super) struct Uplink {
     pub(super) has_many_topics: bool,
     cursor: usize,
     aside: BTreeSet<usize>,
-    under_way: VecDeque<(usize, Instant)>,
+    pub(super) under_way: VecDeque<(usize, Instant)>,
     pub(super) delivered: BTreeMap<usize, Duration>,
     pub(super) parked: BTreeMap<usize, Duration>,
     pub(super) order: Vec<usize>,
     pub(super) room: usize,
     window: usize,
     /// How much of it is open, and when it was opened without an answer.
-    open: usize,
+    pub(super) open: usize,
     widened: Instant,
     failures: u32,
     /// When upstream answered last.
@@ -231,7 +199,11 @@ impl Uplink {
                         self.park_proven();
                         continue;
                     }
-                    None => self.judge.idle(self.now, self.under_way.len(), room),
+                    None => match self.judge.idle(self.now, self.under_way.len(), room) {
+                        // What comes then goes out.
+                        Step::Wait(at) => return (at, false),
+                        step => step,
+                    },
                 },
                 step => step,
             };
@@ -280,74 +252,7 @@ impl Uplink {
             .is_some_and(|place| nature(place) == Nature::Good)
     }
 
-    /// Whether upstream takes one more now.
-    fn is_granted(&mut self) -> bool {
-        let time = self.now - self.start;
-        if time < self.starves_until {
-            return false;
-        }
-        let (most, filled) = match self.grant {
-            Grant::All => return true,
-            Grant::OfEachSecond(most) => {
-                let is_next = time.as_secs() > (self.filled - self.start).as_secs();
-                let most = f64::from(most);
-                (most, if is_next { most } else { 0.0 })
-            }
-            Grant::Bucket(depth, rate) => (depth, rate * (self.now - self.filled).as_secs_f64()),
-        };
-        self.tokens = (self.tokens + filled).min(most);
-        self.filled = self.now;
-        let is_granted = self.tokens >= 1.0;
-        self.tokens -= if is_granted { 1.0 } else { 0.0 };
-        is_granted
-    }
-
-    /// What upstream says; where it ends the connection, the first message then without an answer.
-    fn answer(&mut self, index: usize) -> Result<(), Option<usize>> {
-        if self.now - self.start < self.refuses_all_until {
-            match index {
-                COPY => self.judge.compared(false, self.now),
-                _ => self.refuse(index, Refusal::Final),
-            }
-            return Ok(());
-        }
-        let nature = self.messages.get(index).map(|message| message.1);
-        let is_taken = matches!(nature, None | Some(Nature::Good | Nature::Busy(_)));
-        if is_taken && !self.is_granted() {
-            match index {
-                COPY => self.judge.compared_too_soon(self.now),
-                _ => self.refuse(index, Refusal::Quota),
-            }
-            return Ok(());
-        }
-        if index == COPY {
-            self.judge.compared(true, self.now);
-            return Ok(());
-        }
-        let (_, nature, refused) = &mut self.messages[index];
-        match nature {
-            Nature::Busy(times) if *refused < *times => {
-                *refused += 1;
-                self.refuse(index, Refusal::Busy);
-            }
-            Nature::Good | Nature::Busy(_) => {
-                self.open = self.open.saturating_add(1);
-                self.delivered.entry(index).or_insert(self.now - self.start);
-                self.order.push(index);
-                self.judge.accepted((0, Seq(index as u64)), self.now);
-            }
-            Nature::Final | Nature::Limit | Nature::Unfit => self.refuse(index, Refusal::Final),
-            Nature::TooMuch => self.refuse(index, Refusal::Quota),
-            Nature::FinalAndHangUp => {
-                self.refuse(index, Refusal::Final);
-                return Err(self.under_way.front().map(|(index, _)| *index));
-            }
-            Nature::HangUp | Nature::LateHangUp(_) | Nature::Silent => return Err(Some(index)),
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, index: usize, kind: Refusal) {
+    pub(super) fn refuse(&mut self, index: usize, kind: Refusal) {
         self.refusals += 1;
         self.aside.insert(index);
         self.judge
@@ -404,15 +309,6 @@ impl Uplink {
             for place in self.judge.surplus() {
                 self.aside.remove(&usize::try_from(place.1.0).unwrap());
             }
-        }
-    }
-
-    /// How long upstream takes for an answer, if there is one.
-    fn takes(&self, index: usize) -> Option<Duration> {
-        match self.messages.get(index).map(|message| message.1) {
-            Some(Nature::Silent) => None,
-            Some(Nature::LateHangUp(time)) => Some(time),
-            _ => Some(self.round_trip),
         }
     }
 
