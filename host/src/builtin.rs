@@ -24,10 +24,8 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
 /// SHA-256 of that component. It is computed once: a thousand flows ask for it some thousand times.
 pub fn digest(name: &str) -> Option<&'static [u8; 32]> {
     static DIGESTS: [OnceLock<[u8; 32]>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
-    let (place, component) = (
-        NAMES.iter().position(|known| *known == name)?,
-        component(name)?,
-    );
+    let place = NAMES.iter().position(|known| *known == name)?;
+    let component = component(name)?;
     let compute = || {
         let digest = ring::digest::digest(&ring::digest::SHA256, component);
         digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")

@@ -15,7 +15,6 @@ pub struct Now {
 }
 
 impl Now {
-    /// Reads both clocks.
     pub fn read() -> Self {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -134,7 +133,6 @@ mod by_hand {
             }
         }
 
-        /// Moves it on.
         pub fn advance(&self, by: Duration) {
             let mut shown = self.by_hand.as_ref().unwrap().0.lock().unwrap();
             let by_us = by.as_micros() as u64;

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All went well.
     Done = 0,
     /// It failed; the last line says why.
     Failed = 1,

@@ -143,11 +143,8 @@ pub enum Strange {
         path.display(), top.display()
     )]
     Owner {
-        /// What.
         path: PathBuf,
-        /// Whose, by number.
         owner: u32,
-        /// Us, by number.
         user: u32,
         /// The folder that was looked at.
         top: PathBuf,
@@ -158,7 +155,6 @@ pub enum Strange {
     /// A group may write it that is not the gateway's.
     #[error("group {group}, which is not the gateway's, can write to `{}`; close it: chmod g-w {}", path.display(), path.display())]
     Shared {
-        /// What.
         path: PathBuf,
         /// With whom, by number.
         group: u32,

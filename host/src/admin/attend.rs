@@ -45,7 +45,6 @@ pub(super) struct Bounds {
 
 /// Where connections come in.
 pub(super) trait Door {
-    /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next one, and what a handler may know of it. Cancel safe.
@@ -107,10 +106,8 @@ struct Idle {
 pub(super) struct Guests {
     routes: Router,
     bounds: Bounds,
-    /// KiB of bodies.
     bodies: Arc<Semaphore>,
     tasks: JoinSet<()>,
-    /// The oldest first.
     idle: VecDeque<Idle>,
 }
 
@@ -179,7 +176,8 @@ impl Visit {
             has_asked.store(true, Ordering::Relaxed);
             request.extensions_mut().extend(about.clone());
             let wanted = kib(body_bytes(&request).min(bounds.body_bytes));
-            let (bodies, routes) = (Arc::clone(&bodies), routes.clone());
+            let bodies = Arc::clone(&bodies);
+            let routes = routes.clone();
             async move {
                 // It is never closed.
                 let _room = bodies

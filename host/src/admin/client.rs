@@ -29,14 +29,10 @@ const READ_BYTES: usize = 64 << 10;
 pub enum ClientError {
     /// The file's rights, or the gateway, say no.
     #[error("`{}` may be used by the user the gateway runs as and by its group: try sudo, or join the group", path.display())]
-    Denied {
-        /// The socket.
-        path: PathBuf,
-    },
+    Denied { path: PathBuf },
     /// The connection broke, or nothing came in time.
     #[error("the gateway behind `{}` does not answer", path.display())]
     Silent {
-        /// The socket.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -44,7 +40,6 @@ pub enum ClientError {
     /// The answer makes no sense: a gateway of another version.
     #[error("the gateway behind `{}` answered in a form this version does not know", path.display())]
     Form {
-        /// The socket.
         path: PathBuf,
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -44,7 +44,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How one part of the gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Works.
     Good,
     /// Does its job in part: ready, and said.
     Fair(String),
@@ -65,15 +64,12 @@ pub enum Error {
     Bind {
         /// As the config says.
         address: SocketAddr,
-        /// The system's words.
         source: std::io::Error,
     },
     /// The control socket cannot be made in the data folder.
     #[error("cannot make the control socket `{}`", path.display())]
     Socket {
-        /// Where it belongs.
         path: std::path::PathBuf,
-        /// The system's words.
         source: std::io::Error,
     },
     /// The port or the socket failed later.

@@ -55,7 +55,9 @@ impl Rendering {
         }
         let (done, under_way) = watch::channel(None);
         now.under_way = Some(under_way.clone());
-        let (registry, state, next) = (self.registry.clone(), Arc::clone(&self.now), now.next);
+        let registry = self.registry.clone();
+        let state = Arc::clone(&self.now);
+        let next = now.next;
         tokio::spawn(async move {
             tokio::time::sleep_until(next).await;
             let begun = Instant::now();

@@ -18,9 +18,7 @@ pub enum Error {
     /// A component cannot be read.
     #[error("plugin `{plugin}`: cannot read `{}`", path.display())]
     Read {
-        /// Which plugin.
         plugin: Arc<str>,
-        /// Its file.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
@@ -28,39 +26,25 @@ pub enum Error {
     /// There is no such plugin in this binary.
     #[error("plugin `{plugin}`: there is no built-in plugin `{name}`")]
     UnknownBuiltin {
-        /// Which plugin.
         plugin: Arc<str>,
         /// What was asked for.
         name: String,
     },
     /// A component's signature does not let it in.
     #[error("plugin `{plugin}` is not let in: {source}")]
-    Denied {
-        /// Which plugin.
-        plugin: Arc<str>,
-        /// Why.
-        source: Denied,
-    },
+    Denied { plugin: Arc<str>, source: Denied },
     /// A component cannot be used.
     #[error("plugin `{plugin}`: {source}")]
-    Unusable {
-        /// Which plugin.
-        plugin: Arc<str>,
-        /// Why.
-        source: Unusable,
-    },
+    Unusable { plugin: Arc<str>, source: Unusable },
     /// A plugin failed before its first message.
     #[error("plugin `{plugin}` fails while it is started: {source}")]
     Instantiate {
-        /// Which plugin.
         plugin: Arc<str>,
-        /// How.
         source: Box<Fault>,
     },
     /// A plugin does not accept its settings.
     #[error("plugin `{plugin}` refuses its settings: {why}")]
     Configure {
-        /// Which plugin.
         plugin: Arc<str>,
         /// In its own words.
         why: String,
@@ -68,7 +52,6 @@ pub enum Error {
     /// A plugin asks for what it cannot have.
     #[error("plugin `{plugin}`: {why}")]
     Setup {
-        /// Which plugin.
         plugin: Arc<str>,
         /// What it asks for.
         why: String,
@@ -78,7 +61,6 @@ pub enum Error {
         "plugin `{plugin}` cannot take over its state: {why}; put back the version that saved it, or let it start without: refused_state = \"fresh\""
     )]
     State {
-        /// Which plugin.
         plugin: Arc<str>,
         /// In its own words, or the store's.
         why: String,
@@ -88,45 +70,26 @@ pub enum Error {
         "plugin `{plugin}` cannot take over its state from the running one: {why}; give it another name if it is to begin without"
     )]
     Inherit {
-        /// Which plugin.
         plugin: Arc<str>,
         /// In its own words.
         why: String,
     },
     /// A running chain does not come to rest, so that none can take over from it.
     #[error("flow `{flow}` does not come to rest: {why}")]
-    Leave {
-        /// Which flow.
-        flow: Arc<str>,
-        /// In words.
-        why: String,
-    },
+    Leave { flow: Arc<str>, why: String },
     /// A port leads nowhere.
     #[error(
         "plugin `{plugin}` has a port `{port}` without a route: add it to the flow's `to`, or give it \"drop\" there"
     )]
-    PortWithoutRoute {
-        /// Which plugin.
-        plugin: Arc<str>,
-        /// Its port.
-        port: String,
-    },
+    PortWithoutRoute { plugin: Arc<str>, port: String },
     /// The end of the chain leads nowhere.
     #[error("flow `{flow}` has no route for `out`")]
-    NoOut {
-        /// Which flow.
-        flow: Arc<str>,
-    },
+    NoOut { flow: Arc<str> },
     /// A topic template names what is not known.
     #[error(
         "flow `{flow}`: `topic` holds `{{{placeholder}}}`; known are `{{topic}}`, `{{flow}}`, `{{device}}`, `{{key}}` and the names that all of its `topics` have"
     )]
-    Template {
-        /// Which flow.
-        flow: Arc<str>,
-        /// What it names.
-        placeholder: String,
-    },
+    Template { flow: Arc<str>, placeholder: String },
 }
 
 impl Error {
@@ -187,7 +150,6 @@ pub enum Unusable {
     NotGranted {
         /// What it does with that.
         words: String,
-        /// The import.
         import: String,
         /// The word in `grants`.
         grant: String,

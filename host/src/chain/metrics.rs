@@ -226,7 +226,6 @@ fn add<C: Collector + Clone + 'static>(
 pub(super) struct FlowMetrics {
     fates: [IntCounter; 5],
     pub(super) waiting: IntGauge,
-    /// Devices in quarantine.
     pub(super) quarantined: IntGauge,
     pub(super) restarts: IntCounter,
 }

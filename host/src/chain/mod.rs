@@ -84,7 +84,6 @@ pub struct Wiring {
     pub states: Arc<dyn StateStore>,
     /// Names for messages that plugins make.
     pub mint: Arc<Mint>,
-    /// What is counted.
     pub metrics: Metrics,
     /// Rings when a lane ends although nobody stopped it: [`Chain::failure`] then says why.
     pub failed: Arc<Notify>,
@@ -192,7 +191,6 @@ impl Chain {
         &self.shared.name
     }
 
-    /// What it counts.
     pub fn account(&self) -> Account {
         self.shared.metrics.account()
     }

@@ -36,7 +36,6 @@ pub(super) trait Task: Send {
 /// What a task wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Another turn.
     Again,
     /// To be left alone until it is called, or this moment has come.
     Rest(Option<Instant>),
@@ -176,12 +175,10 @@ struct Queue {
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// For idle workers.
     bell: Condvar,
     /// For the one of them that looks at the timers. It is called for a seat only where no other one is free: each seat that it
     /// took would have another one woken to look in its place.
     watch: Condvar,
-    /// Length of `ready`.
     waiting: AtomicUsize,
     looks: AtomicU64,
     seats: AtomicU64,
@@ -238,7 +235,8 @@ impl Pool {
         }
         drop(queue);
         let number = self.shared.seats.fetch_add(1, Ordering::Relaxed);
-        let (pool, state) = (Arc::clone(&self.shared), AtomicU8::new(RESTING));
+        let pool = Arc::clone(&self.shared);
+        let state = AtomicU8::new(RESTING);
         Ok(Arc::new(Seat {
             number,
             pool,
@@ -270,7 +268,6 @@ impl Drop for Pool {
     }
 }
 
-/// For the overseer.
 pub(super) struct View(Arc<Shared>);
 
 impl View {
@@ -322,7 +319,8 @@ impl Shared {
 
     /// There is something to do: for an idle worker, and where there is none the overseer has an eye on those that work.
     fn tell(&self, queue: MutexGuard<'_, Queue>) {
-        let (free, lookouts) = (queue.idle, usize::from(queue.has_lookout));
+        let free = queue.idle;
+        let lookouts = usize::from(queue.has_lookout);
         drop(queue);
         if free > lookouts {
             self.bell.notify_one();
@@ -358,7 +356,8 @@ impl Shared {
         let worker = Arc::new(Worker {
             begun: AtomicU64::new(NOT_AT_WORK),
         });
-        let (shared, own) = (Arc::clone(self), Arc::clone(&worker));
+        let shared = Arc::clone(self);
+        let own = Arc::clone(&worker);
         let run = move || {
             // Where that is not allowed they are as good as any other thread.
             let _ = rustix::process::setpriority_process(None, NICE);

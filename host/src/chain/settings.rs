@@ -104,7 +104,6 @@ pub enum RefusedState {
 pub struct Probation {
     /// It ends after this time, or after `messages`, whichever comes first.
     pub time: Duration,
-    /// See `time`.
     pub messages: u64,
     /// Share of the messages accepted by the old version that the new one may reject.
     pub max_rejected: f64,
@@ -129,7 +128,6 @@ impl Default for Probation {
 /// What one instance of a plugin may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Linear memory, bytes.
     pub memory_bytes: usize,
     /// Processor time of one call (a batch, a tick, a page of state); by the clock it may take 20 times that.
     pub call_time: Duration,
@@ -170,7 +168,6 @@ impl Default for Limits {
 pub struct PluginConfig {
     /// Unique in its flow; in metrics, logs and dead letters.
     pub name: Arc<str>,
-    /// Its component.
     pub artefact: Artefact,
     /// Handed to `configure` as JSON.
     pub settings: serde_json::Value,
@@ -203,7 +200,6 @@ pub struct TopicTemplate(pub String);
 /// The topics a flow takes, as the config has them: where the names in braces stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topics {
-    /// Filters with captures.
     pub patterns: Vec<String>,
     /// The capture that is the key, where the config names one.
     pub key: Option<String>,
@@ -212,9 +208,7 @@ pub struct Topics {
 /// The chain of one flow.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which flow.
     pub flow: FlowId,
-    /// Its name.
     pub name: Arc<str>,
     /// Number of lanes; one set of instances each.
     pub lanes: usize,
@@ -228,7 +222,6 @@ pub struct Config {
     pub settles_with_any: bool,
     /// Topic upstream, unless a plugin set one.
     pub topic: Option<TopicTemplate>,
-    /// What it takes.
     pub topics: Topics,
     /// When a device is not listened to any more; `None`: never.
     pub quarantine: Option<QuarantineConfig>,

@@ -101,8 +101,10 @@ impl Frame {
             active: Mutex::default(),
             runtime,
         };
-        let (metrics, mint) = (wiring.metrics, wiring.mint);
-        let (settles_with_any, quarantine) = (config.settles_with_any, config.quarantine);
+        let metrics = wiring.metrics;
+        let mint = wiring.mint;
+        let settles_with_any = config.settles_with_any;
+        let quarantine = config.quarantine;
         Ok(Self {
             chain,
             lanes,
@@ -197,14 +199,13 @@ impl Frame {
     }
 
     fn lane(&self, index: usize, stages: Vec<Stage>) -> Lane {
-        let (shared, inbox) = (
-            Arc::clone(&self.chain.shared),
-            Arc::clone(&self.chain.inboxes[index]),
-        );
+        let shared = Arc::clone(&self.chain.shared);
+        let inbox = Arc::clone(&self.chain.inboxes[index]);
         let quarantine = self
             .quarantine
             .map(|config| Quarantine::new(config, shared.metrics.quarantined.clone()));
-        let (name, mint) = (Arc::clone(&shared.name), Arc::clone(&self.mint));
+        let name = Arc::clone(&shared.name);
+        let mint = Arc::clone(&self.mint);
         let outbox = Outbox::new(
             name,
             mint,
@@ -212,8 +213,11 @@ impl Frame {
             self.settles_with_any,
             self.most,
         );
-        let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
-        let (runtime, alive) = (self.chain.runtime.clone(), self.alive.clone());
+        let batch = Vec::new();
+        let items = Vec::new();
+        let restarts = Vec::new();
+        let runtime = self.chain.runtime.clone();
+        let alive = self.alive.clone();
         let portion = Portion::new(shared.batch_messages);
         Lane {
             index,

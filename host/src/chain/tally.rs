@@ -192,7 +192,6 @@ fn label(name: &str, value: &str) -> LabelPair {
     label
 }
 
-/// Flow and plugin.
 type Names = [Arc<str>; 2];
 
 /// Of all plugins. Cheap to clone.

@@ -212,7 +212,8 @@ fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failur
         );
         return Ok(Exit::Done);
     }
-    let (mut newest, mut all) = (VecDeque::from(page.letters), page.next);
+    let mut newest = VecDeque::from(page.letters);
+    let mut all = page.next;
     let mut older = 0;
     while let Some(after) = all {
         let page: LetterPage = place.ask(Request::Letters {

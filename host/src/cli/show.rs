@@ -38,7 +38,8 @@ pub fn moment(rfc3339: &str) -> String {
 
 /// `1204` as `1.2 KiB`.
 pub fn bytes(number: u64) -> String {
-    let (mut value, mut unit) = (number as f64, "B");
+    let mut value = number as f64;
+    let mut unit = "B";
     for next in ["KiB", "MiB", "GiB", "TiB"] {
         if value < 1_024.0 {
             break;
@@ -89,7 +90,8 @@ pub fn row(label: &str, name: &str, details: &[String]) -> String {
         column = 0;
     }
     for (index, detail) in details.iter().enumerate() {
-        let (is_last, length) = (index + 1 == details.len(), detail.chars().count());
+        let is_last = index + 1 == details.len();
+        let length = detail.chars().count();
         if index > 0 && column + 1 + length + usize::from(!is_last) > WIDTH {
             text.push('\n');
             column = 0;

@@ -282,7 +282,8 @@ fn tell(findings: &[Finding]) {
 }
 
 fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
-    let (mut lines, mut well) = (Lines::to(arguments.to.as_deref())?, true);
+    let mut lines = Lines::to(arguments.to.as_deref())?;
+    let mut well = true;
     for queue in queues(place, &arguments.queues)? {
         let mut from = Some(0);
         while let Some(next) = from {
@@ -369,7 +370,8 @@ impl Importing<'_> {
         if self.records.is_empty() {
             return Ok(());
         }
-        let (records, first) = (std::mem::take(&mut self.records), self.done + 1);
+        let records = std::mem::take(&mut self.records);
+        let first = self.done + 1;
         self.bytes = 0;
         let done: Result<Done, _> = self.place.ask(Request::Import { records });
         self.done += done

@@ -195,7 +195,8 @@ fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Client, 
 }
 
 fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure> {
-    let (mut component, mut signature) = (Vec::new(), None);
+    let mut component = Vec::new();
+    let mut signature = None;
     if let Some(path) = &arguments.file {
         component = file::read(path, file::COMPONENT).map_err(|error| file_failure(path, error))?;
         let beside = trust::signature_path(path);
@@ -253,7 +254,8 @@ fn told(
     if global.output == Output::Text && global.quiet == 0 {
         hint(plugin);
     }
-    let (mut from, mut exit) = (0, Exit::Done);
+    let mut from = 0;
+    let mut exit = Exit::Done;
     loop {
         let page: Page = match client.get(&format!("/v1/changes/{change}?from={from}")) {
             Err(ClientError::Silent { .. }) if from > 0 => {
@@ -375,7 +377,8 @@ fn conclusion(verdict: &Verdict) -> String {
         undo,
         ..
     } = verdict;
-    let (name, running) = (format!("{flow}/{plugin}"), short_digest(running));
+    let name = format!("{flow}/{plugin}");
+    let running = short_digest(running);
     let why = words::lines(why.as_deref().unwrap_or_default(), words::LONG);
     match verdict.verdict {
         Outcome::Confirmed => {

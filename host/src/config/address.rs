@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::mqtt;
 
-/// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) host: String,
@@ -15,7 +14,6 @@ pub(crate) struct Address {
 /// A URL that is none of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressError {
-    /// No `scheme://`.
     #[error("has no scheme")]
     NoScheme,
     /// A scheme that means the same as one of ours.
@@ -24,7 +22,6 @@ pub(crate) enum AddressError {
     /// A scheme that is planned.
     #[error("asks for `{0}`, which is not available yet")]
     Later(String),
-    /// Another scheme.
     #[error("has the unknown scheme `{0}`")]
     UnknownScheme(String),
     /// User name or password in the URL, where it would be logged.

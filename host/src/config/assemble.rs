@@ -157,7 +157,8 @@ fn uplinks(
     for (name, mut fields) in root.named("uplink") {
         let config = uplinks::read(&mut fields, gateway, name);
         wishes.extend(uplinks::fallback(&mut fields, name));
-        let (path, place) = (fields.path.clone(), fields.place_of("client_id"));
+        let path = fields.path.clone();
+        let place = fields.place_of("client_id");
         let ids = (0..config.connections).map(|index| config.of_connection(index).kind);
         identities.extend(ids.filter_map(|kind| Identity::of(&kind, path.clone(), place)));
         uplinks.push((config, fields.place));
@@ -221,7 +222,8 @@ fn add_routes(flows: &[Flow], lines: &mut [Line]) {
                 && priority.is_none_or(|own| flow.priority == own)
         };
         for flow in flows.iter().filter(serves) {
-            let (id, name) = (flow.chain.flow, &flow.chain.name);
+            let id = flow.chain.flow;
+            let name = &flow.chain.name;
             let route = |pattern: &crate::source::Pattern| RouteSpec {
                 flow: id,
                 name: Arc::clone(name),

@@ -25,7 +25,6 @@ pub(super) struct Check<'a> {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) problems: Vec<Problem>,
-    /// Problems beyond those.
     pub(super) more: usize,
     /// What must not be shown with them.
     pub(super) hidden: Hidden,
@@ -41,7 +40,6 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Notes a problem.
     pub(super) fn problem(
         &self,
         code: Code,
@@ -70,7 +68,6 @@ impl<'a> Check<'a> {
         self.hidden.borrow_mut().hide(item);
     }
 
-    /// What was found.
     pub(super) fn finish(self) -> Found {
         Found {
             problems: self.found.into_inner(),

@@ -14,7 +14,6 @@ use super::tree::Node;
 /// The classes every gateway has.
 const PRESETS: [&str; 4] = ["alarm", "state", "telemetry", "debug"];
 
-/// A class.
 #[derive(Clone, Debug)]
 pub(super) struct Class {
     pub(super) name: Arc<str>,

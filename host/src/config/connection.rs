@@ -33,7 +33,6 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) mqtt: mqtt::Config,
-    /// `source.field`.
     pub(super) path: String,
     /// Where its client id was written, else the table.
     pub(super) client_id_place: Place,
@@ -81,7 +80,6 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
     }
 }
 
-/// A delivery level.
 pub(super) fn qos(fields: &mut Fields<'_>) -> Qos {
     u8::try_from(fields.count("qos", 0..=2))
         .ok()

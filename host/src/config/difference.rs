@@ -15,7 +15,6 @@ use super::tree::{Item, Node, Table};
 /// A plugin that is to run with other settings, or from another component.
 #[derive(Clone, Debug)]
 pub struct PluginChange {
-    /// Its flow.
     pub flow: FlowId,
     /// Its place in the chain, from 0 on.
     pub plugin: usize,
@@ -42,7 +41,6 @@ pub enum Fate {
 /// A flow that is another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowChange {
-    /// Its name.
     pub name: String,
     /// What is to become of it.
     pub fate: Fate,
@@ -76,7 +74,8 @@ impl Difference {
 /// references of secrets led to.
 pub fn difference(old: &Config, new: &Config) -> Difference {
     let mut other: BTreeSet<String> = BTreeSet::new();
-    let (old_tree, new_tree) = (&old.origin.tree, &new.origin.tree);
+    let old_tree = &old.origin.tree;
+    let new_tree = &new.origin.tree;
     for key in keys(old_tree, new_tree) {
         match (old_tree.table(&key), new_tree.table(&key)) {
             _ if key == "flow" => {}
@@ -209,10 +208,8 @@ struct Pair<'a> {
 impl Difference {
     fn add_flow(&mut self, pair: &Pair<'_>, other: &mut BTreeSet<String>) {
         let Pair { old, new, name } = *pair;
-        let (before, after) = (
-            flows(&old.origin.tree).table(name),
-            flows(&new.origin.tree).table(name),
-        );
+        let before = flows(&old.origin.tree).table(name);
+        let after = flows(&new.origin.tree).table(name);
         let (fate, changed) = match (before, after) {
             (Some(before), Some(after)) => pair.changed(before, after),
             (None, _) => (
@@ -259,7 +256,8 @@ fn has_new_chain(fate: Fate) -> bool {
 impl Pair<'_> {
     /// What is different, and by which keys.
     fn changed(&self, before: &Table, after: &Table) -> (Fate, BTreeSet<String>) {
-        let (before, after) = (without_plugin_parts(before), without_plugin_parts(after));
+        let before = without_plugin_parts(before);
+        let after = without_plugin_parts(after);
         let differs = |key: &String| match (before.get(key), after.get(key)) {
             (Some(before), Some(after)) => !before.node.means(&after.node),
             _ => true,

@@ -25,7 +25,6 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("timeout", "time"),
 ];
 
-/// One table.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     pub(super) check: &'a Check<'a>,
@@ -192,7 +191,9 @@ impl<'a> Fields<'a> {
 
     /// The table `key`, which the manual always has.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
-        let (check, path, place) = (self.check, self.full(key), self.place);
+        let check = self.check;
+        let path = self.full(key);
+        let place = self.place;
         self.table(key).unwrap_or_else(|| Self {
             check,
             path,

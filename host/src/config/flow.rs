@@ -108,7 +108,8 @@ pub(super) fn read(
         .unwrap_or_default();
     let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
     let ack = fields.choice("ack", &acks).unwrap_or_default();
-    let (expires, dedup) = (expires(fields), dedup(fields));
+    let expires = expires(fields);
+    let dedup = dedup(fields);
     let priority = fields.flag("priority");
     let record = record(fields);
     let lanes = lanes(fields);
@@ -332,7 +333,8 @@ fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
             .into_iter()
             .filter(|name| *name != "device"),
     );
-    let (mut plain, mut rest) = (String::new(), text);
+    let mut plain = String::new();
+    let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
             fields.problem(Code::Topic, "topic", "`{` without `}`", None);

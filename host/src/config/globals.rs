@@ -51,14 +51,10 @@ pub struct Admin {
 pub enum Level {
     /// Data lost, or the operator must act.
     Error,
-    /// Odd but recovered.
     Warn,
-    /// Life events.
     #[default]
     Info,
-    /// Diagnosis.
     Debug,
-    /// Every packet.
     Trace,
 }
 
@@ -68,18 +64,14 @@ pub enum Format {
     /// Text on a terminal and in the journal, JSON elsewhere.
     #[default]
     Auto,
-    /// Text.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-/// Logging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
-    /// How much.
     pub level: Level,
-    /// How it looks.
     pub format: Format,
 }
 

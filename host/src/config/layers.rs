@@ -74,9 +74,7 @@ impl Sources {
 pub(super) struct Layers {
     /// Everything that was read; number 0 is the manual, number 1 the file.
     pub(super) texts: Vec<Text>,
-    /// The defaults.
     pub(super) base: Table,
-    /// File and overrides.
     pub(super) tree: Table,
     /// What is wrong so far.
     pub(super) problems: Vec<Problem>,
@@ -88,7 +86,6 @@ pub(super) struct Layers {
 /// How far the tree can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Everything was read.
     Full,
     /// Some lines could not be read: what seems to be missing may stand there.
     Partial,
@@ -100,7 +97,6 @@ pub(super) enum Trust {
 pub(super) const FILE: usize = 1;
 
 impl Layers {
-    /// Reads and merges.
     pub(super) fn read(sources: &Sources, file: Result<String, String>) -> Self {
         let mut layers = Self {
             folder: sources.folder().to_owned(),

@@ -55,10 +55,8 @@ use tree::Table;
 /// The manual: every setting with its default and the reason for it.
 pub const MANUAL: &str = layers::DEFAULTS;
 
-/// A checked config.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[gateway]`.
     pub gateway: Gateway,
     /// The sources, in the order they were written.
     pub sources: Vec<SourceSpec>,
@@ -68,9 +66,7 @@ pub struct Config {
     pub flows: Vec<chain::Config>,
     /// The spool; the order of its queues gives the `QueueId`s.
     pub spool: spool::Config,
-    /// `[admin]`.
     pub admin: Admin,
-    /// `[log]`.
     pub log: Log,
     /// What is recorded of each flow.
     pub recordings: Vec<Option<recording::Config>>,
@@ -112,13 +108,10 @@ pub struct SourceSpec {
 /// A route before the lanes of its flow exist.
 #[derive(Clone, Debug)]
 pub struct RouteSpec {
-    /// Which flow.
     pub flow: FlowId,
-    /// Its name.
     pub name: Arc<str>,
     /// Topic filter with captures.
     pub pattern: Pattern,
-    /// When to acknowledge.
     pub ack: Ack,
     /// As in `source::Route`.
     pub expires: Option<u32>,
@@ -168,13 +161,11 @@ impl SourceSpec {
 /// What is wrong with a plugin that the config names, found out by trying it.
 #[derive(Clone, Debug)]
 pub struct PluginFault {
-    /// Its flow.
     pub flow: FlowId,
     /// Its place in the chain, from 0 on.
     pub plugin: usize,
     /// Whether its settings are to blame rather than the component.
     pub in_settings: bool,
-    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -183,7 +174,8 @@ pub struct PluginFault {
 impl Config {
     /// Shows plugin faults as problems of this config, each where the plugin or its settings were written.
     pub fn plugin_problems(&self, faults: impl IntoIterator<Item = PluginFault>) -> Problems {
-        let (mut texts, mut hidden) = (self.origin.texts.to_vec(), secrecy::Hidden::default());
+        let mut texts = self.origin.texts.to_vec();
+        let mut hidden = secrecy::Hidden::default();
         let mut problem = |fault: PluginFault| {
             if fault.in_settings
                 && let Some(settings) = self.settings_of(&fault)
@@ -357,10 +349,8 @@ fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
         else {
             continue;
         };
-        let (start, end) = (
-            text.content.floor_char_boundary(start),
-            text.content.floor_char_boundary(end),
-        );
+        let start = text.content.floor_char_boundary(start);
+        let end = text.content.floor_char_boundary(end);
         let first = text.content[..start].rfind('\n').map_or(0, |at| at + 1);
         let last = text.content[end..]
             .find('\n')

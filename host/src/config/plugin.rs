@@ -70,11 +70,9 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
         None => default_name,
     };
     let settings = settings(fields);
-    let (on_error, breaker, grants) = (
-        guard::on_error(fields),
-        guard::breaker(fields),
-        guard::grants(fields),
-    );
+    let on_error = guard::on_error(fields);
+    let breaker = guard::breaker(fields);
+    let grants = guard::grants(fields);
     let checkpoint = checkpoint(fields);
     let states = [
         ("fresh", RefusedState::Fresh),
@@ -88,7 +86,8 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
         artefact: fields.place_of("plugin"),
         settings: fields.place_of("settings"),
     };
-    let (name, trust) = (Arc::from(name), common.trust.clone());
+    let name = Arc::from(name);
+    let trust = common.trust.clone();
     let config = PluginConfig {
         name,
         artefact,

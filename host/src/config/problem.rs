@@ -55,7 +55,8 @@ impl Text {
     /// Bytes of the lines that `start..end` stands in.
     fn lines_of(&self, start: usize, end: usize) -> usize {
         let bytes = self.content.as_bytes();
-        let (start, end) = (start.min(bytes.len()), end.min(bytes.len()));
+        let start = start.min(bytes.len());
+        let end = end.min(bytes.len());
         let begins = bytes[..start]
             .iter()
             .rposition(|byte| *byte == b'\n')
@@ -76,12 +77,9 @@ impl Text {
     }
 }
 
-/// One mistake.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// Which kind.
     pub code: Code,
-    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -248,7 +246,8 @@ impl Problems {
         let title = level
             .primary_title(problem.message.as_str())
             .id(problem.code.name());
-        let (name, span) = (shown(&text.name), problem.place.span);
+        let name = shown(&text.name);
+        let span = problem.place.span;
         let excerpt = span.filter(|(start, end)| text.lines_of(*start, *end) <= LONGEST_EXCERPT);
         let Some((start, end)) = excerpt else {
             let origin = span.map(|(start, _)| text.position(start));

@@ -183,7 +183,9 @@ impl Hidden {
 
 /// The words of comments, which may be yesterday's password: what stands in quotes is none, as far as a text has no mistakes.
 pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
-    let (mut found, mut at, mut quote) = (Vec::new(), 0, "");
+    let mut found = Vec::new();
+    let mut at = 0;
+    let mut quote = "";
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let opened = ["\"\"\"", "'''", "\"", "'"]
             .into_iter()

@@ -59,11 +59,9 @@ pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secre
 
 /// Reads what a reference leads to.
 pub(super) fn follow(mut reference: Fields<'_>) -> Option<Secret> {
-    let (env, file, credential) = (
-        reference.text("env"),
-        reference.text("file"),
-        reference.text("credential"),
-    );
+    let env = reference.text("env");
+    let file = reference.text("file");
+    let credential = reference.text("credential");
     let secret = match (env, file, credential) {
         (Some(name), None, None) => from_env(&reference, name),
         (None, Some(path), None) => from_file(

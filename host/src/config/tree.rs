@@ -27,7 +27,6 @@ impl Place {
     }
 }
 
-/// A value.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Text(String),

@@ -47,7 +47,6 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 /// Text that is not a duration or size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UnitError {
-    /// A bare number.
     #[error("has no unit")]
     NoUnit,
     /// The unit is not known; perhaps this one was meant.
@@ -64,9 +63,7 @@ pub(super) enum UnitError {
 /// Which of the two is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Stored as nanoseconds.
     Duration,
-    /// Stored as bytes.
     Size,
 }
 
@@ -93,7 +90,8 @@ impl Kind {
         let end = text
             .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
             .unwrap_or(text.len());
-        let (number, unit) = (&text[..end], text[end..].trim_start());
+        let number = &text[..end];
+        let unit = text[end..].trim_start();
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() || fraction.contains('.') || fraction.len() > 9 {
             return Err(UnitError::NotANumber);

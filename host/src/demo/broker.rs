@@ -46,7 +46,6 @@ pub enum Error {
     Broker {
         /// Where it should listen.
         address: SocketAddr,
-        /// What it said.
         text: String,
     },
 }

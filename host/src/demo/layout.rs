@@ -58,12 +58,10 @@ impl Layout {
         self.root.join("data")
     }
 
-    /// The config.
     pub fn config(&self) -> PathBuf {
         self.root.join("tidegate.toml")
     }
 
-    /// A plugin's file.
     pub fn plugin(&self, name: &str) -> PathBuf {
         self.plugin_folder().join(format!("{name}.wasm"))
     }
@@ -110,7 +108,9 @@ fn text(layout: &Layout, filter: Filter) -> String {
     let limit = filter.fahrenheit();
     let plugin =
         |name: &str| toml::Value::String(layout.plugin(name).to_string_lossy().into_owned());
-    let (decode, keep, threshold) = (plugin("decode-json"), plugin("filter"), plugin("threshold"));
+    let decode = plugin("decode-json");
+    let keep = plugin("filter");
+    let threshold = plugin("threshold");
     format!(
         r#"# Written by `tidegate demo`. Change a plugin's settings, or replace its file, while the gateway runs.
 [gateway]

@@ -15,7 +15,6 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Out of descriptors, an accept fails at once and again: a pause keeps that from being a busy loop.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
-/// Whether bytes pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Up,

@@ -25,14 +25,12 @@ pub use view::{Style, View};
 use crate::sim;
 use scene::Scene;
 
-/// What to play.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This program: brokers and gateway are started from it.
     pub program: PathBuf,
     /// Folder to be made for config, plugins, data and logs, and removed at the end.
     pub folder: PathBuf,
-    /// Number of devices.
     pub devices: u32,
     /// Messages a second over all of them.
     pub rate: u32,
@@ -53,44 +51,31 @@ pub enum Error {
     Sim(#[from] sim::Error),
     /// The demo's own files.
     #[error("cannot prepare the demo in `{folder}`")]
-    Folder {
-        /// Where.
-        folder: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
+    Folder { folder: PathBuf, source: io::Error },
     /// The link, the view, a signal handler.
     #[error("cannot set up the demo: {what}")]
     Setup {
-        /// Which part.
         what: &'static str,
-        /// The system's words.
         source: io::Error,
     },
     /// The gateway's metrics port does not answer.
     #[error("the gateway's metrics at `{address}` cannot be read")]
     Metrics {
-        /// Where.
         address: SocketAddr,
-        /// The system's words.
         source: io::Error,
     },
     /// A change was made and nothing happened.
     #[error("{what} was not swapped in within {} s; see `{log}`", limit.as_secs())]
     NotSwapped {
-        /// What was changed.
         what: &'static str,
         /// How long was waited.
         limit: Duration,
-        /// The gateway's log.
         log: String,
     },
 }
 
-/// How it ended.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome {
-    /// With a tally.
     Played(Closing),
     /// By a signal before there was one.
     Interrupted,

@@ -31,20 +31,15 @@ const LAST_LINES: usize = 20;
 /// Why a child is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system.
     #[error("cannot start `{name}`")]
     Start {
-        /// Which child.
         name: &'static str,
-        /// The system's words.
         source: io::Error,
     },
     /// It ended, or did not say what it should.
     #[error("`{name}` {what}; the end of its log, `{}`:\n{log}", path.display())]
     Failed {
-        /// Which child.
         name: &'static str,
-        /// What happened.
         what: String,
         /// Its log, which stays.
         path: PathBuf,
@@ -53,7 +48,6 @@ pub enum Error {
     },
 }
 
-/// A running child.
 #[derive(Debug)]
 pub struct Process {
     name: &'static str,

@@ -50,7 +50,6 @@ impl Plan {
     }
 }
 
-/// Everything that runs.
 pub struct Scene {
     field: Process,
     cloud: Process,
@@ -282,7 +281,8 @@ impl Scene {
             simulation.stop_sending();
         }
         tell(view, "The devices stop. What is owed still drains.")?;
-        let (mut last, mut moved) = (self.look().await?, Instant::now());
+        let mut last = self.look().await?;
+        let mut moved = Instant::now();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let sample = self.look().await?;

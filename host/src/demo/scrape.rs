@@ -21,13 +21,11 @@ pub struct Figures {
     pub filtered: u64,
     /// Gone into a plugin's state.
     pub absorbed: u64,
-    /// Dead letters.
     pub dead_letters: u64,
     /// Readings waiting in the spool; alarms are made by a plugin and count as nobody's input.
     pub owed: u64,
     /// Waiting for a lane.
     pub waiting: u64,
-    /// Plugins swapped.
     pub swaps: u64,
     /// Swaps refused; the old plugin went on.
     pub swaps_failed: u64,

@@ -32,7 +32,6 @@ pub struct Tally {
 /// The tally and whether it can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closing {
-    /// The figures.
     pub tally: Tally,
     /// Messages that have more than one fate; 0 when the tally adds up.
     pub surplus: u64,

@@ -20,7 +20,6 @@ const USUAL: usize = 80;
 pub struct Sample {
     /// Since the demo began.
     pub at: Duration,
-    /// Devices and watcher.
     pub progress: Progress,
     /// The gateway's own figures.
     pub figures: Figures,
@@ -31,7 +30,6 @@ pub struct Sample {
 /// How the figures are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Refreshed in place.
     Live,
     /// One line a second.
     Lines,

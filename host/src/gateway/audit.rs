@@ -73,7 +73,8 @@ impl Upstream {
         let Ok(payload) = serde_json::to_vec(event) else {
             return;
         };
-        let (payload, now) = (Bytes::from(payload), Now::read());
+        let payload = Bytes::from(payload);
+        let now = Now::read();
         let append = |queue: &QueueId| {
             let message = Message {
                 id: self.mint.take(1),

@@ -46,7 +46,8 @@ pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
         tools: gateway.spool.tools(),
         doors: gateway.doors.clone(),
     };
-    let (doors, versions) = (gateway.doors.clone(), gateway.versions.clone());
+    let doors = gateway.doors.clone();
+    let versions = gateway.versions.clone();
     let orders = Orders {
         desk,
         doors,

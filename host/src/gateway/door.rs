@@ -114,7 +114,6 @@ impl Door {
         inside.chain.take()
     }
 
-    /// See [`Chain::rerun`].
     pub fn rerun(&self, plugin: Option<&str>, letters: Vec<Returned>) {
         let inside = &mut *self.lock();
         match (&mut inside.queue, &inside.chain) {
@@ -194,7 +193,6 @@ impl Doors {
             .collect()
     }
 
-    /// Today's recorders.
     pub fn recorders(&self) -> Vec<Arc<Recorder>> {
         self.all()
             .iter()

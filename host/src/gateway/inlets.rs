@@ -60,13 +60,13 @@ fn complete(spec: SourceSpec, doors: &Doors, data_dir: &Path) -> source::Config 
     config.beside(data_dir)
 }
 
-/// Starts the sources.
 pub fn start(
     gateway: &Gateway,
     threads: &Threads,
     stop: &watch::Receiver<Stop>,
 ) -> (Inlets, Tasks) {
-    let (mut tasks, mut all) = (Tasks::new(), HashMap::new());
+    let mut tasks = Tasks::new();
+    let mut all = HashMap::new();
     for spec in gateway.config.sources.clone() {
         let (orders, waiting) = mpsc::channel(1);
         all.insert(Arc::clone(&spec.name), orders);

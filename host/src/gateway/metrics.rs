@@ -2,10 +2,8 @@
 
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 
-/// Registered once.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Panics by stage.
     pub crashes: IntCounterVec,
 }
 

@@ -67,21 +67,16 @@ const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_millis(500);
 /// Why the gateway did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The metrics port.
     #[error(transparent)]
     Admin(#[from] admin::Error),
-    /// The store.
     #[error(transparent)]
     Spool(#[from] spool::Error),
     /// A plugin of this flow, which has never run: exit code 4.
     #[error("flow `{flow}`")]
     Chain {
-        /// Which flow.
         flow: Arc<str>,
-        /// What is wrong.
         source: chain::Error,
     },
-    /// The engine.
     #[error(transparent)]
     Engine(chain::Error),
     /// Names of metrics clash: a fault of tidegate.
@@ -90,7 +85,6 @@ pub enum Error {
     /// The data folder, or something in it, could be somebody else's work: code that runs, state that counts.
     #[error(transparent)]
     Strange(#[from] file::Strange),
-    /// Threads, signals.
     #[error("cannot set up the process")]
     Process(#[from] std::io::Error),
     /// Something waits for what does not come: a disk, or a fault of ours.
@@ -107,7 +101,6 @@ pub enum Error {
     /// A flow's lane ended for good.
     #[error("flow `{flow}` cannot go on: {why}")]
     Lane {
-        /// Which flow.
         flow: Arc<str>,
         /// In the lane's words.
         why: String,
@@ -117,10 +110,8 @@ pub enum Error {
 /// Runs until a signal or a stage ends it. `origin` is where `config` came from, for live reload; `mistakes` are why it is
 /// not what stands there today.
 pub fn run(config: Arc<Config>, origin: Sources, mistakes: Option<&Problems>) -> Result<(), Error> {
-    let (grace, standing) = (
-        config.gateway.shutdown_grace,
-        Standing::of_start(&origin.path, mistakes),
-    );
+    let grace = config.gateway.shutdown_grace;
+    let standing = Standing::of_start(&origin.path, mistakes);
     match signals::attend(grace, move |signals| {
         run_here(config, origin, standing, signals)
     })? {

@@ -46,7 +46,6 @@ pub(super) struct Orders {
     pub(super) history: History,
 }
 
-/// The routes.
 pub(super) fn routes(orders: Orders) -> Router {
     Router::new()
         .route("/v1/plugins", get(plugins))

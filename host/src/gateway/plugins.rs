@@ -5,12 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::chain::{PluginInfo, UnderWay};
 use crate::versions::{Earlier, Entry, Refusal};
 
-/// A plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plugin {
-    /// Its flow.
     pub flow: String,
-    /// Its name.
     pub plugin: String,
     /// SHA-256 of the component that runs, or would.
     pub digest: String,

@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::message::QueueId;
 use crate::recording::{Header, Metrics, Plugin, Recorder};
 
-/// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
@@ -22,16 +21,12 @@ pub enum Request {
     List,
     /// Segments of a recording in memory; the answer is [`Part`].
     Page {
-        /// Of which flow.
         flow: String,
         /// Number of the first.
         from: u64,
     },
     /// Forget what is recorded; the answer is a list of [`Listed`].
-    Clear {
-        /// Of which flow.
-        flow: String,
-    },
+    Clear { flow: String },
 }
 
 /// A flow that is recorded.
@@ -39,7 +34,6 @@ pub enum Request {
 pub struct Listed {
     /// What it is of.
     pub header: Header,
-    /// Size, compressed.
     pub bytes: u64,
     /// Messages it lacks since the start.
     pub missed: u64,
@@ -47,7 +41,6 @@ pub struct Listed {
     pub folder: Option<PathBuf>,
 }
 
-/// Some segments.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Part {
     /// Each as it stands in a file, base64.
@@ -189,7 +182,8 @@ pub fn answer(
 
 fn listed(recorder: &Recorder) -> Listed {
     recorder.flush();
-    let (header, folder) = (recorder.header().clone(), recorder.folder());
+    let header = recorder.header().clone();
+    let folder = recorder.folder();
     Listed {
         header,
         bytes: recorder.bytes(),

@@ -15,10 +15,8 @@ use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
 /// How long the messages may take to become safe; the letters of those that did not stay.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which letters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Retry {
-    /// Their names.
     pub ids: Vec<LetterId>,
 }
 
@@ -29,16 +27,13 @@ pub struct Retried {
     pub retried: u64,
     /// Of these, how many were parked again, as new letters.
     pub parked_again: u64,
-    /// Letters that stayed.
     pub left: Vec<Left>,
 }
 
 /// A letter that stayed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Left {
-    /// Its name.
     pub id: LetterId,
-    /// Why.
     pub why: String,
 }
 
@@ -66,7 +61,8 @@ pub async fn retry(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retri
 fn read(tools: &Tools, mut ids: Vec<LetterId>) -> (Vec<LetterRecord>, Vec<Left>) {
     ids.sort_unstable();
     ids.dedup();
-    let (mut records, mut left) = (Vec::with_capacity(ids.len()), Vec::new());
+    let mut records = Vec::with_capacity(ids.len());
+    let mut left = Vec::new();
     for id in ids {
         match tools.letter(id) {
             Ok(record) => records.push(record),

@@ -46,13 +46,11 @@ impl Signals {
 /// How what was attended ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended<T> {
-    /// By itself.
     Done(T),
     /// Somebody wanted it gone at once, and it did not end.
     Left,
     /// The grace was over, and it did not end.
     Late,
-    /// It panicked.
     Crashed,
 }
 
@@ -89,7 +87,8 @@ async fn listen<T>(
     mut over: oneshot::Receiver<T>,
     grace: Duration,
 ) -> Ended<T> {
-    let (mut stops, mut until) = (0, None);
+    let mut stops = 0;
+    let mut until = None;
     loop {
         tokio::select! {
             ended = &mut over => return ended.map_or(Ended::Crashed, Ended::Done),

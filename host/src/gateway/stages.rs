@@ -20,14 +20,12 @@ pub enum Failed {
     /// A source; nothing but a panic ends it.
     #[error(transparent)]
     Source(#[from] Ended<Infallible>),
-    /// An uplink.
     #[error(transparent)]
     Uplink(#[from] Ended<uplink::Error>),
 }
 
 pub(super) type Tasks = JoinSet<Result<(), Failed>>;
 
-/// The running tasks.
 pub struct Stages {
     sources: Tasks,
     inlets: Inlets,
@@ -109,11 +107,9 @@ fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<St
         let stage = format!("uplink {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
         let runtime = threads.of(config.priority).clone();
-        let (backlog, metrics, stop) = (
-            gateway.spool.backlog(&config.name),
-            gateway.uplinks.clone(),
-            stop.clone(),
-        );
+        let backlog = gateway.spool.backlog(&config.name);
+        let metrics = gateway.uplinks.clone();
+        let stop = stop.clone();
         let start = move || {
             uplink::run(
                 config.clone(),

@@ -11,7 +11,6 @@ use crate::config::Problems;
 /// How the config stands, for `status` and health.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// The file.
     pub file: PathBuf,
     /// The file had mistakes at the start: this gateway runs on the last config that worked.
     pub runs_on_kept: bool,

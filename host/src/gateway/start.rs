@@ -77,7 +77,6 @@ pub(super) fn written(plugin: &PluginConfig) -> Version {
     }
 }
 
-/// Builds chains.
 pub(super) struct Starter {
     versions: Versions,
     audit: Audit,
@@ -141,7 +140,6 @@ impl Starter {
             .collect()
     }
 
-    /// What compiles plugins.
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -213,7 +211,8 @@ impl Starter {
     }
 
     fn pick(&self, flow: &chain::Config, plugin: &PluginConfig) -> Pick {
-        let (flow, name) = (&*flow.name, &*plugin.name);
+        let flow = &*flow.name;
+        let name = &*plugin.name;
         let written = written(plugin);
         let Choices {
             versions,
@@ -303,7 +302,8 @@ impl Starter {
         if *good == failed && !pick.is_last {
             return true;
         }
-        let (flow, plugin) = (&*flow.name, &*plugin.name);
+        let flow = &*flow.name;
+        let plugin = &*plugin.name;
         let why = with_causes(error);
         tracing::error!(
             flow,
@@ -380,7 +380,8 @@ impl Starter {
         [old, new]: [&Version; 2],
         why: Option<String>,
     ) {
-        let (old, new) = (old.digest.clone(), new.digest.clone());
+        let old = old.digest.clone();
+        let new = new.digest.clone();
         self.audit.note(&Event {
             old,
             new,
@@ -415,7 +416,8 @@ fn report(
     written: &Version,
     passed_over: Option<PassedOver>,
 ) {
-    let (running, config) = (running.label(), written.label());
+    let running = running.label();
+    let config = written.label();
     match passed_over {
         Some(PassedOver::ByOperator) => {
             tracing::info!(

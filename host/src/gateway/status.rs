@@ -16,14 +16,12 @@ use crate::link::{self, LinkAccount, State};
 use crate::spool::{Account, QueueAccount};
 use crate::{source, uplink};
 
-/// Everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Whether it comes from a running gateway; else from its files.
     pub running: bool,
     /// Name of the gateway.
     pub name: String,
-    /// Version of tidegate.
     pub version: String,
     /// Where its data is.
     pub data_dir: PathBuf,
@@ -34,39 +32,28 @@ pub struct Status {
     /// What has become of the config.
     #[serde(default)]
     pub config: Standing,
-    /// The sources.
     pub sources: Vec<Source>,
-    /// The flows.
     pub flows: Vec<Flow>,
-    /// The queues.
     pub queues: Vec<Queue>,
-    /// The uplinks.
     pub uplinks: Vec<Uplink>,
-    /// The dead letters.
     pub dead_letters: DeadLetters,
     /// Messages given up since the store was made, by reason, as the ledger has them.
     pub given_up: BTreeMap<String, u64>,
-    /// The store.
     pub store: Store,
 }
 
-/// The process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Process {
-    /// Its id.
     pub pid: u32,
     /// Seconds since its start.
     pub uptime_s: u64,
     /// Bytes it holds in RAM.
     pub resident_bytes: u64,
-    /// The config's `memory`.
     pub memory_limit_bytes: u64,
 }
 
-/// One source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Source {
-    /// Its name.
     pub name: String,
     /// `online`, `dialling`, `waiting`, `authenticating`, `refused`; empty when stopped.
     pub state: String,
@@ -144,7 +131,6 @@ impl Condition {
         link.takeover.iter().map(of).collect()
     }
 
-    /// Of an uplink.
     pub(super) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {
         let of = |by: &str, condition: &uplink::Condition| Self {
             kind: condition.kind.name().to_owned(),
@@ -165,16 +151,13 @@ fn seconds_since(at: Instant, now: Instant) -> u64 {
     now.saturating_duration_since(at).as_secs()
 }
 
-/// Begun ones count.
 fn seconds_until(at: Instant, now: Instant) -> u64 {
     let left = at.saturating_duration_since(now);
     u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
-/// One flow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flow {
-    /// Its name.
     pub name: String,
     /// Messages that went through its plugins since the start.
     pub messages_in: u64,
@@ -201,10 +184,8 @@ pub struct Flow {
     pub down: Option<String>,
 }
 
-/// One plugin.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plugin {
-    /// Its name.
     pub name: String,
     /// SHA-256 of its component; empty when stopped.
     pub digest: String,
@@ -224,16 +205,13 @@ pub struct Plugin {
     pub differs_from_config: bool,
 }
 
-/// One queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Queue {
-    /// `uplink:class`.
     pub name: String,
     /// Messages in RAM that are owed.
     pub in_ram: u64,
     /// Messages on disk that are owed.
     pub on_disk: u64,
-    /// Bytes in RAM.
     pub ram_bytes: u64,
     /// Bytes of its chunks on disk.
     pub disk_bytes: u64,
@@ -249,10 +227,8 @@ pub struct Queue {
     pub damaged: u64,
 }
 
-/// One uplink.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Uplink {
-    /// Its name.
     pub name: String,
     /// As of a source.
     pub state: String,
@@ -277,10 +253,8 @@ pub struct Uplink {
     pub refused: u64,
 }
 
-/// The dead letters.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DeadLetters {
-    /// In the store.
     pub kept: u64,
     /// Their bytes in the store.
     pub bytes: u64,
@@ -292,12 +266,10 @@ pub struct DeadLetters {
     pub evicted: u64,
 }
 
-/// The store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Store {
     /// Whether it can be written.
     pub well: bool,
-    /// Why not.
     pub why: Option<String>,
     /// Commits since the start.
     pub commits: u64,

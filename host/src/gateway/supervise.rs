@@ -32,7 +32,6 @@ pub enum Ended<E: std::error::Error + 'static> {
     Failed {
         /// `source field`, `uplink cloud`.
         stage: String,
-        /// Its error.
         source: E,
     },
     /// Three panics in a minute.

@@ -56,7 +56,6 @@ pub enum Error {
     /// The name does not resolve.
     #[error("cannot look up `{host}`: check the name and the gateway's name server")]
     Lookup {
-        /// As configured.
         host: String,
         /// What the resolver said.
         source: io::Error,
@@ -66,7 +65,6 @@ pub enum Error {
         "cannot connect to `{address}`: check that the {noun} runs and the port is right and open"
     )]
     Dial {
-        /// Host and port.
         address: String,
         /// What should answer there.
         noun: &'static str,
@@ -76,7 +74,6 @@ pub enum Error {
     /// A port of this machine cannot be listened on.
     #[error("cannot listen on `{address}`: {problem}")]
     Listen {
-        /// Host and port.
         address: String,
         /// What to do about it.
         problem: &'static str,
@@ -94,7 +91,6 @@ pub enum Error {
     /// A certificate or key file cannot be used.
     #[error("cannot use `{}`: {problem}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it and what to do.
         problem: String,
@@ -109,7 +105,6 @@ pub enum Error {
         /// How it is to be met.
         failure: Failure,
     },
-    /// The network failed.
     #[error("the connection broke")]
     Broken(#[source] io::Error),
 }

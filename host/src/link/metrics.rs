@@ -145,7 +145,6 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Nothing yet.
     pub fn to(gauge: IntGauge) -> Self {
         Self { gauge, shown: 0 }
     }

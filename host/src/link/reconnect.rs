@@ -34,25 +34,21 @@ pub const ALARM: u32 = 5;
 /// What a stage that holds a connection is told by the gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stop {
-    /// Work.
     #[default]
     Run,
     /// Take nothing new, finish what was taken, leave in good order.
     Drain,
-    /// Leave at once.
     Now,
 }
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Between two attempts.
     Waiting,
     /// An attempt is under way: TCP, TLS, the protocol's greeting.
     Dialling,
     /// The other end let us in and has not yet granted what we need.
     Authenticating,
-    /// In use.
     Online,
     /// Credentials, certificate or rights were refused: the next attempt is far off.
     Refused,
@@ -111,7 +107,6 @@ pub struct Retry {
     pub level: Level,
 }
 
-/// The machine.
 #[derive(Clone, Debug)]
 pub struct Reconnect {
     backoff: Backoff,
@@ -137,7 +132,6 @@ impl Reconnect {
         }
     }
 
-    /// Where it stands.
     pub fn state(&self) -> State {
         self.state
     }
@@ -157,7 +151,6 @@ impl Reconnect {
         self.failures >= ALARM || self.state == State::Refused
     }
 
-    /// An attempt begins.
     pub fn dial(&mut self) {
         debug_assert!(
             matches!(self.state, State::Waiting | State::Refused),

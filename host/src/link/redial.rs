@@ -32,7 +32,6 @@ pub trait Dial {
     /// What the other end knows this connection by; it tells connections of one name apart.
     fn id(&self) -> &str;
 
-    /// Between attempts.
     fn backoff(&self) -> Backoff;
 
     /// What a failed attempt comes to, for the log.
@@ -83,7 +82,6 @@ impl<D: Dial> Redial<D> {
         }
     }
 
-    /// What is dialled.
     pub fn dialled(&self) -> &D {
         &self.dial
     }
@@ -231,13 +229,16 @@ impl<D: Dial> Redial<D> {
             return;
         };
         if let Some(takeover) = self.takeovers.taken_over(twin, now) {
-            let (stage, name) = (self.stage, &self.name);
+            let stage = self.stage;
+            let name = &self.name;
             tracing::warn!(stage, %name, "{}", takeover.words());
         }
     }
 
     fn say(&self, level: Level, cause: &str, may_be_a_twin: bool) {
-        let (stage, name, failures) = (self.stage, &self.name, self.machine.failures());
+        let stage = self.stage;
+        let name = &self.name;
+        let failures = self.machine.failures();
         let retry_in = format!("{:.1?}", self.wait);
         // Only where it may be what to look at.
         let client_id = may_be_a_twin.then_some(self.dial.id());
@@ -270,7 +271,6 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    /// Nobody answers.
     struct Nobody;
 
     impl Dial for Nobody {

@@ -160,15 +160,12 @@ impl Default for Backoff {
 /// Where to dial, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// Name or address.
     pub host: &'a str,
-    /// TCP port.
     pub port: u16,
     /// TLS, where it is spoken.
     pub tls: Option<&'a Tls>,
     /// For the dial and the handshake.
     pub deadlines: Deadlines,
-    /// Who answers there.
     pub peer: &'static Peer,
 }
 

@@ -29,7 +29,6 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A dialled socket.
 #[derive(Debug)]
 pub struct Socket {
     stream: Stream,
@@ -132,7 +131,6 @@ impl Socket {
         }
     }
 
-    /// Ends our direction.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         poll_fn(|cx| match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
@@ -215,7 +213,8 @@ async fn secure(
     tls: &Tls,
     target: Target<'_>,
 ) -> Result<Box<TlsStream<TcpStream>>, Error> {
-    let (server, peer) = (target.host, target.peer);
+    let server = target.host;
+    let peer = target.peer;
     let name = tls::server_name(tls.server_name.as_deref().unwrap_or(server))?;
     let settings = load(tls.clone(), server.to_owned()).await?;
     let deadline = target.deadlines.handshake;

@@ -18,11 +18,9 @@ const REPEAT: Duration = Duration::from_secs(3_600);
 /// Another one with our id, which comes again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Takeover {
-    /// The id.
     pub id: String,
     /// Whether the other end says so.
     pub twin: Twin,
-    /// Since when.
     pub since: Instant,
     /// How often since then.
     pub times: u64,

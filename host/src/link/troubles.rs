@@ -91,7 +91,6 @@ impl Notice {
         }
     }
 
-    /// It failed.
     pub(super) fn post(&self, trouble: Trouble) {
         self.board.change(|all| {
             all.insert(self.key.clone(), trouble);
@@ -133,7 +132,6 @@ impl Drop for Notice {
 /// Which causes were said, and when.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    /// The latest last.
     causes: Vec<(String, Instant)>,
     /// What was seen last, and since when nothing else.
     current: Option<(String, Instant)>,
@@ -171,7 +169,6 @@ impl Said {
         }
     }
 
-    /// `cause` was said.
     pub(super) fn note(&mut self, cause: &str, now: Instant) {
         let cause = plain(cause);
         self.causes.retain(|(known, _)| *known != cause);

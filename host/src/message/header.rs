@@ -72,7 +72,8 @@ impl<'a> Iterator for Headers<'a> {
 /// Appends one header to a block.
 pub fn push_header(block: &mut impl BufMut, name: &str, value: &[u8]) -> Result<(), HeaderError> {
     let length = |field: &[u8]| u16::try_from(field.len()).map_err(|_| HeaderError::TooLong);
-    let (name_length, value_length) = (length(name.as_bytes())?, length(value)?);
+    let name_length = length(name.as_bytes())?;
+    let value_length = length(value)?;
     block.put_u16_le(name_length);
     block.put_slice(name.as_bytes());
     block.put_u16_le(value_length);

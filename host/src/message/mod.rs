@@ -11,6 +11,8 @@
 //! Topic, headers and payload are slices of the buffer they arrived in (or of the plugin's output), so a clone
 //! counts references and copies nothing.
 
+#![warn(missing_docs)]
+
 mod border;
 mod expiry;
 mod header;

@@ -32,7 +32,6 @@ pub enum Error {
     /// The password cannot be read; it may be there in a moment, when it is being renewed.
     #[error("cannot read the password in `{}`: {problem}", path.display())]
     Password {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -52,10 +51,7 @@ pub enum Error {
     VersionRefused,
     /// A setting does not fit the packet it belongs in.
     #[error("{what} is longer than 65,535 bytes, more than MQTT can carry")]
-    TooLong {
-        /// Which setting.
-        what: &'static str,
-    },
+    TooLong { what: &'static str },
     /// The broker said DISCONNECT (MQTT 5).
     #[error("the broker ended the connection: {reason}")]
     Disconnected {
@@ -156,7 +152,6 @@ impl Error {
 /// Why a stage itself ends a connection, in the words of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// The connection failed.
     #[error(transparent)]
     Link(#[from] Error),
     /// The broker granted none of the subscriptions.

@@ -40,12 +40,10 @@ pub struct Publish {
     /// UTF-8, not empty, no control character, no wildcard, at most 65,535 bytes: checked on the way in and on the way out
     /// ([`crate::message::legal`]).
     pub topic: Bytes,
-    /// The body.
     pub payload: Bytes,
     /// MQTT 5 properties in the arena form of [`crate::message::Headers`]; empty for most. 3.1.1 cannot carry
     /// them: they are left out there.
     pub headers: Bytes,
-    /// Level.
     pub qos: Qos,
     /// In: the broker sent it as a retained message. Out: the broker shall keep it.
     pub retain: bool,
@@ -116,7 +114,6 @@ pub struct Subscription {
 pub enum Event {
     /// A message came in.
     Publish {
-        /// The message.
         publish: Publish,
         /// To acknowledge it; `None` for QoS 0.
         token: Option<AckToken>,
@@ -178,7 +175,6 @@ pub enum Refusal {
     Quota,
 }
 
-/// What CONNACK said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Established {
     /// The broker knew this client's session: subscriptions stand, unacknowledged messages come again.

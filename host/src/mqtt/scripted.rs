@@ -8,7 +8,6 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Config, Protocol};
 use crate::link::{Backoff, Deadlines};
 
-/// Waits for connections.
 pub(crate) struct Broker {
     listener: TcpListener,
 }
@@ -100,7 +99,8 @@ impl Client {
     pub(crate) async fn packet(&mut self) -> Option<Packet> {
         loop {
             let head = self.stream.read_u8().await.ok()?;
-            let (mut length, mut shift) = (0, 0);
+            let mut length = 0;
+            let mut shift = 0;
             loop {
                 let byte = self.stream.read_u8().await.ok()?;
                 length |= usize::from(byte & 0x7f) << shift;
@@ -177,7 +177,6 @@ impl Client {
         self.send(0x30 | qos << 1, &body).await;
     }
 
-    /// Any packet.
     pub(crate) async fn send(&mut self, head: u8, body: &[u8]) {
         let mut packet = vec![head];
         let mut length = body.len();

@@ -19,7 +19,6 @@ pub enum Protocol {
     /// 5, and 3.1.1 only where the broker refuses 5.
     #[default]
     Auto,
-    /// MQTT 5.
     V5,
     /// MQTT 3.1.1: its PUBACK knows no error, so a refused message is gone without a word.
     V311,
@@ -39,22 +38,16 @@ pub struct Login {
 pub struct Will {
     /// Where it is published.
     pub topic: String,
-    /// What is published.
     pub payload: Bytes,
-    /// With which level.
     pub qos: Qos,
     /// Whether the broker keeps it.
     pub retain: bool,
 }
 
-/// One connection.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Name or address.
     pub host: String,
-    /// TCP port.
     pub port: u16,
-    /// Which MQTT.
     pub protocol: Protocol,
     /// Fixed, so that the broker knows its session again.
     pub client_id: String,
@@ -72,18 +65,15 @@ pub struct Config {
     pub login: Option<Login>,
     /// TLS where the URL says `mqtts`.
     pub tls: Option<Tls>,
-    /// Last will.
     pub will: Option<Will>,
     /// It carries flows with `priority` alone, and belongs on a thread that does not pause.
     pub priority: bool,
     /// A deadline for each phase.
     pub deadlines: Deadlines,
-    /// Between attempts.
     pub backoff: Backoff,
 }
 
 impl Config {
-    /// Where to dial.
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             host: &self.host,

@@ -27,25 +27,20 @@ struct Mark {
 pub enum Event {
     /// A lane ran a batch.
     Batch {
-        /// Which lane.
         lane: usize,
-        /// Its clocks.
         now: Now,
         /// The messages, as they came from the source; the flow's number is that of the recording gateway.
         messages: Vec<Message>,
     },
     /// A lane told a plugin the time.
     Tick {
-        /// Which lane.
         lane: usize,
         /// Which plugin, from 0 on.
         plugin: usize,
-        /// Its clocks.
         now: Now,
     },
     /// The recording fell behind, and lacks messages here.
     Missed {
-        /// How many.
         messages: u32,
         /// When that was over.
         now: Now,
@@ -53,7 +48,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// When it was.
     pub fn now(&self) -> Now {
         match self {
             Self::Batch { now, .. } | Self::Tick { now, .. } | Self::Missed { now, .. } => *now,

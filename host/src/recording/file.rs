@@ -61,7 +61,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Its length.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

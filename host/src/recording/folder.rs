@@ -9,7 +9,6 @@ use super::file::Writer;
 use super::form::{Header, Segment};
 use super::{Config, Error};
 
-/// Owner and group.
 const MODE: u32 = 0o750;
 /// So many files make up a full recording: as much goes at a time.
 const FILES: u64 = 8;
@@ -79,7 +78,8 @@ impl Folder {
             .back()
             .and_then(|(path, _)| number_of(path))
             .map_or(1, |number| number + 1);
-        let (limit, reserve) = (config.bytes, config.reserve_bytes);
+        let limit = config.bytes;
+        let reserve = config.reserve_bytes;
         Ok(Self {
             path,
             header,

@@ -41,7 +41,6 @@ pub enum Damage {
     /// It ends inside a frame.
     #[error("it ends inside a frame")]
     Torn,
-    /// Bytes have changed.
     #[error("a checksum does not match")]
     Checksum,
     /// A frame contradicts itself.
@@ -69,11 +68,9 @@ pub struct Header {
     pub plugins: Vec<Plugin>,
     /// Its ports, each with the queues it leads to.
     pub ports: Vec<(String, Vec<String>)>,
-    /// Its `topic`.
     pub topic: Option<String>,
     /// Its `topics`, as the config had them.
     pub topics: Vec<String>,
-    /// Its `key`.
     pub key: Option<String>,
 }
 
@@ -81,7 +78,6 @@ pub struct Header {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Plugin {
-    /// Its name.
     pub name: String,
     /// SHA-256 of its component.
     pub digest: String,
@@ -100,7 +96,6 @@ impl Plugin {
 }
 
 impl Header {
-    /// As a frame.
     pub(super) fn frame(&self) -> Vec<u8> {
         frame(&serde_json::to_vec(self).expect("text, numbers and JSON always go into JSON"))
     }
@@ -114,9 +109,7 @@ impl Header {
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// Events.
     pub events: u32,
-    /// Messages.
     pub messages: u32,
     /// Wall clock of its first event, microseconds since 1970.
     pub since_us: u64,
@@ -124,17 +117,14 @@ pub struct About {
     pub until_us: u64,
 }
 
-/// Some events, packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// What it holds.
     pub about: About,
     raw: usize,
     frame: Arc<[u8]>,
 }
 
 impl Segment {
-    /// Packs `raw`.
     pub(super) fn pack(about: About, raw: &[u8]) -> Self {
         let block = compress(raw);
         let mut body = Vec::with_capacity(ABOUT + block.len());
@@ -168,7 +158,6 @@ impl Segment {
         &self.frame
     }
 
-    /// The events' bytes.
     pub(super) fn unpack(&self) -> Result<Bytes, Damage> {
         let block =
             decompress(&self.frame[FRAME + ABOUT..], self.raw).map_err(|_| Damage::Event(0))?;

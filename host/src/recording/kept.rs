@@ -24,7 +24,6 @@ pub(super) enum Kept {
 /// Some segments of a recording in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The segments.
     pub segments: Vec<Segment>,
     /// Where the next page begins; `None` behind the last.
     pub next: Option<u64>,

@@ -41,7 +41,6 @@ pub enum Keep {
 /// What is recorded of one flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where.
     pub keep: Keep,
     /// How much, compressed, bytes.
     pub bytes: u64,
@@ -55,23 +54,16 @@ pub enum Error {
     /// A file or folder.
     #[error("`{}`", path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
     },
     /// The disk is nearly full.
     #[error("`{}` has {free} bytes of free space left, which are kept for what is owed upstream", path.display())]
-    Full {
-        /// The folder.
-        path: PathBuf,
-        /// Free space, bytes.
-        free: u64,
-    },
+    Full { path: PathBuf, free: u64 },
     /// It is no recording, or one that is damaged at its beginning.
     #[error("`{}` is not a recording that can be read", path.display())]
     Damaged {
-        /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         source: Damage,

@@ -48,10 +48,8 @@ impl Metrics {
             "tidegate_recording_missed_messages_total",
             "Messages that a recording left out.",
         );
-        let (bytes, missed) = (
-            IntGaugeVec::new(bytes, &["flow"])?,
-            IntCounterVec::new(missed, &["flow"])?,
-        );
+        let bytes = IntGaugeVec::new(bytes, &["flow"])?;
+        let missed = IntCounterVec::new(missed, &["flow"])?;
         registry.register(Box::new(bytes.clone()))?;
         registry.register(Box::new(missed.clone()))?;
         Ok(Self { bytes, missed })
@@ -112,7 +110,8 @@ impl Recorder {
         let bytes = metrics.bytes.with_label_values(&[header.flow.as_str()]);
         bytes.set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
         let missed = metrics.missed.with_label_values(&[header.flow.as_str()]);
-        let (desk, kept) = (Mutex::default(), Mutex::new(kept));
+        let desk = Mutex::default();
+        let kept = Mutex::new(kept);
         let shared = Arc::new(Shared {
             desk,
             bell: Condvar::new(),
@@ -155,7 +154,6 @@ impl Recorder {
         self.shared.kept().page(from)
     }
 
-    /// Forgets all.
     pub fn clear(&self) {
         self.flush();
         let mut kept = self.shared.kept();

@@ -20,13 +20,9 @@ pub const PLACEHOLDER: &str = "{device}";
 /// A message ready to be published.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// Which.
     pub name: Name,
-    /// What.
     pub kind: Kind,
-    /// Where to.
     pub topic: Bytes,
-    /// What it says.
     pub payload: Bytes,
 }
 
@@ -81,7 +77,8 @@ impl Fleet {
 
     /// The next reading, stamped `now_us` (microseconds since 1970). `None` without devices.
     pub fn next(&mut self, now_us: u64) -> Option<Made> {
-        let (number, count) = (self.turn, self.devices.len());
+        let number = self.turn;
+        let count = self.devices.len();
         let device = self.devices.get_mut(number)?;
         self.turn = (number + 1) % count;
         self.made += 1;
@@ -171,7 +168,6 @@ fn push_fixed(out: &mut BytesMut, scaled: i64, scale: u64) {
 /// What a receiver reads off a payload.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Which message.
     pub name: Name,
     /// When it was sent, microseconds since 1970.
     pub sent_us: u64,

@@ -5,7 +5,6 @@ const STEPS: u64 = 32;
 const STEP_BITS: u32 = 5;
 const BUCKETS: usize = 64 * 32;
 
-/// Latencies, microseconds.
 #[derive(Clone, Debug)]
 pub struct Latencies {
     buckets: Box<[u64]>,
@@ -22,7 +21,6 @@ pub struct Quantiles {
     pub p95: u64,
     /// 99 of 100 are no slower.
     pub p99: u64,
-    /// The slowest.
     pub max: u64,
 }
 
@@ -37,7 +35,6 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Adds one.
     pub fn record(&mut self, micros: u64) {
         self.buckets[bucket(micros)] += 1;
         self.count += 1;

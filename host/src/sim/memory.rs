@@ -25,7 +25,6 @@ struct Slot {
 pub struct Next<'a> {
     /// Comes back with the acknowledgement.
     pub token: u64,
-    /// The message.
     pub made: &'a Made,
     /// An earlier connection has had it.
     pub again: bool,

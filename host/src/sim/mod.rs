@@ -43,7 +43,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// When the devices stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// After this time.
     Elapsed(Duration),
     /// After this many messages, over all devices.
     Count(u64),
@@ -51,10 +50,8 @@ pub enum Until {
     Told,
 }
 
-/// The far end.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    /// Its broker.
     pub broker: mqtt::Config,
     /// What to subscribe to.
     pub filter: String,
@@ -73,7 +70,6 @@ pub struct SimConfig {
     pub devices: u32,
     /// Messages a second over all of them; 0: as fast as the broker takes them.
     pub rate: u32,
-    /// When they stop.
     pub until: Until,
     /// Topic with `{device}` in it.
     pub topic: String,
@@ -94,28 +90,16 @@ pub struct SimConfig {
 pub enum Error {
     /// The devices' first connection failed; later ones are tried again.
     #[error("the devices have no connection to `{broker}`")]
-    Devices {
-        /// Host and port.
-        broker: String,
-        /// Why.
-        source: mqtt::Error,
-    },
+    Devices { broker: String, source: mqtt::Error },
     /// The watcher's first connection failed.
     #[error("the watcher has no connection to `{broker}`")]
-    Watcher {
-        /// Host and port.
-        broker: String,
-        /// Why.
-        source: mqtt::Error,
-    },
+    Watcher { broker: String, source: mqtt::Error },
     /// The far end's broker does not let us watch.
     #[error("`{broker}` refused the subscription to `{filter}`: {why}")]
     Subscription {
-        /// Host and port.
         broker: String,
         /// What was asked for.
         filter: String,
-        /// The broker's words.
         why: String,
     },
     /// A fault of the simulator.

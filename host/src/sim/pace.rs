@@ -36,7 +36,6 @@ impl Pace {
         due - excess
     }
 
-    /// One was made.
     pub fn made(&mut self) {
         self.made += 1;
     }

@@ -34,7 +34,6 @@ pub(super) struct Outcome {
     pub unanswered: u64,
 }
 
-/// The devices' connection.
 #[derive(Debug)]
 pub(super) struct Publisher {
     config: SimConfig,
@@ -220,7 +219,8 @@ impl Publisher {
         let Some(next) = self.memory.next() else {
             return false;
         };
-        let (token, again) = (next.token, next.again);
+        let token = next.token;
+        let again = next.again;
         match connection.publish(&publish(next.made, self.config.qos), token) {
             Ok(()) if self.config.qos == Qos::AtMostOnce => self.accept(token),
             Ok(()) => {

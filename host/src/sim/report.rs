@@ -31,14 +31,11 @@ pub struct Report {
     pub seconds: f64,
     /// Messages sent a second.
     pub rate: f64,
-    /// The far end.
     pub watched: Option<WatchReport>,
 }
 
-/// What came out.
 #[derive(Clone, Debug, Serialize)]
 pub struct WatchReport {
-    /// Arrivals, doubles included.
     pub received: u64,
     /// Different messages that arrived.
     pub delivered: u64,
@@ -52,7 +49,6 @@ pub struct WatchReport {
     pub lost: u64,
     /// Seen and not expected.
     pub unexpected: u64,
-    /// Seen again.
     pub doubled: u64,
     /// First seen after a later one of the same device.
     pub out_of_order: u64,

@@ -8,7 +8,6 @@ use super::bits::Bits;
 /// Which of the readings that were sent have to come out at the other end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Expect {
-    /// Every one.
     #[default]
     All,
     /// Those above 20 °C, as in `examples/convert`.
@@ -28,7 +27,6 @@ pub enum Kind {
     Broken,
 }
 
-/// A message's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name {
     /// Index of the device.
@@ -189,13 +187,11 @@ pub enum Arrival {
     InOrder,
     /// Seen for the first time, after a later one of its device.
     Overtaken,
-    /// Seen before.
     Again,
     /// No device of this run sends it.
     Foreign,
 }
 
-/// What came out.
 #[derive(Clone, Debug)]
 pub struct Tally {
     devices: Vec<Receiver>,
@@ -220,7 +216,6 @@ impl Tally {
         }
     }
 
-    /// Books one arrival.
     pub fn receive(&mut self, name: Name) -> Arrival {
         self.received += 1;
         // A sequence number nobody can have reached would grow the set without bound.
@@ -252,7 +247,6 @@ impl Tally {
         self.foreign += 1;
     }
 
-    /// Everything that arrived.
     pub fn received(&self) -> u64 {
         self.received
     }

@@ -151,7 +151,8 @@ impl Watcher {
     }
 
     fn book(&mut self, connection: &mut Connection, events: &mut Vec<Event>) -> Result<(), Error> {
-        let (now, now_us) = (Instant::now(), Now::read().wall_us);
+        let now = Instant::now();
+        let now_us = Now::read().wall_us;
         let mut seen = self.books.seen();
         for event in events.drain(..) {
             match event {

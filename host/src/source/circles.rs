@@ -33,7 +33,8 @@ impl Circles {
             .is_none_or(|at| message.uptime_us >= at + SAY_AGAIN_US)
         {
             self.said_us = Some(message.uptime_us);
-            let (flow, topic) = (flow(), message.topic_str().escape_debug().to_string());
+            let flow = flow();
+            let topic = message.topic_str().escape_debug().to_string();
             tracing::error!(
                 flow = flow.as_deref(),
                 topic,

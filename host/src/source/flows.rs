@@ -47,7 +47,6 @@ pub(super) struct Given {
     pub(super) is_unrouted: bool,
 }
 
-/// All of them.
 pub(super) struct Flows {
     flows: Vec<Flow>,
     index: Index,

@@ -180,7 +180,6 @@ impl Metrics {
 /// What one source tells of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// Its connection.
     pub link: LinkAccount,
     /// Messages that came in since the start, redeliveries included.
     pub received: u64,

@@ -57,15 +57,12 @@ pub enum Ack {
 /// Where messages that match a pattern go.
 #[derive(Clone)]
 pub struct Route {
-    /// Which flow.
     pub flow: FlowId,
     /// Its name, for logs and dead letters.
     pub name: Arc<str>,
     /// Topic filter with captures; several patterns of a flow are several routes, the first that matches counts.
     pub pattern: Pattern,
-    /// The flow's lanes.
     pub intake: Arc<dyn Intake>,
-    /// When to acknowledge.
     pub ack: Ack,
     /// Longest life of a message, seconds: what says nothing gets it, what says more gets less.
     pub expires: Option<u32>,
@@ -73,14 +70,12 @@ pub struct Route {
     pub dedup: Option<Dedup>,
 }
 
-/// One source.
 #[derive(Clone)]
 pub struct Config {
     /// Name in config, metrics and logs.
     pub name: Arc<str>,
     /// What is spoken, and with whom.
     pub kind: Kind,
-    /// What goes where.
     pub routes: Vec<Route>,
     /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
     pub max_unsettled_bytes: usize,

@@ -5,7 +5,6 @@ use crate::message::Span;
 /// A pattern that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// An empty filter.
     #[error("topic pattern is empty")]
     Empty,
     /// Longer than 65,535 bytes, or with a NUL.
@@ -25,7 +24,6 @@ pub enum PatternError {
     /// `{}`, or a name that is not made of letters, digits and `_`.
     #[error("`{0}` is not a capture: use letters, digits and `_`, as in `{{device}}`")]
     BadName(String),
-    /// One name twice.
     #[error("capture `{0}` is used twice")]
     Twice(String),
 }
@@ -38,7 +36,6 @@ enum Level {
     Rest,
 }
 
-/// A checked pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     levels: Vec<Level>,
@@ -213,7 +210,8 @@ pub(super) fn covers(outer: &str, inner: &str) -> bool {
     {
         return outer == inner;
     }
-    let (mut outer, mut inner) = (outer.split('/'), inner.split('/'));
+    let mut outer = outer.split('/');
+    let mut inner = inner.split('/');
     loop {
         match (outer.next(), inner.next()) {
             (Some("#"), _) | (None, None) => return true,
@@ -226,11 +224,13 @@ pub(super) fn covers(outer: &str, inner: &str) -> bool {
 
 /// Whether some topic matches both filters.
 pub fn overlap(one: &str, other: &str) -> bool {
-    let (one, other) = (unshared(one), unshared(other));
+    let one = unshared(one);
+    let other = unshared(other);
     if one.starts_with('$') != other.starts_with('$') {
         return false;
     }
-    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    let mut one = one.split('/');
+    let mut other = other.split('/');
     loop {
         match (one.next(), other.next()) {
             (Some("#"), _) | (_, Some("#")) | (None, None) => return true,

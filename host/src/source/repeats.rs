@@ -55,9 +55,7 @@ enum Copy {
 /// What is known of a message.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// It goes on.
     New,
-    /// It is dropped.
     Repeat,
     /// The same, and it is acknowledged when message `1` of that burst is settled.
     UnderWay(Arc<Progress>, usize),
@@ -69,7 +67,6 @@ pub(super) struct Repeats {
     rule: Dedup,
     keys: [RandomState; 2],
     known: HashMap<Id, First>,
-    /// Oldest first.
     order: VecDeque<(u64, Id)>,
     /// Of the burst that is being sorted.
     fresh: Vec<Id>,
@@ -79,7 +76,9 @@ pub(super) struct Repeats {
 
 impl Repeats {
     pub(super) fn new(rule: Dedup, order_of_acks: Order) -> Self {
-        let (known, order, fresh) = (HashMap::new(), VecDeque::new(), Vec::new());
+        let known = HashMap::new();
+        let order = VecDeque::new();
+        let fresh = Vec::new();
         Self {
             rule,
             keys: [RandomState::new(), RandomState::new()],
@@ -152,7 +151,8 @@ impl Repeats {
             if let Some(First { copy, .. }) = self.known.get_mut(&id)
                 && let (Copy::Here(index), Some(progress)) = (&*copy, progress)
             {
-                let (progress, index) = (Arc::downgrade(progress), *index as usize);
+                let progress = Arc::downgrade(progress);
+                let index = *index as usize;
                 *copy = Copy::Earlier {
                     progress,
                     index,

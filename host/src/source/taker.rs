@@ -41,7 +41,6 @@ pub(super) struct Arrival<A> {
 /// What the protocol says of an arrival.
 #[derive(Debug)]
 pub(super) enum Judged {
-    /// It goes on.
     Sound,
     /// It goes to the dead letters, and why.
     Unfit(Reason, String),
@@ -74,7 +73,6 @@ pub(super) struct Taker<A> {
 }
 
 impl<A: Copy> Taker<A> {
-    /// Nothing taken yet.
     pub(super) fn new(config: &Config, order: Order, borders: Borders) -> Self {
         let Config {
             max_unsettled_bytes,
@@ -121,7 +119,8 @@ impl<A: Copy> Taker<A> {
     }
 
     fn one(&mut self, arrival: Arrival<A>, (id, now): (MessageId, Now), pending: &mut Pending<A>) {
-        let (ack, rounds) = (arrival.ack, arrival.rounds);
+        let ack = arrival.ack;
+        let rounds = arrival.rounds;
         let (message, judged) = message(arrival, id, now);
         let fault = match judged {
             Judged::Repeat => {

@@ -131,8 +131,10 @@ impl<A: Copy> Unsettled<A> {
     }
 
     fn settle_bursts(&mut self, most: usize, mut acknowledge: impl FnMut(A)) -> Found {
-        let (mut left, mut has_fallen) = (most, false);
-        let (messages, bytes) = (&mut self.messages, &mut self.bytes);
+        let mut left = most;
+        let mut has_fallen = false;
+        let messages = &mut self.messages;
+        let bytes = &mut self.bytes;
         self.claimed.retain(|burst| {
             let is_settled = burst.progress.all_settled();
             let is_over = left > 0 && (is_settled || burst.progress.has_fallen());
@@ -198,7 +200,6 @@ impl<A: Copy> Unsettled<A> {
         self.messages
     }
 
-    /// Bytes under way.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -9,7 +9,6 @@ use crate::message::{LossReason, Reason};
 use crate::spool::space::condition::Condition;
 use crate::spool::space::wear::WearAccount;
 
-/// One queue.
 #[derive(Clone, Debug)]
 pub struct QueueAccount {
     /// Name of the uplink.
@@ -23,7 +22,6 @@ pub struct QueueAccount {
     pub on_disk: u64,
     /// Receipts waiting for acceptance or a commit.
     pub unsettled: u64,
-    /// Bytes in RAM.
     pub ram_bytes: u64,
     /// Bytes of chunks on disk.
     pub disk_bytes: u64,
@@ -42,7 +40,6 @@ pub struct QueueAccount {
 }
 
 impl QueueAccount {
-    /// Messages owed.
     pub fn owed(&self) -> u64 {
         self.in_ram + self.on_disk
     }
@@ -51,7 +48,6 @@ impl QueueAccount {
 /// Dead letters of one reason.
 #[derive(Clone, Copy, Debug)]
 pub struct LetterAccount {
-    /// The reason.
     pub reason: Reason,
     /// Letters in the store.
     pub kept: u64,
@@ -60,7 +56,6 @@ pub struct LetterAccount {
 /// Messages given up for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossAccount {
-    /// The reason.
     pub reason: LossReason,
     /// How many since the store was made.
     pub messages: u64,
@@ -69,15 +64,12 @@ pub struct LossAccount {
 /// A queue whose next messages cannot be read for now.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
-    /// `uplink:class`.
     pub queue: String,
     /// What the disk says.
     pub why: String,
-    /// For so long.
     pub since: Duration,
 }
 
-/// The whole spool.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Number of this start.

@@ -102,10 +102,8 @@ impl Backlog for Drain {
     }
 
     fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool {
-        let (config, on_the_way) = (
-            &self.shared.config,
-            locked(&self.shared.letters.waiting).on_the_way(),
-        );
+        let config = &self.shared.config;
+        let on_the_way = locked(&self.shared.letters.waiting).on_the_way();
         let kept = *locked(&self.shared.letters.kept);
         has_room_for_refused(
             (letters, bytes),
@@ -124,7 +122,9 @@ impl Backlog for Drain {
             return;
         }
         let flow = self.shared.flows.name(stored.message.flow);
-        let (message, reason, own_topic) = (stored.message, Reason::Refused, true);
+        let message = stored.message;
+        let reason = Reason::Refused;
+        let own_topic = true;
         let letter = DeadLetter {
             message,
             flow,

@@ -34,7 +34,6 @@ pub(crate) enum LeftOut {
 /// What is on disk already and goes to make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clearing {
-    /// The oldest chunks.
     Oldest,
     /// What was owed for too long.
     Expired,
@@ -95,7 +94,6 @@ pub struct Policy {
     pub max_bytes: u64,
     /// How long a message may be owed while the gateway runs.
     pub max_age: Option<Duration>,
-    /// What goes first.
     pub drop: DropPolicy,
 }
 

@@ -10,7 +10,6 @@ pub enum Error {
     /// The folder cannot be made, locked or synced.
     #[error("the data folder `{}` cannot be used", path.display())]
     Folder {
-        /// The folder.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
@@ -21,9 +20,7 @@ pub enum Error {
          or run as the user it belongs to", path.display(), path.display()
     )]
     Denied {
-        /// The data folder.
         path: PathBuf,
-        /// Who asked.
         user: u32,
         /// What the system says.
         source: std::io::Error,
@@ -31,7 +28,6 @@ pub enum Error {
     /// Another gateway has it.
     #[error("the data folder `{}` is in use by process {holder}", path.display())]
     Locked {
-        /// The folder.
         path: PathBuf,
         /// Its process id, as far as known.
         holder: String,
@@ -42,7 +38,6 @@ pub enum Error {
          install the version that wrote it and drain the store there", path.display()
     )]
     Format {
-        /// The folder.
         path: PathBuf,
         /// Format of the store.
         found: u8,
@@ -59,19 +54,15 @@ pub enum Error {
         }
     )]
     Key {
-        /// The folder.
         path: PathBuf,
         /// The key, by its id.
         key: KeyId,
         /// The config has another.
         has_others: bool,
     },
-    /// The disk refuses.
     #[error("the store in `{}` cannot be opened", path.display())]
     Store {
-        /// The folder.
         path: PathBuf,
-        /// What failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The thread cannot be started.
@@ -82,7 +73,6 @@ pub enum Error {
     Unwritten {
         /// Messages owed in RAM.
         messages: u64,
-        /// Dead letters waiting.
         letters: u64,
     },
     /// The writer's thread has panicked.

@@ -71,7 +71,6 @@ struct QueueGauges {
 const QUEUE: [&str; 2] = ["uplink", "class"];
 
 impl Metrics {
-    /// Registers the instruments.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name, about, labels: &[&str]| {
             registered(registry, IntCounterVec::new(Opts::new(name, about), labels))

@@ -40,7 +40,8 @@ impl Outlet for Shared {
                 continue;
             };
             let limits = self.limits(slot);
-            let (mut count, mut dropped) = (1, Vec::new());
+            let mut count = 1;
+            let mut dropped = Vec::new();
             let due = {
                 let mut queue = locked(&slot.queue);
                 queue.append(first.message, first.receipt, now_us);

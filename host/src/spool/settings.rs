@@ -37,20 +37,17 @@ impl QueueConfig {
         }
     }
 
-    /// `uplink:class`.
     pub(super) fn name(&self) -> String {
         format!("{}:{}", self.uplink, self.class)
     }
 }
 
-/// The spool.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Name of the gateway, for the ids of messages.
     pub gateway: Arc<str>,
     /// Folder of the store; the file system it lies on is synced with every commit.
     pub path: PathBuf,
-    /// All queues.
     pub queues: Vec<QueueConfig>,
     /// Names of the flows, by `FlowId`: records keep the name, so that a changed config reads old records right.
     pub flows: Vec<Arc<str>>,
@@ -62,7 +59,6 @@ pub struct Config {
     pub head_bytes: usize,
     /// Raw bytes packed into one chunk before compression.
     pub chunk_bytes: usize,
-    /// sled's page cache.
     pub cache_bytes: u64,
     /// Bytes that messages and dead letters may take in RAM, over all queues, before lanes wait.
     pub memory_bytes: usize,

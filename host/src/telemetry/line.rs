@@ -22,12 +22,10 @@ const VALUE: usize = 500;
 pub(super) enum Look {
     /// For a terminal or a file.
     Text {
-        /// With colours.
         colour: bool,
     },
     /// For the journal, which has the time already, and takes the priority from the start of a line.
     Journal,
-    /// One JSON object.
     Json,
 }
 
@@ -50,7 +48,6 @@ impl Said {
         said
     }
 
-    /// With this message.
     #[cfg(test)]
     pub(super) fn saying(self, message: &str) -> Self {
         Self {

@@ -22,7 +22,6 @@ pub struct Place {
     pub terminal: bool,
     /// Standard error is systemd's journal, which has the time of a line already.
     pub journal: bool,
-    /// Colours are wanted.
     pub colour: bool,
 }
 
@@ -100,7 +99,9 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let (level, said, now) = (*event.metadata().level(), Said::of(event), Now::read());
+        let level = *event.metadata().level();
+        let said = Said::of(event);
+        let now = Now::read();
         let time = utc(now.wall_us);
         let print = |level, said: &Said| self.sink.push(said.render(level, &time, self.look));
         // Whoever asks for more than `info` asks for everything.

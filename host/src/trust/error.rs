@@ -23,12 +23,7 @@ pub enum Denied {
         "it is signed with the key {id}, and `plugin_keys` has {}: sign it with one of these, or add that key",
         list(known)
     )]
-    UnknownKey {
-        /// Who signed.
-        id: String,
-        /// Who may.
-        known: Vec<String>,
-    },
+    UnknownKey { id: String, known: Vec<String> },
     /// Component, manifest and signature do not belong together.
     #[error(
         "its signature by {id} does not fit: component or signature were changed after signing"
@@ -40,12 +35,10 @@ pub enum Denied {
     /// The trusted comment is not a manifest.
     #[error("its signature holds no manifest: {} {why}; sign it with `tidegate plugin sign`, or with minisign -t 'name=… version=…'", field.name())]
     NoManifest {
-        /// Which part.
         field: Field,
         /// What is wrong with it.
         why: String,
     },
-    /// Another plugin.
     #[error(
         "it is signed as `{signed}`, and this is the place of `{expected}`: a plugin of another name in the config needs `signed_as`"
     )]
@@ -55,7 +48,6 @@ pub enum Denied {
         /// What the config says.
         expected: String,
     },
-    /// Too late.
     #[error("its signature was good until {}: it has to be signed anew", utc(*expired_us))]
     Expired {
         /// When it ended, microseconds since 1970.
@@ -68,7 +60,6 @@ pub enum Denied {
     Downgrade {
         /// What the manifest says.
         signed: Version,
-        /// What ran.
         highest: Version,
     },
 }
@@ -89,17 +80,13 @@ pub enum KeyError {
     /// A file cannot be read or written.
     #[error("cannot {verb} `{}`", path.display())]
     File {
-        /// Read or write.
         verb: &'static str,
-        /// Which.
         path: PathBuf,
-        /// The system's words.
         source: std::io::Error,
     },
     /// No terminal to ask on.
     #[error("cannot ask for the password: give --password-file, or --no-password")]
     NoTerminal(#[source] std::io::Error),
-    /// Two passwords.
     #[error("the two passwords differ")]
     Differ,
     /// The password does not open it.
@@ -110,7 +97,6 @@ pub enum KeyError {
     Failed {
         /// Make a key, sign.
         verb: &'static str,
-        /// The library's words.
         why: String,
     },
 }

@@ -62,7 +62,8 @@ pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
         path.push(extension);
         PathBuf::from(path)
     };
-    let (secret, public) = (with(".key"), with(".pub"));
+    let secret = with(".key");
+    let public = with(".pub");
     if let Some(there) = [&secret, &public].into_iter().find(|path| path.exists()) {
         return Err(KeyError::Exists(there.clone()));
     }
@@ -90,7 +91,8 @@ pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
         0o644,
         &pair.pk.to_box().map_err(failed)?.into_string(),
     )?;
-    let (id, line) = (Key(pair.pk.clone()).id(), pair.pk.to_base64());
+    let id = Key(pair.pk.clone()).id();
+    let line = pair.pk.to_base64();
     Ok(Pair {
         secret,
         public,

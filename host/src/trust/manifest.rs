@@ -8,13 +8,9 @@ use crate::message::hexadecimal;
 /// A part of the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `name`.
     Name,
-    /// `version`.
     Version,
-    /// `sha256`.
     Sha256,
-    /// `expires`.
     Expires,
 }
 
@@ -33,7 +29,6 @@ impl Field {
 /// What a signature says of its component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// The plugin's name.
     pub name: String,
     /// Its version, as cargo counts.
     pub version: Version,
@@ -84,7 +79,6 @@ impl Manifest {
         })
     }
 
-    /// The trusted comment.
     pub(super) fn comment(&self) -> String {
         let mut comment = format!("name={} version={}", self.name, self.version);
         if let Some(sha256) = &self.sha256 {

@@ -98,7 +98,6 @@ fn key_id(bytes: &[u8]) -> String {
 /// Whose signatures count, and whether one is needed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trust {
-    /// The keys.
     pub keys: Arc<[Key]>,
     /// No plugin without a signature, those that are compiled in excepted.
     pub required: bool,

@@ -6,7 +6,6 @@ use super::keys::{Password, generate, manifest, sign};
 use super::*;
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 and so on";
-/// 2026-11-21.
 const NOW: Now = Now {
     wall_us: 1_795_219_200_000_000,
     uptime_us: 0,

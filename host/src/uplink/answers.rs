@@ -95,7 +95,8 @@ impl Uplink {
         let Some(pull) = self.pulls.get_mut(index) else {
             return;
         };
-        let (meters, largest) = (&self.meters, &mut self.largest);
+        let meters = &self.meters;
+        let largest = &mut self.largest;
         pull.accepted(number, |arrived_us, path, bytes| {
             *largest = bytes.max(*largest);
             // After a start of the machine the monotonic clock began anew: such a message says nothing.

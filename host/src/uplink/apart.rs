@@ -47,7 +47,8 @@ impl Uplink {
         if !self.judge.is_watchful() && !stored.message.id.is_own() {
             return false;
         }
-        let (face, topic) = (self.face(index, stored), stored.message.topic.clone());
+        let face = self.face(index, stored);
+        let topic = stored.message.topic.clone();
         let is_barred = self.judge.is_barred(face);
         let turn = if is_barred {
             Turn::Aside
@@ -226,7 +227,9 @@ impl Uplink {
         if !self.judge.is_watchful() {
             return;
         }
-        let (backlog, pulls, mut promised) = (&self.backlog, &self.pulls, (0, 0));
+        let backlog = &self.backlog;
+        let pulls = &self.pulls;
+        let mut promised = (0, 0);
         let proven = self.judge.proven(|place| {
             let (letters, bytes) = pulls.get(place.0).map_or((0, 0), |pull| pull.load(place.1));
             promised = (promised.0 + letters, promised.1 + bytes);
@@ -344,8 +347,10 @@ impl Uplink {
         carrier: &C,
         due: Instant,
     ) -> Ended<FaultOf<C>> {
-        let (now, patience) = (Instant::now(), self.patience());
-        let (mut count, mut longest) = (0, Duration::ZERO);
+        let now = Instant::now();
+        let patience = self.patience();
+        let mut count = 0;
+        let mut longest = Duration::ZERO;
         for index in 0..self.pulls.len() {
             if self.levels[index] == Qos::AtMostOnce {
                 continue;
@@ -385,7 +390,8 @@ impl Uplink {
     /// Shows, in log, metrics and conditions, what upstream does not take.
     pub(super) fn show(&mut self) {
         self.tell();
-        let (is_held, is_crowded) = (self.judge.held_since().is_some(), self.judge.is_crowded());
+        let is_held = self.judge.held_since().is_some();
+        let is_crowded = self.judge.is_crowded();
         self.meters.alarm.set(i64::from(
             self.judge.is_alarming() || is_crowded || self.said.is_narrow,
         ));
@@ -398,7 +404,8 @@ impl Uplink {
             (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
             _ => {}
         }
-        let (is_paced, is_starved) = (self.judge.is_paced(), self.judge.is_starved());
+        let is_paced = self.judge.is_paced();
+        let is_starved = self.judge.is_starved();
         if !std::mem::replace(&mut self.said.pace, is_paced) && is_paced {
             tracing::warn!(uplink = %self.name, why = self.judge.why(),
                 "upstream takes only so many messages in a time, and refuses the others: they go out as fast as it takes them, and none is parked");

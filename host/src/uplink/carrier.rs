@@ -52,8 +52,9 @@ pub(super) struct Limits {
 /// What became of a packet.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Upstream has it.
-    Accepted { token: u64 },
+    Accepted {
+        token: u64,
+    },
     /// Upstream does not take it.
     Refused {
         token: u64,
@@ -96,7 +97,6 @@ pub(super) trait Fault: Loss + Send {
 
 /// One connection that stands.
 pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
-    /// What makes them.
     type Dial: Dial<Up: Send, Error: Fault + 'static> + Send + Sync;
 
     /// It ends by itself when an answer is late, and so has no need of [`Self::end`] and what follows there.
@@ -166,7 +166,6 @@ pub(super) type FaultOf<C> = <<C as Carrier>::Dial as Dial>::Error;
 /// Why a carrier is no longer used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended<E: Fault> {
-    /// It is over.
     #[error(transparent)]
     Carrier(#[from] E),
     /// Upstream takes no level above 0, so no message would ever be known to have arrived.
@@ -179,7 +178,6 @@ pub(super) enum Ended<E: Fault> {
         "the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}"
     )]
     Silent {
-        /// How many.
         count: usize,
         /// How long they waited.
         waited: Duration,

@@ -38,7 +38,6 @@ pub enum Kind {
     TopicBarred,
     /// Refused for good, and not yet parked.
     Refused,
-    /// Refused for now.
     Busy,
     /// A connection may have ended over them.
     Suspect,
@@ -103,9 +102,7 @@ impl Kind {
 /// Something that upstream does not take, and what waits for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Of what sort.
     pub kind: Kind,
-    /// Since when.
     pub since: Instant,
     /// Messages that wait for it, as far as they are known.
     pub messages: u64,

@@ -94,7 +94,8 @@ impl Lanes<'_> {
     fn add(&mut self) -> Arc<Lane> {
         let bell = Arc::new(Notify::new());
         self.bells.push(Arc::clone(&bell));
-        let (backlog, standing) = (Arc::clone(self.backlog), Arc::clone(&self.standing));
+        let backlog = Arc::clone(self.backlog);
+        let standing = Arc::clone(&self.standing);
         Arc::new(Lane {
             backlog,
             bell,
@@ -140,7 +141,8 @@ pub(super) async fn run(
             stop.clone(),
         ));
     }
-    let (ready, bells) = (backlog.ready(), lanes.bells);
+    let ready = backlog.ready();
+    let bells = lanes.bells;
     loop {
         tokio::select! {
             () = ready.notified() => bells.iter().for_each(|bell| bell.notify_one()),

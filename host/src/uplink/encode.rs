@@ -30,7 +30,6 @@ const LEVEL: i32 = 3;
 /// Where the id of a message goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdForm {
-    /// Nowhere.
     #[default]
     None,
     /// Into the user property `tidegate-id`; MQTT 3.1.1 has none.
@@ -59,7 +58,6 @@ pub enum ReplayMark {
     Property,
     /// By a last level of its topic, `/replayed`.
     Topic,
-    /// Not at all.
     None,
 }
 
@@ -148,12 +146,10 @@ impl Encoder {
         } else {
             None
         };
-        let (block, payload, text, time) = (
-            BytesMut::new(),
-            BytesMut::new(),
-            String::new(),
-            (0, Now::default()),
-        );
+        let block = BytesMut::new();
+        let payload = BytesMut::new();
+        let text = String::new();
+        let time = (0, Now::default());
         Self {
             format,
             names,
@@ -213,7 +209,6 @@ impl Encoder {
             && self.names.iter().any(|(_, is_replayed)| *is_replayed)
     }
 
-    /// The topic upstream.
     fn topic(&self, queue: usize, message: &Message) -> Bytes {
         if self.format.replay == ReplayMark::Topic && self.names[queue].1 {
             return [&message.topic, REPLAYED_LEVEL].concat().into();
@@ -230,7 +225,8 @@ impl Encoder {
     ) -> Option<Encoded> {
         let first = ready.next()?;
         let message = &first.message;
-        let (topic, marks) = (self.topic(queue, message), message.marks);
+        let topic = self.topic(queue, message);
+        let marks = message.marks;
         if message.is_delete() && self.format.deletes_retained {
             return Some(self.bare(queue, first));
         }
@@ -320,7 +316,8 @@ impl Encoder {
         let mut count: u32 = 0;
         let mut next = Some(first);
         while let Some(stored) = next {
-            let (payload, block) = (self.payload.len(), self.block.len());
+            let payload = self.payload.len();
+            let block = self.block.len();
             if count > 0 && self.format.pack == Pack::JsonArray {
                 self.payload.put_u8(b',');
             }
@@ -375,7 +372,10 @@ impl Encoder {
         let out = &mut self.payload;
         if self.format.id == IdForm::Envelope {
             let device = String::from_utf8_lossy(message.key());
-            let (id, device, boot, number) = (&*self.text, &*device, seq.boot(), seq.number());
+            let id = &*self.text;
+            let device = &*device;
+            let boot = seq.boot();
+            let number = seq.number();
             let envelope = |payload| Envelope {
                 id,
                 boot,
@@ -438,7 +438,8 @@ impl Encoder {
 
 /// Whether a message may share a publish with `first`. What expires travels alone: what is left of its life is its own.
 fn goes_with(stored: &Stored, first: &Stored) -> bool {
-    let (one, other) = (&stored.message, &first.message);
+    let one = &stored.message;
+    let other = &first.message;
     !one.expires()
         && !one.is_delete()
         && one.topic == other.topic

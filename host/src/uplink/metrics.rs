@@ -166,7 +166,6 @@ impl Metrics {
 /// What one uplink tells of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// Its connections.
     pub link: LinkAccount,
     /// Its fallback has its queues.
     pub is_on_fallback: bool,

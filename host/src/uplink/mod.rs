@@ -70,9 +70,7 @@ pub enum Error {
     /// The spool panicked under a read; nothing is lost, the stage may be started again.
     #[error("uplink `{uplink}` could not read what is spilled")]
     Read {
-        /// Which uplink.
         uplink: Arc<str>,
-        /// The panic.
         #[source]
         cause: tokio::task::JoinError,
     },
@@ -81,7 +79,6 @@ pub enum Error {
 /// A queue this uplink drains.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// Which.
     pub queue: QueueId,
     /// Its class, for metrics and message ids.
     pub class: Arc<str>,
@@ -105,7 +102,6 @@ impl Drain {
     }
 }
 
-/// One uplink.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Name in metrics and logs.
@@ -122,7 +118,6 @@ pub struct Config {
     pub qos: Qos,
     /// A broker that takes nothing above level 0 gets messages all the same, none of which is known to have arrived.
     pub allows_level_0: bool,
-    /// Its queues.
     pub drains: Vec<Drain>,
     /// Largest publish; what the broker announces may lower it.
     pub max_packet_bytes: u32,
@@ -267,7 +262,8 @@ async fn drain(
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let uplink = serve::Uplink::new(&config, part, backlog, &shared);
-    let (name, link) = (config.name, &shared.metrics.link);
+    let name = config.name;
+    let link = &shared.metrics.link;
     match config.kind {
         Kind::Mqtt(broker) => {
             let redial = mqtt::redial(broker, name, link);

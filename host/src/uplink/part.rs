@@ -16,9 +16,7 @@ pub(super) enum Way {
 /// The part of the keys that one of several connections carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Which connection.
     pub(super) index: u64,
-    /// Of how many.
     pub(super) of: u64,
 }
 

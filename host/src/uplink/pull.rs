@@ -262,7 +262,8 @@ impl Pull {
         if self.part == Part::WHOLE && !self.is_split() {
             return false;
         }
-        let (low, cursor) = (self.backlog.low(self.queue), self.cursor);
+        let low = self.backlog.low(self.queue);
+        let cursor = self.cursor;
         let start = if low.boot() == cursor.boot() {
             low.number()
         } else {
@@ -417,7 +418,8 @@ impl Pull {
 
     /// The spool hears of these at once, and they are not kept.
     fn tell(&mut self, number: u64) {
-        let (mut told, mut runs) = (0, Vec::new());
+        let mut told = 0;
+        let mut runs = Vec::new();
         for flight in self.publish(number, Fate::Accepted) {
             flight.fate = Fate::Told;
             flight.stored.message = Message::default();

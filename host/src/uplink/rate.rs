@@ -11,7 +11,6 @@ const STEP: Duration = Duration::from_millis(5);
 /// The limits of an uplink; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
-    /// Messages a second.
     pub messages: Option<u64>,
     /// Bytes of packets a second.
     pub bytes: Option<u64>,

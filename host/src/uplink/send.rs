@@ -36,7 +36,6 @@ pub(super) enum Stand {
 pub(super) enum Sent {
     /// It went out: messages and bytes of it.
     Out(usize, usize),
-    /// It waits apart.
     Aside,
     /// The window is full.
     Later,
@@ -72,7 +71,8 @@ impl Uplink {
         if carrier.unsent() > 0 && self.has_sent_level_0() {
             return Stand::Full;
         }
-        let (now, time) = (Instant::now(), Now::read());
+        let now = Instant::now();
+        let time = Now::read();
         self.encoder.at(self.backlog.boot(), time);
         loop {
             if !self.has_room(carrier) {
@@ -195,11 +195,9 @@ impl Uplink {
         {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
-        let (token, count, is_answered) = (
-            pull.token(index),
-            packet.count,
-            self.levels[index] != Qos::AtMostOnce,
-        );
+        let token = pull.token(index);
+        let count = packet.count;
+        let is_answered = self.levels[index] != Qos::AtMostOnce;
         if is_answered && self.lays_aside(index, count, carrier, now) {
             return Sent::Aside;
         }

@@ -111,7 +111,8 @@ impl Uplink {
         shared: &Shared,
     ) -> Self {
         let metrics = &shared.metrics;
-        let (origin, owner) = (backlog.origin(), &config.owner);
+        let origin = backlog.origin();
+        let owner = &config.owner;
         let ways = || config.drains.iter().flat_map(Drain::ways);
         let wanted: Vec<Qos> = ways()
             .map(|(drain, ..)| drain.qos.unwrap_or(config.qos))

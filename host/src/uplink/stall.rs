@@ -88,7 +88,8 @@ impl Uplink {
         if C::KEEPS_TIME {
             return None;
         }
-        let (now, stands_in) = (Instant::now(), self.post.has_stand_in());
+        let now = Instant::now();
+        let stands_in = self.post.has_stand_in();
         let is_waited_for = is_full || (stands_in && self.under_way > self.judge.mutes_out());
         if self.under_way == 0 || !is_waited_for {
             return None;
@@ -121,11 +122,9 @@ impl Uplink {
             return None;
         }
         self.keep_to(&carrier.limits());
-        let (ready, patience, mut answers) = (
-            std::sync::Arc::clone(&self.ready),
-            self.patience(),
-            Vec::new(),
-        );
+        let ready = std::sync::Arc::clone(&self.ready);
+        let patience = self.patience();
+        let mut answers = Vec::new();
         let mut asked_at = None;
         while *stop.borrow_and_update() == Stop::Run {
             let rung = ready.notified();
@@ -208,7 +207,8 @@ impl Uplink {
         self.release();
         self.backlog.link(false);
         self.post.falter(Instant::now());
-        let (silent_since, mut answers) = (carrier.last_heard(), Vec::new());
+        let silent_since = carrier.last_heard();
+        let mut answers = Vec::new();
         while carrier.last_heard() == silent_since && *stop.borrow() == Stop::Run {
             tokio::select! {
                 biased;

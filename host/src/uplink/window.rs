@@ -19,7 +19,6 @@ const BREAKS: u32 = 3;
 /// How it is known what upstream takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// It says so.
     Announced,
     /// It cannot, and is tried: all that the connection allows, until it hangs up over that.
     Sought,
@@ -32,7 +31,6 @@ pub(super) enum Limit {
 pub(super) struct Window {
     /// What may be under way now; grows with every accepted publish.
     open: usize,
-    /// How far.
     ceiling: usize,
     /// What the connection allows.
     limit: usize,

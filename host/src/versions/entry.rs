@@ -20,13 +20,10 @@ pub struct Version {
 /// A plugin of the config, by the names of its flow and its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its flow.
     pub flow: String,
-    /// Its name.
     pub plugin: String,
     /// Runs, and has proven itself.
     pub confirmed: Version,
-    /// Since when (UTC).
     pub since: String,
     /// What the config said when that was decided.
     pub based_on: Version,
@@ -44,7 +41,6 @@ pub struct Entry {
 /// A version that was good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
-    /// Which.
     #[serde(flatten)]
     pub version: Version,
     /// Until when it ran (UTC).
@@ -54,10 +50,8 @@ pub struct Earlier {
 /// A version that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Which.
     #[serde(flatten)]
     pub version: Version,
-    /// When (UTC).
     pub at: String,
     /// In words for the operator.
     pub why: String,
@@ -69,7 +63,6 @@ pub struct Refusal {
 /// A version that is being tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Which.
     #[serde(flatten)]
     pub version: Version,
     /// By an operator's request, whose component is nowhere else: not tried again by itself.
@@ -86,7 +79,6 @@ impl Attempt {
 }
 
 impl Refusal {
-    /// Refused now.
     pub fn now(version: Version, why: String, rolled_back: bool) -> Self {
         Self {
             version,

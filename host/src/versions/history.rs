@@ -33,24 +33,19 @@ pub enum Who {
     File,
     /// The config was changed.
     Config,
-    /// The gateway started.
     Start,
     /// A plugin's breaker opened.
     Breaker,
 }
 
-/// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When (UTC).
     pub at: String,
-    /// Who wanted it.
     #[serde(flatten)]
     pub who: Who,
     /// Its flow; empty where it is about the whole config.
     #[serde(default)]
     pub flow: String,
-    /// Its plugin.
     #[serde(default)]
     pub plugin: String,
     /// `begun`, a state of the swap, `fallen-back`, `not-tried`, `reloaded` and so on.
@@ -61,16 +56,13 @@ pub struct Event {
     /// Digest of the version it is about.
     #[serde(default)]
     pub new: String,
-    /// In words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// What was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<serde_json::Value>,
 }
 
 impl Who {
-    /// For people.
     pub fn name(&self) -> String {
         match self {
             Self::Operator {

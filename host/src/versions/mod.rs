@@ -50,7 +50,6 @@ pub fn folder(data_dir: &Path) -> PathBuf {
 /// A component as it came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Code<'a> {
-    /// The component.
     pub component: &'a [u8],
     /// Its signature, if it came with one.
     pub signature: Option<&'a str>,
@@ -95,7 +94,6 @@ struct Disk {
 /// Which plugin, and what the config says of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spot<'a> {
-    /// Its flow.
     pub flow: &'a str,
     /// Its name in the flow.
     pub plugin: &'a str,

@@ -53,6 +53,8 @@
 //!
 //! All of it compiles natively, so `cargo test` needs no Wasm: see [`test::Plugin`].
 
+#![warn(missing_docs)]
+
 // The macros name this crate from the outside, here too.
 extern crate self as tidegate_sdk;
 

@@ -27,7 +27,6 @@ pub enum State {
     SelfTested,
     /// It gets the live messages beside the running version; its outputs go nowhere.
     Shadowing,
-    /// That went well.
     Shadowed,
     /// An instance with a copy of the state waits in every lane.
     Ready,
@@ -67,10 +66,8 @@ impl State {
     }
 }
 
-/// A transition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
-    /// The flow.
     pub flow: Arc<str>,
     /// The plugin's name in the config.
     pub plugin: Arc<str>,

@@ -45,7 +45,6 @@ pub struct Plan {
 /// What happens when a candidate does not read the running version's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRefusedState {
-    /// It is refused.
     #[default]
     Refuse,
     /// It begins without, and the old state is gone when it is confirmed.

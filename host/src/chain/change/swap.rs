@@ -49,7 +49,6 @@ pub struct Swapped {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{} at {}: {why}", state.name(), step.name())]
 pub struct Refused {
-    /// Where.
     pub step: Step,
     /// [`State::Refused`], or [`State::RolledBack`] when outputs of the candidate have counted.
     pub state: State,
@@ -177,12 +176,11 @@ impl Teller<'_> {
     /// writes it down has done so before anybody sees it.
     fn tell(&self, state: State, why: Option<String>, figures: Option<Report>) {
         let reference = &self.old.reference;
-        let (flow, plugin) = (&self.old.metrics.flow, &reference.name);
-        let (old, new, state_name) = (
-            short_digest(&reference.digest),
-            short_digest(self.new),
-            state.name(),
-        );
+        let flow = &self.old.metrics.flow;
+        let plugin = &reference.name;
+        let old = short_digest(&reference.digest);
+        let new = short_digest(self.new);
+        let state_name = state.name();
         (self.events)(&Event {
             flow: Arc::clone(flow),
             plugin: Arc::clone(plugin),
@@ -240,7 +238,8 @@ impl Swap<'_> {
             verify(component).map_err(|why| Refused::at(Step::Verify, why))?;
             self.teller.tell(State::Verified, None, None);
         }
-        let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
+        let engine = &self.chain.shared.engine;
+        let runtime = self.chain.runtime.as_ref();
         let proven = beside(engine, runtime, || {
             Ok(self.prepare(change.component, settings).and_then(|new| {
                 let origin = self.rehearse(&new, change.plan.state)?;
@@ -260,11 +259,9 @@ impl Swap<'_> {
         }
         self.conclude(&new)?;
         let digest = |version: &Version| Arc::clone(&version.reference.digest);
-        let (old, new, figures) = (
-            digest(self.old),
-            digest(&new),
-            self.trial.report(self.clock().moment()),
-        );
+        let old = digest(self.old);
+        let new = digest(&new);
+        let figures = self.trial.report(self.clock().moment());
         Ok(Swapped {
             old,
             new,
@@ -347,7 +344,8 @@ impl Swap<'_> {
 
     /// A version that is configured and has passed an empty batch and a tick.
     fn prepare(&self, component: Option<&[u8]>, settings: String) -> Result<Arc<Version>, Refused> {
-        let (plugin, engine) = (&self.driver.plugins[self.index], &self.chain.shared.engine);
+        let plugin = &self.driver.plugins[self.index];
+        let engine = &self.chain.shared.engine;
         let program = match component {
             Some(bytes) => load::program(plugin, engine, &self.old.metrics, bytes)
                 .map_err(|error| Refused::at(Step::Compile, error))?,
@@ -423,7 +421,8 @@ impl Swap<'_> {
 
     /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
     fn join(&self, candidates: Vec<Live>, origin: Origin) -> Result<Vec<Duration>, String> {
-        let (plugin, trial) = (self.index, &self.trial);
+        let plugin = self.index;
+        let trial = &self.trial;
         let mut candidates = candidates.into_iter().map(Box::new);
         let replies = self.chain.ask(|reply| {
             let candidate = candidates.next().expect("there is one for each lane");

@@ -46,10 +46,8 @@ struct Row {
     turn_us: u64,
 }
 
-/// See the module.
 pub(crate) struct Guard {
     breaker: Breaker,
-    /// Of its ticks.
     ticks: Breaker,
     /// Whose fault a fault is; without, every one counts.
     standings: Option<Standings>,
@@ -76,9 +74,12 @@ impl Guard {
         judges: bool,
         alarm: Arc<Alarm>,
     ) -> Self {
-        let (breaker, ticks) = (Breaker::new(config.breaker), Breaker::new(config.breaker));
+        let breaker = Breaker::new(config.breaker);
+        let ticks = Breaker::new(config.breaker);
         let standings = judges.then(|| Standings::new(config.breaker.window));
-        let (most_strikes, on_error, why) = (config.breaker.after, config.on_error, String::new());
+        let most_strikes = config.breaker.after;
+        let on_error = config.on_error;
+        let why = String::new();
         Self {
             breaker,
             ticks,
@@ -407,7 +408,9 @@ impl Guard {
         }
         self.strikes = 0;
         version.metrics.tally.breaker_moved(before, state);
-        let (flow, plugin, lane) = (&*version.metrics.flow, version.label(), self.lane);
+        let flow = &*version.metrics.flow;
+        let plugin = version.label();
+        let lane = self.lane;
         match (before, state) {
             (_, BreakerState::Closed) => tracing::info!(
                 flow,

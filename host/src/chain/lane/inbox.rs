@@ -45,7 +45,6 @@ pub(crate) enum Command {
 pub(crate) enum Origin {
     /// A copy of the running version's state.
     Copy,
-    /// Nothing.
     Empty,
 }
 

@@ -195,7 +195,9 @@ impl Live {
     /// # Errors
     /// As [`Live::process`], or it takes too long.
     fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
-        let (mut packed, mut entries, series) = (Packed::default(), Vec::new(), Series::begin());
+        let mut packed = Packed::default();
+        let mut entries = Vec::new();
+        let series = Series::begin();
         self.mute_instance(true);
         for index in 0..journal.len() {
             if let Some(why) = series.over() {

@@ -55,7 +55,9 @@ pub(crate) fn lanes(config: &Config, versions: &[Arc<Version>]) -> usize {
         return config.lanes.max(1);
     };
     if config.lanes > 1 {
-        let (flow, plugin, lanes) = (&*config.name, version.label(), config.lanes);
+        let flow = &*config.name;
+        let plugin = version.label();
+        let lanes = config.lanes;
         tracing::info!(
             flow,
             plugin,
@@ -114,7 +116,8 @@ fn version(
             program(plugin, engine, &metrics, &bytes)?
         }
     };
-    let (topics, now) = (&Arc::new(config.topics.clone()), engine.clock().now());
+    let topics = &Arc::new(config.topics.clone());
+    let now = engine.clock().now();
     let recipe = Recipe {
         engine,
         plugin,

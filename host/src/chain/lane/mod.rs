@@ -208,7 +208,8 @@ impl Lane {
         if !is_held {
             return self.stages.iter().filter_map(Stage::next_due).min();
         }
-        let (moment, now) = (self.clock().moment(), self.clock().now());
+        let moment = self.clock().moment();
+        let now = self.clock().now();
         self.stages
             .iter_mut()
             .filter_map(|stage| stage.next_due_held(moment, now))
@@ -271,7 +272,8 @@ impl Lane {
                 Ok(Err(broken)) => with_causes(&broken),
                 Err(panic) => panic_text(panic.as_ref()),
             };
-            let (flow, lane) = (&*self.shared.name, self.index);
+            let flow = &*self.shared.name;
+            let lane = self.index;
             tracing::error!(
                 flow,
                 lane,

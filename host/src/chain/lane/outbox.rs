@@ -64,14 +64,15 @@ impl Outbox {
         settles_with_any: bool,
         most: Most,
     ) -> Self {
-        let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (losses, bad, held, overflows, spreads) = (
-            Vec::new(),
-            Vec::new(),
-            Vec::new(),
-            Vec::new(),
-            Spreads::new(most),
-        );
+        let next = Vec::new();
+        let appends = Vec::new();
+        let letters = Vec::new();
+        let fates = Vec::new();
+        let losses = Vec::new();
+        let bad = Vec::new();
+        let held = Vec::new();
+        let overflows = Vec::new();
+        let spreads = Spreads::new(most);
         Self {
             next,
             held,

@@ -138,7 +138,8 @@ impl Pair {
         if !self.trial.fail(why) {
             return Ok(());
         }
-        let (plugin, detail) = (self.candidate.version.label(), own.detail());
+        let plugin = self.candidate.version.label();
+        let detail = own.detail();
         tracing::warn!(plugin, detail, "a candidate fails on {}", shown(message));
         Err(fault.clone())
     }
@@ -156,12 +157,14 @@ impl Pair {
             .rejected()
             .filter(|index| known.binary_search(index).is_err())
             .count() as u64;
-        let (mut compared, mut differing) = (0, 0);
+        let mut compared = 0;
+        let mut differing = 0;
         let sample = self.trial.sample();
         if let (true, Some(before), Some(after)) = (sample != Share::NONE, old.whole(), new.whole())
         {
             let mut comparison = self.trial.comparison();
-            let (known, all) = (comparison.inputs.compared(), comparison.differing());
+            let known = comparison.inputs.compared();
+            let all = comparison.differing();
             let mine = Side::new(before.0, before.1, &self.old.version.setup.ports);
             let yours = Side::new(after.0, after.1, &self.candidate.version.setup.ports);
             let inputs = items
@@ -174,7 +177,8 @@ impl Pair {
             );
         }
         let figures = |outcome: &Outcome, live| outcome.figures(items.len(), live);
-        let (old, new) = (figures(old, &self.old), figures(new, &self.candidate));
+        let old = figures(old, &self.old);
+        let new = figures(new, &self.candidate);
         let work = Work {
             old,
             new,
@@ -205,7 +209,8 @@ impl Pair {
         {
             let mut comparison = self.trial.comparison();
             let known = comparison.differing();
-            let (old, new) = (sampled(before, old, sample), sampled(after, new, sample));
+            let old = sampled(before, old, sample);
+            let new = sampled(after, new, sample);
             let mine = Side::new(before, &old, &self.old.version.setup.ports);
             let yours = Side::new(after, &new, &self.candidate.version.setup.ports);
             comparison.tick(Bounds::default(), now.wall_us, mine, yours);
@@ -351,7 +356,8 @@ const SHOWN_BYTES: usize = 80;
 
 /// A message in words, one line of them.
 fn shown(message: &Message) -> String {
-    let (topic, payload) = (message.topic_str().escape_debug(), &*message.payload);
+    let topic = message.topic_str().escape_debug();
+    let payload = &*message.payload;
     let head = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)])
         .escape_debug()
         .to_string();

@@ -88,7 +88,8 @@ impl Memory {
                 why: refused.to_string(),
             });
         }
-        let (flow, plugin) = (&version.metrics.flow, version.label());
+        let flow = &version.metrics.flow;
+        let plugin = version.label();
         tracing::error!(
             flow = &**flow,
             plugin,

@@ -23,7 +23,6 @@ impl Running {
         }
     }
 
-    /// See [`Running::confirmed`].
     pub(super) fn confirmed_mut(&mut self) -> &mut Live {
         match self {
             Self::Alone(live) => live,

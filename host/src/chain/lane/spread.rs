@@ -132,7 +132,6 @@ impl Spreads {
         !self.over.is_empty()
     }
 
-    /// Whether `origin` has.
     pub(crate) fn is_over(&self, origin: u32) -> bool {
         self.over.contains(&origin)
     }
@@ -142,7 +141,6 @@ impl Spreads {
         self.over.clear();
     }
 
-    /// In words.
     pub(super) fn too_much(&self) -> String {
         let Most { messages, bytes } = self.most;
         format!(

@@ -418,7 +418,8 @@ impl Stage {
         }
         let trial = Joined::new(trial)?;
         let old = self.running.confirmed();
-        let (mine, yours) = (old.version.tick_every(), candidate.version.tick_every());
+        let mine = old.version.tick_every();
+        let yours = candidate.version.tick_every();
         // With the same interval they tick together, so that what they say can be compared.
         candidate.next_tick = if mine == yours {
             old.next_tick

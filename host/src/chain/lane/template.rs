@@ -132,7 +132,8 @@ impl Topics {
                 .flat_map(of)
                 .collect::<std::collections::BTreeSet<_>>()
         };
-        let (mine, theirs) = (places(self), places(other));
+        let mine = places(self);
+        let theirs = places(other);
         let names: std::collections::BTreeSet<_> = mine.iter().map(|(name, _)| name).collect();
         mine == theirs
             && names.len() == mine.len()
@@ -159,7 +160,9 @@ impl Template {
         flow: &str,
         topics: &Topics,
     ) -> Result<Self, String> {
-        let (mut parts, mut text, mut rest) = (Vec::new(), Vec::new(), template.0.as_str());
+        let mut parts = Vec::new();
+        let mut text = Vec::new();
+        let mut rest = template.0.as_str();
         while let Some((before, after)) = rest.split_once('{') {
             let (name, behind) = after.split_once('}').ok_or_else(|| after.to_owned())?;
             text.extend_from_slice(before.as_bytes());

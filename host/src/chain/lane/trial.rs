@@ -16,9 +16,7 @@ use report::{Figures, Report, Step};
 /// How a trial stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Both versions work.
     Running,
-    /// The candidate stays.
     Confirmed,
     /// The old version stays: where it was decided, and why.
     Failed(Step, String),
@@ -62,7 +60,8 @@ pub(crate) struct Trial {
 impl Trial {
     /// A trial in so many lanes.
     pub(crate) fn new(lanes: usize) -> Self {
-        let (report, memory) = (Report::default(), vec![[0; 2]; lanes]);
+        let report = Report::default();
+        let memory = vec![[0; 2]; lanes];
         let state = State {
             verdict: Verdict::Running,
             phase: None,
@@ -86,7 +85,6 @@ impl Trial {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it stands.
     pub(crate) fn verdict(&self) -> Verdict {
         self.lock().verdict.clone()
     }

@@ -110,7 +110,9 @@ impl Version {
             name: Arc::clone(name),
             digest: Arc::clone(program.digest()),
         };
-        let (limits, grants, metrics) = (plugin.limits, plugin.grants.clone(), metrics.clone());
+        let limits = plugin.limits;
+        let grants = plugin.grants.clone();
+        let metrics = metrics.clone();
         let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
         let topics = Arc::clone(topics);
         Ok((

@@ -30,7 +30,6 @@ pub struct Score {
     pub old: Ran,
     /// The chain with the candidate.
     pub new: Option<Ran>,
-    /// Where they differ.
     pub comparison: Option<Comparison>,
 }
 
@@ -127,13 +126,12 @@ impl Replay {
             side.run(lane, now, messages)?;
         }
         self.compare_ticks(now);
-        let (bounds, queues) = (self.player.bounds, &self.player.queues);
+        let bounds = self.player.bounds;
+        let queues = &self.player.queues;
         let Some(new) = &self.new else { return Ok(()) };
         for (index, message) in (0..).zip(messages) {
-            let (old, new) = (
-                made(&self.old.ends, index, queues),
-                made(&new.ends, index, queues),
-            );
+            let old = made(&self.old.ends, index, queues);
+            let new = made(&new.ends, index, queues);
             self.comparison.input(bounds, message, old, new);
         }
         Ok(())
@@ -144,7 +142,8 @@ impl Replay {
     /// # Errors
     /// As [`Replay::batch`].
     pub fn tick(&mut self, lane: usize, plugin: usize, now: Now) -> Result<(), Error> {
-        let (lanes, recorded) = (self.player.lanes, self.player.recorded_lanes);
+        let lanes = self.player.lanes;
+        let recorded = self.player.recorded_lanes;
         // A lane the recording has not gets the ticks of the first.
         let told = (0..lanes).filter(|own| *own == lane || (*own >= recorded && lane == 0));
         for own in told {
@@ -158,12 +157,11 @@ impl Replay {
     }
 
     fn compare_ticks(&mut self, now: Now) {
-        let (bounds, queues) = (self.player.bounds, &self.player.queues);
+        let bounds = self.player.bounds;
+        let queues = &self.player.queues;
         if let Some(new) = &self.new {
-            let (old, new) = (
-                made(&self.old.ticked, NO_ORIGIN, queues),
-                made(&new.ticked, NO_ORIGIN, queues),
-            );
+            let old = made(&self.old.ticked, NO_ORIGIN, queues);
+            let new = made(&new.ticked, NO_ORIGIN, queues);
             self.comparison.outputs(bounds, now.wall_us, old, new);
         }
         self.sides().for_each(|side| side.ticked = Ends::default());

@@ -135,7 +135,8 @@ impl Side {
     pub(crate) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
         let metrics =
             Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-        let (template, out) = (load::template(config)?, load::out(config)?);
+        let template = load::template(config)?;
+        let out = load::out(config)?;
         let versions = load::versions(config, engine, &metrics)?;
         let begin = Begin {
             config,

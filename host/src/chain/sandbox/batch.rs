@@ -79,7 +79,6 @@ impl Packed {
         whole
     }
 
-    /// Number of messages.
     pub(crate) fn len(&self) -> usize {
         self.words.len() / input::STRIDE
     }
@@ -305,7 +304,8 @@ pub(crate) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) ->
     let count = answer.words.len() / stride;
     if count > shape.max_entries || answer.data.len() > shape.max_bytes {
         let bytes = answer.data.len();
-        let (max_entries, max_bytes) = (shape.max_entries, shape.max_bytes);
+        let max_entries = shape.max_entries;
+        let max_bytes = shape.max_bytes;
         let text = format!(
             "{count} entries with {bytes} bytes; {max_entries} and {max_bytes} are allowed"
         );
@@ -362,7 +362,8 @@ impl Reader<'_> {
             return Err("data is longer than 4 GiB".to_owned());
         };
         let key = words[output::KEY];
-        let (input, marks) = (words[output::INPUT], words[output::MARKS]);
+        let input = words[output::INPUT];
+        let marks = words[output::MARKS];
         let key = Span {
             offset: (key & 0xffff) as u16,
             len: (key >> 16) as u16,

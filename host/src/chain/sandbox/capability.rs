@@ -38,17 +38,12 @@ pub enum Capability {
     Metrics,
     /// Name and topics of its flow.
     Flow,
-    /// The time.
     Clock,
-    /// Random numbers.
     Random,
     /// Standard streams: the host keeps the last lines for dead letters.
     Streams,
-    /// Arguments, environment, exit.
     Environment,
-    /// Files and folders.
     Files,
-    /// Sockets, names, HTTP.
     Network,
     /// The contract's own types.
     Types,

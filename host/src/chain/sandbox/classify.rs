@@ -71,7 +71,6 @@ fn message(kind: FaultKind, error: &wasmtime::Error, guest: &Guest) -> String {
     }
 }
 
-/// Longest headline, bytes.
 const MAX_HEADLINE_BYTES: usize = 300;
 
 /// What a plugin says of its own end, in the ways of the languages there are: the first line that names a panic or a failed

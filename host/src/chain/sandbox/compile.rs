@@ -31,13 +31,11 @@ pub(crate) use code::{Digest, settings};
 /// How components become code.
 #[derive(Clone, Debug)]
 pub struct Workshop {
-    /// Who compiles.
     pub compiler: Compiler,
     /// Folder in which code is kept over restarts; only this process may use it. `None`: compiled at every start.
     pub cache: Option<PathBuf>,
 }
 
-/// Who compiles.
 #[derive(Clone, Debug)]
 pub enum Compiler {
     /// A process of its own, which runs this program with `compile-plugin`.
@@ -87,7 +85,6 @@ impl Origin {
     }
 }
 
-/// An open workshop.
 pub(super) struct Shop {
     compiler: Compiler,
     cache: Option<Cache>,

@@ -194,7 +194,8 @@ struct Pulse {
 impl Ticker {
     fn start(wasm: &wasmtime::Engine, pool: View) -> std::io::Result<Self> {
         let pulse = Arc::new(Pulse::default());
-        let (seen, engine) = (Arc::clone(&pulse), wasm.weak());
+        let seen = Arc::clone(&pulse);
+        let engine = wasm.weak();
         let thread = std::thread::Builder::new()
             .name("ticker".to_owned())
             .stack_size(64 << 10)
@@ -216,10 +217,8 @@ impl Ticker {
 
     /// Wakes it, for whoever may see it asleep.
     fn waker(&self) -> impl Fn() + Send + Sync + use<> {
-        let (pulse, thread) = (
-            Arc::clone(&self.pulse),
-            self.thread.as_ref().map(|thread| thread.thread().clone()),
-        );
+        let pulse = Arc::clone(&self.pulse);
+        let thread = self.thread.as_ref().map(|thread| thread.thread().clone());
         move || {
             if pulse.asleep.load(Ordering::SeqCst)
                 && let Some(thread) = &thread

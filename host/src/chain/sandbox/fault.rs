@@ -66,7 +66,6 @@ impl FaultKind {
 /// One failure of a plugin, with what is needed to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Its sort.
     pub kind: FaultKind,
     /// What happened, in words.
     pub message: String,

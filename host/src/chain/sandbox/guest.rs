@@ -55,7 +55,6 @@ pub(crate) struct Place<'a> {
     pub(crate) topics: &'a Arc<Topics>,
 }
 
-/// The store's data.
 pub(super) struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -171,13 +170,11 @@ const PATIENCE: u32 = 20;
 /// What a call may take. A look costs a system call, so there is none at its beginning: the first one, within a tick of
 /// that, is where it counts from.
 pub(super) struct Allowance {
-    /// Of processor time.
     pub(crate) time: Duration,
     since: Option<(Instant, Duration)>,
 }
 
 impl Allowance {
-    /// A call begins.
     pub(crate) fn begin(&mut self) {
         self.since = None;
     }
@@ -287,7 +284,6 @@ struct Kept {
 }
 
 impl Ring {
-    /// A call begins.
     pub(crate) fn begin(&self) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.head.clear();

@@ -97,7 +97,9 @@ impl Guest {
             self.metrics.tally.log_lines_dropped.inc();
             return;
         }
-        let (flow, plugin, lane) = (&*self.metrics.flow, &*self.metrics.plugin, self.lane);
+        let flow = &*self.metrics.flow;
+        let plugin = &*self.metrics.plugin;
+        let lane = self.lane;
         match level {
             Level::Error => tracing::error!(flow, plugin, lane, "{text}"),
             Level::Warn => tracing::warn!(flow, plugin, lane, "{text}"),

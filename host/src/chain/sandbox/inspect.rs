@@ -35,7 +35,6 @@ pub struct Import {
 /// What a component asked for when it got its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// Ports beside `out`.
     pub ports: Vec<String>,
     /// Interval of its ticks.
     pub tick_every: Option<Duration>,
@@ -50,17 +49,13 @@ pub struct Asked {
 pub struct Inspection {
     /// SHA-256, in hexadecimal.
     pub digest: Arc<str>,
-    /// Its size, bytes.
     pub bytes: usize,
     /// Version of the plugin contract it was built for.
     pub contract: String,
     /// Whether it exports `transform`, `timer` and `state`.
     pub has_transform: bool,
-    /// See `has_transform`.
     pub has_timer: bool,
-    /// See `has_transform`.
     pub has_state: bool,
-    /// What it imports.
     pub imports: Vec<Import>,
     /// Time to make code of it.
     pub compile_time: Duration,

@@ -192,7 +192,6 @@ impl Instance {
             .map(|(setup,)| setup)
     }
 
-    /// Runs a batch.
     pub(crate) fn process(&mut self, packed: &Packed, now: Now) -> Result<Answer, Fault> {
         let process = self.process;
         let batch = Batch {

@@ -17,7 +17,6 @@ pub(crate) struct Program(Arc<Linked>);
 pub(crate) struct Linked {
     pub(super) pre: InstancePre<Guest>,
     pub(super) digest: Arc<str>,
-    /// Interfaces it imports.
     pub(crate) imports: Arc<[String]>,
     pub(crate) transform: Transform,
     pub(crate) tick: Option<ComponentExportIndex>,

@@ -93,7 +93,8 @@ impl Page {
             })
             .sum();
         if !odd.is_empty() || announced != self.data.len() as u64 {
-            let (words, bytes) = (self.words.len(), self.data.len());
+            let words = self.words.len();
+            let bytes = self.data.len();
             return Err(Fault::contract(format!(
                 "a page of state with {words} words announces {announced} bytes and has {bytes}"
             )));
@@ -295,7 +296,9 @@ pub(crate) fn collect(
     max_bytes: usize,
     mut next_page: impl FnMut(u64) -> Result<Page, Fault>,
 ) -> Result<Vec<Page>, Fault> {
-    let (mut pages, mut bytes, mut cursor) = (Vec::new(), 0, 0);
+    let mut pages = Vec::new();
+    let mut bytes = 0;
+    let mut cursor = 0;
     loop {
         let page = next_page(cursor)?;
         page.check()?;

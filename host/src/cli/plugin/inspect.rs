@@ -133,7 +133,8 @@ pub(super) fn measure(
 fn needs(found: &Inspection, is_costly: bool) -> Vec<String> {
     let mut needs = Vec::new();
     if is_costly {
-        let (memory, time) = (DEFAULT.memory_bytes >> 20, DEFAULT.time);
+        let memory = DEFAULT.memory_bytes >> 20;
+        let time = DEFAULT.time;
         needs.push(format!("[gateway] plugin_compile_memory above {memory}MiB, or plugin_compile_time above {time:?}"));
     }
     let configured = found

@@ -141,7 +141,8 @@ impl SignError {
 pub fn keygen(global: &Global, arguments: Keygen) -> Exit {
     let made = generate(&arguments.name, &arguments.password.password()).map_err(SignError::from);
     answer(global, made, |pair| {
-        let (secret, public) = (pair.secret.display(), pair.public.display());
+        let secret = pair.secret.display();
+        let public = pair.public.display();
         let text = format!(
             "{secret}  keep it: who has it can sign\n{public}  for the gateways: plugin_keys = [\"{public}\"]"
         );

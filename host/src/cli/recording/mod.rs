@@ -178,7 +178,8 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
         messages += u64::from(segment.about.messages);
         writer.push(&segment).map_err(said)?;
     }
-    let (path, size) = (arguments.to.display(), writer.bytes());
+    let path = arguments.to.display();
+    let size = writer.bytes();
     match global.output {
         Output::Json => {
             let torn = reel.torn();

@@ -33,7 +33,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Text.
     pub(crate) fn text(&mut self, key: &'static str) -> Option<&'a str> {
         self.typed(key, "text", |node| {
             if let Node::Text(text) = node {
@@ -44,7 +43,6 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// True or false.
     pub(crate) fn flag(&mut self, key: &'static str) -> bool {
         self.typed(key, "true or false", |node| {
             if let Node::Flag(flag) = node {

@@ -29,7 +29,6 @@ pub(super) const OWN_KEYS: &[&str] = &[
 /// Headers that may become properties at most.
 const MOST_HEADERS: usize = 16;
 
-/// Reads its keys.
 pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
     let address = address(fields);
     let tls = tls(fields, address.tls);

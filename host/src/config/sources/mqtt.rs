@@ -20,7 +20,6 @@ pub(super) const OWN_KEYS: &[&str] = &[
     "deadlines",
 ];
 
-/// Reads its keys.
 pub(super) fn read(
     fields: &mut Fields<'_>,
     gateway: &str,

@@ -27,7 +27,6 @@ const MADE: [&str; 8] = [
     "transfer-encoding",
 ];
 
-/// Reads its keys.
 pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str) -> Spoken {
     misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
     misfits(

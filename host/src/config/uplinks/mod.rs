@@ -79,7 +79,6 @@ fn misfits(fields: &mut Fields<'_>, keys: &[&'static str], theirs: &str) {
 #[derive(Debug)]
 pub(super) struct Wish {
     uplink: Arc<str>,
-    /// The other uplink.
     other: Arc<str>,
     place: Place,
     /// Which classes may use it, each where it was written; empty for all.

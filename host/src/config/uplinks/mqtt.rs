@@ -21,7 +21,6 @@ pub(super) const OWN: [&str; 10] = [
     "replay_mark",
 ];
 
-/// Reads its keys.
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken {
     misfits(fields, &super::http::OWN, "http:// and https://");
     let broker = connection::read(fields, Role::Uplink, gateway, name).mqtt;

@@ -15,9 +15,7 @@ const LINES: usize = 4_096;
 /// Place of a plugin: its flow and its place there, from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The flow.
     pub flow: usize,
-    /// The plugin.
     pub plugin: usize,
 }
 
@@ -106,7 +104,6 @@ impl Board {
         });
     }
 
-    /// Something has happened.
     pub fn push(&self, id: u64, line: Line) {
         self.update(id, |change| {
             if change.lines.len() < LINES {
@@ -155,7 +152,6 @@ impl Board {
         self.bell.subscribe()
     }
 
-    /// The gateway stops.
     pub fn stop(&self) {
         self.lock().is_stopping = true;
     }

@@ -39,9 +39,15 @@ const WRITE_AGAIN: Duration = Duration::from_secs(10);
 /// What the thread is asked to do.
 pub(in crate::gateway) enum Request {
     /// A watched file has new content.
-    Changed { path: PathBuf, content: Vec<u8> },
+    Changed {
+        path: PathBuf,
+        content: Vec<u8>,
+    },
     /// The config is to be read again.
-    Reload { id: Option<u64>, who: Who },
+    Reload {
+        id: Option<u64>,
+        who: Who,
+    },
     /// An operator has another version.
     Swap {
         id: u64,
@@ -50,15 +56,21 @@ pub(in crate::gateway) enum Request {
         who: Who,
     },
     /// An operator wants an earlier version.
-    Rollback { id: u64, order: Rollback, who: Who },
+    Rollback {
+        id: u64,
+        order: Rollback,
+        who: Who,
+    },
     /// A plugin keeps failing.
-    Opened { flow: usize, opened: Opened },
+    Opened {
+        flow: usize,
+        opened: Opened,
+    },
     /// A change of a plugin has ended; what the config says of it from now on, if that is another.
     Ended {
         place: Place,
         adopted: Option<Box<PluginConfig>>,
     },
-    /// The gateway stops.
     Stop,
 }
 
@@ -106,10 +118,16 @@ enum Wanted {
         component: Option<Vec<u8>>,
         who: Who,
     },
-    /// An earlier version.
-    Rollback { id: u64, order: Rollback, who: Who },
+    Rollback {
+        id: u64,
+        order: Rollback,
+        who: Who,
+    },
     /// An earlier version, since the running one keeps failing.
-    FailOver { flow: usize, opened: Opened },
+    FailOver {
+        flow: usize,
+        opened: Opened,
+    },
     /// What nobody waits for.
     ByItself {
         place: Place,
@@ -174,7 +192,9 @@ impl Driver {
         let written = parts.started.iter().map(written).collect();
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
-        let (in_vain, busy, deferred) = (InVain::default(), HashMap::new(), BTreeSet::new());
+        let in_vain = InVain::default();
+        let busy = HashMap::new();
+        let deferred = BTreeSet::new();
         Ok(Self {
             parts,
             inlets,
@@ -308,10 +328,8 @@ impl Driver {
 
     /// Puts up a change that no operator has put up.
     fn open(&self, place: Place, who: &Who) -> u64 {
-        let (board, title) = (
-            &self.desk.board,
-            format!("{} changes {}", who.name(), self.title(place)),
-        );
+        let board = &self.desk.board;
+        let title = format!("{} changes {}", who.name(), self.title(place));
         // One that an operator has put up for the same plugin comes after it.
         board
             .open(title.clone(), Some(place))
@@ -334,7 +352,8 @@ impl Driver {
             audit: audit.clone(),
             in_vain: self.in_vain.clone(),
         };
-        let (spec, about) = (self.plugin(place).clone(), self.about(place, &candidate));
+        let spec = self.plugin(place).clone();
+        let about = self.about(place, &candidate);
         Job {
             bench,
             id,

@@ -41,15 +41,12 @@ const STOPPING: Duration = Duration::from_millis(20);
 
 /// What live change works on.
 pub(super) struct Parts {
-    /// The running config.
     pub(super) config: Config,
     /// Where it came from.
     pub(super) origin: Sources,
     /// The doors of its flows.
     pub(super) doors: Doors,
-    /// Which versions run.
     pub(super) versions: Versions,
-    /// Who changed what.
     pub(super) audit: Audit,
     /// How they were started.
     pub(super) started: Vec<Vec<Started>>,
@@ -63,7 +60,6 @@ pub(super) struct Parts {
     pub(super) standing: Standing,
 }
 
-/// The running thread.
 pub(super) struct Live {
     desk: Desk,
     engine: Engine,

@@ -14,11 +14,9 @@ pub struct Name(pub String);
 /// `tidegate swap`; the component follows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Swap {
-    /// Which plugin.
     pub plugin: Name,
     /// Take what the config says, file and settings, instead of a component that follows.
     pub from_config: bool,
-    /// The component's signature.
     pub signature: Option<String>,
     /// What has to go well first.
     pub plan: Plan,
@@ -28,10 +26,8 @@ pub struct Swap {
     pub replace: bool,
 }
 
-/// `tidegate rollback`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rollback {
-    /// Which plugin.
     pub plugin: Name,
     /// How the digest begins; without it the change under way is ended, or else the version before comes back.
     pub to: Option<String>,
@@ -51,24 +47,17 @@ pub struct Plan {
 /// A [`chain::Shadow`] on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {
-    /// As there.
     pub time: Option<Duration>,
-    /// As there.
     pub messages: Option<u64>,
-    /// As there.
     pub sample: f64,
-    /// As there.
     pub max_differing: Option<f64>,
 }
 
 /// A [`chain::Canary`] on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Canary {
-    /// As there.
     pub share: f64,
-    /// As there.
     pub time: Option<Duration>,
-    /// As there.
     pub messages: Option<u64>,
 }
 
@@ -120,7 +109,6 @@ pub struct Receipt {
 pub struct Page {
     /// What was not read before, in order.
     pub lines: Vec<Line>,
-    /// Nothing follows.
     pub has_ended: bool,
 }
 
@@ -130,10 +118,8 @@ pub struct Page {
 pub enum Line {
     /// It has to wait.
     Waits {
-        /// For what.
         behind: String,
     },
-    /// A transition.
     Event(Event),
     /// What another config brings.
     Difference {
@@ -146,7 +132,6 @@ pub enum Line {
     },
     /// The config cannot be read, and nothing was changed.
     Mistakes {
-        /// For people.
         text: String,
         /// The same for programs.
         json: serde_json::Value,
@@ -165,11 +150,8 @@ pub enum Line {
 /// What has become of a flow that is another one in the config.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowVerdict {
-    /// The flow.
     pub flow: String,
-    /// What was done.
     pub verdict: Done,
-    /// Why nothing was.
     pub why: Option<String>,
     /// How long its messages waited for the new chain, microseconds.
     pub pause_us: Option<u64>,
@@ -183,7 +165,6 @@ pub enum Done {
     Replaced,
     /// It gets other messages.
     Rerouted,
-    /// It runs.
     Added,
     /// It is gone, when it had done what it had.
     Removed,
@@ -207,11 +188,8 @@ impl Done {
 /// How the change of one plugin ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Its flow.
     pub flow: String,
-    /// Its name.
     pub plugin: String,
-    /// How.
     pub verdict: Outcome,
     /// Digest of the version that runs now.
     pub running: String,
@@ -237,7 +215,6 @@ pub enum Outcome {
     RolledBack,
     /// It was rolled back before, and nobody has asked for it.
     NotTried,
-    /// The gateway stops.
     Suspended,
 }
 

@@ -264,7 +264,6 @@ struct Pending {
     patience: Duration,
 }
 
-/// One watched file.
 #[derive(Debug)]
 struct Tracked {
     path: PathBuf,

@@ -62,10 +62,8 @@ impl Session {
                 Ok(())
             }
             Beat::Lost => {
-                let (deadline, unanswered) = (
-                    self.pulse.patience(),
-                    self.has_unanswered() && self.window.over() == 0,
-                );
+                let deadline = self.pulse.patience();
+                let unanswered = self.has_unanswered() && self.window.over() == 0;
                 Err(Error::Silent {
                     deadline,
                     unanswered,

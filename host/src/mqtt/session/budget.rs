@@ -17,7 +17,6 @@ const FIRST_BYTES: usize = 32 << 10;
 /// The window is never smaller; one message may always be in flight, however large it is.
 const LEAST_BYTES: usize = 4 << 10;
 
-/// And never larger.
 const MOST_BYTES: usize = 1 << 30;
 
 /// By how much the rate has to rise for more in flight to be worth it.

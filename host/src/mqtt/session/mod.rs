@@ -361,7 +361,6 @@ impl Session {
         !self.window.is_empty()
     }
 
-    /// Queues a publish.
     pub(super) fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
         let limit = self.packet_limit();
         if let Some(established) = &self.established {
@@ -420,7 +419,6 @@ impl Session {
         }
     }
 
-    /// Queues DISCONNECT.
     pub(super) fn disconnect(&mut self) {
         wire::disconnect(&mut self.out);
     }

@@ -28,14 +28,12 @@ struct Broker {
     /// What it announces, and the client's window: the smaller of both.
     receive_maximum: u16,
     window: usize,
-    /// To the client.
     waiting: VecDeque<(u64, Qos)>,
     sent: Vec<Sent>,
     next_id: u16,
     /// Ids of QoS 1 in the order they were sent on this connection: the order their PUBACKs must have.
     acks_wanted: VecDeque<u16>,
     known: bool,
-    /// From the client.
     got: Vec<u64>,
     open: HashSet<u16>,
     received: HashMap<u16, u64>,

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beat {
-    /// Nothing yet.
     Rest,
-    /// Send PINGREQ.
     Ping,
     /// The broker did not answer the last one.
     Lost,

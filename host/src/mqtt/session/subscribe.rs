@@ -10,7 +10,6 @@ const MOST_FILTERS: usize = 8;
 /// What was asked for at once, in one SUBSCRIBE or several, and the answers so far.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    /// Without their SUBACK.
     open: Vec<(u16, Vec<(String, Qos)>)>,
     refused: Vec<(String, String)>,
     lowered: Vec<(String, Qos)>,
@@ -77,7 +76,8 @@ impl Session {
     /// Queues as many SUBSCRIBEs as it takes; filters that cannot be sent are told as refused.
     pub(in crate::mqtt) fn subscribe(&mut self, subscriptions: &[Subscription]) {
         let mut asking = Asking::default();
-        let (mut plain, mut marked) = (Vec::new(), Vec::new());
+        let mut plain = Vec::new();
+        let mut marked = Vec::new();
         let has_ids = self
             .established
             .as_ref()

@@ -11,7 +11,6 @@ use crate::mqtt::Publish;
 /// Where an id of QoS 2 stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// Not in use.
     #[default]
     Free,
     /// Given out, not acknowledged.
@@ -33,7 +32,6 @@ struct Id {
 /// What to do with an inbound publish of QoS 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inbound {
-    /// Give it out.
     New,
     /// It was given out and its acknowledgement will come.
     Known,

@@ -30,7 +30,6 @@ struct Slot {
     is_complete: bool,
 }
 
-/// The window.
 #[derive(Debug)]
 pub(super) struct Window {
     /// Id of the first slot.
@@ -48,7 +47,6 @@ pub(super) struct Window {
 /// What a PUBREC means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Answer with PUBREL.
     Release,
     /// Answer with PUBREL; the publish of this token is over, since its PUBCOMP is here already.
     Completed(u64),

@@ -28,7 +28,8 @@ pub(super) fn decode(version: Version, first: u8, body: &[u8]) -> Result<Packet,
 }
 
 fn old_connack(fields: &mut Fields<'_>) -> Result<ConnAck, Malformed> {
-    let (flags, code) = (fields.u8()?, fields.u8()?);
+    let flags = fields.u8()?;
+    let code = fields.u8()?;
     if !fields.is_empty() {
         return Err(Malformed("a CONNACK of the wrong length"));
     }
@@ -41,7 +42,8 @@ fn old_connack(fields: &mut Fields<'_>) -> Result<ConnAck, Malformed> {
 
 fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
     let mut fields = Fields(body);
-    let (flags, code) = (fields.u8()?, fields.u8()?);
+    let flags = fields.u8()?;
+    let code = fields.u8()?;
     let mut ack = ConnAck {
         session_present: flags & 1 == 1,
         code,

@@ -30,7 +30,6 @@ pub enum Request {
     Disconnect,
 }
 
-/// CONNECT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Greeting {
     pub version: u8,
@@ -43,7 +42,6 @@ pub struct Greeting {
     pub will: Option<(Bytes, Bytes, u8, bool)>,
 }
 
-/// What CONNACK announces.
 #[derive(Clone, Debug, Default)]
 pub struct Announce {
     pub session_present: bool,
@@ -54,7 +52,6 @@ pub struct Announce {
     pub keep_alive: Option<u16>,
 }
 
-/// Which acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     Ack,

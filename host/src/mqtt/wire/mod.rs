@@ -306,7 +306,6 @@ impl Wire {
         answer::decode(self.version, frame.first, body)
     }
 
-    /// Appends CONNECT.
     pub(super) fn connect(&self, config: &Config, out: &mut BytesMut) -> Result<(), Error> {
         check_lengths(config)?;
         match self.version {
@@ -337,7 +336,6 @@ impl Wire {
         subscribe::encode(self.version, packet_id, wanted, id, out);
     }
 
-    /// Appends UNSUBSCRIBE.
     pub(super) fn unsubscribe(
         &self,
         packet_id: u16,
@@ -431,17 +429,14 @@ pub(super) fn pubrec(packet_id: u16, out: &mut BytesMut) {
     put_acknowledgement(PUBREC, packet_id, out);
 }
 
-/// Appends PUBREL.
 pub(super) fn pubrel(packet_id: u16, out: &mut BytesMut) {
     put_acknowledgement(PUBREL, packet_id, out);
 }
 
-/// Appends PUBCOMP.
 pub(super) fn pubcomp(packet_id: u16, out: &mut BytesMut) {
     put_acknowledgement(PUBCOMP, packet_id, out);
 }
 
-/// Appends PINGREQ.
 pub(super) fn ping(out: &mut BytesMut) {
     out.put_slice(&PINGREQ);
 }

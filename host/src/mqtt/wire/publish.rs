@@ -206,7 +206,8 @@ pub(super) fn decode_head(form: Form, head: Bytes) -> Result<Decoded, Malformed>
 /// Properties as headers. What a device calls by a name of ours is left out: it would be taken for our word.
 fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Malformed> {
     let mut block = Vec::with_capacity(properties.len());
-    let (mut fields, mut seen) = (Fields(properties), 0_u64);
+    let mut fields = Fields(properties);
+    let mut seen = 0_u64;
     while !fields.0.is_empty() {
         let id = fields.u8()?;
         if matches!(id, 1..=9) && seen & 1 << id != 0 {

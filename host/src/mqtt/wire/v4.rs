@@ -16,7 +16,6 @@ fn level(qos: Qos) -> QoS {
     }
 }
 
-/// Appends CONNECT.
 pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> {
     let mut connect = v4::Connect::new(config.client_id.as_str());
     connect.keep_alive = super::keep_alive_seconds(config);
@@ -44,7 +43,6 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
     Ok(())
 }
 
-/// Appends UNSUBSCRIBE.
 pub(super) fn unsubscribe(
     packet_id: u16,
     filters: Vec<String>,

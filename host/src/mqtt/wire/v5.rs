@@ -58,7 +58,6 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
     Ok(())
 }
 
-/// Appends UNSUBSCRIBE.
 pub(super) fn unsubscribe(
     packet_id: u16,
     filters: Vec<String>,

@@ -27,8 +27,10 @@ pub(super) enum Answer {
     /// No room for more until something settles.
     Full,
     /// Not all is settled in time: of so many messages these are not.
-    Unsettled { of: usize, left: Vec<usize> },
-    /// The gateway ends.
+    Unsettled {
+        of: usize,
+        left: Vec<usize>,
+    },
     Leaving,
 }
 

@@ -39,7 +39,6 @@ struct Open {
     answer: oneshot::Sender<Answer>,
 }
 
-/// All of them.
 pub(super) struct Desk {
     taker: Taker<Claim>,
     open: BTreeMap<u64, Open>,
@@ -79,7 +78,8 @@ impl Desk {
             let _ = answer.send(Answer::Settled);
             return;
         }
-        let (request, of) = (self.next, messages.len());
+        let request = self.next;
+        let of = messages.len();
         self.next += 1;
         self.open.insert(
             request,

@@ -46,7 +46,8 @@ impl Gate {
         if config.tls.is_none() && config.token.as_ref().and_then(Secret::file).is_none() {
             return;
         }
-        let (room, config) = (Arc::clone(room), config.clone());
+        let room = Arc::clone(room);
+        let config = config.clone();
         tokio::spawn(async move {
             match Self::read(&config).await {
                 Ok(gate) => room.open(gate),

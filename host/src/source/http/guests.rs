@@ -46,9 +46,9 @@ impl Guests {
         self.tasks.is_empty()
     }
 
-    /// Serves one more.
     pub(super) fn admit(&mut self, stream: TcpStream) {
-        let (room, leaving) = (Arc::clone(&self.room), self.leaving.subscribe());
+        let room = Arc::clone(&self.room);
+        let leaving = self.leaving.subscribe();
         self.tasks.spawn(async move {
             // A small answer goes out at once.
             let _ = stream.set_nodelay(true);

@@ -16,7 +16,6 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Of a source.
     pub(super) fn new(config: &Config) -> Self {
         Self {
             id: format!("{}:{}", config.host, config.port),

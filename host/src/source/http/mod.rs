@@ -56,7 +56,6 @@ const LAST: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Address or name of this machine to listen at.
     pub host: String,
-    /// TCP port.
     pub port: u16,
     /// TLS where the URL says `https`.
     pub tls: Option<ServerTls>,
@@ -128,7 +127,8 @@ impl Service<'_> {
         let mut listener = Some(listener);
         let settled = self.desk.settled();
         let mut read_again = tokio::time::interval(READ_AGAIN);
-        let (mut pause_until, mut last) = (None, None);
+        let mut pause_until = None;
+        let mut last = None;
         loop {
             let mode = *stop.borrow_and_update();
             if mode == Stop::Now {

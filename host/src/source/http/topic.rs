@@ -27,7 +27,6 @@ pub enum TemplateError {
 }
 
 impl Template {
-    /// The path itself.
     pub fn any() -> Self {
         Self {
             before: String::new(),

@@ -118,7 +118,8 @@ impl Room {
         if let Some(index) = STATUSES.iter().position(|known| *known == status) {
             self.counters[index].inc();
             if answer != Answer::Settled && self.is_news(index) {
-                let (status, why) = (status.as_u16(), crate::words::line(&answer.words(), 200));
+                let status = status.as_u16();
+                let why = crate::words::line(&answer.words(), 200);
                 tracing::warn!(source = %self.name, status, why, "a request is turned away (the next ones like it are only counted)");
             }
         }
@@ -203,10 +204,8 @@ impl Room {
         }
         let room = self.bodies.try_acquire_many(kib(expected));
         let room = room.map_err(|_| Answer::Full)?;
-        let (mut body, mut read) = (
-            pin!(body),
-            BytesMut::with_capacity(told.map_or(0, |_| expected)),
-        );
+        let mut body = pin!(body);
+        let mut read = BytesMut::with_capacity(told.map_or(0, |_| expected));
         let began = Instant::now();
         loop {
             let pace = Duration::from_secs(read.len() as u64 / LEAST_PACE);
@@ -234,7 +233,8 @@ impl Room {
         headers: &HeaderMap,
     ) -> Result<Vec<(Bytes, Bytes)>, Answer> {
         let unfit = |name: &str, why: &dyn Display| Answer::Unfit(format!("header `{name}` {why}"));
-        let (mut common, mut key) = (Vec::new(), None);
+        let mut common = Vec::new();
+        let mut key = None;
         for name in &self.headers {
             let Some(value) = headers.get(&**name) else {
                 continue;

@@ -32,7 +32,6 @@ use crate::mqtt::{self, Redial};
 /// What a source over MQTT needs beside what every source needs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The connection.
     pub connection: mqtt::Config,
     /// Level asked for in SUBSCRIBE.
     pub qos: Qos,

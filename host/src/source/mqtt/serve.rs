@@ -254,7 +254,8 @@ impl Source {
             )
         };
         let count = events.iter().filter(|event| is_message(event)).count();
-        let (now, copies) = (Now::read(), &mut self.copies);
+        let now = Now::read();
+        let copies = &mut self.copies;
         let arrivals = events
             .extract_if(.., |event| is_message(event))
             .filter_map(|event| arrival(event, copies, now.uptime_us));

@@ -25,7 +25,6 @@ pub(crate) enum Unreadable {
     /// Too short, or of another version.
     #[error("it is not a dead letter of a version up to {VERSION}")]
     Form,
-    /// Bytes have changed.
     #[error("its checksum does not match")]
     Checksum,
     /// The rest does not decode.
@@ -173,7 +172,9 @@ pub(crate) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
     let queue = body
         .queue
         .map(|(uplink, class)| (uplink.into(), class.into()));
-    let (flow, detail, own_topic) = (body.flow.into(), body.detail.to_owned(), body.own_topic);
+    let flow = body.flow.into();
+    let detail = body.detail.to_owned();
+    let own_topic = body.own_topic;
     Ok(LetterRecord {
         id,
         message,

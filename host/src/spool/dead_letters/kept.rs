@@ -40,7 +40,8 @@ pub(crate) struct KeptLetters {
 
 /// Whoever wrote them may have known fewer reasons, or more.
 fn counts<'de, D: serde::Deserializer<'de>>(input: D) -> Result<[u64; REASONS.len()], D::Error> {
-    let (found, mut counts) = (Vec::<u64>::deserialize(input)?, [0; REASONS.len()]);
+    let found = Vec::<u64>::deserialize(input)?;
+    let mut counts = [0; REASONS.len()];
     counts
         .iter_mut()
         .zip(found)
@@ -57,7 +58,6 @@ impl KeptLetters {
         self.bytes += bytes;
     }
 
-    /// One less.
     pub(crate) fn remove(&mut self, reason: Option<Reason>, bytes: u64) {
         if let Some(reason) = reason {
             let count = &mut self.counts[reason_number(reason)];
@@ -85,7 +85,8 @@ pub(crate) fn has_room_for_refused(
     most: u64,
     most_bytes: u64,
 ) -> bool {
-    let (count, bytes) = (kept.total() + on_the_way.0, kept.bytes + on_the_way.1);
+    let count = kept.total() + on_the_way.0;
+    let bytes = kept.bytes + on_the_way.1;
     let is_sole = count == 0 && more.0 == 1;
     let has_free_place = is_sole || (count + more.0 <= most && bytes + more.1 <= most_bytes);
     let refused = kept.counts[reason_number(Reason::Refused)] + on_the_way.0;

@@ -41,7 +41,6 @@ impl FromStr for LetterId {
 /// A dead letter as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterRecord {
-    /// Which.
     pub id: LetterId,
     /// The message as it came into the failing stage; its flow goes by name only.
     pub message: Message,
@@ -53,7 +52,6 @@ pub struct LetterRecord {
     pub queue: Option<(Arc<str>, Arc<str>)>,
     /// The kind of failure.
     pub reason: Reason,
-    /// In words.
     pub detail: String,
     /// A plugin had named its topic by then.
     pub own_topic: bool,

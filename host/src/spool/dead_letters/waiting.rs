@@ -50,7 +50,8 @@ pub(crate) struct Forgotten {
 impl WaitingLetters {
     /// An empty one of this boot, on this account.
     pub(crate) fn new(boot: u32, ram: &Arc<Ram>) -> Self {
-        let (waiting, forgotten) = (VecDeque::new(), Vec::new());
+        let waiting = VecDeque::new();
+        let forgotten = Vec::new();
         Self {
             boot,
             next: 1,
@@ -88,7 +89,6 @@ impl WaitingLetters {
         self.done = self.done.max(forgotten.ticket);
     }
 
-    /// The commit failed.
     pub(crate) fn keep(&mut self, forgotten: Forgotten) {
         self.forgotten.extend(forgotten.ids);
     }
@@ -106,7 +106,6 @@ impl WaitingLetters {
         !self.waiting.is_empty() || self.done < self.asked
     }
 
-    /// Adds a letter.
     pub(crate) fn push(&mut self, letter: DeadLetter, parked_us: u64, then: Then) {
         let id = LetterId {
             boot: self.boot,
@@ -122,14 +121,14 @@ impl WaitingLetters {
         });
     }
 
-    /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// The oldest of them, up to about `max_bytes`, one at least.
     pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<Waiting> {
-        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let mut taken = Vec::new();
+        let mut bytes = 0;
         while let Some(first) = self.waiting.front() {
             let size = weight(&first.letter);
             if bytes > 0 && bytes + size > max_bytes {
@@ -170,7 +169,8 @@ impl WaitingLetters {
         if self.ram.bytes() <= most {
             return 0;
         }
-        let (before, mut dropped) = (self.ram.bytes(), 0);
+        let before = self.ram.bytes();
+        let mut dropped = 0;
         let mut bytes = before;
         self.waiting.retain(|waiting| {
             let drop = bytes > most && matches!(waiting.then, Then::Release(None));

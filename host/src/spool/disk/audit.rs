@@ -99,7 +99,6 @@ pub(super) fn audit(
     Ok((kept, ledger_store, lost))
 }
 
-/// Reads the ledger.
 fn ledger_store(config: &Config, records: &Records) -> Result<LedgerStore, StoreError> {
     let pairs = records
         .each(Tree::Ledger, &[])

@@ -10,7 +10,6 @@ use crate::spool::disk::sealing::sealer::KeyId;
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The disk refuses.
     #[error("the disk refuses")]
     Disk(#[source] io::Error),
     /// Chunks cannot be read: nothing else is wrong.

@@ -105,7 +105,6 @@ pub(crate) mod script {
             self.reads.lock().unwrap().1.clear();
         }
 
-        /// Calls so far.
         pub fn calls(&self) -> u64 {
             *self.count.lock().unwrap()
         }

@@ -41,9 +41,7 @@ const PROOF: usize = 64 << 10;
 /// What a lock file says of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Signed {
-    /// Its name.
     pub store: Option<String>,
-    /// Where it was.
     pub at: Option<String>,
 }
 
@@ -95,7 +93,8 @@ impl Folder {
     }
 
     fn lock_behind(fault_injection: FaultInjection, path: &Path) -> Result<Self, Error> {
-        let (path, signed) = (path.to_owned(), Signed::default());
+        let path = path.to_owned();
+        let signed = Signed::default();
         let mut folder = Self {
             path,
             lock: None,
@@ -222,7 +221,6 @@ impl Folder {
         }
     }
 
-    /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -259,7 +257,8 @@ impl Folder {
 
     /// Writes into the lock file who holds it. In place, so that a full disk does not stop it.
     pub(crate) fn sign(&mut self, boot: u32, name: &Name) -> io::Result<()> {
-        let (store, at) = (&name.store, whereabouts(&self.path));
+        let store = &name.store;
+        let at = whereabouts(&self.path);
         let Some(lock) = &mut self.lock else {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         };
@@ -278,7 +277,6 @@ impl Folder {
         lock.set_len(SIGNATURE as u64)
     }
 
-    /// See [`prove`].
     pub(crate) fn prove(&self) -> io::Result<()> {
         prove(&self.path)
     }

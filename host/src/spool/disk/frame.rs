@@ -25,7 +25,6 @@ const PREFIX: &[u8] = b"TG";
 /// What a piece is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PieceKind {
-    /// Messages (`chunk`).
     Chunk,
     /// What was safe when it was written (`log`).
     Stand,
@@ -50,11 +49,9 @@ impl PieceKind {
 pub(super) enum Piece<'b> {
     /// A body with a whole head; it begins at `at`.
     Whole {
-        /// What it is.
         kind: PieceKind,
         /// Where the body begins.
         at: usize,
-        /// The body.
         body: &'b [u8],
     },
     /// Bytes that belong to none.

@@ -88,7 +88,8 @@ impl LowMarks {
                 .map_or_else(Mark::default, |found| found.1)
         };
         let said = names.iter().map(of).collect();
-        let (store, witness) = (store.to_owned(), found.witness);
+        let store = store.to_owned();
+        let witness = found.witness;
         Ok(Self {
             path,
             fault_injection: folder.fault_injection.clone(),
@@ -218,12 +219,10 @@ fn parse(text: &str) -> Option<Said> {
     let line = |line: &str| {
         let mut words = line.rsplitn(5, ' ');
         let mut number = |label: &str| words.next()?.strip_prefix(label)?.parse().ok();
-        let (bytes, owed, end, low) = (
-            number("bytes=")?,
-            number("owed=")?,
-            number("end=")?,
-            number("low=")?,
-        );
+        let bytes = number("bytes=")?;
+        let owed = number("owed=")?;
+        let end = number("end=")?;
+        let low = number("low=")?;
         Some((
             words.next()?.to_owned(),
             Mark {

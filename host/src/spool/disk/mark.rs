@@ -1,6 +1,5 @@
 //! How far a queue is on disk, as its index keeps it.
 
-/// Its key.
 pub(super) const MARK: &[u8] = b"m";
 
 /// What the store knows of a queue.

@@ -39,7 +39,6 @@ pub(crate) mod reseal;
 pub(crate) mod sealing;
 pub(crate) mod store;
 
-/// The layout above.
 pub(crate) const FORMAT: u8 = 4;
 /// Letters, ledger and state lay in sled, too; they are taken over. In 3 something was sealed.
 pub(crate) const FORMATS_BEFORE: [u8; 2] = [2, 3];

@@ -23,13 +23,10 @@ const MACHINE: [&str; 2] = ["/etc/machine-id", "/proc/device-tree/serial-number"
 /// Both names of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
-    /// In its files.
     pub store: Arc<str>,
-    /// In message ids.
     pub ids: Arc<str>,
 }
 
-/// A new name.
 pub(crate) fn any() -> Arc<str> {
     let mut bytes = [0_u8; LENGTH];
     SystemRandom::new()

@@ -42,9 +42,7 @@ pub(crate) struct Opened {
     pub boot: u32,
     /// For each queue of the config its mark and its first chunk.
     pub queues: Vec<(Mark, Option<Extent>)>,
-    /// Letters kept.
     pub kept: KeptLetters,
-    /// The ledger.
     pub ledger_store: LedgerStore,
     /// Queues with something owed that the config does not have: name and messages.
     pub strangers: Vec<(String, u64)>,

@@ -44,7 +44,6 @@ impl RamCopy {
         Ok(ram_copy)
     }
 
-    /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -75,7 +74,8 @@ fn copy(from: &Path, to: &Path, room: &mut u64) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let source = entry.path();
+        let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy(&source, &target, room)?;
         } else if source.extension() != Some(OsStr::new("generating")) {

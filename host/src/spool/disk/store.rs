@@ -27,7 +27,6 @@ pub(super) const BOOT: &[u8] = b"boot";
 /// Damaged values kept for salvage; more would let a broken card fill itself.
 const DAMAGED_KEPT: u64 = 256;
 
-/// An open store.
 pub(crate) struct Store {
     pub(super) db: sled::Db,
     pub(super) queues: Vec<QueueStore>,
@@ -63,7 +62,6 @@ impl Store {
         self.fault_injection.pass(call).map_err(StoreError::Disk)
     }
 
-    /// Notes the boot.
     pub(crate) fn write_boot(&self, boot: u32) {
         self.records
             .put(Tree::Own, BOOT, boot.to_be_bytes().to_vec());

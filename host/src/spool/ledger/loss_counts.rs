@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crate::message::{LossReason, Marks, Message};
 use crate::spool::ledger::{Entry, Place};
 
-/// Entries being counted.
 #[derive(Debug)]
 pub(crate) struct LossCounts {
     blank: Entry,
@@ -16,7 +15,6 @@ pub(crate) struct LossCounts {
 }
 
 impl LossCounts {
-    /// An empty one.
     pub(crate) fn new(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>) -> Self {
         Self {
             blank: Entry::plain(reason, uplink, class, 0, 0),
@@ -24,9 +22,9 @@ impl LossCounts {
         }
     }
 
-    /// Counts a message.
     pub(crate) fn add(&mut self, place: u64, message: &Message) {
-        let (place, is_set) = (Place::of(place), !message.marks.has(Marks::CLOCK_UNSET));
+        let place = Place::of(place);
+        let is_set = !message.marks.has(Marks::CLOCK_UNSET);
         // What shares a topic may still be of several devices.
         let name = message
             .device
@@ -63,7 +61,6 @@ impl LossCounts {
         );
     }
 
-    /// The entries.
     pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
         self.entries.into_values()
     }

@@ -52,7 +52,6 @@ impl Place {
 /// Messages given up for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Why.
     pub reason: LossReason,
     /// The uplink they were owed to; empty when they were lost before that was known.
     pub uplink: Arc<str>,

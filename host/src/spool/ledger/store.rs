@@ -20,7 +20,6 @@ const KEY: usize = 9;
 pub(crate) struct LedgerChanges {
     /// Keys and values to write.
     pub put: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Keys to remove.
     pub gone: Vec<Vec<u8>>,
     /// Messages counted by reason, with these changes.
     pub totals: BTreeMap<LossReason, u64>,
@@ -245,9 +244,7 @@ fn collect(
 /// Places of a queue that its ledger entry settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expired {
-    /// Which queue.
     pub queue: QueueId,
-    /// The first place.
     pub from: u64,
     /// The place behind the last.
     pub to: u64,
@@ -317,7 +314,6 @@ impl Pending {
         self.settle_soon(queue, [places]);
     }
 
-    /// Whether somebody waits.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_urgent
     }
@@ -337,7 +333,6 @@ impl Pending {
         self.since_us
     }
 
-    /// Takes everything.
     pub(crate) fn take(&mut self) -> (Vec<Entry>, Settling) {
         let Self {
             ledger, settling, ..
@@ -356,7 +351,6 @@ impl Pending {
         self.settling.holes.extend(settling.holes);
     }
 
-    /// What waits.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.ledger.entries()
     }

@@ -38,7 +38,6 @@ pub struct KeptState {
     pub flow: String,
     /// Name of the plugin in it.
     pub plugin: String,
-    /// Keys.
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
@@ -133,7 +132,8 @@ pub(crate) fn prefix(flow: &str, plugin: &str) -> Vec<u8> {
 pub(crate) fn split(key: &[u8]) -> Option<(&str, &str, &[u8])> {
     let mut parts = key.splitn(3, |byte| *byte == 0);
     let mut text = || std::str::from_utf8(parts.next()?).ok();
-    let (flow, plugin) = (text()?, text()?);
+    let flow = text()?;
+    let plugin = text()?;
     Some((flow, plugin, parts.next()?))
 }
 

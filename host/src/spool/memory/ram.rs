@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The account.
 #[derive(Debug)]
 pub(crate) struct Ram {
     held: AtomicUsize,
@@ -20,7 +19,6 @@ impl Ram {
         }
     }
 
-    /// Bytes held.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -49,7 +47,6 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Nothing yet.
     pub(crate) fn new(of: &Arc<Ram>) -> Self {
         Self {
             own: 0,
@@ -57,18 +54,15 @@ impl Share {
         }
     }
 
-    /// Its bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.own
     }
 
-    /// Takes more.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.own += bytes;
         self.of.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives back.
     pub(crate) fn sub(&mut self, bytes: usize) {
         self.own -= bytes;
         self.of.held.fetch_sub(bytes, Ordering::Relaxed);

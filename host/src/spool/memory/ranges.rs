@@ -15,7 +15,9 @@ impl Ranges {
         if from >= to {
             return 0;
         }
-        let (mut start, mut end, mut known) = (from, to, 0);
+        let mut start = from;
+        let mut end = to;
+        let mut known = 0;
         let touching: Vec<(u64, u64)> = self
             .ends
             .range(..=to)
@@ -48,7 +50,8 @@ impl Ranges {
 
     /// What of `from..to` is not in the set, rising.
     pub(crate) fn gaps(&self, from: u64, to: u64) -> Vec<Range<u64>> {
-        let (mut gaps, mut place) = (Vec::new(), self.skip(from));
+        let mut gaps = Vec::new();
+        let mut place = self.skip(from);
         while place < to {
             let end = self
                 .ends
@@ -64,7 +67,8 @@ impl Ranges {
     /// Removes everything before `place`.
     pub(crate) fn forget_before(&mut self, place: u64) {
         while let Some(entry) = self.ends.first_entry() {
-            let (start, end) = (*entry.key(), *entry.get());
+            let start = *entry.key();
+            let end = *entry.get();
             if start >= place {
                 return;
             }
@@ -90,7 +94,6 @@ impl Ranges {
         self.ends.last_key_value().map_or(0, |(_, end)| *end)
     }
 
-    /// The ranges, rising.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ends.iter().map(|(start, end)| (*start, *end))
     }

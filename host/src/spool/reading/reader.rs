@@ -174,7 +174,8 @@ impl Reader<'_> {
         let Some(lost) = lost else { return };
         if lost > 0 {
             let config = &self.shared.config.queues[self.index];
-            let (from, to) = (places.start, places.end);
+            let from = places.start;
+            let to = places.end;
             tracing::error!(uplink = %config.uplink, class = %config.class, from, to, messages = lost, why, "messages are lost on disk");
         }
         self.shared.note_damage(self.index, lost, places);

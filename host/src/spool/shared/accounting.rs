@@ -23,7 +23,8 @@ impl Shared {
         let now_us = self.clock.now();
         let kept = *locked(&self.letters.kept);
         let space_level = self.health.space_level();
-        let (unreadable, lost) = (self.unreadable(), locked(&self.found.lost).clone());
+        let unreadable = self.unreadable();
+        let lost = locked(&self.found.lost).clone();
         let reading = if unreadable.is_empty() {
             Condition::Well
         } else {
@@ -100,7 +101,8 @@ impl Shared {
     }
 
     fn given_up(&self) -> Vec<LossAccount> {
-        let (ledger_store, pending) = (locked(&self.ledger_store), locked(&self.pending));
+        let ledger_store = locked(&self.ledger_store);
+        let pending = locked(&self.pending);
         let total = |reason| LossAccount {
             reason,
             messages: ledger_store.total(reason) + pending.total(reason),

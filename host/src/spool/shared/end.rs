@@ -22,7 +22,6 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// It comes now.
     pub(crate) fn begin(&self, ending: Ending) {
         *locked(&self.how) = Some(ending);
         self.has_come.store(true, Ordering::Release);

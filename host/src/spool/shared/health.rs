@@ -111,7 +111,8 @@ impl Health {
     /// Says once that an operator is needed.
     fn alarm(&self, condition: Condition, why: &str) {
         if !self.is_reported.swap(true, Ordering::AcqRel) {
-            let (path, reason) = (self.path.display(), condition.name());
+            let path = self.path.display();
+            let reason = condition.name();
             let advice = condition.advice();
             tracing::error!(%path, reason, why, advice, "the store does not take what it should; messages stay in memory until it does");
         }

@@ -80,7 +80,6 @@ pub(super) struct Discovered {
     pub(super) lost: Mutex<Totals>,
 }
 
-/// Dead letters.
 pub(super) struct Letters {
     pub(super) waiting: Mutex<WaitingLetters>,
     /// What the store holds of them.
@@ -135,7 +134,8 @@ impl Shared {
     /// Letters, ledger and state have lost something.
     pub(super) fn know_lost(&self, lost: &Lost) {
         let Lost { commits, totals } = lost;
-        let (letters, states) = (totals.kept.total(), totals.states);
+        let letters = totals.kept.total();
+        let states = totals.states;
         let ledger: u64 = totals.given_up.values().sum();
         let path = self.config.path.display();
         tracing::error!(
@@ -179,7 +179,8 @@ impl Shared {
 
     /// What was given up since the store was made.
     pub(super) fn ledger(&self) -> Vec<Entry> {
-        let (ledger_store, pending) = (locked(&self.ledger_store), locked(&self.pending));
+        let ledger_store = locked(&self.ledger_store);
+        let pending = locked(&self.pending);
         ledger_store
             .entries()
             .chain(pending.entries())

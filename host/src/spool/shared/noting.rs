@@ -16,7 +16,6 @@ pub(crate) const WITNESS_US: u64 = 5_000_000;
 pub(crate) struct Noting {
     /// None while the thread has it in hand, or there is no store.
     file: Mutex<Option<LowMarks>>,
-    /// Wakes the thread.
     pub(crate) wake_up: WakeUp,
     witness: Mutex<Witness>,
     /// When that is to be noted (running clock); 0 when it is.

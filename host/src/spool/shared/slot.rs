@@ -17,7 +17,6 @@ use crate::spool::shared::link::Link;
 /// One queue, with what belongs to it.
 pub(crate) struct Slot {
     pub(crate) queue: Mutex<Queue>,
-    /// `uplink:class`.
     pub(crate) name: String,
     pub(crate) link: Arc<Link>,
     pub(crate) policy: Policy,

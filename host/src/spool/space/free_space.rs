@@ -41,7 +41,6 @@ pub(crate) struct SpaceLevel {
     pub condition: Condition,
     /// Bytes free, the reserve file included.
     pub free: u64,
-    /// The mark.
     pub reserve: u64,
     /// Bytes of chunks that may be written before the next look.
     pub budget: u64,
@@ -99,7 +98,6 @@ impl FreeSpace {
         })
     }
 
-    /// Looks.
     pub(crate) fn look(&mut self) -> SpaceLevel {
         let Ok(space) = self.space() else {
             return SpaceLevel {

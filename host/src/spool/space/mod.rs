@@ -10,7 +10,6 @@ pub(crate) mod wear;
 pub(crate) struct Space {
     /// Bytes free for this process.
     pub free: u64,
-    /// Bytes in all.
     pub total: u64,
     pub read_only: bool,
 }

@@ -35,7 +35,6 @@ pub struct WearAccount {
     pub day_bytes: u64,
     /// Bytes of payload that came into the queues in that time.
     pub day_payload_bytes: u64,
-    /// That time.
     pub day: Duration,
     /// How long ago the store was last given something; `None`: not since the start.
     pub last_write_age: Option<Duration>,
@@ -65,7 +64,6 @@ impl Wear {
         }
     }
 
-    /// Something was written.
     pub(crate) fn wrote(&mut self, now_us: u64) {
         self.last_write_us = Some(now_us);
     }

@@ -17,7 +17,6 @@ fn trials() -> usize {
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    /// Below `sides`.
     pub(super) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self
             .0

@@ -47,7 +47,6 @@ struct World {
     bench: Option<Bench>,
     bursts: Vec<Arc<Burst>>,
     delivered: BTreeSet<u64>,
-    /// Dead letters.
     parked: BTreeSet<u64>,
     crashed: BTreeSet<u64>,
     /// Their own time was over.

@@ -54,7 +54,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The newest first.
 pub(super) fn keys_up_to(key: Option<u8>) -> Sealer {
     let numbers: Vec<u8> = (1..=key.unwrap_or(0)).rev().collect();
     crate::spool::disk::sealing::sealer::tests::sealer(&numbers)

@@ -32,7 +32,6 @@ enum End {
     Killed,
 }
 
-/// A closed store.
 fn closed(folder: &Path, end: End) -> Config {
     let config = Config {
         head_bytes: 64 << 20,

@@ -13,20 +13,16 @@ const LETTERS: (usize, usize) = (1_000, 4 << 20);
 /// A part of a queue that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// `uplink:class`.
     pub queue: String,
-    /// The first place.
     pub from: u64,
     /// The place behind the last.
     pub to: u64,
-    /// What is wrong.
     pub what: String,
 }
 
 /// One queue that was read to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedQueue {
-    /// `uplink:class`.
     pub queue: String,
     /// Messages that are owed and can be read.
     pub messages: u64,
@@ -37,13 +33,11 @@ pub struct CheckedQueue {
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
-    /// All queues.
     pub queues: Vec<CheckedQueue>,
     /// What cannot be read of them.
     pub findings: Vec<Finding>,
     /// Dead letters that can be read.
     pub letters: u64,
-    /// Those that cannot.
     pub damaged_letters: Vec<LetterId>,
     /// Damaged chunks and records that were set aside earlier and are kept for salvage.
     pub set_aside: u64,
@@ -99,11 +93,13 @@ impl Tools {
     }
 
     fn check_queue(&self, index: usize, checked: &mut Checked) -> Result<(), ToolError> {
-        let (reader, store) = (self.reader(index), self.store()?);
+        let reader = self.reader(index);
+        let store = self.store()?;
         let config = &self.shared.config.queues[index];
         let queue = format!("{}:{}", config.uplink, config.class);
         let noted = locked(&reader.slot.queue).tally();
-        let (mut place, mut messages) = (0, 0);
+        let mut place = 0;
+        let mut messages = 0;
         loop {
             match self.next_part(&reader, &store, place)? {
                 Part::Messages(found, end) => {
@@ -134,7 +130,8 @@ impl Tools {
         let checked = self.check()?;
         for index in 0..self.shared.slots.len() {
             // Reading as an uplink does sets aside what is damaged and learns what each chunk holds.
-            let (reader, mut place) = (self.reader(index), 0);
+            let reader = self.reader(index);
+            let mut place = 0;
             while let Some(last) = reader.read(place).last() {
                 place = last.seq.next().0;
             }

@@ -41,25 +41,13 @@ const PAGE: (usize, usize) = (10_000, 4 << 20);
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// No such queue.
     #[error("there is no queue `{name}`; there are: {known}")]
-    NoQueue {
-        /// As asked for.
-        name: String,
-        /// All queues.
-        known: String,
-    },
-    /// No such letter.
+    NoQueue { name: String, known: String },
     #[error("there is no dead letter {0}")]
     NoLetter(LetterId),
     /// A record that makes no message.
     #[error("record {index}")]
-    Record {
-        /// Counted from 1.
-        index: usize,
-        /// What is wrong.
-        source: RecordError,
-    },
+    Record { index: usize, source: RecordError },
     /// The store is being opened anew.
     #[error("the store is not open at the moment: the gateway's log says why")]
     Closed,
@@ -83,46 +71,36 @@ impl From<StoreError> for ToolError {
 pub enum Request {
     /// Messages of a queue from a place on: [`Page`].
     Page {
-        /// `uplink:class`.
         queue: String,
-        /// The first place.
         from: u64,
         /// How many at most.
         max: usize,
     },
     /// Messages for queues: [`Done`], when they are safe.
     Import {
-        /// What to append.
         records: Vec<Record>,
     },
     /// Give a queue up: [`Done`].
     Drop {
-        /// `uplink:class`.
         queue: String,
     },
-    /// Read everything: [`Checked`].
     Check,
     /// The same, and set aside what is damaged: [`Checked`], as it was before.
     Repair,
     /// What was given up: entries as in a gap record.
     Ledger,
-    /// Dead letters: [`LetterPage`].
     Letters {
-        /// Which.
         filter: Filter,
-        /// Behind this one.
         after: Option<LetterId>,
         /// How many at most.
         max: usize,
     },
     /// One dead letter: [`Letter`].
     Letter {
-        /// Its name.
         id: LetterId,
     },
     /// Take dead letters out: [`Done`], when they are gone for good.
     Forget {
-        /// Their names.
         ids: Vec<LetterId>,
     },
 }
@@ -130,14 +108,12 @@ pub enum Request {
 /// How many it were.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// Messages or letters.
     pub count: u64,
 }
 
 /// A part of a queue, in order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
-    /// The messages.
     pub records: Vec<Record>,
     /// Where the next page begins; `None` when this was the last.
     pub next: Option<u64>,
@@ -217,8 +193,11 @@ impl Tools {
     /// Messages of a queue from a place on, on disk and in RAM.
     pub fn page(&self, queue: &str, from: u64, max: usize) -> Result<Page, ToolError> {
         let index = usize::from(self.queue(queue)?.0);
-        let (reader, store) = (self.reader(index), self.store()?);
-        let (mut page, mut place, mut bytes) = (Page::default(), from, 0);
+        let reader = self.reader(index);
+        let store = self.store()?;
+        let mut page = Page::default();
+        let mut place = from;
+        let mut bytes = 0;
         let max = max.clamp(1, PAGE.0);
         loop {
             let messages = match self.next_part(&reader, &store, place)? {
@@ -384,7 +363,6 @@ enum Part {
     Messages(Vec<Stored>, u64),
     /// What cannot be read.
     Lost(Finding),
-    /// Nothing more.
     End,
 }
 

@@ -14,7 +14,6 @@ use crate::spool::tools::{ToolError, Tools, wait};
 /// Letters looked at in one go, and about how many bytes of them.
 const GO: (usize, usize) = (1_000, 4 << 20);
 
-/// Which letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Of this flow only.
@@ -34,10 +33,8 @@ impl Filter {
     }
 }
 
-/// Letters, oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LetterPage {
-    /// The letters.
     pub letters: Vec<Letter>,
     /// The next page begins behind this one; `None` when this was the last.
     pub next: Option<LetterId>,
@@ -46,7 +43,6 @@ pub struct LetterPage {
 /// A refused letter on its way back into its queue.
 #[derive(Debug)]
 pub struct Returned {
-    /// The letter.
     pub record: LetterRecord,
     /// Tells when it is safe there.
     pub receipt: Receipt,
@@ -60,14 +56,13 @@ impl Tools {
         after: Option<LetterId>,
         max: usize,
     ) -> Result<LetterPage, ToolError> {
-        let (store, mut page) = (
-            self.store()?,
-            LetterPage {
-                letters: Vec::new(),
-                next: after,
-            },
-        );
-        let (mut bytes, max) = (0, max.clamp(1, GO.0));
+        let store = self.store()?;
+        let mut page = LetterPage {
+            letters: Vec::new(),
+            next: after,
+        };
+        let mut bytes = 0;
+        let max = max.clamp(1, GO.0);
         loop {
             let found = store.letters(page.next, GO.0, GO.1)?;
             if found.is_empty() {
@@ -122,7 +117,9 @@ impl Tools {
         before: Option<LetterId>,
         messages: &[crate::message::MessageId],
     ) -> Result<u64, ToolError> {
-        let (store, mut after, mut count) = (self.store()?, before, 0);
+        let store = self.store()?;
+        let mut after = before;
+        let mut count = 0;
         loop {
             let found = store.letters(after, GO.0, GO.1)?;
             let Some((last, _)) = found.last() else {
@@ -144,7 +141,8 @@ impl Tools {
     /// Puts refused letters back into the queue they were refused from, in order. Gives back those that do not know
     /// it, or whose queue the config does not have any more.
     pub fn back_to_queue(&self, letters: Vec<Returned>) -> Vec<LetterRecord> {
-        let (mut appends, mut homeless) = (Vec::with_capacity(letters.len()), Vec::new());
+        let mut appends = Vec::with_capacity(letters.len());
+        let mut homeless = Vec::new();
         for Returned { record, receipt } in letters {
             let queue = record
                 .queue

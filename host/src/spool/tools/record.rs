@@ -11,7 +11,6 @@ use crate::spool::tools::base64;
 /// What a record cannot be made of.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Not base64.
     #[error("`{0}` is not base64")]
     Base64(&'static str),
     /// MQTT has no such topic.
@@ -29,7 +28,6 @@ pub enum RecordError {
 pub struct Content {
     /// Name of the flow.
     pub flow: String,
-    /// Topic.
     pub topic: String,
     /// The key's place in the topic: offset and length in bytes.
     pub key: (u16, u16),
@@ -42,7 +40,6 @@ pub struct Content {
     /// The headers in the form of the plugin contract, base64, where not all values are text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers_base64: Option<String>,
-    /// The payload, base64.
     pub payload: Option<String>,
     /// The payload, where it is text: for people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,17 +156,14 @@ fn text_headers(block: &[u8]) -> Option<Vec<(String, String)>> {
 /// A message of a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// `uplink:class`.
     pub queue: String,
     /// Its place in the queue; an import gives a new one.
     #[serde(default)]
     pub seq: u64,
-    /// The message.
     #[serde(flatten)]
     pub content: Content,
 }
 
-/// A dead letter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
     /// Its name: boot and number.
@@ -191,7 +185,6 @@ pub struct Letter {
     pub parked: String,
     /// The same in microseconds since 1970.
     pub parked_us: u64,
-    /// The message.
     #[serde(flatten)]
     pub content: Content,
 }

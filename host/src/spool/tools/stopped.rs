@@ -44,7 +44,6 @@ impl Stopped {
         &self.tools
     }
 
-    /// The numbers.
     pub fn account(&self) -> Account {
         self.tools.shared.account()
     }

@@ -56,7 +56,8 @@ pub(crate) fn begin(
     free_space: &mut FreeSpace,
 ) -> Result<Begin, Error> {
     let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
-    let (mut known, mut went_back) = (folder.last_boot(), false);
+    let mut known = folder.last_boot();
+    let mut went_back = false;
     // Makes the reserve file way, if that is needed; without any room opening fails and says so.
     free_space.admits();
     let opened = open(config, folder, free_space, &Witness::default()).and_then(|mut opened| {
@@ -137,7 +138,8 @@ impl Begin {
 
 /// What the ledger has lost is counted again, by reason alone; lost letters are lost messages.
 pub(super) fn make_up(ledger_store: &mut LedgerStore, lost: &Lost) {
-    let (now, nobody) = (Now::read(), Arc::from(""));
+    let now = Now::read();
+    let nobody = Arc::from("");
     let letters =
         Some((LossReason::Damaged, lost.totals.kept.total())).filter(|(_, count)| *count > 0);
     let given_up = lost

@@ -29,7 +29,9 @@ impl Writer {
         let config = &self.shared.config.queues[index];
         let mut counts =
             LossCounts::new(Clearing::Superseded.reason(), &config.uplink, &config.class);
-        let (mut cleared, mut from, mut read) = (Cleared::default(), 0, 0);
+        let mut cleared = Cleared::default();
+        let mut from = 0;
+        let mut read = 0;
         while read < COMMIT_BYTES.min(most) {
             let Some(content) = self.next_on_disk(store, index, from)? else {
                 break;
@@ -59,7 +61,8 @@ impl Writer {
     }
 
     fn last_on_disk(&self, store: &Store, index: usize) -> Result<HashMap<Bytes, u64>, StoreError> {
-        let (mut last, mut from) = (HashMap::new(), 0);
+        let mut last = HashMap::new();
+        let mut from = 0;
         while let Some(content) = self.next_on_disk(store, index, from)? {
             from = content.extent.end;
             for stored in content.messages {

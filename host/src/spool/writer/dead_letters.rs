@@ -52,7 +52,8 @@ impl Writer {
     /// Writes waiting letters; the oldest make room.
     fn park(&mut self, store: &Store, kept: &mut KeptLetters) -> Result<(), StoreError> {
         let config = &self.shared.config;
-        let (most, most_bytes) = (config.dead_letters, config.dead_letter_bytes);
+        let most = config.dead_letters;
+        let most_bytes = config.dead_letter_bytes;
         let mut values: Vec<(LetterId, Vec<u8>)> = Vec::with_capacity(self.work.letters.len());
         let mut bytes = 0;
         // From the newest on, as many as may be kept at all; one in any case.
@@ -68,10 +69,8 @@ impl Writer {
             values.push((waiting.id, value));
         }
         let skipped = self.work.letters.len() - values.len();
-        let (over, over_bytes) = (
-            kept.total().saturating_sub(most as u64),
-            kept.bytes.saturating_sub(most_bytes),
-        );
+        let over = kept.total().saturating_sub(most as u64);
+        let over_bytes = kept.bytes.saturating_sub(most_bytes);
         let oldest = if over > 0 || over_bytes > 0 {
             store.oldest_letters(over, over_bytes)?
         } else {

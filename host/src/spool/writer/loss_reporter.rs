@@ -74,7 +74,6 @@ impl LossReporter {
         }
     }
 
-    /// It is not.
     pub(super) fn not_committed(&mut self) {
         self.is_noted = false;
     }

@@ -13,7 +13,6 @@ use crate::spool::lock::locked;
 use crate::spool::reading::reader::Reader;
 use crate::spool::writer::{COMMIT_BYTES, Writer};
 
-/// What goes.
 #[derive(Default)]
 pub(super) struct Cleared {
     /// Chunks that are deleted or written anew.
@@ -84,11 +83,15 @@ impl Writer {
         more: u64,
         goal: u64,
     ) -> Result<Cleared, StoreError> {
-        let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
+        let slot = &self.shared.slots[index];
+        let config = &self.shared.config.queues[index];
         let now_us = self.shared.clock.now();
         let counts = |why: Clearing| LossCounts::new(why.reason(), &config.uplink, &config.class);
-        let (mut oldest, mut expired) = (counts(Clearing::Oldest), counts(Clearing::Expired));
-        let (mut room, mut from, mut taken) = (Cleared::default(), 0, 0);
+        let mut oldest = counts(Clearing::Oldest);
+        let mut expired = counts(Clearing::Expired);
+        let mut room = Cleared::default();
+        let mut from = 0;
+        let mut taken = 0;
         let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
         while taken < COMMIT_BYTES {
             let Some(content) = self.next_on_disk(store, index, from)? else {

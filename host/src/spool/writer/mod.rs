@@ -80,7 +80,6 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Not running yet.
     pub(super) fn new(shared: Arc<Shared>, folder: Folder, free_space: FreeSpace) -> Self {
         let was_open = shared.open_store.is_open();
         let mut writer = Self {
@@ -303,7 +302,8 @@ impl Writer {
         if self.may_write() || is_urgent {
             self.write_pending(store, demand)?;
         }
-        let (must_last, all) = (self.work.must_last(), demand == Demand::All);
+        let must_last = self.work.must_last();
+        let all = demand == Demand::All;
         if must_last || all || !self.work.queues.is_empty() || !self.work.settling.holes.is_empty()
         {
             store.settle(all)?;

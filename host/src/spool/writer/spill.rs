@@ -67,7 +67,8 @@ impl Writer {
         let config = &self.shared.config.queues[index];
         let mut counts = LossCounts::new(leaving.what.reason(), &config.uplink, &config.class);
         let mut packed = Packed::default();
-        let (mut bytes, mut place) = (0, from);
+        let mut bytes = 0;
+        let mut place = from;
         let mut batch = Vec::with_capacity(COPY);
         self.packer.begin(from);
         while place < cut && bytes < most {
@@ -142,7 +143,8 @@ impl Writer {
 
     /// Where the last message of each topic stands.
     fn last_places(&self, index: usize, part: Range<u64>) -> HashMap<Bytes, u64> {
-        let (mut last, mut place) = (HashMap::new(), part.start);
+        let mut last = HashMap::new();
+        let mut place = part.start;
         let mut batch = Vec::with_capacity(COPY);
         while place < part.end {
             let queue = &self.shared.slots[index].queue;

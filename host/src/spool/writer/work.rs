@@ -13,7 +13,6 @@ use crate::spool::memory::checkpoints::StateChanges;
 pub(crate) enum Demand {
     /// What is due by now (running clock).
     Due(u64),
-    /// Everything in RAM.
     All,
 }
 

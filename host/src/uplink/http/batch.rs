@@ -14,12 +14,9 @@ use crate::message::key_hash;
 /// How messages stand in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pack {
-    /// One each.
     #[default]
     Raw,
-    /// A JSON array.
     JsonArray,
-    /// A line each.
     Ndjson,
 }
 

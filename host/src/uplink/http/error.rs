@@ -15,7 +15,6 @@ pub enum Error {
     /// A secret cannot be read; it may be there in a moment, when it is being renewed.
     #[error("cannot read the secret in `{}`: {problem}", path.display())]
     Secret {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -29,7 +28,6 @@ pub enum Error {
     /// The server took nothing of a request.
     #[error("the server took nothing of a request for {0:?}")]
     Stalled(Duration),
-    /// No answer came.
     #[error("the server did not answer within {0:?} (`deadlines.answer`)")]
     Late(Duration),
     /// What came is no answer.
@@ -43,7 +41,6 @@ pub enum Error {
     Held {
         /// Status and first words.
         answer: String,
-        /// What to do.
         hint: &'static str,
     },
     /// The server takes nothing for now.

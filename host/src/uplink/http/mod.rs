@@ -51,7 +51,6 @@ use crate::words;
 const WORDS: usize = 200;
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
-/// zstd's own default.
 const LEVEL: i32 = 3;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -61,7 +60,6 @@ type Dialling = Pin<Box<dyn Future<Output = Result<Wire, Error>> + Send>>;
 /// A way to a server.
 pub(super) struct Lane {
     config: Arc<Config>,
-    /// Of every request.
     headers: HeaderMap,
     batch: Batch,
     wire: Option<Wire>,
@@ -240,7 +238,8 @@ impl Carrier for Lane {
         if !self.batch.takes(&path, element.len()) {
             return Err(Unsendable::Full);
         }
-        let (prefix, seq) = (about.prefix, about.stored.seq);
+        let prefix = about.prefix;
+        let seq = about.stored.seq;
         let mut id = format!("{prefix}{}/{}", seq.boot(), seq.number());
         if about.is_asked_anew {
             id.push_str(&format!("+again-{:08x}", fastrand::u32(..)));

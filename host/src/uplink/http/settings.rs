@@ -16,12 +16,9 @@ const SERVER: Peer = Peer {
 /// How a request is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
-    /// `POST`.
     #[default]
     Post,
-    /// `PUT`.
     Put,
-    /// `PATCH`.
     Patch,
 }
 
@@ -41,13 +38,10 @@ pub enum Value {
 pub struct Config {
     /// What tells it apart from others of the same uplink.
     pub id: String,
-    /// Name or address.
     pub host: String,
-    /// TCP port.
     pub port: u16,
     /// TLS where the URL says `https`.
     pub tls: Option<Tls>,
-    /// Path and query.
     pub path: Path,
     /// `POST`, as a rule.
     pub method: Method,
@@ -65,7 +59,6 @@ pub struct Config {
     pub batch_bytes: usize,
     /// A deadline for each phase.
     pub deadlines: Deadlines,
-    /// Between attempts.
     pub backoff: Backoff,
     /// How long the server asked to be left alone.
     pub pause: Pause,

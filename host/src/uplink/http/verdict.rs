@@ -10,7 +10,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// What is made of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Upstream has them.
     Accepted,
     /// One of them at least is not taken, now or ever.
     Refused,
@@ -20,7 +19,6 @@ pub(super) enum Verdict {
     Failed,
     /// It is about the request, not about a message: nothing is taken before somebody has mended that.
     Held,
-    /// It passes.
     Passing,
 }
 

@@ -234,7 +234,6 @@ impl Wire {
         self.is_over || self.sender.is_closed()
     }
 
-    /// Sends a request.
     pub(super) fn ask(&mut self, request: Request<Whole>) {
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {

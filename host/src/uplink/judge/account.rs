@@ -9,7 +9,6 @@ use super::{ANSWERS, Case, Judge, ONE_IN, Place, State};
 pub(in crate::uplink) struct Account {
     /// Upstream takes nothing: since when, and its words about the last one.
     pub(in crate::uplink) hold: Option<(Instant, String)>,
-    /// It acknowledges nothing.
     pub(in crate::uplink) is_mute: bool,
     /// It ends one connection after the other, and accepts nothing.
     pub(in crate::uplink) is_fruitless: bool,
@@ -43,7 +42,6 @@ pub(in crate::uplink) struct Apart {
 }
 
 impl Judge {
-    /// How things stand.
     pub(in crate::uplink) fn account(&self) -> Account {
         let refused = self.cases.iter().find_map(|case| match &case.state {
             State::Refused { detail, .. } => Some(detail.clone()),

@@ -18,9 +18,7 @@ const BACK_AGAIN: Duration = Duration::from_secs(10);
 /// What becomes of one whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::uplink) enum Turn {
-    /// It goes out.
     Out,
-    /// It waits apart.
     Aside,
     /// It stays in its queue until sending goes back to it.
     Passed,

@@ -91,7 +91,6 @@ enum State {
         is_sure: bool,
         kind: Refusal,
     },
-    /// Refused for now.
     Busy {
         since: Instant,
         next: Instant,
@@ -174,7 +173,6 @@ pub(super) struct Judge {
     doubted: Option<Place>,
     /// Dials that may follow at once, and since when there are so many.
     hasty: (u32, Instant),
-    /// It answers nothing.
     is_mute: bool,
     /// What it has refused last, if nothing happened since.
     last_refused: Option<Face>,

@@ -16,9 +16,7 @@ const SOON: Duration = Duration::from_millis(50);
 /// How a publish is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::uplink) enum Refusal {
-    /// For good.
     Final,
-    /// For now.
     Busy,
     /// For now: it was too much.
     Quota,

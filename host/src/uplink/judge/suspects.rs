@@ -180,7 +180,8 @@ impl Judge {
         } else {
             &mut *lone
         } += 1;
-        let (strikes, face) = (*strikes, case.face);
+        let strikes = *strikes;
+        let face = case.face;
         let is_guilty = strikes >= self.enough(face, end);
         if is_guilty {
             self.convict(face, Kind::HangUp);

@@ -22,7 +22,6 @@ const MAX_RETRY_US: u64 = 60_000_000;
 pub enum BreakerState {
     /// The plugin gets every message.
     Closed,
-    /// It gets none.
     Open,
     /// It gets one at a time.
     HalfOpen,
@@ -48,7 +47,6 @@ struct Part {
     bad: u64,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Breaker {
     config: BreakerConfig,
@@ -67,7 +65,8 @@ pub(super) struct Breaker {
 
 impl Breaker {
     pub(crate) fn new(config: BreakerConfig) -> Self {
-        let (parts, retry_us) = ([Part::default(); PARTS], micros(config.retry));
+        let parts = [Part::default(); PARTS];
+        let retry_us = micros(config.retry);
         Self {
             config,
             state: BreakerState::Closed,
@@ -166,7 +165,8 @@ impl Breaker {
 
     fn is_too_much(&self) -> bool {
         let sum = |of: fn(&Part) -> u64| self.parts.iter().map(of).sum::<u64>();
-        let (good, bad) = (sum(|part| part.good), sum(|part| part.bad));
+        let good = sum(|part| part.good);
+        let bad = sum(|part| part.bad);
         bad >= u64::from(self.config.after) && bad >= good
     }
 

@@ -41,7 +41,6 @@ struct Device {
     last_us: u64,
 }
 
-/// See the module.
 pub(crate) struct Quarantine {
     config: QuarantineConfig,
     devices: HashMap<Box<[u8]>, Device>,
@@ -118,10 +117,8 @@ impl Quarantine {
 
     /// Draws the conclusion about one device; `false` when it is a good one.
     fn keeps(&mut self, key: &[u8], device: &mut Device, flow: &str, now: Now) -> bool {
-        let (seen, bad) = (
-            std::mem::take(&mut device.seen),
-            std::mem::take(&mut device.bad),
-        );
+        let seen = std::mem::take(&mut device.seen);
+        let bad = std::mem::take(&mut device.bad);
         if seen == 0 && bad == 0 {
             return true;
         }

@@ -19,7 +19,6 @@ const LEARNS: u32 = 8;
 /// What is known of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing.
     Stranger,
     /// The plugin did well on its last message.
     Good,
@@ -32,13 +31,11 @@ pub(crate) enum Standing {
 pub(crate) enum Evidence {
     /// Nothing: it is the device's.
     None,
-    /// It counts.
     Counts,
     /// That it does not do its work: one device fails for as long as the window, and nobody else is served.
     Proves,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Standings {
     /// The hash of a device's key, its lowest bit saying whether it is a good one; 0 is a free place.

@@ -82,7 +82,8 @@ impl Journal {
         self.data.extend_from_slice(&packed.data);
         self.messages += packed.len();
         self.time += taken;
-        let (words_end, data_end) = (self.words.len(), self.data.len());
+        let words_end = self.words.len();
+        let data_end = self.data.len();
         self.told.push(Told::Batch {
             now,
             words_end,

@@ -80,11 +80,9 @@ impl Outbox {
         self.mark(item.origin, Fate::Parked);
         // Much of it is the plugin's own words.
         let detail = words::lines(&detail, words::REASON);
-        let (message, receipt, flow) = (
-            item.message.clone(),
-            item.receipt.clone(),
-            Arc::clone(&self.flow),
-        );
+        let message = item.message.clone();
+        let receipt = item.receipt.clone();
+        let flow = Arc::clone(&self.flow);
         let letter = DeadLetter {
             message,
             flow,

@@ -205,7 +205,8 @@ impl Outcome {
                     answer,
                     entries,
                 } => {
-                    let (start, stop) = (first.max(*own), end.min(own + count));
+                    let start = first.max(*own);
+                    let stop = end.min(own + count);
                     if start < stop {
                         let at = |index: usize| {
                             entries.partition_point(|entry| (entry.input as usize) < index - own)
@@ -242,7 +243,6 @@ impl Outcome {
     }
 }
 
-/// Where it goes.
 pub(crate) struct Hands<'a> {
     pub(crate) guard: &'a mut Guard,
     pub(crate) now: Now,

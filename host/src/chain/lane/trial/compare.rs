@@ -41,9 +41,7 @@ impl Default for Bounds {
 /// What was found so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Inputs.
     pub inputs: Counts,
-    /// Outputs of ticks.
     pub ticks: Counts,
     /// Of those that are `changed`, how many differ in each part.
     pub parts: BTreeMap<Part, u64>,
@@ -63,7 +61,8 @@ impl Comparison {
         mut new: Side<'_>,
     ) {
         for (index, input) in inputs.enumerate() {
-            let (old, new) = (old.take(index), new.take(index));
+            let old = old.take(index);
+            let new = new.take(index);
             if let Some(input) = input {
                 self.input(bounds, input, old.made(input), new.made(input));
             }
@@ -118,15 +117,18 @@ impl Comparison {
         if old.clone().eq(new.clone()) {
             return self.ticks.add(None, old.count() as u64);
         }
-        let (old, new) = (by_key(old), by_key(new));
-        let (mut old, mut new) = (old.as_slice(), new.as_slice());
+        let old = by_key(old);
+        let new = by_key(new);
+        let mut old = old.as_slice();
+        let mut new = new.as_slice();
         while let Some(key) = [old.first(), new.first()]
             .into_iter()
             .flatten()
             .map(|made| made.key)
             .min()
         {
-            let (mine, yours) = (take_key(&mut old, key), take_key(&mut new, key));
+            let mine = take_key(&mut old, key);
+            let yours = take_key(&mut new, key);
             for index in 0..mine.len().max(yours.len()) {
                 self.output(bounds, now_us, mine.get(index), yours.get(index));
             }
@@ -145,7 +147,8 @@ impl Comparison {
         }
         let kind = kind([old.is_some(), new.is_some()]);
         self.ticks.add(Some(kind), 1);
-        let (old, new) = (old.copied().into_iter(), new.copied().into_iter());
+        let old = old.copied().into_iter();
+        let new = new.copied().into_iter();
         let parts = if kind == Kind::Changed {
             differing(old.clone(), new.clone())
         } else {
@@ -175,7 +178,6 @@ impl Comparison {
         *kept <= bounds.samples
     }
 
-    /// Everything that differs.
     pub fn differing(&self) -> u64 {
         self.inputs.differing() + self.ticks.differing()
     }

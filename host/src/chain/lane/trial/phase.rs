@@ -26,7 +26,6 @@ const CURED: u64 = 10;
 pub struct Shadow {
     /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
     pub time: Option<Duration>,
-    /// See `time`.
     pub messages: Option<u64>,
     /// Share of the keys whose outputs are compared, above 0 to 1.
     pub sample: f64,
@@ -53,7 +52,6 @@ pub struct Canary {
     pub share: f64,
     /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
     pub time: Option<Duration>,
-    /// See `time`.
     pub messages: Option<u64>,
 }
 
@@ -83,7 +81,6 @@ impl Share {
     }
 }
 
-/// One phase.
 #[derive(Clone, Debug)]
 pub(crate) struct Phase {
     pub(crate) step: Step,
@@ -119,7 +116,8 @@ impl Phase {
             sample,
             max_differing,
         } = shadow;
-        let (share, sample) = (Share::NONE, Share::of(sample));
+        let share = Share::NONE;
+        let sample = Share::of(sample);
         Self {
             step: Step::Shadow,
             share,
@@ -138,7 +136,8 @@ impl Phase {
             time,
             messages,
         } = canary;
-        let (share, sample) = (Share::of(share), Share::NONE);
+        let share = Share::of(share);
+        let sample = Share::NONE;
         Self {
             step: Step::Canary,
             share,
@@ -152,8 +151,10 @@ impl Phase {
     }
 
     pub(crate) fn probation(limits: Probation) -> Self {
-        let (time, messages) = (Some(limits.time), Some(limits.messages));
-        let (share, sample) = (Share::ALL, Share::NONE);
+        let time = Some(limits.time);
+        let messages = Some(limits.messages);
+        let share = Share::ALL;
+        let sample = Share::NONE;
         Self {
             step: Step::Probation,
             share,
@@ -202,7 +203,8 @@ impl Phase {
     }
 
     fn vain(&self, report: &Report) -> Option<String> {
-        let (old, new) = (report.old.faults, report.new.faults);
+        let old = report.old.faults;
+        let new = report.new.faults;
         let text = || {
             format!(
                 "it does not help: {new} of its calls failed, and {old} of the running version's"
@@ -237,11 +239,10 @@ impl Phase {
     }
 
     fn slow(&self, report: &Report) -> Option<String> {
-        let (old, new) = (report.old, report.new);
-        let (mine, yours) = (
-            old.cpu_us.checked_div(old.calls)?,
-            new.cpu_us.checked_div(new.calls)?,
-        );
+        let old = report.old;
+        let new = report.new;
+        let mine = old.cpu_us.checked_div(old.calls)?;
+        let yours = new.cpu_us.checked_div(new.calls)?;
         let factor = self.limits.latency_factor;
         let slow =
             new.calls >= MIN_CALLS && yours >= CALL_FLOOR_US && yours as f64 > mine as f64 * factor;
@@ -249,11 +250,13 @@ impl Phase {
     }
 
     fn fat(&self, report: &Report) -> Option<String> {
-        let (mine, yours) = (report.old.memory_bytes, report.new.memory_bytes);
+        let mine = report.old.memory_bytes;
+        let yours = report.new.memory_bytes;
         let factor = self.limits.memory_factor;
         let fat = yours >= MEMORY_FLOOR_BYTES && yours as f64 > mine as f64 * factor;
         let text = || {
-            let (mine, yours) = (mine >> 10, yours >> 10);
+            let mine = mine >> 10;
+            let yours = yours >> 10;
             format!(
                 "it takes {yours} KiB of memory where the running version takes {mine}, the limit is {factor} times"
             )

@@ -10,7 +10,6 @@ use super::compare::Comparison;
 pub enum Step {
     /// It must not run.
     Verify,
-    /// Compile and link.
     Compile,
     /// Instantiate, configure, find its ports.
     Configure,
@@ -53,7 +52,6 @@ impl Step {
 pub struct Figures {
     /// Messages it was given.
     pub messages: u64,
-    /// Messages it rejected.
     pub rejected: u64,
     /// Entries it answered, those of ticks included.
     pub entries: u64,
@@ -75,9 +73,7 @@ pub struct Report {
     /// How long messages waited for the candidate to take its copy of the state, in the lane where it took longest,
     /// microseconds.
     pub pause_us: u64,
-    /// The running version.
     pub old: Figures,
-    /// The candidate.
     pub new: Figures,
     /// Messages that the running version accepts and the candidate rejects.
     pub newly_rejected: u64,

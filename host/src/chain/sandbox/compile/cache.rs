@@ -48,7 +48,6 @@ impl Entry {
         Self(hexadecimal(context.finish().as_ref()))
     }
 
-    /// Its file.
     pub(crate) fn name(&self) -> &str {
         &self.0
     }
@@ -62,7 +61,6 @@ pub(crate) enum Found {
     Refused(String),
 }
 
-/// The open folder.
 pub(super) struct Cache {
     folder: PathBuf,
     secret: [u8; KEY_BYTES],

@@ -22,7 +22,6 @@ use crate::file::COMPONENT as MAX_COMPONENT_BYTES;
 /// Bytes of the child's last words that are read.
 const MAX_WORDS_BYTES: u64 = 16 << 10;
 
-/// Length and digest.
 const HEAD_BYTES: usize = 8 + 32;
 
 /// Compiling waits for traffic, not the other way round.
@@ -33,7 +32,6 @@ const NICENESS: i32 = 10;
 pub struct CompileLimits {
     /// Address space of the compiler's process, bytes.
     pub memory_bytes: u64,
-    /// Wall time.
     pub time: Duration,
 }
 
@@ -95,7 +93,9 @@ fn converse(
     component: &[u8],
     unwanted: &AtomicBool,
 ) -> (Result<Vec<u8>, NoAnswer>, String) {
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
     let (done, answers) = sync_channel(1);
     std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -10,7 +10,6 @@ use crate::chain::Unusable;
 /// The engine that makes the code; code of another one is not used. Patch versions count: some mend the compiler.
 pub(super) const VERSION: &str = env!("TIDEGATE_WASMTIME_VERSION");
 
-/// Largest compiled component.
 pub(super) const MAX_CODE_BYTES: u64 = 256 << 20;
 
 /// SHA-256 of a component.

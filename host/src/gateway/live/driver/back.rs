@@ -46,7 +46,8 @@ impl Driver {
         if self.in_vain.has(&pair) {
             return;
         }
-        let (who, plugin) = (Who::Breaker, self.title(place));
+        let who = Who::Breaker;
+        let plugin = self.title(place);
         // Who changes it already may be mending it; should that not help, its breaker opens again.
         let Ok(id) = self
             .desk
@@ -55,7 +56,9 @@ impl Driver {
         else {
             return;
         };
-        let (running, before, why) = (entry.confirmed.label(), target.label(), &opened.why);
+        let running = entry.confirmed.label();
+        let before = target.label();
+        let why = &opened.why;
         tracing::warn!(
             plugin,
             running,

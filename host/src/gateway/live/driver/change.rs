@@ -30,10 +30,8 @@ impl Driver {
     }
 
     pub(super) fn about(&self, place: Place, candidate: &Candidate) -> About {
-        let (flow, plugin) = (
-            &self.parts.config.flows[place.flow].name,
-            &self.plugin(place).name,
-        );
+        let flow = &self.parts.config.flows[place.flow].name;
+        let plugin = &self.plugin(place).name;
         let written = self.written[place.flow][place.plugin].clone();
         let running = self
             .parts
@@ -186,7 +184,9 @@ impl Job {
     }
 
     fn conclude(&self, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
-        let (about, spot, versions) = (&self.about, self.about.spot(), &self.bench.versions);
+        let about = &self.about;
+        let spot = self.about.spot();
+        let versions = &self.bench.versions;
         let new = &about.new;
         match result {
             Ok(_) if about.new == about.running => {
@@ -250,7 +250,8 @@ impl Job {
 
     fn note(&self, what: &str, (why, figures): (Option<String>, Option<Value>)) {
         let about = &self.about;
-        let (old, new) = (about.running.digest.clone(), about.new.digest.clone());
+        let old = about.running.digest.clone();
+        let new = about.new.digest.clone();
         let event = Event::now(&self.who, &about.flow, &about.plugin, what);
         self.bench.audit.note(&Event {
             old,
@@ -267,7 +268,8 @@ impl Job {
     }
 
     fn verdict_of(&self, outcome: Outcome, why: Option<String>) -> Verdict {
-        let (about, name) = (&self.about, self.title());
+        let about = &self.about;
+        let name = self.title();
         let undo = match outcome {
             Outcome::OnProbation => Some(format!("tidegate rollback {name}")),
             Outcome::Confirmed => {

@@ -40,7 +40,9 @@ impl Driver {
     ) {
         let round = Round { id, who, new };
         let before = self.parts.config.clone();
-        let (mut rerouted, mut removed, mut told) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let mut rerouted = BTreeSet::new();
+        let mut removed = Vec::new();
+        let mut told = Vec::new();
         for FlowChange { name, fate } in changes {
             if self.desk.board.is_stopping() {
                 break;

@@ -72,7 +72,6 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Something has happened.
     pub(super) fn push(&self, line: Line) {
         if let Some(reload) = self.lock_reload().as_ref() {
             reload.board.push(reload.id, line.clone());

@@ -83,11 +83,9 @@ impl Driver {
         if difference.is_empty() {
             return tracing::debug!("the config is unchanged");
         }
-        let (plugins, flows, restart) = (
-            difference.plugins.len(),
-            difference.flows.len(),
-            difference.other.join(", "),
-        );
+        let plugins = difference.plugins.len();
+        let flows = difference.flows.len();
+        let restart = difference.other.join(", ");
         let why = Some(format!(
             "{flows} flows, {plugins} plugins; restart: [{restart}]"
         ));

@@ -39,7 +39,6 @@ impl Flows {
             .map_or_else(|| Arc::from(""), Arc::clone)
     }
 
-    /// The number today.
     pub(crate) fn id(&self, name: &str) -> FlowId {
         self.read().ids.get(name).copied().unwrap_or(UNKNOWN_FLOW)
     }

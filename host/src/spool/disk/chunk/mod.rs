@@ -35,7 +35,6 @@ use crate::spool::disk::chunk::flows::{Flows, UNKNOWN_FLOW};
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::sealing::sealer::{self, KeyId};
 
-/// The layout above.
 const VERSION: u8 = 1;
 /// The same, with a sealed block.
 const SEALED: u8 = 2;
@@ -57,7 +56,6 @@ pub(crate) enum Damage {
         "it has version {0}, which is newer than this program: it reads up to version {SEALED}"
     )]
     Version(u8),
-    /// Bytes have changed.
     #[error("its checksum does not match")]
     Checksum,
     /// The header contradicts itself or the block.
@@ -85,7 +83,6 @@ pub(crate) enum Damage {
 /// The places a chunk answers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
-    /// The first place.
     pub first: u64,
     /// The place behind the last.
     pub end: u64,
@@ -107,9 +104,7 @@ impl Extent {
 pub(crate) struct Chunk {
     /// What it answers for.
     pub extent: Extent,
-    /// Its messages.
     pub count: u32,
-    /// The bytes.
     pub value: Vec<u8>,
 }
 
@@ -118,7 +113,6 @@ pub(crate) struct Chunk {
 pub(crate) struct Content {
     /// What it answers for.
     pub extent: Extent,
-    /// Its messages, rising.
     pub messages: Vec<Stored>,
 }
 
@@ -253,7 +247,10 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
             .copied()
             .map_or(0, u32::from_le_bytes)
     };
-    let (first, span, count, raw) = (word(5), word(13), half(21), half(25) as usize);
+    let first = word(5);
+    let span = word(13);
+    let count = half(21);
+    let raw = half(25) as usize;
     let end = first.checked_add(span).ok_or(Damage::Lengths)?;
     let is_hole =
         value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
@@ -478,7 +475,8 @@ pub(crate) mod tests {
         fn a_sealed_chunk_opens_in_its_queue_only_and_shows_nothing_but_its_extent(
             (first, messages) in placed(), at in any::<prop::sample::Index>(), bit in 0_u32..8,
         ) {
-            let (old, new) = (sealer::tests::sealer(&[1]), sealer::tests::sealer(&[2, 1]));
+            let old = sealer::tests::sealer(&[1]);
+            let new = sealer::tests::sealer(&[2, 1]);
             let of = |sealer, queue| QueueSealer { sealer, queue };
             let mut packer = Packer::new();
             packer.begin(first);

@@ -22,7 +22,6 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// An empty one.
     pub(crate) fn new() -> Self {
         let table = CompressTable::large();
         Self {

@@ -5,7 +5,6 @@ use crate::spool::disk::sealing::sealer::Sealer;
 /// What the chunks of a queue are sealed with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueSealer<'a> {
-    /// The keys.
     pub sealer: &'a Sealer,
     /// Name of the queue, `uplink:class`.
     pub queue: &'a str,

@@ -20,7 +20,6 @@ pub(super) const NO_FILE: u64 = 0;
 pub(super) struct Usage {
     /// Chunks in the index.
     pub(super) chunks: u64,
-    /// Their bytes.
     pub(super) live: u64,
     /// Bytes of the file.
     pub(super) bytes: u64,

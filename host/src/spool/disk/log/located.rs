@@ -9,7 +9,6 @@ pub(crate) struct Located {
     pub file: u64,
     /// Where it begins in there.
     pub offset: u64,
-    /// Messages in it.
     pub count: u32,
     /// What it answers for.
     pub extent: Extent,
@@ -59,7 +58,6 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Before everything.
     pub(crate) const START: Self = Self { file: 0, offset: 0 };
 
     /// As the index keeps it.
@@ -67,7 +65,6 @@ impl Position {
         rmp_serde::to_vec(&(self.file, self.offset)).expect("two numbers always go into a Vec")
     }
 
-    /// From the index.
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {
         rmp_serde::from_slice(value)
             .ok()

@@ -36,7 +36,6 @@ use crate::spool::disk::log::located::{Located, Position};
 use crate::spool::disk::log::stand::Behind;
 use crate::spool::lock::locked;
 
-/// One queue's files.
 #[derive(Debug)]
 pub(super) struct Log {
     folder: PathBuf,
@@ -59,7 +58,8 @@ impl Log {
         store: &str,
         fault_injection: &FaultInjection,
     ) -> io::Result<Self> {
-        let (mut used, mut last) = (BTreeMap::new(), 0);
+        let mut used = BTreeMap::new();
+        let mut last = 0;
         for (queue, number) in listed(folder)? {
             if queue != name {
                 continue;
@@ -87,7 +87,8 @@ impl Log {
                 },
             );
         }
-        let (dead, sick) = (Vec::new(), BTreeSet::new());
+        let dead = Vec::new();
+        let sick = BTreeSet::new();
         let files = ChunkFiles {
             active: None,
             next: last + 1,
@@ -98,12 +99,10 @@ impl Log {
             safe: 0,
             buffer: Vec::new(),
         };
-        let (folder, name, store, fault_injection) = (
-            folder.to_owned(),
-            name.to_owned(),
-            store.to_owned(),
-            fault_injection.clone(),
-        );
+        let folder = folder.to_owned();
+        let name = name.to_owned();
+        let store = store.to_owned();
+        let fault_injection = fault_injection.clone();
         Ok(Self {
             folder,
             name,
@@ -253,7 +252,6 @@ impl Log {
         })
     }
 
-    /// Begins a file.
     fn begin(&self, files: &mut ChunkFiles) -> io::Result<()> {
         files.give_up_empty();
         let number = files.next;

@@ -49,7 +49,6 @@ pub(super) fn owner(path: &Path, fault_injection: &FaultInjection) -> io::Result
 /// What was found behind a place.
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
-    /// Whole chunks.
     pub chunks: Vec<Located>,
     /// Where the queue ended when that was last safe.
     pub end: u64,
@@ -64,7 +63,10 @@ impl Behind {
     pub(super) fn take(&mut self, bytes: &[u8], file: u64, offset: u64) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         // Of the file until the last stand: its messages, those that were found since, and where the queue ended.
-        let (mut told, mut found, mut from, mut hurt) = (0_u64, 0_u64, 0_u64, 0_usize);
+        let mut told = 0_u64;
+        let mut found = 0_u64;
+        let mut from = 0_u64;
+        let mut hurt = 0_usize;
         for piece in pieces(bytes) {
             let (kind, at, body) = match piece {
                 Piece::Whole { kind, at, body } => (kind, at, body),

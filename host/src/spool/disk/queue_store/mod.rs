@@ -39,7 +39,6 @@ pub(crate) struct Near {
     /// The first place of the chunk, and the place behind the last.
     pub first: u64,
     pub end: u64,
-    /// Messages in it.
     pub count: u64,
     /// Its bytes, as many as are there.
     pub value: Vec<u8>,
@@ -65,7 +64,6 @@ impl QueueStore {
         })
     }
 
-    /// `uplink:class`.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -201,7 +199,6 @@ impl QueueStore {
         Ok(self.next_entry(next)?.map(|found| found.extent.first))
     }
 
-    /// Forgets a chunk.
     pub(super) fn forget(&self, first: u64) -> Result<(), StoreError> {
         if let Some(old) = self.entry(first)? {
             self.log.release(&old);
@@ -247,7 +244,8 @@ impl QueueStore {
             .write(true)
             .open(self.log.path_of(&located))
             .unwrap();
-        let (mut byte, at) = ([0], located.offset + located.extent.bytes - 1);
+        let mut byte = [0];
+        let at = located.offset + located.extent.bytes - 1;
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }

@@ -137,7 +137,6 @@ impl QueueStore {
 /// What was found of a queue.
 pub(crate) struct Recovered {
     pub mark: Mark,
-    /// Its first chunk.
     pub first: Option<Extent>,
     /// The index was gone or behind, and was made up from the files.
     pub is_rebuilt: bool,

@@ -48,7 +48,8 @@ impl QueueStore {
     /// Answers for places that are missing and in the ledger, so that they are not met and counted again after a restart: a
     /// hole in the files, and what the index has to learn of it.
     pub(crate) fn bridge(&self, places: Range<u64>) -> Result<sled::Batch, StoreError> {
-        let (mut batch, mut place) = (sled::Batch::default(), places.start);
+        let mut batch = sled::Batch::default();
+        let mut place = places.start;
         while let Some(hurt) = self
             .next_entry(place)?
             .filter(|hurt| hurt.extent.first < places.end)

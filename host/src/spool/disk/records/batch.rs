@@ -22,11 +22,8 @@ const SUM: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tree {
-    /// See `letters`.
     Letters = b'l',
-    /// See `ledger`.
     Ledger = b'g',
-    /// See `state`.
     State = b's',
     /// The same, of a plugin that could not read it.
     StateAside = b'a',

@@ -23,13 +23,11 @@ const MOVED_AT_ONCE: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 /// Where a value is.
 #[derive(Clone, Debug)]
 pub(super) enum At {
-    /// In a file.
     File {
         /// Number of the file.
         file: u64,
         /// Where it begins there.
         offset: u64,
-        /// Its bytes.
         length: u32,
     },
     /// It waits for the next batch.

@@ -37,7 +37,8 @@ pub(crate) fn count_letters(records: &Records, sealer: &Sealer) -> Result<KeptLe
 impl Store {
     /// The oldest letters: as many as it takes to have both `count` of them and `bytes`.
     pub(crate) fn oldest_letters(&self, count: u64, bytes: u64) -> Result<Vec<About>, StoreError> {
-        let (mut found, mut size) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        let mut size = 0;
         for entry in self.records.each(Tree::Letters, b"l") {
             if found.len() as u64 >= count && size >= bytes {
                 break;
@@ -61,7 +62,8 @@ impl Store {
             || b"l".to_vec(),
             |after| [&form::key(after)[..], &[0]].concat(),
         );
-        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        let mut bytes = 0;
         while found.len() < max && bytes < max_bytes {
             let next = self
                 .records
@@ -76,7 +78,6 @@ impl Store {
         Ok(found)
     }
 
-    /// One letter.
     pub(crate) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
         let key = form::key(id);
         let value = self

@@ -44,7 +44,8 @@ impl Records {
         store: Option<String>,
         fault_injection: &FaultInjection,
     ) -> io::Result<(Self, Scan)> {
-        let (mut files, mut scan) = (RecordFiles::default(), Scan::default());
+        let mut files = RecordFiles::default();
+        let mut scan = Scan::default();
         scan.store = store;
         let numbers = listed(folder)?;
         files.next = numbers.last().map_or(1, |last| last + 1);
@@ -62,7 +63,8 @@ impl Records {
         files.witness.number = scan.witness.number;
         files.last = scan.witness.clone();
         let store = Mutex::new(scan.store.clone().unwrap_or_default());
-        let (folder, fault_injection) = (folder.to_owned(), fault_injection.clone());
+        let folder = folder.to_owned();
+        let fault_injection = fault_injection.clone();
         Ok((
             Self {
                 folder,
@@ -141,7 +143,6 @@ impl Records {
         locked(&self.files).live.contains_key(&tree.key(key))
     }
 
-    /// A value.
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let mut files = locked(&self.files);
         let Some(at) = files.live.get(&tree.key(key)).cloned() else {
@@ -160,7 +161,8 @@ impl Records {
         prefix: &[u8],
     ) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let mut files = locked(&self.files);
-        let (from, prefix) = (tree.key(from), tree.key(prefix));
+        let from = tree.key(from);
+        let prefix = tree.key(prefix);
         let found = files
             .live
             .range(from..)
@@ -203,10 +205,8 @@ impl Records {
         files.begin(&self.folder, &self.fault_injection, &store)?;
         files.witness.number += 1;
         files.witness.totals.states = files.states;
-        let (fresh, gone) = (
-            std::mem::take(&mut files.fresh),
-            std::mem::take(&mut files.gone),
-        );
+        let fresh = std::mem::take(&mut files.fresh);
+        let gone = std::mem::take(&mut files.gone);
         let mut changes: BTreeMap<&[u8], Option<&[u8]>> =
             gone.iter().map(|key| (&key[..], None)).collect();
         for key in &fresh {

@@ -36,7 +36,8 @@ impl Store {
 
     /// What is kept under `prefix`, and how many entries are damaged.
     pub(crate) fn state_of(&self, prefix: &[u8]) -> Result<(Vec<Remembered>, usize), StoreError> {
-        let (mut found, mut damaged) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        let mut damaged = 0;
         for entry in self.records.each(Tree::State, prefix) {
             let (key, value) = entry.map_err(StoreError::Disk)?;
             let (key, value) = open_state(&self.sealer, &key, &value);
@@ -56,7 +57,8 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(StoreError::Disk)
         };
-        let (old, own) = (all(Tree::StateAside)?, all(Tree::State)?);
+        let old = all(Tree::StateAside)?;
+        let own = all(Tree::State)?;
         for (key, _) in old {
             self.records.remove(Tree::StateAside, &key);
         }

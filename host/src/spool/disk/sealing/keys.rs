@@ -48,7 +48,8 @@ fn write(folder: &Folder, used: &Sealing) -> io::Result<()> {
         .map(|key| key.map_or_else(|| PLAIN.to_owned(), |key| key.to_string()));
     let body = names.fold(TITLE.to_owned(), |text, name| text + &name + "\n");
     let text = format!("{body}crc={:08x}\n", crc32fast::hash(body.as_bytes()));
-    let (path, fresh) = (folder.path().join("keys"), folder.path().join("keys.new"));
+    let path = folder.path().join("keys");
+    let fresh = folder.path().join("keys.new");
     folder.fault_injection.pass(Call::Write)?;
     let mut file = File::create(&fresh)?;
     file.write_all(text.as_bytes())?;

@@ -21,7 +21,6 @@ use crate::spool::space::wear::Filling;
 pub(crate) struct Split {
     /// The last of their topics.
     pub kept: Vec<Stored>,
-    /// The others.
     pub superseded: Vec<Stored>,
 }
 

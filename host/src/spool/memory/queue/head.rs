@@ -49,7 +49,6 @@ impl Head {
         self.ram = Share::new(ram);
     }
 
-    /// Its first place.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
@@ -69,7 +68,6 @@ impl Head {
         self.live
     }
 
-    /// Receipts that wait.
     pub(super) fn unsettled(&self) -> u64 {
         self.unsettled
     }
@@ -80,7 +78,6 @@ impl Head {
         oldest.map(|held| held.since_us)
     }
 
-    /// Takes a message.
     pub(super) fn push(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
         self.ram.add(message.weight());
         self.live += 1;

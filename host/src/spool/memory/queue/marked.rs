@@ -10,7 +10,6 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// Marks these places.
     pub(super) fn insert(&mut self, from: u64, to: u64) {
         self.places.insert(from, to);
     }
@@ -30,7 +29,6 @@ impl Marked {
         self.places.forget_from(place);
     }
 
-    /// Takes everything out.
     pub(super) fn take(&mut self) -> Ranges {
         std::mem::take(self).places
     }

@@ -41,7 +41,6 @@ pub(crate) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
 pub(crate) struct Limits {
     /// How long a message may wait in RAM, microseconds.
     pub linger_us: u64,
-    /// Bytes in RAM.
     pub head_bytes: usize,
     /// What is given up, and when.
     pub policy: Policy,
@@ -54,11 +53,9 @@ pub(crate) struct Tally {
     pub in_ram: u64,
     /// Messages on disk not accepted.
     pub on_disk: u64,
-    /// Bytes in RAM.
     pub ram_bytes: u64,
     /// Bytes of the chunks.
     pub disk_bytes: u64,
-    /// Receipts waiting.
     pub unsettled: u64,
     /// Running clock of the oldest message owed, microseconds.
     pub oldest_us: Option<u64>,
@@ -147,7 +144,6 @@ impl Queue {
         self.tail.end.max(self.low)
     }
 
-    /// Takes a message.
     pub(crate) fn append(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
         self.tally.appended += 1;
         self.tally.payload += message.payload.len() as u64;
@@ -255,7 +251,8 @@ impl Queue {
     }
 
     fn settle(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
-        let (from, to) = (from.max(self.low), to.min(self.next()));
+        let from = from.max(self.low);
+        let to = to.min(self.next());
         if from >= to {
             return 0;
         }
@@ -291,7 +288,6 @@ impl Queue {
         place < self.next() && self.is_owed(place) && self.barred.insert(place, place + 1) > 0
     }
 
-    /// The numbers.
     pub(crate) fn tally(&self) -> Tally {
         let oldest_us = if self.tail.owed > 0 {
             Some(self.tail.since_us)

@@ -30,7 +30,8 @@ impl Queue {
         into: &mut Vec<Copied>,
     ) -> u64 {
         let mut place = part.start.max(self.head.start());
-        let (mut bytes, mut walked) = (0, 0);
+        let mut bytes = 0;
+        let mut walked = 0;
         while place < part.end.min(self.next()) && walked < max && bytes < max_bytes {
             let Some(held) = self.head.get(place) else {
                 break;
@@ -157,7 +158,8 @@ impl Queue {
     /// The disk has lost `from..to`, which held `known` messages if that is known; answers how many of them were owed. They
     /// are owed until the ledger has them. `None` when that is known already.
     pub(crate) fn lose(&mut self, from: u64, to: u64, known: Option<u64>) -> Option<u64> {
-        let (from, to) = (from.max(self.low), to.min(self.tail.end));
+        let from = from.max(self.low);
+        let to = to.min(self.tail.end);
         let places = if from < to {
             self.owed_between(from, to)
                 .saturating_sub(self.barred.covered(from, to))
@@ -188,7 +190,8 @@ impl Queue {
     /// The operator gives everything up: it is barred, and the places settle with their entry in the ledger. Answers
     /// them, and how many messages were owed there. What is barred already or marked for drop has an end of its own.
     pub(crate) fn abandon(&mut self) -> (Vec<Range<u64>>, u64) {
-        let (low, next) = (self.low, self.next());
+        let low = self.low;
+        let next = self.next();
         let mut others = Ranges::default();
         for (from, to) in self.barred.iter().chain(self.marked.iter()) {
             others.insert(from, to);

@@ -17,7 +17,6 @@ pub(super) struct Tail {
     pub(super) since_us: u64,
     /// What the store was told last.
     pub(super) stored: Mark,
-    /// By first place.
     chunks: BTreeMap<u64, Extent>,
     /// Where chunks begin that are to be deleted.
     gone: Vec<u64>,

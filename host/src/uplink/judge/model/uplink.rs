@@ -24,7 +24,6 @@ pub(super) struct Uplink {
     /// Key and nature, and how often it was refused for now.
     pub(super) messages: Vec<(u64, Nature, u32)>,
     pub(super) refuses_all_until: Duration,
-    /// As too much.
     pub(super) starves_until: Duration,
     /// Pause between two messages.
     pub(super) every: Duration,
@@ -421,7 +420,8 @@ impl Uplink {
 
     /// First deliveries of a key that came out of their order.
     pub(super) fn disorder(&self) -> usize {
-        let (mut last, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        let mut last = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         let firsts = self.order.iter().filter(|index| seen.insert(**index));
         let mut disorder = 0;
         for index in firsts {

@@ -7,7 +7,6 @@ use super::uplink::{COPY, Uplink};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nature {
     Good,
-    /// Refused for good.
     Final,
     /// Refused for now, so many times.
     Busy(u32),
@@ -18,11 +17,9 @@ pub(super) enum Nature {
     Unfit,
     /// Refused for good, and the connection ends.
     FinalAndHangUp,
-    /// The connection ends.
     HangUp,
     /// The connection ends, so long after the message came.
     LateHangUp(Duration),
-    /// No answer.
     Silent,
 }
 

@@ -24,13 +24,10 @@ pub enum Part {
     Number,
     /// The port, or the queue, an output leaves through.
     Port,
-    /// An output's topic.
     Topic,
     /// An output's key: it may take another lane.
     Key,
-    /// An output's headers.
     Headers,
-    /// An output's payload.
     Payload,
     /// An output's marks: retain and quality of service.
     Marks,
@@ -40,7 +37,6 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// An output.
     Sent,
     /// Taken into the plugin's state.
     Absorbed,
@@ -92,18 +88,13 @@ impl Outcome {
 /// How many were compared, by what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// No difference.
     pub same: u64,
-    /// See [`Kind::Missing`].
     pub missing: u64,
-    /// See [`Kind::Extra`].
     pub extra: u64,
-    /// See [`Kind::Changed`].
     pub changed: u64,
 }
 
 impl Counts {
-    /// All that differ.
     pub fn differing(&self) -> u64 {
         self.missing + self.extra + self.changed
     }

@@ -8,10 +8,8 @@ use crate::message::{Headers, Marks, Message, hexadecimal};
 /// Outputs of one input that a sample shows.
 const MAX_SHOWN: usize = 8;
 
-/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Its kind.
     pub kind: Kind,
     /// The input; `None` for an output of a tick.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,9 +32,7 @@ pub struct Sample {
 pub struct Input {
     /// Boot and number of its id.
     pub id: String,
-    /// Its topic.
     pub topic: String,
-    /// Its payload.
     pub payload: Excerpt,
 }
 
@@ -48,15 +44,12 @@ pub struct Shown {
     /// The port, or the queue, it leaves through.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub port: String,
-    /// Its topic.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
-    /// Its headers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
     /// Its payload, or why there is none.
     pub payload: Excerpt,
-    /// Its level.
     #[serde(default)]
     pub qos: u8,
     /// It is to be retained.
@@ -69,7 +62,6 @@ pub struct Shown {
 pub struct Excerpt {
     /// The part as text, or as hexadecimal digits where the payload is not text.
     pub text: String,
-    /// It is hexadecimal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hexadecimal: bool,
     /// Where it begins, bytes: near the first difference.
@@ -123,7 +115,8 @@ impl std::fmt::Display for Excerpt {
         } else {
             self.text.len()
         };
-        let (before, behind) = (self.from > 0, self.from + shown < self.bytes);
+        let before = self.from > 0;
+        let behind = self.from + shown < self.bytes;
         let prefix = if self.hexadecimal { "0x" } else { "" };
         f.write_str(if before { "…" } else { "" })?;
         write!(f, "{prefix}{}", crate::words::line(&self.text, usize::MAX))?;
@@ -150,7 +143,8 @@ impl Sample {
             topic: input.topic_str().to_owned(),
             payload,
         };
-        let (key, at_us) = (lossy(input.key()), input.received_us);
+        let key = lossy(input.key());
+        let at_us = input.received_us;
         let (old, new) = shown(old, new, length);
         Self {
             kind,
