@@ -101,18 +101,14 @@ impl Frame {
             active: Mutex::default(),
             runtime,
         };
-        let metrics = wiring.metrics;
-        let mint = wiring.mint;
-        let settles_with_any = config.settles_with_any;
-        let quarantine = config.quarantine;
         Ok(Self {
             chain,
             lanes,
-            metrics,
-            mint,
+            metrics: wiring.metrics,
+            mint: wiring.mint,
             template,
-            settles_with_any,
-            quarantine,
+            settles_with_any: config.settles_with_any,
+            quarantine: config.quarantine,
             most,
             alive,
         })

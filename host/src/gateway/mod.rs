@@ -144,12 +144,11 @@ fn run_here(
     )?);
     let mint = Arc::new(Mint::new(spool.boot()));
     let failed = Arc::<Notify>::default();
-    let metrics_of_chains = chain::Metrics::new(&registry)?;
     let wiring = Wiring {
         outlet: spool.outlet(),
         states: spool.state_store(),
         mint: Arc::clone(&mint),
-        metrics: metrics_of_chains,
+        metrics: chain::Metrics::new(&registry)?,
         failed: Arc::clone(&failed),
     };
     // The spool is open, so the data folder is ours alone.
@@ -177,14 +176,12 @@ fn run_here(
         spool: Arc::clone(&spool),
         standing: standing.clone(),
     };
-    let sources = source::Metrics::new(&registry)?;
-    let uplinks = uplink::Metrics::new(&registry)?;
     let gateway = Gateway {
         config,
+        sources: source::Metrics::new(&registry)?,
+        uplinks: uplink::Metrics::new(&registry)?,
         registry,
         metrics,
-        sources,
-        uplinks,
         spool,
         doors,
         failed,

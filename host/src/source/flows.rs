@@ -121,6 +121,10 @@ impl Flows {
         given
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a struct of what it needs would be used once"
+    )]
     fn give_to<A>(
         &mut self,
         (index, key): (usize, Span),

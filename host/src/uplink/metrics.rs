@@ -42,11 +42,11 @@ impl Metrics {
         let labels = [&*config.name];
         let forwarded = config.drains.iter().map(|drain| &*drain.class);
         let classes: BTreeSet<_> = forwarded.collect();
-        let is_up = |fallback: &Box<Config>| self.link.account(&fallback.name, now).is_up;
+        let is_up = |fallback: &Config| self.link.account(&fallback.name, now).is_up;
         let inflight = self.inflight.with_label_values(&labels).get();
         Account {
             link: self.link.account(&config.name, now),
-            is_on_fallback: config.fallback.as_ref().is_some_and(is_up),
+            is_on_fallback: config.fallback.as_deref().is_some_and(is_up),
             inflight: u64::try_from(inflight).unwrap_or_default(),
             forwarded: classes
                 .into_iter()
@@ -73,16 +73,13 @@ impl Metrics {
                 registry.register(Box::new(counter.clone()))?;
                 Ok(counter)
             };
-        let gauge = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
+        let labelled = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
+            Ok::<_, prometheus::Error>(gauge)
         };
-        let of_condition = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL, "condition"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
+        let gauge = |name: &str, help: &str| labelled(name, help, &[LABEL]);
+        let of_condition = |name: &str, help: &str| labelled(name, help, &[LABEL, "condition"]);
         let opts = HistogramOpts::new(
             "tidegate_message_delivery_seconds",
             "From arrival to acceptance upstream; path is online (never left RAM) or backlog (read from disk).",

@@ -197,33 +197,7 @@ fn text(found: &Inspection, needs: &[String]) -> String {
         ),
         format!("exports    {}", exports(found).join(", ")),
     ];
-    for (index, capability) in capabilities(found).into_iter().enumerate() {
-        let grant = capability
-            .grant()
-            .map(|grant| format!(" [grant: {grant}]"))
-            .unwrap_or_default();
-        lines.push(format!(
-            "{}{}{grant}",
-            if index == 0 {
-                "imports    "
-            } else {
-                "           "
-            },
-            capability.words()
-        ));
-    }
-    let unknown = found
-        .imports
-        .iter()
-        .filter(|import| import.capability == Capability::Unknown);
-    lines.extend(
-        unknown
-            .clone()
-            .take(MOST_NAMES)
-            .map(|import| format!("           unknown: {}", words::line(&import.name, WIDTH))),
-    );
-    let more = unknown.count().saturating_sub(MOST_NAMES);
-    lines.extend((more > 0).then(|| format!("           and {more} more that are unknown")));
+    put_imports(found, &mut lines);
     lines.extend(
         found
             .memory_bytes
@@ -258,6 +232,36 @@ fn text(found: &Inspection, needs: &[String]) -> String {
             .map(|why| format!("refused    {why}")),
     );
     lines.join("\n")
+}
+
+fn put_imports(found: &Inspection, lines: &mut Vec<String>) {
+    for (index, capability) in capabilities(found).into_iter().enumerate() {
+        let grant = capability
+            .grant()
+            .map(|grant| format!(" [grant: {grant}]"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "{}{}{grant}",
+            if index == 0 {
+                "imports    "
+            } else {
+                "           "
+            },
+            capability.words()
+        ));
+    }
+    let unknown = found
+        .imports
+        .iter()
+        .filter(|import| import.capability == Capability::Unknown);
+    lines.extend(
+        unknown
+            .clone()
+            .take(MOST_NAMES)
+            .map(|import| format!("           unknown: {}", words::line(&import.name, WIDTH))),
+    );
+    let more = unknown.count().saturating_sub(MOST_NAMES);
+    lines.extend((more > 0).then(|| format!("           and {more} more that are unknown")));
 }
 
 fn document(found: &Inspection, needs: &[String]) -> Value {

@@ -8,6 +8,7 @@ use super::super::fields::Fields;
 use super::super::secret;
 use super::super::tree::{Entry, Node};
 use super::{Spoken, misfits};
+use crate::link::Tls;
 use crate::message::Qos;
 use crate::uplink::http::{Config, Method, Pack, Path, Pause, Value};
 use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark};
@@ -35,16 +36,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         "mqtt:// and mqtts://; `batch` is the limit here",
     );
     let (address, path) = place(fields, url);
-    let tls = connection::tls(fields, &address, "http");
-    if tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty()) {
-        let hint = "requests go out as HTTP/1.1, which needs none: leave it out".to_owned();
-        fields.problem(
-            Code::Conflict,
-            "tls",
-            "`tls.alpn` means nothing to https://",
-            hint,
-        );
-    }
+    let tls = tls(fields, &address);
     let id = id(fields);
     let mut batch = fields.section("batch");
     let batch_messages = batch.count("messages", 1..=10_000);
@@ -92,6 +84,20 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
             .unwrap_or(u32::MAX),
     }
+}
+
+fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
+    let tls = connection::tls(fields, address, "http");
+    if tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty()) {
+        let hint = "requests go out as HTTP/1.1, which needs none: leave it out".to_owned();
+        fields.problem(
+            Code::Conflict,
+            "tls",
+            "`tls.alpn` means nothing to https://",
+            hint,
+        );
+    }
+    tls
 }
 
 /// Another way to the same server.

@@ -258,6 +258,7 @@ fn raw(topic: &[u8], properties: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_field_that_mqtt_forbids_costs_its_message_and_not_the_connection() {
     let cases: [(&[u8], &[u8], &str, &str); 17] = [
         (b"", b"", "topic is empty", ""),

@@ -304,9 +304,9 @@ impl Judge {
         let is_free = |(_, place, key): &&(Option<Instant>, Place, u64)| {
             let is_before =
                 |case: &Case| case.face.key == *key && case.face.place < *place && case.blocks();
-            !self.cases.iter().any(is_before)
-                && !self.is_one_out(*key, now)
-                && !(has_others && self.has_its_share(*key))
+            let has_its_share = has_others && self.has_its_share(*key);
+            let waits = self.cases.iter().any(is_before) || self.is_one_out(*key, now);
+            !waits && !has_its_share
         };
         due.iter().find(is_free).map(|(_, place, _)| *place)
     }

@@ -91,6 +91,21 @@ impl Job {
         }
     }
 
+    /// Writes down that another version is tried.
+    fn begin(&self, is_asked: bool) {
+        let about = &self.about;
+        if about.new == about.running {
+            return;
+        }
+        self.note("begun", (None, None));
+        // A cure that does not help is as good as it was.
+        if self.who != Who::Breaker {
+            self.bench
+                .versions
+                .begin(about.spot(), &about.new, is_asked);
+        }
+    }
+
     fn change(&self, candidate: Candidate) -> Outcome {
         let (Place { flow, plugin }, about, versions) =
             (self.place, &self.about, &self.bench.versions);
@@ -106,13 +121,7 @@ impl Job {
             versions.confirmed(about.spot(), &about.running, None);
             return self.verdict(Outcome::NotTried, Some(why));
         }
-        if about.new != about.running {
-            self.note("begun", (None, None));
-            // A cure that does not help is as good as it was.
-            if self.who != Who::Breaker {
-                versions.begin(about.spot(), &about.new, candidate.is_asked);
-            }
-        }
+        self.begin(candidate.is_asked);
         let signature = candidate.signature.as_deref();
         let highest = versions
             .entry(&about.flow, &about.plugin)

@@ -100,7 +100,7 @@ proptest! {
         uplink.every = Duration::from_millis(every);
         uplink.run(SECOND * 1_000);
         prop_assert!(uplink.parked.keys().all(|index| !is_good(*index)), "{:?}", uplink.parked);
-        let has_bad = |key: u64| messages.iter().any(|message| *message == (key, Nature::TooMuch));
+        let has_bad = |key: u64| messages.contains(&(key, Nature::TooMuch));
         let others = uplink.longest(|index| is_good(index) && !has_bad(messages[index].0));
         prop_assert!(others.is_some_and(|late| late <= SECOND * 10), "{others:?}");
         // Those of its own key wait until it is clear that it is not the pace.
@@ -155,7 +155,7 @@ proptest! {
     fn where_the_dead_letters_are_full_the_others_go_on_and_what_is_refused_goes_when_there_is_room(
         count in 300_usize..1_500, one_in in 2_usize..9, room in 0_usize..40, window in 1_usize..50,
     ) {
-        let nature = |index: usize| if index % one_in == 0 { Nature::Good } else { Nature::Final };
+        let nature = |index: usize| if index.is_multiple_of(one_in) { Nature::Good } else { Nature::Final };
         let messages: Vec<_> = (0..count).map(|index| (index as u64 % 20, nature(index))).collect();
         let is_good = |index: usize| messages[index].1 == Nature::Good;
         let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
