@@ -1,5 +1,7 @@
 //! An upstream that does not take some messages, or any: with every code, with silence, by hanging up.
 
+mod hang_ups;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -7,58 +9,24 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::client::{Client, Introduction};
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
-use tidegate_tests::{Broker, Gateway, Mosquitto, Watch, case, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Gateway, Mosquitto, Watch, cases, wait_until, with_mosquitto};
 
 use crate::scene::{UP, config, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "refusals::whatever_upstream_answers_about_one_message_others_go_on",
-            every_answer,
-        ),
-        case(
-            "refusals::whatever_upstream_hangs_up_on_others_go_on",
-            every_hang_up,
-        ),
-        case(
-            "refusals::many_messages_at_once_that_upstream_hangs_up_on_hold_up_no_others",
-            many_hang_ups,
-        ),
-        case(
-            "refusals::what_comes_after_a_first_message_that_upstream_hangs_up_on_arrives",
-            first_is_bad,
-        ),
-        case(
-            "refusals::a_message_that_upstream_hangs_up_on_seconds_later_is_parked",
-            late_hang_up,
-        ),
-        case(
-            "refusals::after_links_were_cut_messages_are_as_fast_as_before",
-            cut_links,
-        ),
-        case(
-            "refusals::where_everything_is_refused_nothing_is_parked",
-            everything_is_refused,
-        ),
-        case(
-            "refusals::unanswered_messages_that_fill_the_window_hold_up_no_others_for_long",
-            window_of_unanswered,
-        ),
-        case(
-            "refusals::a_message_alone_in_its_chunk_that_upstream_hangs_up_on_is_parked",
-            large_message,
-        ),
-        with_mosquitto(
-            "refusals::a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on",
-            over_the_limit,
-        ),
-        with_mosquitto(
-            "refusals::qos_2_over_3_1_1_keeps_to_what_mosquitto_takes",
-            qos_2_over_3_1_1,
-        ),
-    ]
+    let mut cases = cases![
+        whatever_upstream_answers_about_one_message_others_go_on,
+        whatever_upstream_hangs_up_on_others_go_on,
+        where_everything_is_refused_nothing_is_parked,
+        unanswered_messages_that_fill_the_window_hold_up_no_others_for_long,
+    ];
+    cases.extend(cases![with_mosquitto;
+    a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on,
+    qos_2_over_3_1_1_keeps_to_what_mosquitto_takes,
+    ]);
+    cases.extend(hang_ups::cases());
+    cases
 }
 
 /// How one upstream is spoken to, and what it does about the messages of which topics.
@@ -223,7 +191,7 @@ fn codes() -> impl Iterator<Item = u8> {
 /// One device in five whose messages are refused, with each code there is, by PUBACK and PUBREC; whose PUBCOMP has a code; whose
 /// acknowledgement is late, or never comes.
 /// Guarantee: all others arrive, what is refused becomes a dead letter, and nothing is lost or counted twice.
-fn every_answer() -> Result<()> {
+fn whatever_upstream_answers_about_one_message_others_go_on() -> Result<()> {
     let mut manners = Vec::new();
     for (index, code) in codes().enumerate() {
         let which = ["bad", "bad1"][index % 2];
@@ -269,7 +237,7 @@ fn every_answer() -> Result<()> {
 
 /// The connection ends over some messages: without a word, after the answer, with DISCONNECT and each of its codes.
 /// Guarantee: the same.
-fn every_hang_up() -> Result<()> {
+fn whatever_upstream_hangs_up_on_others_go_on() -> Result<()> {
     let mut manners = Vec::new();
     for (index, code) in codes().enumerate() {
         manners.push(Manner {
@@ -310,154 +278,9 @@ fn send(field: &Broker, devices: impl IntoIterator<Item = String>) -> Result<()>
     })
 }
 
-/// Upstreams that hang up on each message of five and of twelve devices, all of which come at once among those of others, to
-/// a gateway that has sent nothing before.
-/// Guarantee: the others arrive first and soon, and each of the bad ones is parked.
-fn many_hang_ups() -> Result<()> {
-    for count in [5, 12] {
-        let field = Broker::embedded()?;
-        let cloud = PickyBroker::start(
-            Terms::default(),
-            vec![Rule(Which::topic("bad"), Deed::HangUp)],
-        )?;
-        let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-        gateway.wait_online()?;
-        let start = Instant::now();
-        send(
-            &field,
-            (0..count).flat_map(|number| {
-                [
-                    format!("bad{number}"),
-                    format!("d{number}"),
-                    format!("e{number}"),
-                ]
-            }),
-        )?;
-        wait_until("the others have arrived", || {
-            taken(&cloud).len() == 2 * count
-        })?;
-        println!(
-            "those beside {count} bad ones arrived within {:?}",
-            start.elapsed()
-        );
-        wait_until("the bad ones are parked", || {
-            gateway.metric("tidegate_dead_letters_kept", &[]) == count as f64
-        })?;
-        println!(
-            "{count} were parked within {:?}, over {} connections",
-            start.elapsed(),
-            cloud.connections()
-        );
-        ensure!(
-            start.elapsed() < Duration::from_secs(60),
-            "it took {:?}",
-            start.elapsed()
-        );
-        wait_until("nothing is owed", || {
-            gateway.metric("tidegate_spool_messages", &[]) == 0.0
-        })?;
-    }
-    Ok(())
-}
-
-/// The very first message of a gateway is one that upstream hangs up on; others come when it was tried again and again.
-/// Guarantee: each of the others arrives at once, and the first one is parked.
-fn first_is_bad() -> Result<()> {
-    let field = Broker::embedded()?;
-    let cloud = PickyBroker::start(
-        Terms::default(),
-        vec![Rule(Which::topic("bad"), Deed::HangUp)],
-    )?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
-    send(&field, ["bad".to_owned()])?;
-    wait_until("it was tried alone", || cloud.hang_ups() >= 4)?;
-    let start = Instant::now();
-    send(&field, (0..3).map(|number| format!("d{number}")))?;
-    wait_until("the others have arrived", || taken(&cloud).len() == 3)?;
-    ensure!(
-        start.elapsed() < Duration::from_secs(25),
-        "they waited for {:?}",
-        start.elapsed()
-    );
-    wait_until("the first one is parked", || {
-        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
-    })
-}
-
-/// An upstream hangs up four seconds after one message, and takes all others meanwhile.
-/// Guarantee: it is parked, and the others arrive, hardly one of them twice.
-fn late_hang_up() -> Result<()> {
-    let field = Broker::embedded()?;
-    let deed = Deed::HangUpLater(Duration::from_secs(4));
-    let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::topic("bad"), deed)])?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
-    send(&field, ["bad".to_owned()])?;
-    let plan = tidegate_tests::Plan {
-        rate: Some(20),
-        total: Some(300),
-        ..tidegate_tests::Plan::default()
-    };
-    let sent = tidegate_tests::Load::start(field.address(), plan)
-        .wait()?
-        .count();
-    wait_until("the late one is parked", || {
-        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
-    })?;
-    wait_until("the others have arrived", || taken(&cloud).len() == sent)?;
-    let twice = cloud.taken().len() - sent;
-    ensure!(twice < 100, "{twice} of {sent} arrived twice");
-    Ok(())
-}
-
-/// An upstream over MQTT 5 hangs up five times in the midst of a stream, whatever it is sent.
-/// Guarantee: nothing is parked, and the window is whole again: what is sent then comes over one connection, many at a time.
-fn cut_links() -> Result<()> {
-    let field = Broker::embedded()?;
-    let cuts = (1..=5)
-        .map(|cut| Rule(Which::all().numbers(cut * 200..=cut * 200), Deed::HangUp))
-        .collect();
-    let cloud = PickyBroker::start(Terms::default(), cuts)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    let plan = || tidegate_tests::Plan {
-        rate: None,
-        total: Some(3_000),
-        ..tidegate_tests::Plan::default()
-    };
-    tidegate_tests::Load::start(field.address(), plan()).wait()?;
-    wait_until("all of it has arrived", || {
-        gateway.metric("tidegate_spool_messages", &[]) == 0.0
-    })?;
-    ensure!(
-        gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0,
-        "something was parked"
-    );
-    // From now on an answer takes a while: what is in flight is what the window allows.
-    cloud.change(vec![Rule(
-        Which::all(),
-        Deed::Late(Duration::from_millis(300)),
-    )]);
-    let before = cloud.connections();
-    let load = tidegate_tests::Load::start(field.address(), plan());
-    wait_until("hundreds are in flight", || {
-        gateway.metric("tidegate_uplink_inflight", &[]) > 500.0
-    })?;
-    load.wait()?;
-    wait_until("all of that has arrived too", || {
-        gateway.metric("tidegate_spool_messages", &[]) == 0.0
-    })?;
-    ensure!(
-        cloud.connections() == before,
-        "{} connections, {before} before",
-        cloud.connections()
-    );
-    Ok(())
-}
-
 /// Upstreams that refuse, hang up on or swallow whatever comes, and are put right.
 /// Guarantee: an alarm tells so, nothing is parked, and all arrives once they are right.
-fn everything_is_refused() -> Result<()> {
+fn where_everything_is_refused_nothing_is_parked() -> Result<()> {
     let deeds = [
         Deed::Answer(0x87, "no"),
         Deed::Answer(0x95, ""),
@@ -503,7 +326,7 @@ fn everything_is_refused() -> Result<()> {
 
 /// Upstreams that take so few at a time swallow as many of the first messages, and answer pings.
 /// Guarantee: all others arrive long before an answer is overdue.
-fn window_of_unanswered() -> Result<()> {
+fn unanswered_messages_that_fill_the_window_hold_up_no_others_for_long() -> Result<()> {
     let field = Broker::embedded()?;
     let mut text = format!("[source.field]\nurl = \"{}\"\n\n", field.url());
     let mut upstreams = Vec::new();
@@ -557,42 +380,11 @@ fn window_of_unanswered() -> Result<()> {
     Ok(())
 }
 
-/// An upstream of MQTT 3.1.1 that hangs up on packets over 50,000 bytes gets one of 70,000, which no chunk holds beside
-/// others, among small ones of one device.
-/// Guarantee: it is parked, and the small ones arrive.
-fn large_message() -> Result<()> {
-    let (field, cloud) = (
-        Broker::embedded()?,
-        PickyBroker::start(
-            Terms::default(),
-            vec![Rule(Which::over(50_000), Deed::HangUp)],
-        )?,
-    );
-    let text = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\n");
-    let gateway = Gateway::with(text).start()?;
-    for number in 0..6 {
-        let payload = if number == 2 {
-            "x".repeat(70_000)
-        } else {
-            number.to_string()
-        };
-        field.publish("devices/d1/telemetry", payload)?;
-    }
-    wait_until("the small ones arrive", || taken(&cloud).len() == 5)?;
-    wait_until("the large one is parked", || {
-        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
-    })?;
-    wait_until("nothing is owed", || {
-        gateway.metric("tidegate_spool_messages", &[]) == 0.0
-    })
-}
-
 /// A mosquitto with a limit for messages gets one above it among small ones: its PUBACK has a code that the standard does not
 /// list for it.
 /// At times it hangs up upon it too.
 /// Guarantee: the large one is parked with the code, and the others arrive, not again and again.
-fn over_the_limit() -> Result<()> {
+fn a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on() -> Result<()> {
     let (field, cloud) = (
         Broker::embedded()?,
         Mosquitto::new().option("message_size_limit 2048").start()?,
@@ -629,7 +421,7 @@ fn over_the_limit() -> Result<()> {
 /// QoS 2 over MQTT 3.1.1, with a window of 1,000 configured, to a mosquitto as it comes: it hangs up above 20 that are not
 /// released, and cannot say so.
 /// Guarantee: thousands of messages arrive over a handful of connections.
-fn qos_2_over_3_1_1() -> Result<()> {
+fn qos_2_over_3_1_1_keeps_to_what_mosquitto_takes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Mosquitto::new().inflight(20).start()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &cloud.url(), &flow("")).replace(

@@ -1,5 +1,7 @@
 //! `tidegate parked`: dead letters, by hand.
 
+mod shown;
+
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -7,13 +9,16 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use self::shown::full;
+use self::shown::line;
 use super::place::{At, Failure, Place, Purpose, running};
-use super::show::{WIDTH, count, moment, of};
+use super::show::WIDTH;
+use super::show::count;
+use super::show::of;
 use super::terminal::lines::Lines;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::retry::{Retried, Retry};
-use crate::message::short_digest;
 use crate::spool::{Done, Filter, Letter, LetterId, LetterPage, Request};
 use crate::words;
 
@@ -247,33 +252,6 @@ fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
-/// A letter in two lines.
-fn line(letter: &Letter, width: usize) -> String {
-    let Letter {
-        id,
-        reason,
-        content,
-        ..
-    } = letter;
-    let place = match (&letter.plugin, &letter.queue) {
-        (Some(plugin), _) => format!("{}/{plugin}", content.flow),
-        (None, Some(queue)) => queue.clone(),
-        (None, None) => content.flow.clone(),
-    };
-    let parked = moment(&letter.parked);
-    let head = format!("{id:<8} {parked}  {reason:<8}  {place}");
-    let why = format!(
-        "{}: {}",
-        words::line(&content.topic, if width == WIDTH { TOPIC } else { width }),
-        letter.detail.lines().next().unwrap_or_default()
-    );
-    format!(
-        "{}\n         {}",
-        words::line(&head, width),
-        words::line(&why, width - 9)
-    )
-}
-
 fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failure> {
     let letter: Letter = place.ask(Request::Letter { id: arguments.id })?;
     match global.output {
@@ -281,60 +259,6 @@ fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failur
         Output::Text => print(&full(&letter)),
     }
     Ok(Exit::Done)
-}
-
-fn full(letter: &Letter) -> String {
-    let content = &letter.content;
-    let mut lines = vec![format!("dead letter {}", letter.id)];
-    let mut add = |label: &str, value: &str| {
-        lines.push(format!("  {label:<10} {}", words::line(value, 4_096)))
-    };
-    add("reason", &letter.reason);
-    add("flow", &content.flow);
-    if let (Some(plugin), Some(digest)) = (&letter.plugin, &letter.plugin_digest) {
-        add("plugin", &format!("{plugin} {}", short_digest(digest)));
-        add("sha256", digest);
-    }
-    if let Some(queue) = &letter.queue {
-        add("queue", queue);
-    }
-    add("topic", &content.topic);
-    add("received", &content.received);
-    add("parked", &letter.parked);
-    add(
-        "message",
-        &format!(
-            "{}-{}, QoS {}{}",
-            content.boot,
-            content.number,
-            content.qos,
-            if content.retain { ", retained" } else { "" }
-        ),
-    );
-    for (name, value) in &content.headers {
-        add("header", &format!("{name}: {value}"));
-    }
-    let indented = |text: &str| {
-        words::lines(text, words::LONG)
-            .lines()
-            .map(|line| format!("    {line}"))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    lines.push(format!("  why\n{}", indented(&letter.detail)));
-    let title = if letter.reason == "too-long" {
-        "payload (its head)"
-    } else {
-        "payload"
-    };
-    lines.push(match (&content.text, &content.payload) {
-        (Some(text), _) => format!("  {title}\n{}", indented(text)),
-        (None, payload) => format!(
-            "  {title}, base64, since it is no text\n    {}",
-            payload.as_deref().unwrap_or_default()
-        ),
-    });
-    lines.join("\n")
 }
 
 fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {

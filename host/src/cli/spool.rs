@@ -1,21 +1,24 @@
 //! `tidegate spool`: what is owed upstream, by hand.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+mod carry;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::place::{At, Failure, Place, Purpose, file_failure};
-use super::show::{WIDTH, count, of, row};
+use self::carry::export;
+use self::carry::import;
+use super::place::At;
+use super::place::Failure;
+use super::place::Place;
+use super::place::Purpose;
+use super::show::{WIDTH, count, row};
 use super::status::{queue as queue_row, store as store_rows};
-use super::terminal::lines::Lines;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
-use crate::file;
 use crate::spool::{Checked, Done, Finding, Page, Record, Request};
 use crate::words;
-use crate::words::with_causes;
 
 /// Messages asked for at a time.
 const PAGE: usize = 2_000;
@@ -278,108 +281,6 @@ fn tell(findings: &[Finding]) {
         say(&format!(
             "{queue}: places {from} to {to} cannot be read: {what}"
         ));
-    }
-}
-
-fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
-    let mut lines = Lines::to(arguments.to.as_deref())?;
-    let mut well = true;
-    for queue in queues(place, &arguments.queues)? {
-        let mut from = Some(0);
-        while let Some(next) = from {
-            let page: Page = place.ask(Request::Page {
-                queue: queue.clone(),
-                from: next,
-                max: PAGE,
-            })?;
-            page.records
-                .iter()
-                .try_for_each(|record| lines.push(record))?;
-            well &= page.findings.is_empty();
-            tell(&page.findings);
-            from = page.next;
-        }
-    }
-    say(&format!("{} exported", of(lines.finish()?, "message")));
-    Ok(if well { Exit::Done } else { Exit::Failed })
-}
-
-fn import(global: &Global, arguments: &Import, place: Place) -> Result<Exit, Failure> {
-    let input: Box<dyn BufRead> = if arguments.file == Path::new("-") {
-        Box::new(BufReader::new(std::io::stdin()))
-    } else {
-        Box::new(BufReader::new(
-            file::open(&arguments.file).map_err(|error| file_failure(&arguments.file, error))?,
-        ))
-    };
-    let mut importing = Importing {
-        place: &place,
-        queue: arguments.queue.as_deref(),
-        records: Vec::new(),
-        bytes: 0,
-        done: 0,
-    };
-    let imported = importing.all(input, &arguments.file);
-    let done = importing.done;
-    // What is in is written, whatever came of the rest.
-    let closed = place.close();
-    match global.output {
-        Output::Json => print_json(&json!({ "imported": done })),
-        Output::Text => say(&format!("{} imported", of(done, "message"))),
-    }
-    imported.and(closed).map(|()| Exit::Done)
-}
-
-/// Lines on their way in.
-struct Importing<'a> {
-    place: &'a Place,
-    queue: Option<&'a str>,
-    records: Vec<Record>,
-    bytes: usize,
-    done: u64,
-}
-
-impl Importing<'_> {
-    fn all(&mut self, input: Box<dyn BufRead>, file: &Path) -> Result<(), Failure> {
-        for (index, line) in input.lines().enumerate() {
-            let line = line.map_err(|error| file_failure(file, error))?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            self.take(&line).map_err(|error| {
-                Failure::Said(format!("line {} is no message: {error}", index + 1))
-            })?;
-            if self.records.len() >= PAGE || self.bytes >= PAGE_BYTES {
-                self.send()?;
-            }
-        }
-        self.send()
-    }
-
-    fn take(&mut self, line: &str) -> Result<(), serde_json::Error> {
-        let mut value: serde_json::Value = serde_json::from_str(line)?;
-        if let (Some(queue), Some(fields)) = (self.queue, value.as_object_mut()) {
-            fields.insert("queue".to_owned(), queue.into());
-        }
-        self.records.push(serde_json::from_value(value)?);
-        self.bytes += line.len();
-        Ok(())
-    }
-
-    fn send(&mut self) -> Result<(), Failure> {
-        if self.records.is_empty() {
-            return Ok(());
-        }
-        let records = std::mem::take(&mut self.records);
-        let first = self.done + 1;
-        self.bytes = 0;
-        let done: Result<Done, _> = self.place.ask(Request::Import { records });
-        self.done += done
-            .map_err(|error| {
-                Failure::Said(format!("from message {first} on: {}", with_causes(&error)))
-            })?
-            .count;
-        Ok(())
     }
 }
 

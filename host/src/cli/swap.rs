@@ -1,27 +1,27 @@
 //! `tidegate swap`, `rollback` and `reload`: orders to a running gateway, and what comes of them, line by line.
 
+mod told;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 
+use self::told::show;
+use super::Global;
+use super::Output;
+use super::Surroundings;
 use super::place::{At, Failure, file_failure, running};
-use super::terminal::differences;
-use super::{Global, Output, Surroundings, print, print_json, say};
+use super::print_json;
+use super::say;
 use crate::admin::{Client, ClientError};
-use crate::chain::Comparison;
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::file;
 use crate::gateway::live::{
     Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap,
-    Verdict,
 };
-use crate::message::short_digest;
 use crate::trust;
-use crate::versions::history::Event;
-use crate::words;
 
 const SWAP_EXAMPLES: &str = "\
 Examples:
@@ -285,145 +285,6 @@ fn hint(plugin: Option<&str>) {
         say(&format!(
             "follow: tidegate swap {plugin} --follow   end it: tidegate rollback {plugin}"
         ));
-    }
-}
-
-fn show(line: &Line) {
-    match line {
-        Line::Waits { behind } => print(&format!("waits: {behind}")),
-        Line::Event(event) => {
-            print(&transition(event));
-            found(event).iter().for_each(|line| print(line));
-        }
-        Line::Difference {
-            plugins,
-            flows,
-            restart,
-        } => {
-            plugins
-                .iter()
-                .for_each(|plugin| print(&format!("changes live: {plugin}")));
-            flows
-                .iter()
-                .for_each(|flow| print(&format!("changes live: flow.{flow}")));
-            restart
-                .iter()
-                .for_each(|table| print(&format!("needs a restart: {table}")));
-            if plugins.is_empty() && flows.is_empty() && restart.is_empty() {
-                print("the config is unchanged");
-            }
-        }
-        Line::Mistakes { text, .. } => {
-            say(text);
-            say("error: the config has mistakes; nothing was changed, and the running one stays");
-        }
-        Line::Gone { plugin } => say(&format!(
-            "error: `{plugin}` left the config while this waited; nothing was changed"
-        )),
-        Line::Flow(verdict) => print(&flow_conclusion(verdict)),
-        Line::Verdict(verdict) => print(&conclusion(verdict)),
-    }
-}
-
-fn transition(event: &Event) -> String {
-    let time = event.at.get(11..19).unwrap_or_default();
-    let digests = if event.what == "seen" {
-        format!(
-            "  {} → {}",
-            short_digest(&event.old),
-            short_digest(&event.new)
-        )
-    } else {
-        String::new()
-    };
-    let is_final = matches!(&*event.what, "refused" | "rolled-back");
-    let why = event
-        .why
-        .as_deref()
-        .filter(|_| !is_final)
-        .map(|why| format!("  {}", words::lines(why, words::LONG)))
-        .unwrap_or_default();
-    format!("{time}  {}{digests}{why}", event.what)
-}
-
-/// What a shadow has found, when it is over: how much differs, and the first difference of each kind.
-fn found(event: &Event) -> Vec<String> {
-    let is_told = matches!(&*event.what, "shadowed" | "refused");
-    let comparison = event
-        .figures
-        .as_ref()
-        .filter(|_| is_told)
-        .and_then(|figures| figures.get("differences"));
-    let Some(comparison) = comparison.and_then(|found| Comparison::deserialize(found).ok()) else {
-        return Vec::new();
-    };
-    let mut lines = differences::counts(&comparison);
-    let mut told = Vec::new();
-    for sample in &comparison.samples {
-        if !told.contains(&sample.kind) {
-            told.push(sample.kind);
-            lines.extend(differences::sample(sample).lines().map(str::to_owned));
-        }
-    }
-    lines.iter().map(|line| format!("    {line}")).collect()
-}
-
-fn conclusion(verdict: &Verdict) -> String {
-    let Verdict {
-        flow,
-        plugin,
-        running,
-        why,
-        undo,
-        ..
-    } = verdict;
-    let name = format!("{flow}/{plugin}");
-    let running = short_digest(running);
-    let why = words::lines(why.as_deref().unwrap_or_default(), words::LONG);
-    match verdict.verdict {
-        Outcome::Confirmed => {
-            let but = if why.is_empty() {
-                String::new()
-            } else {
-                format!("\n  {why}")
-            };
-            format!(
-                "{name}: {running} runs now; back: {}{but}",
-                undo.as_deref().unwrap_or_default()
-            )
-        }
-        Outcome::OnProbation => {
-            let back = undo.as_deref().unwrap_or_default();
-            format!(
-                "{name}: {running} runs, on probation; follow: tidegate swap {name} --follow   end it: {back}"
-            )
-        }
-        Outcome::Unchanged => format!("{name}: {running} runs already"),
-        Outcome::Refused => format!("{name}: refused, and {running} runs on, untouched\n  {why}"),
-        Outcome::RolledBack => {
-            format!("{name}: rolled back, and {running} runs on with its state\n  {why}")
-        }
-        Outcome::NotTried => format!("{name}: not tried, and {running} runs on\n  {why}"),
-        Outcome::Suspended => {
-            format!("{name}: no verdict, since the gateway stops; {running} runs at the next start")
-        }
-    }
-}
-
-fn flow_conclusion(verdict: &FlowVerdict) -> String {
-    let flow = format!("flow.{}", verdict.flow);
-    let pause = Duration::from_micros(verdict.pause_us.unwrap_or_default());
-    match verdict.verdict {
-        Done::Replaced => format!("{flow}: replaced, with its state; messages waited {pause:.1?}"),
-        Done::Rerouted => format!("{flow}: its source asks for its topics now"),
-        Done::Added => format!("{flow}: added"),
-        Done::Removed => format!("{flow}: removed; what it had made is still sent"),
-        Done::Refused => {
-            format!(
-                "{flow}: refused, and it runs on as before\n  {}",
-                words::lines(verdict.why.as_deref().unwrap_or_default(), words::LONG)
-            )
-        }
     }
 }
 

@@ -15,17 +15,17 @@ use super::address::Broker;
 use super::check::Check;
 use super::circle;
 use super::class::{self, Class};
-use super::code::Code;
 use super::fields::Fields;
+use super::flow::plugin::{Common, Places};
 use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
 use super::layers::FILE;
-use super::plugin::{Common, Places};
 use super::priority::{self, Line};
 use super::sources;
 use super::tree::{Place, Table};
 use super::uplinks::{self, Wish};
 use super::{RouteSpec, SourceSpec};
+use crate::config::problem::code::Code;
 
 /// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
 const HOST_BYTES: u64 = 32 << 20;

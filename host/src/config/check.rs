@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-use super::code::Code;
 use super::layers::Sources;
 use super::problem::Problem;
 use super::secrecy::Hidden;
 use super::tree::{Item, Place};
+use crate::config::problem::code::Code;
 
 /// Problems that are kept: twenty are shown, and a file may be nothing but mistakes.
 const MOST_PROBLEMS: usize = 500;

@@ -3,10 +3,10 @@
 
 use super::address::Broker;
 use super::check::Check;
-use super::code::Code;
 use super::flow::{Flow, Queues};
 use super::priority::Line;
 use super::tree::Place;
+use crate::config::problem::code::Code;
 use crate::source::overlap;
 use crate::uplink;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::message::Qos;
 use crate::spool::{DropPolicy, Policy};
 
-use super::code::Code;
 use super::connection;
 use super::fields::Fields;
 use super::tree::Node;
+use crate::config::problem::code::Code;
 
 /// The classes every gateway has.
 const PRESETS: [&str; 4] = ["alarm", "state", "telemetry", "debug"];

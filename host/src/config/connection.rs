@@ -15,10 +15,10 @@ use crate::mqtt::{self, Login, Protocol, Will};
 
 use super::address::{Address, AddressError};
 use super::check::shown;
-use super::code::Code;
 use super::fields::Fields;
 use super::secret;
 use super::tree::Place;
+use crate::config::problem::code::Code;
 
 /// Which side of the gateway a connection is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@
 mod value;
 
 use super::check::{Check, nearest};
-use super::code::Code;
 use super::tree::{Entry, Item, Node, Place, Table};
+use crate::config::problem::code::Code;
 
 /// Keys other products use for the same thing.
 const OTHER_WORDS: &[(&str, &str)] = &[

@@ -1,5 +1,7 @@
 //! `[flow.NAME]`: these topics, through these plugins, to that uplink, as that class.
 
+mod guard;
+pub(super) mod plugin;
 mod ports;
 
 use std::ops::RangeInclusive;
@@ -13,13 +15,12 @@ use crate::spool::QueueConfig;
 
 use self::ports::ports;
 use super::class::Class;
-use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
-use super::guard;
-use super::plugin::{self, Common, Places};
 use super::tree::Node;
 use super::tree::Place;
+use crate::config::problem::code::Code;
+use plugin::{Common, Places};
 
 /// How long a message may be given to live: a longer life than a year is none that ends.
 const LIFE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::shown;
-use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
 use super::secret;
 use super::tree::Node;
 use crate::chain::CompileLimits;
+use crate::config::problem::code::Code;
 use crate::file;
 use crate::link::Secret;
 use crate::spool::{Sealer, SealingKey};

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::code::Code;
 use super::problem::{Problem, Text};
 use super::secrecy::Hidden;
 use super::tree::{Item, Node, Place, Table};
+use crate::config::problem::code::Code;
 use crate::file;
 
 /// The manual, which is also the default of everything.

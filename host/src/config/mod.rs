@@ -13,16 +13,13 @@ mod assemble;
 mod check;
 mod circle;
 mod class;
-mod code;
 mod connection;
 mod difference;
 mod fields;
 mod flow;
 mod globals;
-mod guard;
 mod kept;
 mod layers;
-mod plugin;
 mod priority;
 mod problem;
 mod secrecy;
@@ -35,11 +32,11 @@ mod uplinks;
 use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError};
-pub use code::Code;
 pub use difference::{Difference, Fate, FlowChange, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
 pub use layers::Sources;
+pub use problem::code::Code;
 pub use problem::{Problem, Problems};
 pub(crate) use units::read_duration;
 
@@ -47,8 +44,8 @@ use crate::message::{FlowId, Intake};
 use crate::source::{Ack, Dedup, Pattern, Route};
 use crate::{chain, link, mqtt, recording, source, spool};
 
+use flow::plugin::Places;
 use layers::Trust;
-use plugin::Places;
 use problem::Text;
 use tree::Table;
 
@@ -188,7 +185,7 @@ impl Config {
                 .get(usize::from(fault.flow.0))
                 .and_then(|flow| flow.get(fault.plugin));
             let in_settings =
-                |places: &plugin::Places| self.setting_named(&fault).unwrap_or(places.settings);
+                |places: &Places| self.setting_named(&fault).unwrap_or(places.settings);
             let place = places.map(|places| {
                 if fault.in_settings {
                     in_settings(places)

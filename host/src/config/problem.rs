@@ -1,5 +1,7 @@
 //! Problems of a config, shown as compilers show them: code, file, line, caret, hint.
 
+pub(super) mod code;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use super::code::Code;
+use self::code::Code;
 use super::tree::Place;
 use crate::words;
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use crate::link::Secret;
 
 use super::check::shown;
-use super::code::Code;
 use super::fields::Fields;
 use super::tree::Node;
+use crate::config::problem::code::Code;
 
 pub(super) const HOW: &str = "write { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
 

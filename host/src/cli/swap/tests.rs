@@ -1,4 +1,6 @@
 use super::*;
+use crate::cli::swap::told::conclusion;
+use crate::gateway::live::Verdict;
 
 #[test]
 fn shares_are_percentages_or_parts_of_one() {

@@ -2,11 +2,11 @@
 
 use super::HOST_BYTES;
 use crate::config::check::Check;
-use crate::config::code::Code;
 use crate::config::flow;
 use crate::config::flow::{Flow, Queues};
 use crate::config::globals::{Gateway, SpoolLimits};
 use crate::config::priority::Line;
+use crate::config::problem::code::Code;
 use crate::config::tree::Place;
 use crate::config::units::Kind;
 use crate::recording;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Fields;
 use crate::config::check::nearest;
-use crate::config::code::Code;
+use crate::config::problem::code::Code;
 use crate::config::tree::{Item, Node, Place};
 use crate::config::units;
 use crate::config::units::{Kind, UnitError};

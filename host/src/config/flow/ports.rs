@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Names, Queues};
-use crate::config::code::Code;
 use crate::config::fields::Fields;
+use crate::config::problem::code::Code;
 use crate::config::tree::{Item, Node, Place};
 use crate::message::QueueId;
 

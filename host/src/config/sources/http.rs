@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::super::SourceSpec;
 use super::super::address::{Address, AddressError};
-use super::super::code::Code;
 use super::super::connection::{backoff, certificates, identity};
 use super::super::fields::Fields;
 use super::super::secret;
+use crate::config::problem::code::Code;
 use crate::link::{Secret, ServerTls};
 use crate::message::legal;
 use crate::source::Kind;

@@ -6,9 +6,9 @@ mod mqtt;
 
 use super::SourceSpec;
 use super::assemble::Identity;
-use super::code::Code;
 use super::fields::Fields;
 use super::tree::Place;
+use crate::config::problem::code::Code;
 use crate::source::Kind;
 
 /// Reads all of them.

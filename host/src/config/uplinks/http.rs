@@ -2,12 +2,12 @@
 
 use super::super::address::{Address, AddressError};
 use super::super::check::Check;
-use super::super::code::Code;
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::super::secret;
 use super::super::tree::{Entry, Node};
 use super::{Spoken, misfits};
+use crate::config::problem::code::Code;
 use crate::link::Tls;
 use crate::message::Qos;
 use crate::uplink::http::{Config, Method, Pack, Path, Pause, Value};

@@ -6,10 +6,10 @@ mod mqtt;
 use std::sync::Arc;
 
 use super::check::Check;
-use super::code::Code;
 use super::fields::Fields;
 use super::tree::{Node, Place};
 use super::units;
+use crate::config::problem::code::Code;
 use crate::message::Qos;
 use crate::uplink::{Config, Kind, PublishFormat, Rate};
 

@@ -1,9 +1,9 @@
 //! What an uplink to a broker has.
 
-use super::super::code::Code;
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::{Spoken, misfits};
+use crate::config::problem::code::Code;
 use crate::mqtt::Config;
 use crate::uplink::{IdForm, Kind, Pack, PublishFormat, ReplayMark};
 

@@ -7,10 +7,11 @@ mod change;
 mod flows;
 mod job;
 mod reload;
+mod files;
+mod orders;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -18,18 +19,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::board::Board;
+use self::orders::guarded;
 use super::order::{Line, Name, Rollback, Swap};
 use super::watch::Watch;
 use super::{Desk, Parts, Place};
-use crate::chain::{self, Artefact, Opened, PluginConfig};
+use crate::chain;
+use crate::chain::Opened;
+use crate::chain::PluginConfig;
 use crate::gateway::inlets::Inlets;
-use crate::gateway::start::{Started, signature, written};
+use crate::gateway::start::Started;
 use crate::heap;
-use crate::trust;
+use crate::versions::Spot;
+use crate::versions::Version;
 use crate::versions::history::Who;
-use crate::versions::{Entry, Spot, Start, Version};
-use crate::words::with_causes;
 use job::{After, Bench, InPlace, InVain, Job};
 use reload::{watch, watched};
 
@@ -436,157 +438,12 @@ impl Driver {
         }
         place.ok()
     }
-
-    /// What was under way when the gateway ended, and files that have changed since they were read for the start.
-    fn catch_up(&mut self) {
-        for place in self.places() {
-            if self.desk.board.is_stopping() {
-                return;
-            }
-            let started = &self.parts.started[place.flow][place.plugin];
-            if started.start == Start::TryAgain {
-                self.try_again(place);
-            } else {
-                self.look(place);
-            }
-        }
-    }
-
-    fn places(&self) -> Vec<Place> {
-        let flows = self.parts.config.flows.iter().enumerate();
-        flows
-            .flat_map(|(flow, spec)| {
-                (0..spec.plugins.len()).map(move |plugin| Place { flow, plugin })
-            })
-            .collect()
-    }
-
-    fn plugin(&self, place: Place) -> &PluginConfig {
-        &self.parts.config.flows[place.flow].plugins[place.plugin]
-    }
-
-    fn entry(&self, place: Place) -> Option<Entry> {
-        self.parts.versions.entry(
-            &self.parts.config.flows[place.flow].name,
-            &self.plugin(place).name,
-        )
-    }
-
-    fn try_again(&mut self, place: Place) {
-        let Some(entry) = self.entry(place) else {
-            return;
-        };
-        let Some(attempt) = entry.trying else { return };
-        let plugin = self.plugin(place);
-        let mut candidate = Candidate {
-            settings: serde_json::from_str(&attempt.version.settings).ok(),
-            ..Candidate::default()
-        };
-        if attempt.version.digest != entry.confirmed.digest {
-            candidate.component = chain::read_component(&plugin.name, &plugin.artefact).ok();
-            candidate.signature = signature(&plugin.artefact);
-        }
-        self.want(Wanted::ByItself {
-            place,
-            who: Who::Start,
-            candidate,
-        });
-    }
-
-    /// Whether the config's file is what it was.
-    fn look(&mut self, place: Place) {
-        let plugin = self.plugin(place);
-        let Artefact::File(path) = plugin.artefact.clone() else {
-            return;
-        };
-        let now = written(plugin);
-        if now.digest != self.written[place.flow][place.plugin].digest && !now.digest.is_empty() {
-            let content = chain::read_component(&plugin.name, &plugin.artefact);
-            if let Ok(content) = content {
-                self.replace(&path, &content);
-            }
-        }
-    }
-
-    /// A component has new content, or a signature has, which may come after its component.
-    fn replace(&mut self, path: &Path, content: &[u8]) {
-        self.revive();
-        for place in self.places() {
-            let plugin = self.plugin(place);
-            let Artefact::File(file) = &plugin.artefact else {
-                continue;
-            };
-            let component = if file == path {
-                content.to_owned()
-            } else if trust::signature_path(file) == path {
-                // One that is not there yet is seen when it comes.
-                let Ok(component) = chain::read_component(&plugin.name, &plugin.artefact) else {
-                    continue;
-                };
-                component
-            } else {
-                continue;
-            };
-            let signature = signature(&plugin.artefact);
-            self.written[place.flow][place.plugin].digest = trust::digest(&component);
-            let candidate = Candidate {
-                component: Some(component),
-                signature,
-                ..Candidate::default()
-            };
-            self.want(Wanted::ByItself {
-                place,
-                who: Who::File,
-                candidate,
-            });
-        }
-    }
-
-    fn swap(
-        &mut self,
-        (id, place, who): (u64, Place, Who),
-        order: Swap,
-        component: Option<Vec<u8>>,
-    ) {
-        let mut candidate = Candidate {
-            component,
-            signature: order.signature,
-            settings: None,
-            plan: order.plan.into(),
-            is_asked: true,
-            admission: if order.downgrade {
-                Admission::Older
-            } else {
-                Admission::New
-            },
-        };
-        if order.from_config {
-            let plugin = self.plugin(place);
-            match chain::read_component(&plugin.name, &plugin.artefact) {
-                Ok(component) => candidate.component = Some(component),
-                Err(error) => return self.refuse(id, (place, who), with_causes(&error)),
-            }
-            candidate.signature = signature(&plugin.artefact);
-            candidate.settings = Some(plugin.settings.clone());
-        }
-        self.start(id, (place, who), candidate, After::default());
-    }
-}
-
-/// Does the work of one order. What crashes costs that order, whoever follows it hears that it is over, and the next one is
-/// taken.
-fn guarded(board: &Board, id: Option<u64>, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        tracing::error!(
-            "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
-        );
-        id.into_iter().for_each(|id| board.end(id));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::live::board::Board;
 
     #[test]
     fn an_order_that_crashes_is_over_and_the_next_one_is_done() {

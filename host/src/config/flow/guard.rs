@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::chain::{BreakerConfig, Grants, OnError, QuarantineConfig};
 
-use super::code::Code;
-use super::fields::Fields;
-use super::tree::Node;
+use crate::config::fields::Fields;
+use crate::config::problem::code::Code;
+use crate::config::tree::Node;
 
 /// What happens to a message a plugin fails on.
 pub(super) fn on_error(fields: &mut Fields<'_>) -> OnError {

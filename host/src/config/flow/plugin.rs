@@ -8,11 +8,11 @@ use crate::builtin;
 use crate::chain::{Artefact, Limits, PluginConfig, Probation, RefusedState};
 use crate::trust::Trust;
 
-use super::check::nearest;
-use super::code::Code;
-use super::fields::Fields;
 use super::guard;
-use super::tree::{Node, Place};
+use crate::config::check::nearest;
+use crate::config::fields::Fields;
+use crate::config::problem::code::Code;
+use crate::config::tree::{Node, Place};
 
 /// A plugin, and where it was written.
 #[derive(Debug)]
@@ -23,16 +23,16 @@ pub(super) struct Plugin {
 
 /// What is the same for all plugins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Common<'a> {
-    pub(super) stack_bytes: usize,
-    pub(super) trust: &'a Trust,
+pub(crate) struct Common<'a> {
+    pub(crate) stack_bytes: usize,
+    pub(crate) trust: &'a Trust,
 }
 
 /// Where to point when a plugin turns out to be at fault.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
-    pub(super) artefact: Place,
-    pub(super) settings: Place,
+pub(crate) struct Places {
+    pub(crate) artefact: Place,
+    pub(crate) settings: Place,
 }
 
 /// Reads the plugins of a flow, first to last.

@@ -171,7 +171,7 @@ impl Code {
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not
     /// be read.
-    pub(super) fn may_be_an_echo(self) -> bool {
+    pub(crate) fn may_be_an_echo(self) -> bool {
         matches!(
             self,
             Self::Missing | Self::Undefined | Self::Empty | Self::Unused

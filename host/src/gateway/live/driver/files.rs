@@ -1,0 +1,118 @@
+//! What is done about a file that changes, and about one that may be tried again.
+
+use std::path::Path;
+
+use super::{Candidate, Driver, Wanted};
+use crate::chain::{Artefact, PluginConfig};
+use crate::gateway::live::Place;
+use crate::gateway::start::{signature, written};
+use crate::versions::history::Who;
+use crate::versions::{Entry, Start};
+use crate::{chain, trust};
+
+impl Driver {
+    /// What was under way when the gateway ended, and files that have changed since they were read for the start.
+    pub(super) fn catch_up(&mut self) {
+        for place in self.places() {
+            if self.desk.board.is_stopping() {
+                return;
+            }
+            let started = &self.parts.started[place.flow][place.plugin];
+            if started.start == Start::TryAgain {
+                self.try_again(place);
+            } else {
+                self.look(place);
+            }
+        }
+    }
+
+    pub(super) fn places(&self) -> Vec<Place> {
+        let flows = self.parts.config.flows.iter().enumerate();
+        flows
+            .flat_map(|(flow, spec)| {
+                (0..spec.plugins.len()).map(move |plugin| Place { flow, plugin })
+            })
+            .collect()
+    }
+
+    pub(super) fn plugin(&self, place: Place) -> &PluginConfig {
+        &self.parts.config.flows[place.flow].plugins[place.plugin]
+    }
+
+    pub(super) fn entry(&self, place: Place) -> Option<Entry> {
+        self.parts.versions.entry(
+            &self.parts.config.flows[place.flow].name,
+            &self.plugin(place).name,
+        )
+    }
+
+    pub(super) fn try_again(&mut self, place: Place) {
+        let Some(entry) = self.entry(place) else {
+            return;
+        };
+        let Some(attempt) = entry.trying else { return };
+        let plugin = self.plugin(place);
+        let mut candidate = Candidate {
+            settings: serde_json::from_str(&attempt.version.settings).ok(),
+            ..Candidate::default()
+        };
+        if attempt.version.digest != entry.confirmed.digest {
+            candidate.component = chain::read_component(&plugin.name, &plugin.artefact).ok();
+            candidate.signature = signature(&plugin.artefact);
+        }
+        self.want(Wanted::ByItself {
+            place,
+            who: Who::Start,
+            candidate,
+        });
+    }
+
+    /// Whether the config's file is what it was.
+    pub(super) fn look(&mut self, place: Place) {
+        let plugin = self.plugin(place);
+        let Artefact::File(path) = plugin.artefact.clone() else {
+            return;
+        };
+        let now = written(plugin);
+        if now.digest != self.written[place.flow][place.plugin].digest && !now.digest.is_empty() {
+            let content = chain::read_component(&plugin.name, &plugin.artefact);
+            if let Ok(content) = content {
+                self.replace(&path, &content);
+            }
+        }
+    }
+
+    /// A component has new content, or a signature has, which may come after its component.
+    pub(super) fn replace(&mut self, path: &Path, content: &[u8]) {
+        self.revive();
+        for place in self.places() {
+            let plugin = self.plugin(place);
+            let Artefact::File(file) = &plugin.artefact else {
+                continue;
+            };
+            let component = if file == path {
+                content.to_owned()
+            } else if trust::signature_path(file) == path {
+                // One that is not there yet is seen when it comes.
+                let Ok(component) = chain::read_component(&plugin.name, &plugin.artefact) else {
+                    continue;
+                };
+                component
+            } else {
+                continue;
+            };
+            let signature = signature(&plugin.artefact);
+            self.written[place.flow][place.plugin].digest = trust::digest(&component);
+            let candidate = Candidate {
+                component: Some(component),
+                signature,
+                ..Candidate::default()
+            };
+            self.want(Wanted::ByItself {
+                place,
+                who: Who::File,
+                candidate,
+            });
+        }
+    }
+}

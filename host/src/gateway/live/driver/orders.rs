@@ -1,0 +1,56 @@
+//! What is done about an operator's order to put in another version.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Admission, Candidate, Driver};
+use crate::chain;
+use crate::gateway::live::Place;
+use crate::gateway::live::board::Board;
+use crate::gateway::live::driver::job::After;
+use crate::gateway::live::order::Swap;
+use crate::gateway::start::signature;
+use crate::versions::history::Who;
+use crate::words::with_causes;
+
+impl Driver {
+    pub(super) fn swap(
+        &mut self,
+        (id, place, who): (u64, Place, Who),
+        order: Swap,
+        component: Option<Vec<u8>>,
+    ) {
+        let mut candidate = Candidate {
+            component,
+            signature: order.signature,
+            settings: None,
+            plan: order.plan.into(),
+            is_asked: true,
+            admission: if order.downgrade {
+                Admission::Older
+            } else {
+                Admission::New
+            },
+        };
+        if order.from_config {
+            let plugin = self.plugin(place);
+            match chain::read_component(&plugin.name, &plugin.artefact) {
+                Ok(component) => candidate.component = Some(component),
+                Err(error) => return self.refuse(id, (place, who), with_causes(&error)),
+            }
+            candidate.signature = signature(&plugin.artefact);
+            candidate.settings = Some(plugin.settings.clone());
+        }
+        self.start(id, (place, who), candidate, After::default());
+    }
+}
+
+/// Does the work of one order. What crashes costs that order, whoever follows it hears that it is over, and the next one is
+/// taken.
+pub(super) fn guarded(board: &Board, id: Option<u64>, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!(
+            "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
+        );
+        id.into_iter().for_each(|id| board.end(id));
+    }
+}
