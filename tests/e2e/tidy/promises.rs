@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Trial> {
     cases![
         every_test_that_a_promise_names_is_there,
         every_bound_of_what_is_foreign_has_a_test,
+        every_file_that_the_table_of_changes_names_is_there,
     ]
 }
 
@@ -62,6 +63,33 @@ fn every_bound_of_what_is_foreign_has_a_test() -> Result<()> {
         rows.iter()
             .filter(lacks)
             .map(|row| format!("a bound without a test: {row}"))
+            .collect(),
+    )
+}
+
+/// The table "Where would I change …" in `host/ARCHITECTURE.md`.
+/// Guarantee: whoever follows it finds the file.
+fn every_file_that_the_table_of_changes_names_is_there() -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
+    let (_, table) = text
+        .split_once("## Where would I change")
+        .context("the table of changes is gone")?;
+    let rows = table
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let files: Vec<&str> = rows
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter(|name| name.ends_with(".rs"))
+        .collect();
+    ensure!(files.len() >= 20, "only {} files are named", files.len());
+    let host = workspace().join("host/src");
+    complain(
+        files
+            .into_iter()
+            .filter(|file| !host.join(file).is_file())
+            .map(|file| format!("there is no `host/src/{file}`"))
             .collect(),
     )
 }
