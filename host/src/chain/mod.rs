@@ -169,6 +169,11 @@ impl Chain {
         self.trial_of(index).is_some_and(|trial| trial.promote())
     }
 
+    /// Whether a change of the plugin at `index` is under way, and can be ended.
+    pub fn is_changing(&self, index: usize) -> bool {
+        self.trial_of(index).is_some()
+    }
+
     fn trial_of(&self, index: usize) -> Option<Arc<Trial>> {
         self.lock_active()
             .as_ref()

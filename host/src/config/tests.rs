@@ -336,9 +336,16 @@ fn manual_with_examples() -> String {
         })
     };
     let mut text = String::new();
+    // What only an uplink over HTTP has, for one of its own.
+    let mut over_http = String::from("[uplink.web]\n");
     let mut in_sample = true;
+    let mut is_over_http = false;
     for line in MANUAL.lines() {
         in_sample &= !line.starts_with("[gateway]");
+        if line.starts_with("# ── over HTTP ──") {
+            is_over_http = text.contains("\n[uplink");
+        }
+        is_over_http &= !line.starts_with("# Limits over all connections");
         let line = line
             .strip_prefix("# ")
             .filter(|line| !in_sample && is_setting(line))
@@ -354,9 +361,15 @@ fn manual_with_examples() -> String {
             name
         };
         let line = line.replace("\"http://*\"", "web");
-        text.push_str(&line.replace("\"*\"", name));
-        text.push('\n');
+        let section = if is_over_http {
+            &mut over_http
+        } else {
+            &mut text
+        };
+        section.push_str(&line.replace("\"*\"", name));
+        section.push('\n');
     }
+    text.push_str(&over_http);
     text.push_str("[uplink.backup]\nurl = \"mqtt://127.0.0.1\"\n");
     text.replace("\"backup:alarm\"", "\"cloud:debug\"")
 }

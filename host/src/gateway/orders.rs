@@ -13,7 +13,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -34,6 +34,10 @@ const BODY_BYTES: usize = (32 << 20) + (64 << 10);
 
 /// How long a request may wait for news.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a change that was just ordered may take to begin before whoever wants to end it is told that it waits.
+const BEGINS: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Events that are told at most.
 pub const MOST_EVENTS: usize = 10_000;
@@ -96,7 +100,12 @@ async fn roll_back(
     ConnectInfo(peer): ConnectInfo<Peer>,
     body: Bytes,
 ) -> Answer {
-    number(orders.desk.roll_back(&read(&body)?, who(peer)))
+    let order = read(&body)?;
+    let until = Instant::now() + BEGINS;
+    while orders.desk.has_yet_to_begin(&order) && Instant::now() < until {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    number(orders.desk.roll_back(&order, who(peer)))
 }
 
 async fn promote(
