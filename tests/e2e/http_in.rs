@@ -13,7 +13,9 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::process::Process;
 use tidegate_tests::tally::{Sent, device_name};
 use tidegate_tests::wait::PATIENCE;
-use tidegate_tests::{Broker, Gateway, Setup, Watch, cases, needs, port, rounds, wait_until};
+use tidegate_tests::{
+    Broker, Gateway, Setup, Watch, WebServer, cases, needs, port, rounds, wait_until,
+};
 
 use crate::scene::{UP, compare, config, flow};
 
@@ -30,6 +32,7 @@ pub fn cases() -> Vec<Trial> {
     ];
     cases.extend(cases![with_python;
         what_got_its_202_is_there_after_fifty_kills,
+        from_request_to_request_nothing_is_lost_over_fifty_kills,
         over_tls_the_certificate_is_the_one_of_the_config,
     ]);
     cases
@@ -389,6 +392,35 @@ fn what_got_its_202_is_there_after_fifty_kills() -> Result<()> {
     ensure!(verdict.is_at_least_once(), "after {kills} kills: {verdict}");
     ensure!(sent.count() > kills, "only {} were accepted", sent.count());
     drop(gateway);
+    eprintln!("{kills} kills: {verdict}");
+    Ok(())
+}
+
+/// The same with a server upstream that nobody of the gateway wrote, which gets batches.
+/// Guarantee: between two sides that speak HTTP the promise is the same.
+fn from_request_to_request_nothing_is_lost_over_fifty_kills() -> Result<()> {
+    const DEVICES: usize = 4;
+    let (server, port) = (WebServer::start()?, port::free()?);
+    let keys = "[uplink.cloud]\npack = \"json-array\"\nid = \"envelope\"\n";
+    let text = web(port, &server.url(), "").replace("[uplink.cloud]\n", keys);
+    let mut setup = Gateway::with(text);
+    let poster = poster(&format!("http://127.0.0.1:{port}"), DEVICES, None)?;
+    let kills = rounds(50, 200);
+    for _ in 0..kills {
+        let gateway = setup.launch()?;
+        // The time until the kill is the experiment; nothing is synchronised by it.
+        std::thread::park_timeout(Duration::from_millis(fastrand::u64(100..600)));
+        setup = gateway.kill()?;
+    }
+    let _gateway = setup.start()?;
+    let sent = accepted(poster, DEVICES)?;
+    // A time-out here is not the finding: the comparison says how much is missing.
+    let _ = wait_until("all has arrived", || {
+        server.tally().count() >= sent.count() as u64
+    });
+    let verdict = sent.against(&server.tally(), |_, _| true);
+    ensure!(verdict.is_at_least_once(), "after {kills} kills: {verdict}");
+    ensure!(sent.count() > kills, "only {} were accepted", sent.count());
     eprintln!("{kills} kills: {verdict}");
     Ok(())
 }

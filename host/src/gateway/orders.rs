@@ -23,7 +23,7 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 
 use super::door::Doors;
-use super::live::{Desk, Receipt};
+use super::live::{Desk, Name, Receipt, Rollback};
 use super::plugins::Plugin;
 use crate::admin::{Peer, Refused, json, user_name};
 use crate::versions::Versions;
@@ -91,8 +91,19 @@ async fn swap(
         .position(|byte| *byte == b'\n')
         .unwrap_or(body.len());
     let order: super::live::Swap = read(&body[..end])?;
+    if order.replace {
+        let_it_begin(&orders, &order.plugin).await;
+    }
     let component = (!order.from_config).then(|| body.get(end + 1..).unwrap_or_default().to_vec());
     number(orders.desk.swap(order, component, who(peer)))
+}
+
+/// A change that was ordered a moment ago can be ended once it has begun.
+async fn let_it_begin(orders: &Orders, plugin: &Name) {
+    let until = Instant::now() + BEGINS;
+    while orders.desk.has_yet_to_begin(plugin) && Instant::now() < until {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 async fn roll_back(
@@ -100,10 +111,9 @@ async fn roll_back(
     ConnectInfo(peer): ConnectInfo<Peer>,
     body: Bytes,
 ) -> Answer {
-    let order = read(&body)?;
-    let until = Instant::now() + BEGINS;
-    while orders.desk.has_yet_to_begin(&order) && Instant::now() < until {
-        tokio::time::sleep(LOOK_AGAIN).await;
+    let order: Rollback = read(&body)?;
+    if order.to.is_none() {
+        let_it_begin(&orders, &order.plugin).await;
     }
     number(orders.desk.roll_back(&order, who(peer)))
 }

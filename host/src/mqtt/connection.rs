@@ -67,7 +67,7 @@ impl Connection {
     /// kept only if it closes on 5 once more while it takes 3.1.1.
     ///
     /// # Errors
-    /// Whatever went wrong, in words for the operator; [`Error::kind`] says how to go on.
+    /// Whatever went wrong, in words for the operator; its kind says how to go on.
     pub async fn open(config: &Config) -> Result<(Self, Established), Error> {
         let config = &*with_todays_password(config).await?;
         Self::open_by_protocol(config)

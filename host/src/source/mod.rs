@@ -16,7 +16,7 @@
 //! the commit and before the acknowledgement). Remembering over a restart would write to the card for every message while
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
-//! [`Taker`](taker) is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`
+//! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`
 //! and `http` are the ways in.
 
 mod circles;

@@ -193,13 +193,12 @@ impl Desk {
         )
     }
 
-    /// Whether there is a change to be ended that waits, or that was ordered this moment: [`Self::roll_back`] would refuse.
-    pub(super) fn has_yet_to_begin(&self, order: &Rollback) -> bool {
-        self.place(&order.plugin).is_ok_and(|place| {
-            let chain = || self.doors.chain(place.flow);
-            order.to.is_none()
-                && self.board.of(place).is_some()
-                && !chain().is_some_and(|chain| chain.is_changing(place.plugin))
+    /// Whether a change of the plugin waits, or was ordered this moment: it cannot be ended yet.
+    pub(super) fn has_yet_to_begin(&self, plugin: &Name) -> bool {
+        self.place(plugin).is_ok_and(|place| {
+            let chain = self.doors.chain(place.flow);
+            let can_be_ended = chain.is_some_and(|chain| chain.is_changing(place.plugin));
+            self.board.of(place).is_some() && !can_be_ended
         })
     }
 
