@@ -164,6 +164,11 @@ pub(super) struct Judge {
     has_delivered: bool,
     has_convicted: bool,
     has_nothing_to_compare: bool,
+    /// Answers over the connection in use, and over the last ones that upstream ended.
+    answered: u32,
+    ended_after: VecDeque<u32>,
+    /// The last one may have ended for their number: a suspect is tried before there are as many again.
+    is_early_due: bool,
     /// The last connection showed a new suspect.
     has_learned: bool,
     /// Connections in a row that ended with nothing accepted; suspects in a row that were then accepted.
@@ -224,6 +229,9 @@ impl Judge {
             has_delivered: false,
             has_convicted: false,
             has_nothing_to_compare: false,
+            answered: 0,
+            ended_after: VecDeque::new(),
+            is_early_due: false,
             has_learned: false,
             fruitless: 0,
             acquitted: 0,
@@ -292,6 +300,7 @@ impl Judge {
             self.has_nothing_to_compare,
         ) = (None, None, 0, false);
         self.last_refused = None;
+        self.answered = 0;
         (
             self.began,
             self.has_sent,
@@ -337,6 +346,7 @@ impl Judge {
         if let State::Suspect { is_slow, .. } = case.state
             && !is_held
         {
+            self.is_early_due = false;
             self.testing = Some(Test {
                 place,
                 since: now,
@@ -371,6 +381,7 @@ impl Judge {
         if self.comparing_since.take().is_none() {
             return;
         }
+        self.answered = self.answered.saturating_add(1);
         if is_accepted {
             (self.row, self.has_delivered, self.is_mute, self.fruitless) = (0, true, false, 0);
             self.keep_pace(now);
@@ -389,6 +400,7 @@ impl Judge {
     /// Upstream accepted a publish.
     pub(super) fn accepted(&mut self, place: Place, now: Instant) {
         self.count(false);
+        self.answered = self.answered.saturating_add(1);
         (self.row, self.fruitless) = (0, 0);
         (
             self.has_delivered,

@@ -246,6 +246,11 @@ impl Judge {
     /// The trial of a suspect, where it is time for one: after others were accepted, and went for so long. Those that failed
     /// most often come first, so that one of them is done with soon.
     fn trial(&mut self, now: Instant, under_way: usize, flow: Duration) -> Option<Step> {
+        let flow = if self.is_early_due {
+            Duration::ZERO
+        } else {
+            flow
+        };
         if !self.has_delivered || self.testing.is_some() || now < self.flows_since + flow {
             return None;
         }

@@ -96,6 +96,7 @@ impl Judge {
         }
         if !kind.is_ours() {
             self.last_refused = Some(face);
+            self.answered = self.answered.saturating_add(1);
         }
         match kind {
             Refusal::Unfit => return,

@@ -17,6 +17,10 @@ const STRIKES: u32 = 2;
 /// end for other reasons too.
 const ACQUITTED: u32 = 2;
 const MORE_STRIKES: u32 = 2;
+/// What ends connections again and again after the same number of answers is that number, if it is not smaller than this,
+/// and not a message. So many of the last ends are looked at.
+const MANY: u32 = 3;
+const ENDS: usize = 4;
 /// Connections in a row that ended with nothing accepted, at which somebody should look.
 const FRUITLESS: u32 = 5;
 /// The first pause before one is sent again with which connections end and nothing else is there, and the last.
@@ -59,6 +63,7 @@ impl Judge {
     /// The connection ended, while `first` was the first message without an answer. Gives the one that is convicted.
     pub(in crate::uplink) fn ended(&mut self, first: Option<Face>, end: End) -> Option<Place> {
         self.has_learned = false;
+        let is_by_number = end.is_hang_up && self.is_by_number();
         if end.is_hang_up
             && !self.has_delivered
             && (first.or(self.last_refused).is_some() || self.comparing_since.is_some())
@@ -73,7 +78,11 @@ impl Judge {
                 }
                 return None;
             }
-            return self.strike(test.place, end);
+            return if is_by_number {
+                None
+            } else {
+                self.strike(test.place, end)
+            };
         }
         if self.comparing_since.is_some() {
             self.skips_comparison = true;
@@ -98,11 +107,22 @@ impl Judge {
             return None;
         }
         let is_sole = self.last_refused.is_some() || end.under_way == 1;
-        if is_sole && end.is_hang_up {
+        if is_sole && end.is_hang_up && !is_by_number {
             self.strike(face.place, end)
         } else {
             None
         }
+    }
+
+    /// Whether a connection ended before after as many answers as this one, which ends now.
+    fn is_by_number(&mut self) -> bool {
+        let is_alike = self.answered >= MANY && self.ended_after.contains(&self.answered);
+        self.ended_after.push_back(self.answered);
+        if self.ended_after.len() > ENDS {
+            self.ended_after.pop_front();
+        }
+        self.is_early_due |= is_alike;
+        is_alike
     }
 
     /// Whether connections end for other reasons too: suspects were taken again and again.

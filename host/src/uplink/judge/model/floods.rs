@@ -182,4 +182,16 @@ proptest! {
         uplink.run(SECOND * 600);
         prop_assert!(uplink.parked.is_empty(), "{:?}", uplink.parked);
     }
+
+    /// Each connection ends after so many messages, whatever they are.
+    #[test]
+    fn an_upstream_that_takes_so_many_over_each_connection_parks_nothing(
+        most in 3_usize..60, keys in 1_u64..12, window in 1_usize..60, pause in 0_u64..30,
+    ) {
+        let mut uplink = Uplink::new(&good(400, keys), Duration::ZERO, window);
+        (uplink.ends_after, uplink.every) = (Some(most), Duration::from_millis(pause));
+        uplink.run(SECOND * 1_000);
+        prop_assert!(uplink.parked.is_empty(), "{:?}", uplink.parked);
+        prop_assert_eq!(uplink.delivered.len(), 400);
+    }
 }

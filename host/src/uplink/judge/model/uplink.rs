@@ -34,6 +34,9 @@ pub(super) struct Uplink {
     /// When the link is cut, and how long after that again.
     pub(super) cut_every: Option<Duration>,
     cut_at: Instant,
+    /// How many are answered over one connection before upstream ends it.
+    pub(super) ends_after: Option<usize>,
+    answers: usize,
     /// Every message has a topic of its own: the hardest case.
     pub(super) has_many_topics: bool,
     cursor: usize,
@@ -79,6 +82,8 @@ impl Uplink {
             filled: start,
             cut_every: None,
             cut_at: start,
+            ends_after: None,
+            answers: 0,
             has_many_topics: true,
             cursor: 0,
             aside: BTreeSet::new(),
@@ -269,7 +274,7 @@ impl Uplink {
         (self.open, self.widened) = (if self.judge.is_shaky() { 8 } else { 1 }, self.now);
         self.under_way.clear();
         self.aside.clear();
-        self.cursor = 0;
+        (self.cursor, self.answers) = (0, 0);
         (self.answered, self.cut_at) = (self.now, self.now);
         let done: BTreeSet<_> = self
             .delivered
@@ -362,6 +367,10 @@ impl Uplink {
             let count = self.under_way.len().saturating_sub(self.judge.mutes_out());
             let (index, _) = self.under_way.remove(place).unwrap();
             self.answered = self.now;
+            self.answers += 1;
+            if self.ends_after.is_some_and(|most| self.answers > most) {
+                return self.ended(Some(index), place, count);
+            }
             if let Err(first) = self.answer(index) {
                 self.ended(first, place, count);
             }
