@@ -78,7 +78,9 @@ impl Judge {
         if let Some(step) = self.trial(now, under_way, FLOW) {
             return step;
         }
-        let is_fresh = self.pace.is_some_and(|pace| pace.is_fresh());
+        let is_fresh = self
+            .pace
+            .is_some_and(|pace| pace.is_fresh(self.cases.len()));
         let due = self
             .due(now, true)
             .or_else(|| self.mute(now, under_way + room, ASIDE));
@@ -127,7 +129,7 @@ impl Judge {
         if self.comparing_since.is_some() {
             return Step::Wait(None);
         }
-        let is_fresh = self.pace.is_some_and(|pace| pace.is_fresh());
+        let is_fresh = self.pace.is_some_and(|pace| pace.is_fresh(0));
         if self.is_starved() && is_fresh && under_way == 0 && !self.has_nothing_to_compare {
             return Step::Compare;
         }
@@ -305,7 +307,11 @@ impl Judge {
             .filter(|case| case.is_here && !case.is_out)
             .filter_map(|case| Some((time(case)?, case.face.place, case.face.key)))
             .collect();
-        due.sort_unstable();
+        // Where the pace leaves few turns to what waits, those that were refused and those behind them share these.
+        let has_refused_first = self.pace.is_some_and(|pace| pace.has_refused_first());
+        due.sort_unstable_by_key(|(time, place, _)| {
+            (time.is_some() != has_refused_first, *time, *place)
+        });
         let is_free = |(_, place, key): &&(Option<Instant>, Place, u64)| {
             let is_before =
                 |case: &Case| case.face.key == *key && case.face.place < *place && case.blocks();

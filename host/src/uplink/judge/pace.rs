@@ -1,7 +1,8 @@
 //! How fast messages go to an upstream that takes only so many in a time, and refuses the others with just that word.
 //!
-//! Each second shows how many it takes: a little more goes out in the next one, twice as many where it refused none, half
-//! as many where it took none. So nearly all that it grants is used, and few messages are refused.
+//! Each second shows how many it takes. Where it refuses none a quarter more goes out in the next one, to see whether it
+//! takes more; where that was in vain it goes on as before, and the next try is later each time. Where it refuses some that
+//! it took before, fewer go out. So nearly all that it grants is used, and few messages are refused.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,28 @@ const FIRST: f64 = 128.0;
 /// The least while some are accepted, and while none is.
 const LEAST: f64 = 16.0;
 const SELDOM: f64 = 0.25;
-/// How many more go out than were accepted.
-const MORE: f64 = 1.25;
+/// How many more are tried: at least, how much more so with each try that was worth it, and at most.
+const MORE: (f64, f64, f64) = (1.1, 1.2, 2.0);
+/// How many more have to be accepted then.
+const WORTH: f64 = 1.04;
+/// Which share of a pace is as good as all of it.
+const NEARLY: f64 = 0.75;
+/// The step down, and from which share of refusals on.
+const FEWER: f64 = 0.9;
+const FEW: f64 = 0.1;
+/// Seconds until it is tried again.
+const RESTS: (u8, u8) = (2, 8);
+/// What is answered so soon after a change belongs to the time before it.
+const SETTLES: Duration = Duration::from_millis(300);
 /// One in so many is one that was refused, while there are others: so these go no more slowly than they are accepted.
 const FRESH: u8 = 8;
+/// So many that wait have half of the turns, so that they become fewer.
+const MANY: usize = 16;
 /// What was not sent in so long may follow at once.
-const BEHIND: Duration = Duration::from_millis(20);
+const BEHIND: Duration = Duration::from_millis(2);
 /// It is over when nothing was refused for so long.
 const OVER: Duration = Duration::from_secs(30);
-/// How long one that was accepted after it had been refused shows that it was refused for the pace.
+/// What was accepted after it had been refused shows that it was refused for the pace, until so long after the next refusal.
 const SHOWN: Duration = Duration::from_secs(10);
 /// How long it takes at most until it is known whether the pace is meant, or one message.
 const UNKNOWN: Duration = Duration::from_secs(3);
@@ -27,6 +41,13 @@ const UNKNOWN: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     per_second: f64,
+    /// The pace before this one, which is only tried.
+    before: Option<f64>,
+    /// By how much it is raised next.
+    more: f64,
+    /// Seconds to the next try, and to the one after it.
+    rests: u8,
+    next_rests: u8,
     began: Instant,
     next: Instant,
     /// This second: since when, how many were accepted, and how many refused.
@@ -37,6 +58,8 @@ pub(super) struct Pace {
     is_starved: bool,
     refused_at: Instant,
     relented_at: Option<Instant>,
+    /// The first refusal since then.
+    doubted_at: Option<Instant>,
     /// Fresh messages take turns with those that were refused.
     turns: u8,
 }
@@ -45,6 +68,10 @@ impl Pace {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             per_second: FIRST,
+            before: None,
+            more: MORE.2,
+            rests: 0,
+            next_rests: RESTS.0,
             began: now,
             next: now,
             since: now,
@@ -53,6 +80,7 @@ impl Pace {
             is_starved: false,
             refused_at: now,
             relented_at: None,
+            doubted_at: None,
             turns: 0,
         }
     }
@@ -71,7 +99,7 @@ impl Pace {
     }
 
     pub(super) fn accepted(&mut self, now: Instant) {
-        self.accepted += 1;
+        self.accepted += u32::from(self.since <= now);
         if self.is_starved {
             (self.per_second, self.is_starved, self.next) =
                 (self.per_second.max(LEAST), false, now);
@@ -81,14 +109,15 @@ impl Pace {
     }
 
     pub(super) fn refused(&mut self, now: Instant) {
-        self.refused += 1;
+        self.refused += u32::from(self.since <= now);
         self.refused_at = now;
+        self.doubted_at.get_or_insert(now);
         self.turn(now);
     }
 
     /// One that was refused before is accepted.
     pub(super) fn relented(&mut self, now: Instant) {
-        self.relented_at = Some(now);
+        (self.relented_at, self.doubted_at) = (Some(now), None);
     }
 
     /// Looks whether the second is over.
@@ -97,15 +126,57 @@ impl Pace {
         if time < SECOND {
             return;
         }
-        let accepted = f64::from(self.accepted) / time.as_secs_f64();
-        self.per_second = match (self.accepted, self.refused) {
-            (0, 0) => self.per_second,
-            (_, 0) => self.per_second * 2.0,
-            (0, _) => (self.per_second / 2.0).max(SELDOM),
-            _ => (accepted * MORE).max(LEAST).min(self.per_second * 2.0),
+        let before = self.per_second;
+        let a_second = |count: u32| f64::from(count) / time.as_secs_f64();
+        let (accepted, refused) = (a_second(self.accepted), a_second(self.refused));
+        if self.accepted == 0 {
+            self.starve();
+        } else if let Some(before) = self.before.take() {
+            self.judge_try(before, accepted);
+        } else if refused > accepted * FEW {
+            let fewer = (self.per_second * FEWER).min(accepted * 2.0);
+            self.per_second = fewer.max(accepted).max(LEAST);
+        } else if self.refused == 0 {
+            self.try_more(accepted);
+        }
+        let settles = if self.per_second == before {
+            Duration::ZERO
+        } else {
+            SETTLES
         };
-        self.is_starved |= self.accepted == 0 && self.refused > 0;
-        (self.since, self.accepted, self.refused) = (now, 0, 0);
+        (self.since, self.accepted, self.refused) = (now + settles, 0, 0);
+    }
+
+    /// None was accepted.
+    fn starve(&mut self) {
+        if self.refused > 0 {
+            self.per_second = (self.per_second / 2.0).max(SELDOM);
+            (self.before, self.is_starved) = (None, true);
+        }
+    }
+
+    /// None was refused: it is time for a try, if as many go as may.
+    fn try_more(&mut self, accepted: f64) {
+        if self.rests > 0 {
+            self.rests -= 1;
+        } else if accepted > self.per_second * NEARLY {
+            self.before = Some(self.per_second);
+            self.per_second *= self.more;
+        }
+    }
+
+    /// More went out than `before`, and so many a second were accepted.
+    fn judge_try(&mut self, before: f64, accepted: f64) {
+        if accepted >= before * WORTH {
+            if self.refused > 0 {
+                self.per_second = accepted.max(LEAST);
+            }
+            (self.more, self.next_rests) = ((self.more * MORE.1).min(MORE.2), RESTS.0);
+        } else {
+            self.per_second = before;
+            (self.more, self.rests) = (MORE.0, self.next_rests);
+            self.next_rests = (self.next_rests * 2).min(RESTS.1);
+        }
     }
 
     /// A connection begins, which is a new chance.
@@ -122,11 +193,20 @@ impl Pace {
         self.is_starved
     }
 
-    /// Whether the next turn is one of those that were not refused yet.
-    pub(super) fn is_fresh(&self) -> bool {
+    /// Whether the next turn is one of those that were not refused yet, while so many wait.
+    pub(super) fn is_fresh(&self, waiting: usize) -> bool {
         !self
             .turns
-            .is_multiple_of(if self.is_starved { 2 } else { FRESH })
+            .is_multiple_of(if self.is_starved || waiting > MANY {
+                2
+            } else {
+                FRESH
+            })
+    }
+
+    /// Whether the next turn of those that wait goes to one that was refused, before those behind it.
+    pub(super) fn has_refused_first(&self) -> bool {
+        (self.turns / FRESH).is_multiple_of(2)
     }
 
     /// Whether one that was refused since then shows that it is the pace that is meant.
@@ -141,7 +221,9 @@ impl Pace {
 
     /// Whether any message may be refused at any time, so that each key has one at a time under way.
     pub(super) fn is_strict(&self, now: Instant) -> bool {
-        now < self.began + UNKNOWN || self.relented_at.is_some_and(|at| now < at + SHOWN)
+        let is_shown =
+            self.relented_at.is_some() && self.doubted_at.is_none_or(|at| now < at + SHOWN);
+        is_shown || now < self.began + UNKNOWN
     }
 }
 
@@ -154,7 +236,7 @@ mod tests {
         /// Upstream takes so many in a second, or one in so long, from a bucket that holds some.
         #[test]
         fn nearly_all_that_upstream_grants_is_used_and_little_is_refused(
-            grant in 20.0_f64..500.0, depth in 3.0_f64..50.0, round_trip in 1_u64..300,
+            grant in 20.0_f64..500.0, depth in 1.0_f64..50.0, round_trip in 1_u64..300,
         ) {
             let mut now = Instant::now();
             let (start, mut pace) = (now, Pace::new(now));
@@ -181,7 +263,8 @@ mod tests {
                     accepted += u32::from(is_taken && is_counted);
                     refused += u32::from(!is_taken && is_counted);
                 }
-                now += Duration::from_millis(1);
+                let answer = answers.front().map(|(at, _)| *at);
+                now = [pace.wait(now), answer].into_iter().flatten().min().unwrap_or(now);
             }
             prop_assert!(f64::from(accepted) >= 0.85 * 40.0 * grant, "{accepted} of {}", 40.0 * grant);
             prop_assert!(f64::from(refused) <= 0.7 * f64::from(accepted), "{refused} beside {accepted}");
