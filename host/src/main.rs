@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         journal: std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
+    tidegate::heap::share();
     Cli::parse().run(surroundings).into()
 }
 
