@@ -22,21 +22,15 @@ const HEAPS: std::ffi::c_int = 2;
 
 /// Has all threads that begin from now on share a few heaps.
 #[cfg(target_env = "gnu")]
-#[expect(
-    unsafe_code,
-    reason = "the C library is told by a call of its own"
-)]
+#[expect(unsafe_code, reason = "the C library is told by a call of its own")]
 pub fn share() {
     /// Of glibc's `malloc.h`.
     const M_ARENA_MAX: std::ffi::c_int = -8;
     unsafe extern "C" {
         fn mallopt(param: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
     }
-    // Who runs it may know better.
-    if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
-        // SAFETY: `mallopt` is glibc's, with this signature, and sets a number; no other thread runs yet.
-        unsafe { mallopt(M_ARENA_MAX, HEAPS) };
-    }
+    // SAFETY: `mallopt` is glibc's, with this signature, and sets a number.
+    unsafe { mallopt(M_ARENA_MAX, HEAPS) };
 }
 
 /// Other C libraries share by themselves.

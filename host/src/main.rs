@@ -12,7 +12,10 @@ fn main() -> ExitCode {
         journal: std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
-    tidegate::heap::share();
+    // Who runs it may know better.
+    if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
+        tidegate::heap::share();
+    }
     Cli::parse().run(surroundings).into()
 }
 

@@ -20,10 +20,12 @@ const VALUE: usize = 500;
 /// The look of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// For a terminal or a file.
-    Text {
+    /// For eyes: what has gaps stands on a line of its own.
+    Terminal {
         colour: bool,
     },
+    /// For a file: one event, one line.
+    Text,
     /// For the journal, which has the time already, and takes the priority from the start of a line.
     Journal,
     Json,
@@ -86,37 +88,51 @@ impl Said {
         let _ = match look {
             Look::Json => self.json(&mut line, level, time),
             Look::Journal => {
-                write!(line, "<{}>", priority(level)).and_then(|()| self.text(&mut line, false))
+                write!(line, "<{}>", priority(level)).and_then(|()| self.text(&mut line))
             }
-            Look::Text { colour: false } => {
-                write!(line, "{time} {level:>5} ").and_then(|()| self.text(&mut line, false))
+            Look::Text => write!(line, "{time} {level:>5} ").and_then(|()| self.text(&mut line)),
+            Look::Terminal { colour: false } => {
+                write!(line, "{time} {level:>5} ").and_then(|()| self.folded(&mut line, ["", ""]))
             }
-            Look::Text { colour: true } => {
+            Look::Terminal { colour: true } => {
                 let code = code(level);
                 write!(line, "\x1b[2m{time}\x1b[0m \x1b[{code}m{level:>5}\x1b[0m ")
-                    .and_then(|()| self.text(&mut line, true))
+                    .and_then(|()| self.folded(&mut line, ["\x1b[2m", "\x1b[0m"]))
             }
         };
         line.push('\n');
         line.into_bytes()
     }
 
-    fn text(&self, line: &mut String, colour: bool) -> fmt::Result {
+    fn text(&self, line: &mut String) -> fmt::Result {
         line.push_str(&self.message);
-        let [dim, plain] = if colour {
-            ["\x1b[2m", "\x1b[0m"]
-        } else {
-            [""; 2]
-        };
+        for (name, value) in &self.values {
+            match word(value) {
+                Some(word) => write!(line, " {name}={word}")?,
+                None => write!(line, " {name}={value}")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The words beside the message, and what has gaps below it. `dim` begins and ends what is less bright.
+    fn folded(&self, line: &mut String, [dim, plain]: [&str; 2]) -> fmt::Result {
+        line.push_str(&self.message);
         for (name, value) in &self.values {
             match value {
-                // A word stands as it is: quotes are for what has gaps.
-                serde_json::Value::String(text)
-                    if !text.is_empty() && !text.contains([' ', '"', '=']) =>
-                {
-                    write!(line, " {dim}{name}={plain}{text}")?;
+                serde_json::Value::String(_) => {
+                    if let Some(word) = word(value) {
+                        write!(line, " {dim}{name}={plain}{word}")?;
+                    }
                 }
                 value => write!(line, " {dim}{name}={plain}{value}")?,
+            }
+        }
+        for (name, value) in &self.values {
+            if let serde_json::Value::String(text) = value
+                && word(value).is_none()
+            {
+                write!(line, "\n    {dim}{name}:{plain} {text}")?;
             }
         }
         Ok(())
@@ -149,6 +165,13 @@ impl Said {
             _ => self.put(field, words::line(text, VALUE).into()),
         }
     }
+}
+
+/// A text that stands as it is: quotes are for what has gaps.
+fn word(value: &serde_json::Value) -> Option<&str> {
+    value
+        .as_str()
+        .filter(|text| !text.is_empty() && !text.contains([' ', '"', '=']))
 }
 
 impl Visit for Said {
@@ -290,10 +313,15 @@ mod tests {
             ],
         );
         let text = "online uplink=cloud after=\"no connection\" dials=3\n";
-        let look = Look::Text { colour: false };
+        let look = Look::Text;
         assert_eq!(
             shown(&said, Level::INFO, look),
             format!("2026-11-22T01:02:03.004Z  INFO {text}")
+        );
+        let folded = "online uplink=cloud dials=3\n    after: no connection\n";
+        assert_eq!(
+            shown(&said, Level::INFO, Look::Terminal { colour: false }),
+            format!("2026-11-22T01:02:03.004Z  INFO {folded}")
         );
         assert_eq!(
             shown(&said, Level::ERROR, Look::Journal),

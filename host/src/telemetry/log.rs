@@ -123,9 +123,10 @@ fn look(format: Format, place: Place) -> Look {
         Format::Json => Look::Json,
         Format::Auto if !place.terminal && !place.journal => Look::Json,
         Format::Auto | Format::Text if place.journal => Look::Journal,
-        Format::Auto | Format::Text => Look::Text {
+        Format::Auto | Format::Text if place.terminal => Look::Terminal {
             colour: place.colour,
         },
+        Format::Auto | Format::Text => Look::Text,
     }
 }
 
@@ -163,14 +164,14 @@ mod tests {
             journal: true,
             ..Place::default()
         };
-        assert_eq!(look(Format::Auto, terminal), Look::Text { colour: false });
+        assert_eq!(
+            look(Format::Auto, terminal),
+            Look::Terminal { colour: false }
+        );
         assert_eq!(look(Format::Auto, journal), Look::Journal);
         assert_eq!(look(Format::Auto, Place::default()), Look::Json);
         assert_eq!(look(Format::Json, terminal), Look::Json);
-        assert_eq!(
-            look(Format::Text, Place::default()),
-            Look::Text { colour: false }
-        );
+        assert_eq!(look(Format::Text, Place::default()), Look::Text);
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub(super) fn audit(
     witness: &Witness,
 ) -> Result<(KeptLetters, LedgerStore, Option<Lost>), StoreError> {
     let ledger_store = ledger_store(config, records)?;
-    let commits = scan.missing + witness.number.saturating_sub(scan.witness.number);
+    // What was in the last file nobody knows where that was not noted: something was.
+    let missing = scan.missing.max(scan.given_up.len() as u64);
+    let commits = missing + witness.number.saturating_sub(scan.witness.number);
     let totals = &witness.totals;
     // Files that are gone altogether leave no gap in the numbers where they were the oldest.
     let is_whole = commits == 0

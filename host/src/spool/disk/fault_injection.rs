@@ -3,6 +3,7 @@
 //! In the program this is nothing at all.
 
 use std::io;
+use std::path::Path;
 
 use crate::spool::space::Space;
 
@@ -41,6 +42,15 @@ impl FaultInjection {
         Ok(())
     }
 
+    /// Asks whether this file may be opened to be read.
+    pub(crate) fn pass_file(&self, path: &Path) -> io::Result<()> {
+        self.pass(Call::Read)?;
+        #[cfg(test)]
+        self.script.pass_file(path)?;
+        let _ = path;
+        Ok(())
+    }
+
     /// The space a test makes believe in.
     #[cfg_attr(
         not(test),
@@ -59,6 +69,7 @@ pub(crate) mod script {
     //! What a test has in mind.
 
     use std::io;
+    use std::path::{Path, PathBuf};
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -76,6 +87,8 @@ pub(crate) mod script {
         fail_syncs: Mutex<u32>,
         /// Reads so far, and those that fail.
         reads: Mutex<Reads>,
+        /// A file that is never given back.
+        sick: Mutex<Option<PathBuf>>,
         count: Mutex<u64>,
         hold: Mutex<Option<Hold>>,
         pub(crate) space: Mutex<Option<Space>>,
@@ -98,6 +111,19 @@ pub(crate) mod script {
             let mut reads = self.reads.lock().unwrap();
             let at = reads.0 + n;
             reads.1.push((at..at.saturating_add(count), errno));
+        }
+
+        /// This file cannot be read from now on.
+        pub fn fail_file(&self, path: &Path) {
+            *self.sick.lock().unwrap() = Some(path.to_owned());
+        }
+
+        pub(super) fn pass_file(&self, path: &Path) -> io::Result<()> {
+            let is_sick = self.sick.lock().unwrap().as_deref() == Some(path);
+            if is_sick {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            Ok(())
         }
 
         /// Reads do not fail any more.

@@ -71,6 +71,7 @@ pub(crate) fn put_back(folder: &std::path::Path, format: u8) {
         folder,
         None,
         &crate::spool::disk::fault_injection::FaultInjection::default(),
+        |_| false,
     )
     .unwrap();
     let db = sled::Config::new()

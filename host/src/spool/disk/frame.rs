@@ -116,7 +116,7 @@ pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 
 /// Opens a file to read it. What is no regular file is refused, and nothing waits for a pipe that nobody writes to.
 pub(crate) fn open_regular(path: &Path, fault_injection: &FaultInjection) -> io::Result<File> {
-    fault_injection.pass(Call::Read)?;
+    fault_injection.pass_file(path)?;
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)

@@ -164,8 +164,13 @@ fn open_trees(
     let (db, is_before) = open_index(config, folder)?;
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
-    let (records, scan) = Records::open(folder.path(), own_name(folder), &folder.fault_injection)
-        .map_err(StoreError::Disk)?;
+    let (records, scan) = Records::open(
+        folder.path(),
+        own_name(folder),
+        &folder.fault_injection,
+        |path| folder.is_given_up(path),
+    )
+    .map_err(StoreError::Disk)?;
     let name = find_name(folder, &records, &scan)?;
     belong(&db, &name.store)?;
     let with_files = listing::queues(&folder.chunks()).map_err(StoreError::Disk)?;
@@ -178,6 +183,10 @@ fn open_trees(
         take_up(&db, &records)?;
     }
     let (kept, ledger_store, lost) = audit(config, &records, &scan, &witness)?;
+    for path in &scan.given_up {
+        tracing::error!(path = %path.display(), "this file of letters, ledger and state cannot be read: it is moved aside, and the store goes on without it");
+        folder.keep_damaged(path, Now::read());
+    }
     let chunks = folder.chunks();
     let open_queue =
         |queue: &str| QueueStore::open(&db, &chunks, queue, &name.store, &folder.fault_injection);

@@ -241,3 +241,33 @@ fn a_store_that_was_copied_gets_another_name_for_its_ids_and_one_that_stays_keep
     assert_eq!(copied.reopen().backlog.origin(), other);
     assert_eq!(Bench::open(config(folder.path())).backlog.origin(), origin);
 }
+
+#[test]
+fn a_file_of_letters_that_is_never_given_back_costs_its_letters_only_and_they_are_told() {
+    let folder = tempdir();
+    let bench = filled(folder.path(), 60);
+    bench
+        .shared
+        .park((0..3).map(|number| letter(number, None)).collect());
+    let mut bench = bench;
+    assert!(bench.commit());
+    bench.shared.write_low_marks().unwrap();
+    let sick = super::whole::records(folder.path()).pop().unwrap();
+    bench.kill();
+    let locked = Folder::lock(folder.path()).unwrap();
+    locked.fault_injection.script.fail_file(&sick);
+    // It waits at first: the disk may come to itself.
+    let mut bench = Bench::open_in(locked, config(folder.path()));
+    assert!(!bench.shared.account().is_well() && sick.exists());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !bench.shared.account().is_well() {
+        assert!(std::time::Instant::now() < until);
+        bench.turn();
+    }
+    assert_eq!(bench.numbers(), (0..60).collect::<Vec<_>>());
+    assert!(!sick.exists());
+    assert_eq!(bench.shared.account().lost_records.0, 3);
+    bench.append(60, None);
+    assert!(bench.commit());
+    assert_eq!(bench.reopen().numbers().len(), 61);
+}

@@ -255,7 +255,7 @@ fn a_chunk_and_the_index_that_are_both_hurt_cost_the_chunk_and_it_is_told() {
 }
 
 /// Files of records of a closed store.
-fn records(folder: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn records(folder: &Path) -> Vec<std::path::PathBuf> {
     files(folder)
         .into_keys()
         .filter(|path| path.to_string_lossy().contains("/records."))

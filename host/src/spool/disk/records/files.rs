@@ -80,6 +80,8 @@ pub(crate) struct Scan {
     is_begun: bool,
     /// RecordFiles that cannot be read, or belong to another store, and why.
     pub strange: Vec<(PathBuf, String)>,
+    /// RecordFiles that were asked for long enough.
+    pub given_up: Vec<PathBuf>,
     /// RecordFiles with damaged bytes.
     pub damaged: Vec<PathBuf>,
 }

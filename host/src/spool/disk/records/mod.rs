@@ -38,11 +38,12 @@ pub(crate) struct Records {
 
 impl Records {
     /// Reads all there is in `folder` of the store of this name, or else of the one that the oldest file belongs to. A file
-    /// that cannot be read is the disk's error; nothing is changed.
+    /// that cannot be read is the disk's error, until it `is_given_up`; nothing is changed.
     pub(super) fn open(
         folder: &Path,
         store: Option<String>,
         fault_injection: &FaultInjection,
+        is_given_up: impl Fn(&Path) -> bool,
     ) -> io::Result<(Self, Scan)> {
         let mut files = RecordFiles::default();
         let mut scan = Scan::default();
@@ -54,6 +55,7 @@ impl Records {
             match read_regular(&path, u64::MAX, fault_injection) {
                 Ok(bytes) => files.take(number, &bytes, &path, &mut scan),
                 Err(error) if is_no_file(&error) => scan.strange.push((path, error.to_string())),
+                Err(_) if is_given_up(&path) => scan.given_up.push(path),
                 Err(error) => return Err(error),
             }
         }
