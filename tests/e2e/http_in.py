@@ -1,6 +1,6 @@
 """Posts numbered readings, one device a thread, each again and again until it gets its 202.
 
-usage: URL DEVICES [CA]. At SIGTERM each thread ends behind the reading that is under way, and says how many were accepted:
+usage: URL DEVICES [CA]. At SIGTERM each thread ends behind the reading that is under way; then it says how many were accepted:
 these are the numbers from 0 on, without a gap.
 """
 
@@ -16,6 +16,7 @@ import urllib.request
 url, devices = sys.argv[1], int(sys.argv[2])
 context = ssl.create_default_context(cafile=sys.argv[3]) if len(sys.argv) > 3 else None
 stop = threading.Event()
+counts = {}
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
 
@@ -37,7 +38,7 @@ def post(device):
         while not accepted(device, seq):
             pass
         seq += 1
-    print(f"accepted {device} {seq}", flush=True)
+    counts[device] = seq
 
 
 threads = [threading.Thread(target=post, args=(f"d{number}",)) for number in range(devices)]
@@ -46,3 +47,5 @@ for thread in threads:
 while any(thread.is_alive() for thread in threads):
     for thread in threads:
         thread.join(0.1)
+for device, count in counts.items():
+    print(f"accepted {device} {count}", flush=True)
