@@ -225,6 +225,14 @@ impl Folder {
         now >= since + SICK && self.prove().is_ok()
     }
 
+    /// The store goes on without these files of letters, ledger and state.
+    pub(crate) fn move_aside(&self, given_up: &[PathBuf]) {
+        for path in given_up {
+            tracing::error!(path = %path.display(), "this file of letters, ledger and state cannot be read: it is moved aside, and the store goes on without it");
+            self.keep_damaged(path, Now::read());
+        }
+    }
+
     /// Moves a damaged file there.
     pub(crate) fn keep_damaged(&self, path: &Path, now: Now) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -23,6 +23,7 @@ use crate::spool::disk::name::Name;
 use crate::spool::disk::queue_store::QueueStore;
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::{Tree, Witness};
+use crate::spool::disk::records::files::Scan;
 use crate::spool::disk::recover::{recover, strangers};
 use crate::spool::disk::sealing::keys;
 use crate::spool::disk::store::{BOOT, Store};
@@ -155,6 +156,12 @@ fn open_index(config: &Config, folder: &Folder) -> Result<(sled::Db, bool), Stor
     Ok((db, format.is_some_and(|format| format != FORMAT)))
 }
 
+fn open_records(folder: &Folder) -> Result<(Records, Scan), StoreError> {
+    let is_given_up = |path: &Path| folder.is_given_up(path);
+    let (path, faults) = (folder.path(), &folder.fault_injection);
+    Records::open(path, own_name(folder), faults, is_given_up).map_err(StoreError::Disk)
+}
+
 fn open_trees(
     config: &Config,
     folder: &Folder,
@@ -164,13 +171,7 @@ fn open_trees(
     let (db, is_before) = open_index(config, folder)?;
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
-    let (records, scan) = Records::open(
-        folder.path(),
-        own_name(folder),
-        &folder.fault_injection,
-        |path| folder.is_given_up(path),
-    )
-    .map_err(StoreError::Disk)?;
+    let (records, scan) = open_records(folder)?;
     let name = find_name(folder, &records, &scan)?;
     belong(&db, &name.store)?;
     let with_files = listing::queues(&folder.chunks()).map_err(StoreError::Disk)?;
@@ -183,10 +184,7 @@ fn open_trees(
         take_up(&db, &records)?;
     }
     let (kept, ledger_store, lost) = audit(config, &records, &scan, &witness)?;
-    for path in &scan.given_up {
-        tracing::error!(path = %path.display(), "this file of letters, ledger and state cannot be read: it is moved aside, and the store goes on without it");
-        folder.keep_damaged(path, Now::read());
-    }
+    folder.move_aside(&scan.given_up);
     let chunks = folder.chunks();
     let open_queue =
         |queue: &str| QueueStore::open(&db, &chunks, queue, &name.store, &folder.fault_injection);
