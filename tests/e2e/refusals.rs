@@ -1,5 +1,6 @@
 //! An upstream that does not take some messages, or any: with every code, with silence, by hanging up.
 
+mod floods;
 mod hang_ups;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub fn cases() -> Vec<Trial> {
     qos_2_over_3_1_1_keeps_to_what_mosquitto_takes,
     ]);
     cases.extend(hang_ups::cases());
+    cases.extend(floods::cases());
     cases
 }
 

@@ -86,6 +86,11 @@ impl ThinLink {
         Ok(Self { address, over })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The address as an `mqtt://` URL.
     pub fn url(&self) -> String {
         format!("mqtt://{}", self.address)

@@ -82,6 +82,8 @@ pub enum Deed {
     /// PUBACK or PUBREC with this code, and these words unless they are empty; below 0x80 it is taken. 3.1.1 knows no
     /// codes: there it is an answer like any other.
     Answer(u8, &'static str),
+    /// So many a second are taken, a tenth of that at once; the others get code 0x97, quota exceeded.
+    AtMost(u32),
     /// PUBREC as usual, PUBCOMP with this code. With QoS 1 it is an [`Deed::Answer`].
     Complete(u8),
     /// No PUBACK or PUBREC, ever.
@@ -130,6 +132,8 @@ pub struct Noted {
 struct Account {
     terms: Terms,
     rules: Vec<(Rule, u64)>,
+    /// What is left of a second's grant, and when it was filled.
+    grant: (f64, Option<Instant>),
     seen: Vec<Noted>,
     taken: Vec<Noted>,
 }
@@ -147,10 +151,31 @@ impl Account {
             }
             *count += 1;
             if (which.numbers.0..which.numbers.1).contains(&(*count - 1)) {
-                return *deed;
+                let deed = *deed;
+                return self.granted(deed);
             }
         }
         Deed::Answer(0, "")
+    }
+
+    /// What a limit comes to now.
+    fn granted(&mut self, deed: Deed) -> Deed {
+        let Deed::AtMost(rate) = deed else {
+            return deed;
+        };
+        let (rate, now) = (f64::from(rate), Instant::now());
+        let (left, filled) = self.grant;
+        let filled = filled.map_or(rate, |filled| {
+            rate * now.duration_since(filled).as_secs_f64()
+        });
+        let left = (left + filled).min(rate / 10.0);
+        let is_taken = left >= 1.0;
+        self.grant = (left - f64::from(u8::from(is_taken)), Some(now));
+        if is_taken {
+            Deed::Answer(0, "")
+        } else {
+            Deed::Answer(0x97, "too many messages")
+        }
     }
 }
 
@@ -382,6 +407,7 @@ impl<'a> Peer<'a> {
                 self.acknowledge(published, code, "")
             }
             Deed::Answer(code, words) => self.accept(published, code, words),
+            Deed::AtMost(_) => self.accept(published, 0, ""),
             Deed::Complete(_) => self.accept(published, 0, ""),
             Deed::NeverComplete if published.qos == 2 => self.accept(published, 0, ""),
             Deed::Never | Deed::NeverComplete => Some(()),
