@@ -64,6 +64,10 @@ impl Scene {
     }
 
     fn letters(&self) -> Result<Vec<serde_json::Value>> {
+        // They are counted when they are refused, and listed once they are on disk.
+        wait_until("the letters are on disk", || {
+            self.gateway.metric("tidegate_dead_letters_kept", &[]) >= self.parked()
+        })?;
         let letters = json(self.gateway.folder(), &["parked", "list"], 0)?;
         let list = letters.as_array().or_else(|| letters["letters"].as_array());
         Ok(list.cloned().unwrap_or_default())
