@@ -274,6 +274,7 @@ impl Gateway {
             sink::say(&format!("admin http://{address}"));
         }
         heap::give_back();
+        let peaks = tokio::spawn(heap::give_back_after_peaks());
         tracing::info!(
             address,
             flows = self.config.flows.len(),
@@ -296,6 +297,7 @@ impl Gateway {
         }
         // Whoever still waits for an answer gets none: what he asked for is done or is not.
         control.iter().for_each(JoinHandle::abort);
+        peaks.abort();
         ended
     }
 
