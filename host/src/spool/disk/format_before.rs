@@ -52,14 +52,17 @@ impl Store {
     }
 }
 
+/// Opens the index of a store that was closed a moment ago: its files may be let go of a little later.
+#[cfg(test)]
+fn open_closed(path: &std::path::Path) -> sled::Db {
+    let options = sled::Config::new().path(path).flush_every_ms(None);
+    crate::spool::disk::open::open_when_free(&options).unwrap()
+}
+
 /// Writes the format version of a closed store.
 #[cfg(test)]
 pub(crate) fn set_format(path: &std::path::Path, format: u8) {
-    let db = sled::Config::new()
-        .path(path)
-        .flush_every_ms(None)
-        .open()
-        .unwrap();
+    let db = open_closed(path);
     db.insert("format", &[format]).unwrap();
     db.flush().unwrap();
 }
@@ -74,11 +77,7 @@ pub(crate) fn put_back(folder: &std::path::Path, format: u8) {
         |_| false,
     )
     .unwrap();
-    let db = sled::Config::new()
-        .path(folder.join("store"))
-        .flush_every_ms(None)
-        .open()
-        .unwrap();
+    let db = open_closed(&folder.join("store"));
     for (name, tree) in TREES_BEFORE {
         for entry in records.each(tree, &[]) {
             let (key, value) = entry.unwrap();

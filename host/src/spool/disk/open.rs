@@ -289,7 +289,7 @@ fn disks(folder: &Folder) -> io::Result<Vec<File>> {
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
-fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
+pub(super) fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
     for _ in 0..REOPEN_TRIES {
         match guarded(|| options.open()) {
             Err(StoreError::Disk(error)) if is_held(&error) => {

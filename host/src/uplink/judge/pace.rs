@@ -1,8 +1,8 @@
 //! How fast messages go to an upstream that takes only so many in a time, and refuses the others with just that word.
 //!
-//! Each second shows how many it takes. Where it refuses none a quarter more goes out in the next one, to see whether it
-//! takes more; where that was in vain it goes on as before, and the next try is later each time. Where it refuses some that
-//! it took before, fewer go out. So nearly all that it grants is used, and few messages are refused.
+//! Each second shows how many it takes. Where it refuses none, more go out in the next one, to see whether it takes more;
+//! where that was in vain it goes on as before, and the next try is later each time. Where it refuses some that it took
+//! before, fewer go out. So nearly all that it grants is used, and few messages are refused.
 
 use std::time::{Duration, Instant};
 
