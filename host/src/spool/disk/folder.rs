@@ -11,12 +11,10 @@
 //! <path>/damaged/                  chunks and records that are hurt, for salvage
 //! ```
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,20 +24,14 @@ use crate::clock::Now;
 use crate::spool::disk::fault_injection::{Call, FaultInjection};
 use crate::spool::disk::name::{Name, whereabouts};
 use crate::spool::disk::ram_copy::RamCopy;
+use crate::spool::disk::records::failed_reads::FailedReads;
 use crate::spool::error::Error;
-use crate::spool::lock::locked;
 
 /// A killed process may hold its lock until it is reaped.
 const LOCK_WAIT: Duration = if cfg!(test) {
     Duration::from_millis(200)
 } else {
     Duration::from_secs(5)
-};
-/// How long one file may refuse to be read: as long as a chunk.
-const SICK: Duration = if cfg!(test) {
-    Duration::from_millis(500)
-} else {
-    Duration::from_secs(30)
 };
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Bytes of the lock file, whatever stands in it.
@@ -91,8 +83,8 @@ pub(crate) struct Folder {
     signed: Signed,
     /// What stands for sled's files while they cannot be opened.
     ram_copy: Option<RamCopy>,
-    /// Files that could not be read when the store was last opened, and since when.
-    sick: Mutex<BTreeMap<PathBuf, Instant>>,
+    /// Of letters, ledger and state, over all tries to open the store.
+    pub failed_reads: FailedReads,
     pub fault_injection: FaultInjection,
 }
 
@@ -112,7 +104,7 @@ impl Folder {
             last_boot: None,
             signed,
             ram_copy: None,
-            sick: Mutex::default(),
+            failed_reads: FailedReads::default(),
             fault_injection,
         };
         match folder.take_lock() {
@@ -216,13 +208,6 @@ impl Folder {
     /// Where damaged files are kept.
     pub(crate) fn damaged(&self) -> PathBuf {
         self.path.join("damaged")
-    }
-
-    /// Whether a file that cannot be read has been asked for long enough, on a disk that takes writes, to go on without it.
-    pub(crate) fn is_given_up(&self, path: &Path) -> bool {
-        let now = Instant::now();
-        let since = *locked(&self.sick).entry(path.to_owned()).or_insert(now);
-        now >= since + SICK && self.prove().is_ok()
     }
 
     /// The store goes on without these files of letters, ledger and state.

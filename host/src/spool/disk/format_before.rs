@@ -74,7 +74,7 @@ pub(crate) fn put_back(folder: &std::path::Path, format: u8) {
         folder,
         None,
         &crate::spool::disk::fault_injection::FaultInjection::default(),
-        |_| false,
+        &crate::spool::disk::records::failed_reads::FailedReads::default(),
     )
     .unwrap();
     let db = open_closed(&folder.join("store"));

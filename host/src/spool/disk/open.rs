@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -157,9 +157,8 @@ fn open_index(config: &Config, folder: &Folder) -> Result<(sled::Db, bool), Stor
 }
 
 fn open_records(folder: &Folder) -> Result<(Records, Scan), StoreError> {
-    let is_given_up = |path: &Path| folder.is_given_up(path);
     let (path, faults) = (folder.path(), &folder.fault_injection);
-    Records::open(path, own_name(folder), faults, is_given_up).map_err(StoreError::Disk)
+    Records::open(path, own_name(folder), faults, &folder.failed_reads).map_err(StoreError::Disk)
 }
 
 fn open_trees(

@@ -10,6 +10,7 @@
 //! entries it may have removed.
 
 pub(crate) mod batch;
+pub(crate) mod failed_reads;
 pub(crate) mod files;
 pub(crate) mod letters;
 pub(crate) mod sealed;
@@ -19,10 +20,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use crate::spool::disk::fault_injection::FaultInjection;
+use crate::spool::disk::folder::prove;
 use crate::spool::disk::frame::{HEAD, is_no_file, read_regular};
 use crate::spool::disk::records::batch::{Batch, Totals, Tree, Witness, decode, encode};
+use crate::spool::disk::records::failed_reads::FailedReads;
 use crate::spool::disk::records::files::{At, RecordFiles, Scan, listed, path};
 use crate::spool::lock::locked;
 
@@ -38,12 +42,12 @@ pub(crate) struct Records {
 
 impl Records {
     /// Reads all there is in `folder` of the store of this name, or else of the one that the oldest file belongs to. A file
-    /// that cannot be read is the disk's error, until it `is_given_up`; nothing is changed.
+    /// that cannot be read is the disk's error, until it has failed for long on a disk that takes writes; nothing is changed.
     pub(super) fn open(
         folder: &Path,
         store: Option<String>,
         fault_injection: &FaultInjection,
-        is_given_up: impl Fn(&Path) -> bool,
+        failed_reads: &FailedReads,
     ) -> io::Result<(Self, Scan)> {
         let mut files = RecordFiles::default();
         let mut scan = Scan::default();
@@ -53,9 +57,14 @@ impl Records {
         for number in numbers {
             let path = path(folder, number);
             match read_regular(&path, u64::MAX, fault_injection) {
-                Ok(bytes) => files.take(number, &bytes, &path, &mut scan),
+                Ok(bytes) => {
+                    failed_reads.read(&path);
+                    files.take(number, &bytes, &path, &mut scan);
+                }
                 Err(error) if is_no_file(&error) => scan.strange.push((path, error.to_string())),
-                Err(_) if is_given_up(&path) => scan.given_up.push(path),
+                Err(_) if failed_reads.failed(&path, Instant::now()) && prove(folder).is_ok() => {
+                    scan.given_up.push(path);
+                }
                 Err(error) => return Err(error),
             }
         }
