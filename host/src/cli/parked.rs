@@ -18,7 +18,7 @@ use super::show::of;
 use super::terminal::lines::Lines;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
-use crate::gateway::retry::{Retried, Retry};
+use crate::gateway::api::letters::{Retried, Retry};
 use crate::spool::{Done, Filter, Letter, LetterId, LetterPage, Request};
 use crate::words;
 

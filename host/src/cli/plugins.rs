@@ -6,7 +6,7 @@ use super::place::{At, Failure, Found, find};
 use super::show::{moment, row};
 use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
-use crate::gateway::plugins::Plugin;
+use crate::gateway::api::plugins::Plugin;
 use crate::message::short_digest;
 use crate::versions::history::{Event, History};
 use crate::versions::{Refusal, Versions};

@@ -8,7 +8,7 @@ use super::place::{At, Place, Purpose};
 use super::show::{WIDTH, age, bytes, count, row};
 use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
-use crate::gateway::status::{Condition, Flow, Queue, Source, Status, Trouble, Uplink};
+use crate::gateway::api::status::form::{Condition, Flow, Queue, Source, Status, Trouble, Uplink};
 use crate::message::short_digest;
 
 const EXAMPLES: &str = "\

@@ -9,23 +9,17 @@
 //! 4. the spool writes what is left, which releases the last receipts;
 //! 5. sources send the last acknowledgements and end.
 
+pub mod api;
 mod audit;
-mod control;
 mod door;
-mod health;
 mod inlets;
 pub mod live;
 mod metrics;
-mod orders;
-pub mod plugins;
 pub mod recordings;
-mod report;
-pub mod retry;
 mod signals;
 mod stages;
 pub mod standing;
 mod start;
-pub mod status;
 mod supervise;
 mod threads;
 
@@ -269,7 +263,7 @@ impl Gateway {
         let control = self.control(live.desk(), control_stops);
         let address = admin.address().map(|address| address.to_string());
         let serving =
-            tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
+            tokio::spawn(admin.serve(self.registry.clone(), api::health::look(&self), admin_stops));
         if let Some(address) = &address {
             sink::say(&format!("admin http://{address}"));
         }
@@ -309,9 +303,7 @@ impl Gateway {
     ) -> Option<JoinHandle<Result<(), admin::Error>>> {
         // The spool is open, so the data folder is ours alone.
         match Socket::bind(&self.config.gateway.data_dir) {
-            Ok(socket) => Some(tokio::spawn(
-                socket.serve(control::routes(self, desk), stop),
-            )),
+            Ok(socket) => Some(tokio::spawn(socket.serve(api::routes(self, desk), stop))),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(

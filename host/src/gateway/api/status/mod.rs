@@ -1,23 +1,25 @@
 //! How a running gateway is, in the form of `status`, from the accounts of its stages.
 
+pub mod form;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Gateway;
-use super::door::Doors;
-use super::health::store_trouble;
-use super::plugins::{Candidate, shown_digest};
-use super::standing::Shared;
-use super::status::{Flow, Plugin, Process, Source, Status, Store, Uplink};
+use self::form::{Flow, Plugin, Process, Source, Status, Store, Uplink};
 use crate::chain::{self, Chain, PluginInfo};
 use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::gateway::api::health::store_trouble;
+use crate::gateway::api::plugins::{Candidate, shown_digest};
+use crate::gateway::door::Doors;
+use crate::gateway::standing::Shared;
 use crate::heap::resident_bytes;
 use crate::spool::Spool;
 use crate::versions::Versions;
 use crate::{source, uplink};
 
 /// Reports on a running gateway.
-pub(super) struct Reporter {
+pub(in crate::gateway) struct Reporter {
     config: Arc<Config>,
     spool: Arc<Spool>,
     doors: Doors,
@@ -30,7 +32,7 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// The gateway starts now.
-    pub(super) fn new(gateway: &Gateway) -> Self {
+    pub(in crate::gateway) fn new(gateway: &Gateway) -> Self {
         Self {
             config: Arc::clone(&gateway.config),
             spool: Arc::clone(&gateway.spool),
@@ -61,7 +63,7 @@ impl Reporter {
     }
 
     /// How it is now. Memory work only.
-    pub(super) fn report(&self) -> Status {
+    pub(in crate::gateway) fn report(&self) -> Status {
         let account = self.spool.account();
         let spool = Status::of_spool(&self.config, &account);
         let now = Instant::now();

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::plugins::Candidate;
-use super::standing::Standing;
 use crate::chain;
 use crate::config::Config;
+use crate::gateway::api::plugins::Candidate;
+use crate::gateway::standing::Standing;
 use crate::link::{self, LinkAccount, State};
 use crate::spool::{Account, QueueAccount};
 use crate::{source, uplink};
@@ -92,7 +92,7 @@ pub struct Trouble {
 
 impl Trouble {
     /// What is known of it, as seen `now`.
-    pub(super) fn of(trouble: link::Trouble, now: Instant) -> Self {
+    pub(in crate::gateway) fn of(trouble: link::Trouble, now: Instant) -> Self {
         Self {
             cause: trouble.cause,
             since_s: seconds_since(trouble.since, now),
@@ -120,7 +120,7 @@ pub struct Condition {
 
 impl Condition {
     /// Of the connections of a source or uplink.
-    pub(super) fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
+    pub(in crate::gateway) fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
         let of = |takeover: &link::Takeover| Self {
             kind: "client-id-taken-over".to_owned(),
             words: takeover.words(),
@@ -131,7 +131,7 @@ impl Condition {
         link.takeover.iter().map(of).collect()
     }
 
-    pub(super) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {
+    pub(in crate::gateway) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {
         let of = |by: &str, condition: &uplink::Condition| Self {
             kind: condition.kind.name().to_owned(),
             words: format!("{by}{}", condition.words()),
@@ -319,7 +319,7 @@ impl Status {
     }
 
     /// What the spool tells; the rest is empty.
-    pub(super) fn of_spool(config: &Config, account: &Account) -> Self {
+    pub(in crate::gateway) fn of_spool(config: &Config, account: &Account) -> Self {
         let by_reason = account
             .letters
             .iter()
@@ -360,7 +360,7 @@ impl Status {
                 ram_bytes: account.ram_bytes,
                 most_ram_bytes: account.most_ram_bytes,
                 damaged_store: account.damaged_store.clone(),
-                lost: super::health::store_losses(account),
+                lost: crate::gateway::api::health::store_losses(account),
                 strangers: account.strangers.iter().cloned().collect(),
             },
         }
@@ -386,7 +386,7 @@ impl Queue {
 }
 
 impl Flow {
-    pub(super) fn of(name: &str, account: chain::Account) -> Self {
+    pub(in crate::gateway) fn of(name: &str, account: chain::Account) -> Self {
         Self {
             name: name.to_owned(),
             messages_in: account.settled(),
@@ -409,7 +409,7 @@ fn state_of(link: &LinkAccount) -> String {
 }
 
 impl Source {
-    pub(super) fn of(name: &str, account: source::Account, now: Instant) -> Self {
+    pub(in crate::gateway) fn of(name: &str, account: source::Account, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
             state: state_of(&account.link),
@@ -430,7 +430,7 @@ impl Source {
 }
 
 impl Uplink {
-    pub(super) fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
+    pub(in crate::gateway) fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
             state: state_of(&account.link),

@@ -7,7 +7,13 @@
 //! POST /v1/parked/retry   names of dead letters: through today's chain, or back to the queue that was refused
 //! ```
 //!
-//! What it takes in about plugins stands in [`orders`].
+//! What it takes in about plugins stands in [`changes`].
+
+mod changes;
+pub mod health;
+pub mod letters;
+pub mod plugins;
+pub mod status;
 
 use std::sync::Arc;
 
@@ -17,13 +23,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 
+use self::changes::Orders;
+use self::letters::{Retry, retry};
+use self::status::Reporter;
 use super::Gateway;
 use super::door::Doors;
 use super::live::Desk;
-use super::orders::{self, Orders};
 use super::recordings;
-use super::report::Reporter;
-use super::retry::{Retry, retry};
 use crate::admin::{Refused, json};
 use crate::spool::{Request, Tools};
 use crate::versions::history::History;
@@ -40,7 +46,7 @@ struct Control {
 }
 
 /// The routes of this gateway.
-pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
+pub(in crate::gateway) fn routes(gateway: &Gateway, desk: Desk) -> Router {
     let control = Control {
         reporter: Reporter::new(gateway),
         tools: gateway.spool.tools(),
@@ -61,7 +67,7 @@ pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
         .route("/v1/parked/retry", post(parked_retry))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(Arc::new(control))
-        .merge(orders::routes(orders))
+        .merge(changes::routes(orders))
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Result<Response, Refused> {

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Gateway;
-use super::door::Doors;
-use super::standing::Shared;
-use super::status::{Condition, Trouble};
+use super::status::form::{Condition, Trouble};
 use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::gateway::door::Doors;
+use crate::gateway::standing::Shared;
 use crate::link::LinkAccount;
 use crate::spool::{self, Account, Spool, Unreadable};
 use crate::{source, uplink};
@@ -27,7 +27,7 @@ struct Stages {
 }
 
 /// One line for each source, flow and uplink, one for the spool, one for the config.
-pub fn look(gateway: &Gateway) -> Look {
+pub(in crate::gateway) fn look(gateway: &Gateway) -> Look {
     let stages = Stages {
         config: Arc::clone(&gateway.config),
         sources: gateway.sources.clone(),

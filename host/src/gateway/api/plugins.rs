@@ -36,7 +36,7 @@ pub struct Candidate {
 
 impl Plugin {
     /// Of a running gateway.
-    pub(super) fn running(flow: &str, info: &PluginInfo, entry: Option<Entry>) -> Self {
+    pub(in crate::gateway) fn running(flow: &str, info: &PluginInfo, entry: Option<Entry>) -> Self {
         let plain = Self {
             flow: flow.to_owned(),
             plugin: info.name.to_string(),
@@ -78,7 +78,7 @@ impl Plugin {
 }
 
 /// The component that runs; while one has proven itself and that is not durable yet, the one before.
-pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
+pub(in crate::gateway) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
     let is_candidate = |change: &UnderWay| change.digest == info.digest;
     match entry {
         Some(entry) if info.change.as_ref().is_some_and(is_candidate) => {
@@ -90,7 +90,7 @@ pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
 
 impl Candidate {
     /// The one that is tried beside a running plugin.
-    pub(super) fn of(info: &PluginInfo) -> Option<Self> {
+    pub(in crate::gateway) fn of(info: &PluginInfo) -> Option<Self> {
         let change = info.change.as_ref()?;
         Some(Self {
             digest: change.digest.to_string(),

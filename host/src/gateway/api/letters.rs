@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::door::Doors;
 use crate::chain::Returned;
+use crate::gateway::door::Doors;
 use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
 use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
 

@@ -22,10 +22,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 
-use super::door::Doors;
-use super::live::{Desk, Name, Receipt, Rollback};
-use super::plugins::Plugin;
 use crate::admin::{Peer, Refused, json, user_name};
+use crate::gateway::api::plugins::Plugin;
+use crate::gateway::door::Doors;
+use crate::gateway::live::{Desk, Name, Receipt, Rollback};
 use crate::versions::Versions;
 use crate::versions::history::{History, Who};
 
@@ -43,14 +43,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub const MOST_EVENTS: usize = 10_000;
 
 /// What the routes need.
-pub(super) struct Orders {
-    pub(super) desk: Desk,
-    pub(super) doors: Doors,
-    pub(super) versions: Versions,
-    pub(super) history: History,
+pub(in crate::gateway) struct Orders {
+    pub(in crate::gateway) desk: Desk,
+    pub(in crate::gateway) doors: Doors,
+    pub(in crate::gateway) versions: Versions,
+    pub(in crate::gateway) history: History,
 }
 
-pub(super) fn routes(orders: Orders) -> Router {
+pub(in crate::gateway) fn routes(orders: Orders) -> Router {
     Router::new()
         .route("/v1/plugins", get(plugins))
         .route("/v1/plugins/swap", post(swap))
@@ -90,7 +90,7 @@ async fn swap(
         .iter()
         .position(|byte| *byte == b'\n')
         .unwrap_or(body.len());
-    let order: super::live::Swap = read(&body[..end])?;
+    let order: crate::gateway::live::Swap = read(&body[..end])?;
     if order.replace {
         let_it_begin(&orders, &order.plugin).await;
     }
