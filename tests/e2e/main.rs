@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::guests as guest;
 
+mod api;
 mod brokers;
 mod candidates;
 mod cli;
@@ -61,6 +62,7 @@ fn cases() -> Vec<Trial> {
         protocol::cases(),
         tls::cases(),
         host::cases(),
+        api::cases(),
         hostile::cases(),
         http_in::cases(),
         http_out::cases(),

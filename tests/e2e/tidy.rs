@@ -2,6 +2,7 @@
 
 mod promises;
 mod contract;
+mod transport;
 
 use anyhow::Result;
 use anyhow::ensure;
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<Trial> {
     ];
     cases.extend(promises::cases());
     cases.extend(contract::cases());
+    cases.extend(transport::cases());
     cases
 }
 

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::http::{Extensions, Request, header};
+use axum::http::{Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
+
+use super::caller::Caller;
 
 /// Bytes of a request's head; the parser takes no less.
 const HEAD_BYTES: usize = 8 << 10;
@@ -47,19 +47,8 @@ pub(super) struct Bounds {
 pub(super) trait Door {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next one, and what a handler may know of it. Cancel safe.
-    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Extensions)>> + Send;
-}
-
-impl Door for TcpListener {
-    type Stream = TcpStream;
-
-    async fn next(&mut self) -> io::Result<(TcpStream, Extensions)> {
-        let (stream, peer) = self.accept().await?;
-        let mut about = Extensions::new();
-        about.insert(ConnectInfo(peer));
-        Ok((stream, about))
-    }
+    /// The next one, and who is at its other end. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Caller)>> + Send;
 }
 
 /// Serves `routes` until `stop` is true, and what is under way then for a moment longer.
@@ -81,7 +70,7 @@ pub(super) async fn attend<D: Door>(
             () = until(&mut stop) => return guests,
             Some(_) = guests.tasks.join_next(), if !guests.tasks.is_empty() => {}
             came = door.next() => match came {
-                Ok((stream, about)) => guests.admit(stream, about).await,
+                Ok((stream, caller)) => guests.admit(stream, caller).await,
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the admin port or the control socket cannot be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -115,7 +104,7 @@ impl Guests {
     async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &mut self,
         stream: S,
-        about: Extensions,
+        caller: Caller,
     ) {
         self.idle
             .retain(|guest| !guest.has_asked.load(Ordering::Relaxed) && !guest.task.is_finished());
@@ -129,7 +118,7 @@ impl Guests {
         }
         let has_asked = Arc::<AtomicBool>::default();
         let visit = Visit {
-            about,
+            caller,
             routes: self.routes.clone(),
             bodies: Arc::clone(&self.bodies),
             bounds: self.bounds,
@@ -153,7 +142,7 @@ impl Guests {
 
 /// One request and its answer.
 struct Visit {
-    about: Extensions,
+    caller: Caller,
     routes: Router,
     bodies: Arc<Semaphore>,
     bounds: Bounds,
@@ -166,7 +155,7 @@ impl Visit {
         has_asked: Arc<AtomicBool>,
     ) {
         let Self {
-            about,
+            caller,
             routes,
             bodies,
             bounds,
@@ -174,7 +163,7 @@ impl Visit {
         let routes = TowerToHyperService::new(routes);
         let answer = service_fn(move |mut request: Request<Incoming>| {
             has_asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().extend(about.clone());
+            request.extensions_mut().insert(caller);
             let wanted = kib(body_bytes(&request).min(bounds.body_bytes));
             let bodies = Arc::clone(&bodies);
             let routes = routes.clone();
@@ -223,6 +212,7 @@ mod tests {
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

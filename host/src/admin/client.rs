@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Type};
 
+use super::answer::Refusal;
 use super::socket;
 
 /// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
@@ -47,12 +48,6 @@ pub enum ClientError {
     /// The gateway's own words.
     #[error("{0}")]
     Refused(String),
-}
-
-/// A refusal on its way.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(super) struct Refusal {
-    pub(super) error: String,
 }
 
 /// A gateway that listens.

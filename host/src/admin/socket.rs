@@ -13,16 +13,18 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::http::Extensions;
 use tokio::net::UnixStream;
+use tokio::net::unix::UCred;
 use tokio::sync::watch;
 
 use super::Error;
 use super::attend::{Bounds, Door, attend};
+use super::caller::{Caller, Origin, Scope};
+use super::routes::Routes;
 use crate::file;
 
+/// Whoever gets past the file's rights is an operator.
+const SCOPE: Scope = Scope::Operate;
 /// Name of the socket in the data folder.
 const FILE: &str = "admin.sock";
 /// Owner and group may connect, which takes the right to write.
@@ -91,7 +93,7 @@ impl Socket {
     }
 
     /// Serves until `stop` is true, which also takes the file away: the next gateway may bind it at once.
-    pub async fn serve(self, routes: Router, stop: watch::Receiver<bool>) -> Result<(), Error> {
+    pub async fn serve(self, routes: Routes, stop: watch::Receiver<bool>) -> Result<(), Error> {
         let about = fs::metadata(&self.path).map_err(Error::Serve)?;
         let listener = self
             .listener
@@ -103,7 +105,7 @@ impl Socket {
             owner: about.uid(),
             group: about.gid(),
         };
-        let guests = attend(&mut door, routes, BOUNDS, stop).await;
+        let guests = attend(&mut door, routes.within(SCOPE), BOUNDS, stop).await;
         drop(self);
         guests.leave().await;
         Ok(())
@@ -117,23 +119,6 @@ impl Drop for Socket {
     }
 }
 
-/// Who is at the other end, as the kernel says; a handler asks for it as `ConnectInfo<Peer>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Number of the user.
-    pub uid: u32,
-}
-
-/// Name of a user, as this machine's own list has it.
-pub fn user_name(uid: u32) -> Option<String> {
-    let list = file::read_text(Path::new("/etc/passwd"), file::BY_HAND).ok()?;
-    let uid = uid.to_string();
-    list.lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.get(2) == Some(&&*uid))
-        .map(|fields| fields[0].to_owned())
-}
-
 /// Lets in whom the file's owner and group allow.
 struct Entrance {
     listener: tokio::net::UnixListener,
@@ -142,10 +127,7 @@ struct Entrance {
 }
 
 impl Entrance {
-    fn admits(&self, stream: &UnixStream) -> bool {
-        let Ok(peer) = stream.peer_cred() else {
-            return false;
-        };
+    fn admits(&self, peer: UCred) -> bool {
         let is_member = || {
             peer.pid()
                 .is_some_and(|pid| groups(pid).contains(&self.group))
@@ -157,18 +139,24 @@ impl Entrance {
 impl Door for Entrance {
     type Stream = UnixStream;
 
-    async fn next(&mut self) -> io::Result<(UnixStream, Extensions)> {
+    async fn next(&mut self) -> io::Result<(UnixStream, Caller)> {
         loop {
             let (stream, _) = self.listener.accept().await?;
-            if self.admits(&stream) {
-                let mut about = Extensions::new();
-                // Whoever has no credentials was turned away at the door.
-                about.insert(ConnectInfo(Peer {
-                    uid: stream.peer_cred().map_or(u32::MAX, |peer| peer.uid()),
-                }));
-                return Ok((stream, about));
+            let peer = stream.peer_cred().ok();
+            if let Some(peer) = peer.filter(|peer| self.admits(*peer)) {
+                let origin = Origin::Socket {
+                    uid: peer.uid(),
+                    pid: peer.pid(),
+                };
+                return Ok((
+                    stream,
+                    Caller {
+                        origin,
+                        scope: SCOPE,
+                    },
+                ));
             }
-            tracing::warn!(peer = ?stream.peer_cred().ok(), "a stranger at the control socket was turned away");
+            tracing::warn!(?peer, "a stranger at the control socket was turned away");
             // Whether he reads it is his affair.
             let _ = stream.try_write(FORBIDDEN);
         }

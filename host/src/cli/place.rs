@@ -14,7 +14,7 @@ use crate::admin::{Client, ClientError};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::file;
-use crate::gateway::api::status::form::Status;
+use crate::gateway::api::status::Status;
 use crate::spool::{self, Metrics, Request, Spool, Stopped, ToolError};
 use crate::words::with_causes;
 

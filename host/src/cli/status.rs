@@ -8,7 +8,8 @@ use super::place::{At, Place, Purpose};
 use super::show::{WIDTH, age, bytes, count, row};
 use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
-use crate::gateway::api::status::form::{Condition, Flow, Queue, Source, Status, Trouble, Uplink};
+use crate::gateway::api::status::{Flow, Queue, Source, Status, Uplink};
+use crate::gateway::api::trouble::{Condition, Trouble};
 use crate::message::short_digest;
 
 const EXAMPLES: &str = "\

@@ -12,10 +12,9 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
-use super::Gateway;
 use super::door::Doors;
-use super::stages::{Failed, Tasks};
-use super::supervise::{Ended, keep};
+use super::running::Running;
+use super::supervise::{Ended, Failed, Tasks, keep};
 use super::threads::Threads;
 use crate::config::SourceSpec;
 use crate::link::Stop;
@@ -61,7 +60,7 @@ fn complete(spec: SourceSpec, doors: &Doors, data_dir: &Path) -> source::Config 
 }
 
 pub fn start(
-    gateway: &Gateway,
+    gateway: &Running,
     threads: &Threads,
     stop: &watch::Receiver<Stop>,
 ) -> (Inlets, Tasks) {

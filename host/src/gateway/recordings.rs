@@ -1,60 +1,14 @@
-//! Recordings of a running gateway: which flows have one, and what the control socket tells of them.
+//! Recordings of a running gateway: which flows have one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use prometheus::Registry;
-use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Doors};
 use crate::chain::{self, Chain};
 use crate::config::Config;
 use crate::message::QueueId;
 use crate::recording::{Header, Metrics, Plugin, Recorder};
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Request {
-    /// Which flows are recorded; the answer is a list of [`Listed`].
-    List,
-    /// Segments of a recording in memory; the answer is [`Part`].
-    Page {
-        flow: String,
-        /// Number of the first.
-        from: u64,
-    },
-    /// Forget what is recorded; the answer is a list of [`Listed`].
-    Clear { flow: String },
-}
-
-/// A flow that is recorded.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Listed {
-    /// What it is of.
-    pub header: Header,
-    pub bytes: u64,
-    /// Messages it lacks since the start.
-    pub missed: u64,
-    /// Its folder, where it is on disk: read from there.
-    pub folder: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Part {
-    /// Each as it stands in a file, base64.
-    pub segments: Vec<String>,
-    /// Number of the next, if there are more.
-    pub next: Option<u64>,
-}
-
-/// What cannot be answered.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "flow `{0}` is not recorded: give it, for example, record = \"16MiB\", and start the gateway again"
-)]
-pub struct NotRecorded(String);
 
 /// Starts the recordings the config asks for.
 ///
@@ -135,59 +89,4 @@ pub fn queue_names(config: &Config) -> Vec<String> {
         .iter()
         .map(|queue| format!("{}:{}", queue.uplink, queue.class))
         .collect()
-}
-
-/// Answers a request. Waits for the disk, where a recording is there.
-///
-/// # Errors
-/// The flow is not recorded.
-pub fn answer(
-    recorders: &[Arc<Recorder>],
-    request: Request,
-) -> Result<serde_json::Value, NotRecorded> {
-    let find = |flow: &str| {
-        let found = recorders
-            .iter()
-            .find(|recorder| recorder.header().flow == flow);
-        found.ok_or_else(|| NotRecorded(flow.to_owned()))
-    };
-    let value = match request {
-        Request::List => serde_json::to_value(
-            recorders
-                .iter()
-                .map(|recorder| listed(recorder))
-                .collect::<Vec<_>>(),
-        ),
-        Request::Page { flow, from } => {
-            let page = find(&flow)?.page(from);
-            let segments = page
-                .segments
-                .iter()
-                .map(|segment| STANDARD.encode(segment.frame()))
-                .collect();
-            serde_json::to_value(Part {
-                segments,
-                next: page.next,
-            })
-        }
-        Request::Clear { flow } => {
-            let recorder = find(&flow)?;
-            recorder.clear();
-            tracing::info!(flow, "an operator clears a recording");
-            serde_json::to_value([listed(recorder)])
-        }
-    };
-    Ok(value.expect("text and numbers always go into JSON"))
-}
-
-fn listed(recorder: &Recorder) -> Listed {
-    recorder.flush();
-    let header = recorder.header().clone();
-    let folder = recorder.folder();
-    Listed {
-        header,
-        bytes: recorder.bytes(),
-        missed: recorder.missed(),
-        folder,
-    }
 }

@@ -1,30 +1,17 @@
 //! The tasks of the network side: one for each source and uplink, supervised.
 
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::Gateway;
 use super::inlets::{self, Inlets};
-use super::supervise::{Ended, keep};
+use super::running::Running;
+use super::supervise::{Failed, Tasks, keep};
 use super::threads::Threads;
 use crate::link::Stop;
 use crate::uplink;
-
-/// A stage that ended though nobody asked it to.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    /// A source; nothing but a panic ends it.
-    #[error(transparent)]
-    Source(#[from] Ended<Infallible>),
-    #[error(transparent)]
-    Uplink(#[from] Ended<uplink::Error>),
-}
-
-pub(super) type Tasks = JoinSet<Result<(), Failed>>;
 
 pub struct Stages {
     sources: Tasks,
@@ -41,7 +28,7 @@ impl Stages {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(gateway: &Gateway) -> Result<Self, super::Error> {
+    pub fn start(gateway: &Running) -> io::Result<Self> {
         let threads = Threads::start(&gateway.config)?;
         let (stop_sources, sources_stop) = watch::channel(Stop::Run);
         let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
@@ -101,7 +88,7 @@ impl Stages {
     }
 }
 
-fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> Tasks {
+fn start_uplinks(gateway: &Running, threads: &Threads, stop: &watch::Receiver<Stop>) -> Tasks {
     let mut tasks = Tasks::new();
     for config in gateway.config.uplinks.clone() {
         let stage = format!("uplink {}", config.name);

@@ -3,9 +3,13 @@
 //! it afresh as a whole.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
+use tokio::task::JoinSet;
+
+use crate::uplink;
 
 /// So many crashes within [`WINDOW`] are one too many.
 const LIMIT: usize = 3;
@@ -23,6 +27,19 @@ impl Crashes {
         self.0.len() < LIMIT
     }
 }
+
+/// A stage that ended though nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A source; nothing but a panic ends it.
+    #[error(transparent)]
+    Source(#[from] Ended<Infallible>),
+    #[error(transparent)]
+    Uplink(#[from] Ended<uplink::Error>),
+}
+
+/// The tasks of sources or of uplinks.
+pub(super) type Tasks = JoinSet<Result<(), Failed>>;
 
 /// How a stage ended that will not be started again.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use crate::cli::show::{bytes, count};
 use crate::cli::{Global, Output, Surroundings, print, print_json};
 use crate::config::{self, Config};
 use crate::exit::Exit;
-use crate::gateway::recordings::{Listed, Request};
+use crate::gateway::api::recordings::{Listed, Request};
 use crate::recording::{self, Header, Writer};
 
 const LIST: &str = "\

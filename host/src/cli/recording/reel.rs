@@ -10,7 +10,7 @@ use crate::admin::Client;
 use crate::cli::place::{At, Failure, Found, find};
 use crate::cli::{Global, Surroundings};
 use crate::config::Config;
-use crate::gateway::recordings::{Listed, Part, Request};
+use crate::gateway::api::recordings::{Listed, Part, Request};
 use crate::recording::{self, Files, Header, Segment};
 use crate::words::with_causes;
 

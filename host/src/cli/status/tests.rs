@@ -1,6 +1,6 @@
 use super::*;
 use crate::gateway::api::plugins::Candidate;
-use crate::gateway::api::status::form::{DeadLetters, Plugin, Process, Store};
+use crate::gateway::api::status::{DeadLetters, Plugin, Process, Store};
 
 #[expect(
     clippy::too_many_lines,

@@ -1,88 +1,97 @@
-//! What `/readyz` looks at: a lane that is gone, a store that cannot be written; what a field broker grants less
-//! of than was asked for. A source or uplink without a
-//! connection is retrying by design and does not make the gateway unready; it is degraded, and says why.
+//! What `/livez` and `/readyz` say. Not ready: a lane that is gone, a flow that could not be started, a store that cannot be
+//! written. Degraded, with cause, since when and the next try: a source or uplink without a connection, which is retrying by
+//! design; a broker that grants less than was asked for. An unreachable upstream is not unready: to store and forward is the
+//! job.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::status::form::{Condition, Trouble};
-use crate::admin::{Health, Look};
-use crate::chain::{BreakerState, Chain, PluginInfo};
-use crate::config::Config;
-use crate::gateway::Gateway;
-use crate::gateway::door::Doors;
-use crate::gateway::standing::Shared;
-use crate::link::LinkAccount;
-use crate::spool::{self, Account, Spool, Unreadable};
-use crate::{source, uplink};
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
 
-/// What the stages are asked.
-struct Stages {
-    config: Arc<Config>,
-    sources: source::Metrics,
-    uplinks: uplink::Metrics,
-    doors: Doors,
-    spool: Arc<Spool>,
-    standing: Shared,
+use super::accounts::{Accounts, Flow};
+use super::trouble::{Condition, Trouble};
+use crate::chain::{BreakerState, PluginInfo};
+use crate::gateway::running::Running;
+use crate::link::LinkAccount;
+use crate::source;
+use crate::spool::{self, Account, Unreadable};
+
+/// How one part of the gateway is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// Does its job in part: ready, and said.
+    Fair(String),
+    /// Cannot do its job: not ready.
+    Bad(String),
+}
+
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn ready(
+    State(running): State<Arc<Running>>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, String) {
+    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose"));
+    verdict(&look(&Accounts::of(&running)), verbose)
 }
 
 /// One line for each source, flow and uplink, one for the spool, one for the config.
-pub(in crate::gateway) fn look(gateway: &Gateway) -> Look {
-    let stages = Stages {
-        config: Arc::clone(&gateway.config),
-        sources: gateway.sources.clone(),
-        uplinks: gateway.uplinks.clone(),
-        doors: gateway.doors.clone(),
-        spool: Arc::clone(&gateway.spool),
-        standing: gateway.standing.clone(),
-    };
-    Box::new(move || stages.look(Instant::now()))
+fn look(accounts: &Accounts) -> Vec<(String, Health)> {
+    let now = accounts.at;
+    let name = |flow: &Flow| format!("flow {}", flow.name);
+    let flows = accounts.flows.iter();
+    let mut found: Vec<_> = flows.map(|one| (name(one), flow(one))).collect();
+    found.push(("spool".to_owned(), store(&accounts.spool)));
+    found.push(("config".to_owned(), fair(accounts.config.words(), "; ")));
+    for (name, account) in &accounts.sources {
+        let name = format!("source {name}");
+        let conditions = Condition::of_link(&account.link, now);
+        found.push((name.clone(), connection(&account.link, conditions, now)));
+        if let fair @ Health::Fair(_) = grants(account) {
+            found.push((format!("{name}: subscriptions"), fair));
+        }
+    }
+    for (name, account) in &accounts.uplinks {
+        let conditions = Condition::of_uplink(account, now);
+        let health = connection(&account.link, conditions, now);
+        found.push((format!("uplink {name}"), health));
+    }
+    found
 }
 
-impl Stages {
-    fn look(&self, now: Instant) -> Vec<(String, Health)> {
-        let account = self.spool.account();
-        let lost = || store_losses(&account).map_or(Health::Good, Health::Fair);
-        let spool = store_trouble(&account).map_or_else(lost, Health::Bad);
-        let mut found = self.flows();
-        found.push(("spool".to_owned(), spool));
-        found.push((
-            "config".to_owned(),
-            fair(self.standing.look().words(), "; "),
-        ));
-        for source in &self.config.sources {
-            let account = self.sources.account(&source.name, now);
-            let name = format!("source {}", source.name);
-            let conditions = Condition::of_link(&account.link, now);
-            found.push((name.clone(), connection(&account.link, conditions, now)));
-            if let fair @ Health::Fair(_) = grants(&account) {
-                found.push((format!("{name}: subscriptions"), fair));
-            }
+fn verdict(found: &[(String, Health)], verbose: bool) -> (StatusCode, String) {
+    let bad = found
+        .iter()
+        .any(|(_, health)| matches!(health, Health::Bad(_)));
+    let mut text = String::new();
+    for (name, health) in found {
+        match health {
+            Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
+            Health::Fair(why) => text.push_str(&format!("[~] {name} {why}\n")),
+            Health::Bad(why) => text.push_str(&format!("[-] {name} failed: {why}\n")),
+            Health::Good => {}
         }
-        for uplink in &self.config.uplinks {
-            let account = self.uplinks.account(uplink, now);
-            let conditions = Condition::of_uplink(&account, now);
-            found.push((
-                format!("uplink {}", uplink.name),
-                connection(&account.link, conditions, now),
-            ));
-        }
-        found
     }
-
-    fn flows(&self) -> Vec<(String, Health)> {
-        let running = self
-            .doors
-            .chains()
-            .into_iter()
-            .map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
-        let down = self.doors.down().into_iter().filter_map(|(flow, why)| {
-            let name = &self.config.flows.get(flow)?.name;
-            let bad = Health::Bad(format!("down, its messages wait: {why}"));
-            Some((format!("flow {name}"), bad))
-        });
-        running.chain(down).collect()
-    }
+    let is_degraded = found
+        .iter()
+        .any(|(_, health)| matches!(health, Health::Fair(_)));
+    text.push_str(match (bad, is_degraded) {
+        (true, _) => "not ready\n",
+        (false, true) => "ready, degraded\n",
+        (false, false) => "ready\n",
+    });
+    (
+        if bad {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        },
+        text,
+    )
 }
 
 /// Well, unless there is something to say.
@@ -143,9 +152,12 @@ fn degraded(
     format!("degraded for {since:?}, {next}: {cause}")
 }
 
-fn flow(chain: &Chain) -> Health {
-    if let Some(why) = chain.failure().why() {
-        return Health::Bad(why);
+fn flow(flow: &Flow) -> Health {
+    if let Some(why) = &flow.down {
+        return Health::Bad(format!("down, its messages wait: {why}"));
+    }
+    if let Some(why) = &flow.failure {
+        return Health::Bad(why.clone());
     }
     let trouble = |plugin: &PluginInfo| match plugin.breaker {
         BreakerState::Closed => None,
@@ -155,11 +167,16 @@ fn flow(chain: &Chain) -> Health {
             state.name()
         )),
     };
-    fair(chain.plugins().iter().filter_map(trouble).collect(), ", ")
+    fair(flow.plugins.iter().filter_map(trouble).collect(), ", ")
+}
+
+fn store(account: &Account) -> Health {
+    let lost = || store_losses(account).map_or(Health::Good, Health::Fair);
+    store_trouble(account).map_or_else(lost, Health::Bad)
 }
 
 /// What is wrong with the store, in words.
-pub fn store_trouble(account: &Account) -> Option<String> {
+pub(super) fn store_trouble(account: &Account) -> Option<String> {
     match account.condition {
         spool::Condition::Well => None,
         spool::Condition::Failing if !account.unreadable.is_empty() => {
@@ -183,7 +200,7 @@ pub fn store_trouble(account: &Account) -> Option<String> {
 }
 
 /// What damage has cost the store besides messages, which each queue tells of.
-pub fn store_losses(account: &Account) -> Option<String> {
+pub(super) fn store_losses(account: &Account) -> Option<String> {
     let (letters, ledger, states) = account.lost_records;
     let lost: Vec<String> = [
         (letters, "dead letters"),
@@ -198,4 +215,43 @@ pub fn store_losses(account: &Account) -> Option<String> {
     .map(|(number, what)| format!("{number} {what}"))
     .collect();
     (!lost.is_empty()).then(|| format!("the disk has lost {}", lost.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_work_are_told_when_asked() {
+        let checks = [("spool".to_owned(), Health::Good)];
+        assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
+        assert_eq!(
+            verdict(&checks, true),
+            (StatusCode::OK, "[+] spool ok\nready\n".into())
+        );
+    }
+
+    #[test]
+    fn what_works_in_part_is_ready_and_degraded() {
+        let checks = [(
+            "uplink cloud".to_owned(),
+            Health::Fair("degraded for 5s: no route".into()),
+        )];
+        for verbose in [false, true] {
+            let expected = "[~] uplink cloud degraded for 5s: no route\nready, degraded\n";
+            assert_eq!(verdict(&checks, verbose), (StatusCode::OK, expected.into()));
+        }
+    }
+
+    #[test]
+    fn a_failed_part_is_named_without_being_asked() {
+        let checks = [("spool".to_owned(), Health::Bad("disk full".into()))];
+        assert_eq!(
+            verdict(&checks, false),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "[-] spool failed: disk full\nnot ready\n".into()
+            )
+        );
+    }
 }

@@ -5,10 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::{Answer, Caller, json};
 use crate::chain::Returned;
 use crate::gateway::door::Doors;
+use crate::gateway::running::Running;
 use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
 use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
 
@@ -37,8 +42,23 @@ pub struct Left {
     pub why: String,
 }
 
+pub(super) async fn retry(
+    State(running): State<Arc<Running>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: Retry = serde_json::from_slice(&body)?;
+    tracing::info!(
+        letters = request.ids.len(),
+        who = caller.words(),
+        "an operator sends dead letters on their way again"
+    );
+    let tools = running.spool.tools();
+    Ok(json(&send_again(&tools, &running.doors, request).await?))
+}
+
 /// Sends letters on their way and waits until they are safe elsewhere.
-pub async fn retry(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retried, ToolError> {
+async fn send_again(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retried, ToolError> {
     let (records, unknown) = on_disk(tools, move |tools| Ok(read(tools, request.ids))).await?;
     let before = tools.newest_letter();
     let settled = Arc::new(Settled::default());

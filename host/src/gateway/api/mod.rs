@@ -1,134 +1,94 @@
-//! What the control socket answers: memory work on the spot, the disk on the blocking pool.
-//!
-//! ```text
-//! GET  /v1/status         the whole account at a glance
-//! POST /v1/spool          a `spool::Request`: look into queues and dead letters, take out, put in, mend
-//! POST /v1/recordings     a `recordings::Request`: what is recorded of the flows
-//! POST /v1/parked/retry   names of dead letters: through today's chain, or back to the queue that was refused
-//! ```
-//!
-//! What it takes in about plugins stands in [`changes`].
+//! What the gateway answers: routes for reading and routes for operating, one file a subject. A transport decides which of
+//! the two its callers may call (`admin`). Memory work is done on the spot, what waits for the disk on the blocking pool.
 
+mod accounts;
 mod changes;
-pub mod health;
+mod health;
 pub mod letters;
+mod metrics;
 pub mod plugins;
+pub mod recordings;
+mod spool;
 pub mod status;
+pub mod trouble;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::extract::FromRef;
 
-use self::changes::Orders;
-use self::letters::{Retry, retry};
-use self::status::Reporter;
-use super::Gateway;
-use super::door::Doors;
+use self::metrics::Rendering;
 use super::live::Desk;
-use super::recordings;
-use crate::admin::{Refused, json};
-use crate::spool::{Request, Tools};
-use crate::versions::history::History;
-use crate::words::with_causes;
+use super::running::Running;
+use crate::admin::{Route, Routes};
 
-/// Largest request: a page of messages that are imported.
-const BODY_BYTES: usize = 32 << 20;
+/// What anybody on this machine may read: nothing that a device, a plugin or an operator keeps to itself.
+pub fn reading() -> Vec<Route<Api>> {
+    vec![
+        Route::get("/metrics", metrics::text),
+        Route::get("/livez", health::alive),
+        Route::get("/readyz", health::ready),
+        Route::get("/healthz", health::ready),
+    ]
+}
 
-/// What the routes need.
-struct Control {
-    reporter: Reporter,
-    tools: Tools,
-    doors: Doors,
+/// What only the operator sees and does: payloads, settings, who did what, and changes.
+pub fn operating() -> Vec<Route<Api>> {
+    vec![
+        // The whole account at a glance.
+        Route::get("/v1/status", status::show),
+        // Queues and dead letters, a `spool::Request`: look, take out, put in, mend.
+        Route::post("/v1/spool", spool::ask),
+        // Dead letters on their way again, a `letters::Retry`.
+        Route::post("/v1/parked/retry", letters::retry),
+        // What is recorded of the flows, a `recordings::Request`.
+        Route::post("/v1/recordings", recordings::ask),
+        // Every plugin: what runs, what is tried beside it, what it can go back to.
+        Route::get("/v1/plugins", plugins::list),
+        // Orders of `live`, each answered with its number.
+        Route::post("/v1/plugins/swap", changes::swap),
+        Route::post("/v1/plugins/rollback", changes::roll_back),
+        Route::post("/v1/plugins/promote", changes::promote),
+        Route::post("/v1/plugins/follow", changes::follow),
+        Route::post("/v1/reload", changes::reload),
+        // What is told of one, `?from=` a line on.
+        Route::get("/v1/changes/{change}", changes::page),
+        // What was changed, by whom, and what came of it.
+        Route::get("/v1/history", changes::history),
+    ]
+}
+
+/// What the handlers work on.
+#[derive(Clone)]
+pub struct Api {
+    running: Arc<Running>,
+    desk: Desk,
+    rendering: Arc<Rendering>,
 }
 
 /// The routes of this gateway.
-pub(in crate::gateway) fn routes(gateway: &Gateway, desk: Desk) -> Router {
-    let control = Control {
-        reporter: Reporter::new(gateway),
-        tools: gateway.spool.tools(),
-        doors: gateway.doors.clone(),
-    };
-    let doors = gateway.doors.clone();
-    let versions = gateway.versions.clone();
-    let orders = Orders {
+pub(super) fn routes(running: &Arc<Running>, desk: Desk) -> Routes {
+    let api = Api {
+        running: Arc::clone(running),
         desk,
-        doors,
-        versions,
-        history: History::of(&gateway.config.gateway.data_dir),
+        rendering: Arc::new(Rendering::of(running.registry.clone())),
     };
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/spool", post(spool))
-        .route("/v1/recordings", post(recorded))
-        .route("/v1/parked/retry", post(parked_retry))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(Arc::new(control))
-        .merge(changes::routes(orders))
+    Routes::new(reading(), operating(), api)
 }
 
-async fn status(State(control): State<Arc<Control>>) -> Result<Response, Refused> {
-    let report = tokio::task::spawn_blocking(move || json(&control.reporter.report()));
-    report.await.map_err(refused)
-}
-
-async fn spool(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
-    let request: Request = serde_json::from_slice(&body).map_err(refused)?;
-    note(&request);
-    let tools = control.tools.clone();
-    let answer = tokio::task::spawn_blocking(move || tools.answer(request))
-        .await
-        .map_err(refused)?
-        .map_err(refused)?;
-    Ok(json(&answer))
-}
-
-async fn recorded(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
-    let request: recordings::Request = serde_json::from_slice(&body).map_err(refused)?;
-    let answer = tokio::task::spawn_blocking(move || {
-        recordings::answer(&control.doors.recorders(), request)
-    });
-    Ok(json(&answer.await.map_err(refused)?.map_err(refused)?))
-}
-
-async fn parked_retry(
-    State(control): State<Arc<Control>>,
-    body: Bytes,
-) -> Result<Response, Refused> {
-    let request: Retry = serde_json::from_slice(&body).map_err(refused)?;
-    tracing::info!(
-        letters = request.ids.len(),
-        "an operator sends dead letters on their way again"
-    );
-    Ok(json(
-        &retry(&control.tools, &control.doors, request)
-            .await
-            .map_err(refused)?,
-    ))
-}
-
-/// What changes something stands in the log.
-fn note(request: &Request) {
-    match request {
-        Request::Page { .. }
-        | Request::Ledger
-        | Request::Check
-        | Request::Letters { .. }
-        | Request::Letter { .. } => {}
-        Request::Import { records } => {
-            tracing::info!(messages = records.len(), "an operator imports messages")
-        }
-        Request::Drop { queue } => tracing::info!(queue, "an operator drops a queue"),
-        Request::Repair => tracing::info!("an operator has the store repaired"),
-        Request::Forget { ids } => {
-            tracing::info!(letters = ids.len(), "an operator takes dead letters out")
-        }
+impl FromRef<Api> for Arc<Running> {
+    fn from_ref(api: &Api) -> Self {
+        Arc::clone(&api.running)
     }
 }
 
-fn refused(error: impl std::error::Error) -> Refused {
-    Refused(with_causes(&error))
+impl FromRef<Api> for Desk {
+    fn from_ref(api: &Api) -> Self {
+        api.desk.clone()
+    }
+}
+
+impl FromRef<Api> for Arc<Rendering> {
+    fn from_ref(api: &Api) -> Self {
+        Arc::clone(&api.rendering)
+    }
 }

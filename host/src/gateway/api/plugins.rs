@@ -1,9 +1,31 @@
-//! One plugin with its versions, as `tidegate plugins` shows it; the JSON form is a promise to scripts.
+//! Every plugin with its versions: what runs, what is tried beside it, what it can go back to, as `tidegate plugins` shows
+//! it; the JSON form is a promise to scripts.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::json;
 use crate::chain::{PluginInfo, UnderWay};
+use crate::gateway::running::Running;
 use crate::versions::{Earlier, Entry, Refusal};
+
+pub(super) async fn list(State(running): State<Arc<Running>>) -> Response {
+    let versions = &running.versions;
+    let plugins = running.doors.chains().into_iter().flat_map(|(_, chain)| {
+        let infos = chain.plugins().into_iter();
+        infos.map(move |info| {
+            Plugin::running(
+                chain.name(),
+                &info,
+                versions.entry(chain.name(), &info.name),
+            )
+        })
+    });
+    json(&plugins.collect::<Vec<_>>())
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plugin {
@@ -36,7 +58,7 @@ pub struct Candidate {
 
 impl Plugin {
     /// Of a running gateway.
-    pub(in crate::gateway) fn running(flow: &str, info: &PluginInfo, entry: Option<Entry>) -> Self {
+    fn running(flow: &str, info: &PluginInfo, entry: Option<Entry>) -> Self {
         let plain = Self {
             flow: flow.to_owned(),
             plugin: info.name.to_string(),
@@ -78,7 +100,7 @@ impl Plugin {
 }
 
 /// The component that runs; while one has proven itself and that is not durable yet, the one before.
-pub(in crate::gateway) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
+pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
     let is_candidate = |change: &UnderWay| change.digest == info.digest;
     match entry {
         Some(entry) if info.change.as_ref().is_some_and(is_candidate) => {
@@ -90,7 +112,7 @@ pub(in crate::gateway) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>)
 
 impl Candidate {
     /// The one that is tried beside a running plugin.
-    pub(in crate::gateway) fn of(info: &PluginInfo) -> Option<Self> {
+    pub(super) fn of(info: &PluginInfo) -> Option<Self> {
         let change = info.change.as_ref()?;
         Some(Self {
             digest: change.digest.to_string(),
@@ -101,8 +123,6 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::chain::{BreakerState, State};
     use crate::versions::{Spot, Start, Version, Versions};

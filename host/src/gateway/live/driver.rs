@@ -39,7 +39,7 @@ use reload::{watch, watched};
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the thread is asked to do.
-pub(in crate::gateway) enum Request {
+pub(super) enum Request {
     /// A watched file has new content.
     Changed {
         path: PathBuf,

@@ -1,116 +1,247 @@
-//! How a running gateway is, in the form of `status`, from the accounts of its stages.
+//! The whole account at a glance: what `tidegate status` shows. Built by the running gateway from the accounts of its stages,
+//! or by the command line from the files of a stopped one.
 
-pub mod form;
+mod form;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::form::{Flow, Plugin, Process, Source, Status, Store, Uplink};
-use crate::chain::{self, Chain, PluginInfo};
+use axum::extract::State;
+
+pub use form::{DeadLetters, Flow, Plugin, Process, Queue, Source, Status, Store, Uplink};
+
+use super::accounts::{self, Accounts};
+use super::health::{store_losses, store_trouble};
+use super::plugins::{Candidate, shown_digest};
+use super::trouble::{Condition, Trouble};
+use crate::admin::{Answer, json};
+use crate::chain::{self, PluginInfo};
 use crate::config::Config;
-use crate::gateway::Gateway;
-use crate::gateway::api::health::store_trouble;
-use crate::gateway::api::plugins::{Candidate, shown_digest};
-use crate::gateway::door::Doors;
-use crate::gateway::standing::Shared;
+use crate::gateway::running::Running;
+use crate::gateway::standing::Standing;
 use crate::heap::resident_bytes;
-use crate::spool::Spool;
+use crate::link::{self, LinkAccount};
+use crate::spool::{Account, QueueAccount};
 use crate::versions::Versions;
 use crate::{source, uplink};
 
-/// Reports on a running gateway.
-pub(in crate::gateway) struct Reporter {
-    config: Arc<Config>,
-    spool: Arc<Spool>,
-    doors: Doors,
-    versions: Versions,
-    standing: Shared,
-    sources: source::Metrics,
-    uplinks: uplink::Metrics,
-    started: Instant,
+/// The versions of plugins may be on their way to the disk.
+pub(super) async fn show(State(running): State<Arc<Running>>) -> Answer {
+    let status = tokio::task::spawn_blocking(move || json(&Status::of_running(&running)));
+    Ok(status.await?)
 }
 
-impl Reporter {
-    /// The gateway starts now.
-    pub(in crate::gateway) fn new(gateway: &Gateway) -> Self {
+impl Status {
+    /// Of a gateway that does not run: what its files tell.
+    pub fn of_stopped(config: &Config, account: &Account) -> Self {
+        let plugin = |name: &Arc<str>| Plugin {
+            name: name.to_string(),
+            ..Plugin::default()
+        };
+        let flow = |flow: &chain::Config| Flow {
+            plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
+            ..Flow::of(&flow.name, chain::Account::default())
+        };
+        let now = Instant::now();
+        let source = |name| Source::of(name, source::Account::default(), now);
+        let uplink = |name| Uplink::of(name, uplink::Account::default(), now);
         Self {
-            config: Arc::clone(&gateway.config),
-            spool: Arc::clone(&gateway.spool),
-            doors: gateway.doors.clone(),
-            versions: gateway.versions.clone(),
-            standing: gateway.standing.clone(),
-            sources: gateway.sources.clone(),
-            uplinks: gateway.uplinks.clone(),
-            started: Instant::now(),
+            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
+            flows: config.flows.iter().map(flow).collect(),
+            uplinks: config.uplinks.iter().map(|one| uplink(&one.name)).collect(),
+            ..Self::of_spool(config, account)
         }
     }
 
-    /// The flows, those that could not be started last.
-    fn flows(&self) -> Vec<Flow> {
-        let running = self
-            .doors
-            .chains()
-            .into_iter()
-            .map(|(_, chain)| running_flow(&chain, &self.versions));
-        let down = self.doors.down().into_iter().filter_map(|(flow, why)| {
-            let name = &self.config.flows.get(flow)?.name;
-            Some(Flow {
-                down: Some(why),
-                ..Flow::of(name, chain::Account::default())
-            })
-        });
-        running.chain(down).collect()
-    }
-
-    /// How it is now. Memory work only.
-    pub(in crate::gateway) fn report(&self) -> Status {
-        let account = self.spool.account();
-        let spool = Status::of_spool(&self.config, &account);
-        let now = Instant::now();
-        let source = |name| Source::of(name, self.sources.account(name, now), now);
-        let uplink = |config: &uplink::Config| {
-            Uplink::of(&config.name, self.uplinks.account(config, now), now)
+    fn of_running(running: &Running) -> Self {
+        let accounts = Accounts::of(running);
+        let config = &running.config;
+        let now = accounts.at;
+        let spool = Self::of_spool(config, &accounts.spool);
+        let process = Process {
+            pid: std::process::id(),
+            uptime_s: running.started.elapsed().as_secs(),
+            resident_bytes: resident_bytes(),
+            memory_limit_bytes: config.gateway.memory_bytes,
         };
-        let config = &self.config;
-        Status {
+        let flow = |flow| Flow::running(flow, &running.versions);
+        let sources = accounts.sources.into_iter();
+        let uplinks = accounts.uplinks.into_iter();
+        Self {
             running: true,
-            config: self.standing.look(),
-            process: Some(Process {
-                pid: std::process::id(),
-                uptime_s: self.started.elapsed().as_secs(),
-                resident_bytes: resident_bytes(),
-                memory_limit_bytes: config.gateway.memory_bytes,
-            }),
-            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
-            flows: self.flows(),
-            uplinks: config.uplinks.iter().map(uplink).collect(),
+            config: accounts.config,
+            process: Some(process),
+            sources: sources
+                .map(|(name, account)| Source::of(&name, account, now))
+                .collect(),
+            flows: accounts.flows.into_iter().map(flow).collect(),
+            uplinks: uplinks
+                .map(|(name, account)| Uplink::of(&name, account, now))
+                .collect(),
             store: Store {
-                why: store_trouble(&account),
+                why: store_trouble(&accounts.spool),
                 ..spool.store
             },
             ..spool
         }
     }
+
+    /// What the spool tells; the rest is empty.
+    fn of_spool(config: &Config, account: &Account) -> Self {
+        let by_reason = account
+            .letters
+            .iter()
+            .map(|letters| (letters.reason.name().to_owned(), letters.kept));
+        let given_up = account
+            .given_up
+            .iter()
+            .map(|loss| (loss.reason.name().to_owned(), loss.messages));
+        Self {
+            running: false,
+            name: config.gateway.name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            data_dir: config.gateway.data_dir.clone(),
+            boot: account.boot,
+            process: None,
+            config: Standing::default(),
+            sources: Vec::new(),
+            flows: Vec::new(),
+            queues: account.queues.iter().map(Queue::of).collect(),
+            uplinks: Vec::new(),
+            dead_letters: DeadLetters {
+                kept: account.dead_letters(),
+                bytes: account.letter_bytes,
+                by_reason: by_reason.collect(),
+                waiting: account.letters_waiting,
+                evicted: account.letters_evicted,
+            },
+            given_up: given_up.filter(|(_, messages)| *messages > 0).collect(),
+            store: Store {
+                well: account.is_well(),
+                why: None,
+                commits: account.commits,
+                written_bytes: account.written_bytes,
+                day_bytes: account.wear.day_bytes,
+                last_write_age_s: account.wear.last_write_age.map(|age| age.as_secs()),
+                free_bytes: account.free_bytes,
+                lasts_s: account.wear.lasts.map(|lasts| lasts.as_secs()),
+                ram_bytes: account.ram_bytes,
+                most_ram_bytes: account.most_ram_bytes,
+                damaged_store: account.damaged_store.clone(),
+                lost: store_losses(account),
+                strangers: account.strangers.iter().cloned().collect(),
+            },
+        }
+    }
 }
 
-fn running_flow(chain: &Chain, versions: &Versions) -> Flow {
-    let plugin = |info: PluginInfo| {
-        let entry = versions.entry(chain.name(), &info.name);
-        Plugin {
+impl Queue {
+    fn of(account: &QueueAccount) -> Self {
+        Self {
+            name: format!("{}:{}", account.uplink, account.class),
+            in_ram: account.in_ram,
+            on_disk: account.on_disk,
+            ram_bytes: account.ram_bytes,
+            disk_bytes: account.disk_bytes,
+            oldest_age_s: account.oldest_age.map(|age| age.as_secs()),
+            appended: account.appended,
+            accepted: account.accepted,
+            dropped: account.dropped,
+            damaged: account.damaged,
+        }
+    }
+}
+
+impl Flow {
+    fn running(flow: accounts::Flow, versions: &Versions) -> Self {
+        let plugin = |info: &PluginInfo| Plugin::running(&flow.name, info, versions);
+        Self {
+            plugins: flow.plugins.iter().map(plugin).collect(),
+            down: flow.down,
+            ..Self::of(&flow.name, flow.account)
+        }
+    }
+
+    fn of(name: &str, account: chain::Account) -> Self {
+        Self {
+            name: name.to_owned(),
+            messages_in: account.settled(),
+            messages_out: account.forwarded,
+            filtered: account.filtered,
+            absorbed: account.absorbed,
+            rejected: account.parked,
+            dropped: account.dropped,
+            quarantined: account.quarantined,
+            waiting: account.waiting,
+            plugins: Vec::new(),
+            down: None,
+        }
+    }
+}
+
+/// Where a connection stands; empty when stopped.
+fn state_of(link: &LinkAccount) -> String {
+    link.state
+        .map(link::State::name)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+impl Source {
+    fn of(name: &str, account: source::Account, now: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: state_of(&account.link),
+            connected: account.link.is_up,
+            conditions: Condition::of_link(&account.link, now),
+            trouble: account
+                .link
+                .trouble
+                .map(|trouble| Trouble::of(trouble, now)),
+            unsettled: account.unsettled,
+            received: account.received,
+            dropped: account.dropped,
+            refused_filters: account.refused_filters,
+            lowered_filters: account.lowered_filters,
+            session_s: account.session_s,
+        }
+    }
+}
+
+impl Uplink {
+    fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: state_of(&account.link),
+            connected: account.link.is_up,
+            conditions: Condition::of_uplink(&account, now),
+            failures: account.link.failures,
+            trouble: account
+                .link
+                .trouble
+                .map(|trouble| Trouble::of(trouble, now)),
+            on_fallback: account.is_on_fallback,
+            inflight: account.inflight,
+            forwarded: account.forwarded,
+            refused: account.refused,
+        }
+    }
+}
+
+impl Plugin {
+    fn running(flow: &str, info: &PluginInfo, versions: &Versions) -> Self {
+        let entry = versions.entry(flow, &info.name);
+        let before = entry.as_ref().and_then(|entry| entry.good_before());
+        Self {
             name: info.name.to_string(),
-            digest: shown_digest(&info, entry.as_ref()),
+            digest: shown_digest(info, entry.as_ref()),
             swapping: info.change.is_some(),
             breaker: info.breaker.name().to_owned(),
-            candidate: Candidate::of(&info),
-            fallback: entry
+            candidate: Candidate::of(info),
+            fallback: before.map(|version| version.digest.clone()),
+            differs_from_config: entry
                 .as_ref()
-                .and_then(|entry| entry.good_before())
-                .map(|version| version.digest.clone()),
-            differs_from_config: entry.is_some_and(|entry| entry.confirmed != entry.based_on),
+                .is_some_and(|entry| entry.confirmed != entry.based_on),
         }
-    };
-    Flow {
-        plugins: chain.plugins().into_iter().map(plugin).collect(),
-        ..Flow::of(chain.name(), chain.account())
     }
 }

@@ -4,9 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use prometheus::{Registry, TextEncoder};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub(super) async fn text(State(rendering): State<Arc<Rendering>>) -> Response {
+    match rendering.text().await {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+    }
+}
 
 /// A text, or why there is none.
 type Text = Result<Bytes, String>;

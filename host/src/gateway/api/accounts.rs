@@ -1,0 +1,86 @@
+//! What all stages of a running gateway tell of themselves at one moment: `status` and health are made of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::chain::{self, Chain, PluginInfo};
+use crate::gateway::running::Running;
+use crate::gateway::standing::Standing;
+use crate::{source, spool, uplink};
+
+pub(super) struct Accounts {
+    pub(super) at: Instant,
+    /// What has become of the config.
+    pub(super) config: Standing,
+    pub(super) sources: Vec<(Arc<str>, source::Account)>,
+    /// Those that could not be started last.
+    pub(super) flows: Vec<Flow>,
+    pub(super) uplinks: Vec<(Arc<str>, uplink::Account)>,
+    pub(super) spool: spool::Account,
+}
+
+/// What is known of one flow.
+pub(super) struct Flow {
+    pub(super) name: Arc<str>,
+    pub(super) account: chain::Account,
+    pub(super) plugins: Vec<PluginInfo>,
+    /// A lane ended for good: why.
+    pub(super) failure: Option<String>,
+    /// It could not be started: why. Its messages wait.
+    pub(super) down: Option<String>,
+}
+
+impl Accounts {
+    /// As they are now. Memory work only.
+    pub(super) fn of(running: &Running) -> Self {
+        let at = Instant::now();
+        let config = &running.config;
+        let source = |name: &Arc<str>| (Arc::clone(name), running.sources.account(name, at));
+        let uplink = |uplink: &uplink::Config| {
+            let account = running.uplinks.account(uplink, at);
+            (Arc::clone(&uplink.name), account)
+        };
+        Self {
+            at,
+            config: running.standing.look(),
+            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
+            flows: flows(running),
+            uplinks: config.uplinks.iter().map(uplink).collect(),
+            spool: running.spool.account(),
+        }
+    }
+}
+
+fn flows(running: &Running) -> Vec<Flow> {
+    let chains = running.doors.chains().into_iter();
+    let down = running.doors.down().into_iter().filter_map(|(flow, why)| {
+        let name = &running.config.flows.get(flow)?.name;
+        Some(Flow::down(name, why))
+    });
+    chains
+        .map(|(_, chain)| Flow::of(&chain))
+        .chain(down)
+        .collect()
+}
+
+impl Flow {
+    fn of(chain: &Chain) -> Self {
+        Self {
+            name: Arc::clone(chain.name()),
+            account: chain.account(),
+            plugins: chain.plugins(),
+            failure: chain.failure().why(),
+            down: None,
+        }
+    }
+
+    fn down(name: &Arc<str>, why: String) -> Self {
+        Self {
+            name: Arc::clone(name),
+            account: chain::Account::default(),
+            plugins: Vec::new(),
+            failure: None,
+            down: Some(why),
+        }
+    }
+}

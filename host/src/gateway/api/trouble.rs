@@ -1,0 +1,85 @@
+//! Why a connection is not in use, and what else does not go as it should: as `status` and health tell it.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::{self, LinkAccount};
+use crate::uplink;
+
+/// Why a connection is not in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// In words, and what to do.
+    pub cause: String,
+    /// Seconds since it was last in use for long, or since the first attempt failed.
+    pub since_s: u64,
+    /// Seconds until it is tried again; missing while it is being tried, or stands again.
+    pub next_try_s: Option<u64>,
+}
+
+impl Trouble {
+    /// What is known of it, as seen `now`.
+    pub(super) fn of(trouble: link::Trouble, now: Instant) -> Self {
+        Self {
+            cause: trouble.cause,
+            since_s: seconds_since(trouble.since, now),
+            next_try_s: trouble.next_try.map(|at| seconds_until(at, now)),
+        }
+    }
+}
+
+/// Something that does not go as it should and is no lost connection, while it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Of what sort: `client-id-taken-over`, of an uplink also `refuses-everything`, `acknowledges-nothing`,
+    /// `ends-connections`, `dead-letters-full`, `refuses-many`, `limits-rate`, `limit-lowered`, `topic-barred`, and for messages that wait
+    /// apart `refused`, `refused-for-now`, `suspect`, `unanswered`, `behind`.
+    pub kind: String,
+    /// In words, upstream's among them, on one line.
+    pub words: String,
+    /// Messages that wait for it, as far as they are known.
+    pub messages: u64,
+    /// Seconds since it began.
+    pub since_s: u64,
+    /// Seconds until something is tried next, where that is known.
+    pub next_try_s: Option<u64>,
+}
+
+impl Condition {
+    /// Of the connections of a source or uplink.
+    pub(super) fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
+        let of = |takeover: &link::Takeover| Self {
+            kind: "client-id-taken-over".to_owned(),
+            words: takeover.words(),
+            messages: 0,
+            since_s: seconds_since(takeover.since, now),
+            next_try_s: None,
+        };
+        link.takeover.iter().map(of).collect()
+    }
+
+    pub(super) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {
+        let of = |by: &str, condition: &uplink::Condition| Self {
+            kind: condition.kind.name().to_owned(),
+            words: format!("{by}{}", condition.words()),
+            messages: condition.messages,
+            since_s: seconds_since(condition.since, now),
+            next_try_s: condition.next_try.map(|at| seconds_until(at, now)),
+        };
+        let own = account.conditions.iter().map(|one| of("", one));
+        let stand_in = account.of_fallback.iter().map(|one| of("fallback: ", one));
+        own.chain(stand_in)
+            .chain(Self::of_link(&account.link, now))
+            .collect()
+    }
+}
+
+fn seconds_since(at: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(at).as_secs()
+}
+
+fn seconds_until(at: Instant, now: Instant) -> u64 {
+    let left = at.saturating_duration_since(now);
+    u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,81 @@
+//! Where one can ask the running gateway: the loopback port and the control socket, each with the routes for its callers.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::api;
+use super::live::Desk;
+use super::running::Running;
+use crate::admin::{Error, Port, Routes, Socket};
+use crate::telemetry::sink;
+
+type Serving = JoinHandle<Result<(), Error>>;
+
+pub(super) struct Listeners {
+    address: Option<String>,
+    port: Serving,
+    stop_port: watch::Sender<bool>,
+    /// None where it cannot be made.
+    socket: Option<Serving>,
+    stop_socket: watch::Sender<bool>,
+}
+
+impl Listeners {
+    pub(super) fn start(running: &Arc<Running>, desk: Desk, port: Port) -> Self {
+        let routes = api::routes(running, desk);
+        let (stop_port, port_stops) = watch::channel(false);
+        let (stop_socket, socket_stops) = watch::channel(false);
+        let socket = serve_socket(running, routes.clone(), socket_stops);
+        let address = port.address().map(|address| address.to_string());
+        let port = tokio::spawn(port.serve(routes, port_stops));
+        if let Some(address) = &address {
+            sink::say(&format!("admin http://{address}"));
+        }
+        Self {
+            address,
+            port,
+            stop_port,
+            socket,
+            stop_socket,
+        }
+    }
+
+    /// Of the port; `None` while somebody else has it.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// No more orders; health and metrics are told to the end.
+    pub(super) fn close_socket(&self) {
+        self.stop_socket.send_replace(true);
+    }
+
+    pub(super) async fn end(self) {
+        self.stop_port.send_replace(true);
+        if let Ok(Err(error)) = self.port.await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the admin port failed"
+            );
+        }
+        // Whoever still waits for an answer gets none: what he asked for is done or is not.
+        self.socket.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// A full or read-only disk takes no new socket: the gateway does its work without.
+fn serve_socket(running: &Running, routes: Routes, stop: watch::Receiver<bool>) -> Option<Serving> {
+    // The spool is open, so the data folder is ours alone.
+    match Socket::bind(&running.config.gateway.data_dir) {
+        Ok(socket) => Some(tokio::spawn(socket.serve(routes, stop))),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "status, parked and spool commands will not find this gateway"
+            );
+            None
+        }
+    }
+}

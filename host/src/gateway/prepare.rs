@@ -1,0 +1,133 @@
+//! Makes the place for what will come in: the spool is opened, which makes the data folder ours, then the flows are built,
+//! with their recordings. Nothing is taken yet.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::Registry;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use super::audit::Audit;
+use super::door::Doors;
+use super::error::Error;
+use super::live::Parts;
+use super::metrics::Metrics;
+use super::running::Running;
+use super::standing::Shared as Standing;
+use super::{recordings, start};
+use crate::chain::{self, Wiring};
+use crate::config::{self, Config, Sources};
+use crate::message::Mint;
+use crate::spool::{self, Spool};
+use crate::versions::Versions;
+use crate::{source, uplink};
+
+/// What is to run, and what changes it later. `network` is for the guests' blocking calls.
+pub(super) fn prepare(
+    config: Arc<Config>,
+    origin: Sources,
+    standing: Standing,
+    network: &Runtime,
+) -> Result<(Running, Parts), Error> {
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let spool = open_spool(&config, &registry)?;
+    // The spool is open, so the data folder is ours alone.
+    let versions = Versions::open(&config.gateway.data_dir);
+    let mint = Arc::new(Mint::new(spool.boot()));
+    let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
+    let failed = Arc::<Notify>::default();
+    let wiring = Wiring {
+        outlet: spool.outlet(),
+        states: spool.state_store(),
+        mint: Arc::clone(&mint),
+        metrics: chain::Metrics::new(&registry)?,
+        failed: Arc::clone(&failed),
+    };
+    let build = || start::build(&config, &versions, &audit, wiring);
+    let ((chains, started), starter) = within(network, build)?;
+    report_strange_states(&config, &spool);
+    let doors = Doors::new(chains);
+    if !standing.look().runs_on_kept && doors.down().is_empty() {
+        keep(&config, &origin);
+    }
+    let recordings = recordings::start(&config, &doors, &registry)?;
+    let parts = Parts {
+        // A copy that changes with each reload.
+        config: Config::clone(&config),
+        origin,
+        doors: doors.clone(),
+        versions: versions.clone(),
+        audit,
+        started,
+        starter,
+        recordings,
+        spool: Arc::clone(&spool),
+        standing: standing.clone(),
+    };
+    let running = Running {
+        config,
+        started: Instant::now(),
+        sources: source::Metrics::new(&registry)?,
+        uplinks: uplink::Metrics::new(&registry)?,
+        registry,
+        metrics,
+        spool,
+        doors,
+        failed,
+        mint,
+        versions,
+        standing,
+    };
+    Ok((running, parts))
+}
+
+fn open_spool(config: &Config, registry: &Registry) -> Result<Arc<Spool>, Error> {
+    let metrics = spool::Metrics::new(registry)?;
+    Ok(Arc::new(Spool::open(config.spool.clone(), metrics)?))
+}
+
+/// Does `work` in the runtime, which lanes that are built there keep for the guests' blocking calls.
+fn within<R>(runtime: &Runtime, work: impl FnOnce() -> R) -> R {
+    let _entered = runtime.enter();
+    work()
+}
+
+/// Everything of the config could be started: the next start may fall back on it.
+fn keep(config: &Config, origin: &Sources) {
+    if let Err(error) = config::keep(config, origin) {
+        tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes has none to fall back on");
+    }
+}
+
+/// State of plugins that the config does not have, or not by that name any more, is kept: it may be back tomorrow.
+fn report_strange_states(config: &Config, spool: &Spool) {
+    let is_known = |kept: &spool::KeptState| {
+        if kept.flow.is_empty() {
+            // The running clock, kept beside the plugins' state.
+            return true;
+        }
+        let flow = config.flows.iter().find(|flow| *flow.name == *kept.flow);
+        flow.is_some_and(|flow| {
+            flow.plugins
+                .iter()
+                .any(|plugin| *plugin.name == *kept.plugin)
+        })
+    };
+    for spool::KeptState {
+        flow,
+        plugin,
+        keys,
+        bytes,
+    } in spool.kept_states().iter().filter(|kept| !is_known(kept))
+    {
+        tracing::warn!(
+            flow,
+            plugin,
+            keys,
+            bytes,
+            "the store keeps state of a plugin that the config does not have"
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! The running gateway: what its stages, its routes and its end have in common.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::Registry;
+use tokio::sync::Notify;
+
+use super::door::Doors;
+use super::metrics::Metrics;
+use super::standing::Shared as Standing;
+use crate::config::Config;
+use crate::message::Mint;
+use crate::spool::Spool;
+use crate::versions::Versions;
+use crate::{source, uplink};
+
+pub struct Running {
+    pub(super) config: Arc<Config>,
+    pub(super) started: Instant,
+    pub(super) registry: Registry,
+    pub(super) metrics: Metrics,
+    pub(super) sources: source::Metrics,
+    pub(super) uplinks: uplink::Metrics,
+    pub(super) spool: Arc<Spool>,
+    pub(super) doors: Doors,
+    /// Rings when a lane has ended although nobody stopped it.
+    pub(super) failed: Arc<Notify>,
+    pub(super) mint: Arc<Mint>,
+    pub(super) versions: Versions,
+    pub(super) standing: Standing,
+}

@@ -1,0 +1,77 @@
+//! The end in the order in which data flows: nothing that was taken is dropped on the way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::door::Doors;
+use super::live::Live;
+use super::running::Running;
+use super::stages::Stages;
+use crate::spool::Spool;
+
+/// What the uplinks get to deliver what RAM holds, before it is written to the card instead.
+const LAST_DELIVERY: Duration = Duration::from_millis(800);
+
+/// What sources get for their last acknowledgements when everything else has ended.
+const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_millis(500);
+
+/// Waits until `deadline` for what is under way, and little longer for the disk.
+pub(super) async fn drain(running: &Running, stages: &mut Stages, live: Live, deadline: Instant) {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    stages.drain_sources();
+    end_lanes(running.doors.clone(), live, deadline).await;
+    let acknowledged = stages.sources_ended(LAST_DELIVERY.min(left())).await;
+    stages.end_uplinks(LAST_DELIVERY.min(left())).await;
+    close(Arc::clone(&running.spool)).await;
+    if !acknowledged && !stages.sources_ended(LAST_ACKNOWLEDGEMENT.max(left())).await {
+        tracing::warn!("not everything was acknowledged; the broker sends the rest again");
+    }
+    stages.end_sources().await;
+}
+
+async fn end_lanes(doors: Doors, live: Live, deadline: Instant) {
+    let work = move || {
+        live.stop(deadline);
+        work_off(&doors, deadline)
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(0) => {}
+        Ok(messages) => {
+            tracing::warn!(messages, "left in the lanes; the broker sends them again");
+        }
+        Err(error) => tracing::error!(%error, "the lanes did not stop in order"),
+    }
+}
+
+/// How many messages are left.
+fn work_off(doors: &Doors, deadline: Instant) -> usize {
+    let chains = doors.chains();
+    // All at once, so that one that takes long leaves the others their time.
+    chains.iter().for_each(|(_, chain)| chain.begin_to_stop());
+    // What waits there was never acknowledged.
+    for (flow, _) in doors.down() {
+        drop(doors.of(flow).wall_up());
+    }
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let messages = doors
+        .chains()
+        .iter()
+        .map(|(_, chain)| chain.stop(left()))
+        .sum();
+    doors
+        .recorders()
+        .iter()
+        .for_each(|recorder| recorder.stop());
+    messages
+}
+
+async fn close(spool: Arc<Spool>) {
+    match tokio::task::spawn_blocking(move || spool.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the spool did not close in order"
+        ),
+        Err(error) => tracing::error!(%error, "the spool did not close in order"),
+    }
+}

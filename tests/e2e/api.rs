@@ -1,0 +1,102 @@
+//! What the gateway answers to whom: every route there is, at the loopback port and at the control socket.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tidegate::gateway::api;
+use tidegate_tests::{Gateway, cases};
+
+use crate::scene::{Scene, flow};
+
+pub fn cases() -> Vec<Trial> {
+    cases![
+        what_operates_is_refused_at_the_port_and_answered_at_the_socket,
+        what_is_for_reading_is_answered_at_the_port_and_at_the_socket,
+    ]
+}
+
+/// An answer may wait for news of a change.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn at_port(gateway: &Gateway, method: &str, path: &str) -> Result<(u16, String)> {
+    let stream = TcpStream::connect(gateway.admin())?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, method, path)
+}
+
+fn at_socket(gateway: &Gateway, method: &str, path: &str) -> Result<(u16, String)> {
+    let stream = UnixStream::connect(gateway.folder().join("data/admin.sock"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask(stream, method, path)
+}
+
+/// Without a body: whoever takes an order says that this is none.
+fn ask(mut stream: impl Read + Write, method: &str, path: &str) -> Result<(u16, String)> {
+    // There is a first change once something was ordered: a reload stands before it in the list.
+    let path = path.replace("{change}", "1");
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((code.context("no HTTP status")?, body.to_owned()))
+}
+
+/// Each route for operators, asked at the loopback port and at the control socket.
+/// Guarantee: the port gives nothing of it away and changes nothing, and says where it is asked; the socket answers.
+fn what_operates_is_refused_at_the_port_and_answered_at_the_socket() -> Result<()> {
+    let scene = Scene::with(&flow(""), &[])?;
+    let routes = api::operating();
+    ensure!(routes.len() >= 12, "only {} routes", routes.len());
+    for route in &routes {
+        let (method, path) = (route.method, route.path);
+        let (code, words) = at_port(&scene.gateway, method, path)?;
+        ensure!(
+            code == 404 && words.contains("control socket"),
+            "{method} {path} at the port: {code} {words}"
+        );
+    }
+    let events = at_socket(&scene.gateway, "GET", "/v1/history")?.1;
+    let events: Vec<Value> = serde_json::from_str(&events)?;
+    ensure!(
+        events.iter().all(|event| event["by"] != "operator"),
+        "somebody at the port did something: {events:?}"
+    );
+    for route in &routes {
+        let (method, path) = (route.method, route.path);
+        let (code, words) = at_socket(&scene.gateway, method, path)?;
+        let answer: Value = serde_json::from_str(&words)
+            .with_context(|| format!("{method} {path} at the socket: {code} {words}"))?;
+        let is_refusal = code == 409 && answer["error"].is_string();
+        ensure!(
+            code == 200 || (method == "POST" && is_refusal),
+            "{method} {path} at the socket: {code} {words}"
+        );
+    }
+    Ok(())
+}
+
+/// Each route for reading, asked at both.
+/// Guarantee: what anybody on the machine may read, the operator may read, too.
+fn what_is_for_reading_is_answered_at_the_port_and_at_the_socket() -> Result<()> {
+    let scene = Scene::with(&flow(""), &[])?;
+    for route in api::reading() {
+        let (method, path) = (route.method, route.path);
+        for asked in [at_port, at_socket] {
+            let (code, words) = asked(&scene.gateway, method, path)?;
+            ensure!(
+                code == 200 && !words.is_empty(),
+                "{method} {path}: {code} {words}"
+            );
+        }
+    }
+    Ok(())
+}
