@@ -17,31 +17,42 @@ pub fn cases() -> Vec<Trial> {
     cases![
         what_operates_is_refused_at_the_port_and_answered_at_the_socket,
         what_is_for_reading_is_answered_at_the_port_and_at_the_socket,
+        whoever_takes_dead_letters_out_stands_in_the_log,
     ]
 }
 
 /// An answer may wait for news of a change.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Without a body: whoever takes an order says that this is none.
 fn at_port(gateway: &Gateway, method: &str, path: &str) -> Result<(u16, String)> {
     let stream = TcpStream::connect(gateway.admin())?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    ask(stream, method, path)
+    ask(stream, method, path, "")
 }
 
 fn at_socket(gateway: &Gateway, method: &str, path: &str) -> Result<(u16, String)> {
-    let stream = UnixStream::connect(gateway.folder().join("data/admin.sock"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    ask(stream, method, path)
+    ask(socket(gateway)?, method, path, "")
 }
 
-/// Without a body: whoever takes an order says that this is none.
-fn ask(mut stream: impl Read + Write, method: &str, path: &str) -> Result<(u16, String)> {
+fn socket(gateway: &Gateway) -> Result<UnixStream> {
+    let stream = UnixStream::connect(gateway.folder().join("data/admin.sock"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn ask(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<(u16, String)> {
     // There is a first change once something was ordered: a reload stands before it in the list.
     let path = path.replace("{change}", "1");
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -99,4 +110,16 @@ fn what_is_for_reading_is_answered_at_the_port_and_at_the_socket() -> Result<()>
         }
     }
     Ok(())
+}
+
+/// Dead letters are taken out at the control socket, by this very process.
+/// Guarantee: the log names who did it, as the kernel knows the other end.
+fn whoever_takes_dead_letters_out_stands_in_the_log() -> Result<()> {
+    let scene = Scene::with(&flow(""), &[])?;
+    let order = r#"{"do": "forget", "ids": []}"#;
+    let (code, words) = ask(socket(&scene.gateway)?, "POST", "/v1/spool", order)?;
+    ensure!(code == 200, "{code} {words}");
+    let who = format!("process {}\"", std::process::id());
+    let lines = scene.gateway.lines();
+    lines.wait_for(&["an operator takes dead letters out", &who])
 }

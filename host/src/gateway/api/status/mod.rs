@@ -88,14 +88,7 @@ impl Status {
 
     /// What the spool tells; the rest is empty.
     fn of_spool(config: &Config, account: &Account) -> Self {
-        let by_reason = account
-            .letters
-            .iter()
-            .map(|letters| (letters.reason.name().to_owned(), letters.kept));
-        let given_up = account
-            .given_up
-            .iter()
-            .map(|loss| (loss.reason.name().to_owned(), loss.messages));
+        let given_up = account.given_up.iter().filter(|loss| loss.messages > 0);
         Self {
             running: false,
             name: config.gateway.name.to_string(),
@@ -108,29 +101,47 @@ impl Status {
             flows: Vec::new(),
             queues: account.queues.iter().map(Queue::of).collect(),
             uplinks: Vec::new(),
-            dead_letters: DeadLetters {
-                kept: account.dead_letters(),
-                bytes: account.letter_bytes,
-                by_reason: by_reason.collect(),
-                waiting: account.letters_waiting,
-                evicted: account.letters_evicted,
-            },
-            given_up: given_up.filter(|(_, messages)| *messages > 0).collect(),
-            store: Store {
-                well: account.is_well(),
-                why: None,
-                commits: account.commits,
-                written_bytes: account.written_bytes,
-                day_bytes: account.wear.day_bytes,
-                last_write_age_s: account.wear.last_write_age.map(|age| age.as_secs()),
-                free_bytes: account.free_bytes,
-                lasts_s: account.wear.lasts.map(|lasts| lasts.as_secs()),
-                ram_bytes: account.ram_bytes,
-                most_ram_bytes: account.most_ram_bytes,
-                damaged_store: account.damaged_store.clone(),
-                lost: store_losses(account),
-                strangers: account.strangers.iter().cloned().collect(),
-            },
+            dead_letters: DeadLetters::of(account),
+            given_up: given_up
+                .map(|loss| (loss.reason.name().to_owned(), loss.messages))
+                .collect(),
+            store: Store::of(account),
+        }
+    }
+}
+
+impl DeadLetters {
+    fn of(account: &Account) -> Self {
+        let by_reason = account.letters.iter();
+        Self {
+            kept: account.dead_letters(),
+            bytes: account.letter_bytes,
+            by_reason: by_reason
+                .map(|letters| (letters.reason.name().to_owned(), letters.kept))
+                .collect(),
+            waiting: account.letters_waiting,
+            evicted: account.letters_evicted,
+        }
+    }
+}
+
+impl Store {
+    /// Without its trouble, which a stopped one does not have.
+    fn of(account: &Account) -> Self {
+        Self {
+            well: account.is_well(),
+            why: None,
+            commits: account.commits,
+            written_bytes: account.written_bytes,
+            day_bytes: account.wear.day_bytes,
+            last_write_age_s: account.wear.last_write_age.map(|age| age.as_secs()),
+            free_bytes: account.free_bytes,
+            lasts_s: account.wear.lasts.map(|lasts| lasts.as_secs()),
+            ram_bytes: account.ram_bytes,
+            most_ram_bytes: account.most_ram_bytes,
+            damaged_store: account.damaged_store.clone(),
+            lost: store_losses(account),
+            strangers: account.strangers.iter().cloned().collect(),
         }
     }
 }
