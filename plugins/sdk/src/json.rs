@@ -4,6 +4,8 @@
 //! digits. A field that is looked for and stands there twice is a mistake, since readers would disagree on it.
 
 mod decimal;
+mod object;
+mod parts;
 mod scan;
 
 use std::borrow::Cow;
@@ -13,6 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::plugin::{Result, missing};
 pub use decimal::Decimal;
+pub use object::Object;
+pub use parts::{Member, elements, members};
 use scan::Scan;
 
 /// One value, as it stands in the payload.
@@ -191,6 +195,12 @@ impl<'a> Found<'_, 'a> {
         }
     }
 
+    /// Where in the payload the value at the path of that index stands, to put another in its place; empty when it is not
+    /// there.
+    pub fn span(&self, index: usize) -> Range<usize> {
+        self.paths.spans[index].clone()
+    }
+
     /// The same where `null` counts as nothing: a device says by it that it has no value.
     pub fn value(&self, index: usize) -> Option<Value<'a>> {
         self.get(index).filter(|value| !value.is_null())
@@ -203,17 +213,31 @@ impl<'a> Found<'_, 'a> {
             .ok_or_else(|| missing(self.paths.name(index)))
     }
 
+    /// The number at the path of that index with all its digits; an error when it is missing, `null` or none. Of one with
+    /// more than 38 digits it has those of a double.
+    pub fn decimal(&self, index: usize) -> Result<Decimal> {
+        let value = self.require(index)?;
+        let exact = value.number().and_then(|number| {
+            value
+                .decimal()
+                .or_else(|| Decimal::parse(format!("{number:e}").as_bytes()))
+        });
+        exact.ok_or_else(|| self.no_number(index, value))
+    }
+
     /// The number at the path of that index; an error when it is missing, `null` or none.
     pub fn number(&self, index: usize) -> Result<f64> {
         let value = self.require(index)?;
-        value.number().ok_or_else(|| {
-            format!(
-                "field `{}` is not a number: `{}`",
-                self.paths.name(index),
-                value.excerpt()
-            )
-            .into()
-        })
+        value.number().ok_or_else(|| self.no_number(index, value))
+    }
+
+    fn no_number(&self, index: usize, value: Value<'_>) -> crate::Error {
+        format!(
+            "field `{}` is not a number: `{}`",
+            self.paths.name(index),
+            value.excerpt()
+        )
+        .into()
     }
 }
 

@@ -61,6 +61,7 @@ extern crate self as tidegate_sdk;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
+pub mod calendar;
 pub mod host;
 pub mod json;
 pub mod layout;
@@ -68,27 +69,32 @@ mod macros;
 mod message;
 pub mod native;
 mod output;
+mod period;
 mod plugin;
 mod settings;
 mod state;
 mod template;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod test;
+mod topics;
+pub mod window;
 
 pub use message::{Headers, Message};
 pub use output::{Draft, Outputs, Tick};
+pub use period::Period;
 pub use plugin::{Error, Filter, Missing, NoSettings, Result, Setup, Stateful, Timer, Transform};
 pub use serde;
 pub use serde_json;
 pub use state::{Entry, State};
 pub use template::Template;
+pub use topics::Topics;
 
 /// What most plugins use.
 pub mod prelude {
     pub use crate::host::{self, counter, gauge};
     pub use crate::{
-        Draft, Error, Filter, Message, NoSettings, Outputs, Result, State, Stateful, Template,
-        Tick, Timer, Transform, export, record, settings,
+        Draft, Error, Filter, Message, NoSettings, Outputs, Period, Result, State, Stateful,
+        Template, Tick, Timer, Transform, export, record, settings,
     };
     pub use serde::{Deserialize, Serialize};
 }

@@ -99,6 +99,16 @@ impl<T> State<T> {
         }
     }
 
+    /// Whether one more key would make another go.
+    pub fn is_full(&self) -> bool {
+        self.len >= self.most
+    }
+
+    /// The key that goes next: the one that was neither read nor written for longest.
+    pub fn quietest(&self) -> Option<&str> {
+        self.slots.get(self.quietest).map(|slot| &*slot.key)
+    }
+
     /// Keys that made room for others.
     pub fn forgotten(&self) -> u64 {
         self.forgotten

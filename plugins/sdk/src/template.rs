@@ -78,6 +78,13 @@ impl Template {
         filled
     }
 
+    /// Whether it is the message's key and nothing else.
+    pub fn is_key(&self) -> bool {
+        let is_empty = |part: &&Part| matches!(part, Part::Text(text) if text.is_empty());
+        let mut parts = self.parts.iter().filter(|part| !is_empty(part));
+        matches!((parts.next(), parts.next()), (Some(Part::Key), None))
+    }
+
     /// Whether it says more of the topic than the key: whoever fills it later has to keep that.
     pub fn needs_topic(&self) -> bool {
         self.parts
@@ -212,6 +219,8 @@ mod tests {
         );
         assert_eq!(template.fill("x/barn/d7", "d7"), "climate/barn/d7/{key}");
         assert!(template.needs_topic() && !Template::new("a/{key}", &[]).unwrap().needs_topic());
+        let is_key = |text| Template::new(text, &[]).unwrap().is_key();
+        assert!(is_key("{key}") && is_key("{device}") && !is_key("{site}") && !is_key("x{key}"));
         assert_eq!(
             Template::new("{topic}/up", &[]).unwrap().fill("a/b", "b"),
             "a/b/up"

@@ -3,8 +3,14 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Unexpected, Visitor};
+use serde::ser::{Serialize, Serializer};
+
 /// A power of ten beyond this is no number that sensors send.
 const MOST_EXPONENT: i32 = 400;
+
+/// A quotient that has no end has 15 digits, as a double has.
+const QUOTIENT: i128 = 100_000_000_000_000;
 
 /// `mantissa` times ten to the power of `exponent`.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +79,55 @@ impl Decimal {
             mantissa: one.checked_add(other)?,
             exponent,
         })
+    }
+
+    /// The difference; `None` when it has too many digits.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        self.plus(Self {
+            mantissa: other.mantissa.checked_neg()?,
+            ..other
+        })
+    }
+
+    /// The quotient: exact where it has an end within 15 digits, and else those 15, halves away from zero. `None` when it
+    /// is divided by zero, or too long.
+    pub fn over(self, divisor: Self) -> Option<Self> {
+        let by = divisor.mantissa.checked_abs().filter(|by| *by != 0)?;
+        let negative = (self.mantissa < 0) != (divisor.mantissa < 0);
+        let mut rest = self.mantissa.checked_abs()?;
+        let mut exponent = self.exponent.checked_sub(divisor.exponent)?;
+        while rest % by != 0 && rest / by < QUOTIENT {
+            rest = rest.checked_mul(10)?;
+            exponent -= 1;
+        }
+        let up = i128::from(rest % by >= by - rest % by && rest % by != 0);
+        let quotient = rest / by + up;
+        (exponent.abs() <= MOST_EXPONENT).then_some(Self {
+            mantissa: if negative { -quotient } else { quotient },
+            exponent,
+        })
+    }
+
+    /// Without its sign.
+    pub fn magnitude(self) -> Option<Self> {
+        Some(Self {
+            mantissa: self.mantissa.checked_abs()?,
+            ..self
+        })
+    }
+
+    /// The double nearest to it.
+    pub fn to_f64(self) -> f64 {
+        let text = format!("{}e{}", self.mantissa, self.exponent);
+        text.parse().unwrap_or(f64::NAN)
+    }
+
+    /// As JSON: an integer, where it was made of integers only, has no point.
+    pub fn to_json(self) -> String {
+        match self.whole() {
+            Some(whole) if self.exponent >= 0 => whole.to_string(),
+            _ => self.to_string(),
+        }
     }
 
     /// With so many digits behind the point; halves go away from zero.
@@ -152,6 +207,66 @@ impl fmt::Display for Decimal {
     }
 }
 
+impl From<u64> for Decimal {
+    fn from(whole: u64) -> Self {
+        Self {
+            mantissa: i128::from(whole),
+            exponent: 0,
+        }
+    }
+}
+
+/// By value: `5` and `5.0` are one.
+impl PartialEq for Decimal {
+    fn eq(&self, other: &Self) -> bool {
+        self.compare(*other) == Ordering::Equal
+    }
+}
+
+/// As text, digit for digit: for state.
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}e{}", self.mantissa, self.exponent))
+    }
+}
+
+/// From a number, as in settings, or from the text of one.
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Decimal;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a number")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Decimal, E> {
+                Ok(Decimal::from(number))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Decimal, E> {
+                Ok(Decimal {
+                    mantissa: i128::from(number),
+                    exponent: 0,
+                })
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Decimal, E> {
+                // The shortest text that reads back as this double: what was written.
+                Decimal::parse(format!("{number:e}").as_bytes())
+                    .ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Decimal, E> {
+                Decimal::parse(text.as_bytes())
+                    .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +309,59 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_quotient_is_exact_where_it_has_an_end() {
+        for (one, other, quotient) in [
+            ("1", "8", "0.125"),
+            ("190.8", "5", "38.16"),
+            ("10", "3", "3.33333333333333"),
+            ("-20", "3", "-6.66666666666667"),
+            ("0", "7", "0"),
+            ("6", "3", "2"),
+            ("9007199254740993", "1", "9007199254740993"),
+            ("1e-30", "4", "0.00000000000000000000000000000025"),
+        ] {
+            assert_eq!(
+                decimal(one).over(decimal(other)).unwrap().to_json(),
+                quotient,
+                "{one} {other}"
+            );
+        }
+        assert!(decimal("1").over(decimal("0.0")).is_none());
+    }
+
+    #[test]
+    fn state_and_settings_keep_every_digit() {
+        for text in ["21.50", "-9007199254740993.25", "1e300", "0"] {
+            let saved = serde_json::to_string(&decimal(text)).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Decimal>(&saved).unwrap(),
+                decimal(text),
+                "{saved}"
+            );
+        }
+        for (text, shown) in [
+            ("0.2", "0.2"),
+            ("1e-7", "0.0000001"),
+            ("-3", "-3"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Decimal>(text).unwrap().to_json(),
+                shown
+            );
+        }
+        assert!(
+            serde_json::from_str::<Decimal>("\"NaN\"").is_err()
+                && serde_json::from_str::<Decimal>("true").is_err()
+        );
+        assert_eq!(
+            (decimal("21.5").to_f64(), decimal("-1e-3").to_f64()),
+            (21.5, -0.001)
+        );
+        assert_eq!(decimal("1.5").minus(decimal("1.5")).unwrap(), decimal("0"));
     }
 
     #[test]

@@ -13,12 +13,13 @@ pub(super) struct Fault {
     kind: Kind,
 }
 
-enum Kind {
+pub(super) enum Kind {
     NotText,
     Ends,
     Expected(&'static str),
     NotAnObject,
-    Follows,
+    NotAList,
+    Follows(&'static str),
     Deep,
     Twice(Box<str>),
 }
@@ -33,8 +34,9 @@ impl Fault {
                 format!("payload is not valid JSON: expected {what}, at byte {at}")
             }
             Kind::NotAnObject => format!("payload is not a JSON object, at byte {at}"),
-            Kind::Follows => {
-                format!("payload is not valid JSON: something follows the object, at byte {at}")
+            Kind::NotAList => format!("payload is not a JSON array, at byte {at}"),
+            Kind::Follows(what) => {
+                format!("payload is not valid JSON: something follows {what}, at byte {at}")
             }
             Kind::Deep => format!("payload is nested deeper than {MAX_DEPTH}, at byte {at}"),
             Kind::Twice(name) => format!("payload has field `{name}` twice, at byte {at}"),
@@ -56,11 +58,11 @@ fn special(eight: u64) -> u64 {
     found & HIGH_BITS
 }
 
-type Step<T = ()> = Result<T, Fault>;
+pub(super) type Step<T = ()> = Result<T, Fault>;
 
 pub(super) struct Scan<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
     /// Has a high bit set somewhere once a byte that is not ASCII was read.
     high: u64,
 }
@@ -76,13 +78,24 @@ impl<'a> Scan<'a> {
 
     /// The whole text: one object and nothing else. Spans of the wanted fields go into `spans`.
     pub(super) fn document(&mut self, wanted: &Level, spans: &mut [Range<usize>]) -> Step {
+        self.whole(b'{', |scan| scan.object(wanted, spans, 1))
+    }
+
+    /// The whole text: what begins with `opening` and is read by `read`, and nothing else.
+    pub(super) fn whole(&mut self, opening: u8, read: impl FnOnce(&mut Self) -> Step) -> Step {
         match self.after_space() {
-            Some(b'{') => self.object(wanted, spans, 1)?,
+            Some(found) if found == opening => read(self)?,
+            Some(_) if opening == b'[' => return self.fail(Kind::NotAList),
             Some(_) => return self.fail(Kind::NotAnObject),
             None => return self.fail(Kind::Ends),
         }
         if self.after_space().is_some() {
-            return self.fail(Kind::Follows);
+            let what = if opening == b'[' {
+                "the array"
+            } else {
+                "the object"
+            };
+            return self.fail(Kind::Follows(what));
         }
         // Outside of strings only ASCII gets here, so most payloads need no second look.
         if self.high & HIGH_BITS != 0 && std::str::from_utf8(self.bytes).is_err() {
@@ -168,7 +181,7 @@ impl<'a> Scan<'a> {
 
     /// A field's name and its colon; gives the wanted field of that name.
     #[inline]
-    fn name<'n>(&mut self, wanted: &'n Level) -> Step<Option<&'n Node>> {
+    pub(super) fn name<'n>(&mut self, wanted: &'n Level) -> Step<Option<&'n Node>> {
         if self.after_space() != Some(b'"') {
             return if self.peek().is_none() {
                 self.fail(Kind::Ends)
@@ -201,7 +214,7 @@ impl<'a> Scan<'a> {
     /// Any value, unread. `open` has a bit for each list or object that is open, set for an object.
     /// Two loops in one function: a decoder spends most of its time here, and cut in two they would call each other for
     /// each value.
-    fn skip(&mut self, depth: u32) -> Step {
+    pub(super) fn skip(&mut self, depth: u32) -> Step {
         let (mut open, mut deep) = (0_u128, 0);
         loop {
             match self.after_space() {
@@ -380,7 +393,7 @@ impl<'a> Scan<'a> {
 
     /// Steps over white space.
     #[inline]
-    fn after_space(&mut self) -> Option<u8> {
+    pub(super) fn after_space(&mut self) -> Option<u8> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
@@ -390,7 +403,7 @@ impl<'a> Scan<'a> {
     }
 
     #[cold]
-    fn fail<T>(&self, kind: Kind) -> Step<T> {
+    pub(super) fn fail<T>(&self, kind: Kind) -> Step<T> {
         Err(Fault { at: self.at, kind })
     }
 }
