@@ -6,6 +6,7 @@
 mod decimal;
 mod object;
 mod parts;
+mod plain;
 mod scan;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use crate::plugin::{Result, missing};
 pub use decimal::Decimal;
 pub use object::Object;
 pub use parts::{Member, elements, members};
+pub use plain::plain_number;
 use scan::Scan;
 
 /// One value, as it stands in the payload.
@@ -195,6 +197,11 @@ impl<'a> Found<'_, 'a> {
         }
     }
 
+    /// The path of that index.
+    pub fn name(&self, index: usize) -> &str {
+        self.paths.name(index)
+    }
+
     /// Where in the payload the value at the path of that index stands, to put another in its place; empty when it is not
     /// there.
     pub fn span(&self, index: usize) -> Range<usize> {
@@ -327,6 +334,16 @@ fn bracket(path: &str) -> Option<(&str, &str)> {
     let (before, level) = path.strip_suffix(']')?.rsplit_once('[')?;
     (!before.is_empty() && !before.ends_with('\\') && place(level).is_some())
         .then_some((before, level))
+}
+
+/// The names of a path, from the outermost object inwards.
+///
+/// ```
+/// assert_eq!(tidegate_sdk::json::levels("battery.volts")?, ["battery", "volts"]);
+/// # Ok::<(), tidegate_sdk::Error>(())
+/// ```
+pub fn levels(path: &str) -> Result<Vec<String>> {
+    split(path)
 }
 
 /// The names of a path.

@@ -87,7 +87,7 @@ pub use serde;
 pub use serde_json;
 pub use state::{Entry, State};
 pub use template::Template;
-pub use topics::Topics;
+pub use topics::{Topics, hash};
 
 /// What most plugins use.
 pub mod prelude {

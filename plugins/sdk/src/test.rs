@@ -28,13 +28,17 @@ use serde_json::Value;
 use crate::host::Level;
 use crate::host::outside::{FLOW, RECORDED, RUNNING_US};
 use crate::layout::{
-    ABSORB, EMIT, EXCUSED, NO_INPUT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS,
-    OUT_OWN_KEY, OUT_PAYLOAD, OUT_TOPIC, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_IN,
-    STRIDE_OUT, span,
+    ABSORB, CLOCK_UNSET, EMIT, EXCUSED, NO_INPUT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY,
+    OUT_MARKS, OUT_OWN_KEY, OUT_PAYLOAD, OUT_TOPIC, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN,
+    STRIDE_IN, STRIDE_OUT, span,
 };
 use crate::message::Message;
 use crate::native::{Batch, Instance, Packed, Page};
 use crate::plugin::{Setup, Stateful, Timer, Transform};
+
+mod manual;
+
+pub use manual::settings_shown;
 
 /// The moment a test begins: 2026-01-01, in microseconds since 1970.
 pub const START_US: u64 = 1_767_225_600_000_000;
@@ -105,6 +109,13 @@ impl Input {
     #[must_use]
     pub fn retained(mut self) -> Self {
         self.marks |= RETAIN;
+        self
+    }
+
+    /// As one that arrived before the gateway's clock was set.
+    #[must_use]
+    pub fn clock_unset(mut self) -> Self {
+        self.marks |= CLOCK_UNSET;
         self
     }
 

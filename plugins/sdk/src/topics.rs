@@ -44,8 +44,9 @@ impl<T> Topics<T> {
     }
 }
 
-/// FNV-1a: the same in every run.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+/// A number for some bytes (FNV-1a), the same in every run: for state that is to tell long things apart. Whoever sends can
+/// make two that are alike.
+pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

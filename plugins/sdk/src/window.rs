@@ -110,6 +110,11 @@ impl<T: Gather> Panes<T> {
         self.panes.last().map(|(start, _)| *start)
     }
 
+    /// The end of the next window, where something was gathered.
+    pub fn next_end(&self) -> i64 {
+        self.next
+    }
+
     /// What is gathered where `at` lies; `None` when a window has ended that it should have been in. The first one opens
     /// room for what comes late by `lateness` at most.
     pub fn at(&mut self, windows: Windows, at: i64, lateness: i64) -> Option<&mut T> {

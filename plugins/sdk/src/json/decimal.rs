@@ -122,12 +122,10 @@ impl Decimal {
         text.parse().unwrap_or(f64::NAN)
     }
 
-    /// As JSON: an integer, where it was made of integers only, has no point.
+    /// As JSON, without a point where it is whole.
     pub fn to_json(self) -> String {
-        match self.whole() {
-            Some(whole) if self.exponent >= 0 => whole.to_string(),
-            _ => self.to_string(),
-        }
+        self.whole()
+            .map_or_else(|| self.to_string(), |whole| whole.to_string())
     }
 
     /// With so many digits behind the point; halves go away from zero.

@@ -31,6 +31,12 @@ impl<'b> Object<'b> {
         Self { buffer, start }
     }
 
+    /// Goes on with one whose last brace was left out: what the buffer ends with is its beginning, with a member at least.
+    pub fn resume(buffer: &'b mut Vec<u8>) -> Self {
+        let start = usize::MAX;
+        Self { buffer, start }
+    }
+
     /// Whether nothing was written yet.
     pub fn is_empty(&self) -> bool {
         self.buffer.len() == self.start
