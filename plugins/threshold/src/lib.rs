@@ -15,6 +15,8 @@
 //!   `{flow}`, and the other names in the flow's topics. Default: `"alarms/{device}/{name}"`.
 //! - `missing`: what becomes of a reading in which the field is not there, or `null`. `"reject"`: it goes to the dead
 //!   letters. `"pass"`: it goes on, and the alarm stays as it is. Default: `"reject"`.
+//! - `max_devices`: devices in a lane of which something is remembered: an alarm, or a change that has yet to last. Beyond, the one
+//!   that was quiet for longest is forgotten, counted in `keys_forgotten`. Default: 20,000, some 2 MiB of state.
 //!
 //! Messages on the port `alarms` look like this. They are messages of their own: whatever expiry, QoS level or headers the
 //! reading had, an alarm has none of it.
@@ -24,8 +26,7 @@
 //! ```
 //!
 //! What is remembered of a device, an alarm that is raised or a change that has yet to last, survives swaps and restarts.
-//! It is remembered of 20,000 devices in a lane; beyond, the one that was quiet for longest is forgotten, counted in
-//! `keys_forgotten`. A payload that is not a JSON object, or a field that is no number, rejects the message with the reason
+//! A payload that is not a JSON object, or a field that is no number, rejects the message with the reason
 //! in words. What deletes a retained reading (an empty payload) goes on.
 
 mod rule;
@@ -61,6 +62,9 @@ settings! {
         /// What becomes of a reading without the field.
         #[serde(default)]
         pub missing: Missing,
+        /// Devices of which something is remembered.
+        #[serde(default = "default_devices")]
+        pub max_devices: usize,
     }
 }
 
@@ -81,8 +85,13 @@ fn default_topic() -> String {
     "alarms/{device}/{name}".to_owned()
 }
 
-/// Devices that are remembered: those with an alarm, or a change that has yet to last. Some 2 MiB of state.
-const MOST_DEVICES: usize = 20_000;
+fn default_devices() -> usize {
+    20_000
+}
+
+/// Devices of one tick whose alarms are told at most: two alarms each are less than what a plugin may answer to one call. The
+/// others follow with the next.
+const MOST_TOLD: usize = 1_000;
 
 /// The configured plugin.
 #[derive(Debug)]
@@ -125,6 +134,9 @@ impl Transform for Threshold {
             .map_err(|error| format!("`topic`: {error}"))?;
         let mut paths = Paths::default();
         paths.add(&settings.field)?;
+        if settings.max_devices == 0 {
+            return Err("`max_devices` is 0".into());
+        }
         Ok(Self {
             paths,
             rule: Rule::new(&settings)?,
@@ -133,7 +145,7 @@ impl Transform for Threshold {
                 name: settings.name.unwrap_or(settings.field),
                 topic,
             },
-            devices: State::at_most(MOST_DEVICES),
+            devices: State::at_most(settings.max_devices),
         })
     }
 
@@ -175,11 +187,15 @@ impl Timer for Threshold {
             running_us: tick.running_us(),
             wall_us: tick.now_us(),
         };
-        let mut settled = Vec::new();
+        let (mut settled, mut told) = (Vec::new(), 0);
         for (key, mut device) in self.devices.iter_mut() {
+            if told >= MOST_TOLD {
+                break;
+            }
             let Some(change) = self.rule.wait(&mut device, now) else {
                 continue;
             };
+            told += 1;
             let topic = self.alarms.topic.fill(&change.topic, key);
             self.alarms.tell(key, &change, &self.rule, |alarm| {
                 tick.message(&topic, key).port("alarms").json(alarm)

@@ -219,7 +219,7 @@ fn made_up_devices_are_forgotten_before_they_fill_the_state() {
         0,
         "of who is within the bounds nothing need be known"
     );
-    for device in 0..(MOST_DEVICES + 500) {
+    for device in 0..(default_devices() + 500) {
         read(&mut plugin, &format!("loud-{device}"), 11.0);
     }
     assert_eq!(
@@ -227,7 +227,7 @@ fn made_up_devices_are_forgotten_before_they_fill_the_state() {
             plugin.plugin().devices.len(),
             plugin.counters()["keys_forgotten"]
         ),
-        (MOST_DEVICES, 500)
+        (default_devices(), 500)
     );
     let bytes: usize = plugin
         .save(false)
@@ -235,6 +235,30 @@ fn made_up_devices_are_forgotten_before_they_fill_the_state() {
         .map(|page| page.data.len() + page.words.len() * 4)
         .sum();
     assert!(bytes < 4 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn what_the_page_shows_works() {
+    let shown = tidegate_sdk::test::settings_shown(include_str!("lib.rs"));
+    assert_eq!(shown.len(), 1);
+    plugin(shown[0].clone());
+}
+
+#[test]
+fn ten_thousand_waits_that_end_at_once_are_told_in_bounded_ticks() {
+    let mut plugin =
+        plugin(json!({ "field": "f", "above": 10, "hold_seconds": 1, "max_devices": 10_000 }));
+    for device in 0..10_000 {
+        read(&mut plugin, &format!("d{device}"), 11.0);
+    }
+    plugin.run_for(Duration::from_millis(900));
+    let mut all = 0;
+    for _ in 0..12 {
+        let alarms = told(&plugin.run_for(Duration::from_millis(250))).len();
+        assert!(alarms <= MOST_TOLD, "{alarms} in one tick");
+        all += alarms;
+    }
+    assert_eq!(all, 10_000);
 }
 
 #[test]
