@@ -41,6 +41,7 @@ mod signature;
 mod slow;
 mod state;
 mod swap;
+mod tasks;
 mod thin;
 mod tidy;
 mod tls;
@@ -68,6 +69,7 @@ fn cases() -> Vec<Trial> {
         http_out::cases(),
         signature::cases(),
         swap::cases(),
+        tasks::cases(),
         candidates::cases(),
         replay::cases(),
         compile::cases(),
