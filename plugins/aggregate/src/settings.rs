@@ -164,8 +164,8 @@ fn default_topic() -> String {
     "aggregates/{key}".to_owned()
 }
 
-/// Groups with one number in one pane: some 4 MiB of state.
-const MOST_GROUPS: usize = 20_000;
+/// Groups with one number in one pane: some 2.5 MiB of state.
+const MOST_GROUPS: usize = 10_000;
 
 /// Digits behind the point beyond which a double has none.
 const MOST_DECIMALS: u8 = 15;

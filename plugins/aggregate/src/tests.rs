@@ -225,7 +225,7 @@ fn ten_thousand_groups_are_bounded_and_those_that_make_room_are_told() {
         .iter()
         .map(|page| page.data.len() + page.words.len() * 4)
         .sum();
-    assert!(bytes < 4 << 20, "{bytes} bytes");
+    assert!(bytes < 3 << 20, "{bytes} bytes");
     plugin.run_for(MINUTE * (60 * 23 - 1));
     plugin.run_for(Duration::from_secs(55));
     let mut all = 0;

@@ -17,7 +17,7 @@
 //! - `max_devices`: devices in a lane that are known. Beyond, the one that was quiet for longest is forgotten, counted in
 //!   `keys_forgotten`. Default: 20,000, divided by the number of fields.
 //!
-//! For payloads that are plain numbers put `number` before it, with `field = "{metric}"`. Values keep their digits; one of more than 1 KiB
+//! For payloads that are plain numbers put `number` before it, with `field = "{metric}"`. Values keep their digits; one of more than 128 bytes
 //! rejects its message. What is known survives swaps and restarts; the messages that went into it end here. What deletes a retained reading
 //! (an empty payload) goes on.
 
@@ -103,7 +103,7 @@ fn default_topic() -> String {
 }
 
 /// Bytes of a value at most: all of them together have to fit the state.
-const LONGEST: usize = 1_024;
+const LONGEST: usize = 128;
 
 /// Values of all devices in a lane, where the settings do not say.
 const MOST_VALUES: usize = 20_000;

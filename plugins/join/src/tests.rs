@@ -63,7 +63,7 @@ fn what_is_missing_or_too_long_is_dealt_with() {
     let long = json!({ "a": "x".repeat(2_000) });
     assert_eq!(
         lenient.feed(Input::json("d7", long)).rejected(),
-        Some("a value is longer than 1024 bytes")
+        Some("a value is longer than 128 bytes")
     );
     let mut strict = plugin(json!({ "fields": ["a"], "missing": "reject" }));
     assert!(strict.feed(Input::new("d7", "{}")).excused());

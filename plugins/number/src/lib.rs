@@ -16,10 +16,11 @@
 //!   `off`, `false`, `no` (false), which may be given another meaning. Default: none.
 //! - `text`: what becomes of all other text. `"reject"`: it goes to the dead letters. `"keep"`: it is the field's value.
 //!   Default: `"reject"`.
+//! - `missing`: what becomes of a payload that says that there is no value (nothing, `nan`, `null`, `none`, `unknown`, `unavailable`,
+//!   `n/a`, `-`). `"reject"`: it goes to the dead letters, and does not count against its device. `"drop"`: it is filtered. `"null"`: the
+//!   field is `null`. Default: `"reject"`.
 //!
-//! A number keeps its digits. Spaces around it, a pair of quotes, a sign and an exponent are understood. What says that there
-//! is no value (nothing, `nan`, `null`, `none`, `unknown`, `unavailable`, `n/a`, `-`) goes to the dead letters, and does not count
-//! against its device. What deletes a retained reading (an empty payload) goes on.
+//! A number keeps its digits. Spaces around it, a pair of quotes, a sign and an exponent are understood. What deletes a retained reading (an empty payload) goes on.
 
 mod read;
 
@@ -49,6 +50,24 @@ settings! {
         /// What becomes of all other text.
         #[serde(default)]
         pub text: Text,
+        /// What becomes of a payload that says that there is no value.
+        #[serde(default)]
+        pub missing: Missing,
+    }
+}
+
+settings! {
+    /// What becomes of a payload that says that there is no value.
+    #[derive(Copy, Default, PartialEq, Eq)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Missing {
+        /// It is rejected.
+        #[default]
+        Reject,
+        /// It is filtered.
+        Drop,
+        /// The field is `null`.
+        Null,
     }
 }
 
@@ -114,6 +133,7 @@ pub struct PlainNumber {
     /// Words in small letters, and their meaning as JSON.
     words: BTreeMap<String, String>,
     text: Text,
+    missing: Missing,
 }
 
 impl Transform for PlainNumber {
@@ -139,6 +159,7 @@ impl Transform for PlainNumber {
             decimal: settings.decimal,
             words,
             text: settings.text,
+            missing: settings.missing,
         })
     }
 
@@ -158,9 +179,14 @@ impl Transform for PlainNumber {
             return write(out, &field, meaning, None);
         }
         if NO_VALUE.contains(&&*word) {
-            return Err(Box::new(tidegate_sdk::Missing(format!(
-                "`{text}` is no value"
-            ))));
+            return match self.missing {
+                Missing::Reject => {
+                    let words = format!("`{text}` is no value");
+                    Err(Box::new(tidegate_sdk::Missing(words)))
+                }
+                Missing::Drop => Ok(()),
+                Missing::Null => write(out, &field, "null", None),
+            };
         }
         match (read(text, self.decimal), self.text) {
             (Ok(Reading { number, unit }), _) => {

@@ -133,6 +133,16 @@ fn what_has_no_value_does_not_count_against_its_device() {
 }
 
 #[test]
+fn no_value_may_be_dropped_or_said() {
+    let mut drop = Plugin::<PlainNumber>::new(json!({ "missing": "drop" }));
+    assert!(drop.feed(Input::new("d7", "unavailable")).filtered());
+    assert_eq!(
+        told(json!({ "missing": "null" }), "NaN"),
+        r#"{"value":null}"#
+    );
+}
+
+#[test]
 fn the_field_is_called_as_the_topic_says() {
     in_flow("home", &["home/{device}/{metric}"]);
     let mut plugin = Plugin::<PlainNumber>::new(json!({ "field": "{metric}", "unit": "" }));
