@@ -139,6 +139,11 @@ impl Error {
         )
     }
 
+    /// Whether the broker ended the connection over how much it was sent, or how fast.
+    pub fn is_too_much(&self) -> bool {
+        matches!(self, Self::Disconnected { code, .. } if reason::is_too_much(*code))
+    }
+
     /// Whether the broker's answer to a CONNECT of MQTT 5, or its silence, may be that of one which knows 3.1.1 only.
     pub(super) fn may_be_the_version(&self) -> bool {
         match self {

@@ -202,15 +202,20 @@ pub(super) fn disconnect_failure(code: u8) -> Failure {
     }
 }
 
+/// Whether it is about how much was sent, or how fast.
+pub(super) fn is_too_much(code: u8) -> bool {
+    matches!(code, 0x96 | 0x97)
+}
+
 /// Whether the same message would be refused again.
 ///
 /// Of the codes of PUBACK and PUBREC (MQTT 5, 3.4.2.1 and 3.5.2.1) these are 0x87, 0x90 and 0x99; the others that name a
-/// property of the message belong to DISCONNECT, and some brokers send them here all the same. 0x91 and 0x97 pass; 0x80,
+/// property of the message or a rate belong to DISCONNECT, and some brokers send them here all the same. 0x91, 0x96 and 0x97 pass; 0x80,
 /// 0x83 and what the standard does not know may mean either: time tells.
 pub(super) fn refusal(code: u8) -> Refusal {
     match code {
         0x87 | 0x90 | 0x95 | 0x99..=0x9B => Refusal::Final,
-        0x97 => Refusal::Quota,
+        _ if is_too_much(code) => Refusal::Quota,
         _ => Refusal::Busy,
     }
 }
@@ -241,7 +246,7 @@ mod tests {
         let all = |codes: &[u8], kind| codes.iter().all(|code| refusal(*code) == kind);
         assert!(all(&[0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B], Refusal::Final));
         assert!(all(&[0x80, 0x83, 0x91, 0xB0], Refusal::Busy));
-        assert!(all(&[0x97], Refusal::Quota));
+        assert!(all(&[0x96, 0x97], Refusal::Quota));
         assert_eq!(connect_failure_v5(0x86), Failure::Refused);
         assert_eq!(connect_failure_v5(0x88), Failure::Passing);
     }

@@ -304,7 +304,11 @@ impl Uplink {
         };
         let manner = fault.manner();
         let is_hang_up = manner != Manner::StoodStill;
-        self.window.broke(self.under_way, manner == Manner::HungUp);
+        let is_too_much = manner == Manner::TooMuch;
+        // A pace keeps to what upstream takes then, not the window.
+        if !is_too_much {
+            self.window.broke(self.under_way, manner == Manner::HungUp);
+        }
         if manner == Manner::Elsewhere {
             return;
         }
@@ -316,8 +320,10 @@ impl Uplink {
             self.suspect(),
             End {
                 is_hang_up,
+                is_too_much,
                 under_way,
             },
+            Instant::now(),
         );
         if let Some(place) = guilty.filter(|place| self.has_room_to_refuse(*place)) {
             self.refuse(
@@ -408,7 +414,7 @@ impl Uplink {
         let is_starved = self.judge.is_starved();
         if !std::mem::replace(&mut self.said.pace, is_paced) && is_paced {
             tracing::warn!(uplink = %self.name, why = self.judge.why(),
-                "upstream takes only so many messages in a time, and refuses the others: they go out as fast as it takes them, and none is parked");
+                "upstream takes only so many messages in a time, and refuses the others or ends the connection: they go out as fast as it takes them, and none is parked");
         }
         if !std::mem::replace(&mut self.said.quota, is_starved) && is_starved {
             tracing::error!(uplink = %self.name, why = self.judge.why(),

@@ -82,6 +82,8 @@ pub(super) enum Manner {
     HungUp,
     /// Upstream hung up, and said why.
     Told,
+    /// The same: it was sent too much, or too fast.
+    TooMuch,
     /// It stood still, and was given up.
     StoodStill,
     /// Upstream did what it should not.

@@ -30,7 +30,7 @@ pub enum Kind {
     DeadLettersFull,
     /// More than one message in twenty is refused.
     RefusesMany,
-    /// It refuses for now what comes faster than it takes.
+    /// It refuses for now what comes faster than it takes, or ends connections over it.
     LimitsRate,
     /// The packet limit is lower than what it took before.
     LimitLowered,
@@ -82,7 +82,7 @@ impl Kind {
             }
             Self::RefusesMany => "upstream refuses more than 5 % of what it is sent",
             Self::LimitsRate => {
-                "upstream refuses what comes faster than it likes, and is sent to at its pace"
+                "upstream refuses what comes faster than it likes, or ends the connection, and is sent to at its pace"
             }
             Self::LimitLowered => {
                 "upstream announces a packet limit below what it took before; larger ones are refused"

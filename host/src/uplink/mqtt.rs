@@ -158,6 +158,7 @@ impl Fault for Error {
     fn manner(&self) -> Manner {
         match self {
             error if error.is_hang_up() => Manner::HungUp,
+            error if error.is_too_much() => Manner::TooMuch,
             Self::Disconnected { .. } => Manner::Told,
             Self::Silent { .. } => Manner::StoodStill,
             _ => Manner::Astray,

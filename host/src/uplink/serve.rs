@@ -279,7 +279,10 @@ impl Uplink {
     /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.
     pub(super) fn failure<E: Fault>(&self, ended: &Ended<E>) -> Failure {
         match ended {
-            Ended::Carrier(fault) if fault.manner() == Manner::Told && self.judge.has_sent() => {
+            Ended::Carrier(fault)
+                if matches!(fault.manner(), Manner::Told | Manner::TooMuch)
+                    && self.judge.has_sent() =>
+            {
                 Failure::Passing
             }
             ended => ended.kind(),

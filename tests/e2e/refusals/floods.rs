@@ -1,12 +1,12 @@
 //! Upstreams that take only so much, one device of which thousands are not taken, and links that are cut all the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
+use tidegate_tests::fake::{Deed, Noted, PickyBroker, Rule, Terms, Which};
 use tidegate_tests::thin::{Profile, ThinLink};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until};
@@ -17,6 +17,7 @@ use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 pub fn cases() -> Vec<Trial> {
     cases![
         an_upstream_that_takes_so_many_a_second_gets_them_all,
+        an_upstream_that_ends_connections_over_a_rate_gets_them_all,
         thousands_of_one_device_that_are_not_taken_hold_up_no_other,
         what_is_never_sent_is_parked_while_everything_is_refused,
         each_connection_of_an_upstream_ends_after_so_many_messages,
@@ -52,9 +53,15 @@ fn an_upstream_that_takes_so_many_a_second_gets_them_all() -> Result<()> {
     ensure!(parked(&gateway) == 0.0, "something was parked");
     // What was under way when the first was refused may have been taken before it.
     let late = cloud.taken();
-    let in_order = &late[late.len() / 4..];
+    expect_order(&late[late.len() / 4..])
+}
+
+/// First occurrences of each device are in order.
+fn expect_order(taken: &[Noted]) -> Result<()> {
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
-    for noted in in_order {
+    let mut seen = BTreeSet::new();
+    let is_first = |noted: &&Noted| seen.insert(noted.published.payload.clone());
+    for noted in taken.iter().filter(is_first) {
         let number: serde_json::Value = serde_json::from_slice(&noted.published.payload)?;
         let number = number["n"].as_u64().unwrap_or_default();
         let before = last.insert(noted.published.topic.clone(), number);
@@ -65,6 +72,36 @@ fn an_upstream_that_takes_so_many_a_second_gets_them_all() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// An upstream takes a hundred messages a second, and over one more it ends the connection and says that the rate is too high;
+/// a thousand of twenty devices come at once.
+/// Guarantee: all arrive, each device's in order, nothing is parked, few connections end, and it is told.
+fn an_upstream_that_ends_connections_over_a_rate_gets_them_all() -> Result<()> {
+    const COUNT: usize = 1_000;
+    let field = Broker::embedded()?;
+    let limit = vec![Rule(Which::all(), Deed::AtMostOrEnd(100, 0x96))];
+    let cloud = PickyBroker::start(Terms::default(), limit)?;
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    gateway.wait_online()?;
+    let start = Instant::now();
+    send(&field, (0..COUNT).map(|number| format!("d{}", number % 20)))?;
+    wait_at_most(Duration::from_secs(120), "all of it has arrived", || {
+        taken(&cloud).len() == COUNT
+    })?;
+    let ends = cloud.hang_ups();
+    println!(
+        "{COUNT} at 100 a second: {:?}, over {} connections",
+        start.elapsed(),
+        cloud.connections()
+    );
+    ensure!(ends > 0, "it ended no connection");
+    ensure!(ends < 60, "it ended {ends} connections");
+    ensure!(parked(&gateway) == 0.0, "something was parked");
+    expect_order(&cloud.taken())?;
+    wait_until("it is told that the rate is limited", || {
+        gateway.metric("tidegate_uplink_condition", &[("condition", "limits-rate")]) == 1.0
+    })
 }
 
 /// Two thousand messages of one device are owed, each of which upstream hangs up on, or does not answer, or refuses as too

@@ -7,10 +7,12 @@
 mod field;
 pub mod packet;
 mod picky;
+mod which;
 
 pub use field::FieldBroker;
 pub use packet::{CONNACK_V5, CONNACK_V311, take_frame};
-pub use picky::{Deed, Noted, PickyBroker, Rule, Terms, Which};
+pub use picky::{Deed, Noted, PickyBroker, Rule, Terms};
+pub use which::Which;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -13,7 +13,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,60 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::packet::{self, Published, acknowledgement, take_frame};
-
-/// Which publishes a rule is about.
-#[derive(Clone, Debug)]
-pub struct Which {
-    topic: String,
-    over: usize,
-    numbers: (u64, u64),
-}
-
-impl Which {
-    /// All.
-    pub fn all() -> Self {
-        Self {
-            topic: String::new(),
-            over: 0,
-            numbers: (0, u64::MAX),
-        }
-    }
-
-    /// Those whose topic has this in it.
-    pub fn topic(part: &str) -> Self {
-        Self {
-            topic: part.to_owned(),
-            ..Self::all()
-        }
-    }
-
-    /// Those whose packet has more bytes than this.
-    pub fn over(bytes: usize) -> Self {
-        Self {
-            over: bytes,
-            ..Self::all()
-        }
-    }
-
-    /// Of those that fit otherwise, over all connections: these, counted from 0.
-    #[must_use]
-    pub fn numbers(self, numbers: impl RangeBounds<u64>) -> Self {
-        let first = match numbers.start_bound() {
-            Bound::Included(first) => *first,
-            Bound::Excluded(before) => before + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match numbers.end_bound() {
-            Bound::Included(last) => last + 1,
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        Self {
-            numbers: (first, end),
-            ..self
-        }
-    }
-}
+use super::which::Which;
 
 /// What is done with a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +30,8 @@ pub enum Deed {
     Answer(u8, &'static str),
     /// So many a second are taken, a tenth of that at once; the others get code 0x97, quota exceeded.
     AtMost(u32),
+    /// So many a second are taken in the same way; over one more the connection ends, with this code in a DISCONNECT.
+    AtMostOrEnd(u32, u8),
     /// PUBREC as usual, PUBCOMP with this code. With QoS 1 it is an [`Deed::Answer`].
     Complete(u8),
     /// No PUBACK or PUBREC, ever.
@@ -160,8 +108,10 @@ impl Account {
 
     /// What a limit comes to now.
     fn granted(&mut self, deed: Deed) -> Deed {
-        let Deed::AtMost(rate) = deed else {
-            return deed;
+        let (rate, refusal) = match deed {
+            Deed::AtMost(rate) => (rate, Deed::Answer(0x97, "too many messages")),
+            Deed::AtMostOrEnd(rate, code) => (rate, Deed::Disconnect(code)),
+            _ => return deed,
         };
         let (rate, now) = (f64::from(rate), Instant::now());
         let (left, filled) = self.grant;
@@ -174,7 +124,7 @@ impl Account {
         if is_taken {
             Deed::Answer(0, "")
         } else {
-            Deed::Answer(0x97, "too many messages")
+            refusal
         }
     }
 }
@@ -407,7 +357,7 @@ impl<'a> Peer<'a> {
                 self.acknowledge(published, code, "")
             }
             Deed::Answer(code, words) => self.accept(published, code, words),
-            Deed::AtMost(_) => self.accept(published, 0, ""),
+            Deed::AtMost(_) | Deed::AtMostOrEnd(..) => self.accept(published, 0, ""),
             Deed::Complete(_) => self.accept(published, 0, ""),
             Deed::NeverComplete if published.qos == 2 => self.accept(published, 0, ""),
             Deed::Never | Deed::NeverComplete => Some(()),
@@ -429,8 +379,28 @@ impl<'a> Peer<'a> {
             Deed::Disconnect(code) => {
                 if self.is_v5 {
                     self.say(&packet::disconnect(code, ""))?;
+                    self.listen_to_the_end();
                 }
                 self.hang_up()
+            }
+        }
+    }
+
+    /// Reads what is under way, for a second at most: a close with bytes unread resets the connection, and what was said last
+    /// is lost with it.
+    fn listen_to_the_end(&mut self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self
+            .stream
+            .set_read_timeout(Some(Duration::from_millis(100)));
+        let mut buffer = vec![0; 64 << 10];
+        while Instant::now() < end {
+            match self.stream.read(&mut buffer) {
+                Ok(1..) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Ok(0) | Err(_) => return,
             }
         }
     }

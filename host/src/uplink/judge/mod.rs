@@ -442,6 +442,9 @@ impl Judge {
             self.relent(now);
         }
         let is_suspect = matches!(case.state, State::Suspect { .. }) && !case.face.is_own;
+        if is_suspect && self.ends_for_the_pace() {
+            self.clear_suspects();
+        }
         if self.wary.kind(case.face).is_none() {
             self.acquitted += u32::from(is_suspect);
         } else if self.wary.accepted(case.face) {
@@ -452,6 +455,17 @@ impl Judge {
                 .iter_mut()
                 .filter(is_it)
                 .for_each(|other| other.state = State::Again);
+        }
+    }
+
+    /// What one was suspected of was too much, and so it was with the others that were not tried yet.
+    fn clear_suspects(&mut self) {
+        let Self { cases, wary, .. } = self;
+        for case in cases.iter_mut().filter(|case| !case.is_out) {
+            let is_untried = matches!(case.state, State::Suspect { strikes: 0, .. });
+            if is_untried && !case.face.is_own && wary.kind(case.face).is_none() {
+                case.state = State::Again;
+            }
         }
     }
 

@@ -94,9 +94,11 @@ impl Judge {
         }
     }
 
-    /// The pace that upstream allows: the next one may not go yet. Before it begins what is under way is answered.
+    /// The pace that upstream allows: the next one may not go yet. Before it begins what is under way is answered, and before
+    /// an early trial the first one is.
     fn paced(&mut self, now: Instant, under_way: usize) -> Option<Step> {
-        if self.settles {
+        let is_early = self.is_early_due && !self.has_delivered && !self.cases.is_empty();
+        if self.settles || is_early {
             if let Some(step) = self.noise(now, under_way) {
                 return Some(step);
             }
@@ -248,10 +250,11 @@ impl Judge {
     /// The trial of a suspect, where it is time for one: after others were accepted, and went for so long. Those that failed
     /// most often come first, so that one of them is done with soon.
     fn trial(&mut self, now: Instant, under_way: usize, flow: Duration) -> Option<Step> {
-        let flow = if self.is_early_due {
-            Duration::ZERO
-        } else {
-            flow
+        let flow = match self.is_early_due {
+            true => Duration::ZERO,
+            // A trial costs the others a second there.
+            false if self.ends_for_the_pace() => TRIAL,
+            false => flow,
         };
         if !self.has_delivered || self.testing.is_some() || now < self.flows_since + flow {
             return None;
@@ -275,7 +278,15 @@ impl Judge {
         if matches!(suspect.state, State::Suspect { is_slow: true, .. }) {
             return Some(Step::Again(place));
         }
-        Some(self.noise(now, under_way).unwrap_or(Step::Again(place)))
+        if let Some(step) = self.noise(now, under_way) {
+            return Some(step);
+        }
+        // Where connections end for the pace, it is to be seen that this one does not.
+        let calm_at = self.pace.and_then(|pace| pace.calm_at());
+        Some(match calm_at.filter(|at| *at > now) {
+            Some(at) => Step::Wait(Some(at)),
+            None => Step::Again(place),
+        })
     }
 
     /// How many are under way for which nobody waits.

@@ -3,6 +3,10 @@
 //! Each second shows how many it takes. Where it refuses none, more go out in the next one, to see whether it takes more;
 //! where that was in vain it goes on as before, and the next try is later each time. Where it refuses some that it took
 //! before, fewer go out. So nearly all that it grants is used, and few messages are refused.
+//!
+//! Some end the connection over what is too much, and say so. Each end has a price there, so tries are longer, and more seldom:
+//! one that ends the connection leads back to the pace before it, any other end to half of the pace or more, by what was
+//! accepted since the last one. Nothing goes out for a second then. An end over the same message again says nothing of the pace.
 
 use std::time::{Duration, Instant};
 
@@ -21,18 +25,27 @@ const NEARLY: f64 = 0.75;
 /// The step down, and from which share of refusals on.
 const FEWER: f64 = 0.9;
 const FEW: f64 = 0.1;
-/// Seconds until it is tried again.
+/// Seconds until it is tried again, and at most where upstream ends connections.
 const RESTS: (u8, u8) = (2, 8);
+const LONG_REST: u8 = 32;
 /// What is answered so soon after a change belongs to the time before it.
 const SETTLES: Duration = Duration::from_millis(300);
 /// One in so many is one that was refused, while there are others: so these go no more slowly than they are accepted.
 const FRESH: u8 = 8;
 /// So many that wait have half of the turns, so that they become fewer.
 const MANY: usize = 16;
-/// What was not sent in so long may follow at once.
+/// Who is late by no more than this makes up for it with the next one.
 const BEHIND: Duration = Duration::from_millis(2);
 /// It is over when nothing was refused for so long.
 const OVER: Duration = Duration::from_secs(30);
+/// The same after it ended a connection.
+const LONG_OVER: Duration = Duration::from_secs(300);
+/// How long nothing goes out then; and after so many ends in a row that were in vain.
+const PAUSE: (Duration, Duration) = (SECOND, Duration::from_secs(4));
+const IN_VAIN: u32 = 8;
+/// How many messages a try takes there, about, and how long at most.
+const TRY: f64 = 16.0;
+const LONG_TRY: f64 = 4.0;
 /// What was accepted after it had been refused shows that it was refused for the pace, until so long after the next refusal.
 const SHOWN: Duration = Duration::from_secs(10);
 /// How long it takes at most until it is known whether the pace is meant, or one message.
@@ -56,7 +69,14 @@ pub(super) struct Pace {
     refused: u32,
     /// In the last one none was accepted.
     is_starved: bool,
+    /// Upstream refuses single messages for it.
+    refuses: bool,
     refused_at: Instant,
+    /// It ended a connection for it: when it last did, and how many were accepted since.
+    ended: Option<(Instant, u32)>,
+    /// Such ends in a row with nothing accepted in between, or over the same message.
+    in_vain: u32,
+    sent_at: Instant,
     relented_at: Option<Instant>,
     /// The first refusal since then.
     doubted_at: Option<Instant>,
@@ -78,29 +98,46 @@ impl Pace {
             accepted: 0,
             refused: 0,
             is_starved: false,
+            refuses: true,
             refused_at: now,
+            ended: None,
+            in_vain: 0,
+            sent_at: now,
             relented_at: None,
             doubted_at: None,
             turns: 0,
         }
     }
 
+    /// Of an upstream that ends connections, and has refused no single message.
+    pub(super) fn of_ends(now: Instant) -> Self {
+        Self {
+            refuses: false,
+            ..Self::new(now)
+        }
+    }
+
     /// When the next one may go, if not now. Where none that was refused is accepted later, while others are, it is not the
     /// pace that is meant.
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
-        let is_meant = self.is_starved || self.is_strict(now);
+        let is_meant = self.is_starved || self.ends_connections() || self.is_strict(now);
         Some(self.next).filter(|next| is_meant && *next > now)
     }
 
     pub(super) fn sent(&mut self, now: Instant) {
-        self.turns = self.turns.wrapping_add(1);
-        let from = self.next.max(now.checked_sub(BEHIND).unwrap_or(now));
-        self.next = from + Duration::from_secs_f64(self.per_second.recip());
+        (self.turns, self.sent_at) = (self.turns.wrapping_add(1), now);
+        let is_late = now.saturating_duration_since(self.next) > BEHIND;
+        self.next = if is_late { now } else { self.next } + self.gap();
     }
 
     pub(super) fn accepted(&mut self, now: Instant) {
         self.accepted += u32::from(self.since <= now);
-        if self.is_starved {
+        if let Some((_, accepted)) = &mut self.ended {
+            *accepted += 1;
+        }
+        if self.ends_connections() {
+            self.is_starved = false;
+        } else if self.is_starved {
             (self.per_second, self.is_starved, self.next) =
                 (self.per_second.max(LEAST), false, now);
             (self.since, self.accepted, self.refused) = (now, 0, 0);
@@ -110,9 +147,38 @@ impl Pace {
 
     pub(super) fn refused(&mut self, now: Instant) {
         self.refused += u32::from(self.since <= now);
-        self.refused_at = now;
+        (self.refuses, self.refused_at) = (true, now);
         self.doubted_at.get_or_insert(now);
         self.turn(now);
+    }
+
+    /// Upstream ended the connection, and said that it was too much; `is_again` says that it did over this message before.
+    pub(super) fn ended(&mut self, is_again: bool, now: Instant) {
+        self.refused_at = now;
+        match self.ended {
+            None => {}
+            Some((since, accepted)) if accepted > 0 && !is_again => {
+                // Nothing was left at the last end: it grants this much, or more where it keeps little of what is not used.
+                let time = now.saturating_duration_since(since).max(SECOND);
+                let granted = f64::from(accepted) / time.as_secs_f64();
+                let fewer = granted.clamp(self.per_second / 2.0, self.per_second * FEWER);
+                self.per_second = self.before.take().unwrap_or(fewer).max(SELDOM);
+                (self.more, self.rests) = (MORE.0, self.next_rests);
+                self.next_rests = (self.next_rests * 2).min(LONG_REST);
+                self.in_vain = 0;
+            }
+            // After a pause one is not too much for any pace.
+            Some(_) => self.in_vain = self.in_vain.saturating_add(1),
+        }
+        self.is_starved = self.in_vain > 0;
+        let pause = if self.in_vain > IN_VAIN {
+            PAUSE.1
+        } else {
+            PAUSE.0
+        };
+        self.next = now + pause.max(self.gap());
+        self.ended = Some((now, 0));
+        (self.since, self.accepted, self.refused) = (self.next, 0, 0);
     }
 
     /// One that was refused before is accepted.
@@ -123,7 +189,7 @@ impl Pace {
     /// Looks whether the second is over.
     pub(super) fn turn(&mut self, now: Instant) {
         let time = now.saturating_duration_since(self.since);
-        if time < SECOND {
+        if time < self.period() {
             return;
         }
         let before = self.per_second;
@@ -147,6 +213,25 @@ impl Pace {
         (self.since, self.accepted, self.refused) = (now + settles, 0, 0);
     }
 
+    /// How long what is accepted is counted.
+    fn period(&self) -> Duration {
+        if self.ends_connections() {
+            let time = if self.before.is_some() && self.more < MORE.2 {
+                LONG_TRY
+            } else {
+                (TRY / self.per_second).min(LONG_TRY)
+            };
+            SECOND.max(Duration::from_secs_f64(time)).max(self.gap())
+        } else {
+            SECOND
+        }
+    }
+
+    /// Between two messages.
+    fn gap(&self) -> Duration {
+        Duration::from_secs_f64(self.per_second.recip())
+    }
+
     /// None was accepted.
     fn starve(&mut self) {
         if self.refused > 0 {
@@ -167,7 +252,7 @@ impl Pace {
 
     /// More went out than `before`, and so many a second were accepted.
     fn judge_try(&mut self, before: f64, accepted: f64) {
-        if accepted >= before * WORTH {
+        if accepted >= before * WORTH || self.ends_connections() {
             if self.refused > 0 {
                 self.per_second = accepted.max(LEAST);
             }
@@ -179,13 +264,31 @@ impl Pace {
         }
     }
 
-    /// A connection begins, which is a new chance.
+    /// A connection begins, which is a new chance unless it was ended for the pace.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.next = now;
+        if !self.ends_connections() {
+            self.next = now;
+        }
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.refused_at + OVER <= now
+        let over = if self.ends_connections() {
+            LONG_OVER
+        } else {
+            OVER
+        };
+        self.refused_at + over <= now
+    }
+
+    /// Whether upstream ends connections over what is too much.
+    pub(super) fn ends_connections(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Where upstream ends connections: when nothing went out for so long that one message cannot be too much.
+    pub(super) fn calm_at(&self) -> Option<Instant> {
+        self.ended
+            .map(|_| self.sent_at + SECOND.max(self.gap() * 2))
     }
 
     /// Upstream takes nothing at all.
@@ -195,13 +298,14 @@ impl Pace {
 
     /// Whether the next turn is one of those that were not refused yet, while so many wait.
     pub(super) fn is_fresh(&self, waiting: usize) -> bool {
-        !self
-            .turns
-            .is_multiple_of(if self.is_starved || waiting > MANY {
-                2
-            } else {
-                FRESH
-            })
+        self.refuses
+            && !self
+                .turns
+                .is_multiple_of(if self.is_starved || waiting > MANY {
+                    2
+                } else {
+                    FRESH
+                })
     }
 
     /// Whether the next turn of those that wait goes to one that was refused, before those behind it.
@@ -223,7 +327,7 @@ impl Pace {
     pub(super) fn is_strict(&self, now: Instant) -> bool {
         let is_shown =
             self.relented_at.is_some() && self.doubted_at.is_none_or(|at| now < at + SHOWN);
-        is_shown || now < self.began + UNKNOWN
+        self.refuses && (is_shown || now < self.began + UNKNOWN)
     }
 }
 

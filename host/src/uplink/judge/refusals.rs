@@ -218,7 +218,8 @@ impl Judge {
 
     /// Whether upstream takes only so many in a time.
     pub(in crate::uplink) fn is_paced(&self) -> bool {
-        self.pace.is_some_and(|pace| pace.has_relented())
+        self.pace
+            .is_some_and(|pace| pace.has_relented() || pace.ends_connections())
     }
 
     pub(super) fn hold(&mut self, now: Instant) {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::next::TRIAL;
+use super::pace::Pace;
 use super::wary::Kind;
 use super::{Case, Face, Judge, Place, State, remember};
 
@@ -21,6 +22,8 @@ const MORE_STRIKES: u32 = 2;
 /// and not a message. So many of the last ends are looked at.
 const MANY: u32 = 3;
 const ENDS: usize = 4;
+/// So many alike in a row are the number for sure, though upstream says that it is too much.
+const SURE_ENDS: usize = 8;
 /// Connections in a row that ended with nothing accepted, at which somebody should look.
 const FRUITLESS: u32 = 5;
 /// The first pause before one is sent again with which connections end and nothing else is there, and the last.
@@ -44,6 +47,8 @@ pub(super) struct Test {
 pub(in crate::uplink) struct End {
     /// The peer ended it; otherwise it was given up, since nothing came any more.
     pub(in crate::uplink) is_hang_up: bool,
+    /// It said that what it was sent was too much, or too fast.
+    pub(in crate::uplink) is_too_much: bool,
     /// Publishes without an answer.
     pub(in crate::uplink) under_way: usize,
 }
@@ -61,9 +66,17 @@ pub(in crate::uplink) enum Haste {
 
 impl Judge {
     /// The connection ended, while `first` was the first message without an answer. Gives the one that is convicted.
-    pub(in crate::uplink) fn ended(&mut self, first: Option<Face>, end: End) -> Option<Place> {
+    pub(in crate::uplink) fn ended(
+        &mut self,
+        first: Option<Face>,
+        end: End,
+        now: Instant,
+    ) -> Option<Place> {
         self.has_learned = false;
         let is_by_number = end.is_hang_up && self.is_by_number();
+        if end.is_too_much && self.is_for_the_pace(first, now) {
+            return None;
+        }
         if end.is_hang_up
             && !self.has_delivered
             && (first.or(self.last_refused).is_some() || self.comparing_since.is_some())
@@ -107,18 +120,41 @@ impl Judge {
             return None;
         }
         let is_sole = self.last_refused.is_some() || end.under_way == 1;
-        if is_sole && end.is_hang_up && !is_by_number {
+        if is_sole && end.is_hang_up && !end.is_too_much && !is_by_number {
             self.strike(face.place, end)
         } else {
             None
         }
     }
 
+    /// Whether upstream ends connections over what is too much.
+    pub(super) fn ends_for_the_pace(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.ends_connections())
+    }
+
+    /// Upstream says that it was too much: whether the pace is all that it is about. Where the same message is the first one
+    /// again it may be that message; one that is tried goes alone, after a while, and is not too much for any pace.
+    fn is_for_the_pace(&mut self, first: Option<Face>, now: Instant) -> bool {
+        let mut ends = self.ended_after.iter();
+        let is_the_number = self.ended_after.len() == SURE_ENDS
+            && self.answered >= MANY
+            && ends.all(|answered| *answered == self.answered);
+        if is_the_number || self.hold.is_some() || self.testing.is_some() {
+            return false;
+        }
+        let is_again =
+            first.is_some_and(|face| self.doubted.replace(face.place) == Some(face.place));
+        let pace = self.pace.get_or_insert_with(|| Pace::of_ends(now));
+        pace.ended(is_again, now);
+        !is_again && self.comparing_since.is_none()
+    }
+
     /// Whether a connection ended before after as many answers as this one, which ends now.
     fn is_by_number(&mut self) -> bool {
-        let is_alike = self.answered >= MANY && self.ended_after.contains(&self.answered);
+        let mut last = self.ended_after.iter().rev().take(ENDS);
+        let is_alike = self.answered >= MANY && last.any(|answered| *answered == self.answered);
         self.ended_after.push_back(self.answered);
-        if self.ended_after.len() > ENDS {
+        if self.ended_after.len() > SURE_ENDS {
             self.ended_after.pop_front();
         }
         self.is_early_due |= is_alike;
@@ -249,7 +285,9 @@ impl Judge {
             return Haste::AtOnce;
         }
         // Where nothing is taken the pauses are between messages, so that a new one finds a connection.
-        let has_pauses = self.hold.is_some_and(|hold| hold.is_hung_up) || self.fruitless > 0;
+        let has_pauses = self.hold.is_some_and(|hold| hold.is_hung_up)
+            || self.fruitless > 0
+            || self.ends_for_the_pace();
         if self.has_delivered || self.has_convicted || has_pauses {
             Haste::Soon
         } else {

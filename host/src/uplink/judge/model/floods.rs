@@ -181,6 +181,74 @@ proptest! {
         prop_assert!(uplink.parked.is_empty(), "{:?}", uplink.parked);
     }
 
+    /// Upstream ends the connection over what is too much, and says so.
+    #[test]
+    fn an_upstream_that_ends_connections_over_a_rate_gets_most_of_what_it_grants_and_nothing_is_parked(
+        rate in 1.0_f64..500.0, depth in 1.0_f64..200.0, keys in 1_u64..40, window in 1_usize..100, round_trip in 20_u64..200,
+    ) {
+        let seconds = 120_u32;
+        // What it owes grows all the time.
+        let demand = rate * 1.5;
+        let count = (demand * f64::from(seconds)) as usize;
+        let mut uplink = Uplink::new(&good(count, keys), Duration::ZERO, window);
+        (uplink.grant, uplink.every) = (Grant::Bucket(depth, rate), SECOND.div_f64(demand));
+        (uplink.ends_over_grant, uplink.round_trip) = (true, Duration::from_millis(round_trip));
+        uplink.run(SECOND * seconds);
+        prop_assert!(uplink.parked.is_empty(), "{:?}", uplink.parked);
+        let carries = window as f64 * 1_000.0 / round_trip as f64;
+        let granted = rate.min(carries) * f64::from(seconds);
+        let got = delivered_before(&uplink, SECOND * seconds) as f64;
+        prop_assert!(got >= 0.7 * granted, "{got} of {granted}, {} ends", uplink.ends);
+        prop_assert!(uplink.ends < 24, "{} ends", uplink.ends);
+        prop_assert_eq!(uplink.disorder(), 0);
+    }
+
+    /// The same, while it does so over some messages always.
+    #[test]
+    fn what_an_upstream_always_says_is_too_much_and_hangs_up_on_is_parked_and_holds_up_no_other(
+        places in proptest::collection::vec(0_usize..60, 1..4), window in 2_usize..100, every in 20_u64..200, is_limited: bool,
+    ) {
+        let mut messages = good(400, 10);
+        for (place, key) in places.iter().zip(100..) {
+            messages.insert(*place, (key, Nature::HangUp));
+        }
+        let bad = |index: usize| messages[index].1 != Nature::Good;
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        (uplink.every, uplink.ends_over_grant) = (Duration::from_millis(every), true);
+        if is_limited {
+            uplink.grant = Grant::Bucket(20.0, 5_000.0 / every as f64);
+        }
+        uplink.run(SECOND * 1_000);
+        prop_assert!(uplink.parked.keys().all(|index| bad(*index)) && uplink.parked.len() == places.len(), "{uplink:?}");
+        let late = uplink.longest(|index| !bad(index));
+        // Each costs the others two connections before it is passed, and some half a second more while it is tried.
+        let bound = SECOND * (10 + 5 * (places.len() as u32 - 1)) * if is_limited { 2 } else { 1 };
+        prop_assert!(late.is_some_and(|late| late <= bound), "{late:?} {uplink:?}");
+    }
+
+    /// It grants nothing for a while.
+    #[test]
+    fn where_the_quota_is_used_up_and_connections_end_for_it_nothing_is_parked_and_all_goes_on_afterwards(
+        (grant, _) in grant(), seconds in 1_u64..400, keys in 1_u64..20, window in 1_usize..100, before in 0_usize..30,
+    ) {
+        let mut uplink = Uplink::new(&good(200, keys), Duration::ZERO, window);
+        uplink.every = Duration::from_millis(10);
+        for _ in 0..before {
+            uplink.turn();
+        }
+        (uplink.grant, uplink.starves_until, uplink.ends_over_grant) = (grant, SECOND * u32::try_from(seconds).unwrap(), true);
+        uplink.run(uplink.starves_until.saturating_sub(SECOND));
+        let is_told = uplink.delivered.len() == 200 || seconds < 30 || uplink.judge.is_alarming();
+        prop_assert!(is_told && uplink.parked.is_empty(), "{uplink:?}");
+        let held = uplink.delivered.len();
+        uplink.run(uplink.starves_until + SECOND * 120);
+        let first = uplink.delivered.values().filter(|at| **at >= uplink.starves_until).min();
+        prop_assert!(uplink.parked.is_empty() && uplink.delivered.len() == 200, "{uplink:?}");
+        // It is tried at least once in a minute, over ever fewer connections.
+        prop_assert!(held == 200 || first.is_some_and(|first| *first <= uplink.starves_until + SECOND * 66), "{first:?}");
+        prop_assert!(uplink.ends < 100, "{} ends", uplink.ends);
+    }
+
     /// Each connection ends after so many messages, whatever they are.
     #[test]
     fn an_upstream_that_takes_so_many_over_each_connection_parks_nothing(

@@ -31,6 +31,10 @@ pub(super) struct Uplink {
     pub(super) grant: Grant,
     pub(super) tokens: f64,
     pub(super) filled: Instant,
+    /// What is over the grant ends the connection, which says so, instead of being refused.
+    pub(super) ends_over_grant: bool,
+    pub(super) is_too_much: bool,
+    pub(super) ends: usize,
     /// When the link is cut, and how long after that again.
     pub(super) cut_every: Option<Duration>,
     cut_at: Instant,
@@ -80,6 +84,9 @@ impl Uplink {
             grant: Grant::All,
             tokens: 0.0,
             filled: start,
+            ends_over_grant: false,
+            is_too_much: false,
+            ends: 0,
             cut_every: None,
             cut_at: start,
             ends_after: None,
@@ -271,7 +278,9 @@ impl Uplink {
         };
         self.now += 2 * (self.round_trip - ROUND_TRIP);
         self.failures += 1;
-        (self.open, self.widened) = (if self.judge.is_shaky() { 8 } else { 1 }, self.now);
+        if !std::mem::take(&mut self.is_too_much) {
+            (self.open, self.widened) = (if self.judge.is_shaky() { 8 } else { 1 }, self.now);
+        }
         self.under_way.clear();
         self.aside.clear();
         (self.cursor, self.answers) = (0, 0);
@@ -408,9 +417,11 @@ impl Uplink {
         self.park_all(proven);
         let end = End {
             is_hang_up: true,
+            is_too_much: self.is_too_much,
             under_way: count,
         };
-        if let Some(place) = self.judge.ended(first, end) {
+        self.ends += 1;
+        if let Some(place) = self.judge.ended(first, end, self.now) {
             self.park(usize::try_from(place.1.0).unwrap());
         }
         self.reconnect();

@@ -68,6 +68,10 @@ impl Uplink {
         let nature = self.messages.get(index).map(|message| message.1);
         let is_taken = matches!(nature, None | Some(Nature::Good | Nature::Busy(_)));
         if is_taken && !self.is_granted() {
+            if self.ends_over_grant {
+                self.is_too_much = true;
+                return Err((index != COPY).then_some(index));
+            }
             match index {
                 COPY => self.judge.compared_too_soon(self.now),
                 _ => self.refuse(index, Refusal::Quota),
@@ -96,7 +100,10 @@ impl Uplink {
                 self.refuse(index, Refusal::Final);
                 return Err(self.under_way.front().map(|(index, _)| *index));
             }
-            Nature::HangUp | Nature::LateHangUp(_) | Nature::Silent => return Err(Some(index)),
+            Nature::HangUp | Nature::LateHangUp(_) | Nature::Silent => {
+                self.is_too_much = self.ends_over_grant;
+                return Err(Some(index));
+            }
         }
         Ok(())
     }
