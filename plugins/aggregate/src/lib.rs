@@ -108,7 +108,7 @@ impl Transform for Aggregate {
         let by = GroupBy::new(&settings, &mut paths)?;
         let telling = Telling::new(&settings, &mut paths)?;
         let fields = telling.paths();
-        let most = settings.most_groups(clock.panes());
+        let most = settings.most_groups(clock.panes())?;
         let rules = Rules {
             shape: settings.shape(),
             clock,

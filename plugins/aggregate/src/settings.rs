@@ -167,6 +167,9 @@ fn default_topic() -> String {
 /// Groups with one number in one pane: some 2.5 MiB of state.
 const MOST_GROUPS: usize = 10_000;
 
+/// Numbers of one group beyond which too few groups would fit.
+const MOST_EACH: usize = 500;
+
 /// Digits behind the point beyond which a double has none.
 const MOST_DECIMALS: u8 = 15;
 
@@ -215,9 +218,18 @@ impl Settings {
         Ok(())
     }
 
-    pub fn most_groups(&self, panes: usize) -> usize {
+    /// How many groups fit, of which each has so many panes.
+    pub fn most_groups(&self, panes: usize) -> Result<usize> {
         let each = panes.max(1) * self.fields.len().max(1);
-        self.max_groups.unwrap_or((MOST_GROUPS / each).max(100))
+        match self.max_groups {
+            Some(groups) => Ok(groups),
+            None if each > MOST_EACH => Err(format!(
+                "{} fields in {panes} steps of `window` and `lateness` are too much state for each group: take fewer, or set `max_groups`",
+                self.fields.len()
+            )
+            .into()),
+            None => Ok(MOST_GROUPS / each),
+        }
     }
 
     /// A number for what windows of these settings are, and what is in them.

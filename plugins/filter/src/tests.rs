@@ -340,3 +340,12 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         "`rate` wants `messages` and `seconds` above 0"
     );
 }
+
+#[test]
+fn what_the_page_shows_works() {
+    let shown = tidegate_sdk::test::settings_shown(include_str!("lib.rs"));
+    assert!(!shown.is_empty());
+    for settings in shown {
+        Plugin::<FilterFields>::new(settings);
+    }
+}

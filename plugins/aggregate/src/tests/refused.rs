@@ -95,3 +95,15 @@ fn what_does_not_go_together_is_refused_in_words() {
             .contains("an offset from UTC")
     );
 }
+
+#[test]
+fn more_state_than_fits_is_refused_unless_it_is_asked_for() {
+    let fields: Vec<String> = (0..10).map(|number| format!("f{number}")).collect();
+    let mut settings = json!({ "window": "100m", "every": "1m", "fields": fields });
+    assert!(
+        refused(settings.clone())
+            .starts_with("10 fields in 100 steps of `window` and `lateness` are too much state")
+    );
+    settings["max_groups"] = json!(5);
+    plugin(settings);
+}
