@@ -30,7 +30,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Number and name of the user, as far as the transport and this machine's own list know them.
+    /// Number and name of the user, as far as the transport and this machine's own list know them. The list is on the disk.
     pub fn user(&self) -> Option<(u32, Option<String>)> {
         match self.origin {
             Origin::Port => None,
@@ -38,7 +38,7 @@ impl Caller {
         }
     }
 
-    /// For the log.
+    /// For the log. Reads the list of users, too.
     pub fn words(&self) -> String {
         let Origin::Socket { uid, pid } = self.origin else {
             return "somebody at the loopback port".to_owned();

@@ -39,7 +39,7 @@ pub(super) async fn swap(
         let_it_begin(&desk, &order.plugin).await;
     }
     let component = (!order.from_config).then(|| body.get(end + 1..).unwrap_or_default().to_vec());
-    number(desk.swap(order, component, who(caller)?))
+    number(desk.swap(order, component, who(caller).await?))
 }
 
 /// A change that was ordered a moment ago can be ended once it has begun.
@@ -59,7 +59,7 @@ pub(super) async fn roll_back(
     if order.to.is_none() {
         let_it_begin(&desk, &order.plugin).await;
     }
-    number(desk.roll_back(&order, who(caller)?))
+    number(desk.roll_back(&order, who(caller).await?))
 }
 
 pub(super) async fn promote(
@@ -67,7 +67,7 @@ pub(super) async fn promote(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Answer {
-    number(desk.promote(&read(&body)?, &who(caller)?))
+    number(desk.promote(&read(&body)?, &who(caller).await?))
 }
 
 pub(super) async fn follow(State(desk): State<Desk>, body: Bytes) -> Answer {
@@ -78,7 +78,7 @@ pub(super) async fn reload(
     State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    number(desk.reload(who(caller)?))
+    number(desk.reload(who(caller).await?))
 }
 
 /// What is told of a change from line `from` on: at once, or when there is something new.
@@ -113,8 +113,8 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
 }
 
 /// Every change has a name in the history.
-fn who(caller: Caller) -> Result<Who, Refused> {
-    let user = caller.user();
+async fn who(caller: Caller) -> Result<Who, Refused> {
+    let user = tokio::task::spawn_blocking(move || caller.user()).await?;
     user.map(|(uid, user)| Who::Operator { uid, user })
         .ok_or_else(|| Refused("whoever changes something has to say who it is".to_owned()))
 }

@@ -48,9 +48,10 @@ pub(super) async fn retry(
     body: Bytes,
 ) -> Answer {
     let request: Retry = serde_json::from_slice(&body)?;
+    let who = tokio::task::spawn_blocking(move || caller.words()).await?;
     tracing::info!(
         letters = request.ids.len(),
-        who = caller.words(),
+        who,
         "an operator sends dead letters on their way again"
     );
     let tools = running.spool.tools();

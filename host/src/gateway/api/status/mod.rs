@@ -25,7 +25,7 @@ use crate::spool::{Account, QueueAccount};
 use crate::versions::Versions;
 use crate::{source, uplink};
 
-/// The versions of plugins may be on their way to the disk.
+/// Memory work, and of hundreds of flows enough to keep the network waiting.
 pub(super) async fn show(State(running): State<Arc<Running>>) -> Answer {
     let status = tokio::task::spawn_blocking(move || json(&Status::of_running(&running)));
     Ok(status.await?)
