@@ -5,7 +5,7 @@ mod lanes;
 
 use std::sync::Arc;
 
-use crate::message::QueueId;
+use crate::message::{Pattern, QueueId};
 use crate::uplink::{self, Drain};
 use crate::{chain, mqtt, recording, spool};
 
@@ -224,7 +224,7 @@ fn add_routes(flows: &[Flow], lines: &mut [Line]) {
         for flow in flows.iter().filter(serves) {
             let id = flow.chain.flow;
             let name = &flow.chain.name;
-            let route = |pattern: &crate::source::Pattern| RouteSpec {
+            let route = |pattern: &Pattern| RouteSpec {
                 flow: id,
                 name: Arc::clone(name),
                 pattern: pattern.clone(),

@@ -7,7 +7,8 @@ use super::flow::{Flow, Queues};
 use super::priority::Line;
 use super::tree::Place;
 use crate::config::problem::code::Code;
-use crate::source::overlap;
+use crate::message::Pattern;
+use crate::message::pattern::overlap;
 use crate::uplink;
 
 /// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
@@ -136,7 +137,7 @@ impl Ends {
             .topic
             .as_ref()
             .map_or("{topic}", |template| &template.0);
-        let filters = || flow.patterns.iter().map(crate::source::Pattern::filter);
+        let filters = || flow.patterns.iter().map(Pattern::filter);
         Self {
             from: sources
                 .iter()

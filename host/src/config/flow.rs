@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chain::{self, TopicTemplate, Topics};
-use crate::message::{FlowId, QueueId, legal};
-use crate::source::{Ack, Dedup, Pattern};
+use crate::message::{FlowId, Pattern, QueueId, legal};
+use crate::source::{Ack, Dedup};
 use crate::spool::QueueConfig;
 
 use self::ports::ports;

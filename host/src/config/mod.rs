@@ -40,8 +40,8 @@ pub use problem::code::Code;
 pub use problem::{Problem, Problems};
 pub(crate) use units::read_duration;
 
-use crate::message::{FlowId, Intake};
-use crate::source::{Ack, Dedup, Pattern, Route};
+use crate::message::{FlowId, Intake, Pattern};
+use crate::source::{Ack, Dedup, Route};
 use crate::{chain, link, mqtt, recording, source, spool};
 
 use flow::plugin::Places;

@@ -17,6 +17,7 @@ mod border;
 mod expiry;
 mod header;
 pub mod legal;
+pub mod pattern;
 mod receipt;
 mod record;
 pub(crate) mod sync;
@@ -28,6 +29,7 @@ pub use border::{
 };
 pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};
+pub use pattern::Pattern;
 pub use receipt::{Burst, Progress, Receipt, Settled};
 pub(crate) use record::Record;
 

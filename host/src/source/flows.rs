@@ -6,9 +6,9 @@ use super::index::Index;
 use super::pending::Pending;
 use super::repeats::{Repeats, Seen};
 use super::unsettled::Order;
-use super::{Ack, Pattern, Route};
+use super::{Ack, Route};
 use crate::message::{
-    Delivery, FlowId, Intake, Message, Progress, Receipt, Span, with_shorter_expiry,
+    Delivery, FlowId, Intake, Message, Pattern, Progress, Receipt, Span, with_shorter_expiry,
 };
 
 /// The routes of one flow.

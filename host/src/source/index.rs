@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Pattern;
+use crate::message::Pattern;
 
 /// Up to so many flows it is quicker to ask each.
 const FEW: usize = 8;

@@ -25,7 +25,6 @@ pub mod http;
 mod index;
 mod metrics;
 pub mod mqtt;
-mod pattern;
 mod pending;
 mod repeats;
 mod taker;
@@ -37,11 +36,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use metrics::{Account, Metrics};
-pub use pattern::{Pattern, PatternError, overlap};
 pub use repeats::Dedup;
 
 use crate::link::Stop;
-use crate::message::{FlowId, Intake, Mint, Outlet};
+use crate::message::{FlowId, Intake, Mint, Outlet, Pattern};
 use taker::Borders;
 
 /// When a message of a flow is acknowledged to the broker.

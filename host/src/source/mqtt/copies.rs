@@ -7,9 +7,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::message::Pattern;
+use crate::message::pattern::overlap;
 use crate::mqtt::{Publish, Subscribed};
-use crate::source::Pattern;
-use crate::source::pattern::overlap;
 
 /// A copy that comes later than that behind another is taken for a message of its own.
 const TOGETHER_US: u64 = 50_000;

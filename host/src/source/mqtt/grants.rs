@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::message::Pattern;
 use crate::message::Qos;
+use crate::message::pattern::covers;
 use crate::mqtt::{Protocol, Subscription};
-use crate::source::pattern::covers;
-use crate::source::{Pattern, Route};
+use crate::source::Route;
 
 /// The patterns of all routes, without those whose filters another one covers: a broker may send a message once for each.
 pub(super) fn needed(routes: &[Route]) -> Vec<&Pattern> {

@@ -9,13 +9,14 @@ use tokio::task::JoinHandle;
 
 use super::SessionMark;
 use crate::link::Stop;
+use crate::message::Pattern;
 use crate::message::{
     Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet,
     Qos, Reason,
 };
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC, SUBSCRIBE};
 use crate::mqtt::{self, Protocol};
-use crate::source::{Ack, Config, Dedup, Kind, Metrics, Pattern, Route, run};
+use crate::source::{Ack, Config, Dedup, Kind, Metrics, Route, run};
 
 /// More than any case sends.
 const PLENTY: usize = 10_000;

@@ -1,10 +1,11 @@
 //! Topic patterns: MQTT filters whose wildcards may have names, `devices/{device}/telemetry`.
 
-use crate::message::Span;
+use super::Span;
 
 /// A pattern that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
+    /// There is nothing in it.
     #[error("topic pattern is empty")]
     Empty,
     /// Longer than 65,535 bytes, or with a NUL.
@@ -24,6 +25,7 @@ pub enum PatternError {
     /// `{}`, or a name that is not made of letters, digits and `_`.
     #[error("`{0}` is not a capture: use letters, digits and `_`, as in `{{device}}`")]
     BadName(String),
+    /// A name stands for two levels.
     #[error("capture `{0}` is used twice")]
     Twice(String),
 }
@@ -36,6 +38,7 @@ enum Level {
     Rest,
 }
 
+/// A filter, and which of its levels is the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     levels: Vec<Level>,
@@ -136,7 +139,7 @@ impl Pattern {
     }
 
     /// The levels before its first wildcard, as a topic that it matches begins.
-    pub(super) fn start(&self) -> String {
+    pub(crate) fn start(&self) -> String {
         let plain = self.levels.iter().map_while(|level| {
             if let Level::Exactly(text) = level {
                 Some(text.as_str())
@@ -203,7 +206,7 @@ impl Pattern {
 
 /// Whether every topic that matches filter `inner` matches `outer` as well: a broker may send a message once for
 /// each of two such subscriptions. Shared subscriptions cover nothing and are covered by nothing.
-pub(super) fn covers(outer: &str, inner: &str) -> bool {
+pub(crate) fn covers(outer: &str, inner: &str) -> bool {
     if outer.starts_with("$share/")
         || inner.starts_with("$share/")
         || (inner.starts_with('$') && outer.starts_with(['+', '#']))
