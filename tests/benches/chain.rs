@@ -17,7 +17,7 @@ use filter::FilterFields;
 use threshold::Threshold;
 use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring, Workshop};
 use tidegate::message::{
-    Append, DeadLetter, Delivery, Intake, Loss, Message, Mint, Outlet, StateStore,
+    Append, DeadLetter, Delivery, Flows, Intake, Loss, Message, Mint, Outlet, StateStore,
 };
 use tidegate_tests::sample::messages;
 
@@ -28,6 +28,12 @@ const DELIVERED: usize = 16 * 256;
 struct Counter {
     count: AtomicUsize,
     waiter: Thread,
+}
+
+impl Flows for Counter {
+    fn flow(&self, name: &str) -> Arc<dyn Intake> {
+        unreachable!("nothing leads to the flow `{name}`")
+    }
 }
 
 impl StateStore for Counter {}
@@ -84,6 +90,7 @@ fn sandboxed(outlet: Arc<Counter>) -> Chain {
         .expect("the engine starts");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
     let wiring = Wiring {
+        flows: outlet.clone(),
         states: outlet.clone(),
         outlet,
         mint: Arc::new(Mint::new(1)),

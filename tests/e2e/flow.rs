@@ -1,5 +1,7 @@
 //! A message's way from end to end.
 
+mod led_to;
+
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +35,7 @@ pub fn cases() -> Vec<Trial> {
         a_bad_payload_is_parked_with_its_reason,
         what_comes_back_again_and_again_is_parked,
     ]);
+    cases.extend(led_to::cases());
     cases
 }
 

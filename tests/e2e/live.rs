@@ -361,7 +361,7 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     Ok(())
 }
 
-/// The config gets another setting of a plugin and another keep-alive, then a mistake; each time it is read again by command.
+/// The config gets another setting of a plugin, another keep-alive and another level of the log, then a mistake; each time it is read again by command.
 /// Guarantee: it is shown what changes live and what needs a restart; all mistakes are shown with exit code 3.
 fn a_reload_shows_what_changes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
@@ -380,9 +380,12 @@ fn a_reload_shows_what_changes() -> Result<()> {
     let folder = gateway.folder().to_owned();
     let (out, _) = told(&folder, &["reload"], 0)?;
     ensure!(out.contains("unchanged"), "{out}");
-    let changed = text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n");
+    let changed = text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n")
+        + "\n[log]\nlevel = \"debug\"\n";
     let (out, _) = gateway.rewrite_for(&changed, || told(&folder, &["reload"], 0))??;
-    ensure!(out.contains("needs a restart: source.field"), "{out}");
+    for part in ["changes live: source.field", "needs a restart: log"] {
+        ensure!(out.contains(part), "{part} is not in {out}");
+    }
     wait_until("the settings are in", || {
         about(&folder).is_ok_and(|about| about["settings"].to_string().contains("30"))
     })?;

@@ -1,5 +1,6 @@
 //! Flows that become others in the config of a running gateway.
 
+mod ends;
 mod stopped;
 mod topics;
 
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Trial> {
         a_version_put_in_place_by_command_stays,
         a_probation_holds_up_no_other_change,
     ];
+    cases.extend(ends::cases());
     cases.extend(stopped::cases());
     cases.extend(topics::cases());
     cases
@@ -60,7 +62,7 @@ fn counting(flows: &str) -> Result<Scene> {
 
 impl Scene {
     /// Puts these flows into the config and has it read; what was said.
-    fn reload(&self, flows: &str, code: i32) -> Result<String> {
+    pub fn reload(&self, flows: &str, code: i32) -> Result<String> {
         let folder = self.gateway.folder();
         Ok(self
             .gateway

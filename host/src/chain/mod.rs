@@ -1,8 +1,9 @@
 //! The plugins of one flow, in order: messages in, none or many out.
 //!
-//! In come batches of [`Delivery`]; each message goes to the lane of its key and waits there without a bound of its
-//! own (the source bounds what is under way). Out go appends and dead letters through [`Outlet`]: one append a
-//! batch, in the order of the inputs, receipts added to before anything is handed on. What no plugin named, or a
+//! In come batches of [`Delivery`], from sources and from other flows; each message goes to the lane of its key and waits
+//! there without a bound of its own (a source bounds what is under way, a flow asks whether there is room). Out go appends
+//! and dead letters through [`Outlet`], and batches into other flows: one of each a batch, in the order of the inputs,
+//! receipts added to before anything is handed on. What no plugin named, or a
 //! plugin absorbed, is settled when its batch returns.
 //!
 //! A plugin can take neither the process nor another plugin along: every call has limits, a fault is a value, the
@@ -37,6 +38,7 @@ pub use failure::Failure;
 pub use lane::clock::recalled as recalled_clock;
 pub use lane::guard::Opened;
 pub use lane::guard::breaker::BreakerState;
+pub use lane::inbox::ROOM_BYTES;
 pub use lane::item::Returned;
 pub use lane::load::{check, digest_of, read as read_component};
 pub use lane::trial::compare::{
@@ -65,9 +67,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::message::{Delivery, Intake, Mint, Outlet, StateStore, Tape};
+use crate::message::{Delivery, Flows, Intake, Mint, Outlet, StateStore, Tape};
 use lane::Shared;
 use lane::inbox::{Command, Inbox};
+use lane::onward::Entry;
 use lane::slot::lane_of;
 use lane::trial::Trial;
 use lane::version::{Ports, Version};
@@ -80,6 +83,8 @@ const LAST_TURN: Duration = Duration::from_millis(200);
 pub struct Wiring {
     /// Where appends and dead letters go.
     pub outlet: Arc<dyn Outlet>,
+    /// Where what goes into other flows goes.
+    pub flows: Arc<dyn Flows>,
     /// Where plugins' state is kept.
     pub states: Arc<dyn StateStore>,
     /// Names for messages that plugins make.
@@ -196,6 +201,17 @@ impl Chain {
         &self.shared.name
     }
 
+    /// From now on it takes what `config` says of what other flows lead to it; nothing else of it counts.
+    pub fn reroute(&self, config: &Config) {
+        let entry = self.shared.entry.write();
+        *entry.unwrap_or_else(PoisonError::into_inner) = Entry::of(config);
+    }
+
+    /// Names of the flows that it leads to.
+    pub fn leads_to(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.shared.onward.names()
+    }
+
     pub fn account(&self) -> Account {
         self.shared.metrics.account()
     }
@@ -292,6 +308,10 @@ impl Drop for Chain {
 
 impl Intake for Chain {
     fn deliver(&self, batch: Vec<Delivery>) {
+        let entry = self.shared.entry.read();
+        let entry = entry.unwrap_or_else(PoisonError::into_inner);
+        let batch = entry.take(batch, &self.shared.metrics);
+        drop(entry);
         if let [inbox] = self.inboxes.as_slice() {
             return inbox.put(batch);
         }
@@ -306,6 +326,10 @@ impl Intake for Chain {
                 inbox.put(part);
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.inboxes.iter().all(|inbox| inbox.has_room())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chain::sandbox::capability::Grants;
-use crate::message::{FlowId, QueueId};
+use crate::message::{Destination, FlowId, Pattern, QueueId};
 use crate::trust::Trust;
 
 /// Where a component comes from.
@@ -216,13 +216,42 @@ pub struct Config {
     pub batch_messages: usize,
     /// The plugins, first to last.
     pub plugins: Vec<PluginConfig>,
-    /// Port name to the queues its messages are owed in; an empty list drops them on purpose (counted).
-    pub ports: BTreeMap<String, Vec<QueueId>>,
-    /// A message that goes to several queues is settled when it is safe with one of them.
+    /// Port name to where its messages go; an empty list drops them on purpose (counted).
+    pub ports: BTreeMap<String, Vec<Destination>>,
+    /// A message that goes to several places is settled when it is with one of them.
     pub settles_with_any: bool,
     /// Topic upstream, unless a plugin set one.
     pub topic: Option<TopicTemplate>,
     pub topics: Topics,
+    /// What it takes of what other flows lead to it; the first that matches says what the key is. Without any it takes
+    /// everything, under the key that it has.
+    pub patterns: Vec<Pattern>,
+    /// Longest life of what other flows lead to it, seconds.
+    pub expires: Option<u32>,
     /// When a device is not listened to any more; `None`: never.
     pub quarantine: Option<QuarantineConfig>,
+}
+
+impl Config {
+    /// The queues that its ports lead to.
+    pub fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.ports
+            .values()
+            .flatten()
+            .filter_map(|target| match target {
+                Destination::Queue(queue) => Some(*queue),
+                Destination::Flow(_) => None,
+            })
+    }
+
+    /// Names of the flows that its ports lead to.
+    pub fn flows(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.ports
+            .values()
+            .flatten()
+            .filter_map(|target| match target {
+                Destination::Flow(name) => Some(name),
+                Destination::Queue(_) => None,
+            })
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::runtime::Handle;
 
@@ -16,6 +16,7 @@ use crate::chain::lane::guard::quarantine::Quarantine;
 use crate::chain::lane::inbox::Inbox;
 use crate::chain::lane::live::Live;
 use crate::chain::lane::load::{lanes, out, template, versions};
+use crate::chain::lane::onward::{Entry, Onward};
 use crate::chain::lane::outbox::Outbox;
 use crate::chain::lane::portion::Portion;
 use crate::chain::lane::recall::Memory;
@@ -66,6 +67,8 @@ impl Frame {
             name: Arc::clone(&config.name),
             batch_messages: config.batch_messages.max(1),
             out,
+            entry: RwLock::new(Entry::of(&config)),
+            onward: Onward::of(&config.ports, &*wiring.flows),
             engine: engine.clone(),
             outlet: wiring.outlet,
             states: wiring.states,

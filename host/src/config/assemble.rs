@@ -75,7 +75,14 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let mut wishes = Vec::new();
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities, &mut wishes);
     let classes = class::read_all(&mut root);
+    let tables = root.named("flow");
+    let led_to = tables
+        .iter()
+        .flat_map(|(_, fields)| flow::ports::flows_led_to(fields))
+        .collect();
     let names = Names {
+        flows: tables.iter().map(|(name, _)| *name).collect(),
+        led_to,
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
         classes: &classes,
@@ -89,7 +96,8 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         .iter()
         .for_each(|wish| uplinks::check_fallback(check, wish, &names.uplinks, &class_names));
     let mut queues = Queues::default();
-    let mut flows = flows(&mut root, &names, &mut queues);
+    let mut flows = flows(&root, tables, &names, &mut queues);
+    circle::refuse(check, &flows);
     let limits = closed(&mut root, "spool", |fields| {
         globals::spool(fields, &gateway.name)
     });
@@ -167,9 +175,14 @@ fn uplinks(
     uplinks
 }
 
-fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> Vec<Flow> {
+fn flows(
+    root: &Fields<'_>,
+    tables: Vec<(&str, Fields<'_>)>,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> Vec<Flow> {
     let mut flows = Vec::new();
-    for (index, (name, mut fields)) in root.named("flow").into_iter().enumerate() {
+    for (index, (name, mut fields)) in tables.into_iter().enumerate() {
         flows.push(flow::read(&mut fields, index, name, names, queues));
         fields.done();
     }

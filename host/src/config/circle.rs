@@ -23,6 +23,38 @@ pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Pla
     }
 }
 
+/// Refuses flows that lead to each other in a circle: a message would never settle.
+pub(super) fn refuse(check: &Check<'_>, flows: &[Flow]) {
+    let next = direct(flows);
+    for (first, flow) in flows.iter().enumerate() {
+        let Some(way) = way_back(first, &next) else {
+            continue;
+        };
+        let name = |flow: &usize| format!("`flow.{}`", flows[*flow].chain.name);
+        let message = match &way[..] {
+            [_] => format!("{} leads to itself", name(&first)),
+            [_, others @ ..] => {
+                let others: Vec<_> = others.iter().map(name).collect();
+                let first = name(&first);
+                format!("{first} leads to itself over {}", others.join(", "))
+            }
+            [] => continue,
+        };
+        let hint = "flows may lead to others, but not in a circle: take one of these routes out";
+        check.problem(Code::Route, flow.to, message, hint.to_owned());
+    }
+}
+
+/// For each flow those that it leads to.
+fn direct(flows: &[Flow]) -> Vec<Vec<usize>> {
+    let number = |name: &std::sync::Arc<str>| {
+        let is_it = |flow: &Flow| flow.chain.name == *name;
+        flows.iter().position(is_it)
+    };
+    let of = |flow: &Flow| flow.chain.flows().filter_map(number).collect();
+    flows.iter().map(of).collect()
+}
+
 /// Warns of each circle once. Plugins may drop or rename what goes round, so it is no more than a warning.
 pub(super) fn report(
     check: &Check<'_>,
@@ -35,14 +67,10 @@ pub(super) fn report(
         .iter()
         .map(|flow| Ends::of(flow, queues, sources, uplinks))
         .collect();
-    let next: Vec<Vec<usize>> = ends
-        .iter()
-        .map(|from| {
-            (0..ends.len())
-                .filter(|to| from.feeds(&ends[*to]))
-                .collect()
-        })
-        .collect();
+    let mut next = direct(flows);
+    for (from, next) in ends.iter().zip(&mut next) {
+        next.extend((0..ends.len()).filter(|to| from.feeds(&ends[*to])));
+    }
     for (first, flow) in flows.iter().enumerate() {
         let Some(way) = way_back(first, &next) else {
             continue;
@@ -101,8 +129,7 @@ impl Ends {
     ) -> Self {
         // What is left over for a stand-in depends on the class of a queue.
         let leads_to = |link: &uplink::Config| {
-            let mut routes = flow.chain.ports.values().flatten();
-            routes.any(|id| {
+            flow.chain.queues().any(|id| {
                 queues
                     .0
                     .get(usize::from(id.0))
@@ -110,13 +137,8 @@ impl Ends {
             })
         };
         let stands_in = |link: &uplink::Config| {
-            link.drains.iter().any(|drain| {
-                flow.chain
-                    .ports
-                    .values()
-                    .flatten()
-                    .any(|id| *id == drain.queue)
-            })
+            let is_led_to = |drain: &uplink::Drain| flow.chain.queues().any(|id| id == drain.queue);
+            link.drains.iter().any(is_led_to)
         };
         let at_broker = |link: &uplink::Config| link.kind.broker().map(Broker::of);
         let ways = |(uplink, _): &(uplink::Config, Place)| {
@@ -137,7 +159,9 @@ impl Ends {
             .topic
             .as_ref()
             .map_or("{topic}", |template| &template.0);
-        let filters = || flow.patterns.iter().map(Pattern::filter);
+        // What other flows lead to it may have any topic.
+        let any = || flow.patterns.is_empty().then(|| "#".to_owned());
+        let filters = || flow.patterns.iter().map(Pattern::filter).chain(any());
         Self {
             from: sources
                 .iter()

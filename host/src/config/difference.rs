@@ -1,8 +1,10 @@
-//! What changed from one config to the next: flows and their plugins change while the gateway runs, the rest needs a
-//! restart.
+//! What changed from one config to the next: flows and their plugins, sources and uplinks change while the gateway runs, the
+//! rest needs a restart.
 //!
 //! A flow is one piece: with any change that needs a restart all of it does, but for components and settings of the
 //! plugins it has.
+
+mod ends;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +12,11 @@ use crate::chain::PluginConfig;
 use crate::message::FlowId;
 
 use super::Config;
+use super::priority::PRIORITY;
 use super::tree::{Item, Node, Table};
+pub use ends::Ends;
+pub(super) use ends::base;
+use ends::{changed_classes, changed_sources, changed_uplinks};
 
 /// A plugin that is to run with other settings, or from another component.
 #[derive(Clone, Debug)]
@@ -53,6 +59,10 @@ pub struct Difference {
     pub plugins: Vec<PluginChange>,
     /// Flows that change live.
     pub flows: Vec<FlowChange>,
+    pub sources: Ends,
+    pub uplinks: Ends,
+    /// Classes that give up at another size or age.
+    pub classes: Vec<String>,
     /// Full names of what else has changed (`flow.climate.priority`, `spool`), sorted: it needs a restart.
     pub other: Vec<String>,
 }
@@ -66,7 +76,25 @@ const FIXED: [&str; 3] = ["priority", "record", "record_to"];
 impl Difference {
     /// Whether the two configs mean the same.
     pub fn is_empty(&self) -> bool {
-        self.plugins.is_empty() && self.flows.is_empty() && self.other.is_empty()
+        let has_ends = [&self.sources, &self.uplinks]
+            .into_iter()
+            .any(|ends| !ends.is_empty());
+        let has_ends = has_ends || !self.classes.is_empty();
+        self.plugins.is_empty() && self.flows.is_empty() && self.other.is_empty() && !has_ends
+    }
+}
+
+impl Difference {
+    /// Sources, uplinks and classes that change live, each with its table: `source.field`.
+    pub fn ends(&self) -> Vec<String> {
+        let of = |kind: &'static str, ends: &Ends| -> Vec<String> {
+            let names = ends.names().into_iter();
+            names.map(|name| format!("{kind}.{name}")).collect()
+        };
+        let mut all = of("source", &self.sources);
+        all.extend(of("uplink", &self.uplinks));
+        all.extend(self.classes.iter().map(|name| format!("class.{name}")));
+        all
     }
 }
 
@@ -74,6 +102,7 @@ impl Difference {
 /// references of secrets led to.
 pub fn difference(old: &Config, new: &Config) -> Difference {
     let mut other: BTreeSet<String> = BTreeSet::new();
+    let mut ends: BTreeSet<String> = changed_secrets(old, new).into_iter().collect();
     let old_tree = &old.origin.tree;
     let new_tree = &new.origin.tree;
     for key in keys(old_tree, new_tree) {
@@ -81,11 +110,8 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
             _ if key == "flow" => {}
             (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class") => {
                 let empty = Table::default();
-                other.extend(changed_names(
-                    &key,
-                    old_table.unwrap_or(&empty),
-                    new_table.unwrap_or(&empty),
-                ));
+                let tables = (old_table.unwrap_or(&empty), new_table.unwrap_or(&empty));
+                ends.extend(changed_names(&key, tables.0, tables.1));
             }
             (Some(old_table), Some(new_table)) if old_table.means(new_table) => {}
             _ => {
@@ -93,14 +119,21 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
             }
         }
     }
-    other.extend(changed_secrets(old, new));
     if old.spool.sealer != new.spool.sealer {
         other.insert("spool".to_owned());
     }
     if old.gateway.data_dir != new.gateway.data_dir {
         other.insert("gateway".to_owned());
     }
-    let mut difference = Difference::default();
+    let classes = changed_classes(old, new, &ends, &mut other);
+    let sources = changed_sources(old, new, &ends);
+    let uplinks = changed_uplinks(old, new, &ends, &mut other);
+    let mut difference = Difference {
+        sources,
+        uplinks,
+        classes,
+        ..Difference::default()
+    };
     for name in keys(flows(old_tree), flows(new_tree)) {
         difference.add_flow(
             &Pair {
@@ -342,10 +375,11 @@ fn names(config: &Config, flow: &str) -> Option<Vec<std::sync::Arc<str>>> {
     })
 }
 
-/// What a source or an uplink is connected by: flows with `priority` have connections of their own.
+/// The connections that flows with `priority` have of their own.
 fn connections(config: &Config) -> BTreeSet<&str> {
     let sources = config.sources.iter().map(|source| &*source.name);
     sources
         .chain(config.uplinks.iter().map(|uplink| &*uplink.name))
+        .filter(|name| name.ends_with(PRIORITY))
         .collect()
 }

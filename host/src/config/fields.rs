@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn own(&self, key: &str) -> Option<&'a Item> {
+    pub(super) fn own(&self, key: &str) -> Option<&'a Item> {
         self.own.and_then(|table| table.get(key))
     }
 

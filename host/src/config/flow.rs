@@ -2,8 +2,9 @@
 
 mod guard;
 pub(super) mod plugin;
-mod ports;
+pub(super) mod ports;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub(super) struct Names<'a> {
     pub(super) sources: Vec<&'a str>,
     pub(super) uplinks: Vec<&'a str>,
     pub(super) classes: &'a [Class],
+    pub(super) flows: Vec<&'a str>,
+    /// The flows that others lead to.
+    pub(super) led_to: BTreeSet<&'a str>,
     pub(super) plugins: Common<'a>,
 }
 
@@ -66,6 +70,8 @@ pub(super) struct Flow {
     /// `None`: as many as the machine and the memory allow.
     pub(super) lanes: Option<usize>,
     pub(super) from: Vec<String>,
+    /// Other flows lead to it.
+    pub(super) is_led_to: bool,
     pub(super) patterns: Vec<Pattern>,
     pub(super) ack: Ack,
     /// Longest life of a message, seconds.
@@ -76,6 +82,8 @@ pub(super) struct Flow {
     pub(super) record: Option<Record>,
     pub(super) plugin_places: Vec<Places>,
     pub(super) place: Place,
+    /// Where its routes are written.
+    pub(super) to: Place,
 }
 
 /// How much of what comes in is recorded, and where.
@@ -95,8 +103,10 @@ pub(super) fn read(
     names: &Names<'_>,
     queues: &mut Queues,
 ) -> Flow {
-    let from = from(fields, names);
-    let (mut patterns, texts) = patterns(fields);
+    let is_led_to = names.led_to.contains(name);
+    let from = from(fields, names, is_led_to);
+    let may_lack_topics = is_led_to && from.is_empty();
+    let (mut patterns, texts) = patterns(fields, may_lack_topics);
     let key = key(fields, &mut patterns);
     let topics = Topics {
         patterns: texts,
@@ -128,12 +138,15 @@ pub(super) fn read(
         settles_with_any,
         topic,
         topics,
+        patterns: patterns.clone(),
+        expires,
         quarantine,
     };
     Flow {
         chain,
         lanes,
         from,
+        is_led_to,
         patterns,
         ack,
         expires,
@@ -142,15 +155,19 @@ pub(super) fn read(
         record,
         plugin_places,
         place: fields.place,
+        to: fields.place_of("to"),
     }
 }
 
-fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
+/// Other flows may stand in for a source.
+fn from(fields: &mut Fields<'_>, names: &Names<'_>, is_led_to: bool) -> Vec<String> {
     let example = names
         .sources
         .first()
         .map_or("\"field\"".to_owned(), |name| format!("\"{name}\""));
-    fields.require("from", &example);
+    if !is_led_to {
+        fields.require("from", &example);
+    }
     let mut from: Vec<String> = Vec::new();
     for (name, place) in fields.texts("from") {
         if fields
@@ -164,8 +181,11 @@ fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
     from
 }
 
-/// The flow's topics that can be used, and their texts.
-fn patterns(fields: &mut Fields<'_>) -> (Vec<Pattern>, Vec<String>) {
+/// The flow's topics that can be used, and their texts. Without a source a flow may take all that others lead to it.
+fn patterns(fields: &mut Fields<'_>, may_lack: bool) -> (Vec<Pattern>, Vec<String>) {
+    if may_lack && fields.find("topics").is_none() {
+        return Default::default();
+    }
     let there = fields.require("topics", "[\"devices/{device}/telemetry\"]");
     let texts = fields.texts("topics");
     if there
@@ -287,6 +307,16 @@ fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
         fields.problem(Code::Topic, "key", format!("`{text}` is no key"), hint);
         return None;
     };
+    if patterns.is_empty() && fields.find("topics").is_none() {
+        let hint = "add the `topics` that have it".to_owned();
+        fields.problem(
+            Code::Topic,
+            "key",
+            format!("there are no topics that have `{text}`"),
+            hint,
+        );
+        return None;
+    }
     for pattern in patterns {
         match pattern.clone().keyed(name) {
             Some(keyed) => *pattern = keyed,

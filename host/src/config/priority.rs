@@ -13,6 +13,9 @@ use crate::message::QueueId;
 use crate::source::{Kind, mqtt};
 use crate::uplink;
 
+/// What the name of a connection of its own ends with.
+pub(super) const PRIORITY: &str = ":priority";
+
 /// A source connection, with what tells which flows it serves.
 pub(super) struct Line {
     pub(super) spec: SourceSpec,
@@ -98,7 +101,7 @@ pub(super) fn part_uplinks(
 ) {
     let leads_to = |flow: &Flow, index: usize| {
         let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
-        flow.chain.ports.values().any(|port| port.contains(&id))
+        flow.chain.queues().any(|queue| queue == id)
     };
     let is_urgent = |index: usize| {
         flows
@@ -143,7 +146,7 @@ pub(super) fn part_uplinks(
 }
 
 fn own_name(name: &str) -> Arc<str> {
-    format!("{name}:priority").into()
+    format!("{name}{PRIORITY}").into()
 }
 
 fn own_connection(mqtt: &crate::mqtt::Config) -> crate::mqtt::Config {

@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
-use crate::message::Qos;
+use crate::message::{Destination, Qos, QueueId};
 use crate::uplink;
+
+mod ends;
+mod led_to;
 
 const MINIMAL: &str = r#"
 [source.field]
@@ -300,10 +303,11 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
         .collect();
     assert_eq!(queues, ["cloud:telemetry", "cloud:alarm"]);
     let ports = &config.flows[0].ports;
-    let ids = |port: &str| ports[port].iter().map(|queue| queue.0).collect::<Vec<_>>();
+    let target = |id: u16| Destination::Queue(QueueId(id));
+    let ids = |port: &str| ports[port].clone();
     assert_eq!(
         (ids("out"), ids("alarms"), ids("rest")),
-        (vec![0], vec![1, 0], vec![])
+        (vec![target(0)], vec![target(1), target(0)], vec![])
     );
     let weights: Vec<u32> = config.uplinks[0]
         .drains
@@ -680,7 +684,7 @@ fn flows_come_go_and_come_back_under_their_own_numbers() {
         ),
         (2, 0)
     );
-    let alarm = running.flows[0].ports["alarms"][0];
+    let alarm = running.flows[0].ports["alarms"][0].clone();
     assert_eq!(
         running.flows[1].ports["out"],
         [alarm],
@@ -788,7 +792,11 @@ fn a_changed_secret_is_a_change_of_its_connection() {
     let case = Case::new(&file).env("PW", "one");
     let before = case.good();
     let after = case.env("PW", "two").good();
-    assert_eq!(difference(&before, &after).other, ["uplink.cloud"]);
+    let found = difference(&before, &after);
+    assert_eq!(
+        (found.uplinks.put, found.other),
+        (vec!["cloud".into()], Vec::new())
+    );
 }
 
 #[test]

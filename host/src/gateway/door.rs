@@ -1,10 +1,11 @@
 //! The doors of the flows: who brings messages to a flow, or asks about it, holds its door, and does not notice that
 //! there is another chain behind it now.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::chain::{Chain, Returned};
-use crate::message::{Delivery, Intake};
+use crate::chain::{Chain, ROOM_BYTES, Returned};
+use crate::message::{Delivery, Flows, Intake};
 use crate::recording::Recorder;
 
 /// The door of one flow.
@@ -22,35 +23,25 @@ struct Inside {
     down: Option<String>,
 }
 
-/// What waits until the door opens. What it can hold is bounded by those who bring it: a source by its
-/// `max_unsettled`, a retry by its letters.
+/// What waits until the door opens, batch by batch. What it can hold is bounded by those who bring it: a source by its
+/// `max_unsettled`, a retry by its letters, a flow by asking.
 #[derive(Default)]
 struct Queue {
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<Vec<Delivery>>,
+    /// What they weigh.
+    bytes: usize,
     letters: Vec<(Option<Arc<str>>, Vec<Returned>)>,
 }
 
 impl Door {
-    fn new(chain: Arc<Chain>) -> Self {
-        Self {
-            inside: Mutex::new(Inside {
-                chain: Some(chain),
-                queue: None,
-                recorder: None,
-                down: None,
-            }),
-        }
-    }
-
-    /// The closed door of a flow that could not be started.
-    fn of_one_down(why: String) -> Self {
-        let queue = Some(Queue::default());
+    /// The closed door of a flow that is not there yet.
+    fn new() -> Self {
         Self {
             inside: Mutex::new(Inside {
                 chain: None,
-                queue,
+                queue: Some(Queue::default()),
                 recorder: None,
-                down: Some(why),
+                down: None,
             }),
         }
     }
@@ -94,14 +85,15 @@ impl Door {
         let Some(Queue {
             deliveries,
             letters,
+            ..
         }) = inside.queue.take()
         else {
             return;
         };
         let Some(chain) = &inside.chain else { return };
-        if !deliveries.is_empty() {
-            chain.deliver(deliveries);
-        }
+        deliveries
+            .into_iter()
+            .for_each(|batch| chain.deliver(batch));
         letters
             .into_iter()
             .for_each(|(plugin, letters)| chain.rerun(plugin.as_deref(), letters));
@@ -133,23 +125,62 @@ impl Intake for Door {
         let inside = &mut *self.lock();
         match (&mut inside.queue, &inside.chain) {
             (None, Some(chain)) => chain.deliver(batch),
-            (Some(queue), _) => queue.deliveries.extend(batch),
+            (Some(queue), _) => {
+                let weight = |delivery: &Delivery| delivery.message.weight();
+                queue.bytes += batch.iter().map(weight).sum::<usize>();
+                queue.deliveries.push(batch);
+            }
             (None, None) => {}
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let inside = &*self.lock();
+        match (&inside.queue, &inside.chain) {
+            (Some(queue), _) => queue.bytes < ROOM_BYTES,
+            (None, Some(chain)) => chain.has_room(),
+            (None, None) => true,
         }
     }
 }
 
-/// The doors of all flows, by `FlowId`; one that has had a door keeps it. Cheap to clone.
+/// The doors of all flows, by `FlowId` and by name; one that has had a door keeps it. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Doors(Arc<RwLock<Vec<Arc<Door>>>>);
+pub struct Doors(Arc<RwLock<All>>);
+
+#[derive(Default)]
+struct All {
+    by_number: Vec<Arc<Door>>,
+    /// Flows that are led to have a door before they are there.
+    by_name: HashMap<Arc<str>, Arc<Door>>,
+}
+
+impl All {
+    fn named(&mut self, name: &str) -> Arc<Door> {
+        let door = self.by_name.entry(name.into());
+        Arc::clone(door.or_insert_with(|| Arc::new(Door::new())))
+    }
+}
+
+impl Flows for Doors {
+    fn flow(&self, name: &str) -> Arc<dyn Intake> {
+        self.write(|all| all.named(name))
+    }
+}
 
 impl Doors {
-    /// For these chains, or for flows that could not be started, and why.
-    pub fn new(chains: Vec<Result<Arc<Chain>, String>>) -> Self {
-        let door = |chain: Result<_, _>| Arc::new(chain.map_or_else(Door::of_one_down, Door::new));
-        Self(Arc::new(RwLock::new(
-            chains.into_iter().map(door).collect(),
-        )))
+    /// The next flow, with its chain, or without one where it could not be started, and why.
+    pub fn add(&self, name: &str, chain: Result<Arc<Chain>, String>) -> Arc<Door> {
+        let door = self.write(|all| {
+            let door = all.named(name);
+            all.by_number.push(Arc::clone(&door));
+            door
+        });
+        match chain {
+            Ok(chain) => door.open(Some(chain)),
+            Err(why) => door.stay_down(why),
+        }
+        door
     }
 
     /// The flows that could not be started, and why.
@@ -163,12 +194,12 @@ impl Doors {
 
     /// A door for one more flow, or for one that was gone.
     pub fn put(&self, flow: usize, chain: Arc<Chain>) -> Arc<Door> {
-        let mut doors = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match doors.get(flow) {
-            Some(door) => door.open(Some(chain)),
-            None => doors.push(Arc::new(Door::new(chain))),
-        }
-        Arc::clone(&doors[flow])
+        let known = self.read().by_number.get(flow).cloned();
+        let Some(door) = known else {
+            return self.add(&Arc::clone(chain.name()), Ok(chain));
+        };
+        door.open(Some(chain));
+        door
     }
 
     /// The door of a flow.
@@ -176,12 +207,13 @@ impl Doors {
     /// # Panics
     /// When there never was such a flow.
     pub fn of(&self, flow: usize) -> Arc<Door> {
-        Arc::clone(&self.all()[flow])
+        Arc::clone(&self.read().by_number[flow])
     }
 
     /// Today's chain of a flow, if there is the flow.
     pub fn chain(&self, flow: usize) -> Option<Arc<Chain>> {
-        self.all().get(flow)?.chain()
+        let door = Arc::clone(self.read().by_number.get(flow)?);
+        door.chain()
     }
 
     /// Today's chains of all flows, with their numbers.
@@ -193,6 +225,29 @@ impl Doors {
             .collect()
     }
 
+    /// The chains of all flows, those of each list before those that they lead to.
+    pub fn chains_by_depth(&self) -> Vec<Vec<Arc<Chain>>> {
+        let mut left: Vec<_> = self.chains().into_iter().map(|(_, chain)| chain).collect();
+        let mut lists = Vec::new();
+        while !left.is_empty() {
+            let led_to: HashSet<_> = left
+                .iter()
+                .flat_map(|from| from.leads_to())
+                .cloned()
+                .collect();
+            let is_first = |chain: &mut Arc<Chain>| !led_to.contains(chain.name());
+            let first: Vec<_> = left.extract_if(.., is_first).collect();
+            // A circle is refused by `check`; one that is there all the same ends together.
+            let first = if first.is_empty() {
+                std::mem::take(&mut left)
+            } else {
+                first
+            };
+            lists.push(first);
+        }
+        lists
+    }
+
     pub fn recorders(&self) -> Vec<Arc<Recorder>> {
         self.all()
             .iter()
@@ -201,10 +256,15 @@ impl Doors {
     }
 
     fn all(&self) -> Vec<Arc<Door>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.read().by_number.clone()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, All> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<R>(&self, change: impl FnOnce(&mut All) -> R) -> R {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -216,7 +276,8 @@ mod tests {
     use super::*;
     use crate::chain::{self, Engine, Wiring, Workshop};
     use crate::message::{
-        Append, DeadLetter, FlowId, Loss, Message, MessageId, Mint, Outlet, QueueId, StateStore,
+        Append, DeadLetter, Destination, FlowId, Loss, Message, MessageId, Mint, Outlet, QueueId,
+        StateStore,
     };
 
     /// Takes note of what comes out, by the queue it goes to.
@@ -247,14 +308,17 @@ mod tests {
             lanes,
             batch_messages: 4,
             plugins: Vec::new(),
-            ports: BTreeMap::from([("out".to_owned(), vec![QueueId(queue)])]),
+            ports: BTreeMap::from([("out".to_owned(), vec![Destination::Queue(QueueId(queue))])]),
             settles_with_any: false,
             topic: None,
             topics: chain::Topics::default(),
+            patterns: Vec::new(),
+            expires: None,
             quarantine: None,
         };
         let wiring = Wiring {
             outlet: Arc::clone(out) as Arc<dyn Outlet>,
+            flows: Arc::new(Doors::default()),
             states: Arc::clone(out) as Arc<dyn StateStore>,
             mint: Arc::new(Mint::new(1)),
             metrics: chain::Metrics::new(&prometheus::Registry::new()).unwrap(),
@@ -274,6 +338,14 @@ mod tests {
         }
     }
 
+    fn doors(chains: Vec<Result<Arc<Chain>, String>>) -> Doors {
+        let doors = Doors::default();
+        for (flow, chain) in chains.into_iter().enumerate() {
+            doors.add(&flow.to_string(), chain);
+        }
+        doors
+    }
+
     fn messages(range: std::ops::Range<u64>) -> Vec<Delivery> {
         let message = |seq| Message {
             id: MessageId { boot: 1, seq },
@@ -290,7 +362,7 @@ mod tests {
     #[test]
     fn what_is_brought_to_a_closed_door_waits_and_goes_to_the_chain_that_follows() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![Ok(chain(&out, 1, 1, None))]);
+        let doors = doors(vec![Ok(chain(&out, 1, 1, None))]);
         let door = doors.of(0);
         door.deliver(messages(0..10));
         door.close();
@@ -315,7 +387,7 @@ mod tests {
     #[test]
     fn without_another_chain_the_old_one_goes_on() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![Ok(chain(&out, 1, 1, None))]);
+        let doors = doors(vec![Ok(chain(&out, 1, 1, None))]);
         let door = doors.of(0);
         door.close();
         door.deliver(messages(0..2));
@@ -328,7 +400,7 @@ mod tests {
     #[test]
     fn what_is_brought_to_a_flow_that_could_not_be_started_waits_until_it_is() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![
+        let doors = doors(vec![
             Err("no component".to_owned()),
             Ok(chain(&out, 2, 1, None)),
         ]);
@@ -353,7 +425,7 @@ mod tests {
     #[test]
     fn a_flow_that_is_gone_is_not_counted_and_may_come_back_to_its_place() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![
+        let doors = doors(vec![
             Ok(chain(&out, 1, 1, None)),
             Ok(chain(&out, 2, 1, None)),
         ]);

@@ -11,9 +11,10 @@
 
 pub mod api;
 mod audit;
+mod current;
 mod door;
+mod ends;
 mod error;
-mod inlets;
 mod listeners;
 pub mod live;
 mod metrics;
@@ -105,7 +106,7 @@ async fn serve(
 ) -> Result<(), Error> {
     let grace = running.config.gateway.shutdown_grace;
     let mut stages = Stages::start(&running)?;
-    let live = Live::start(parts, stages.inlets())?;
+    let live = Live::start(parts, stages.ends())?;
     let listeners = Listeners::start(&running, live.desk(), port);
     heap::give_back();
     let peaks = tokio::spawn(heap::give_back_after_peaks());
@@ -139,7 +140,7 @@ async fn until_stopped(
                 Wish::Stop => return Ok(()),
                 Wish::Reload => live.reload(),
             },
-            ended = stages.ended() => return ended.map_err(Error::from),
+            failed = stages.ended() => return Err(failed.into()),
             failed = lane_failed(running) => return Err(failed),
         }
     }

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::audit::Audit;
+use super::current::Current;
 use super::door::Doors;
 use super::error::Error;
 use super::live::Parts;
@@ -38,8 +39,10 @@ pub(super) fn prepare(
     let mint = Arc::new(Mint::new(spool.boot()));
     let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
     let failed = Arc::<Notify>::default();
+    let doors = Doors::default();
     let wiring = Wiring {
         outlet: spool.outlet(),
+        flows: Arc::new(doors.clone()),
         states: spool.state_store(),
         mint: Arc::clone(&mint),
         metrics: chain::Metrics::new(&registry)?,
@@ -48,14 +51,18 @@ pub(super) fn prepare(
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
-    let doors = Doors::new(chains);
+    for (flow, chain) in config.flows.iter().zip(chains) {
+        doors.add(&flow.name, chain);
+    }
     if !standing.look().runs_on_kept && doors.down().is_empty() {
         keep(&config, &origin);
     }
     let recordings = recordings::start(&config, &doors, &registry)?;
+    let current = Current::new(&config);
     let parts = Parts {
         // A copy that changes with each reload.
         config: Config::clone(&config),
+        current: current.clone(),
         origin,
         doors: doors.clone(),
         versions: versions.clone(),
@@ -68,6 +75,7 @@ pub(super) fn prepare(
     };
     let running = Running {
         config,
+        current,
         started: Instant::now(),
         sources: source::Metrics::new(&registry)?,
         uplinks: uplink::Metrics::new(&registry)?,

@@ -7,7 +7,7 @@ use prometheus::Registry;
 use super::door::{Door, Doors};
 use crate::chain::{self, Chain};
 use crate::config::Config;
-use crate::message::QueueId;
+use crate::message::Destination;
 use crate::recording::{Header, Metrics, Plugin, Recorder};
 
 /// Starts the recordings the config asks for.
@@ -59,11 +59,12 @@ fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> Header {
         settings: None,
     };
     let queues = queue_names(config);
-    let name = |queue: &QueueId| {
-        queues
+    let name = |target: &Destination| match target {
+        Destination::Queue(queue) => queues
             .get(usize::from(queue.0))
             .cloned()
-            .unwrap_or_default()
+            .unwrap_or_default(),
+        Destination::Flow(flow) => format!("flow.{flow}"),
     };
     Header {
         made_by: format!("tidegate {}", env!("CARGO_PKG_VERSION")),
@@ -73,7 +74,7 @@ fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> Header {
         ports: flow
             .ports
             .iter()
-            .map(|(port, queues)| (port.clone(), queues.iter().map(name).collect()))
+            .map(|(port, targets)| (port.clone(), targets.iter().map(name).collect()))
             .collect(),
         topic: flow.topic.as_ref().map(|topic| topic.0.clone()),
         topics: flow.topics.patterns.clone(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use prometheus::Registry;
 use tokio::sync::Notify;
 
+use super::current::Current;
 use super::door::Doors;
 use super::metrics::Metrics;
 use super::standing::Shared as Standing;
@@ -16,7 +17,9 @@ use crate::versions::Versions;
 use crate::{source, uplink};
 
 pub struct Running {
+    /// As it was at the start: what `[gateway]` and `[spool]` say holds until the end.
     pub(super) config: Arc<Config>,
+    pub(super) current: Current,
     pub(super) started: Instant,
     pub(super) registry: Registry,
     pub(super) metrics: Metrics,

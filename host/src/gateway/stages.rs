@@ -4,23 +4,38 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use prometheus::IntCounterVec;
+use tokio::sync::{mpsc, watch};
 
-use super::inlets::{self, Inlets};
+use super::ends::{Begin, Ends, Line, Spout, Tap};
 use super::running::Running;
-use super::supervise::{Failed, Tasks, keep};
+use super::supervise::{Failed, Tasks};
 use super::threads::Threads;
 use crate::link::Stop;
-use crate::uplink;
+use crate::message::{Mint, Outlet};
+use crate::spool::Spool;
+use crate::{source, uplink};
 
 pub struct Stages {
     sources: Tasks,
-    inlets: Inlets,
     uplinks: Tasks,
+    ends: Ends,
+    begun: mpsc::Receiver<Begin>,
+    needs: Needs,
     stop_sources: watch::Sender<Stop>,
     stop_uplinks: watch::Sender<Stop>,
     /// The last to go, with what is left of the tasks.
-    _threads: Threads,
+    threads: Threads,
+}
+
+/// What sources and uplinks are connected to inside.
+struct Needs {
+    spool: Arc<Spool>,
+    outlet: Arc<dyn Outlet>,
+    mint: Arc<Mint>,
+    sources: source::Metrics,
+    uplinks: uplink::Metrics,
+    crashes: IntCounterVec,
 }
 
 impl Stages {
@@ -29,34 +44,97 @@ impl Stages {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(gateway: &Running) -> io::Result<Self> {
-        let threads = Threads::start(&gateway.config)?;
-        let (stop_sources, sources_stop) = watch::channel(Stop::Run);
-        let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
-        let uplinks = start_uplinks(gateway, &threads, &uplinks_stop);
-        let (inlets, sources) = inlets::start(gateway, &threads, &sources_stop);
-        Ok(Self {
-            sources,
-            inlets,
-            uplinks,
-            stop_sources,
-            stop_uplinks,
-            _threads: threads,
-        })
-    }
-
-    /// The handle on the sources.
-    pub fn inlets(&self) -> Inlets {
-        self.inlets.clone()
-    }
-
-    /// Waits for a stage that ends by itself. Cancel safe.
-    pub async fn ended(&mut self) -> Result<(), Failed> {
-        let ended = tokio::select! {
-            Some(ended) = self.sources.join_next() => ended,
-            Some(ended) = self.uplinks.join_next() => ended,
-            else => std::future::pending().await,
+        let config = &gateway.config;
+        let (ends, begun) = Ends::new(gateway.doors.clone(), &config.gateway.data_dir);
+        let mut stages = Self {
+            sources: Tasks::new(),
+            uplinks: Tasks::new(),
+            begun,
+            needs: Needs {
+                outlet: gateway.spool.outlet(),
+                spool: Arc::clone(&gateway.spool),
+                mint: Arc::clone(&gateway.mint),
+                sources: gateway.sources.clone(),
+                uplinks: gateway.uplinks.clone(),
+                crashes: gateway.metrics.crashes.clone(),
+            },
+            stop_sources: watch::channel(Stop::Run).0,
+            stop_uplinks: watch::channel(Stop::Run).0,
+            threads: Threads::start(config),
+            ends,
         };
-        ended.unwrap_or(Ok(()))
+        let uplinks = config.uplinks.iter().cloned();
+        let uplinks: Vec<_> = uplinks.map(|config| stages.ends.uplink(config)).collect();
+        let sources = config.sources.iter().cloned();
+        let sources: Vec<_> = sources.map(|spec| stages.ends.source(spec)).collect();
+        for end in uplinks.into_iter().chain(sources) {
+            stages.begin(end)?;
+        }
+        Ok(stages)
+    }
+
+    fn begin(&mut self, begin: Begin) -> io::Result<()> {
+        let Needs { crashes, .. } = &self.needs;
+        let crashes = |stage: &str| crashes.with_label_values(&[stage]);
+        match begin {
+            Begin::Source {
+                config,
+                priority,
+                orders,
+            } => {
+                let stage = format!("source {}", config.name);
+                let line = Line {
+                    end: Tap {
+                        outlet: Arc::clone(&self.needs.outlet),
+                        mint: Arc::clone(&self.needs.mint),
+                        metrics: self.needs.sources.clone(),
+                    },
+                    crashes: crashes(&stage),
+                    stage,
+                    stop: self.stop_sources.subscribe(),
+                    orders,
+                };
+                let run = async move { line.run(config).await.map_err(Failed::from) };
+                self.sources.spawn_on(run, self.threads.of(priority)?);
+            }
+            Begin::Uplink { config, orders } => {
+                let stage = format!("uplink {}", config.name);
+                let line = Line {
+                    end: Spout {
+                        spool: Arc::clone(&self.needs.spool),
+                        metrics: self.needs.uplinks.clone(),
+                    },
+                    crashes: crashes(&stage),
+                    stage,
+                    stop: self.stop_uplinks.subscribe(),
+                    orders,
+                };
+                let runtime = self.threads.of(config.priority)?;
+                let run = async move { line.run(*config).await.map_err(Failed::from) };
+                self.uplinks.spawn_on(run, runtime);
+            }
+        }
+        Ok(())
+    }
+
+    /// The handle on them.
+    pub fn ends(&self) -> Ends {
+        self.ends.clone()
+    }
+
+    /// Waits for a stage that ends by itself, and begins those that come meanwhile. Cancel safe.
+    pub async fn ended(&mut self) -> Failed {
+        loop {
+            let ended = tokio::select! {
+                Some(ended) = self.sources.join_next() => ended,
+                Some(ended) = self.uplinks.join_next() => ended,
+                Some(end) = self.begun.recv() => Ok(self.begin(end).map_err(Failed::from)),
+            };
+            // One that was told to go has gone.
+            if let Ok(Err(failed)) = ended {
+                return failed;
+            }
+        }
     }
 
     /// Sources take nothing more, and stay to acknowledge what they took.
@@ -86,31 +164,6 @@ impl Stages {
         self.stop_sources.send_replace(Stop::Now);
         all(&mut self.sources).await;
     }
-}
-
-fn start_uplinks(gateway: &Running, threads: &Threads, stop: &watch::Receiver<Stop>) -> Tasks {
-    let mut tasks = Tasks::new();
-    for config in gateway.config.uplinks.clone() {
-        let stage = format!("uplink {}", config.name);
-        let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
-        let runtime = threads.of(config.priority).clone();
-        let backlog = gateway.spool.backlog(&config.name);
-        let metrics = gateway.uplinks.clone();
-        let stop = stop.clone();
-        let start = move || {
-            uplink::run(
-                config.clone(),
-                Arc::clone(&backlog),
-                metrics.clone(),
-                stop.clone(),
-            )
-        };
-        tasks.spawn_on(
-            async move { keep(stage, crashes, start).await.map_err(Failed::from) },
-            &runtime,
-        );
-    }
-    tasks
 }
 
 async fn all(tasks: &mut Tasks) {

@@ -45,19 +45,17 @@ async fn end_lanes(doors: Doors, live: Live, deadline: Instant) {
 
 /// How many messages are left.
 fn work_off(doors: &Doors, deadline: Instant) -> usize {
-    let chains = doors.chains();
-    // All at once, so that one that takes long leaves the others their time.
-    chains.iter().for_each(|(_, chain)| chain.begin_to_stop());
     // What waits there was never acknowledged.
     for (flow, _) in doors.down() {
         drop(doors.of(flow).wall_up());
     }
     let left = || deadline.saturating_duration_since(Instant::now());
-    let messages = doors
-        .chains()
-        .iter()
-        .map(|(_, chain)| chain.stop(left()))
-        .sum();
+    let mut messages = 0;
+    for chains in doors.chains_by_depth() {
+        // All at once, so that one that takes long leaves the others their time.
+        chains.iter().for_each(|chain| chain.begin_to_stop());
+        messages += chains.iter().map(|chain| chain.stop(left())).sum::<usize>();
+    }
     doors
         .recorders()
         .iter()

@@ -36,6 +36,9 @@ pub enum Failed {
     Source(#[from] Ended<Infallible>),
     #[error(transparent)]
     Uplink(#[from] Ended<uplink::Error>),
+    /// There is no thread to be had for those with priority.
+    #[error("no thread for connections with priority")]
+    Thread(#[from] std::io::Error),
 }
 
 /// The tasks of sources or of uplinks.

@@ -16,36 +16,37 @@ const LAST: Duration = Duration::from_secs(2);
 /// Where connections are served.
 pub struct Threads {
     own: Handle,
+    /// There are connections without priority: those with it are kept apart.
+    are_parted: bool,
     priority: Option<Thread>,
 }
 
 impl Threads {
-    /// Takes the runtime it is called in, and starts the other thread where some connections have priority over others.
-    ///
-    /// # Errors
-    /// There is no thread or runtime to be had.
-    pub fn start(config: &Config) -> io::Result<Self> {
+    /// Takes the runtime it is called in. The other thread starts once some connections have priority over others.
+    pub fn start(config: &Config) -> Self {
         let sources = config.sources.iter().map(|source| source.priority);
         let uplinks = config.uplinks.iter().map(|uplink| uplink.priority);
-        let all: Vec<bool> = sources.chain(uplinks).collect();
-        let has = |priority| all.contains(&priority);
-        let priority = if has(true) && has(false) {
-            Some(Thread::start()?)
-        } else {
-            None
-        };
-        Ok(Self {
+        Self {
             own: Handle::current(),
-            priority,
-        })
+            are_parted: sources.chain(uplinks).any(|priority| !priority),
+            priority: None,
+        }
     }
 
     /// The runtime of connections with `priority`, or of those without.
-    pub fn of(&self, priority: bool) -> &Handle {
-        self.priority
-            .as_ref()
-            .filter(|_| priority)
-            .map_or(&self.own, |thread| &thread.runtime)
+    ///
+    /// # Errors
+    /// There is no thread or runtime to be had.
+    pub fn of(&mut self, priority: bool) -> io::Result<&Handle> {
+        self.are_parted |= !priority;
+        if !priority || !self.are_parted {
+            return Ok(&self.own);
+        }
+        if self.priority.is_none() {
+            self.priority = Some(Thread::start()?);
+        }
+        let thread = self.priority.as_ref();
+        Ok(thread.map_or(&self.own, |thread| &thread.runtime))
     }
 }
 

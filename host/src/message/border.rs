@@ -22,6 +22,15 @@ pub struct Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId(pub u16);
 
+/// Where one of the ports of a flow leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Into a queue: it is owed to an uplink.
+    Queue(QueueId),
+    /// Into another flow, by its name.
+    Flow(Arc<str>),
+}
+
 /// Place of a message in its queue; rises by one with every append and is never used twice, over restarts too.
 #[derive(
     Clone,
@@ -277,11 +286,21 @@ pub struct Checkpoint {
     pub changes: Vec<Remembered>,
 }
 
-/// Where a source delivers: one flow's lanes. Never blocks: the source bounds what is under way by its own
-/// byte limit.
+/// Where a source, or another flow, delivers: one flow's lanes. Never blocks: a source bounds what is under way by its
+/// own byte limit, and a flow asks before it takes more itself.
 pub trait Intake: Send + Sync {
-    /// Takes messages in arrival order; each goes to the lane of its key.
+    /// Takes messages in arrival order; each goes to the lane of its key. All of a batch come from one place: a source that
+    /// has named this flow in them, or another flow, whose number they still have.
     fn deliver(&self, batch: Vec<Delivery>);
+
+    /// Whether a flow may bring more now.
+    fn has_room(&self) -> bool;
+}
+
+/// The flows of the gateway, for those that lead to others.
+pub trait Flows: Send + Sync {
+    /// The way into the flow of this name, whatever chain it has today. What is brought before it has any waits.
+    fn flow(&self, name: &str) -> Arc<dyn Intake>;
 }
 
 /// How it is known that a broker waits for us.

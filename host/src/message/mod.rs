@@ -23,9 +23,9 @@ mod record;
 pub(crate) mod sync;
 
 pub use border::{
-    Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet,
-    PluginRef, QueueId, Reason, Remembered, Seq, StateStore, Stored, Tape, Wait, hexadecimal,
-    short_digest,
+    Append, Backlog, Checkpoint, DeadLetter, Delivery, Destination, Fetch, Flows, Intake, Loss,
+    LossReason, Outlet, PluginRef, QueueId, Reason, Remembered, Seq, StateStore, Stored, Tape,
+    Wait, hexadecimal, short_digest,
 };
 pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};

@@ -106,8 +106,7 @@ impl Config {
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
         if let (Kind::Mqtt(own), Kind::Mqtt(before)) = (&mut self.kind, &before.kind) {
-            // Two would write the same file.
-            own.mark = before.mark.clone();
+            own.mark = own.mark.clone().after(&before.mark);
         }
         self
     }

@@ -77,7 +77,7 @@ pub use tools::{
     Request, Returned, Stopped, ToolError, Tools,
 };
 
-use crate::message::{Backlog, Outlet, StateStore};
+use crate::message::{Backlog, Outlet, QueueId, StateStore};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {
@@ -134,6 +134,14 @@ impl Spool {
     /// The flow that got the next number.
     pub fn learn_flow(&self, name: &Arc<str>) {
         self.shared.flows.learn(name);
+    }
+
+    /// From now on that is what is given up of a queue.
+    pub fn set_policy(&self, queue: QueueId, policy: Policy) {
+        if let Some(slot) = self.shared.slot(queue) {
+            slot.set_policy(policy);
+            self.shared.wake_up.due(0);
+        }
     }
 
     /// The numbers; memory work only.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tidegate::chain::{
     Artefact, BreakerConfig, Config, Grants, Limits, OnError, PluginConfig, Probation, RefusedState,
 };
-use tidegate::message::{FlowId, QueueId};
+use tidegate::message::{Destination, FlowId, QueueId};
 use tidegate::trust::Trust;
 
 /// A chain in one lane: name, component and settings of each plugin.
@@ -34,12 +34,14 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         plugins: plugins.iter().map(plugin).collect(),
         settles_with_any: false,
         ports: [
-            ("out".to_owned(), vec![QueueId(0)]),
+            ("out".to_owned(), vec![Destination::Queue(QueueId(0))]),
             ("alarms".to_owned(), Vec::new()),
         ]
         .into(),
         topic: None,
         topics: tidegate::chain::Topics::default(),
+        patterns: Vec::new(),
+        expires: None,
         quarantine: None,
     }
 }

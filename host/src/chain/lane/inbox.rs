@@ -16,6 +16,9 @@ use crate::chain::sandbox::state::Snapshot;
 use crate::message::Delivery;
 use crate::message::sync::{Mutex, MutexGuard};
 
+/// Bytes that wait in one inbox, beyond which no other flow brings more.
+pub const ROOM_BYTES: usize = 1 << 20;
+
 /// What the driver of a swap asks of a lane; done between two batches.
 pub(crate) enum Command {
     /// A copy of a plugin's state.
@@ -51,6 +54,8 @@ pub(crate) enum Origin {
 #[derive(Default)]
 struct Waiting {
     deliveries: VecDeque<Delivery>,
+    /// What they weigh.
+    bytes: usize,
     commands: VecDeque<Command>,
     leave: Option<Leave>,
     /// The lane has given its state away, and does nothing until it is told whether another one has it.
@@ -112,9 +117,19 @@ impl Inbox {
             return;
         }
         let before = waiting.deliveries.len();
-        waiting.deliveries.extend(deliveries);
+        let mut bytes = 0;
+        let weighed = |delivery: &Delivery| bytes += delivery.message.weight();
+        waiting
+            .deliveries
+            .extend(deliveries.into_iter().inspect(weighed));
+        waiting.bytes += bytes;
         self.depth.add(signed(waiting.deliveries.len() - before));
         self.call(waiting);
+    }
+
+    /// Whether another flow may bring more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().bytes < ROOM_BYTES
     }
 
     /// Adds a command; a closed inbox drops it, which its sender sees by the reply never coming.
@@ -158,6 +173,7 @@ impl Inbox {
         waiting.leave = None;
         let left = waiting.deliveries.len();
         waiting.deliveries.clear();
+        waiting.bytes = 0;
         self.depth.sub(signed(left));
         self.call(waiting);
         left
@@ -188,7 +204,10 @@ impl Inbox {
                 }
             };
         }
-        batch.extend(waiting.deliveries.drain(..count));
+        let mut bytes = 0;
+        let weighed = |delivery: &Delivery| bytes += delivery.message.weight();
+        batch.extend(waiting.deliveries.drain(..count).inspect(weighed));
+        waiting.bytes -= bytes;
         self.depth.sub(signed(count));
         let is_empty = waiting.deliveries.is_empty();
         let last = waiting.stopping && (max == 0 || is_empty);

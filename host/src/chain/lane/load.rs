@@ -16,7 +16,7 @@ use crate::chain::sandbox::program::Program;
 use crate::chain::settings::{Artefact, Config, PluginConfig};
 use crate::chain::{Error, Unusable};
 use crate::clock::Now;
-use crate::message::{QueueId, hexadecimal};
+use crate::message::{Destination, hexadecimal};
 use crate::trust::Claim;
 use crate::{builtin, file, trust};
 
@@ -81,7 +81,7 @@ pub(crate) fn template(config: &Config) -> Result<Option<Template>, Error> {
         .map_err(unknown)
 }
 
-pub(crate) fn out(config: &Config) -> Result<Vec<QueueId>, Error> {
+pub(crate) fn out(config: &Config) -> Result<Vec<Destination>, Error> {
     config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut {
         flow: Arc::clone(&config.name),
     })

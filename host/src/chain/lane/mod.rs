@@ -8,11 +8,13 @@ pub(super) mod item;
 pub(super) mod leave;
 pub(super) mod live;
 pub(super) mod load;
+pub(super) mod onward;
 pub(super) mod outbox;
 mod pair;
 pub(super) mod portion;
 mod running;
 pub(super) mod recall;
+mod shared;
 pub(super) mod slot;
 pub(super) mod spread;
 pub(super) mod stage;
@@ -21,20 +23,16 @@ pub(super) mod trial;
 pub(super) mod version;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::failure::Failure;
-use super::metrics::FlowMetrics;
 use super::pool::{Next, Task};
-use crate::chain::sandbox::engine::Engine;
 use crate::clock::{Clock, Now};
-use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, StateStore, Tape};
+use crate::message::{Checkpoint, Delivery};
 use crate::words::with_causes;
-use guard::Alarm;
 use guard::quarantine::Quarantine;
 use inbox::{Command, Inbox, Look, Taken};
 use item::Returned;
@@ -43,8 +41,8 @@ use leave::Leave;
 use live::Broken;
 use outbox::Outbox;
 use portion::Portion;
+pub(super) use shared::Shared;
 use stage::Stage;
-use version::Version;
 
 /// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
 const MAX_RESTARTS: usize = 3;
@@ -52,33 +50,6 @@ const RESTART_WINDOW_US: u64 = 60_000_000;
 
 /// While memory is full, between two looks whether there is room.
 const FULL_LOOK: Duration = Duration::from_millis(20);
-
-/// What all lanes of a chain share.
-pub(super) struct Shared {
-    pub(super) flow: FlowId,
-    pub(super) name: Arc<str>,
-    pub(super) batch_messages: usize,
-    pub(super) out: Vec<QueueId>,
-    pub(super) engine: Engine,
-    pub(super) outlet: Arc<dyn Outlet>,
-    pub(super) states: Arc<dyn StateStore>,
-    pub(super) metrics: FlowMetrics,
-    pub(super) failure: Arc<Failure>,
-    pub(super) alarm: Arc<Alarm>,
-    /// The version of each plugin that is confirmed.
-    pub(super) versions: Mutex<Vec<Arc<Version>>>,
-    /// Where what the lanes are told is taken down, in a flow that is recorded.
-    pub(super) tape: OnceLock<Arc<dyn Tape>>,
-}
-
-impl Shared {
-    pub(super) fn versions(&self) -> Vec<Arc<Version>> {
-        self.versions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
 
 /// The lane's own part.
 pub(super) struct Lane {
@@ -152,7 +123,8 @@ impl Lane {
 
     fn round(&mut self) -> Result<Next, Broken> {
         let is_held = self.is_held();
-        let may_take = !is_held && self.shared.outlet.has_room();
+        let has_room = || self.shared.outlet.has_room() && self.shared.onward.has_room();
+        let may_take = !is_held && has_room();
         let max = if may_take { self.portion.count() } else { 0 };
         let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= self.clock().moment());
@@ -371,10 +343,15 @@ impl Lane {
             std::mem::swap(&mut self.items, &mut self.outbox.next);
         }
         for item in self.items.drain(..) {
-            self.outbox.owe(item, &self.shared.out);
+            self.outbox.leave(item, &self.shared.out);
         }
-        self.outbox
-            .hand_over(&*self.shared.outlet, &self.shared.metrics);
+        let Shared {
+            outlet,
+            onward,
+            metrics,
+            ..
+        } = &*self.shared;
+        self.outbox.hand_over(&**outlet, onward, metrics);
         Ok(())
     }
 

@@ -2,32 +2,32 @@
 //! became of each input. Receipts are added to before anything is handed on.
 
 mod ends;
+mod leaving;
 
 use std::sync::Arc;
+
+use leaving::Departure;
 
 use super::item::{Item, NO_ORIGIN};
 use super::spread::{Amount, Most, Spreads};
 use super::template::Template;
 use super::version::Version;
-use crate::chain::metrics::{Fate, FlowMetrics};
+use crate::chain::metrics::Fate;
 use crate::chain::sandbox::batch::{Action, Answer, Entry};
 use crate::clock::Now;
-use crate::message::Append;
 use crate::message::DeadLetter;
 use crate::message::Loss;
 use crate::message::Message;
 use crate::message::MessageId;
 use crate::message::Mint;
-use crate::message::Outlet;
 use crate::message::PluginRef;
-use crate::message::QueueId;
 use crate::message::Reason;
 use crate::message::Receipt;
 
 /// What became of the inputs of a batch, where nobody takes it any further: each list in the order of the inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    pub(crate) appends: Vec<(u32, Append)>,
+    pub(crate) leaving: Vec<(u32, Departure)>,
     pub(crate) letters: Vec<(u32, DeadLetter)>,
     pub(crate) fates: Vec<Fate>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Outbox {
     pub(crate) next: Vec<Item>,
     /// Items that the plugin is to get later, in order.
     pub(crate) held: Vec<Item>,
-    appends: Vec<(u32, Append)>,
+    leaving: Vec<(u32, Departure)>,
     /// Bytes of what was handed over since somebody asked.
     brought: usize,
     letters: Vec<(u32, DeadLetter)>,
@@ -65,7 +65,7 @@ impl Outbox {
         most: Most,
     ) -> Self {
         let next = Vec::new();
-        let appends = Vec::new();
+        let leaving = Vec::new();
         let letters = Vec::new();
         let fates = Vec::new();
         let losses = Vec::new();
@@ -76,7 +76,7 @@ impl Outbox {
         Self {
             next,
             held,
-            appends,
+            leaving,
             brought: 0,
             letters,
             losses,
@@ -96,7 +96,7 @@ impl Outbox {
     pub(crate) fn begin(&mut self, inputs: usize) {
         self.next.clear();
         self.held.clear();
-        self.appends.clear();
+        self.leaving.clear();
         self.letters.clear();
         self.losses.clear();
         self.bad.clear();
@@ -243,10 +243,10 @@ impl Outbox {
         let of = |number: &u32| *number == origin;
         let mut void: Vec<Item> = self.next.extract_if(.., |item| of(&item.origin)).collect();
         void.extend(self.held.extract_if(.., |item| of(&item.origin)));
-        let appends = self
-            .appends
+        let leaving = self
+            .leaving
             .extract_if(.., |(number, _)| of(number))
-            .map(|(_, append)| (append.message, append.receipt));
+            .map(|(_, leaving)| (leaving.message, leaving.receipt));
         let letters = self
             .letters
             .extract_if(.., |(number, _)| of(number))
@@ -257,7 +257,7 @@ impl Outbox {
             origin,
             ..Item::default()
         };
-        void.extend(appends.map(item));
+        void.extend(leaving.map(item));
         void.extend(letters.map(item));
         if let Some(fate) = self.fates.get_mut(origin as usize) {
             *fate = Fate::Filtered;
@@ -335,81 +335,10 @@ impl Outbox {
     fn send(&mut self, version: &Version, port: u16, item: Item) {
         match version.route(port) {
             None => self.next.push(item),
-            Some(queues) => {
+            Some(targets) => {
                 self.in_order = false;
-                self.owe(item, queues);
+                self.leave(item, targets);
             }
-        }
-    }
-
-    /// The message leaves for these queues; for none it is dropped on purpose.
-    pub(crate) fn owe(&mut self, mut item: Item, queues: &[QueueId]) {
-        let Some((last, others)) = queues.split_last() else {
-            return self.end(item, Fate::Filtered);
-        };
-        if !item.own_topic
-            && let Some(template) = &mut self.template
-        {
-            match template.apply(&item.message) {
-                Some((topic, key)) => item.message.rename(topic, key),
-                None => return self.park_too_long(item),
-            }
-        }
-        if item.message.topic.starts_with(b"$")
-            && !self.template.as_ref().is_some_and(Template::says_dollar)
-        {
-            return self.park_reserved(item);
-        }
-        self.mark(item.origin, Fate::Forwarded);
-        if self.settles_with_any && !others.is_empty() {
-            item.receipt = item.receipt.map(Receipt::any);
-        } else {
-            add(item.receipt.as_ref(), others.len());
-        }
-        for queue in others {
-            let append = Append {
-                queue: *queue,
-                message: item.message.clone(),
-                receipt: item.receipt.clone(),
-            };
-            self.appends.push((item.origin, append));
-        }
-        self.appends.push((
-            item.origin,
-            Append {
-                queue: *last,
-                message: item.message,
-                receipt: item.receipt,
-            },
-        ));
-    }
-
-    /// Bytes of what was handed over since the last call.
-    pub(super) fn take_brought(&mut self) -> usize {
-        std::mem::take(&mut self.brought)
-    }
-
-    /// Hands everything over: one append, in the order of the inputs.
-    pub(super) fn hand_over(&mut self, outlet: &dyn Outlet, metrics: &FlowMetrics) {
-        if !self.in_order {
-            // A plugin's side port was served before what later plugins made of earlier inputs.
-            self.appends.sort_by_key(|(origin, _)| *origin);
-        }
-        // Before the receipts are out of our hands: whoever sees all settled shall find all counted.
-        metrics.settle(&self.fates);
-        if !self.losses.is_empty() {
-            outlet.lose(std::mem::take(&mut self.losses));
-        }
-        if !self.letters.is_empty() {
-            outlet.park(self.letters.drain(..).map(|(_, letter)| letter).collect());
-        }
-        if !self.appends.is_empty() {
-            self.brought += self
-                .appends
-                .iter()
-                .map(|(_, append)| append.message.weight())
-                .sum::<usize>();
-            outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());
         }
     }
 }

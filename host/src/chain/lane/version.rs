@@ -15,7 +15,7 @@ use crate::chain::sandbox::instance::{Instance, Setup};
 use crate::chain::sandbox::program::Program;
 use crate::chain::settings::{Limits, PluginConfig, Topics};
 use crate::clock::Now;
-use crate::message::{PluginRef, QueueId, short_digest};
+use crate::message::{Destination, PluginRef, short_digest};
 use crate::words;
 
 /// What stands for a text of the settings in a plugin's words.
@@ -33,7 +33,7 @@ const MAX_PORTS: usize = 64;
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 /// What a port leads to, by the config.
-pub(crate) type Ports = BTreeMap<String, Vec<QueueId>>;
+pub(crate) type Ports = BTreeMap<String, Vec<Destination>>;
 
 /// One version of one plugin of a chain; every lane has an instance of it.
 pub(crate) struct Version {
@@ -48,7 +48,7 @@ pub(crate) struct Version {
     pub(crate) metrics: PluginMetrics,
     /// What its flow takes.
     pub(crate) topics: Arc<Topics>,
-    routes: Vec<Vec<QueueId>>,
+    routes: Vec<Vec<Destination>>,
 }
 
 /// What makes a version, beside its code.
@@ -165,8 +165,8 @@ impl Version {
         }
     }
 
-    /// Where messages of `port` are owed; `None` is `out`.
-    pub(crate) fn route(&self, port: u16) -> Option<&[QueueId]> {
+    /// Where messages of `port` go; `None` is `out`.
+    pub(crate) fn route(&self, port: u16) -> Option<&[Destination]> {
         usize::from(port)
             .checked_sub(1)
             .and_then(|index| self.routes.get(index))
@@ -257,7 +257,7 @@ fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
     Ok(())
 }
 
-fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<QueueId>>, Error> {
+fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<Destination>>, Error> {
     let missing = |port: &String| Error::PortWithoutRoute {
         plugin: Arc::clone(plugin),
         port: port.clone(),

@@ -21,7 +21,7 @@ use crate::chain::sandbox::engine::Engine;
 use crate::clock::Now;
 use crate::message::{DeadLetter, Message, Reason};
 pub use side::{Player, Ran};
-use side::{Side, queue_name};
+use side::{Side, target_name};
 
 /// What a replay came to.
 #[derive(Clone, Debug, Serialize)]
@@ -193,14 +193,15 @@ fn made<'a>(
     origin: u32,
     queues: &'a [String],
 ) -> impl Iterator<Item = Made<'a>> + Clone {
-    let appends = of(&ends.appends, origin).iter();
-    let appends = appends
-        .map(move |(_, append)| Made::sent(&append.message, queue_name(queues, append.queue)));
+    let leaving = of(&ends.leaving, origin).iter();
+    let leaving = leaving.map(move |(_, leaving)| {
+        Made::sent(&leaving.message, target_name(queues, &leaving.target))
+    });
     let letters = of(&ends.letters, origin)
         .iter()
         .map(|(_, letter)| letter_made(letter));
     let absorbed = ends.fates.get(origin as usize) == Some(&Fate::Absorbed);
-    appends
+    leaving
         .chain(letters)
         .chain(absorbed.then(|| Made::ended(Outcome::Absorbed, b"")))
 }

@@ -23,7 +23,7 @@ use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::settings::{Config, OnError};
 use crate::clock::Now;
-use crate::message::{Message, Mint, QueueId, hexadecimal};
+use crate::message::{Destination, Message, Mint, hexadecimal};
 
 /// Own ticks of a version between two recorded events: beyond it the gateway was off, or asleep.
 const MAX_TICKS: usize = 10_000;
@@ -65,7 +65,7 @@ pub struct Ran {
 /// One chain on its way through the recording.
 pub(crate) struct Side {
     config: Config,
-    out: Vec<QueueId>,
+    out: Vec<Destination>,
     versions: Vec<Arc<Version>>,
     lanes: Vec<Vec<Stage>>,
     /// When the ticks that are not the recorded ones are due, by lane and plugin: uptime, microseconds.
@@ -224,7 +224,7 @@ impl Side {
             std::mem::swap(&mut self.items, &mut self.outbox.next);
         }
         for item in self.items.drain(..) {
-            self.outbox.owe(item, &self.out);
+            self.outbox.leave(item, &self.out);
         }
         Ok(())
     }
@@ -300,7 +300,7 @@ impl Side {
             let mut ends = Ends::default();
             self.outbox.take_ends(&mut ends);
             note(&mut self.digest, &mut self.outputs, &ends, &self.queues);
-            self.ticked.appends.append(&mut ends.appends);
+            self.ticked.leaving.append(&mut ends.leaving);
             self.ticked.letters.append(&mut ends.letters);
         }
         Ok(())
@@ -337,10 +337,10 @@ fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queu
         digest.update(&(bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
     };
-    for (origin, append) in &ends.appends {
-        let message = &append.message;
+    for (origin, leaving) in &ends.leaving {
+        let message = &leaving.message;
         field(&origin.to_le_bytes());
-        field(queue_name(queues, append.queue).as_bytes());
+        field(target_name(queues, &leaving.target).as_bytes());
         for part in [
             &*message.topic,
             message.key(),
@@ -365,9 +365,12 @@ fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queu
     for fate in &ends.fates {
         field(fate.name().as_bytes());
     }
-    *outputs += ends.appends.len() as u64;
+    *outputs += ends.leaving.len() as u64;
 }
 
-pub(super) fn queue_name(queues: &[String], queue: QueueId) -> &str {
-    queues.get(usize::from(queue.0)).map_or("", String::as_str)
+pub(super) fn target_name<'a>(queues: &'a [String], target: &'a Destination) -> &'a str {
+    match target {
+        Destination::Queue(queue) => queues.get(usize::from(queue.0)).map_or("", String::as_str),
+        Destination::Flow(name) => name,
+    }
 }

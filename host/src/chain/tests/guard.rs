@@ -132,6 +132,7 @@ fn a_chain_that_holds_messages_is_not_followed_by_another_and_goes_on() {
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let wiring = Wiring {
         outlet: rig.outlet.clone(),
+        flows: rig.outlet.clone(),
         states: rig.outlet.clone(),
         mint: Arc::new(Mint::new(8)),
         metrics,

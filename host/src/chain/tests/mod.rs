@@ -3,6 +3,7 @@
 mod faults;
 mod guard;
 mod hostile;
+mod onward;
 mod replay;
 mod run;
 mod state;
@@ -18,8 +19,8 @@ use prometheus::Registry;
 
 use super::*;
 use crate::message::{
-    Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, LossReason, Message, MessageId, QueueId,
-    Reason, Receipt, Remembered, Settled, Span, StateStore,
+    Append, Burst, Checkpoint, DeadLetter, Destination, FlowId, Loss, LossReason, Message,
+    MessageId, QueueId, Reason, Receipt, Remembered, Settled, Span, StateStore,
 };
 use crate::trust::Trust;
 
@@ -83,6 +84,7 @@ struct Collector {
     is_full: std::sync::atomic::AtomicBool,
     seen: Mutex<Seen>,
     changed: Condvar,
+    behind: Arc<onward::Behind>,
 }
 
 #[derive(Default)]
@@ -134,6 +136,7 @@ impl Outlet for Collector {
             .unwrap_or_else(PoisonError::into_inner)
             .losses
             .extend(losses);
+        self.changed.notify_all();
     }
 
     fn park(&self, letters: Vec<DeadLetter>) {
@@ -247,7 +250,11 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
 }
 
 fn config(plugins: Vec<PluginConfig>) -> Config {
-    let ports = [("out", vec![OUT]), ("alarms", vec![ALARM, BACKUP])];
+    let queues = |ids: &[QueueId]| ids.iter().copied().map(Destination::Queue).collect();
+    let ports = [
+        ("out", queues(&[OUT])),
+        ("alarms", queues(&[ALARM, BACKUP])),
+    ];
     Config {
         flow: FlowId(0),
         name: "climate".into(),
@@ -261,6 +268,8 @@ fn config(plugins: Vec<PluginConfig>) -> Config {
             .collect(),
         topic: None,
         topics: Topics::default(),
+        patterns: Vec::new(),
+        expires: None,
         quarantine: None,
     }
 }
@@ -280,6 +289,7 @@ impl Rig {
         let mint = Arc::new(Mint::new(7));
         let wiring = Wiring {
             outlet: outlet.clone(),
+            flows: outlet.clone(),
             states: outlet.clone(),
             mint,
             metrics: Metrics::new(&registry).unwrap(),

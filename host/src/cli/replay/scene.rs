@@ -132,6 +132,9 @@ fn alone(global: &Global, header: &Header, with: &Path, plugin: Option<&str>) ->
     );
     for queue in header.ports.iter().flat_map(|(_, queues)| queues) {
         let Some((uplink, class)) = queue.split_once(':') else {
+            if let Some(other) = queue.strip_prefix("flow.") {
+                sets.push(format!("flow.{}.to=\"drop\"", text(other)));
+            }
             continue;
         };
         sets.push(format!("uplink.{}.url=\"mqtt://127.0.0.1\"", text(uplink)));

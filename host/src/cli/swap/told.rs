@@ -22,6 +22,7 @@ pub(super) fn show(line: &Line) {
         Line::Difference {
             plugins,
             flows,
+            ends,
             restart,
         } => {
             plugins
@@ -30,10 +31,12 @@ pub(super) fn show(line: &Line) {
             flows
                 .iter()
                 .for_each(|flow| print(&format!("changes live: flow.{flow}")));
+            ends.iter()
+                .for_each(|end| print(&format!("changes live: {end}")));
             restart
                 .iter()
                 .for_each(|table| print(&format!("needs a restart: {table}")));
-            if plugins.is_empty() && flows.is_empty() && restart.is_empty() {
+            if plugins.is_empty() && flows.is_empty() && ends.is_empty() && restart.is_empty() {
                 print("the config is unchanged");
             }
         }

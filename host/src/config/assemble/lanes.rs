@@ -1,6 +1,7 @@
 //! How many lanes a flow has, by what memory is left for its instances and messages.
 
 use super::HOST_BYTES;
+use crate::chain::ROOM_BYTES;
 use crate::config::check::Check;
 use crate::config::flow;
 use crate::config::flow::{Flow, Queues};
@@ -102,13 +103,12 @@ pub(super) fn settle_lanes(
     }
 }
 
-/// What the plugins of a flow may take in each lane.
+/// What the plugins of a flow may take in each lane, and what other flows may bring it.
 pub(super) fn instances_bytes(flow: &Flow) -> u64 {
-    flow.chain
-        .plugins
-        .iter()
-        .map(|plugin| plugin.limits.memory_bytes as u64)
-        .sum()
+    let room = if flow.is_led_to { ROOM_BYTES } else { 0 };
+    let plugins = flow.chain.plugins.iter();
+    let bytes = plugins.map(|plugin| plugin.limits.memory_bytes as u64);
+    bytes.sum::<u64>() + room as u64
 }
 
 /// Rounded up, as a reader compares it.

@@ -1,18 +1,41 @@
-//! Where what leaves a flow goes: its ports and the queues they lead to.
+//! Where what leaves a flow goes: its ports, and the queues and other flows they lead to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Names, Queues};
 use crate::config::fields::Fields;
 use crate::config::problem::code::Code;
 use crate::config::tree::{Item, Node, Place};
-use crate::message::QueueId;
+use crate::message::{Destination, QueueId};
+
+/// What a route into another flow begins with.
+const FLOW: &str = "flow.";
+
+/// Names of the flows that the ports of a flow lead to, as they are written.
+pub(in crate::config) fn flows_led_to<'a>(fields: &Fields<'a>) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    let mut left: Vec<&Node> = fields
+        .own("to")
+        .map(|item| &item.node)
+        .into_iter()
+        .collect();
+    while let Some(node) = left.pop() {
+        match node {
+            Node::Text(text) => names.extend(text.strip_prefix(FLOW)),
+            Node::List(items) => left.extend(items.iter().map(|item| &item.node)),
+            Node::Table(table) => left.extend(table.entries.iter().map(|entry| &entry.item.node)),
+            _ => {}
+        }
+    }
+    names
+}
 
 pub(super) fn ports(
     fields: &mut Fields<'_>,
     names: &Names<'_>,
     queues: &mut Queues,
-) -> BTreeMap<String, Vec<QueueId>> {
+) -> BTreeMap<String, Vec<Destination>> {
     let mut ports = BTreeMap::new();
     let example = names.uplinks.first().map_or("cloud", |name| name);
     if !fields.require("to", &format!("\"{example}:telemetry\"")) {
@@ -55,7 +78,7 @@ pub(super) fn route(
     item: &Item,
     names: &Names<'_>,
     queues: &mut Queues,
-) -> Vec<QueueId> {
+) -> Vec<Destination> {
     let texts = fields.texts_of(name, item);
     if let [("drop", _)] = texts.as_slice() {
         return Vec::new();
@@ -70,13 +93,22 @@ pub(super) fn route(
     }
     let mut route = Vec::new();
     for (text, place) in texts {
-        if let Some(queue) = queue(fields, text, place, names, queues)
-            && !route.contains(&queue)
+        let target = match text.strip_prefix(FLOW) {
+            Some(name) if !text.contains(':') => flow(fields, name, place, names),
+            _ => queue(fields, text, place, names, queues).map(Destination::Queue),
+        };
+        if let Some(target) = target
+            && !route.contains(&target)
         {
-            route.push(queue);
+            route.push(target);
         }
     }
     route
+}
+
+fn flow(fields: &Fields<'_>, name: &str, place: Place, names: &Names<'_>) -> Option<Destination> {
+    let is_known = fields.check.reference("flow", name, place, &names.flows);
+    is_known.then(|| Destination::Flow(Arc::from(name)))
 }
 
 pub(super) fn queue(
@@ -92,7 +124,7 @@ pub(super) fn queue(
         } else if names.uplinks.contains(&text) {
             format!("write \"{text}:telemetry\"")
         } else {
-            "write \"uplink:class\" or \"drop\"".to_owned()
+            "write \"uplink:class\", \"flow.NAME\" or \"drop\"".to_owned()
         };
         fields
             .check

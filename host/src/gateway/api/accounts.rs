@@ -34,7 +34,7 @@ impl Accounts {
     /// As they are now. Memory work only.
     pub(super) fn of(running: &Running) -> Self {
         let at = Instant::now();
-        let config = &running.config;
+        let config = running.current.now();
         let source = |name: &Arc<str>| (Arc::clone(name), running.sources.account(name, at));
         let uplink = |uplink: &uplink::Config| {
             let account = running.uplinks.account(uplink, at);
@@ -52,9 +52,10 @@ impl Accounts {
 }
 
 fn flows(running: &Running) -> Vec<Flow> {
+    let config = running.current.now();
     let chains = running.doors.chains().into_iter();
     let down = running.doors.down().into_iter().filter_map(|(flow, why)| {
-        let name = &running.config.flows.get(flow)?.name;
+        let name = &config.flows.get(flow)?.name;
         Some(Flow::down(name, why))
     });
     chains

@@ -1,5 +1,6 @@
 //! The text of `/metrics`: made by one thread at a time beside the network's, for all who ask meanwhile.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,9 +8,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::gateway::current::Current;
+use crate::uplink;
 
 pub(super) async fn text(State(rendering): State<Arc<Rendering>>) -> Response {
     match rendering.text().await {
@@ -18,12 +24,16 @@ pub(super) async fn text(State(rendering): State<Arc<Rendering>>) -> Response {
     }
 }
 
+/// Takes away what is not to be shown.
+type LeaveOut = dyn Fn(&mut Vec<MetricFamily>) + Send + Sync;
+
 /// A text, or why there is none.
 type Text = Result<Bytes, String>;
 
 /// Makes the text whenever somebody asks.
 pub(super) struct Rendering {
     registry: Registry,
+    leave_out: Arc<LeaveOut>,
     now: Arc<Mutex<Now>>,
 }
 
@@ -36,9 +46,21 @@ struct Now {
 }
 
 impl Rendering {
-    pub(super) fn of(registry: Registry) -> Self {
+    /// Of what is registered, but for sources and uplinks that are gone.
+    pub(super) fn of_gateway(registry: Registry, current: Current) -> Self {
+        Self::of(registry, move |families| {
+            leave_out_the_gone(families, &current.now());
+        })
+    }
+
+    /// Of what is registered and not left out.
+    fn of(
+        registry: Registry,
+        leave_out: impl Fn(&mut Vec<MetricFamily>) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             registry,
+            leave_out: Arc::new(leave_out),
             now: Arc::new(Mutex::new(Now {
                 under_way: None,
                 next: Instant::now(),
@@ -66,12 +88,13 @@ impl Rendering {
         let (done, under_way) = watch::channel(None);
         now.under_way = Some(under_way.clone());
         let registry = self.registry.clone();
+        let leave_out = Arc::clone(&self.leave_out);
         let state = Arc::clone(&self.now);
         let next = now.next;
         tokio::spawn(async move {
             tokio::time::sleep_until(next).await;
             let begun = Instant::now();
-            let text = tokio::task::spawn_blocking(move || render(&registry)).await;
+            let text = tokio::task::spawn_blocking(move || render(&registry, &*leave_out)).await;
             let took = begun.elapsed().min(Duration::from_secs(5));
             *locked(&state) = Now {
                 under_way: None,
@@ -83,11 +106,46 @@ impl Rendering {
     }
 }
 
-fn render(registry: &Registry) -> Text {
+fn render(registry: &Registry, leave_out: &LeaveOut) -> Text {
+    let mut families = registry.gather();
+    leave_out(&mut families);
     let text = TextEncoder::new()
-        .encode_to_string(&registry.gather())
+        .encode_to_string(&families)
         .map_err(|error| error.to_string())?;
     Ok(text.into())
+}
+
+/// What the spool still owes to an uplink that is gone stays.
+fn leave_out_the_gone(families: &mut Vec<MetricFamily>, config: &Config) {
+    let sources: BTreeSet<&str> = config.sources.iter().map(|source| &*source.name).collect();
+    let with_fallback = |uplink: &'_ uplink::Config| {
+        let fallback = uplink
+            .fallback
+            .as_deref()
+            .map(|other| Arc::clone(&other.name));
+        [Some(Arc::clone(&uplink.name)), fallback]
+    };
+    let uplinks: BTreeSet<Arc<str>> = config
+        .uplinks
+        .iter()
+        .flat_map(with_fallback)
+        .flatten()
+        .collect();
+    let is_there = |metric: &Metric| {
+        metric.get_label().iter().all(|label| match label.name() {
+            "source" => sources.contains(label.value()),
+            "uplink" => uplinks.contains(label.value()),
+            _ => true,
+        })
+    };
+    for family in families
+        .iter_mut()
+        .filter(|family| !family.name().starts_with("tidegate_spool_"))
+    {
+        let metrics = family.take_metric();
+        family.set_metric(metrics.into_iter().filter(is_there).collect());
+    }
+    families.retain(|family| !family.get_metric().is_empty());
 }
 
 /// Held for memory work only.
@@ -100,7 +158,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use prometheus::core::{Collector, Desc};
-    use prometheus::proto::MetricFamily;
 
     use super::*;
 
@@ -131,7 +188,7 @@ mod tests {
         registry
             .register(Box::new(Counting(Arc::clone(&gathered), desc)))
             .unwrap();
-        let rendering = Arc::new(Rendering::of(registry));
+        let rendering = Arc::new(Rendering::of(registry, |_| ()));
         let texts: Vec<_> = (0..50).map(|_| rendering.under_way()).collect();
         for mut text in texts {
             text.wait_for(Option::is_some).await.unwrap();

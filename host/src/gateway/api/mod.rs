@@ -70,7 +70,10 @@ pub(super) fn routes(running: &Arc<Running>, desk: Desk) -> Routes {
     let api = Api {
         running: Arc::clone(running),
         desk,
-        rendering: Arc::new(Rendering::of(running.registry.clone())),
+        rendering: Arc::new(Rendering::of_gateway(
+            running.registry.clone(),
+            running.current.clone(),
+        )),
     };
     Routes::new(reading(), operating(), api)
 }

@@ -4,6 +4,7 @@
 
 mod back;
 mod change;
+mod ends;
 mod flows;
 mod job;
 mod reload;
@@ -26,7 +27,7 @@ use super::{Desk, Parts, Place};
 use crate::chain;
 use crate::chain::Opened;
 use crate::chain::PluginConfig;
-use crate::gateway::inlets::Inlets;
+use crate::gateway::ends::Ends;
 use crate::gateway::start::Started;
 use crate::heap;
 use crate::versions::Spot;
@@ -174,7 +175,7 @@ impl About {
 
 pub(super) struct Driver {
     parts: Parts,
-    inlets: Inlets,
+    ends: Ends,
     desk: Desk,
     /// What the config says of each plugin, as it was last seen.
     written: Vec<Vec<Version>>,
@@ -188,7 +189,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(parts: Parts, inlets: Inlets, desk: Desk) -> std::io::Result<Self> {
+    pub(super) fn new(parts: Parts, ends: Ends, desk: Desk) -> std::io::Result<Self> {
         let written =
             |flow: &Vec<Started>| flow.iter().map(|started| started.written.clone()).collect();
         let written = parts.started.iter().map(written).collect();
@@ -199,7 +200,7 @@ impl Driver {
         let deferred = BTreeSet::new();
         Ok(Self {
             parts,
-            inlets,
+            ends,
             desk,
             written,
             watched,

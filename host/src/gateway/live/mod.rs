@@ -21,8 +21,9 @@ pub use order::{
 };
 
 use super::audit::Audit;
+use super::current::Current;
 use super::door::Doors;
-use super::inlets::Inlets;
+use super::ends::Ends;
 use super::standing::Shared as Standing;
 use super::start::{Started, Starter};
 use crate::chain::{Chain, Engine};
@@ -42,6 +43,8 @@ const STOPPING: Duration = Duration::from_millis(20);
 /// What live change works on.
 pub(super) struct Parts {
     pub(super) config: Config,
+    /// Where others look at it.
+    pub(super) current: Current,
     /// Where it came from.
     pub(super) origin: Sources,
     /// The doors of its flows.
@@ -68,7 +71,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Watches the plugin files and the config file.
-    pub(super) fn start(parts: Parts, inlets: Inlets) -> std::io::Result<Self> {
+    pub(super) fn start(parts: Parts, ends: Ends) -> std::io::Result<Self> {
         let (requests, waiting) = sync_channel(WAITING);
         let board = Board::default();
         let desk = Desk {
@@ -81,7 +84,7 @@ impl Live {
             .iter()
             .for_each(|(flow, chain)| desk.hear(*flow, chain));
         let engine = parts.starter.engine().clone();
-        let mut driver = Driver::new(parts, inlets, desk.clone())?;
+        let mut driver = Driver::new(parts, ends, desk.clone())?;
         let driver = std::thread::Builder::new()
             .name("live".into())
             .spawn(move || driver.run(&waiting))?;

@@ -127,6 +127,9 @@ pub enum Line {
         plugins: Vec<String>,
         /// Flows that change live.
         flows: Vec<String>,
+        /// Sources and uplinks that change live, as `source.NAME`.
+        #[serde(default)]
+        ends: Vec<String>,
         /// Tables and keys whose changes need a restart.
         restart: Vec<String>,
     },

@@ -46,6 +46,18 @@ impl SessionMark {
         }
     }
 
+    /// This mark, where `before` has been kept until now: two would write the same file.
+    #[must_use]
+    pub(crate) fn after(self, before: &Self) -> Self {
+        if self.owner == before.owner {
+            return before.clone();
+        }
+        Self {
+            pen: Arc::clone(&before.pen),
+            ..self
+        }
+    }
+
     /// Whether the broker has had a session of ours.
     pub(super) fn is_set(&self) -> bool {
         self.lock().is_some()

@@ -29,6 +29,10 @@ impl Intake for Lanes {
             .into_iter()
             .for_each(|delivery| self.0.try_send(delivery).unwrap());
     }
+
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 struct Letters(mpsc::Sender<DeadLetter>, Arc<Mutex<Vec<Loss>>>);

@@ -89,7 +89,7 @@ impl Shared {
         let fillings: Vec<Filling> = self
             .slots
             .iter()
-            .filter_map(|slot| locked(&slot.queue).filling(slot.policy))
+            .filter_map(|slot| locked(&slot.queue).filling(slot.policy()))
             .collect();
         let room = space_level.free.saturating_sub(space_level.reserve);
         locked(&self.wear).account(

@@ -173,7 +173,7 @@ impl Shared {
         Limits {
             linger_us,
             head_bytes: self.config.head_bytes,
-            policy: slot.policy,
+            policy: slot.policy(),
         }
     }
 

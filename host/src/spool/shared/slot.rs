@@ -7,6 +7,7 @@ use prometheus::IntCounter;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
 use crate::spool::drop_policy::Policy;
+use crate::spool::lock::locked;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
@@ -19,12 +20,24 @@ pub(crate) struct Slot {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) name: String,
     pub(crate) link: Arc<Link>,
-    pub(crate) policy: Policy,
+    policy: Mutex<Policy>,
     pub(crate) appended: IntCounter,
     pub(crate) accepted: IntCounter,
     pub(crate) damaged: IntCounter,
     /// What it owes cannot be read for now.
     pub(crate) sick: Mutex<Option<Sick>>,
+}
+
+impl Slot {
+    /// What is given up of it, as the config says now.
+    pub(crate) fn policy(&self) -> Policy {
+        *locked(&self.policy)
+    }
+
+    /// That is what is given up of it from now on.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        *locked(&self.policy) = policy;
+    }
 }
 
 /// The queues of the config with what the store holds of them.
@@ -49,7 +62,7 @@ pub(crate) fn slots(
                 ),
                 name: queue.name(),
                 link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
-                policy: queue.policy,
+                policy: Mutex::new(queue.policy),
                 appended: metrics.appended.with_label_values(&labels),
                 accepted: metrics.accepted.with_label_values(&labels),
                 damaged: metrics.damaged.with_label_values(&labels),

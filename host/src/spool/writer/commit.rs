@@ -38,7 +38,7 @@ impl Writer {
             let wants_spill = if may_spill {
                 is_due(queue.spill_due(limits))
             } else {
-                disk_full.lets_spill(slot.policy) && is_pressed
+                disk_full.lets_spill(slot.policy()) && is_pressed
             };
             let wants_room = (may_spill && is_due(queue.policy_due(limits.policy)))
                 || disk_full.giver == Some(index);
@@ -71,10 +71,11 @@ impl Writer {
     fn is_crowded(&self, index: usize, more: u64) -> bool {
         let slot = &self.shared.slots[index];
         let queue = locked(&slot.queue);
-        slot.policy.is_over(queue.disk_bytes().saturating_add(more))
+        slot.policy()
+            .is_over(queue.disk_bytes().saturating_add(more))
             || self.disk_full.giver == Some(index)
             || queue
-                .policy_due(slot.policy)
+                .policy_due(slot.policy())
                 .is_some_and(|due| due <= self.shared.clock.now())
     }
 

@@ -17,7 +17,7 @@ impl Writer {
             .shared
             .slots
             .iter()
-            .map(|slot| locked(&slot.queue).bytes_to_give(slot.policy, now_us));
+            .map(|slot| locked(&slot.queue).bytes_to_give(slot.policy(), now_us));
         let (held, most) = (0..)
             .zip(bytes)
             .fold((0_u64, (0, 0)), |(sum, most), (index, bytes)| {

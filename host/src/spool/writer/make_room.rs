@@ -33,7 +33,7 @@ impl Writer {
         index: usize,
         more: u64,
     ) -> Result<Cleared, StoreError> {
-        let policy = self.shared.config.queues[index].policy;
+        let policy = self.shared.slots[index].policy();
         let held = locked(&self.shared.slots[index].queue)
             .disk_bytes()
             .saturating_add(more);
@@ -85,6 +85,7 @@ impl Writer {
     ) -> Result<Cleared, StoreError> {
         let slot = &self.shared.slots[index];
         let config = &self.shared.config.queues[index];
+        let policy = slot.policy();
         let now_us = self.shared.clock.now();
         let counts = |why: Clearing| LossCounts::new(why.reason(), &config.uplink, &config.class);
         let mut oldest = counts(Clearing::Oldest);
@@ -98,8 +99,7 @@ impl Writer {
                 break;
             };
             let extent = content.extent;
-            let is_expired = config
-                .policy
+            let is_expired = policy
                 .max_age_us()
                 .is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
             if !is_expired && used <= goal {

@@ -143,8 +143,9 @@ impl Writer {
             if may_spill {
                 return queue.due(limits);
             }
-            let pressed = (disk_full.lets_spill(slot.policy) && queue.is_urgent(limits.head_bytes))
-                .then_some(0);
+            let pressed = (disk_full.lets_spill(slot.policy())
+                && queue.is_urgent(limits.head_bytes))
+            .then_some(0);
             queue.low_due().into_iter().chain(pressed).min()
         });
         let state_due = locked(&self.shared.checkpoints).due();

@@ -56,7 +56,7 @@ impl Leaving {
 impl Writer {
     /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
     pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Packed {
-        let policy = self.shared.config.queues[index].policy;
+        let policy = self.shared.slots[index].policy();
         // A queue that may have little on disk is spilled in small steps, each of which makes room for itself.
         let most = COMMIT_BYTES
             .min(policy.max_bytes / 4)
@@ -121,7 +121,7 @@ impl Writer {
 
     /// What is left out. What may be is barred from the uplink until that is decided.
     fn leaving(&self, index: usize, part: Range<u64>) -> Leaving {
-        let policy = self.shared.config.queues[index].policy;
+        let policy = self.shared.slots[index].policy();
         let margin = 2 * self.shared.config.chunk_bytes as u64;
         let step = COMMIT_BYTES.min(policy.max_bytes / 4) + margin;
         let (what, from) = {

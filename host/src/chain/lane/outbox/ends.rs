@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Ends, Outbox};
 use crate::chain::lane::item::Item;
 use crate::chain::metrics::Fate;
-use crate::message::{DeadLetter, Loss, LossReason, Marks, PluginRef, Reason};
+use crate::message::{DeadLetter, Loss, LossReason, Marks, Message, PluginRef, Reason, Receipt};
 use crate::words;
 
 impl Outbox {
@@ -35,11 +35,12 @@ impl Outbox {
     /// The message is given up because of a plugin; the ledger counts it.
     pub(crate) fn give_up(&mut self, item: Item) {
         self.mark(item.origin, Fate::Dropped);
-        let Item {
-            message, receipt, ..
-        } = item;
+        self.lose(LossReason::PluginFailed, item.message, item.receipt);
+    }
+
+    pub(super) fn lose(&mut self, reason: LossReason, message: Message, receipt: Option<Receipt>) {
         self.losses.push(Loss {
-            reason: LossReason::PluginFailed,
+            reason,
             // A copy: a slice would keep the whole read buffer until the ledger is written.
             topic: Bytes::copy_from_slice(&message.topic),
             key: message.key,
@@ -111,10 +112,10 @@ impl Outbox {
 
     /// Gives what there is to hand over to a replay, which neither counts nor releases it.
     pub(crate) fn take_ends(&mut self, ends: &mut Ends) {
-        std::mem::swap(&mut self.appends, &mut ends.appends);
+        std::mem::swap(&mut self.leaving, &mut ends.leaving);
         std::mem::swap(&mut self.letters, &mut ends.letters);
         std::mem::swap(&mut self.fates, &mut ends.fates);
-        ends.appends.sort_by_key(|(origin, _)| *origin);
+        ends.leaving.sort_by_key(|(origin, _)| *origin);
         ends.letters.sort_by_key(|(origin, _)| *origin);
     }
 }

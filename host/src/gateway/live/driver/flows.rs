@@ -3,8 +3,9 @@
 //! Each flow is taken for itself: what one of them cannot be does not hold up the others, as with plugins, and as at a
 //! start, where each falls back for itself. A new chain is rehearsed beside the old one, so that what can go wrong does
 //! while nothing has been touched; then the door is closed, the old chain comes to rest, the new one goes on with its
-//! state, and the door opens. When all chains stand, the sources whose routes are others begin anew, and only then the
-//! flows that are gone are ended: nothing is brought to a flow that is not there.
+//! state, and the door opens. Those that others lead to come first. When all chains stand, the sources whose routes are
+//! others begin anew, and only then the flows that are gone are ended, those that lead to others first: nothing is brought
+//! to a flow that is not there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::super::order::{Done, FlowVerdict, Line};
 use super::{Driver, Parts};
-use crate::chain::Chain;
-use crate::config::{Config, Fate, FlowChange};
+use crate::chain::{self, Chain};
+use crate::config::{Config, Difference, Fate, FlowChange};
 use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
 use crate::versions::history::{Event, Who};
@@ -30,20 +31,20 @@ struct Round<'a> {
 }
 
 impl Driver {
-    /// Brings the flows in `changes` to what they are in `new`, as far as that can be.
+    /// Brings the flows in `difference` to what they are in `new`, as far as that can be, and the sources with them.
     pub(super) fn change_flows(
         &mut self,
         id: u64,
         who: &Who,
         new: &Config,
-        changes: &[FlowChange],
+        difference: &Difference,
     ) {
         let round = Round { id, who, new };
         let before = self.parts.config.clone();
         let mut rerouted = BTreeSet::new();
         let mut removed = Vec::new();
         let mut told = Vec::new();
-        for FlowChange { name, fate } in changes {
+        for FlowChange { name, fate } in in_order(&difference.flows, &before, new) {
             if self.desk.board.is_stopping() {
                 break;
             }
@@ -51,9 +52,12 @@ impl Driver {
                 continue;
             }
             let is_done = match fate {
+                Fate::Removed => self.is_left_alone(&round, name),
+                _ => self.leads_somewhere(&round, name),
+            } && match fate {
                 Fate::Changed { chain: true, .. } => self.replace_flow(&round, name),
                 Fate::Changed { chain: false, .. } => {
-                    self.parts.config.adopt(new, name);
+                    self.reroute_flow(&round, name);
                     true
                 }
                 Fate::Added => self.add_flow(&round, name),
@@ -72,12 +76,12 @@ impl Driver {
                 rerouted.insert(name.as_str());
             }
             match fate {
-                Fate::Changed { chain: false, .. } => told.push((name, Done::Rerouted)),
+                Fate::Changed { chain: false, .. } if is_done => told.push((name, Done::Rerouted)),
                 Fate::Added if is_done => told.push((name, Done::Added)),
                 _ => {}
             }
         }
-        self.restart_sources(&before, &rerouted);
+        self.restart_sources(&before, &rerouted, &difference.sources.put);
         told.into_iter()
             .for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
         removed
@@ -106,6 +110,34 @@ impl Driver {
         self.desk.board.push(round.id, Line::Waits { behind });
         self.deferred.insert(name.to_owned());
         true
+    }
+
+    /// Whether all flows that one is to lead to are there.
+    fn leads_somewhere(&self, round: &Round<'_>, name: &str) -> bool {
+        let flow = round.new.flow(name);
+        let mut others = flow.into_iter().flat_map(chain::Config::flows);
+        let missing = others.find(|other| !self.parts.config.has_flow(other));
+        let why = |other| format!("it leads to the flow `{other}`, which is not there");
+        missing.is_none_or(|other| self.keep_flow(round, name, why(other)))
+    }
+
+    /// Whether no flow that stays leads to one that is to go.
+    fn is_left_alone(&self, round: &Round<'_>, name: &str) -> bool {
+        let chains = self.parts.doors.chains();
+        let mut staying = chains
+            .iter()
+            .filter(|(_, chain)| self.parts.config.has_flow(chain.name()));
+        let feeder = staying.find(|(_, chain)| chain.leads_to().any(|other| **other == *name));
+        let why = |feeder: &Chain| format!("the flow `{}` still leads to it", feeder.name());
+        feeder.is_none_or(|(_, feeder)| self.keep_flow(round, name, why(feeder)))
+    }
+
+    /// Its chain stays, and gets other messages.
+    fn reroute_flow(&mut self, round: &Round<'_>, name: &str) {
+        let flow = self.parts.config.adopt(round.new, name);
+        if let Some(chain) = self.parts.doors.chain(flow) {
+            chain.reroute(&self.parts.config.flows[flow]);
+        }
     }
 
     fn replace_flow(&mut self, round: &Round<'_>, name: &str) -> bool {
@@ -238,21 +270,27 @@ impl Driver {
         recordings::begin(config, flow, (&door, chain), &self.parts.recordings);
     }
 
-    fn restart_sources(&self, before: &Config, rerouted: &BTreeSet<&str>) {
-        let is_touched = |config: &Config, source: usize| {
-            config.sources[source]
-                .routes
-                .iter()
-                .any(|route| rerouted.contains(&*route.name))
+    /// Begins those anew that `changed` names, and those whose routes are others.
+    fn restart_sources(&self, before: &Config, rerouted: &BTreeSet<&str>, changed: &[Arc<str>]) {
+        let is_touched = |config: &Config, source: &str| {
+            let specs = config.sources.iter().filter(|spec| *spec.name == *source);
+            let mut routes = specs.flat_map(|spec| &spec.routes);
+            routes.any(|route| rerouted.contains(&*route.name))
         };
-        for (index, spec) in self.parts.config.sources.iter().enumerate() {
-            if is_touched(before, index) || is_touched(&self.parts.config, index) {
+        let now = &self.parts.config;
+        for spec in &now.sources {
+            let name = &*spec.name;
+            if changed.contains(&spec.name) {
                 tracing::info!(
-                    source = &*spec.name,
-                    "the source begins anew with other routes"
+                    source = name,
+                    "the source begins anew as the config says now"
                 );
-                self.inlets.restart(spec.clone());
+            } else if is_touched(before, name) || is_touched(now, name) {
+                tracing::info!(source = name, "the source begins anew with other routes");
+            } else {
+                continue;
             }
+            self.ends.put_source(spec.clone());
         }
     }
 
@@ -302,4 +340,15 @@ impl Driver {
         };
         self.desk.board.push(round.id, Line::Flow(verdict));
     }
+}
+
+/// Those that others lead to first; those that go last, and of them those that lead to others first.
+fn in_order<'c>(changes: &'c [FlowChange], old: &Config, new: &Config) -> Vec<&'c FlowChange> {
+    let place = |change: &&FlowChange| match change.fate {
+        Fate::Removed => (true, usize::MAX - old.depth(&change.name)),
+        _ => (false, new.depth(&change.name)),
+    };
+    let mut changes: Vec<_> = changes.iter().collect();
+    changes.sort_by_key(place);
+    changes
 }

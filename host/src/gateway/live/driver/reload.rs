@@ -10,7 +10,7 @@ use super::job::{After, InPlace};
 use super::{Candidate, Driver, Request, Wanted};
 use crate::chain::PluginConfig;
 use crate::chain::{self, Artefact};
-use crate::config::{self, Config, PluginChange, Problems, Sources};
+use crate::config::{self, Config, Difference, PluginChange, Problems, Sources};
 use crate::gateway::live::watch::Watch;
 use crate::gateway::start::signature;
 use crate::trust::{self, signature_path};
@@ -57,61 +57,63 @@ impl Driver {
         let id = reload.id;
         self.revive();
         let difference = config::difference(&self.parts.config, new);
-        let place = |change: &PluginChange| Place {
-            flow: usize::from(change.flow.0),
-            plugin: change.plugin,
-        };
-        let plugins = difference
-            .plugins
-            .iter()
-            .map(|change| self.title(place(change)))
-            .collect();
-        let flows = difference
-            .flows
-            .iter()
-            .map(|change| change.name.clone())
-            .collect();
-        self.parts.standing.accept(difference.other.clone());
-        self.desk.board.push(
-            id,
-            Line::Difference {
-                plugins,
-                flows,
-                restart: difference.other.clone(),
-            },
-        );
+        self.tell_difference(id, who, &difference);
         if difference.is_empty() {
             return tracing::debug!("the config is unchanged");
         }
-        let plugins = difference.plugins.len();
-        let flows = difference.flows.len();
-        let restart = difference.other.join(", ");
-        let why = Some(format!(
-            "{flows} flows, {plugins} plugins; restart: [{restart}]"
-        ));
-        self.parts.audit.note(&Event {
-            why,
-            ..Event::now(who, "", "", "reloaded")
-        });
         // They wait for no probation.
-        self.change_flows(id, who, new, &difference.flows);
+        self.put_ends(new, &difference);
+        self.change_flows(id, who, new, &difference);
+        self.remove_ends(new, &difference);
+        self.parts.current.put(self.parts.config.clone());
         for change in difference.plugins {
             if self.desk.board.is_stopping() {
                 return;
             }
-            self.want_setting(place(&change), who, change, reload);
+            self.want_setting(place_of(&change), who, change, reload);
         }
         self.aim();
         if !difference.other.is_empty() {
             // It may not even start: only what has run whole is kept.
             return tracing::warn!(
                 tables = difference.other.join(", "),
-                "these changes of the config need a restart; flows and their plugins change live"
+                "these changes of the config need a restart; flows and their plugins, sources and uplinks change live"
             );
         }
         if let Err(error) = config::keep(new, &self.parts.origin) {
             tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes falls back on an older one");
         }
+    }
+
+    /// Whoever follows it hears what changes, and so does the history.
+    fn tell_difference(&self, id: u64, who: &Who, difference: &Difference) {
+        let plugins = difference.plugins.iter();
+        let plugins: Vec<_> = plugins.map(|change| self.title(place_of(change))).collect();
+        let flows = difference.flows.iter();
+        let flows: Vec<_> = flows.map(|change| change.name.clone()).collect();
+        let ends = difference.ends();
+        let restart = difference.other.clone();
+        self.parts.standing.accept(restart.clone());
+        if !difference.is_empty() {
+            let why = Some(format!(
+                "{} flows, {} plugins, {} sources, uplinks and classes; restart: [{}]",
+                flows.len(),
+                plugins.len(),
+                ends.len(),
+                restart.join(", ")
+            ));
+            self.parts.audit.note(&Event {
+                why,
+                ..Event::now(who, "", "", "reloaded")
+            });
+        }
+        let line = Line::Difference {
+            plugins,
+            flows,
+            ends,
+            restart,
+        };
+        self.desk.board.push(id, line);
     }
 
     /// What the config says of a plugin now. The reload waits until it is in place, and for no other change before it.
@@ -207,6 +209,13 @@ impl Driver {
         }
         // What has changed between the two watches.
         self.places().into_iter().for_each(|place| self.look(place));
+    }
+}
+
+fn place_of(change: &PluginChange) -> Place {
+    Place {
+        flow: usize::from(change.flow.0),
+        plugin: change.plugin,
     }
 }
 

@@ -1,0 +1,110 @@
+//! What leaves the flow: for a queue, or for another flow.
+
+use super::{Outbox, add};
+use crate::chain::lane::item::Item;
+use crate::chain::lane::onward::Onward;
+use crate::chain::lane::template::Template;
+use crate::chain::metrics::{Fate, FlowMetrics};
+use crate::message::{Append, Delivery, Destination, LossReason, Message, Outlet, Receipt};
+
+/// A message on its way out of the flow.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) target: Destination,
+    pub(crate) message: Message,
+    pub(crate) receipt: Option<Receipt>,
+}
+
+impl Outbox {
+    /// The message leaves for these places; for none it is dropped on purpose.
+    pub(crate) fn leave(&mut self, mut item: Item, targets: &[Destination]) {
+        let Some((last, others)) = targets.split_last() else {
+            return self.end(item, Fate::Filtered);
+        };
+        if !item.own_topic
+            && let Some(template) = &mut self.template
+        {
+            match template.apply(&item.message) {
+                Some((topic, key)) => item.message.rename(topic, key),
+                None => return self.park_too_long(item),
+            }
+        }
+        if item.message.topic.starts_with(b"$")
+            && !self.template.as_ref().is_some_and(Template::says_dollar)
+        {
+            return self.park_reserved(item);
+        }
+        self.mark(item.origin, Fate::Forwarded);
+        if self.settles_with_any && !others.is_empty() {
+            item.receipt = item.receipt.map(Receipt::any);
+        } else {
+            add(item.receipt.as_ref(), others.len());
+        }
+        for target in others {
+            let leaving = Departure {
+                target: target.clone(),
+                message: item.message.clone(),
+                receipt: item.receipt.clone(),
+            };
+            self.leaving.push((item.origin, leaving));
+        }
+        let leaving = Departure {
+            target: last.clone(),
+            message: item.message,
+            receipt: item.receipt,
+        };
+        self.leaving.push((item.origin, leaving));
+    }
+
+    /// Bytes of what was handed over since the last call.
+    pub(in crate::chain::lane) fn take_brought(&mut self) -> usize {
+        std::mem::take(&mut self.brought)
+    }
+
+    /// Hands everything over, in the order of the inputs: one append, and one batch for each flow it leads to.
+    pub(in crate::chain::lane) fn hand_over(
+        &mut self,
+        outlet: &dyn Outlet,
+        onward: &Onward,
+        metrics: &FlowMetrics,
+    ) {
+        if !self.in_order {
+            // A plugin's side port was served before what later plugins made of earlier inputs.
+            self.leaving.sort_by_key(|(origin, _)| *origin);
+        }
+        // Before the receipts are out of our hands: whoever sees all settled shall find all counted.
+        metrics.settle(&self.fates);
+        let mut appends = Vec::with_capacity(self.leaving.len());
+        let mut to_flows = Vec::new();
+        for (_, leaving) in self.leaving.drain(..) {
+            let Departure {
+                target,
+                message,
+                receipt,
+            } = leaving;
+            self.brought += message.weight();
+            match target {
+                Destination::Queue(queue) => appends.push(Append {
+                    queue,
+                    message,
+                    receipt,
+                }),
+                Destination::Flow(name) => to_flows.push((name, Delivery { message, receipt })),
+            }
+        }
+        if !to_flows.is_empty() {
+            for message in onward.hand_on(to_flows) {
+                self.lose(LossReason::MemoryFull, message, None);
+            }
+        }
+        if !self.losses.is_empty() {
+            outlet.lose(std::mem::take(&mut self.losses));
+        }
+        if !self.letters.is_empty() {
+            outlet.park(self.letters.drain(..).map(|(_, letter)| letter).collect());
+        }
+        if !appends.is_empty() {
+            outlet.append(appends);
+        }
+    }
+}

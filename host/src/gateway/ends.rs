@@ -1,0 +1,321 @@
+//! The sources and uplinks. Each may come, go, and begin anew with another config while all else goes on. A source takes
+//! nothing more, sends its acknowledgements, leaves, and comes back to the same session under the same name; an uplink
+//! finishes what it has in hand, and goes on where upstream has accepted.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::sync::{mpsc, watch};
+
+use super::door::Doors;
+use super::supervise::{Ended, keep};
+use crate::config::SourceSpec;
+use crate::link::Stop;
+use crate::message::{Intake, Mint, Outlet};
+use crate::spool::Spool;
+use crate::{source, uplink};
+
+/// Ends that may wait to begin.
+const WAITING: usize = 64;
+
+/// What is at one end of the gateway, whatever its config.
+pub(super) trait End: Send + Sync + 'static {
+    type Config: Clone + Send + Sync + 'static;
+    type Error: std::error::Error + Send + 'static;
+
+    /// What it gets for what it has in hand before it begins anew. The rest comes again, or goes again.
+    const DRAIN: Duration;
+
+    fn serve(
+        &self,
+        config: Self::Config,
+        stop: watch::Receiver<Stop>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static;
+
+    /// This config, of one that has worked with `before` until now.
+    fn after(config: Self::Config, before: &Self::Config) -> Self::Config;
+}
+
+/// A source.
+pub(super) struct Tap {
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) mint: Arc<Mint>,
+    pub(super) metrics: source::Metrics,
+}
+
+impl End for Tap {
+    type Config = source::Config;
+    type Error = Infallible;
+    const DRAIN: Duration = Duration::from_secs(10);
+
+    fn serve(
+        &self,
+        config: source::Config,
+        stop: watch::Receiver<Stop>,
+    ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
+        let outlet = Arc::clone(&self.outlet);
+        let mint = Arc::clone(&self.mint);
+        let run = source::run(config, outlet, mint, self.metrics.clone(), stop);
+        async move {
+            run.await;
+            Ok(())
+        }
+    }
+
+    fn after(config: source::Config, before: &source::Config) -> source::Config {
+        config.after(before)
+    }
+}
+
+/// An uplink.
+pub(super) struct Spout {
+    pub(super) spool: Arc<Spool>,
+    pub(super) metrics: uplink::Metrics,
+}
+
+impl End for Spout {
+    type Config = uplink::Config;
+    type Error = uplink::Error;
+    /// What upstream has not acknowledged by then is sent again.
+    const DRAIN: Duration = Duration::from_secs(2);
+
+    fn serve(
+        &self,
+        config: uplink::Config,
+        stop: watch::Receiver<Stop>,
+    ) -> impl Future<Output = Result<(), uplink::Error>> + Send + 'static {
+        let backlog = self.spool.backlog(&config.name);
+        uplink::run(config, backlog, self.metrics.clone(), stop)
+    }
+
+    fn after(config: uplink::Config, _: &uplink::Config) -> uplink::Config {
+        config
+    }
+}
+
+/// What one end is told while it runs.
+pub(super) enum Order<C> {
+    /// It is to begin anew.
+    Anew { config: C, done: SyncSender<()> },
+    /// It is to go for good.
+    Leave { done: SyncSender<()> },
+}
+
+/// One end over all its configs.
+pub(super) struct Line<E: End> {
+    pub(super) end: E,
+    pub(super) stage: String,
+    pub(super) crashes: IntCounter,
+    pub(super) stop: watch::Receiver<Stop>,
+    pub(super) orders: mpsc::Receiver<Order<E::Config>>,
+}
+
+impl<E: End> Line<E> {
+    pub(super) async fn run(self, mut config: E::Config) -> Result<(), Ended<E::Error>> {
+        let Self {
+            end,
+            stage,
+            crashes,
+            mut stop,
+            mut orders,
+        } = self;
+        loop {
+            let (own, stopped) = watch::channel(*stop.borrow_and_update());
+            let served = config.clone();
+            let start = || end.serve(served.clone(), stopped.clone());
+            let mut running = pin!(keep(stage.clone(), crashes.clone(), start));
+            let order = tokio::select! {
+                ended = attend(running.as_mut(), &own, &mut stop) => return ended,
+                Some(order) = orders.recv() => order,
+            };
+            own.send_replace(Stop::Drain);
+            tokio::select! {
+                ended = running.as_mut() => ended?,
+                () = tokio::time::sleep(E::DRAIN) => {
+                    own.send_replace(Stop::Now);
+                    running.await?;
+                }
+                () = stopping(&mut stop) => {
+                    // Whoever waits for it is let go, and nobody else begins to.
+                    drop((order, orders));
+                    own.send_replace(*stop.borrow());
+                    return attend(running, &own, &mut stop).await;
+                }
+            }
+            // An error means that the driver has ended.
+            match order {
+                Order::Anew { config: next, done } => {
+                    config = E::after(next, &config);
+                    let _ = done.send(());
+                }
+                Order::Leave { done } => {
+                    let _ = done.send(());
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the gateway stops; at once when it does already.
+async fn stopping(stop: &mut watch::Receiver<Stop>) {
+    // An error means that whoever could say so is gone.
+    let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
+}
+
+/// Waits for the end of `running`, which hears through `own` when the gateway stops.
+async fn attend<R>(
+    mut running: Pin<&mut impl Future<Output = R>>,
+    own: &watch::Sender<Stop>,
+    stop: &mut watch::Receiver<Stop>,
+) -> R {
+    loop {
+        tokio::select! {
+            ended = &mut running => return ended,
+            changed = stop.changed() => {
+                own.send_replace(if changed.is_ok() { *stop.borrow_and_update() } else { Stop::Now });
+                if changed.is_err() {
+                    return running.await;
+                }
+            }
+        }
+    }
+}
+
+/// An end that is to begin to run.
+pub(super) enum Begin {
+    Source {
+        config: source::Config,
+        priority: bool,
+        orders: mpsc::Receiver<Order<source::Config>>,
+    },
+    Uplink {
+        config: Box<uplink::Config>,
+        orders: mpsc::Receiver<Order<uplink::Config>>,
+    },
+}
+
+/// Who takes orders, by name.
+type Names<C> = Arc<Mutex<HashMap<Arc<str>, mpsc::Sender<Order<C>>>>>;
+
+/// The handle on the running sources and uplinks. For a thread that may wait; nothing waits while the gateway stops, since
+/// what is under way needs the lanes.
+#[derive(Clone)]
+pub struct Ends {
+    doors: Doors,
+    data_dir: Arc<Path>,
+    sources: Names<source::Config>,
+    uplinks: Names<uplink::Config>,
+    begin: mpsc::Sender<Begin>,
+}
+
+impl Ends {
+    /// The handle, and where its ends come out that are to begin.
+    pub(super) fn new(doors: Doors, data_dir: &Path) -> (Self, mpsc::Receiver<Begin>) {
+        // Nobody takes them any more once the gateway stops, and nobody shall wait for that.
+        let (begin, begun) = mpsc::channel(WAITING);
+        let ends = Self {
+            doors,
+            data_dir: data_dir.into(),
+            sources: Names::default(),
+            uplinks: Names::default(),
+            begin,
+        };
+        (ends, begun)
+    }
+
+    /// One that is to run from now on.
+    pub(super) fn source(&self, spec: SourceSpec) -> Begin {
+        let priority = spec.priority;
+        let config = self.complete(spec);
+        let orders = enter(&self.sources, &config.name);
+        Begin::Source {
+            config,
+            priority,
+            orders,
+        }
+    }
+
+    /// One that is to run from now on.
+    pub(super) fn uplink(&self, config: uplink::Config) -> Begin {
+        let orders = enter(&self.uplinks, &config.name);
+        Begin::Uplink {
+            config: Box::new(config),
+            orders,
+        }
+    }
+
+    /// Begins a source anew as `spec` says, or for the first time, and waits until what it did before is over: nothing more
+    /// is delivered by that.
+    pub fn put_source(&self, spec: SourceSpec) {
+        let known = lock(&self.sources).get(&spec.name).cloned();
+        match known {
+            Some(orders) => anew(&orders, self.complete(spec)),
+            None => self.begin(self.source(spec)),
+        }
+    }
+
+    /// The same of an uplink: nothing more is sent by what it did before.
+    pub fn put_uplink(&self, config: uplink::Config) {
+        let known = lock(&self.uplinks).get(&config.name).cloned();
+        match known {
+            Some(orders) => anew(&orders, config),
+            None => self.begin(self.uplink(config)),
+        }
+    }
+
+    /// Ends a source for good.
+    pub fn remove_source(&self, name: &str) {
+        leave(&self.sources, name);
+    }
+
+    /// Ends an uplink for good. What is owed stays in the spool.
+    pub fn remove_uplink(&self, name: &str) {
+        leave(&self.uplinks, name);
+    }
+
+    fn begin(&self, begin: Begin) {
+        // An error means that the gateway stops.
+        let _ = self.begin.blocking_send(begin);
+    }
+
+    fn complete(&self, spec: SourceSpec) -> source::Config {
+        let config = spec.complete(|flow| self.doors.of(usize::from(flow.0)) as Arc<dyn Intake>);
+        config.beside(&self.data_dir)
+    }
+}
+
+fn lock<C>(names: &Names<C>) -> MutexGuard<'_, HashMap<Arc<str>, mpsc::Sender<Order<C>>>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn enter<C>(names: &Names<C>, name: &Arc<str>) -> mpsc::Receiver<Order<C>> {
+    let (orders, waiting) = mpsc::channel(1);
+    lock(names).insert(Arc::clone(name), orders);
+    waiting
+}
+
+fn anew<C>(orders: &mpsc::Sender<Order<C>>, config: C) {
+    let (done, ended) = sync_channel(1);
+    // An error means that it ends because the gateway does.
+    if orders.blocking_send(Order::Anew { config, done }).is_ok() {
+        let _ = ended.recv();
+    }
+}
+
+fn leave<C>(names: &Names<C>, name: &str) {
+    let Some(orders) = lock(names).remove(name) else {
+        return;
+    };
+    let (done, ended) = sync_channel(1);
+    // As above.
+    if orders.blocking_send(Order::Leave { done }).is_ok() {
+        let _ = ended.recv();
+    }
+}

@@ -1,0 +1,155 @@
+//! Flows that lead to other flows.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Plan, Watch, cases, rounds, wait_until};
+
+use crate::guest::component;
+use crate::scene::{Scene, UP, compare, expect_at_least_once};
+
+pub fn cases() -> Vec<Trial> {
+    cases![
+        what_one_flow_makes_goes_through_two_others_and_both_join,
+        killed_again_and_again_nothing_between_flows_is_lost,
+        a_stop_under_load_empties_flows_one_after_the_other,
+        a_flow_is_put_between_and_taken_out_under_load,
+        what_a_flow_behind_another_fails_on_is_its_own_letter,
+    ]
+}
+
+const FIRST: &str = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\n";
+const LAST: &str = "[flow.last]\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{topic}\"\nlanes = 2\n";
+
+/// Three flows in a row, of two, three and two lanes.
+fn row() -> String {
+    format!(
+        "{FIRST}lanes = 2\nto = \"flow.middle\"\n\n[flow.middle]\nlanes = 3\nto = \"flow.last\"\n\n{LAST}"
+    )
+}
+
+fn load(rate: u32) -> Plan {
+    Plan {
+        devices: 30,
+        rate: Some(rate),
+        ..Plan::default()
+    }
+}
+
+/// One flow leads to the cloud and to two others; both of them lead to a fourth, which takes only what one of them makes.
+/// Guarantee: each way brings everything once and in order per device, and what the fourth does not take is counted there.
+fn what_one_flow_makes_goes_through_two_others_and_both_join() -> Result<()> {
+    let side = |name: &str| {
+        format!("[flow.{name}]\nto = [\"flow.join\"]\ntopic = \"{name}/{{topic}}\"\n\n")
+    };
+    let join = "[flow.join]\ntopics = [\"left/devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/joined/{topic}\"\n";
+    let first = format!(
+        "{FIRST}topic = \"up/{{topic}}\"\nto = [\"cloud:telemetry\", \"flow.left\", \"flow.right\"]\n\n"
+    );
+    // The first renames what leaves it, so the sides see that name.
+    let join = join.replace("left/devices", "left/up/devices");
+    let flows = format!("{first}{}{}{join}", side("left"), side("right"));
+    let scene = Scene::with(&flows, &[])?;
+    let joined = Watch::start(scene.cloud.address(), "up/joined/#")?;
+    let direct = Watch::start(scene.cloud.address(), "up/devices/#")?;
+    let plan = Plan {
+        total: Some(3_000),
+        ..load(3_000)
+    };
+    let sent = scene.load(plan).wait()?;
+    for watch in [joined, direct] {
+        let verdict = compare(&sent, watch)?;
+        ensure!(verdict.is_exactly_once(), "{verdict}");
+    }
+    let fate = |flow: &str, fate: &str| {
+        let labels = [("flow", flow), ("fate", fate)];
+        scene
+            .gateway
+            .metric("tidegate_chain_messages_total", &labels)
+    };
+    wait_until("all is counted", || fate("join", "filtered") == 3_000.0)?;
+    ensure!(fate("join", "forwarded") == 3_000.0 && fate("all", "forwarded") == 3_000.0);
+    Ok(())
+}
+
+/// SIGKILL again and again while messages go through three flows.
+/// Guarantee: what the field broker had an acknowledgement of is there, in order per device.
+fn killed_again_and_again_nothing_between_flows_is_lost() -> Result<()> {
+    let scene = Scene::with(&row(), &[])?;
+    let load = scene.load(load(1_000));
+    let mut gateway = scene.gateway;
+    for _ in 0..rounds(6, 50) {
+        let before = scene.watch.count();
+        wait_until("traffic flows", || scene.watch.count() > before + 300)?;
+        gateway = gateway.kill()?.start()?;
+    }
+    let sent = load.stop()?;
+    let verdict = compare(&sent, scene.watch)?;
+    ensure!(gateway.is_running(), "it ended by itself");
+    expect_at_least_once(&verdict)
+}
+
+/// SIGTERM under load, then a start.
+/// Guarantee: what was on its way from flow to flow goes to its end first; nothing is left in the lanes, lost or out of order.
+fn a_stop_under_load_empties_flows_one_after_the_other() -> Result<()> {
+    let scene = Scene::with(&row(), &[])?;
+    let load = scene.load(load(2_000));
+    wait_until("traffic flows", || scene.watch.count() > 1_000)?;
+    let lines = scene.gateway.lines().clone();
+    let (status, setup) = scene.gateway.stop()?;
+    ensure!(status.code() == Some(0), "the gateway ended with {status}");
+    ensure!(!lines.has(&["left in the lanes"]), "{:?}", lines.all());
+    let _gateway = setup.start()?;
+    let sent = load.stop()?;
+    expect_at_least_once(&compare(&sent, scene.watch)?)
+}
+
+/// A flow with a counting plugin is put between two others and taken out again, by reloads under load.
+/// Guarantee: none lost, doubled or out of order, the reload needs no restart, and the plugin's state is there again.
+fn a_flow_is_put_between_and_taken_out_under_load() -> Result<()> {
+    let direct = format!("{FIRST}lanes = 2\nto = \"flow.last\"\n\n{LAST}");
+    let count = "[[flow.middle.plugin]]\nname = \"count\"\nplugin = \"count.wasm\"\nlimits = { time = \"5s\" }\n";
+    let between = format!("{}\n{count}", row());
+    let scene = Scene::with(&direct, &[("count.wasm", component("count")?)])?;
+    let load = scene.load(load(1_500));
+    for _ in 0..rounds(2, 20) {
+        for (flows, told) in [
+            (&between, "flow.middle: added"),
+            (&direct, "flow.middle: removed"),
+        ] {
+            let before = scene.watch.count();
+            wait_until("traffic flows", || scene.watch.count() > before + 300)?;
+            let out = scene.reload(flows, 0)?;
+            ensure!(
+                out.contains(told) && out.contains("flow.all: replaced"),
+                "{out}"
+            );
+        }
+    }
+    let sent = load.stop()?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// The plugin of a flow behind another rejects a payload.
+/// Guarantee: the letter names that flow, and once the payload does go through the other flows do not see it again.
+fn what_a_flow_behind_another_fails_on_is_its_own_letter() -> Result<()> {
+    let plugin = "[[flow.middle.plugin]]\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"t\", op = \">\", value = 0 }] }\n";
+    let scene = Scene::with(&format!("{}\n{plugin}", row()), &[])?;
+    let watch = Watch::start(scene.cloud.address(), UP)?;
+    scene.field.publish("devices/d1/telemetry", "no json")?;
+    scene.field.publish("devices/d1/telemetry", r#"{"t":1}"#)?;
+    wait_until("the good one has arrived", || watch.total() == 1)?;
+    let letters = crate::tools::json(scene.gateway.folder(), &["parked", "list"], 0)?;
+    let flows: Vec<_> = letters["letters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|letter| letter["flow"].clone())
+        .collect();
+    ensure!(flows == ["middle"], "{letters}");
+    Ok(())
+}

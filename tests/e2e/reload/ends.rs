@@ -1,0 +1,225 @@
+//! Sources and uplinks that come, go and change in the config of a running gateway.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until, with_mosquitto};
+
+use super::REPLACED;
+use crate::scene::{Scene, UP, compare, config, flow};
+use crate::tools::{json, told};
+
+pub fn cases() -> Vec<Trial> {
+    let mut cases = cases![
+        a_source_comes_and_goes_under_load,
+        an_uplink_that_moves_takes_what_is_owed_along,
+        a_source_that_moves_takes_from_the_other_broker,
+        an_uplink_with_a_new_class_asks_for_a_restart,
+        a_class_that_may_keep_less_gives_up_what_is_too_much,
+    ];
+    cases.push(with_mosquitto(
+        "reload::ends::a_password_is_mended_without_a_restart",
+        a_password_is_mended_without_a_restart,
+    ));
+    cases
+}
+
+fn load() -> Plan {
+    Plan {
+        devices: 30,
+        rate: Some(1_500),
+        ..Plan::default()
+    }
+}
+
+/// A second source with a flow of its own is added, taken out and added again, under load on the first.
+/// Guarantee: what is published there arrives while it is there; it is in status and metrics then and only then; nothing of the
+/// first is lost, doubled or out of order.
+fn a_source_comes_and_goes_under_load() -> Result<()> {
+    let annex = Broker::embedded()?;
+    let scene = Scene::with(&flow(""), &[])?;
+    let both = format!(
+        "{}\n[source.annex]\nurl = \"{}\"\n\n[flow.other]\nfrom = \"annex\"\ntopics = [\"other/{{device}}\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{{topic}}\"\n",
+        flow(""),
+        annex.url()
+    );
+    let other = Watch::start(scene.cloud.address(), "up/other/+")?;
+    let load = scene.load(load());
+    for _ in 0..2 {
+        let before = scene.watch.count();
+        wait_until("traffic flows", || scene.watch.count() > before + 300)?;
+        let out = scene.reload(&both, 0)?;
+        ensure!(out.contains("changes live: source.annex"), "{out}");
+        let before = other.total();
+        wait_until("something comes of it", || {
+            annex.publish("other/x1", "{}").is_ok() && other.total() > before
+        })?;
+        let shown = |is_shown: bool| -> Result<()> {
+            let status = json(scene.gateway.folder(), &["status"], 0)?.to_string();
+            let metrics = scene.gateway.get("/metrics")?.1;
+            let ready = scene.gateway.get("/readyz?verbose")?.1;
+            ensure!(status.contains("annex") == is_shown, "{status}");
+            ensure!(
+                metrics.contains("source=\"annex\"") == is_shown,
+                "{metrics}"
+            );
+            ensure!(ready.contains("source annex") == is_shown, "{ready}");
+            Ok(())
+        };
+        shown(true)?;
+        let out = scene.reload(&flow(""), 0)?;
+        ensure!(out.contains("changes live: source.annex"), "{out}");
+        shown(false)?;
+    }
+    let sent = load.stop()?;
+    let verdict = compare(&sent, scene.watch)?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// The uplink's broker goes away for good under load, and the config names another one.
+/// Guarantee: what was owed goes to the other in its order, and nothing is lost; no restart is asked for.
+fn an_uplink_that_moves_takes_what_is_owed_along() -> Result<()> {
+    let mut scene = Scene::with(&flow(""), &[])?;
+    let elsewhere = Broker::embedded()?;
+    let there = Watch::start(elsewhere.address(), UP)?;
+    let load = scene.load(load());
+    wait_until("traffic flows", || scene.watch.count() > 300)?;
+    scene.cloud.go_dark()?;
+    let settled = || {
+        scene
+            .gateway
+            .metric("tidegate_messages_received_total", &[])
+    };
+    let before = settled();
+    wait_until("more is owed", || settled() > before + 1_500.0)?;
+    let text = config(&scene.field.url(), &elsewhere.url(), &flow(""));
+    let folder = scene.gateway.folder().to_owned();
+    let (out, _) = scene
+        .gateway
+        .rewrite_for(&text, || told(&folder, &["reload"], 0))??;
+    ensure!(out.contains("changes live: uplink.cloud"), "{out}");
+    ensure!(!out.contains("restart"), "{out}");
+    let sent = load.stop()?;
+    wait_until("all is there", || {
+        (scene.watch.count() + there.count()) as usize >= sent.count()
+    })?;
+    let verdict = sent.against(&scene.watch.stop()?.with(&there.stop()?), |_, _| true);
+    ensure!(verdict.sent > 0 && verdict.lost == 0, "{verdict}");
+    Ok(())
+}
+
+/// The source's url becomes that of another broker.
+/// Guarantee: what the first had sent is delivered, and what is published at the other comes in from then on.
+fn a_source_that_moves_takes_from_the_other_broker() -> Result<()> {
+    let scene = Scene::with(&flow(""), &[])?;
+    let elsewhere = Broker::embedded()?;
+    let first = scene.load(load());
+    wait_until("traffic flows", || scene.watch.count() > 300)?;
+    let sent = first.stop()?;
+    wait_until("all of it has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
+    let mark = scene.gateway.lines().count();
+    scene
+        .gateway
+        .rewrite_config(&config(&elsewhere.url(), &scene.cloud.url(), &flow("")))?;
+    wait_until("the source is at the other", || {
+        let lines = scene.gateway.lines();
+        lines.has_since(
+            mark,
+            &["online", "\"source\"", &elsewhere.address().to_string()],
+        )
+    })?;
+    let before = scene.watch.total();
+    wait_until("something comes from there", || {
+        elsewhere.publish("devices/x/telemetry", "{}").is_ok() && scene.watch.total() > before
+    })
+}
+
+/// An uplink is added with a flow that leads to it; another gets a class that no flow led to.
+/// Guarantee: the reload says what needs a restart, and the rest of it is done.
+fn an_uplink_with_a_new_class_asks_for_a_restart() -> Result<()> {
+    let scene = Scene::with(&flow(""), &[])?;
+    let elsewhere = Broker::embedded()?;
+    let text = format!(
+        "[uplink.annex]\nurl = \"{}\"\n\n{}\n[flow.other]\nfrom = \"field\"\ntopics = [\"other/{{device}}\"]\nto = \"annex:telemetry\"\n",
+        elsewhere.url(),
+        flow("").replace("lanes = 3", "lanes = 2")
+    );
+    let out = scene.reload(&text, 0)?;
+    for part in [
+        "needs a restart: uplink.annex",
+        "needs a restart: flow.other.to",
+        "flow.all: replaced",
+    ] {
+        ensure!(out.contains(part), "{part} is not in {out}");
+    }
+    wait_until("it is in the log", || scene.gateway.lines().has(&REPLACED))
+}
+
+/// The password of an uplink is wrong at the start, and right in the next config.
+/// Guarantee: what was owed meanwhile arrives in order, without a restart.
+fn a_password_is_mended_without_a_restart() -> Result<()> {
+    let field = Broker::embedded()?;
+    let cloud = tidegate_tests::broker::Mosquitto::new()
+        .login("me", "right")
+        .start()?;
+    let text = |password: &str| {
+        let login = format!("user = \"me\"\npassword = {{ env = \"{password}\" }}\n");
+        let text = config(&field.url(), &cloud.url(), &flow(""));
+        text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}"))
+    };
+    let gateway = Gateway::with(text("WRONG_ONE"))
+        .env("WRONG_ONE", "wrong")
+        .env("RIGHT_ONE", "right")
+        .start()?;
+    let plan = Plan {
+        total: Some(500),
+        ..load()
+    };
+    let sent = Load::start(field.address(), plan).wait()?;
+    gateway.rewrite_config(&text("RIGHT_ONE"))?;
+    wait_until("the uplink is online", || gateway.is_online())?;
+    wait_until("nothing is owed", || {
+        gateway.metric("tidegate_messages_forwarded_total", &[]) >= sent.count() as f64
+    })
+}
+
+/// While the upstream is away, its class gets a smaller limit.
+/// Guarantee: what is too much is given up and is in the ledger, with its number; the rest is delivered; no restart is asked for.
+fn a_class_that_may_keep_less_gives_up_what_is_too_much() -> Result<()> {
+    let mut scene = Scene::with(&flow(""), &[])?;
+    scene.cloud.go_dark()?;
+    let plan = Plan {
+        total: Some(12_000),
+        rate: None,
+        padding: 200,
+        ..load()
+    };
+    let sent = scene.load(plan).wait()?;
+    let owed = || scene.gateway.metric("tidegate_spool_messages", &[]);
+    ensure!(owed() == sent.count() as f64, "{} are owed", owed());
+    let out = scene.reload(
+        &format!("{}\n[class.telemetry]\nmax = \"1MiB\"\n", flow("")),
+        0,
+    )?;
+    ensure!(out.contains("changes live: class.telemetry"), "{out}");
+    let given_up = || {
+        scene.gateway.metric(
+            "tidegate_messages_dropped_total",
+            &[("reason", "quota-oldest")],
+        )
+    };
+    wait_until("what is too much is given up", || {
+        given_up() > 0.0 && owed() + given_up() == sent.count() as f64
+    })?;
+    scene.cloud.back()?;
+    wait_until("the rest is delivered", || owed() == 0.0)?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(
+        verdict.lost as f64 == given_up(),
+        "{verdict}, {} given up",
+        given_up()
+    );
+    Ok(())
+}
