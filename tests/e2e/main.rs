@@ -25,6 +25,7 @@ mod host;
 mod http_out;
 mod hostile;
 mod http_in;
+mod influx;
 mod instruments;
 mod links;
 mod live;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Trial> {
     let cases = [
         tidy::cases(),
+        influx::cases(),
         instruments::cases(),
         cli::cases(),
         config::cases(),

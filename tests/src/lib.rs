@@ -28,6 +28,7 @@ pub mod structure;
 pub mod tally;
 pub mod tap;
 pub mod thin;
+pub mod timeseries;
 pub mod upstream;
 pub mod usage;
 pub mod wait;

@@ -10,11 +10,11 @@ use super::{Spoken, misfits};
 use crate::config::problem::code::Code;
 use crate::link::Tls;
 use crate::message::Qos;
-use crate::uplink::http::{Config, Method, Pack, Path, Pause, Value};
+use crate::uplink::http::{Compress, Config, Line, Method, Pack, Path, Pause, Template, Value};
 use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark};
 
 /// Keys that mean nothing elsewhere.
-pub(super) const OWN: [&str; 4] = ["batch", "method", "headers", "token"];
+pub(super) const OWN: [&str; 5] = ["batch", "method", "headers", "token", "influx"];
 
 /// Headers that are made for each request.
 const MADE: [&str; 8] = [
@@ -38,10 +38,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
     let (address, path) = place(fields, url);
     let tls = tls(fields, &address);
     let id = id(fields);
-    let mut batch = fields.section("batch");
-    let batch_messages = batch.count("messages", 1..=10_000);
-    let batch_bytes = batch.size("bytes", 1 << 10..=64 << 20);
-    batch.done();
+    let (batch_messages, batch_bytes) = batch(fields);
     let methods = [
         ("POST", Method::Post),
         ("PUT", Method::Put),
@@ -51,6 +48,14 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         ("raw", Pack::Raw),
         ("json-array", Pack::JsonArray),
         ("ndjson", Pack::Ndjson),
+        ("influx", Pack::Influx),
+    ];
+    let pack = fields.choice("pack", &packs).unwrap_or_default();
+    let line = line(fields, pack, id);
+    let ways = [
+        ("none", Compress::None),
+        ("zstd", Compress::Zstd),
+        ("gzip", Compress::Gzip),
     ];
     let server = Config {
         id: format!("tidegate-{gateway}-{name}"),
@@ -60,13 +65,12 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         path,
         method: fields.choice("method", &methods).unwrap_or_default(),
         headers: headers(fields),
-        pack: fields.choice("pack", &packs).unwrap_or_default(),
+        pack,
+        line,
         has_envelope: id == IdForm::Envelope,
-        compress: fields
-            .choice("compress", &[("none", false), ("zstd", true)])
-            .unwrap_or_default(),
-        batch_messages: u16::try_from(batch_messages).unwrap_or(u16::MAX),
-        batch_bytes: usize::try_from(batch_bytes).unwrap_or(usize::MAX),
+        compress: fields.choice("compress", &ways).unwrap_or_default(),
+        batch_messages,
+        batch_bytes,
         deadlines: connection::deadlines(fields, Role::Uplink),
         backoff: connection::backoff(fields),
         pause: Pause::default(),
@@ -84,6 +88,59 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
             .unwrap_or(u32::MAX),
     }
+}
+
+/// Messages and bytes of one request.
+fn batch(fields: &mut Fields<'_>) -> (u16, usize) {
+    let mut batch = fields.section("batch");
+    let messages = batch.count("messages", 1..=10_000);
+    let bytes = batch.size("bytes", 1 << 10..=64 << 20);
+    batch.done();
+    (
+        u16::try_from(messages).unwrap_or(u16::MAX),
+        usize::try_from(bytes).unwrap_or(usize::MAX),
+    )
+}
+
+/// How messages become lines of `pack = "influx"`.
+fn line(fields: &mut Fields<'_>, pack: Pack, id: IdForm) -> Option<Line> {
+    let is_written = fields.has("influx");
+    let mut table = fields.section("influx");
+    let written = table.text("measurement").unwrap_or("{class}");
+    let measurement = Template::parse(written).unwrap_or_else(|mistake| {
+        let hint = "gateway, class, topic and device may stand in it, in braces".to_owned();
+        let message = format!("`{}.measurement` {mistake}", table.path);
+        table.problem(Code::Choice, "measurement", message, hint);
+        Template::default()
+    });
+    let tags = table
+        .texts("tags")
+        .into_iter()
+        .map(|(tag, _)| tag.to_owned())
+        .collect();
+    let texts = table.flag("texts");
+    table.done();
+    if pack != Pack::Influx {
+        if is_written {
+            let hint = "write pack = \"influx\", or leave it out".to_owned();
+            fields.problem(
+                Code::Conflict,
+                "influx",
+                "`influx` says how lines are made, and none are",
+                hint,
+            );
+        }
+        return None;
+    }
+    if id == IdForm::Envelope {
+        let hint = "leave it out: a line that comes twice is one".to_owned();
+        fields.problem(Code::Conflict, "id", "an envelope makes no line", hint);
+    }
+    Some(Line {
+        measurement,
+        tags,
+        texts,
+    })
 }
 
 fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {

@@ -18,6 +18,8 @@ pub enum Pack {
     Raw,
     JsonArray,
     Ndjson,
+    /// A line each, of the numbers in their payloads.
+    Influx,
 }
 
 /// Messages refused alone, one after the other and none taken between them, after which the rest of a batch waits: it is
@@ -189,7 +191,7 @@ impl Batch {
         let mut body = BytesMut::with_capacity(bytes + 1);
         let (opens, between, closes): (&[u8], u8, &[u8]) = match pack {
             Pack::JsonArray => (b"[", b',', b"]"),
-            Pack::Raw | Pack::Ndjson => (b"", b'\n', b"\n"),
+            Pack::Raw | Pack::Ndjson | Pack::Influx => (b"", b'\n', b"\n"),
         };
         body.put_slice(opens);
         for (index, held) in messages.iter().enumerate() {

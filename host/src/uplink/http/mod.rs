@@ -12,8 +12,11 @@
 mod batch;
 mod dial;
 mod error;
+mod line;
+mod members;
 mod path;
 mod settings;
+mod template;
 mod verdict;
 mod wire;
 
@@ -31,12 +34,14 @@ use hyper::{HeaderMap, Method as Verb, Request, Uri};
 
 pub use self::batch::Pack;
 pub use self::error::Error;
+pub use self::line::Line;
 pub use self::path::Path;
-pub use self::settings::{Config, Method, Pause, Value};
+pub use self::settings::{Compress, Config, Method, Pause, Value};
+pub use self::template::Template;
 
 use self::batch::{Batch, Held};
 use self::dial::{Dialler, Unproven};
-use self::path::Filling;
+use self::template::Filling;
 use self::verdict::Verdict;
 use self::wire::{Reply, Whole, Wire};
 use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
@@ -51,7 +56,6 @@ use crate::words;
 const WORDS: usize = 200;
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
-const LEVEL: i32 = 3;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -234,7 +238,10 @@ impl Carrier for Lane {
             return Err(Unsendable::Never(why));
         }
         let content_type = content_type(&self.config, &packet);
-        let element = element(&self.config, packet.payload);
+        let element = match &self.config.line {
+            Some(line) => line.of(about.stored, filling).map_err(Unsendable::Never)?,
+            None => element(&self.config, packet.payload),
+        };
         if !self.batch.takes(&path, element.len()) {
             return Err(Unsendable::Full);
         }
@@ -329,12 +336,10 @@ fn content_type(config: &Config, packet: &Packet) -> Option<String> {
 
 fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -> Request<Whole> {
     let plain = Batch::body(config.pack, messages);
-    let compressed = config
-        .compress
-        .then(|| zstd::bulk::compress(&plain, LEVEL).ok())
-        .flatten();
-    let is_compressed = compressed.is_some();
-    let body = compressed.map_or(plain, Bytes::from);
+    let (body, encoding) = match config.compress.of(&plain) {
+        Some((packed, name)) => (packed, Some(name)),
+        None => (plain, None),
+    };
     let mut request = Request::new(Whole::new(body));
     *request.method_mut() = match config.method {
         Method::Post => Verb::POST,
@@ -348,6 +353,7 @@ fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -> Request<W
     let content_type = match config.pack {
         Pack::JsonArray => "application/json",
         Pack::Ndjson => "application/x-ndjson",
+        Pack::Influx => "text/plain; charset=utf-8",
         Pack::Raw => first
             .and_then(|first| first.content_type.as_deref())
             .unwrap_or("application/octet-stream"),
@@ -362,8 +368,8 @@ fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -> Request<W
         }
     }
     own.extend(headers.clone());
-    if is_compressed {
-        own.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+    if let Some(encoding) = encoding {
+        own.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     request
 }

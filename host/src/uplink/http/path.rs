@@ -3,45 +3,32 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A piece of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
-    Gateway,
-    Class,
-    Topic,
-    Device,
-}
-
-const NAMES: [(&str, Name); 4] = [
-    ("gateway", Name::Gateway),
-    ("class", Name::Class),
-    ("topic", Name::Topic),
-    ("device", Name::Device),
-];
-
-/// What stands in a path for one message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Filling<'a> {
-    /// `<gateway>/<store>/<uplink>/<class>/`, as ids begin.
-    pub(super) prefix: &'a str,
-    pub(super) topic: &'a [u8],
-    pub(super) device: &'a [u8],
-}
+use super::template::{Filling, Template};
 
 /// Path and query of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// Text before each name, and the name.
-    parts: Vec<(String, Name)>,
-    rest: Arc<str>,
+    template: Template,
+    /// Where no message fills anything in.
+    whole: Arc<str>,
 }
 
 impl Path {
     /// That of a server's front page.
     pub fn root() -> Self {
+        Self::of_template(Template::default())
+    }
+
+    fn of_template(template: Template) -> Self {
+        let whole: String = template.plain().collect();
+        let whole = if whole.is_empty() {
+            "/".to_owned()
+        } else {
+            whole
+        };
         Self {
-            parts: Vec::new(),
-            rest: "/".into(),
+            template,
+            whole: whole.into(),
         }
     }
 
@@ -50,37 +37,16 @@ impl Path {
     /// # Errors
     /// In words: it has a name that is not known, or what cannot stand in a path.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (word, behind) = after
-                .split_once('}')
-                .ok_or_else(|| "has a brace that nothing closes".to_owned())?;
-            let name = NAMES.iter().find(|(known, _)| *known == word);
-            let (_, name) =
-                name.ok_or_else(|| "has a name in its path that is not known".to_owned())?;
-            parts.push((before.to_owned(), *name));
-            rest = behind;
-        }
+        let template = Template::parse(text)?;
         let is_plain = |text: &str| {
             text.bytes()
                 .all(|byte| byte.is_ascii_graphic() && !b"#{}\"<>\\^`|".contains(&byte))
         };
-        if !is_plain(rest) || !parts.iter().all(|(before, _)| is_plain(before)) {
+        if !template.plain().all(is_plain) {
             return Err("has a character in its path that must be percent-encoded".to_owned());
         }
-        if parts.is_empty() && rest.is_empty() {
-            rest = "/";
-        }
-        if parts
-            .first()
-            .map_or(rest, |(before, _)| before)
-            .starts_with('/')
-        {
-            return Ok(Self {
-                parts,
-                rest: rest.into(),
-            });
+        if text.is_empty() || text.starts_with('/') {
+            return Ok(Self::of_template(template));
         }
         // `http://host?x=y`.
         Err("has no `/` behind its host".to_owned())
@@ -88,36 +54,19 @@ impl Path {
 
     /// The path of a message; in words why it has none.
     pub(super) fn of(&self, filling: Filling<'_>) -> Result<Arc<str>, String> {
-        if self.parts.is_empty() {
-            return Ok(Arc::clone(&self.rest));
+        if self.template.is_plain() {
+            return Ok(Arc::clone(&self.whole));
         }
-        let mut path = String::new();
-        for (before, name) in &self.parts {
-            path.push_str(before);
-            let value = filling.value(*name);
+        let put = |value: &[u8], path: &mut String| {
             // Whoever tidies up a path would go up a folder, or leave one out.
             if matches!(value, b"" | b"." | b"..") {
-                return Err(format!(
-                    "`{}` cannot stand in the path of `url`",
-                    String::from_utf8_lossy(value)
-                ));
+                let value = String::from_utf8_lossy(value);
+                return Err(format!("`{value}` cannot stand in the path of `url`"));
             }
-            encode(value, &mut path);
-        }
-        path.push_str(&self.rest);
-        Ok(path.into())
-    }
-}
-
-impl<'a> Filling<'a> {
-    fn value(self, name: Name) -> &'a [u8] {
-        let part = |index| self.prefix.split('/').nth(index).unwrap_or_default();
-        match name {
-            Name::Gateway => part(0).as_bytes(),
-            Name::Class => part(3).as_bytes(),
-            Name::Topic => self.topic,
-            Name::Device => self.device,
-        }
+            encode(value, path);
+            Ok(())
+        };
+        Ok(self.template.fill(filling, put)?.into())
     }
 }
 

@@ -1,9 +1,15 @@
 //! What a way to a server needs to know; already checked (`config` does that).
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use super::batch::Pack;
+use super::line::Line;
 use super::path::Path;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
 
@@ -20,6 +26,30 @@ pub enum Method {
     Post,
     Put,
     Patch,
+}
+
+/// How bodies are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    #[default]
+    None,
+    Zstd,
+    Gzip,
+}
+
+impl Compress {
+    /// The compressed body, and the name of how it is; `None` where it goes as it is.
+    pub(super) fn of(self, body: &[u8]) -> Option<(Bytes, &'static str)> {
+        match self {
+            Self::None => None,
+            Self::Zstd => Some((zstd::bulk::compress(body, 3).ok()?.into(), "zstd")),
+            Self::Gzip => {
+                let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+                packed.write_all(body).ok()?;
+                Some((packed.finish().ok()?.into(), "gzip"))
+            }
+        }
+    }
 }
 
 /// What a header of every request says.
@@ -51,8 +81,9 @@ pub struct Config {
     pub pack: Pack,
     /// Whether messages come as an envelope, which is JSON.
     pub has_envelope: bool,
-    /// Whether bodies are compressed with zstd.
-    pub compress: bool,
+    /// How messages become lines, where they do.
+    pub line: Option<Line>,
+    pub compress: Compress,
     /// Messages of one request, at most.
     pub batch_messages: u16,
     /// Bytes of them, at most; one message may be larger.

@@ -24,7 +24,8 @@ fn config(port: u16) -> Config {
         headers: vec![("x-site".to_owned(), Value::Open("barn".to_owned()))],
         pack: Pack::Ndjson,
         has_envelope: false,
-        compress: false,
+        line: None,
+        compress: Compress::None,
         batch_messages: 10,
         batch_bytes: 1 << 20,
         deadlines: Deadlines {

@@ -1,0 +1,267 @@
+//! Influx lines, as InfluxDB and VictoriaMetrics take them: one for each message that is a JSON object with a number in it.
+//!
+//! `measurement,tag=value field=21.5,other=true 1700000000000000000`
+//!
+//! A line is right by construction, since some servers take no notice of one that is not: numbers are finite, names and tags
+//! have no character that ends them, and the time never repeats within a device's microsecond. Numbers are all floats, so that
+//! 21 and 21.5 are one series.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+
+use super::members::{Leaf, members};
+use super::template::{Filling, Template};
+use crate::message::{Marks, Stored};
+
+/// How messages become lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub measurement: Template,
+    /// Members of the payload that are tags, by their names as fields would have them.
+    pub tags: Vec<String>,
+    /// Whether texts are fields, too.
+    pub texts: bool,
+}
+
+impl Line {
+    /// The line of a message; in words why it has none.
+    pub(super) fn of(&self, stored: &Stored, filling: Filling<'_>) -> Result<Bytes, String> {
+        let message = &stored.message;
+        let flat = members(&message.payload)
+            .ok_or_else(|| "its payload is not a JSON object, so it makes no line".to_owned())?;
+        let mut line = String::new();
+        put_name(&self.measurement.text(filling), false, &mut line);
+        if line.is_empty() {
+            return Err("its `measurement` would be empty".to_owned());
+        }
+        put_tag(
+            "device",
+            &String::from_utf8_lossy(filling.device),
+            &mut line,
+        );
+        for tag in &self.tags {
+            let found = flat.iter().rev().find(|(name, _)| name == tag);
+            match found {
+                Some((_, Leaf::Text(text))) => put_tag(tag, text, &mut line),
+                Some((_, Leaf::Number(text))) => put_tag(tag, text, &mut line),
+                Some((_, Leaf::Flag(flag))) => put_tag(tag, &flag.to_string(), &mut line),
+                None => {}
+            }
+        }
+        let start = line.len();
+        for (name, value) in &flat {
+            if !self.tags.contains(name) {
+                self.put_field(
+                    name,
+                    value,
+                    if line.len() == start { ' ' } else { ',' },
+                    &mut line,
+                );
+            }
+        }
+        if line.len() == start {
+            return Err("there is no number in its payload, so it makes no line".to_owned());
+        }
+        // By a clock that was not set it would be long ago; the server has one that is.
+        if !message.marks.has(Marks::CLOCK_UNSET) {
+            let nanos =
+                u128::from(message.received_us) * 1_000 + u128::from(stored.seq.number() % 1_000);
+            // Writing into a text cannot fail.
+            let _ = write!(line, " {nanos}");
+        }
+        Ok(line.into())
+    }
+
+    fn put_field(&self, name: &str, value: &Leaf<'_>, before: char, line: &mut String) {
+        let text = match value {
+            // Finite, since the payload is JSON that every reader takes.
+            Leaf::Number(text) => (*text).to_owned(),
+            Leaf::Flag(flag) => flag.to_string(),
+            Leaf::Text(text) if self.texts => quoted(text),
+            Leaf::Text(_) => return,
+        };
+        let mut own = String::new();
+        put_name(name, true, &mut own);
+        if own.is_empty() {
+            return;
+        }
+        // The one name that a field must not have.
+        let ends = if own == "time" { "_" } else { "" };
+        // As above.
+        let _ = write!(line, "{before}{own}{ends}={text}");
+    }
+}
+
+/// An empty tag is none.
+fn put_tag(name: &str, value: &str, line: &mut String) {
+    let (mut own, mut text) = (String::new(), String::new());
+    put_name(name, true, &mut own);
+    put_name(value, true, &mut text);
+    if own.is_empty() || text.is_empty() {
+        return;
+    }
+    let ends = if own == "time" { "_" } else { "" };
+    // Writing into a text cannot fail.
+    let _ = write!(line, ",{own}{ends}={text}");
+}
+
+/// A name, or the value of a tag. What cannot stand in one at all becomes `_`: control characters, since a line ends there, and
+/// `\`, which at the end of a name would take its neighbour's comma along.
+fn put_name(text: &str, has_equals: bool, line: &mut String) {
+    for character in text.chars() {
+        match character {
+            ',' | ' ' => line.extend(['\\', character]),
+            '=' if has_equals => line.extend(['\\', '=']),
+            '\\' => line.push('_'),
+            character if character.is_control() => line.push('_'),
+            // A line that begins with it is a remark.
+            '#' if line.is_empty() => line.push('_'),
+            character => line.push(character),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            character if character.is_control() => quoted.push(' '),
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::message::{Message, Seq, Span};
+
+    fn line(
+        measurement: &str,
+        tags: &[&str],
+        payload: &[u8],
+        texts: bool,
+    ) -> Result<String, String> {
+        let line = Line {
+            measurement: Template::parse(measurement).unwrap(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            texts,
+        };
+        let stored = Stored {
+            seq: Seq(7),
+            message: Message {
+                topic: Bytes::from_static(b"sites/barn 1/d=1"),
+                key: Span { offset: 13, len: 3 },
+                payload: Bytes::copy_from_slice(payload),
+                received_us: 1_700_000_000_000_000,
+                ..Message::default()
+            },
+        };
+        let filling = Filling {
+            prefix: "gw/store/cloud/telemetry/",
+            topic: &stored.message.topic,
+            device: stored.message.key(),
+        };
+        let made = line.of(&stored, filling)?;
+        Ok(String::from_utf8(made.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn numbers_are_fields_and_what_is_named_a_tag() {
+        let payload = br#"{"temperature":21.5,"n":3,"ok":true,"room":"living room","text":"a","in":{"t":-0.1},"list":[1],"none":null}"#;
+        assert_eq!(
+            line("{class}", &["room"], payload, false).unwrap(),
+            r"telemetry,device=d\=1,room=living\ room temperature=21.5,n=3,ok=true,in_t=-0.1 1700000000000000007"
+        );
+        assert_eq!(
+            line("all", &[], br#"{"text":"a \"b\\\nc"}"#, true).unwrap(),
+            r#"all,device=d\=1 text="a \"b\\ c" 1700000000000000007"#
+        );
+    }
+
+    #[test]
+    fn what_makes_no_line_says_why() {
+        for (payload, why) in [
+            (&b"21.5"[..], "not a JSON object"),
+            (b"{\"a\":", "not a JSON object"),
+            (b"{\"text\":\"a\"}", "no number"),
+            (b"{}", "no number"),
+            (b"{\"a\":[1],\"\":1}", "no number"),
+        ] {
+            let found = line("m", &[], payload, false).unwrap_err();
+            assert!(found.contains(why), "{found}");
+        }
+        assert!(line("{device}", &[], b"{\"a\":1}", false).is_ok());
+    }
+
+    #[test]
+    fn two_readings_of_one_microsecond_have_two_times() {
+        let a = line("m", &[], b"{\"a\":1}", false).unwrap();
+        assert!(a.ends_with("007"), "{a}");
+    }
+
+    /// What a reader of the format makes of a line: its parts, split where nothing escapes. Quotes open the value of a field only.
+    fn parts(line: &str) -> Vec<Vec<(String, String)>> {
+        let mut split = vec![vec![String::new()]];
+        let (mut escaped, mut quoted) = (false, false);
+        for character in line.chars() {
+            let is_field = split.len() == 2;
+            let list = split.last_mut().unwrap();
+            let is_value = is_field && list.last().unwrap().contains('\0');
+            match character {
+                _ if escaped => {
+                    list.last_mut().unwrap().push(character);
+                    escaped = false;
+                }
+                '\\' => escaped = true,
+                '"' if is_value => quoted = !quoted,
+                ' ' if !quoted => split.push(vec![String::new()]),
+                ',' if !quoted => list.push(String::new()),
+                // Marks the one that parts name and value.
+                '=' if !quoted => list.last_mut().unwrap().push('\0'),
+                character => list.last_mut().unwrap().push(character),
+            }
+        }
+        assert!(!escaped && !quoted, "{line}");
+        let pair = |text: &String| {
+            let (name, value) = text.split_once('\0').unwrap_or((text, ""));
+            (name.to_owned(), value.to_owned())
+        };
+        split
+            .iter()
+            .map(|list| list.iter().map(pair).collect())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_device_says_a_line_is_one_with_three_parts(
+            names in proptest::collection::vec("\\PC{0,8}|[\\\\ ,=\"#\n]{0,8}", 1..6),
+            texts in proptest::collection::vec("\\PC{0,8}|[\\\\ ,=\"\n]{0,8}", 1..6),
+            number in any::<f64>().prop_filter("finite", |number| number.is_finite()),
+        ) {
+            let mut members = Map::new();
+            for (name, text) in names.iter().zip(&texts) {
+                members.insert(name.clone(), json!(text));
+            }
+            members.insert("number".to_owned(), json!(number));
+            let payload = serde_json::to_vec(&members).unwrap();
+            let tags: Vec<&str> = names.iter().take(2).filter(|name| *name != "number").map(String::as_str).collect();
+            let made = line("m", &tags, &payload, true).unwrap();
+            prop_assert!(!made.contains(['\n', '\r']), "{made}");
+            let parts = parts(&made);
+            prop_assert_eq!(parts.len(), 3, "{}", made);
+            prop_assert_eq!(&parts[0][0].0, "m");
+            prop_assert!(parts[0][1..].iter().chain(&parts[1]).all(|(name, _)| !name.is_empty()));
+            let field = parts[1].iter().find(|(name, _)| name == "number").unwrap();
+            prop_assert_eq!(field.1.parse::<f64>().unwrap(), number);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Text with names in braces that each message fills in.
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Gateway,
+    Class,
+    Topic,
+    Device,
+}
+
+const NAMES: [(&str, Name); 4] = [
+    ("gateway", Name::Gateway),
+    ("class", Name::Class),
+    ("topic", Name::Topic),
+    ("device", Name::Device),
+];
+
+/// What the names stand for in one message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filling<'a> {
+    /// `<gateway>/<store>/<uplink>/<class>/`, as ids begin.
+    pub(super) prefix: &'a str,
+    pub(super) topic: &'a [u8],
+    pub(super) device: &'a [u8],
+}
+
+/// A text with such names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// Text before each name, and the name.
+    parts: Vec<(String, Name)>,
+    rest: String,
+}
+
+impl Template {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// In words: a brace is not closed, or a name is not known.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (word, behind) = after
+                .split_once('}')
+                .ok_or_else(|| "has a brace that nothing closes".to_owned())?;
+            let name = NAMES.iter().find(|(known, _)| *known == word);
+            let (_, name) = name.ok_or_else(|| "has a name in it that is not known".to_owned())?;
+            parts.push((before.to_owned(), *name));
+            rest = behind;
+        }
+        Ok(Self {
+            parts,
+            rest: rest.to_owned(),
+        })
+    }
+
+    /// What is written between the names.
+    pub(super) fn plain(&self) -> impl Iterator<Item = &str> {
+        let before = self.parts.iter().map(|(before, _)| before.as_str());
+        before.chain([self.rest.as_str()])
+    }
+
+    /// Whether it is the same for all messages.
+    pub(super) fn is_plain(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Puts it together, each value as `put` writes it.
+    pub(super) fn fill<E>(
+        &self,
+        filling: Filling<'_>,
+        mut put: impl FnMut(&[u8], &mut String) -> Result<(), E>,
+    ) -> Result<String, E> {
+        let mut text = String::new();
+        for (before, name) in &self.parts {
+            text.push_str(before);
+            put(filling.value(*name), &mut text)?;
+        }
+        text.push_str(&self.rest);
+        Ok(text)
+    }
+
+    /// Puts it together as it is; what is not UTF-8 shows as such.
+    pub(super) fn text(&self, filling: Filling<'_>) -> String {
+        let put = |value: &[u8], text: &mut String| {
+            text.push_str(&String::from_utf8_lossy(value));
+            Ok::<_, std::convert::Infallible>(())
+        };
+        self.fill(filling, put).unwrap_or_default()
+    }
+}
+
+impl<'a> Filling<'a> {
+    fn value(self, name: Name) -> &'a [u8] {
+        let part = |index| self.prefix.split('/').nth(index).unwrap_or_default();
+        match name {
+            Name::Gateway => part(0).as_bytes(),
+            Name::Class => part(3).as_bytes(),
+            Name::Topic => self.topic,
+            Name::Device => self.device,
+        }
+    }
+}
