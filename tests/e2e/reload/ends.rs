@@ -198,7 +198,7 @@ fn a_class_that_may_keep_less_gives_up_what_is_too_much() -> Result<()> {
     };
     let sent = scene.load(plan).wait()?;
     let owed = || scene.gateway.metric("tidegate_spool_messages", &[]);
-    ensure!(owed() == sent.count() as f64, "{} are owed", owed());
+    wait_until("all is owed", || owed() == sent.count() as f64)?;
     let out = scene.reload(
         &format!("{}\n[class.telemetry]\nmax = \"1MiB\"\n", flow("")),
         0,

@@ -16,7 +16,6 @@ mod running;
 pub(super) mod recall;
 mod shared;
 pub(super) mod slot;
-pub(super) mod spread;
 pub(super) mod stage;
 pub(super) mod template;
 pub(super) mod trial;

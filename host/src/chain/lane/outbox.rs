@@ -3,13 +3,14 @@
 
 mod ends;
 mod leaving;
+pub(in crate::chain) mod spread;
 
 use std::sync::Arc;
 
 use leaving::Departure;
 
+use self::spread::{Amount, Most, Spreads};
 use super::item::{Item, NO_ORIGIN};
-use super::spread::{Amount, Most, Spreads};
 use super::template::Template;
 use super::version::Version;
 use crate::chain::metrics::Fate;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::item::Item;
+use crate::chain::lane::item::Item;
 use crate::chain::settings::PluginConfig;
 use crate::message::PluginRef;
 
