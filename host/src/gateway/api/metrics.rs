@@ -115,33 +115,35 @@ fn render(registry: &Registry, leave_out: &LeaveOut) -> Text {
     Ok(text.into())
 }
 
-/// What the spool still owes to an uplink that is gone stays.
 fn leave_out_the_gone(families: &mut Vec<MetricFamily>, config: &Config) {
-    let sources: BTreeSet<&str> = config.sources.iter().map(|source| &*source.name).collect();
-    let with_fallback = |uplink: &'_ uplink::Config| {
-        let fallback = uplink
-            .fallback
-            .as_deref()
-            .map(|other| Arc::clone(&other.name));
+    let sources = config.sources.iter().map(|source| Arc::clone(&source.name));
+    let with_fallback = |uplink: &uplink::Config| {
+        let fallback = uplink.fallback.as_deref();
+        let fallback = fallback.map(|other| Arc::clone(&other.name));
         [Some(Arc::clone(&uplink.name)), fallback]
     };
-    let uplinks: BTreeSet<Arc<str>> = config
-        .uplinks
-        .iter()
-        .flat_map(with_fallback)
-        .flatten()
-        .collect();
+    let uplinks = config.uplinks.iter().flat_map(with_fallback).flatten();
+    keep_only(families, &sources.collect(), &uplinks.collect());
+}
+
+/// What sources and uplinks tell of themselves goes with them. What the spool owes to an uplink, and what was given up for a
+/// reason, stays.
+fn keep_only(
+    families: &mut Vec<MetricFamily>,
+    sources: &BTreeSet<Arc<str>>,
+    uplinks: &BTreeSet<Arc<str>>,
+) {
     let is_there = |metric: &Metric| {
-        metric.get_label().iter().all(|label| match label.name() {
-            "source" => sources.contains(label.value()),
-            "uplink" => uplinks.contains(label.value()),
-            _ => true,
-        })
+        let labels = metric.get_label();
+        labels.iter().any(|label| label.name() == "reason")
+            || labels.iter().all(|label| match label.name() {
+                "source" => sources.contains(label.value()),
+                "uplink" => uplinks.contains(label.value()),
+                _ => true,
+            })
     };
-    for family in families
-        .iter_mut()
-        .filter(|family| !family.name().starts_with("tidegate_spool_"))
-    {
+    let is_spool = |family: &MetricFamily| family.name().starts_with("tidegate_spool_");
+    for family in families.iter_mut().filter(|family| !is_spool(family)) {
         let metrics = family.take_metric();
         family.set_metric(metrics.into_iter().filter(is_there).collect());
     }
@@ -173,6 +175,44 @@ mod tests {
             self.0.fetch_add(1, Ordering::SeqCst);
             Vec::new()
         }
+    }
+
+    #[test]
+    fn what_ends_that_are_gone_told_of_themselves_is_not_shown_and_what_was_lost_is() {
+        let registry = Registry::new();
+        let series = [
+            ("tidegate_source_up", "source", "field"),
+            ("tidegate_source_up", "source", "gone"),
+            ("tidegate_messages_forwarded_total", "uplink", "cloud"),
+            ("tidegate_messages_forwarded_total", "uplink", "gone"),
+            ("tidegate_spool_messages", "uplink", "gone"),
+        ];
+        for pair in series.chunk_by(|one, other| one.0 == other.0) {
+            let opts = prometheus::Opts::new(pair[0].0, "a");
+            let counters = prometheus::IntCounterVec::new(opts, &[pair[0].1]).unwrap();
+            for (_, _, name) in pair {
+                counters.with_label_values(&[*name]).inc();
+            }
+            registry.register(Box::new(counters)).unwrap();
+        }
+        let opts = prometheus::Opts::new("tidegate_messages_dropped_total", "a");
+        let dropped = prometheus::IntCounterVec::new(opts, &["reason", "uplink"]).unwrap();
+        dropped.with_label_values(&["qos0-pressed", ""]).inc();
+        registry.register(Box::new(dropped)).unwrap();
+        let mut families = registry.gather();
+        let names = |name: &str| BTreeSet::from([Arc::from(name)]);
+        keep_only(&mut families, &names("field"), &names("cloud"));
+        let text = TextEncoder::new().encode_to_string(&families).unwrap();
+        let shown = |line: &str| text.lines().any(|own| own.starts_with(line));
+        for line in [
+            "tidegate_source_up{source=\"field\"}",
+            "tidegate_messages_forwarded_total{uplink=\"cloud\"}",
+            "tidegate_spool_messages{uplink=\"gone\"}",
+            "tidegate_messages_dropped_total{reason=\"qos0-pressed\",uplink=\"\"}",
+        ] {
+            assert!(shown(line), "{line}: {text}");
+        }
+        assert_eq!(text.matches("gone").count(), 1, "{text}");
     }
 
     #[tokio::test]
