@@ -126,8 +126,7 @@ impl Intake for Door {
         match (&mut inside.queue, &inside.chain) {
             (None, Some(chain)) => chain.deliver(batch),
             (Some(queue), _) => {
-                let weight = |delivery: &Delivery| delivery.message.weight();
-                queue.bytes += batch.iter().map(weight).sum::<usize>();
+                queue.bytes += batch.iter().map(Delivery::weight).sum::<usize>();
                 queue.deliveries.push(batch);
             }
             (None, None) => {}

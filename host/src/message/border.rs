@@ -18,6 +18,13 @@ pub struct Delivery {
     pub receipt: Option<Receipt>,
 }
 
+impl Delivery {
+    /// Bytes it holds in RAM, as [`Message::weight`] counts them.
+    pub fn weight(&self) -> usize {
+        self.message.weight()
+    }
+}
+
 /// Index of a queue of the spool: one (uplink, class).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId(pub u16);

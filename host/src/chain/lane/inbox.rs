@@ -118,7 +118,7 @@ impl Inbox {
         }
         let before = waiting.deliveries.len();
         let mut bytes = 0;
-        let weighed = |delivery: &Delivery| bytes += delivery.message.weight();
+        let weighed = |delivery: &Delivery| bytes += delivery.weight();
         waiting
             .deliveries
             .extend(deliveries.into_iter().inspect(weighed));
@@ -205,7 +205,7 @@ impl Inbox {
             };
         }
         let mut bytes = 0;
-        let weighed = |delivery: &Delivery| bytes += delivery.message.weight();
+        let weighed = |delivery: &Delivery| bytes += delivery.weight();
         batch.extend(waiting.deliveries.drain(..count).inspect(weighed));
         waiting.bytes -= bytes;
         self.depth.sub(signed(count));
