@@ -189,17 +189,12 @@ impl Config {
     /// Takes over what `other` says a class gives up: of which queues here, and what.
     pub fn put_class(&mut self, other: &Self, name: &str) -> Vec<(QueueId, Policy)> {
         let of_class = |queue: &&QueueConfig| *queue.class == *name;
-        let Some(policy) = other
-            .spool
-            .queues
-            .iter()
-            .find(of_class)
-            .map(|queue| queue.policy)
-        else {
-            // Nothing leads to it any more; what is owed is given up as before.
+        self.rewrite("class", name, other);
+        let found = other.spool.queues.iter().find(of_class);
+        let Some(policy) = found.map(|queue| queue.policy) else {
+            // Nothing leads to it there; what is owed here is given up as before.
             return Vec::new();
         };
-        self.rewrite("class", name, other);
         let queues = (0..).zip(&mut self.spool.queues);
         let of_class = queues.filter(|(_, queue)| *queue.class == *name);
         of_class

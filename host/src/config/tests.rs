@@ -341,7 +341,7 @@ fn manual_with_examples() -> String {
     };
     let mut text = String::new();
     // What only an uplink over HTTP has, for one of its own.
-    let mut over_http = String::from("[uplink.web]\n");
+    let mut over_http = String::from("[uplink.web]\npack = \"influx\"\n");
     let mut in_sample = true;
     let mut is_over_http = false;
     for line in MANUAL.lines() {
@@ -593,7 +593,7 @@ fn settings_are_a_swap_and_other_changes_of_a_flow_another_chain() {
                     routes: false
                 }
             )],
-            vec!["class.x".to_owned(), "spool".to_owned()]
+            vec!["spool".to_owned()]
         )
     );
 }

@@ -84,6 +84,12 @@ pub(super) fn changed_uplinks(
             .map(share)
             .collect::<BTreeMap<_, _>>()
     };
+    // A class that is new there is a route of some flow, which says what it needs.
+    let has_other_shares = |name: &str| {
+        let before = shares(old, name);
+        let mut now = shares(new, name).into_iter();
+        now.any(|(class, share)| before.get(&class).is_some_and(|before| *before != share))
+    };
     let is_other = |name: &str| {
         let stands_in = new.origin.tree.table("uplink").and_then(|all| {
             match &all.table(base(name))?.get("fallback")?.node {
@@ -94,7 +100,7 @@ pub(super) fn changed_uplinks(
         is_named(name)
             || stands_in.is_some_and(|other| is_named(&other))
             || counts(old, name) != counts(new, name)
-            || shares(old, name) != shares(new, name)
+            || has_other_shares(name)
     };
     let mut found = Ends::between(names(old), names(new), is_other);
     let strange = |name: &mut Arc<str>| !old.has_queues_of(new, name);
