@@ -49,6 +49,21 @@ mod tests {
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 
+    #[test]
+    fn the_jitter_moves_it_both_ways_and_at_the_cap_too() {
+        let moved =
+            |attempt, random| delay(&plain(1_000, 60_000, 0.2), attempt, random).as_millis();
+        assert_eq!(
+            [0.0, 0.25, 0.5, 1.0].map(|random| moved(0, random)),
+            [800, 900, 1_000, 1_200]
+        );
+        // 50 s at most, so that a fifth more is the cap.
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|random| moved(20, random)),
+            [40_000, 50_000, 60_000]
+        );
+    }
+
     proptest! {
         #[test]
         fn no_delay_is_above_the_cap_or_outside_the_jitter(first in 1u64..5_000, cap in 1u64..100_000, jitter in 0.0f64..=1.0, attempt: u32, random in 0.0f64..=1.0) {
