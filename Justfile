@@ -64,6 +64,10 @@ soak *ARGS:
     TIDEGATE_SOAK=1 cargo test --package tidegate --lib -- spool::
     TIDEGATE_SOAK=1 cargo test --test e2e -- {{ARGS}}
 
+# Models and properties with cases that nobody drew before: many more than `.ci/run`, which draws the same each time.
+models *ARGS:
+    PROPTEST_CASES=${PROPTEST_CASES:-5000} cargo test --release --package tidegate --lib -- {{ARGS}}
+
 # Mutation tests of the parts that do not know the engine (`tests/mutants/run` says how to take a slice). Hours.
 mutants *ARGS:
     tests/mutants/run {{ARGS}}

@@ -32,6 +32,25 @@ fn bad() -> impl Strategy<Value = Nature> {
     ]
 }
 
+/// One at a time, so many go between two trials that each connection would end after as many answers as the one before.
+#[test]
+fn where_one_is_under_way_at_a_time_twelve_that_upstream_hangs_up_on_hold_up_no_other_for_more_than_ten_seconds()
+ {
+    let bad = (100..112).map(|key| (key, Nature::HangUp));
+    let good = (0..160).map(|index| (index % 10, Nature::Good));
+    let mut uplink = Uplink::new(&bad.chain(good).collect::<Vec<_>>(), Duration::ZERO, 1);
+    uplink.run(Duration::from_secs(200));
+    let late = uplink.longest(|index| index >= 12);
+    assert!(
+        late.is_some_and(|late| late <= Duration::from_secs(10)),
+        "{late:?}"
+    );
+    assert_eq!(
+        uplink.parked.keys().copied().collect::<Vec<_>>(),
+        (0..12).collect::<Vec<_>>()
+    );
+}
+
 proptest! {
     #[test]
     fn no_other_message_waits_for_more_than_ten_seconds(

@@ -259,6 +259,10 @@ impl Judge {
         if !self.has_delivered || self.testing.is_some() || now < self.flows_since + flow {
             return None;
         }
+        // An end after as many answers as one before would say nothing: one more of the others goes first.
+        if !flow.is_zero() && self.ended_before_after(self.answered_after(under_way)) {
+            return None;
+        }
         let strikes = |case: &&Case| {
             if let State::Suspect { strikes, .. } = case.state {
                 Some(strikes)
@@ -287,6 +291,13 @@ impl Judge {
             Some(at) => Step::Wait(Some(at)),
             None => Step::Again(place),
         })
+    }
+
+    /// How many will have an answer when what is under way has.
+    fn answered_after(&self, under_way: usize) -> u32 {
+        let waited_for = under_way.saturating_sub(self.silent_out());
+        self.answered
+            .saturating_add(u32::try_from(waited_for).unwrap_or(u32::MAX))
     }
 
     /// How many are under way for which nobody waits.

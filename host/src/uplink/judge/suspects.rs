@@ -151,14 +151,19 @@ impl Judge {
 
     /// Whether a connection ended before after as many answers as this one, which ends now.
     fn is_by_number(&mut self) -> bool {
-        let mut last = self.ended_after.iter().rev().take(ENDS);
-        let is_alike = self.answered >= MANY && last.any(|answered| *answered == self.answered);
+        let is_alike = self.ended_before_after(self.answered);
         self.ended_after.push_back(self.answered);
         if self.ended_after.len() > SURE_ENDS {
             self.ended_after.pop_front();
         }
         self.is_early_due |= is_alike;
         is_alike
+    }
+
+    /// Whether one of the last connections ended after as many answers, and not only a few.
+    pub(super) fn ended_before_after(&self, answered: u32) -> bool {
+        let mut last = self.ended_after.iter().rev().take(ENDS);
+        answered >= MANY && last.any(|before| *before == answered)
     }
 
     /// Whether connections end for other reasons too: suspects were taken again and again.
