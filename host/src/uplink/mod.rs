@@ -26,11 +26,10 @@ mod apart;
 mod condition;
 mod carrier;
 mod connections;
-mod encode;
 mod exchange;
 mod fallback;
+mod form;
 pub mod http;
-mod json;
 mod judge;
 mod metrics;
 mod mqtt;
@@ -51,7 +50,8 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 pub use condition::Condition;
-pub use encode::{IdForm, Pack, PublishFormat, ReplayMark};
+pub use form::encode::{IdForm, Pack, PublishFormat, ReplayMark};
+pub use form::template::Template;
 pub use metrics::{Account, Metrics};
 pub use rate::Rate;
 

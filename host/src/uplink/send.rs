@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::carrier::{Carrier, Packet, Unsendable};
-use super::encode::Encoded;
+use super::form::encode::Encoded;
 use super::judge::{Refusal, Step};
 use super::pull::{Pull, Sending};
 use super::serve::Uplink;

@@ -8,8 +8,8 @@ use tokio::sync::{Notify, watch};
 
 use super::carrier::{Carrier, Ended, Fault, FaultOf, Limits, Manner};
 use super::condition::Notice;
-use super::encode::{Encoder, IdForm, Pack};
 use super::fallback::Post;
+use super::form::encode::{Encoder, IdForm, Pack};
 use super::judge::{Haste, Judge, Place};
 use super::metrics::Meters;
 use super::part::{Part, Way};

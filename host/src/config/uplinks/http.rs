@@ -10,8 +10,8 @@ use super::{Spoken, misfits};
 use crate::config::problem::code::Code;
 use crate::link::Tls;
 use crate::message::Qos;
-use crate::uplink::http::{Compress, Config, Line, Method, Pack, Path, Pause, Template, Value};
-use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark};
+use crate::uplink::http::{Compress, Config, Line, Method, Pack, Path, Pause, Value};
+use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark, Template};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN: [&str; 5] = ["batch", "method", "headers", "token", "influx"];

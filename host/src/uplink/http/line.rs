@@ -10,8 +10,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
-use super::members::{Leaf, members};
-use super::template::{Filling, Template};
+use super::super::form::members::{Leaf, members};
+use super::super::form::template::{Filling, Template};
 use crate::message::{Marks, Stored};
 
 /// How messages become lines.

@@ -13,10 +13,8 @@ mod batch;
 mod dial;
 mod error;
 mod line;
-mod members;
 mod path;
 mod settings;
-mod template;
 mod verdict;
 mod wire;
 
@@ -26,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -37,16 +35,14 @@ pub use self::error::Error;
 pub use self::line::Line;
 pub use self::path::Path;
 pub use self::settings::{Compress, Config, Method, Pause, Value};
-pub use self::template::Template;
 
 use self::batch::{Batch, Held};
 use self::dial::{Dialler, Unproven};
-use self::template::Filling;
 use self::verdict::Verdict;
 use self::wire::{Reply, Whole, Wire};
 use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
-use super::encode::put_json_payload;
-use super::json::is_json;
+use super::form::json::{as_json, is_json, on_one_line};
+use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial};
 use crate::message::{Headers, Qos, legal};
@@ -296,25 +292,12 @@ fn element(config: &Config, payload: Bytes) -> Bytes {
     if config.pack == Pack::Raw {
         return payload;
     }
-    let is_line = !payload.contains(&b'\n') && !payload.contains(&b'\r');
-    if config.has_envelope || is_json(&payload) {
-        if is_line || config.pack != Pack::Ndjson {
-            return payload;
-        }
-        // In JSON they stand between its parts only.
-        let ends = |byte: &u8| {
-            if matches!(byte, b'\n' | b'\r') {
-                b' '
-            } else {
-                *byte
-            }
-        };
-        return payload.iter().map(ends).collect();
+    let element = as_json(payload, config.has_envelope);
+    if config.pack == Pack::Ndjson {
+        on_one_line(element)
+    } else {
+        element
     }
-    let mut element = BytesMut::new();
-    element.put_u8(b'{');
-    put_json_payload(&mut element, &payload);
-    element.freeze()
 }
 
 /// What a message that is sent alone says of itself.

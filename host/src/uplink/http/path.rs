@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::template::{Filling, Template};
+use super::super::form::template::{Filling, Template};
 
 /// Path and query of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,12 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use zstd::bulk::Compressor;
 
-use super::carrier::About;
-use super::json::is_json;
+use super::super::carrier::About;
+use super::json::{is_json, put_json_payload};
 use crate::clock::Now;
 use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
 use crate::message::{Headers, Marks, Message, Stored, push_header};
@@ -96,16 +94,16 @@ impl Default for PublishFormat {
 
 /// What goes out in one piece, and how many messages are in it.
 #[derive(Debug)]
-pub(super) struct Encoded {
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
-    pub(super) headers: Bytes,
-    pub(super) marks: Marks,
-    pub(super) count: usize,
+pub(in crate::uplink) struct Encoded {
+    pub(in crate::uplink) topic: Bytes,
+    pub(in crate::uplink) payload: Bytes,
+    pub(in crate::uplink) headers: Bytes,
+    pub(in crate::uplink) marks: Marks,
+    pub(in crate::uplink) count: usize,
 }
 
 /// Encodes the messages of one uplink.
-pub(super) struct Encoder {
+pub(in crate::uplink) struct Encoder {
     format: PublishFormat,
     /// Of each way: `<gateway>/<store>/<uplink>/<class>/`, and whether its messages are replayed.
     names: Vec<(String, bool)>,
@@ -140,7 +138,7 @@ struct Envelope<'a> {
 
 impl Encoder {
     /// For queues with these names (`<uplink>/<class>/`); what comes out of some is replayed.
-    pub(super) fn new(format: PublishFormat, names: Vec<(String, bool)>) -> Self {
+    pub(in crate::uplink) fn new(format: PublishFormat, names: Vec<(String, bool)>) -> Self {
         let compressor = if format.compress {
             Compressor::new(LEVEL).ok()
         } else {
@@ -162,7 +160,7 @@ impl Encoder {
     }
 
     /// It is so late, in the run of this number.
-    pub(super) fn at(&mut self, boot: u32, now: Now) {
+    pub(in crate::uplink) fn at(&mut self, boot: u32, now: Now) {
         self.time = (boot, now);
     }
 
@@ -185,7 +183,7 @@ impl Encoder {
     }
 
     /// The message of a queue, and what its id begins with.
-    pub(super) fn about<'a>(&'a self, queue: usize, stored: &'a Stored) -> About<'a> {
+    pub(in crate::uplink) fn about<'a>(&'a self, queue: usize, stored: &'a Stored) -> About<'a> {
         let prefix = &self.names[queue].0;
         About {
             stored,
@@ -204,7 +202,7 @@ impl Encoder {
     }
 
     /// Whether user properties tell what is replayed.
-    pub(super) fn marks_by_property(&self) -> bool {
+    pub(in crate::uplink) fn marks_by_property(&self) -> bool {
         self.format.replay == ReplayMark::Property
             && self.names.iter().any(|(_, is_replayed)| *is_replayed)
     }
@@ -218,7 +216,7 @@ impl Encoder {
 
     /// The next publish of `queue`, whose messages are `ready`: the first of them, and where payloads are packed as many
     /// as fit behind it. `None` when there is none.
-    pub(super) fn packet<'a>(
+    pub(in crate::uplink) fn packet<'a>(
         &mut self,
         queue: usize,
         mut ready: impl Iterator<Item = &'a Stored>,
@@ -462,19 +460,6 @@ fn put_json(out: &mut BytesMut, envelope: &Envelope<'_>, payload: &[u8]) {
     out.truncate(out.len().saturating_sub(1));
     out.put_u8(b',');
     put_json_payload(out, payload);
-}
-
-/// The last member: the payload itself if it is JSON, else in base64 under a name that says so.
-pub(super) fn put_json_payload(out: &mut BytesMut, payload: &[u8]) {
-    if is_json(payload) {
-        out.extend_from_slice(b"\"payload\":");
-        out.extend_from_slice(payload);
-    } else {
-        out.extend_from_slice(b"\"payload_base64\":\"");
-        out.extend_from_slice(STANDARD.encode(payload).as_bytes());
-        out.put_u8(b'"');
-    }
-    out.put_u8(b'}');
 }
 
 fn put_msgpack(out: &mut BytesMut, value: impl Serialize) {

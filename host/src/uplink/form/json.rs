@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
@@ -11,7 +14,7 @@ const MOST_LEVELS: u8 = 62;
 
 /// Whether it can stand in our JSON as it is: UTF-8, no half of a surrogate pair, no NUL (which databases refuse), every
 /// number within a 64-bit float, at most 62 levels.
-pub(super) fn is_json(payload: &[u8]) -> bool {
+pub(in crate::uplink) fn is_json(payload: &[u8]) -> bool {
     let mut reader = serde_json::Deserializer::from_slice(payload);
     Strict {
         levels: MOST_LEVELS,
@@ -19,6 +22,41 @@ pub(super) fn is_json(payload: &[u8]) -> bool {
     .deserialize(&mut reader)
     .is_ok()
         && reader.end().is_ok()
+}
+
+/// The payload where it is JSON (`is_known`: nobody needs to look), else an object that has it in base64.
+pub(in crate::uplink) fn as_json(payload: Bytes, is_known: bool) -> Bytes {
+    if is_known || is_json(&payload) {
+        return payload;
+    }
+    let mut object = BytesMut::new();
+    object.put_u8(b'{');
+    put_json_payload(&mut object, &payload);
+    object.freeze()
+}
+
+/// JSON with spaces for its line ends, which stand between its parts only.
+pub(in crate::uplink) fn on_one_line(json: Bytes) -> Bytes {
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    if !json.iter().any(is_end) {
+        return json;
+    }
+    json.iter()
+        .map(|byte| if is_end(byte) { b' ' } else { *byte })
+        .collect()
+}
+
+/// The last member: the payload itself if it is JSON, else in base64 under a name that says so.
+pub(in crate::uplink) fn put_json_payload(out: &mut BytesMut, payload: &[u8]) {
+    if is_json(payload) {
+        out.extend_from_slice(b"\"payload\":");
+        out.extend_from_slice(payload);
+    } else {
+        out.extend_from_slice(b"\"payload_base64\":\"");
+        out.extend_from_slice(STANDARD.encode(payload).as_bytes());
+        out.put_u8(b'"');
+    }
+    out.put_u8(b'}');
 }
 
 /// Reads a value and keeps nothing of it.

@@ -18,11 +18,11 @@ const NAMES: [(&str, Name); 4] = [
 
 /// What the names stand for in one message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Filling<'a> {
+pub(in crate::uplink) struct Filling<'a> {
     /// `<gateway>/<store>/<uplink>/<class>/`, as ids begin.
-    pub(super) prefix: &'a str,
-    pub(super) topic: &'a [u8],
-    pub(super) device: &'a [u8],
+    pub(in crate::uplink) prefix: &'a str,
+    pub(in crate::uplink) topic: &'a [u8],
+    pub(in crate::uplink) device: &'a [u8],
 }
 
 /// A text with such names.
@@ -57,18 +57,18 @@ impl Template {
     }
 
     /// What is written between the names.
-    pub(super) fn plain(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::uplink) fn plain(&self) -> impl Iterator<Item = &str> {
         let before = self.parts.iter().map(|(before, _)| before.as_str());
         before.chain([self.rest.as_str()])
     }
 
     /// Whether it is the same for all messages.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(in crate::uplink) fn is_plain(&self) -> bool {
         self.parts.is_empty()
     }
 
     /// Puts it together, each value as `put` writes it.
-    pub(super) fn fill<E>(
+    pub(in crate::uplink) fn fill<E>(
         &self,
         filling: Filling<'_>,
         mut put: impl FnMut(&[u8], &mut String) -> Result<(), E>,
@@ -83,7 +83,7 @@ impl Template {
     }
 
     /// Puts it together as it is; what is not UTF-8 shows as such.
-    pub(super) fn text(&self, filling: Filling<'_>) -> String {
+    pub(in crate::uplink) fn text(&self, filling: Filling<'_>) -> String {
         let put = |value: &[u8], text: &mut String| {
             text.push_str(&String::from_utf8_lossy(value));
             Ok::<_, std::convert::Infallible>(())

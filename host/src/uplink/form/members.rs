@@ -1,17 +1,17 @@
 //! The members of a JSON object, with its numbers as they are written: read as a number, one of 17 digits would change its last.
 
-use super::super::json::is_json;
+use super::json::is_json;
 
 /// A member's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Leaf<'a> {
+pub(in crate::uplink) enum Leaf<'a> {
     Number(&'a str),
     Flag(bool),
     Text(String),
 }
 
 /// Those of members under the names of both, `outer_inner`; lists and `null` are left out. `None` where it is not an object.
-pub(super) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>)>> {
+pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>)>> {
     let text = std::str::from_utf8(payload).ok()?;
     if !is_json(payload) || !text.trim_start().starts_with('{') {
         return None;
