@@ -20,6 +20,7 @@ mod demo;
 mod disk;
 mod fallback;
 mod field;
+mod files;
 mod flow;
 mod host;
 mod http_out;
@@ -62,6 +63,7 @@ fn cases() -> Vec<Trial> {
         config::cases(),
         flow::cases(),
         field::cases(),
+        files::cases(),
         protocol::cases(),
         tls::cases(),
         host::cases(),

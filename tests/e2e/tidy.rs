@@ -55,7 +55,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["message", "clock", "thread", "file", "words"]),
-    ("uplink", &["message", "link", "mqtt", "clock", "words"]),
+    (
+        "uplink",
+        &["message", "link", "mqtt", "clock", "file", "words"],
+    ),
     (
         "recording",
         &["message", "clock", "thread", "file", "words"],
@@ -102,7 +105,7 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
 /// Protocols by name below `uplink`, outside the one file or folder of each; `mod.rs` says which there are.
 /// Guarantee: what is promised of an uplink holds for each of them, and one more is its own files and a table of its keys.
 fn what_sends_does_not_know_what_is_spoken() -> Result<()> {
-    const PROTOCOLS: [&str; 2] = ["mqtt", "http"];
+    const PROTOCOLS: [&str; 3] = ["mqtt", "http", "file"];
     let uplink = sources("host/src/uplink")?;
     let is_of = |path: &str, protocol: &str| {
         let own = path.strip_prefix("host/src/uplink/");

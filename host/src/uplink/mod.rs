@@ -28,6 +28,7 @@ mod carrier;
 mod connections;
 mod exchange;
 mod fallback;
+pub mod file;
 mod form;
 pub mod http;
 mod judge;
@@ -50,6 +51,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 pub use condition::Condition;
+pub use form::compress::Compress;
 pub use form::encode::{IdForm, Pack, PublishFormat, ReplayMark};
 pub use form::template::Template;
 pub use metrics::{Account, Metrics};
@@ -139,7 +141,7 @@ impl Config {
                 broker.client_id = format!("{}-{}", broker.client_id, index + 1);
             }
             Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
-            Kind::Mqtt(_) | Kind::Http(_) => {}
+            Kind::Mqtt(_) | Kind::Http(_) | Kind::File(_) => {}
         }
         config
     }
@@ -152,6 +154,8 @@ pub enum Kind {
     Mqtt(crate::mqtt::Config),
     /// A server that takes requests.
     Http(http::Config),
+    /// Files in a folder.
+    File(file::Config),
 }
 
 impl Kind {
@@ -160,6 +164,7 @@ impl Kind {
         match self {
             Self::Mqtt(broker) => &broker.host,
             Self::Http(server) => &server.host,
+            Self::File(file) => file.folder.to_str().unwrap_or_default(),
         }
     }
 
@@ -167,7 +172,7 @@ impl Kind {
     pub fn broker(&self) -> Option<&crate::mqtt::Config> {
         match self {
             Self::Mqtt(broker) => Some(broker),
-            Self::Http(_) => None,
+            Self::Http(_) | Self::File(_) => None,
         }
     }
 
@@ -187,6 +192,7 @@ impl Kind {
                     .collect()
             }
             Self::Http(server) => server.secrets().cloned().collect(),
+            Self::File(_) => Vec::new(),
         }
     }
 
@@ -195,6 +201,8 @@ impl Kind {
         match self {
             Self::Mqtt(broker) => broker.inflight,
             Self::Http(server) => server.batch_messages,
+            // One batch is with the disk while the next one gathers.
+            Self::File(file) => file.batch_messages,
         }
     }
 
@@ -203,6 +211,7 @@ impl Kind {
         match self {
             Self::Mqtt(broker) => broker.deadlines.answer,
             Self::Http(server) => server.deadlines.answer,
+            Self::File(file) => file.answer,
         }
     }
 }
@@ -272,6 +281,10 @@ async fn drain(
         Kind::Http(server) => {
             let redial = http::redial(server, name, link);
             keep_sending::<http::Lane>(redial, uplink, &shared, stop).await
+        }
+        Kind::File(folder) => {
+            let redial = file::redial(folder, name, link);
+            keep_sending::<file::Lane>(redial, uplink, &shared, stop).await
         }
     }
 }

@@ -10,8 +10,8 @@ use super::{Spoken, misfits};
 use crate::config::problem::code::Code;
 use crate::link::Tls;
 use crate::message::Qos;
-use crate::uplink::http::{Compress, Config, Line, Method, Pack, Path, Pause, Value};
-use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark, Template};
+use crate::uplink::http::{Config, Line, Method, Pack, Path, Pause, Value};
+use crate::uplink::{Compress, IdForm, Kind, PublishFormat, ReplayMark, Template};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN: [&str; 5] = ["batch", "method", "headers", "token", "influx"];
@@ -30,6 +30,7 @@ const MADE: [&str; 8] = [
 
 pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str) -> Spoken {
     misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
+    misfits(fields, &super::file::OWN, "file://");
     misfits(
         fields,
         &["pack_max"],
@@ -87,6 +88,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         },
         max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
             .unwrap_or(u32::MAX),
+        connections: super::connections(fields),
     }
 }
 

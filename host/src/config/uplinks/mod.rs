@@ -1,5 +1,6 @@
 //! `[uplink.NAME]`: what every uplink has, and what is made of two of them. What is a protocol's own is in its file.
 
+mod file;
 mod http;
 mod mqtt;
 
@@ -20,6 +21,7 @@ struct Spoken {
     allows_level_0: bool,
     format: PublishFormat,
     max_packet_bytes: u32,
+    connections: u16,
 }
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
@@ -32,6 +34,8 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
     let is_http = url.starts_with("http://") || url.starts_with("https://");
     let spoken = if is_http {
         http::read(fields, url, gateway, name)
+    } else if url.starts_with("file://") {
+        file::read(fields, url, name)
     } else {
         mqtt::read(fields, gateway, name)
     };
@@ -51,8 +55,13 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         max_packet_bytes: spoken.max_packet_bytes,
         rate,
         format: spoken.format,
-        connections: u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1),
+        connections: spoken.connections,
     }
+}
+
+/// How many connections there are to a broker or a server.
+fn connections(fields: &mut Fields<'_>) -> u16 {
+    u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1)
 }
 
 /// Keys of another kind of uplink are mistakes, whatever they say.
@@ -171,5 +180,6 @@ pub(super) fn beside(kind: &Kind, suffix: &str) -> Kind {
     match kind {
         Kind::Mqtt(broker) => Kind::Mqtt(mqtt::beside(broker, suffix)),
         Kind::Http(server) => Kind::Http(http::beside(server, suffix)),
+        Kind::File(folder) => Kind::File(file::beside(folder, suffix)),
     }
 }

@@ -23,6 +23,7 @@ pub(super) const OWN: [&str; 10] = [
 
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken {
     misfits(fields, &super::http::OWN, "http:// and https://");
+    misfits(fields, &super::file::OWN, "file://");
     let broker = connection::read(fields, Role::Uplink, gateway, name).mqtt;
     let format = format(fields);
     if format.pack_bytes as u64 > u64::from(broker.max_packet_bytes) && fields.has("pack_max") {
@@ -39,6 +40,7 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken
         allows_level_0: fields.flag("allow_qos0"),
         max_packet_bytes: broker.max_packet_bytes,
         format,
+        connections: super::connections(fields),
         kind: Kind::Mqtt(broker),
     }
 }

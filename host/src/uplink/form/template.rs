@@ -57,9 +57,15 @@ impl Template {
     }
 
     /// What is written between the names.
-    pub(in crate::uplink) fn plain(&self) -> impl Iterator<Item = &str> {
+    pub fn plain(&self) -> impl Iterator<Item = &str> {
         let before = self.parts.iter().map(|(before, _)| before.as_str());
         before.chain([self.rest.as_str()])
+    }
+
+    /// Whether each message makes another text of it, and not only each class.
+    pub fn is_of_messages(&self) -> bool {
+        let is_its_own = |(_, name): &(String, Name)| matches!(name, Name::Topic | Name::Device);
+        self.parts.iter().any(is_its_own)
     }
 
     /// Whether it is the same for all messages.
@@ -93,11 +99,22 @@ impl Template {
 }
 
 impl<'a> Filling<'a> {
+    pub(in crate::uplink) fn gateway(self) -> &'a str {
+        self.part(0)
+    }
+
+    pub(in crate::uplink) fn class(self) -> &'a str {
+        self.part(3)
+    }
+
+    fn part(self, index: usize) -> &'a str {
+        self.prefix.split('/').nth(index).unwrap_or_default()
+    }
+
     fn value(self, name: Name) -> &'a [u8] {
-        let part = |index| self.prefix.split('/').nth(index).unwrap_or_default();
         match name {
-            Name::Gateway => part(0).as_bytes(),
-            Name::Class => part(3).as_bytes(),
+            Name::Gateway => self.gateway().as_bytes(),
+            Name::Class => self.class().as_bytes(),
             Name::Topic => self.topic,
             Name::Device => self.device,
         }

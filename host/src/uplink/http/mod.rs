@@ -34,7 +34,7 @@ pub use self::batch::Pack;
 pub use self::error::Error;
 pub use self::line::Line;
 pub use self::path::Path;
-pub use self::settings::{Compress, Config, Method, Pause, Value};
+pub use self::settings::{Config, Method, Pause, Value};
 
 use self::batch::{Batch, Held};
 use self::dial::{Dialler, Unproven};

@@ -1,13 +1,9 @@
 //! What a way to a server needs to know; already checked (`config` does that).
 
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
+use super::super::form::compress::Compress;
 use super::batch::Pack;
 use super::line::Line;
 use super::path::Path;
@@ -26,30 +22,6 @@ pub enum Method {
     Post,
     Put,
     Patch,
-}
-
-/// How bodies are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compress {
-    #[default]
-    None,
-    Zstd,
-    Gzip,
-}
-
-impl Compress {
-    /// The compressed body, and the name of how it is; `None` where it goes as it is.
-    pub(super) fn of(self, body: &[u8]) -> Option<(Bytes, &'static str)> {
-        match self {
-            Self::None => None,
-            Self::Zstd => Some((zstd::bulk::compress(body, 3).ok()?.into(), "zstd")),
-            Self::Gzip => {
-                let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-                packed.write_all(body).ok()?;
-                Some((packed.finish().ok()?.into(), "gzip"))
-            }
-        }
-    }
 }
 
 /// What a header of every request says.

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::link::{Backoff, Deadlines, Dial, Loss};
 use crate::message::{Message, Seq, Stored};
+use crate::uplink::Compress;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,174 @@
+//! What an uplink into files has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::connection;
+use super::super::fields::Fields;
+use super::{Spoken, misfits};
+use crate::config::problem::code::Code;
+use crate::message::Qos;
+use crate::uplink::file::{Column, Config, Form};
+use crate::uplink::{Compress, IdForm, Kind, PublishFormat, ReplayMark, Template};
+
+/// Keys that mean nothing elsewhere.
+pub(super) const OWN: [&str; 1] = ["files"];
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) fn read(fields: &mut Fields<'_>, url: &str, name: &str) -> Spoken {
+    misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
+    misfits(
+        fields,
+        &["method", "headers", "token", "influx"],
+        "http:// and https://",
+    );
+    misfits(
+        fields,
+        &["tls", "pack_max", "connections"],
+        "brokers and servers",
+    );
+    let is_csv = fields
+        .choice("pack", &[("ndjson", false), ("csv", true)])
+        .unwrap_or_default();
+    let id = id(fields, is_csv);
+    let ways = [
+        ("none", Compress::None),
+        ("zstd", Compress::Zstd),
+        ("gzip", Compress::Gzip),
+    ];
+    let mut batch = fields.section("batch");
+    let batch_messages = u16::try_from(batch.count("messages", 1..=50_000)).unwrap_or(u16::MAX);
+    let batch_bytes =
+        usize::try_from(batch.size("bytes", 1 << 10..=64 << 20)).unwrap_or(usize::MAX);
+    let batch_wait = batch.duration("wait", Duration::ZERO..=MINUTE);
+    batch.done();
+    let mut deadlines = fields.section("deadlines");
+    let answer = deadlines.duration("answer", Duration::from_millis(100)..=60 * MINUTE);
+    deadlines.done();
+    let file = Config {
+        id: name.to_owned(),
+        folder: folder(fields, url),
+        has_envelope: id == IdForm::Envelope,
+        compress: fields.choice("compress", &ways).unwrap_or_default(),
+        batch_messages,
+        batch_bytes,
+        batch_wait,
+        answer,
+        backoff: connection::backoff(fields),
+        ..files(fields, is_csv)
+    };
+    Spoken {
+        kind: Kind::File(file),
+        qos: Qos::AtLeastOnce,
+        allows_level_0: false,
+        format: PublishFormat {
+            id,
+            replay: ReplayMark::None,
+            deletes_retained: false,
+            ..PublishFormat::default()
+        },
+        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
+            .unwrap_or(u32::MAX),
+        connections: 1,
+    }
+}
+
+/// In a row the id is a column.
+fn id(fields: &mut Fields<'_>, is_csv: bool) -> IdForm {
+    let forms = [("envelope", IdForm::Envelope), ("none", IdForm::None)];
+    let is_written = fields.has("id");
+    let id = fields.choice("id", &forms).unwrap_or_default();
+    if is_csv && is_written && id == IdForm::Envelope {
+        let hint = "leave it out, and name the column `id` in `files.columns`".to_owned();
+        fields.problem(Code::Conflict, "id", "an envelope makes no row", hint);
+    }
+    if is_csv { IdForm::None } else { id }
+}
+
+/// Another way into the same folder.
+pub(super) fn beside(file: &Config, suffix: &str) -> Config {
+    Config {
+        id: format!("{}-{suffix}", file.id),
+        ..file.clone()
+    }
+}
+
+fn folder(fields: &mut Fields<'_>, url: &str) -> PathBuf {
+    let path = url.strip_prefix("file://").unwrap_or_default();
+    let is_plain = !path.contains(['%', '?', '#', '{', '}']);
+    if !path.starts_with('/') || path.trim_end_matches('/').is_empty() || !is_plain {
+        let hint = "write file:///media/history: three slashes, and the path as it is".to_owned();
+        let message = format!("`{}.url` is no path of a folder", fields.path);
+        fields.problem(Code::Url, "url", message, hint);
+    }
+    PathBuf::from(path)
+}
+
+/// The table `files`; what stands elsewhere is filled in by the caller.
+fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
+    let mut files = fields.section("files");
+    let written = files.text("name").unwrap_or("{class}");
+    let mut name = Template::parse(written).unwrap_or_else(|mistake| {
+        let message = format!("`{}.name` {mistake}", files.path);
+        let hint = "gateway and class may stand in it, in braces".to_owned();
+        files.problem(Code::Choice, "name", message, hint);
+        Template::default()
+    });
+    let is_plain = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    if name.is_of_messages() || !name.plain().all(is_plain) {
+        let message = format!(
+            "`{}.name` must be the same for all messages of a class",
+            files.path
+        );
+        let hint =
+            "letters, digits, `.`, `_` and `-`, {gateway} and {class} may stand in it".to_owned();
+        files.problem(Code::Choice, "name", message, hint);
+        name = Template::default();
+    }
+    let mut columns = Vec::new();
+    for (column, place) in files.texts("columns") {
+        match Column::named(column) {
+            Some(column) => columns.push(column),
+            None => {
+                let message = format!(
+                    "`{}.columns` has no column `{}`",
+                    files.path,
+                    column.escape_debug()
+                );
+                let hint = "id, time, gateway, class, topic, device, payload, or payload.NAME for a member of it".to_owned();
+                files.check.problem(Code::Choice, place, message, hint);
+            }
+        }
+    }
+    let config = Config {
+        id: String::new(),
+        folder: PathBuf::new(),
+        name,
+        form: if is_csv {
+            Form::Csv(columns)
+        } else {
+            Form::Ndjson
+        },
+        has_envelope: false,
+        compress: Compress::None,
+        file_bytes: files.size("bytes", 4 << 10..=1 << 30),
+        file_age: files.duration(
+            "age",
+            Duration::from_secs(1)..=Duration::from_secs(366 * 86_400),
+        ),
+        keep_bytes: files
+            .has("keep")
+            .then(|| files.size("keep", 1 << 20..=1 << 50)),
+        batch_messages: 0,
+        batch_bytes: 0,
+        batch_wait: Duration::ZERO,
+        answer: Duration::ZERO,
+        backoff: crate::link::Backoff::default(),
+    };
+    files.done();
+    config
+}

@@ -1,0 +1,341 @@
+//! What stands for a message in a file: a line, which nothing in the message can end or leave.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::super::form::json::{as_json, is_json, on_one_line};
+use super::super::form::members::{Leaf, members};
+use super::super::form::template::Filling;
+use crate::clock;
+use crate::message::{Marks, Stored};
+
+/// How messages become lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// JSON.
+    Ndjson,
+    /// Values between commas, after RFC 4180, below a line of their names.
+    Csv(Vec<Column>),
+}
+
+/// What a column says of each message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Column {
+    Id,
+    /// Of its arrival, as in RFC 3339; empty where the clock was not set.
+    Time,
+    Gateway,
+    Class,
+    Topic,
+    Device,
+    Payload,
+    /// A member of its payload, of members of members as `outer_inner`.
+    Member(String),
+}
+
+/// What begins the name of a column that is a member of the payload.
+const MEMBER: &str = "payload.";
+
+const COLUMNS: [(&str, Column); 7] = [
+    ("id", Column::Id),
+    ("time", Column::Time),
+    ("gateway", Column::Gateway),
+    ("class", Column::Class),
+    ("topic", Column::Topic),
+    ("device", Column::Device),
+    ("payload", Column::Payload),
+];
+
+impl Column {
+    /// The column of this name, if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        if let Some(member) = name
+            .strip_prefix(MEMBER)
+            .filter(|member| !member.is_empty())
+        {
+            return Some(Self::Member(member.to_owned()));
+        }
+        let known = COLUMNS.iter().find(|(known, _)| *known == name);
+        known.map(|(_, column)| column.clone())
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Member(member) => member,
+            column => COLUMNS
+                .iter()
+                .find(|(_, known)| known == column)
+                .map_or("", |(name, _)| name),
+        }
+    }
+}
+
+/// A message on its way into a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) stored: &'a Stored,
+    pub(super) filling: Filling<'a>,
+    /// Its payload as the uplink sends it.
+    pub(super) payload: &'a Bytes,
+    pub(super) id: &'a str,
+}
+
+impl Form {
+    /// How names of files end.
+    pub(super) fn ending(&self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv(_) => "csv",
+        }
+    }
+
+    /// What each file begins with.
+    pub(super) fn head(&self) -> Bytes {
+        let Self::Csv(columns) = self else {
+            return Bytes::new();
+        };
+        let mut row = Row::default();
+        columns.iter().for_each(|column| row.put(column.name()));
+        row.end()
+    }
+
+    /// The line of a message, with its end.
+    pub(super) fn line(&self, entry: Entry<'_>, has_envelope: bool) -> Bytes {
+        match self {
+            Self::Ndjson => {
+                let json = on_one_line(as_json(entry.payload.clone(), has_envelope));
+                let mut line = BytesMut::with_capacity(json.len() + 1);
+                line.put_slice(&json);
+                line.put_u8(b'\n');
+                line.freeze()
+            }
+            Self::Csv(columns) => row(columns, entry),
+        }
+    }
+}
+
+fn row(columns: &[Column], entry: Entry<'_>) -> Bytes {
+    let message = &entry.stored.message;
+    let needs_members = columns
+        .iter()
+        .any(|column| matches!(column, Column::Member(_)));
+    let found = needs_members
+        .then(|| members(&message.payload))
+        .flatten()
+        .unwrap_or_default();
+    let mut row = Row::default();
+    for column in columns {
+        match column {
+            Column::Id => row.put(entry.id),
+            Column::Time if message.marks.has(Marks::CLOCK_UNSET) => row.put(""),
+            Column::Time => row.put(&clock::utc(message.received_us)),
+            Column::Gateway => row.put_text(entry.filling.gateway()),
+            Column::Class => row.put_text(entry.filling.class()),
+            Column::Topic => row.put_text(&String::from_utf8_lossy(entry.filling.topic)),
+            Column::Device => row.put_text(&String::from_utf8_lossy(entry.filling.device)),
+            Column::Payload => row.put_payload(entry.payload),
+            Column::Member(member) => {
+                // Where a name stands twice the last one counts, as in most readers.
+                match found.iter().rev().find(|(name, _)| name == member) {
+                    Some((_, Leaf::Number(number))) => row.put(number),
+                    Some((_, Leaf::Flag(flag))) => row.put(if *flag { "true" } else { "false" }),
+                    Some((_, Leaf::Text(text))) => row.put_text(text),
+                    None => row.put(""),
+                }
+            }
+        }
+    }
+    row.end()
+}
+
+/// Values between commas.
+#[derive(Debug, Default)]
+struct Row {
+    line: String,
+    has_values: bool,
+}
+
+impl Row {
+    /// A value that is one line.
+    fn put(&mut self, value: &str) {
+        if self.has_values {
+            self.line.push(',');
+        }
+        self.has_values = true;
+        if !value.contains([',', '"', ';', '\t', ' ']) {
+            self.line.push_str(value);
+            return;
+        }
+        self.line.push('"');
+        for character in value.chars() {
+            if character == '"' {
+                self.line.push('"');
+            }
+            self.line.push(character);
+        }
+        self.line.push('"');
+    }
+
+    /// What somebody outside chose: line ends and what else steers a machine stand there as `\n` or `\u001b` would in JSON, and
+    /// what a spreadsheet would take for a formula has a `'` before it.
+    fn put_text(&mut self, text: &str) {
+        let mut value = String::with_capacity(text.len());
+        if text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err() {
+            value.push('\'');
+        }
+        for character in text.chars() {
+            match character {
+                '\n' => value.push_str("\\n"),
+                '\r' => value.push_str("\\r"),
+                '\t' => value.push_str("\\t"),
+                character if u32::from(character) < 0x20 || character == '\u{7f}' => {
+                    // Writing into a text cannot fail.
+                    let _ = write!(value, "\\u{:04x}", u32::from(character));
+                }
+                character => value.push(character),
+            }
+        }
+        self.put(&value);
+    }
+
+    /// JSON as it is, text as text, bytes in base64.
+    fn put_payload(&mut self, payload: &Bytes) {
+        if is_json(payload) {
+            let json = on_one_line(payload.clone());
+            return self.put(&String::from_utf8_lossy(&json));
+        }
+        match std::str::from_utf8(payload) {
+            Ok(text) => self.put_text(text),
+            Err(_) => self.put(&STANDARD.encode(payload)),
+        }
+    }
+
+    fn end(mut self) -> Bytes {
+        self.line.push('\n');
+        self.line.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::{Message, Seq, Span};
+
+    fn columns(names: &[&str]) -> Form {
+        Form::Csv(
+            names
+                .iter()
+                .map(|name| Column::named(name).unwrap())
+                .collect(),
+        )
+    }
+
+    fn line(form: &Form, device: &str, payload: &[u8], marks: Marks) -> String {
+        let stored = Stored {
+            seq: Seq(7),
+            message: Message {
+                topic: Bytes::from(format!("up/{device}")),
+                key: Span {
+                    offset: 3,
+                    len: u16::try_from(device.len()).unwrap(),
+                },
+                payload: Bytes::copy_from_slice(payload),
+                received_us: 1_700_000_000_123_456,
+                marks,
+                ..Message::default()
+            },
+        };
+        let entry = Entry {
+            filling: Filling {
+                prefix: "gw/store/disk/telemetry/",
+                topic: &stored.message.topic,
+                device: stored.message.key(),
+            },
+            stored: &stored,
+            payload: &stored.message.payload,
+            id: "gw/store/disk/telemetry/0/7",
+        };
+        String::from_utf8(form.line(entry, false).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn columns_are_what_they_are_called() {
+        let form = columns(&[
+            "id",
+            "time",
+            "gateway",
+            "class",
+            "topic",
+            "device",
+            "payload.t",
+            "payload.in_b",
+            "payload.s",
+            "payload.x",
+            "payload",
+        ]);
+        assert_eq!(
+            form.head(),
+            "id,time,gateway,class,topic,device,t,in_b,s,x,payload\n"
+        );
+        assert_eq!(
+            line(
+                &form,
+                "d1",
+                br#"{"t":21.50,"in":{"b":true},"s":"a, \"b\""}"#,
+                Marks::default()
+            ),
+            "gw/store/disk/telemetry/0/7,2023-11-14T22:13:20.123Z,gw,telemetry,up/d1,d1,21.50,true,\"a, \"\"b\"\"\",,\
+             \"{\"\"t\"\":21.50,\"\"in\"\":{\"\"b\"\":true},\"\"s\"\":\"\"a, \\\"\"b\\\"\"\"\"}\"\n"
+        );
+        for name in ["", "payload.", "Time", "flow"] {
+            assert_eq!(Column::named(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_not_set_makes_no_time() {
+        let unset = Marks::default().with(Marks::CLOCK_UNSET, true);
+        assert_eq!(
+            line(&columns(&["time", "device"]), "d1", b"1", unset),
+            ",d1\n"
+        );
+    }
+
+    #[test]
+    fn what_a_device_says_is_no_formula_and_ends_no_line() {
+        let form = columns(&["device", "payload"]);
+        let row = |device: &str, payload: &[u8]| line(&form, device, payload, Marks::default());
+        assert_eq!(row("=1+1", b"-5.5"), "'=1+1,-5.5\n");
+        assert_eq!(row("-12", b"@x\ny"), "-12,'@x\\ny\n");
+        assert_eq!(row("a\tb\u{1b}", &[0xff, 0]), "a\\tb\\u001b,/wA=\n");
+        assert_eq!(row("d", b"{\"a\":\r\n1}"), "d,\"{\"\"a\"\":  1}\"\n");
+        let json = line(&Form::Ndjson, "d", b"[1,\n2]", Marks::default());
+        assert_eq!(json, "[1, 2]\n");
+        let bytes = line(&Form::Ndjson, "d", b"21,5", Marks::default());
+        assert_eq!(bytes, "{\"payload_base64\":\"MjEsNQ==\"}\n");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_one_line_without_a_nul(
+            device in ".{0,20}", payload in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..60),
+                ".{0,60}".prop_map(String::into_bytes),
+                ".{0,20}".prop_map(|text| serde_json::json!({ "s": text, "t": [text] }).to_string().into_bytes()),
+            ],
+        ) {
+            let csv = columns(&["id", "time", "device", "topic", "payload", "payload.s"]);
+            for form in [&csv, &Form::Ndjson] {
+                let line = line(form, &device, &payload, Marks::default());
+                prop_assert!(line.ends_with('\n'));
+                let inner = &line[..line.len() - 1];
+                prop_assert!(!inner.contains(['\n', '\r', '\0']), "{line:?}");
+            }
+        }
+    }
+}

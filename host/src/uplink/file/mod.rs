@@ -1,0 +1,266 @@
+//! Into files: lines that are written and synced together, each message once its line is on the disk.
+//!
+//! - `form`: what stands for a message in a file. `name`: what files are called. Neither of them knows disks or clocks.
+//! - `folder`: the files, on a thread that may wait for the disk; what was not synced is cut away before anything follows it.
+//! - `dial`: how a way into a folder begins.
+//!
+//! No message is ever to blame for what a disk does: what goes wrong ends the way, everything waits and is owed again, and
+//! the back-off holds.
+
+mod dial;
+mod error;
+mod folder;
+mod form;
+mod name;
+mod settings;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::time::Sleep;
+
+pub use self::error::Error;
+pub use self::form::{Column, Form};
+pub use self::settings::Config;
+
+use self::dial::{Desk, Dialler, Work};
+use self::folder::{Folder, Lot};
+use self::form::Entry;
+use super::carrier::{About, Answer, Carrier, Limits, Packet, Unsendable};
+use super::form::template::Filling;
+use crate::clock::Now;
+use crate::link::{LinkMetrics, Redial};
+use crate::message::Qos;
+
+/// How much longer than its answer a disk may take for each MiB that is compressed.
+const PACKED_IN: Duration = Duration::from_secs(1);
+const MIB: u64 = 1 << 20;
+
+/// What was under way with the disk, with the folder for what comes next.
+type Done = Work<(Folder, Result<(), Error>)>;
+
+/// A way into a folder.
+pub(super) struct Lane {
+    config: Arc<Config>,
+    desk: Desk,
+    /// With the disk otherwise.
+    folder: Option<Folder>,
+    work: Option<Done>,
+    /// When the disk is late; without work, when there is some.
+    alarm: Pin<Box<Sleep>>,
+    waited: Duration,
+    /// Messages that are being written.
+    writing: Vec<u64>,
+    /// Messages that are gathered, and since when.
+    held: Vec<u64>,
+    lots: Vec<Lot>,
+    bytes: usize,
+    since: Instant,
+}
+
+/// Ready to write for the uplink `name`.
+pub(super) fn redial(
+    config: Config,
+    name: Arc<str>,
+    metrics: &LinkMetrics,
+) -> Redial<<Lane as Carrier>::Dial> {
+    Redial::new(Dialler::new(config), "uplink", name, metrics)
+}
+
+impl Lane {
+    fn new(config: &Arc<Config>, folder: Folder, desk: Desk) -> Self {
+        Self {
+            config: Arc::clone(config),
+            desk,
+            folder: Some(folder),
+            work: None,
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            waited: Duration::ZERO,
+            writing: Vec::new(),
+            held: Vec::new(),
+            lots: Vec::new(),
+            bytes: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.held.len() >= usize::from(self.config.batch_messages)
+            || self.bytes >= self.config.batch_bytes
+    }
+
+    /// Writes what is gathered when it is time, and tells what is on the disk.
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(work) = &mut self.work {
+                let Poll::Ready(done) = Pin::new(work).poll(cx) else {
+                    ready!(self.alarm.as_mut().poll(cx));
+                    return Poll::Ready(Err(self.desk.late(self.waited)));
+                };
+                self.work = None;
+                let (folder, done) =
+                    done.map_err(|_| Error::Stopped(self.config.folder.clone()))?;
+                done?;
+                self.folder = Some(folder);
+                if !self.writing.is_empty() {
+                    let written = self.writing.drain(..);
+                    answers.extend(written.map(|token| Answer::Accepted { token }));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let now = Instant::now();
+            // First, since under load there is always something to write.
+            let is_untidy = self
+                .folder
+                .as_ref()
+                .is_some_and(|folder| folder.is_untidy(now));
+            if is_untidy {
+                self.tidy()?;
+                continue;
+            }
+            let due = (!self.held.is_empty()).then(|| self.since + self.config.batch_wait);
+            if self.is_full() || due.is_some_and(|at| at <= now) {
+                self.write()?;
+                continue;
+            }
+            let ripe = self.folder.as_ref().and_then(Folder::ripe_at);
+            let Some(at) = due.into_iter().chain(ripe).min() else {
+                return Poll::Pending;
+            };
+            self.alarm.as_mut().reset(at.into());
+            ready!(self.alarm.as_mut().poll(cx));
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let lots = std::mem::take(&mut self.lots);
+        self.writing = std::mem::take(&mut self.held);
+        self.bytes = 0;
+        self.start(self.config.answer, move |folder| {
+            folder.write(&lots, Now::read(), Instant::now())
+        })
+    }
+
+    fn tidy(&mut self) -> Result<(), Error> {
+        let mebibytes = u32::try_from(self.config.file_bytes / MIB).unwrap_or(u32::MAX);
+        let waits = self.config.answer + PACKED_IN.saturating_mul(mebibytes);
+        self.start(waits, |folder| folder.tidy(Instant::now()))
+    }
+
+    /// Gives the disk something to do.
+    fn start(
+        &mut self,
+        waits: Duration,
+        work: impl FnOnce(&mut Folder) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let (Some(mut folder), Some(held)) = (self.folder.take(), self.desk.take_now()) else {
+            return Err(self.desk.late(Duration::ZERO));
+        };
+        self.waited = waits;
+        self.alarm.as_mut().reset((Instant::now() + waits).into());
+        self.work = Some(self.desk.start(held, move || {
+            let done = work(&mut folder);
+            (folder, done)
+        }));
+        Ok(())
+    }
+}
+
+impl Carrier for Lane {
+    type Dial = Dialler;
+
+    const KEEPS_TIME: bool = true;
+
+    fn online(&self, redial: &mut Redial<Dialler>) {
+        let failures_before = redial.stands();
+        let (stage, name) = redial.owner();
+        let folder = redial.dialled().config().folder.display();
+        tracing::info!(stage, %name, %folder, failures_before, "online");
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            window: u16::MAX,
+            says_window: true,
+            packet_bytes: u32::MAX,
+            retains: true,
+            highest: Qos::ExactlyOnce,
+            has_headers: false,
+        }
+    }
+
+    fn room(&self) -> usize {
+        if self.is_full() {
+            0
+        } else {
+            usize::from(self.config.batch_messages) - self.held.len()
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable> {
+        if self.is_full() {
+            return Err(Unsendable::Full);
+        }
+        let filling = Filling {
+            prefix: about.prefix,
+            topic: &packet.topic,
+            device: about.stored.message.key(),
+        };
+        let seq = about.stored.seq;
+        let id = format!("{}{}/{}", about.prefix, seq.boot(), seq.number());
+        let entry = Entry {
+            stored: about.stored,
+            filling,
+            payload: &packet.payload,
+            id: &id,
+        };
+        let line = self.config.form.line(entry, self.config.has_envelope);
+        let beginning = name::beginning(&self.config.name, filling);
+        if self.held.is_empty() {
+            self.since = Instant::now();
+        }
+        self.held.push(token);
+        self.bytes += line.len();
+        match self.lots.iter_mut().find(|lot| lot.beginning == beginning) {
+            Some(lot) => lot.lines.extend_from_slice(&line),
+            None => self.lots.push(Lot {
+                beginning,
+                first: seq,
+                lines: BytesMut::from(&line[..]),
+            }),
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_turn(cx, answers)).await
+    }
+
+    /// What is being written is waited for, and names what was.
+    async fn close(mut self) {
+        if let Some(work) = self.work.take() {
+            let done = tokio::time::timeout(self.config.answer, work).await;
+            self.folder = done.ok().and_then(Result::ok).map(|(folder, _)| folder);
+        }
+        if let (Some(folder), Some(held)) = (self.folder.take(), self.desk.take_now()) {
+            let closing = self.desk.start(held, move || folder.close());
+            // What is not named now is at the next look into the folder.
+            let _ = tokio::time::timeout(self.config.answer, closing).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! What an uplink into files needs to know; already checked (`config` does that).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::form::compress::Compress;
+use super::super::form::template::Template;
+use super::form::Form;
+use crate::link::Backoff;
+
+/// Files in one folder.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it is known by in the log.
+    pub id: String,
+    /// Is there already: one that was made by us may lie where a disk should have been.
+    pub folder: PathBuf,
+    /// What names of files begin with.
+    pub name: Template,
+    pub form: Form,
+    /// Whether messages come as an envelope, which is JSON.
+    pub has_envelope: bool,
+    /// How files are compressed once they are whole.
+    pub compress: Compress,
+    /// A file of so many bytes, or so old, is whole.
+    pub file_bytes: u64,
+    pub file_age: Duration,
+    /// Bytes of whole files that are kept; the oldest go.
+    pub keep_bytes: Option<u64>,
+    /// Messages that are written and synced at once, at most, their bytes, and how long the first of them waits for others.
+    pub batch_messages: u16,
+    pub batch_bytes: usize,
+    pub batch_wait: Duration,
+    /// How long the disk may take.
+    pub answer: Duration,
+    pub backoff: Backoff,
+}
