@@ -63,7 +63,7 @@ use self::judge::Haste;
 use self::part::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
-use crate::link::{Redial, Secret, Stop};
+use crate::link::{Causes, Redial, Secret, Stop};
 use crate::message::{Backlog, Qos, QueueId};
 
 /// Why an uplink ended without being told to. The network never ends it.
@@ -236,6 +236,22 @@ impl Shared {
             duty,
         }
     }
+}
+
+/// Whether upstream is there, in words: nothing is sent and nothing stays there. A broker is asked by whoever asks, over `mqtt`.
+///
+/// # Errors
+/// In words for the operator: why it is not, and what to do.
+pub async fn reach(kind: &Kind) -> Result<String, String> {
+    match kind {
+        Kind::Mqtt(_) => Ok(String::new()),
+        Kind::Http(server) => http::reach(server).await.map_err(|error| in_words(&error)),
+        Kind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
+    }
+}
+
+fn in_words(error: &dyn std::error::Error) -> String {
+    Causes(error).to_string()
 }
 
 /// Sends what is owed until `stop` says otherwise: [`Stop::Drain`] sends what lies in RAM, waits until upstream has

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::folder::Folder;
+use super::folder::{self, Folder};
 use super::{Config, Error, Lane};
 use crate::link::{Backoff, Dial};
 
@@ -101,4 +101,19 @@ impl Dial for Dialler {
     fn complaint(&self) -> &'static str {
         "cannot write into the folder"
     }
+}
+
+/// Makes a file in the folder and takes it away again.
+pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
+    let folder = config.folder.clone();
+    let tried = tokio::task::spawn_blocking(move || folder::try_out(&folder));
+    let late = || Error::Late {
+        folder: config.folder.clone(),
+        waited: config.answer,
+    };
+    tokio::time::timeout(config.answer, tried)
+        .await
+        .map_err(|_| late())?
+        .map_err(|_| Error::Stopped(config.folder.clone()))??;
+    Ok("the folder is there, and takes files".to_owned())
 }

@@ -267,6 +267,15 @@ impl Folder {
     }
 }
 
+/// Makes a file in a folder and takes it away again.
+pub(super) fn try_out(folder: &Path) -> Result<(), Error> {
+    let path = folder.join(format!(".tidegate-check-{}", std::process::id()));
+    let made = make(&path).and_then(|file| file.sync_all());
+    let removed = remove(&path);
+    made.map_err(|cause| Error::new("write into", folder, cause))?;
+    removed
+}
+
 /// A file that is new, and ours while it is open.
 fn make(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::time::Sleep;
 
+pub(super) use self::dial::reach;
 pub use self::error::Error;
 pub use self::form::{Column, Form};
 pub use self::settings::Config;

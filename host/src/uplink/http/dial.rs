@@ -75,6 +75,18 @@ impl Dial for Dialler {
     }
 }
 
+/// Opens a connection to the server and leaves it.
+pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
+    headers(config).await?;
+    Wire::open(config.target()).await?.close().await;
+    let tls = if config.tls.is_some() {
+        "a connection stands, and its certificate is good"
+    } else {
+        "a connection stands, without TLS"
+    };
+    Ok(format!("{tls}; no request was made"))
+}
+
 /// What every request has.
 async fn headers(config: &Config) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();

@@ -31,6 +31,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Method as Verb, Request, Uri};
 
 pub use self::batch::Pack;
+pub(super) use self::dial::reach;
 pub use self::error::Error;
 pub use self::line::Line;
 pub use self::path::Path;

@@ -1,10 +1,13 @@
 //! `tidegate check`: all that is wrong with a config and its plugins, at once.
 
+mod connect;
+
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Global, Output, Surroundings, print, say};
+use self::connect::Finding;
+use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::chain::{self, Engine, Workshop};
 use crate::config::{self, Config, MANUAL, PluginFault, Sources};
 use crate::exit::Exit;
@@ -15,9 +18,11 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate check -c tidegate.toml
   tidegate check -c tidegate.toml -o json | jq '.problems[] | select(.severity == \"error\")'
+  tidegate check -c tidegate.toml --connect
   tidegate check --manual | less
 
-Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault.";
+Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault, 7 when all that is good and an
+end does not work (--connect).";
 
 /// Arguments of `tidegate check`.
 #[derive(Debug, Args)]
@@ -26,6 +31,10 @@ pub struct Arguments {
     /// Folder for what must survive, as it would be given to `run`.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Try each source and uplink, too: log in, subscribe and leave again, with a client id of its own (the real one and `-check`);
+    /// nothing is sent, and a gateway that runs is not disturbed.
+    #[arg(long)]
+    pub connect: bool,
     /// Print every setting with its default and the reason for it, and check nothing.
     #[arg(long)]
     pub manual: bool,
@@ -52,8 +61,22 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         .plugin_problems(plugin_faults(&config))
         .and(&config.warnings);
     let failed = problems.errors() > 0;
-    if global.output == Output::Json || !problems.is_empty() {
-        global.show(&problems, surroundings);
+    let ends = match arguments.connect.then(|| tried(&config)).transpose() {
+        Ok(ends) => ends,
+        Err(error) => {
+            say(&format!("error: nothing can be tried: {error}"));
+            return Exit::Failed;
+        }
+    };
+    match (&ends, global.output) {
+        (Some(ends), Output::Json) => {
+            let mut document = problems.to_json();
+            document["ends"] = serde_json::json!(ends);
+            print_json(&document);
+        }
+        (_, Output::Json) => global.show(&problems, surroundings),
+        (_, Output::Text) if problems.is_empty() => {}
+        (_, Output::Text) => global.show(&problems, surroundings),
     }
     if failed {
         return Exit::Plugin;
@@ -64,8 +87,38 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
             global.config.display(),
             contents(&config)
         ));
+        ends.iter().flatten().for_each(|end| say(&told(end)));
     }
-    Exit::Done
+    if ends.iter().flatten().all(|end| end.is_good) {
+        Exit::Done
+    } else {
+        Exit::Degraded
+    }
+}
+
+/// Each source and uplink, tried.
+fn tried(config: &Config) -> std::io::Result<Vec<Finding>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let found = runtime.block_on(connect::all(config));
+    // A disk that does not come back is not waited for.
+    runtime.shutdown_background();
+    Ok(found)
+}
+
+fn told(end: &Finding) -> String {
+    let verdict = if end.is_good {
+        "works"
+    } else {
+        "does not work"
+    };
+    format!(
+        "{} ({}) {verdict}: {}",
+        end.end,
+        end.address,
+        end.words.join("; ")
+    )
 }
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
