@@ -15,6 +15,7 @@ mod compat;
 mod compile;
 mod conditions;
 mod config;
+mod connect;
 mod crash;
 mod demo;
 mod disk;
@@ -61,6 +62,7 @@ fn cases() -> Vec<Trial> {
         instruments::cases(),
         cli::cases(),
         config::cases(),
+        connect::cases(),
         flow::cases(),
         field::cases(),
         files::cases(),

@@ -277,6 +277,10 @@ fn is_path(text: &str, folder: &Path) -> bool {
 
 /// What of an address says who asks: user information and query.
 fn in_url<'a>(key: &str, text: &'a str) -> Option<&'a str> {
+    // A folder, and nobody who asks.
+    if text.starts_with("file:///") {
+        return None;
+    }
     let is_url = text.contains("://") || key.contains("url");
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let has_more = || {

@@ -1,0 +1,122 @@
+//! `tidegate check --connect`: what it finds, and that it leaves nothing behind.
+
+use std::fs;
+use std::net::TcpListener;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tidegate_tests::fake::{FakeBroker, Step, packet};
+use tidegate_tests::web::WebServer;
+use tidegate_tests::{Broker, Gateway, cases, wait_until};
+
+use crate::scene::{config, flow};
+use crate::tools::{json, told};
+
+pub fn cases() -> Vec<Trial> {
+    cases![
+        ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed,
+        ends_that_do_not_work_are_told_with_the_cause,
+    ]
+}
+
+fn end<'a>(document: &'a Value, name: &str) -> Result<&'a Value> {
+    let ends = document["ends"].as_array().context("no ends")?;
+    ends.iter()
+        .find(|end| end["end"] == name)
+        .with_context(|| format!("{name} is not in {document}"))
+}
+
+/// A gateway runs between brokers, a server and a folder, and its config is tried meanwhile.
+/// Guarantee: each end is told to work, nobody is sent anything, and no connection of the gateway ends for it.
+fn ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let server = WebServer::start()?;
+    let flow = flow("").replace(
+        "to = { out = \"cloud:telemetry\" }",
+        "to = [\"cloud:telemetry\", \"server:telemetry\", \"disk:telemetry\"]",
+    );
+    let setup = Gateway::with("");
+    let folder = setup.folder().join("history");
+    fs::create_dir(&folder)?;
+    let ends = format!(
+        "[uplink.server]\nurl = \"{}\"\npack = \"ndjson\"\n\n[uplink.disk]\nurl = \"file://{}\"\n\n",
+        server.url(),
+        folder.display()
+    );
+    fs::write(
+        setup.config_file(),
+        config(&field.url(), &cloud.url(), &(ends + &flow)),
+    )?;
+    let gateway = setup.start()?;
+    wait_until("all are in use", || {
+        gateway.metric("tidegate_uplink_up", &[]) == 3.0
+    })?;
+    let document = json(gateway.folder(), &["check", "--connect"], 0)?;
+    for (name, words) in [
+        ("source.field", "1 of 1 topics granted"),
+        ("uplink.cloud", "MQTT 5"),
+        ("uplink.server", "a connection stands, without TLS"),
+        ("uplink.disk", "takes files"),
+    ] {
+        let end = end(&document, name)?;
+        ensure!(
+            end["is_good"] == true && end["words"].to_string().contains(words),
+            "{end}"
+        );
+    }
+    let (_, text) = told(gateway.folder(), &["check", "--connect"], 0)?;
+    ensure!(
+        text.contains("uplink.cloud (") && text.contains(") works: "),
+        "{text}"
+    );
+    ensure!(server.requests().is_empty(), "something was sent");
+    ensure!(
+        fs::read_dir(&folder)?.next().is_none(),
+        "something stayed in the folder"
+    );
+    for gone in [
+        "tidegate_uplink_reconnects_total",
+        "tidegate_source_reconnects_total",
+    ] {
+        ensure!(gateway.metric(gone, &[]) == 0.0, "{gone}");
+    }
+    Ok(())
+}
+
+/// A broker that refuses the login, one that nobody listens for, one that never speaks, and a folder that is not there.
+/// Guarantee: each is told with its cause within its deadlines, and the exit code says that something does not work.
+fn ends_that_do_not_work_are_told_with_the_cause() -> Result<()> {
+    let field = FakeBroker::start(vec![Step::Await(1), Step::Send(packet::connack(0x86, &[]))])?;
+    let (free, mute) = (
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    );
+    let nobody = format!("mqtt://{}", free.local_addr()?);
+    drop(free);
+    let ends = format!(
+        "[uplink.mute]\nurl = \"mqtt://{}\"\ndeadlines = {{ handshake = \"300ms\" }}\n\n[uplink.disk]\nurl = \"file:///nobody/made/this\"\n\n",
+        mute.local_addr()?
+    );
+    let flow = flow("").replace(
+        "to = { out = \"cloud:telemetry\" }",
+        "to = [\"cloud:telemetry\", \"mute:telemetry\", \"disk:telemetry\"]",
+    );
+    let setup = Gateway::with(config(&field.url(), &nobody, &(ends + &flow)));
+    let document = json(setup.folder(), &["check", "--connect"], 7)?;
+    for (name, words) in [
+        ("source.field", "user"),
+        ("uplink.cloud", "refused"),
+        ("uplink.mute", "300ms"),
+        ("uplink.disk", "mount the disk"),
+    ] {
+        let end = end(&document, name)?;
+        ensure!(
+            end["is_good"] == false && end["words"].to_string().contains(words),
+            "{end}"
+        );
+    }
+    let (_, text) = told(setup.folder(), &["check", "--connect"], 7)?;
+    ensure!(text.contains(") does not work: "), "{text}");
+    Ok(())
+}
