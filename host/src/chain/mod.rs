@@ -242,14 +242,23 @@ impl Chain {
     /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
     /// from now on is forgotten.
     pub fn stop(&self, limit: Duration) -> usize {
+        self.end(limit).len()
+    }
+
+    /// The same, and what is left goes to whoever asks, with its receipts.
+    pub fn end(&self, limit: Duration) -> Vec<Delivery> {
         self.begin_to_stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: the answer is that the lanes' ends are gone, or that time is up.
         let in_time = ended.recv_timeout(limit);
         if in_time != Err(RecvTimeoutError::Timeout) {
-            return 0;
+            return Vec::new();
         }
-        let left = self.close();
+        let left = self
+            .inboxes
+            .iter()
+            .flat_map(|inbox| inbox.empty())
+            .collect();
         // A lane that is inside a plugin ends when its turn does; who stops keeps his time.
         let is_left = ended.recv_timeout(LAST_TURN) == Err(RecvTimeoutError::Timeout);
         self.is_left.store(is_left, Ordering::Release);
@@ -281,8 +290,8 @@ impl Chain {
         }
     }
 
-    fn close(&self) -> usize {
-        self.inboxes.iter().map(|inbox| inbox.close()).sum()
+    fn close(&self) {
+        self.inboxes.iter().for_each(|inbox| drop(inbox.empty()));
     }
 
     /// Waits until all lanes are gone, unless they were left: every turn is bounded, so this is too.
@@ -312,6 +321,17 @@ impl Intake for Chain {
         let entry = entry.unwrap_or_else(PoisonError::into_inner);
         let batch = entry.take(batch, &self.shared.metrics);
         drop(entry);
+        self.put(batch);
+    }
+
+    fn has_room(&self) -> bool {
+        self.inboxes.iter().all(|inbox| inbox.has_room())
+    }
+}
+
+impl Chain {
+    /// Has messages wait, each in the lane of its key.
+    fn put(&self, batch: Vec<Delivery>) {
         if let [inbox] = self.inboxes.as_slice() {
             return inbox.put(batch);
         }
@@ -326,10 +346,6 @@ impl Intake for Chain {
                 inbox.put(part);
             }
         }
-    }
-
-    fn has_room(&self) -> bool {
-        self.inboxes.iter().all(|inbox| inbox.has_room())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every command takes, and what it is surrounded by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
 
@@ -8,6 +8,9 @@ use super::terminal::{print_json, say};
 use crate::config::{self, Config, Problems, Sources};
 use crate::exit::Exit;
 use crate::telemetry::{log, sink};
+
+/// Where the config is when nobody says.
+const PLACE: &str = "/etc/tidegate/tidegate.toml";
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
@@ -21,7 +24,7 @@ pub struct Global {
         value_name = "FILE",
         env = "TIDEGATE_CONFIG",
         hide_env_values = true,
-        default_value = "/etc/tidegate/tidegate.toml"
+        default_value = PLACE
     )]
     pub config: PathBuf,
     /// Change one setting, as in `--set log.level=debug`; may be repeated.
@@ -79,6 +82,11 @@ pub struct Surroundings {
 }
 
 impl Global {
+    /// Whether somebody said which config is meant.
+    pub fn names_a_config(&self) -> bool {
+        self.config != Path::new(PLACE)
+    }
+
     /// Where the config comes from, this process's environment included.
     pub fn sources(&self, data_dir: Option<PathBuf>) -> Sources {
         Sources {

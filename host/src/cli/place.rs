@@ -47,6 +47,9 @@ pub enum Failure {
     /// The config's mistakes have been shown.
     #[error("the config cannot be read; with --data-dir a running gateway is found without it")]
     Config,
+    /// Another gateway than the one that was meant would be found.
+    #[error("there is no config `{}`; without -c the gateway that runs on this machine is found, with --data-dir the one on that folder", .0.display())]
+    NoConfig(PathBuf),
     /// The running gateway.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -122,7 +125,7 @@ impl Failure {
         }
         say(&format!("error: {}", with_causes(self)));
         match self {
-            Self::Config => Exit::Config,
+            Self::Config | Self::NoConfig(_) => Exit::Config,
             Self::Nothing(_) | Self::NotRunning { .. } => Exit::NotRunning,
             Self::Usage(_) => Exit::Usage,
             _ => Exit::Failed,
@@ -173,6 +176,9 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
         return Ok(Found::Running(client));
     }
     let sources = global.sources(at.data_dir.clone());
+    if global.names_a_config() && at.data_dir.is_none() && !sources.path.exists() {
+        return Err(Failure::NoConfig(sources.path));
+    }
     let (config, problems) = config::load_somehow(&sources);
     if let Some(client) = Client::reach(&config.gateway.data_dir)? {
         return Ok(Found::Running(client));
@@ -181,6 +187,7 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
     if config::is_default_data_dir(&sources, &config.gateway.data_dir)
         && !has_store
         && let Some(client) = elsewhere()?
+        && (!global.names_a_config() || runs_on(&client, &sources.path)?)
     {
         return Ok(Found::Running(client));
     }
@@ -195,6 +202,15 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
         }
     }
     Ok(Found::Stopped(Box::new(config)))
+}
+
+/// Whether a gateway was started with this config.
+fn runs_on(client: &Client, config: &Path) -> Result<bool, Failure> {
+    let status: Status = client.get("/v1/status")?;
+    let file = status.config.file;
+    let own = fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
+    // As it was given to the gateway, which may have been started in another folder.
+    Ok(file == config || own.ends_with(&file))
 }
 
 /// The gateway that runs on this machine on a folder that nobody named: another user's, whose default is another.

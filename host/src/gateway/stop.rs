@@ -7,6 +7,7 @@ use super::door::Doors;
 use super::live::Live;
 use super::running::Running;
 use super::stages::Stages;
+use crate::chain::Chain;
 use crate::spool::Spool;
 
 /// What the uplinks get to deliver what RAM holds, before it is written to the card instead.
@@ -51,10 +52,14 @@ fn work_off(doors: &Doors, deadline: Instant) -> usize {
     }
     let left = || deadline.saturating_duration_since(Instant::now());
     let mut messages = 0;
-    for chains in doors.chains_by_depth() {
-        // All at once, so that one that takes long leaves the others their time.
+    let depths = doors.chains_by_depth();
+    for (depth, chains) in (1..).zip(&depths) {
+        // All at once, and those that wait for flows behind them no longer than half of it, so that one that takes long leaves
+        // the others their time.
         chains.iter().for_each(|chain| chain.begin_to_stop());
-        messages += chains.iter().map(|chain| chain.stop(left())).sum::<usize>();
+        let share = if depth == depths.len() { 1 } else { 2 };
+        let stop = |chain: &Arc<Chain>| chain.stop(left() / share);
+        messages += chains.iter().map(stop).sum::<usize>();
     }
     doors
         .recorders()

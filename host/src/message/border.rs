@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Message, Receipt, Span};
+use super::{Marks, Message, Receipt, Span};
 use crate::clock::Now;
 
 /// A message on its way from a source into a flow.
@@ -269,6 +269,23 @@ pub struct Loss {
     pub is_clock_set: bool,
     /// Released when the ledger has it on disk.
     pub receipt: Option<Receipt>,
+}
+
+impl Loss {
+    /// Of one message, which is settled once the ledger has it.
+    pub fn of(delivery: Delivery, reason: LossReason) -> Self {
+        let message = delivery.message;
+        Self {
+            reason,
+            key: message.key,
+            device: message.device.clone(),
+            count: 1,
+            received_us: message.received_us,
+            is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
+            receipt: delivery.receipt,
+            topic: message.topic,
+        }
+    }
 }
 
 /// What a plugin remembers under one key, as it saved it.

@@ -3,7 +3,8 @@
 //! *Rehearse*, while the old one works: the new chain's plugins are vetted, compiled and configured; each gets a copy of
 //! the state that the plugin of its name has in the old chain, shared out among the new lanes, and an empty batch and a
 //! tick. *Follow*, while nothing is delivered to either: the old lanes work off their inboxes, give their state and
-//! wait; the new lanes begin with it; then the old ones end. Whatever goes wrong, the old lanes go on as if nothing had
+//! wait; the new lanes begin with it; then the old ones end, and what they could not work off, since memory or the flow behind
+//! had no room, waits in the new ones. Whatever goes wrong, the old lanes go on as if nothing had
 //! been: their instances were never touched. State goes by the plugin's name, so it survives another number of lanes and
 //! another place in the chain; it is handed over in memory, so also where none is kept on disk.
 
@@ -23,6 +24,7 @@ use crate::chain::sandbox::state::Snapshot;
 use crate::chain::settings::{Config, PluginConfig};
 use crate::chain::start::Frame;
 use crate::chain::{Chain, Error, Wiring};
+use crate::message::Delivery;
 
 /// How long the lanes may take to work off their inboxes and give their state.
 const LEAVE: Duration = Duration::from_secs(60);
@@ -31,11 +33,9 @@ const LEAVE: Duration = Duration::from_secs(60);
 struct Leaving<'a>(&'a [Arc<Inbox>]);
 
 impl Leaving<'_> {
-    /// They have nothing left, and end.
-    fn end(self) {
-        for inbox in self.0 {
-            inbox.close();
-        }
+    /// They end; what still waits in them follows.
+    fn end(self) -> Vec<Delivery> {
+        self.0.iter().flat_map(|inbox| inbox.empty()).collect()
     }
 }
 
@@ -157,7 +157,7 @@ impl Successor {
         let chain = self
             .frame
             .start(|frame, version, config| frame.take_over(version, config, &legacies))?;
-        leaving.end();
+        chain.put(leaving.end());
         old.join();
         metrics.prune(&chain.shared.name, &chain.names(), chain.inboxes.len());
         Ok(chain)

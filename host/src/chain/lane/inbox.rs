@@ -167,14 +167,18 @@ impl Inbox {
 
     /// Nothing is taken any more, and what waits is forgotten: the answer is how much. The lane ends.
     pub(crate) fn close(&self) -> usize {
+        self.empty().len()
+    }
+
+    /// The same, and what waits goes to whoever asks.
+    pub(crate) fn empty(&self) -> VecDeque<Delivery> {
         let mut waiting = self.lock();
         (waiting.closed, waiting.stopping, waiting.away) = (true, true, false);
         waiting.commands.clear();
         waiting.leave = None;
-        let left = waiting.deliveries.len();
-        waiting.deliveries.clear();
+        let left = std::mem::take(&mut waiting.deliveries);
         waiting.bytes = 0;
-        self.depth.sub(signed(left));
+        self.depth.sub(signed(left.len()));
         self.call(waiting);
         left
     }
@@ -188,12 +192,20 @@ impl Inbox {
     }
 
     /// Moves what waits, up to `max`, into `batch`. Where there is nothing to do, and nothing `is_due` either, the lane is
-    /// called when that changes. With a `max` of 0 the messages go on waiting, and do not hold up an end, nor who wants the
-    /// lane to leave.
-    pub(crate) fn take(&self, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Look {
+    /// called when that changes. With a `max` of 0 the messages go on waiting, and do not hold up who wants the lane to leave,
+    /// since they go to the lane that follows; an end they hold up if they are `waited_for`.
+    pub(crate) fn take(
+        &self,
+        batch: &mut Vec<Delivery>,
+        max: usize,
+        is_due: bool,
+        waited_for: bool,
+    ) -> Look {
         let mut waiting = self.lock();
         let count = waiting.deliveries.len().min(max);
-        let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping;
+        let ends =
+            waiting.stopping && (count == waiting.deliveries.len() || (max == 0 && !waited_for));
+        let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || ends;
         waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
         if waiting.resting {
             return if waiting.away {
@@ -209,10 +221,8 @@ impl Inbox {
         batch.extend(waiting.deliveries.drain(..count).inspect(weighed));
         waiting.bytes -= bytes;
         self.depth.sub(signed(count));
-        let is_empty = waiting.deliveries.is_empty();
-        let last = waiting.stopping && (max == 0 || is_empty);
-        waiting.closed |= last;
-        let leave = if is_empty || max == 0 {
+        waiting.closed |= ends;
+        let leave = if waiting.deliveries.is_empty() || max == 0 {
             waiting.leave.take()
         } else {
             None
@@ -221,7 +231,7 @@ impl Inbox {
         Look::Found(Taken {
             commands: std::mem::take(&mut waiting.commands),
             leave,
-            last,
+            last: ends,
         })
     }
 }
@@ -248,7 +258,7 @@ mod tests {
     }
 
     fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Option<Taken> {
-        match inbox.take(batch, max, is_due) {
+        match inbox.take(batch, max, is_due, false) {
             Look::Found(taken) => Some(taken),
             Look::Nothing { .. } | Look::Away => None,
         }
@@ -323,7 +333,7 @@ mod tests {
     impl Task for Taker {
         fn turn(&mut self) -> Next {
             let mut batch = Vec::new();
-            match self.0.take(&mut batch, 10, false) {
+            match self.0.take(&mut batch, 10, false, false) {
                 Look::Found(taken) => {
                     self.1.send(batch.len()).unwrap();
                     if taken.last { Next::Done } else { Next::Again }

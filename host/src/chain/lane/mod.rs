@@ -122,12 +122,20 @@ impl Lane {
 
     fn round(&mut self) -> Result<Next, Broken> {
         let is_held = self.is_held();
-        let has_room = || self.shared.outlet.has_room() && self.shared.onward.has_room();
-        let may_take = !is_held && has_room();
-        let max = if may_take { self.portion.count() } else { 0 };
+        // Where only the next flow has no room, it works on that: an end waits for it.
+        let can_leave = !is_held && self.shared.outlet.has_room();
+        let waits_for_flow = can_leave && !self.shared.onward.has_room();
+        let max = if can_leave && !waits_for_flow {
+            self.portion.count()
+        } else {
+            0
+        };
         let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= self.clock().moment());
-        match self.inbox.take(&mut self.batch, max, is_due) {
+        match self
+            .inbox
+            .take(&mut self.batch, max, is_due, waits_for_flow)
+        {
             Look::Found(taken) => self.work(taken, is_held),
             Look::Nothing { waiting } => {
                 let is_full = waiting > 0 && !is_held;

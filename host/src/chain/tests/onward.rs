@@ -169,3 +169,68 @@ fn an_inbox_has_room_until_a_mebibyte_waits() {
     rig.settle(&burst);
     assert!(rig.chain.has_room());
 }
+
+/// Messages that wait in a flow since the one behind has no room.
+fn waiting() -> (Rig, Arc<Burst>) {
+    let rig = Rig::new(leads_to(&[next()], ""));
+    rig.outlet.behind.is_full.store(true, Ordering::Relaxed);
+    let burst = rig.send(&KEYS.map(|key| (key, "a")));
+    // The lanes have had turns since.
+    assert!(rig.chain.copies(0).is_ok());
+    (rig, burst)
+}
+
+#[test]
+fn what_waits_for_the_flow_behind_goes_to_the_chain_that_follows() {
+    let (rig, burst) = waiting();
+    let wiring = Wiring {
+        outlet: rig.outlet.clone(),
+        flows: rig.outlet.clone(),
+        states: rig.outlet.clone(),
+        mint: Arc::new(Mint::new(8)),
+        metrics: Metrics::new(&Registry::new()).unwrap(),
+        failed: Arc::default(),
+    };
+    let config = Config {
+        lanes: 2,
+        ..leads_to(&[next()], "")
+    };
+    let next = rig.chain.rehearse(config, wiring).unwrap();
+    let chain = next.follow(&rig.chain, &|| true).unwrap();
+    assert!(!burst.all_settled());
+    let behind = &rig.outlet.behind;
+    assert!(behind.brought.lock().unwrap().is_empty());
+    behind.is_full.store(false, Ordering::Relaxed);
+    let brought = behind.wait(KEYS.len());
+    brought
+        .into_iter()
+        .filter_map(|delivery| delivery.receipt)
+        .for_each(Receipt::release);
+    rig.settle(&burst);
+    assert_eq!(rig.settled.faults(), 0);
+    assert_eq!(chain.stop(PATIENCE), 0);
+}
+
+#[test]
+fn a_stop_waits_while_the_flow_behind_has_no_room() {
+    let (rig, burst) = waiting();
+    rig.chain.begin_to_stop();
+    assert!(rig.chain.copies(0).is_ok(), "the lanes are there still");
+    let behind = &rig.outlet.behind;
+    behind.is_full.store(false, Ordering::Relaxed);
+    assert_eq!(rig.chain.stop(PATIENCE), 0);
+    assert_eq!(behind.wait(KEYS.len()).len(), KEYS.len());
+    drop(burst);
+}
+
+#[test]
+fn what_is_left_when_the_time_of_a_flow_is_up_is_given_back_with_its_receipts() {
+    let (rig, burst) = waiting();
+    let left = rig.chain.end(Duration::from_millis(1));
+    assert_eq!(left.len(), KEYS.len());
+    left.into_iter()
+        .filter_map(|delivery| delivery.receipt)
+        .for_each(Receipt::release);
+    rig.settle(&burst);
+    assert_eq!(rig.settled.faults(), 0);
+}

@@ -144,7 +144,10 @@ pub(super) fn flow_conclusion(verdict: &FlowVerdict) -> String {
         Done::Replaced => format!("{flow}: replaced, with its state; messages waited {pause:.1?}"),
         Done::Rerouted => format!("{flow}: its source asks for its topics now"),
         Done::Added => format!("{flow}: added"),
-        Done::Removed => format!("{flow}: removed; what it had made is still sent"),
+        Done::Removed => match verdict.why.as_deref() {
+            None => format!("{flow}: removed; what it had made is still sent"),
+            Some(why) => format!("{flow}: removed; {}", words::line(why, words::LONG)),
+        },
         Done::Refused => {
             format!(
                 "{flow}: refused, and it runs on as before\n  {}",

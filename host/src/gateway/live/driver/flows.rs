@@ -17,6 +17,7 @@ use crate::chain::{self, Chain};
 use crate::config::{Config, Difference, Fate, FlowChange};
 use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
+use crate::message::{Loss, LossReason};
 use crate::versions::history::{Event, Who};
 use crate::words::with_causes;
 
@@ -241,13 +242,18 @@ impl Driver {
         let recorder = door.recorder();
         let Some(chain) = door.wall_up() else { return };
         let name = Arc::clone(chain.name());
-        let left = chain.stop(LAST_MESSAGES);
-        if left > 0 {
+        let left = chain.end(LAST_MESSAGES);
+        let count = left.len();
+        if count > 0 {
             tracing::warn!(
                 flow = &*name,
-                left,
-                "left in a flow that is gone; the broker sends them again, and nobody takes them"
+                count,
+                "given up with a flow that is gone: what it leads to had no room for them; the ledger has them"
             );
+            let given_up = left
+                .into_iter()
+                .map(|left| Loss::of(left, LossReason::ByHand));
+            self.parts.spool.outlet().lose(given_up.collect());
         }
         if let Some(recorder) = recorder {
             recorder.stop();
@@ -255,7 +261,8 @@ impl Driver {
         }
         self.parts.starter.forget(&name);
         self.note_started(flow, &[]);
-        self.tell_flow(round, &name, Done::Removed, (None, None));
+        let why = (count > 0).then(|| format!("{count} messages that waited in it for {LAST_MESSAGES:?} are given up, and in the ledger"));
+        self.tell_flow(round, &name, Done::Removed, (why, None));
     }
 
     /// A recording is of one chain: it begins anew. Messages do not wait for it.
@@ -319,13 +326,15 @@ impl Driver {
     ) {
         let pause_us = pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
         match &why {
-            None => tracing::info!(
+            Some(why) if done == Done::Refused => {
+                tracing::warn!(flow, "a flow stays as it was: {why}");
+            }
+            _ => tracing::info!(
                 flow,
                 what = done.name(),
                 pause_us,
                 "a flow is as the config says now"
             ),
-            Some(why) => tracing::warn!(flow, "a flow stays as it was: {why}"),
         }
         let what = format!("flow-{}", done.name());
         self.parts.audit.note(&Event {
