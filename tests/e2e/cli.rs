@@ -18,6 +18,8 @@ pub fn cases() -> Vec<Trial> {
         a_damaged_certificate_is_a_config_mistake,
         the_examples_pass_their_check,
         help_names_every_command,
+        what_a_full_disk_does_not_take_is_an_error,
+        a_config_that_is_not_there_leads_to_no_other_gateway,
     ]
 }
 
@@ -140,5 +142,65 @@ fn help_names_every_command() -> Result<()> {
         ensure!(said.contains(command), "`{command}` is not in {said}");
     }
     ensure!(output.status.success(), "ended with {}", output.status);
+    Ok(())
+}
+
+/// Commands that print, to a disk that takes nothing.
+/// Guarantee: none ends as if all were said, and each says why.
+fn what_a_full_disk_does_not_take_is_an_error() -> Result<()> {
+    for arguments in [
+        &["check", "--manual"][..],
+        &[
+            "check",
+            "-o",
+            "json",
+            "-c",
+            "examples/convert/tidegate.toml",
+        ],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
+        let output = Command::new(tidegate()?)
+            .args(arguments)
+            .current_dir(workspace())
+            .stdout(full)
+            .output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(1) && error.contains("standard output did not take"),
+            "{arguments:?} ended with {}: {error}",
+            output.status
+        );
+    }
+    Ok(())
+}
+
+/// A gateway runs, and commands name a config that is not there, or one that no gateway was started with.
+/// Guarantee: they do nothing to the one that runs.
+fn a_config_that_is_not_there_leads_to_no_other_gateway() -> Result<()> {
+    let nobody = FakeBroker::start(Vec::new())?;
+    let gateway = Gateway::with(config(&nobody.url(), &nobody.url(), &flow(""))).launch()?;
+    let missing = gateway.folder().join("nope.toml");
+    let other = gateway.folder().join("other.toml");
+    std::fs::write(&other, config(&nobody.url(), &nobody.url(), &flow("")))?;
+    // Beside this one those of other cases may run: then it is not clear which one is meant.
+    for (file, codes) in [(&missing, &[3][..]), (&other, &[5, 2])] {
+        let file = file.to_string_lossy();
+        for command in [
+            &["status"][..],
+            &["spool", "drop", "cloud:telemetry", "--yes"],
+            &["reload"],
+        ] {
+            let output = run(&[command, &["-c", &*file]].concat())?;
+            let error = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                output
+                    .status
+                    .code()
+                    .is_some_and(|code| codes.contains(&code)),
+                "{command:?} -c {file} ended with {}: {error}",
+                output.status
+            );
+        }
+    }
     Ok(())
 }

@@ -114,7 +114,15 @@ pub enum Command {
 impl Cli {
     /// Does what was asked.
     pub fn run(self, surroundings: Surroundings) -> Exit {
-        let exit = self.obey(surroundings);
+        let mut exit = self.obey(surroundings);
+        if let Some(why) = terminal::unwritten() {
+            say(&format!(
+                "error: standard output did not take all that was printed: {why}"
+            ));
+            if exit == Exit::Done {
+                exit = Exit::Failed;
+            }
+        }
         sink::finish(LAST_WORDS);
         exit
     }

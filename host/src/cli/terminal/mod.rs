@@ -4,28 +4,39 @@
 pub(super) mod differences;
 pub(super) mod lines;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 
 use crate::telemetry::sink;
 use crate::words;
 
+/// Why standard output did not take what was printed first and did not go out.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
 /// Text on standard output, without what a terminal would act on. A reader that has gone away (`| head`) is no failure.
 pub fn print(text: &str) {
-    let _ = writeln!(
-        std::io::stdout().lock(),
-        "{}",
-        words::lines(text, usize::MAX)
-    );
+    put(&words::lines(text, usize::MAX));
+}
+
+fn put(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        UNWRITTEN.get_or_init(|| error.to_string());
+    }
+}
+
+/// Why not all that was printed has gone out, if so.
+pub fn unwritten() -> Option<&'static str> {
+    UNWRITTEN.get().map(String::as_str)
 }
 
 /// A document on standard output, on one line: what a terminal would act on stands there by its number.
 pub fn print_json(document: &impl serde::Serialize) {
     match serde_json::to_string(document) {
-        Ok(text) => drop(writeln!(
-            std::io::stdout().lock(),
-            "{}",
-            words::escaped(&text)
-        )),
+        Ok(text) => put(&words::escaped(&text)),
         Err(error) => say(&format!("error: this cannot be written as JSON: {error}")),
     }
 }
