@@ -2,6 +2,8 @@
 
 #[path = "build/components.rs"]
 mod components;
+#[path = "build/sdk.rs"]
+mod sdk;
 
 use std::fs;
 use std::path::Path;
@@ -70,6 +72,7 @@ fn run() -> Result<(), String> {
         ));
     }
     list.push_str("];\n");
+    sdk::write(root, Path::new(&out_dir))?;
     let path = Path::new(&out_dir).join("builtin.rs");
     fs::write(&path, list).map_err(|error| format!("cannot write `{}`: {error}", path.display()))
 }

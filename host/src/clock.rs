@@ -197,9 +197,51 @@ pub fn day(text: &str) -> Option<u64> {
     utc(end_us - 1).starts_with(text).then_some(end_us)
 }
 
+/// A moment, `2026-03-29T00:59:00Z` or with a fraction of the second, in microseconds since 1970; `None` when there is none.
+pub fn moment(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (second, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let mut parts = second
+        .splitn(3, ':')
+        .map(|part| part.parse::<u64>().ok().filter(|_| part.len() == 2));
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    let is_fraction = fraction.len() <= 6 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if hour > 23 || minute > 59 || second > 59 || !is_fraction {
+        return None;
+    }
+    let fraction_us: u64 = format!("{fraction:0<6}").parse().ok()?;
+    let begins_us = day(date)? - 86_400_000_000;
+    Some(begins_us + ((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction_us)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{day, utc};
+    use super::{day, moment, utc};
+
+    #[test]
+    fn a_moment_is_read_as_it_is_shown() {
+        for text in [
+            "1970-01-01T00:00:00.000Z",
+            "2026-03-29T00:59:07.125Z",
+            "2024-02-29T23:59:59.999Z",
+        ] {
+            assert_eq!(utc(moment(text).unwrap()), text);
+        }
+        assert_eq!(
+            moment("2026-03-29T00:59:00Z"),
+            moment("2026-03-29T00:59:00.000Z")
+        );
+        for text in [
+            "2026-03-29",
+            "2026-03-29T24:00:00Z",
+            "2026-03-29T00:59Z",
+            "2026-03-29T00:59:00",
+            "2026-13-29T00:59:00Z",
+            "",
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_day_ends_where_the_next_begins() {

@@ -23,6 +23,7 @@ pub mod config;
 pub mod telemetry;
 pub mod thread;
 pub mod exit;
+pub mod cases;
 pub mod cli;
 pub mod sim;
 #[cfg(feature = "demo")]

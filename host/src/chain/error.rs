@@ -90,6 +90,9 @@ pub enum Error {
         "flow `{flow}`: `topic` holds `{{{placeholder}}}`; known are `{{topic}}`, `{{flow}}`, `{{device}}`, `{{key}}` and the names that all of its `topics` have"
     )]
     Template { flow: Arc<str>, placeholder: String },
+    /// Time was to pass by so much that nobody would wait for it.
+    #[error("so much time cannot pass at once: plugins would be told the time more than {0} times")]
+    TooFar(usize),
 }
 
 impl Error {
@@ -110,7 +113,8 @@ impl Error {
             | Self::Thread(_)
             | Self::NoOut { .. }
             | Self::Template { .. }
-            | Self::Leave { .. } => None,
+            | Self::Leave { .. }
+            | Self::TooFar(_) => None,
         }
     }
 }

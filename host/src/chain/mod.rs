@@ -47,6 +47,7 @@ pub use lane::trial::compare::{
 pub use lane::trial::phase::{Canary, Shadow};
 pub use lane::trial::report::{Figures, Report, Step};
 pub use metrics::{Account, Metrics};
+pub use replay::dry_run::{Came, DryRun, HandedOn, Left};
 pub use replay::hop::Hop;
 pub use replay::{Player, Ran, Replay, Score, offline};
 pub use sandbox::beside::beside;

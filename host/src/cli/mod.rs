@@ -42,7 +42,8 @@ Examples:
   tidegate parked list                            what could not be processed, and why
   tidegate ledger                                 what was given up, and why
   tidegate swap climate/rule rule.wasm            another version of a plugin, live
-  tidegate plugin build plugins/my-rule           a plugin's source to a component
+  tidegate plugin new my-rule                     a plugin of your own, with cases to test it by
+  tidegate plugin test my-rule                    build it, and run its cases
   tidegate replay --flow climate --with rule.wasm what a changed rule would have done
 
 Every setting, its default and the reason for it: tidegate check --manual";
@@ -94,7 +95,7 @@ pub enum Command {
     Recording(recording::Command),
     /// Run a recording through a flow off-line, as it is and with a candidate, and say what would have differed.
     Replay(replay::Arguments),
-    /// Build, sign and inspect plugins.
+    /// Make, build, test, try, inspect and sign plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// An outage in under a minute: brokers, devices and a gateway, all on this machine.
@@ -142,7 +143,7 @@ impl Cli {
             Command::Reload(arguments) => swap::reload(&self.global, &arguments, surroundings),
             Command::Recording(command) => recording::run(&self.global, command, surroundings),
             Command::Replay(arguments) => replay::run(&self.global, &arguments, surroundings),
-            Command::Plugin(command) => plugin::run(&self.global, command),
+            Command::Plugin(command) => plugin::run(&self.global, command, surroundings),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),
             Command::Sim(arguments) => sim::run(&self.global, &arguments),

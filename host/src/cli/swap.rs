@@ -214,6 +214,27 @@ fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure>
 }
 
 impl SwapArguments {
+    /// This component, in the place of whatever is under way, as if nothing else had been said.
+    pub fn of(plugin: String, file: PathBuf, at: At) -> Self {
+        Self {
+            plugin,
+            file: Some(file),
+            shadow: None,
+            messages: None,
+            sample: 1.0,
+            max_differing: None,
+            canary: None,
+            canary_time: Duration::from_secs(600),
+            fresh_state: false,
+            downgrade: false,
+            replace: true,
+            detach: false,
+            follow: false,
+            promote: false,
+            at,
+        }
+    }
+
     fn plan(&self) -> Plan {
         let is_shadowed = self.shadow.is_some() || self.messages.is_some();
         let shadow = Shadow {

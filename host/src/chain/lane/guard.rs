@@ -253,6 +253,11 @@ impl Guard {
         self.unlogged = 0;
     }
 
+    /// The last fault, in words.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
     /// Whether its timer is to have a tick.
     pub(super) fn admit_tick(&mut self, version: &Version, now: Now) -> bool {
         let before = self.state();

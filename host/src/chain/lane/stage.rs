@@ -65,6 +65,11 @@ impl Stage {
         }
     }
 
+    /// The last fault of its plugin, in words.
+    pub(crate) fn why(&self) -> &str {
+        self.guard.why()
+    }
+
     /// When it wants to be told the time, or to have its state kept.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let candidate = self

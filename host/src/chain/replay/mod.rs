@@ -4,6 +4,7 @@
 //! same bytes unless a limit of time was met, which is told. Ticks come when they were recorded; a version that asks for
 //! another interval than the recorded one gets its own, counted from the first event.
 
+pub(super) mod dry_run;
 pub(super) mod hop;
 mod side;
 

@@ -83,6 +83,8 @@ pub(crate) struct Side {
     digest: ring::digest::Context,
     fates: BTreeMap<&'static str, u64>,
     outputs: u64,
+    /// What each plugin handed on to the next since it was last looked at, where that is wanted.
+    pub(super) handed_on: Option<Vec<(Arc<str>, Vec<Message>)>>,
 }
 
 /// What the stages of a replay begin with.
@@ -183,6 +185,7 @@ impl Side {
             digest: ring::digest::Context::new(&ring::digest::SHA256),
             fates: BTreeMap::new(),
             outputs: 0,
+            handed_on: None,
         })
     }
 
@@ -213,7 +216,8 @@ impl Side {
     }
 
     fn run_from(&mut self, lane: usize, first: usize, now: Now) -> Result<(), Error> {
-        for stage in &mut self.lanes[lane][first..] {
+        let versions = &self.versions[first..];
+        for (stage, version) in self.lanes[lane][first..].iter_mut().zip(versions) {
             if self.items.is_empty() {
                 break;
             }
@@ -222,11 +226,37 @@ impl Side {
                 .map_err(|broken| Error::Engine(broken.to_string()))?;
             self.items.clear();
             std::mem::swap(&mut self.items, &mut self.outbox.next);
+            if let Some(handed_on) = &mut self.handed_on {
+                let messages = self.items.iter().map(|item| item.message.clone());
+                handed_on.push((Arc::clone(&version.reference.name), messages.collect()));
+            }
         }
         for item in self.items.drain(..) {
             self.outbox.leave(item, &self.out);
         }
         Ok(())
+    }
+
+    /// When the next tick of its own is due: uptime, microseconds.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.due.iter().flatten().flatten().min().copied()
+    }
+
+    /// Faults of its plugins so far, and what the last one of each that failed in a tick says.
+    pub(super) fn faults(&self) -> Vec<(u64, String)> {
+        let stages = self.lanes.iter().flatten();
+        let count =
+            |version: &Arc<Version>| version.metrics.tally.errors().map(|(_, count)| count).sum();
+        self.versions
+            .iter()
+            .zip(stages)
+            .map(|(version, stage)| (count(version), stage.why().to_owned()))
+            .collect()
+    }
+
+    /// The plugins, first to last.
+    pub(super) fn versions(&self) -> &[Arc<Version>] {
+        &self.versions
     }
 
     pub(super) fn tick_as_recorded(

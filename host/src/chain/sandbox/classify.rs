@@ -51,21 +51,21 @@ pub(super) fn classify(error: &wasmtime::Error, guest: &Guest) -> Fault {
 fn message(kind: FaultKind, error: &wasmtime::Error, guest: &Guest) -> String {
     match kind {
         FaultKind::Timeout => format!(
-            "a call took longer than {:?} of processor time",
+            "a call took longer than {:?} of processor time, its `limits.time`",
             guest.allowance.time
         ),
         FaultKind::Memory => format!(
-            "asked for more than {} bytes of memory",
+            "asked for more than {} bytes of memory, its `limits.memory`",
             guest.budget.memory_bytes
         ),
         FaultKind::Table => format!(
-            "asked for more than {} table elements",
+            "asked for more than {} table elements, its `limits.table_elements`",
             guest.budget.table_elements
         ),
         FaultKind::Handles => format!(
             "holds more than {MAX_RESOURCES} resources of the host, or {MAX_HANDLES} handles"
         ),
-        FaultKind::Output => "returned more data than the output limit allows".to_owned(),
+        FaultKind::Output => "returned more data than `limits.output` allows".to_owned(),
         // The first context is the back-trace, which is kept apart.
         _ => error.root_cause().to_string(),
     }
