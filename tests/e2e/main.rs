@@ -6,6 +6,7 @@ use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::guests as guest;
 
 mod api;
+mod author;
 mod brokers;
 mod candidates;
 mod cli;
@@ -78,6 +79,7 @@ fn cases() -> Vec<Trial> {
         tasks::cases(),
         candidates::cases(),
         replay::cases(),
+        author::cases(),
         compile::cases(),
         compat::cases(),
         live::cases(),
