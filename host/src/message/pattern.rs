@@ -204,6 +204,22 @@ impl Pattern {
     }
 }
 
+/// As it is written in the config, but for the group of a shared subscription.
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, level) in self.levels.iter().enumerate() {
+            f.write_str(if i > 0 { "/" } else { "" })?;
+            match level {
+                Level::Exactly(text) => f.write_str(text)?,
+                Level::Any => f.write_str("+")?,
+                Level::Capture(name) => write!(f, "{{{name}}}")?,
+                Level::Rest => f.write_str("#")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether every topic that matches filter `inner` matches `outer` as well: a broker may send a message once for
 /// each of two such subscriptions. Shared subscriptions cover nothing and are covered by nothing.
 pub(crate) fn covers(outer: &str, inner: &str) -> bool {

@@ -14,6 +14,8 @@ pub(super) enum Answer {
     Stranger,
     /// A page in a browser, where no token is wanted.
     Page,
+    /// No flow takes the topic.
+    Unrouted(String),
     /// Neither POST nor PUT.
     Method,
     /// The body did not come in time.
@@ -24,6 +26,8 @@ pub(super) enum Answer {
     LongTopic,
     /// The body is packed.
     Packed,
+    /// It is coded on its way, and not in chunks.
+    Coded,
     /// No room for more until something settles.
     Full,
     /// Not all is settled in time: of so many messages these are not.
@@ -35,16 +39,18 @@ pub(super) enum Answer {
 }
 
 /// All statuses, for a metric.
-pub(super) const STATUSES: [StatusCode; 10] = [
+pub(super) const STATUSES: [StatusCode; 12] = [
     StatusCode::ACCEPTED,
     StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
     StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
     StatusCode::REQUEST_TIMEOUT,
     StatusCode::PAYLOAD_TOO_LARGE,
     StatusCode::URI_TOO_LONG,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::NOT_IMPLEMENTED,
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
@@ -55,11 +61,13 @@ impl Answer {
             Self::Unfit(_) => StatusCode::BAD_REQUEST,
             Self::Stranger => StatusCode::UNAUTHORIZED,
             Self::Page => StatusCode::FORBIDDEN,
+            Self::Unrouted(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::LongTopic => StatusCode::URI_TOO_LONG,
             Self::Packed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Coded => StatusCode::NOT_IMPLEMENTED,
             Self::Full | Self::Unsettled { .. } | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -68,13 +76,14 @@ impl Answer {
     pub(super) fn words(&self) -> String {
         match self {
             Self::Settled => String::new(),
-            Self::Unfit(why) | Self::TooLarge(why) => why.clone(),
+            Self::Unfit(why) | Self::Unrouted(why) | Self::TooLarge(why) => why.clone(),
             Self::Stranger => "show the token: Authorization: Bearer …".to_owned(),
             Self::Page => "a page in a browser may not post here without a token".to_owned(),
             Self::Method => "POST or PUT messages here".to_owned(),
             Self::Slow => "the body came too slowly".to_owned(),
             Self::LongTopic => "the topic is over `max_topic`".to_owned(),
             Self::Packed => "a packed body is not taken".to_owned(),
+            Self::Coded => "no Transfer-Encoding is known but `chunked`".to_owned(),
             Self::Full => "as much is under way as may be; send it again later".to_owned(),
             Self::Unsettled { of, left } => {
                 format!("{} of {of} messages are not safe yet", left.len())
@@ -133,11 +142,13 @@ mod tests {
             Answer::Unfit(why()),
             Answer::Stranger,
             Answer::Page,
+            Answer::Unrouted(why()),
             Answer::Method,
             Answer::Slow,
             Answer::TooLarge(why()),
             Answer::LongTopic,
             Answer::Packed,
+            Answer::Coded,
             Answer::Full,
             unsettled.clone(),
             Answer::Leaving,

@@ -5,6 +5,7 @@
 //! **Promised**
 //! - 202 says that every message of the body is settled: upstream has accepted it, it is on the medium, or it is a dead
 //!   letter or in the ledger with its reason. Whatever else is answered, or nothing, the message may have been taken.
+//! - What no flow asks for is not taken, and is answered with 404.
 //! - A body is taken as a whole or not at all: what is wrong with one of its messages refuses them all before any is taken.
 //! - Who is late, endless, over a limit or a stranger gets an answer that says so, and holds up nobody else.
 //!
@@ -12,10 +13,13 @@
 //! and the request an `Idempotency-Key`; that messages which go in a circle over HTTP are found.
 //!
 //! - `listener`: a port as [`crate::link`] holds it. `guests`: connections within bounds.
-//! - `visit`: one request, from its head to its answer; `topic`, `split`, `gate`, `answer` are its parts, without sockets.
+//! - `visit`: one request, from its head to its answer; `topic`, `asked`, `split`, `gate`, `bodies`, `answer` are its parts,
+//!   without sockets.
 //! - `desk`: the requests whose messages are under way, and the taker.
 
 mod answer;
+mod asked;
+mod bodies;
 mod desk;
 mod gate;
 mod guests;

@@ -35,6 +35,13 @@ impl Split {
             Self::JsonArray => elements(&body)?,
             Self::Ndjson => lines(&body)?,
         };
+        // The parser reads texts that are none.
+        let is_text = |part: &Bytes| self == Self::None || std::str::from_utf8(part).is_ok();
+        if let Some(number) = parts.iter().position(|part| !is_text(part)) {
+            return Err(Unfit::Malformed(format!(
+                "message {number} is no JSON: it is not UTF-8"
+            )));
+        }
         if let Some(number) = parts.iter().position(|part| part.len() > most_bytes) {
             return Err(Unfit::TooLarge(format!(
                 "message {number} has more than {most_bytes} bytes"
@@ -162,6 +169,22 @@ mod tests {
             parts(Split::Ndjson, &"1\n".repeat(MOST + 1)),
             Err(Unfit::TooLarge(_))
         ));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_told_by_its_number() {
+        for (split, body) in [
+            (Split::JsonArray, &b"[1, \"\xff\"]"[..]),
+            (Split::JsonArray, b"[1, {\"\xc3\": [\"\xc3\xa4\"]}]"),
+            (Split::Ndjson, b"1\n\"\xed\xa0\x80\""),
+        ] {
+            let found = split.parts(Bytes::from_static(body), 20);
+            let Err(Unfit::Malformed(why)) = found else {
+                panic!("{found:?}");
+            };
+            assert!(why.contains("message 1 is no JSON"), "{why}");
+        }
+        assert!(Split::None.parts(Bytes::from_static(b"\xff"), 20).is_ok());
     }
 
     proptest! {

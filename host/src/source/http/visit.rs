@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, TRANSFER_ENCODING,
+};
 use hyper::{HeaderMap, Method, Request, Response};
 use prometheus::IntCounter;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Answer, STATUSES};
+use super::asked::Asked;
+use super::bodies::{Bodies, Share};
 use super::desk::Ask;
 use super::gate::Gate;
 use super::split::Unfit;
@@ -38,14 +42,14 @@ const SAY_AGAIN: Duration = Duration::from_secs(600);
 pub(super) struct Room {
     name: Arc<str>,
     topic: Template,
+    asked: Asked,
     split: Split,
     headers: Vec<Arc<str>>,
     max_topic_bytes: usize,
     max_payload_bytes: usize,
     max_body_bytes: usize,
     gate: Mutex<Gate>,
-    /// KiB of bodies that may be on their way in, together.
-    bodies: Semaphore,
+    bodies: Bodies,
     is_full: AtomicBool,
     ask: mpsc::Sender<Ask>,
     /// For each of [`STATUSES`].
@@ -66,13 +70,14 @@ impl Room {
         Self {
             name: Arc::clone(&config.name),
             topic: own.topic.clone(),
+            asked: Asked::new(&config.routes),
             split: own.split,
             headers: own.headers.clone(),
             max_topic_bytes: config.max_topic_bytes,
             max_payload_bytes: config.max_payload_bytes,
             max_body_bytes: own.max_body_bytes,
             gate: Mutex::new(gate),
-            bodies: Semaphore::new(kib(body_bytes) as usize),
+            bodies: Bodies::new(body_bytes),
             is_full: AtomicBool::new(false),
             ask,
             counters: STATUSES.iter().map(counter).collect(),
@@ -146,11 +151,18 @@ impl Room {
         if topic.len() > self.max_topic_bytes {
             return Err(Answer::LongTopic);
         }
+        self.asked.check(&topic).map_err(Answer::Unrouted)?;
+        let coded = |coding: &hyper::header::HeaderValue| {
+            !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        };
+        if head.headers.get_all(TRANSFER_ENCODING).iter().any(coded) {
+            return Err(Answer::Coded);
+        }
         let packed = |coding: &hyper::header::HeaderValue| coding != "identity";
         if head.headers.get_all(CONTENT_ENCODING).iter().any(packed) {
             return Err(Answer::Packed);
         }
-        let (body, _room) = self.read(&head.headers, body).await?;
+        let (body, share) = self.read(&head.headers, body).await?;
         let parts = self.split.parts(body, self.max_payload_bytes);
         let parts = parts.map_err(|unfit| match unfit {
             Unfit::Malformed(why) => Answer::Unfit(why),
@@ -165,6 +177,8 @@ impl Room {
         };
         let asked = self.ask.send(ask).await;
         asked.map_err(|_| Answer::Leaving)?;
+        // From here on it counts as under way.
+        drop(share);
         answered.await.map_err(|_| Answer::Leaving)
     }
 
@@ -185,41 +199,54 @@ impl Room {
         Ok(())
     }
 
-    /// Reads the body, and has room reserved for it until it is handed on.
+    /// Reads the body, and has room for it until it is handed on.
     async fn read(
         &self,
         headers: &HeaderMap,
         body: Incoming,
-    ) -> Result<(Bytes, SemaphorePermit<'_>), Answer> {
+    ) -> Result<(Bytes, Share<'_>), Answer> {
         let most = self.max_body_bytes;
         let over = || Answer::TooLarge(format!("the body has more than {most} bytes"));
         let told = headers.get(CONTENT_LENGTH).map(|length| {
             let length = length.to_str().ok();
-            length.and_then(|length| length.parse::<usize>().ok())
+            length
+                .and_then(|length| length.parse::<usize>().ok())
+                .unwrap_or(usize::MAX)
         });
-        // One that does not say may bring as much as is allowed.
-        let expected = told.map_or(most, |told| told.unwrap_or(usize::MAX));
-        if expected > most {
+        if told.is_some_and(|told| told > most) {
             return Err(over());
         }
-        let room = self.bodies.try_acquire_many(kib(expected));
-        let room = room.map_err(|_| Answer::Full)?;
-        let mut body = pin!(body);
-        let mut read = BytesMut::with_capacity(told.map_or(0, |_| expected));
         let began = Instant::now();
+        let share = self.bodies.enter(began.into_std());
+        let mut body = pin!(body);
+        let mut read = BytesMut::new();
         loop {
             let pace = Duration::from_secs(read.len() as u64 / LEAST_PACE);
             let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-            let frame = tokio::time::timeout_at(began + BODY_WITHIN + pace, frame)
-                .await
-                .map_err(|_| Answer::Slow)?;
+            let frame = tokio::select! {
+                biased;
+                frame = frame => frame,
+                () = share.gives_way() => return Err(Answer::Slow),
+                () = tokio::time::sleep_until(began + BODY_WITHIN + pace) => {
+                    return Err(Answer::Slow);
+                }
+            };
             let Some(frame) = frame else {
-                return Ok((read.freeze(), room));
+                return Ok((read.freeze(), share));
             };
             let frame = frame.map_err(|_| Answer::Unfit("the body is cut off".to_owned()))?;
             if let Ok(data) = frame.into_data() {
-                if read.len() + data.len() > most {
+                let needed = read.len() + data.len();
+                if needed > most {
                     return Err(over());
+                }
+                if needed > read.capacity() {
+                    // What is announced is taken only as far as it comes.
+                    let room = needed.max((read.capacity() * 2).min(told.unwrap_or(most)));
+                    if !share.grow(room, Instant::now().into_std()) {
+                        return Err(Answer::Full);
+                    }
+                    read.reserve(room - read.len());
                 }
                 read.extend_from_slice(&data);
             }
@@ -265,8 +292,4 @@ impl Room {
         };
         parts.into_iter().enumerate().map(numbered).collect()
     }
-}
-
-fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
 }
