@@ -222,10 +222,10 @@ impl Uplink {
         Some(carrier.offer(packet, about, COMPARISON))
     }
 
-    /// Parks what upstream refuses while it takes others, as far as the dead letters have room.
-    pub(super) fn park(&mut self) {
+    /// Parks what upstream refuses while it takes others, as far as the dead letters have room; whether there was some.
+    pub(super) fn park(&mut self) -> bool {
         if !self.judge.is_watchful() {
-            return;
+            return false;
         }
         let backlog = &self.backlog;
         let pulls = &self.pulls;
@@ -235,6 +235,7 @@ impl Uplink {
             promised = (promised.0 + letters, promised.1 + bytes);
             backlog.has_room_for_refused(promised.0, promised.1)
         });
+        let has_parked = !proven.is_empty();
         for (place, detail) in proven {
             self.refuse(place, &detail);
         }
@@ -245,6 +246,7 @@ impl Uplink {
                 }
             }
         }
+        has_parked
     }
 
     fn has_room_to_refuse(&mut self, place: Place) -> bool {

@@ -41,7 +41,11 @@ impl Uplink {
             // Before the fetch: what is appended after it rings.
             let rung = ready.notified();
             self.park();
-            let stand = self.fill(carrier, mode);
+            let mut stand = self.fill(carrier, mode);
+            // What could not be sent is parked at once, and those behind it have their turn.
+            if self.park() {
+                stand = Stand::Until(Instant::now());
+            }
             self.forward();
             self.show();
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {

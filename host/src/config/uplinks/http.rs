@@ -10,7 +10,7 @@ use super::{Spoken, misfits};
 use crate::config::problem::code::Code;
 use crate::link::Tls;
 use crate::message::Qos;
-use crate::uplink::http::{Config, Line, Method, Pack, Path, Pause, Value};
+use crate::uplink::http::{Config, DEVICE, Line, Method, Pack, Path, Pause, Tag, Value};
 use crate::uplink::{Compress, IdForm, Kind, PublishFormat, ReplayMark, Template};
 
 /// Keys that mean nothing elsewhere.
@@ -115,11 +115,12 @@ fn line(fields: &mut Fields<'_>, pack: Pack, id: IdForm) -> Option<Line> {
         table.problem(Code::Choice, "measurement", message, hint);
         Template::default()
     });
-    let tags = table
-        .texts("tags")
-        .into_iter()
-        .map(|(tag, _)| tag.to_owned())
-        .collect();
+    if written.is_empty() {
+        let hint = "leave it out for {class}, or give it a name".to_owned();
+        let message = format!("`{}.measurement` is empty", table.path);
+        table.problem(Code::OutOfRange, "measurement", message, hint);
+    }
+    let tags = tags(&mut table);
     let texts = table.flag("texts");
     table.done();
     if pack != Pack::Influx {
@@ -143,6 +144,31 @@ fn line(fields: &mut Fields<'_>, pack: Pack, id: IdForm) -> Option<Line> {
         tags,
         texts,
     })
+}
+
+/// Members that are tags. One that stood in a line twice would have the server refuse it.
+fn tags(table: &mut Fields<'_>) -> Vec<Tag> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for (text, place) in table.texts("tags") {
+        let tag = Tag::of(text);
+        let mistake = match tag.name() {
+            "" => "is no name",
+            DEVICE => "is there already: every line has it, with the device of the topic",
+            name if tags.iter().any(|known| known.name() == name) => "is there twice",
+            _ => {
+                tags.push(tag);
+                continue;
+            }
+        };
+        let message = format!(
+            "`{}.tags`: `{}` {mistake}",
+            table.path,
+            crate::words::line(text, 40)
+        );
+        let hint = "leave it out".to_owned();
+        table.check.problem(Code::Conflict, place, message, hint);
+    }
+    tags
 }
 
 fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {

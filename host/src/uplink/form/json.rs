@@ -10,7 +10,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
 /// Levels of arrays and objects: .NET reads 64, of which we put two around it.
-const MOST_LEVELS: u8 = 62;
+pub(super) const MOST_LEVELS: u8 = 62;
 
 /// Whether it can stand in our JSON as it is: UTF-8, no half of a surrogate pair, no NUL (which databases refuse), every
 /// number within a 64-bit float, at most 62 levels.

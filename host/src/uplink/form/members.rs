@@ -1,6 +1,11 @@
 //! The members of a JSON object, with its numbers as they are written: read as a number, one of 17 digits would change its last.
 
-use super::json::is_json;
+use std::collections::HashMap;
+
+use serde::de::IgnoredAny;
+use serde_bytes::ByteBuf;
+
+use super::json::MOST_LEVELS;
 
 /// A member's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,26 +15,57 @@ pub(in crate::uplink) enum Leaf<'a> {
     Text(String),
 }
 
-/// Those of members under the names of both, `outer_inner`; lists and `null` are left out. `None` where it is not an object.
+/// An object that the reader is in.
+struct Object {
+    /// What the names of its members begin with.
+    prefix: String,
+    /// Where what was found in each member begins, and the last one of each name.
+    starts: Vec<usize>,
+    last: HashMap<String, usize>,
+}
+
+impl Object {
+    fn within(prefix: String) -> Self {
+        Self {
+            prefix,
+            starts: Vec::new(),
+            last: HashMap::new(),
+        }
+    }
+
+    /// A member begins. Where it stands twice the last one counts, as with most readers: what the one before had is no more.
+    fn begin(&mut self, name: String, found: &mut Vec<Option<(String, Leaf<'_>)>>) {
+        let number = self.starts.len();
+        self.starts.push(found.len());
+        if let Some(before) = self.last.insert(name, number) {
+            let end = self.starts[before + 1];
+            found[self.starts[before]..end].fill_with(|| None);
+        }
+    }
+}
+
+/// Those of members under the names of both, `outer_inner`; lists, `null` and numbers beyond a 64-bit float are left out. Half a
+/// surrogate pair in a text is U+FFFD. `None` where it is not an object, or has too many levels of them. Two of different members may have one name.
 pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>)>> {
-    let text = std::str::from_utf8(payload).ok()?;
-    if !is_json(payload) || !text.trim_start().starts_with('{') {
+    let text = std::str::from_utf8(payload).ok()?.trim_start();
+    if !text.starts_with('{') || serde_json::from_str::<IgnoredAny>(text).is_err() {
         return None;
     }
     let mut found = Vec::new();
-    // The names of the objects that the reader is in, each with the `_` behind it.
-    let mut names: Vec<String> = Vec::new();
+    let mut objects: Vec<Object> = Vec::new();
     let mut name = None;
-    let mut rest = text.trim_start();
+    let mut rest = text;
     while let Some(first) = rest.bytes().next() {
         let length = match first {
+            // The names would grow with each.
+            b'{' if objects.len() == usize::from(MOST_LEVELS) => return None,
             b'{' => {
                 let outer = name.take().map(|name: String| name + "_");
-                names.push(outer.unwrap_or_default());
+                objects.push(Object::within(outer.unwrap_or_default()));
                 1
             }
             b'}' => {
-                names.pop();
+                objects.pop();
                 1
             }
             b'[' => {
@@ -38,10 +74,14 @@ pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>
             }
             b'"' => {
                 let length = text_length(rest);
-                let text: String = serde_json::from_str(&rest[..length]).ok()?;
+                let text = unquoted(&rest[..length])?;
                 match name.take() {
-                    None => name = Some(names.last()?.clone() + &text),
-                    Some(name) => found.push((name, Leaf::Text(text))),
+                    None => {
+                        let object = objects.last_mut()?;
+                        name = Some(object.prefix.clone() + &text);
+                        object.begin(text, &mut found);
+                    }
+                    Some(name) => found.push(Some((name, Leaf::Text(text)))),
                 }
                 length
             }
@@ -50,11 +90,12 @@ pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>
                     .find([',', '}', ' ', '\t', '\n', '\r'])
                     .unwrap_or(rest.len());
                 let (word, name) = (&rest[..length], name.take()?);
-                match first {
-                    b't' | b'f' => found.push((name, Leaf::Flag(first == b't'))),
-                    b'n' => {}
-                    _ => found.push((name, Leaf::Number(word))),
-                }
+                let leaf = match first {
+                    b't' | b'f' => Some(Leaf::Flag(first == b't')),
+                    b'n' => None,
+                    _ => Some(Leaf::Number(word)).filter(|_| is_finite(word)),
+                };
+                found.extend(leaf.map(|leaf| Some((name, leaf))));
                 length
             }
             // Between two of them.
@@ -62,7 +103,21 @@ pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>
         };
         rest = &rest[length..];
     }
-    Some(found)
+    Some(found.into_iter().flatten().collect())
+}
+
+fn is_finite(number: &str) -> bool {
+    number.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// What a text of JSON says.
+fn unquoted(text: &str) -> Option<String> {
+    if let Ok(text) = serde_json::from_str(text) {
+        return Some(text);
+    }
+    // Half a pair: only bytes can be read of it.
+    let bytes: ByteBuf = serde_json::from_str(text).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Bytes of the text that `rest` begins with, its quotes included.
@@ -118,16 +173,61 @@ mod tests {
         let expected: Vec<_> = expected.map(|(name, leaf)| (name.to_owned(), leaf)).into();
         assert_eq!(members(payload.as_bytes()), Some(expected));
         assert_eq!(members(b"{}"), Some(Vec::new()));
-        for none in [
-            &b"[]"[..],
-            b"21",
-            b"",
-            b"{",
-            b"{\"a\":\xff}",
-            b"{\"a\":1e400}",
-            b"\"{\"",
-        ] {
+        for none in [&b"[]"[..], b"21", b"", b"{", b"{\"a\":\xff}", b"\"{\""] {
             assert_eq!(members(none), None);
+        }
+    }
+
+    fn shown(payload: &str) -> Vec<String> {
+        let found = members(payload.as_bytes()).unwrap();
+        let shown = |(name, leaf): (String, Leaf<'_>)| match leaf {
+            Leaf::Number(text) => format!("{name}={text}"),
+            Leaf::Flag(flag) => format!("{name}={flag}"),
+            Leaf::Text(text) => format!("{name}={text:?}"),
+        };
+        found.into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn what_stands_twice_is_there_once_and_the_last_one() {
+        for (payload, expected) in [
+            (r#"{"a":1,"a":2}"#, &["a=2"][..]),
+            (r#"{"a":1,"b":2,"\u0061":3,"a":4}"#, &["b=2", "a=4"]),
+            (r#"{"a":1,"a":null}"#, &[]),
+            (r#"{"a":1,"a":[1]}"#, &[]),
+            (r#"{"a":1,"a":1e400}"#, &[]),
+            (r#"{"a":1,"a":{"b":2}}"#, &["a_b=2"]),
+            (
+                r#"{"a":{"b":1,"c":2},"x":3,"a":{"c":4}}"#,
+                &["x=3", "a_c=4"],
+            ),
+            (r#"{"o":{"a":1,"a":2},"p":{"a":3}}"#, &["o_a=2", "p_a=3"]),
+        ] {
+            assert_eq!(shown(payload), expected, "{payload}");
+        }
+    }
+
+    #[test]
+    fn levels_have_an_end() {
+        let nested = |levels: usize| "{\"a\":".repeat(levels) + "1" + &"}".repeat(levels);
+        assert!(members(nested(62).as_bytes()).is_some_and(|found| found.len() == 1));
+        assert_eq!(members(nested(63).as_bytes()), None);
+        assert_eq!(members(nested(100_000).as_bytes()), None);
+    }
+
+    #[test]
+    fn what_some_readers_refuse_costs_no_more_than_itself() {
+        for (payload, expected) in [
+            (r#"{"a":1e400,"b":2}"#, &["b=2"][..]),
+            (r#"{"a":[1e400],"b":-1e400,"c":3}"#, &["c=3"]),
+            (r#"{"a\u0000b":1,"t":"\u0000"}"#, &["a\0b=1", r#"t="\0""#]),
+            (r#"{"a\ud800":1}"#, &["a\u{fffd}\u{fffd}\u{fffd}=1"]),
+            (
+                r#"{"a":"\udc00\u00e9","l":["\ud800"]}"#,
+                &["a=\"\u{fffd}\u{fffd}\u{fffd}\u{e9}\""],
+            ),
+        ] {
+            assert_eq!(shown(payload), expected, "{payload}");
         }
     }
 

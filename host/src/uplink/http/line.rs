@@ -6,6 +6,7 @@
 //! have no character that ends them, and the time never repeats within a device's microsecond. Numbers are all floats, so that
 //! 21 and 21.5 are one series.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -14,96 +15,135 @@ use super::super::form::members::{Leaf, members};
 use super::super::form::template::{Filling, Template};
 use crate::message::{Marks, Stored};
 
+/// The tag that every line has: the device of the topic, whatever the payload says.
+pub const DEVICE: &str = "device";
+
 /// How messages become lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub measurement: Template,
-    /// Members of the payload that are tags, by their names as fields would have them.
-    pub tags: Vec<String>,
+    /// Members of the payload that are tags, no two with one name, and none with that of [`DEVICE`].
+    pub tags: Vec<Tag>,
     /// Whether texts are fields, too.
     pub texts: bool,
+}
+
+/// A member that is a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its name as [`members`] has it.
+    member: String,
+    /// What it is called in a line.
+    name: String,
+}
+
+impl Tag {
+    pub fn of(member: &str) -> Self {
+        Self {
+            member: member.to_owned(),
+            name: line_name(member),
+        }
+    }
+
+    /// What it is called in a line; empty where it can stand in none.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Line {
     /// The line of a message; in words why it has none.
     pub(super) fn of(&self, stored: &Stored, filling: Filling<'_>) -> Result<Bytes, String> {
         let message = &stored.message;
-        let flat = members(&message.payload)
-            .ok_or_else(|| "its payload is not a JSON object, so it makes no line".to_owned())?;
+        let flat = members(&message.payload).ok_or_else(|| {
+            "its payload is not a JSON object of at most 62 levels, so it makes no line".to_owned()
+        })?;
         let mut line = String::new();
         put_name(&self.measurement.text(filling), false, &mut line);
         if line.is_empty() {
             return Err("its `measurement` would be empty".to_owned());
         }
-        put_tag(
-            "device",
-            &String::from_utf8_lossy(filling.device),
-            &mut line,
-        );
-        for tag in &self.tags {
-            let found = flat.iter().rev().find(|(name, _)| name == tag);
+        put_tag(DEVICE, &String::from_utf8_lossy(filling.device), &mut line);
+        for Tag { member, name } in &self.tags {
+            let found = flat.iter().rev().find(|(found, _)| found == member);
             match found {
-                Some((_, Leaf::Text(text))) => put_tag(tag, text, &mut line),
-                Some((_, Leaf::Number(text))) => put_tag(tag, text, &mut line),
-                Some((_, Leaf::Flag(flag))) => put_tag(tag, &flag.to_string(), &mut line),
+                Some((_, Leaf::Text(text))) => put_tag(name, text, &mut line),
+                Some((_, Leaf::Number(text))) => put_tag(name, text, &mut line),
+                Some((_, Leaf::Flag(flag))) => put_tag(name, &flag.to_string(), &mut line),
                 None => {}
             }
         }
-        let start = line.len();
-        for (name, value) in &flat {
-            if !self.tags.contains(name) {
-                self.put_field(
-                    name,
-                    value,
-                    if line.len() == start { ' ' } else { ',' },
-                    &mut line,
-                );
-            }
+        let mut before = ' ';
+        for (name, value) in self.fields(&flat) {
+            // Writing into a text cannot fail, here and below.
+            let _ = write!(line, "{before}{name}={value}");
+            before = ',';
         }
-        if line.len() == start {
+        if before == ' ' {
             return Err("there is no number in its payload, so it makes no line".to_owned());
         }
         // By a clock that was not set it would be long ago; the server has one that is.
         if !message.marks.has(Marks::CLOCK_UNSET) {
             let nanos =
                 u128::from(message.received_us) * 1_000 + u128::from(stored.seq.number() % 1_000);
-            // Writing into a text cannot fail.
             let _ = write!(line, " {nanos}");
         }
         Ok(line.into())
     }
 
-    fn put_field(&self, name: &str, value: &Leaf<'_>, before: char, line: &mut String) {
-        let text = match value {
-            // Finite, since the payload is JSON that every reader takes.
-            Leaf::Number(text) => (*text).to_owned(),
-            Leaf::Flag(flag) => flag.to_string(),
-            Leaf::Text(text) if self.texts => quoted(text),
-            Leaf::Text(_) => return,
-        };
-        let mut own = String::new();
-        put_name(name, true, &mut own);
-        if own.is_empty() {
-            return;
+    /// Each with the name and the value that stand in the line. Of several that have one name there the last one counts.
+    fn fields(&self, flat: &[(String, Leaf<'_>)]) -> Vec<(String, String)> {
+        let is_tag = |member: &str| self.tags.iter().any(|tag| tag.member == member);
+        let is_taken = |name: &str| name == DEVICE || self.tags.iter().any(|tag| tag.name == name);
+        let mut fields = Vec::new();
+        for (name, value) in flat.iter().filter(|(name, _)| !is_tag(name)) {
+            let text = match value {
+                // As it is written: it is one that every reader takes.
+                Leaf::Number(text) => (*text).to_owned(),
+                Leaf::Flag(flag) => flag.to_string(),
+                Leaf::Text(text) if self.texts => quoted(text),
+                Leaf::Text(_) => continue,
+            };
+            let mut name = line_name(name);
+            while is_taken(&name) {
+                name.push('_');
+            }
+            if !name.is_empty() {
+                fields.push((name, text));
+            }
         }
-        // The one name that a field must not have.
-        let ends = if own == "time" { "_" } else { "" };
-        // As above.
-        let _ = write!(line, "{before}{own}{ends}={text}");
+        let mut seen = HashSet::with_capacity(fields.len());
+        let is_last: Vec<_> = fields
+            .iter()
+            .rev()
+            .map(|(name, _)| seen.insert(name.as_str()))
+            .collect();
+        drop(seen);
+        let mut is_last = is_last.into_iter().rev();
+        fields.retain(|_| is_last.next().unwrap_or_default());
+        fields
     }
 }
 
-/// An empty tag is none.
+/// What a member is called in a line, as a tag or field. `time` is the one name that neither must have.
+fn line_name(member: &str) -> String {
+    let mut name = String::new();
+    put_name(member, true, &mut name);
+    if name == "time" {
+        name.push('_');
+    }
+    name
+}
+
+/// An empty tag is none. The name is as it stands in the line.
 fn put_tag(name: &str, value: &str, line: &mut String) {
-    let (mut own, mut text) = (String::new(), String::new());
-    put_name(name, true, &mut own);
+    let mut text = String::new();
     put_name(value, true, &mut text);
-    if own.is_empty() || text.is_empty() {
+    if name.is_empty() || text.is_empty() {
         return;
     }
-    let ends = if own == "time" { "_" } else { "" };
     // Writing into a text cannot fail.
-    let _ = write!(line, ",{own}{ends}={text}");
+    let _ = write!(line, ",{name}={text}");
 }
 
 /// A name, or the value of a tag. What cannot stand in one at all becomes `_`: control characters, since a line ends there, and
@@ -151,7 +191,7 @@ mod tests {
     ) -> Result<String, String> {
         let line = Line {
             measurement: Template::parse(measurement).unwrap(),
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            tags: tags.iter().map(|tag| Tag::of(tag)).collect(),
             texts,
         };
         let stored = Stored {
@@ -199,6 +239,41 @@ mod tests {
             assert!(found.contains(why), "{found}");
         }
         assert!(line("{device}", &[], b"{\"a\":1}", false).is_ok());
+    }
+
+    #[test]
+    fn a_name_stands_in_a_line_once() {
+        for (tags, payload, expected) in [
+            (&[][..], r#"{"n":{"b":1},"n_b":2}"#, "n_b=2"),
+            (&[], r#"{"n_b":2,"x":0,"n":{"b":1}}"#, "x=0,n_b=1"),
+            (&[], r#"{"t\u0001":1,"t_":2}"#, "t_=2"),
+            (&[], r#"{"time":1,"time_":2}"#, "time_=2"),
+            (&[], r#"{"device":5,"a":1}"#, "device_=5,a=1"),
+            (&["time"], r#"{"time":1,"time_":2}"#, "time__=2"),
+            (&["r"], r#"{"r":1,"r":2,"t":3}"#, "t=3"),
+        ] {
+            let made = line("m", tags, payload.as_bytes(), false).unwrap();
+            assert_eq!(made.split(' ').nth(1), Some(expected), "{payload}");
+        }
+    }
+
+    #[test]
+    fn one_odd_member_costs_no_more_than_itself() {
+        for (payload, expected) in [
+            (r#"{"t\u0000x":1}"#, r"m,device=d\=1 t_x=1"),
+            (r#"{"r":"a\u0000b","t":1}"#, r"m,device=d\=1,r=a_b t=1"),
+            (r#"{"t":1e400,"u":2}"#, r"m,device=d\=1 u=2"),
+            (r#"{"s":"\ud800","t":1}"#, r"m,device=d\=1 t=1"),
+            (r#"{"s":["\u0000",1e400],"t":1}"#, r"m,device=d\=1 t=1"),
+        ] {
+            let made = line("m", &["r"], payload.as_bytes(), false).unwrap();
+            let made = made.strip_suffix(" 1700000000000000007").unwrap();
+            assert_eq!(made, expected, "{payload}");
+        }
+        let texts = line("m", &[], br#"{"s":"a\u0000b"}"#, true).unwrap();
+        assert!(texts.contains(r#" s="a b" "#), "{texts}");
+        let none = line("m", &[], br#"{"t":1e400}"#, false).unwrap_err();
+        assert!(none.contains("no number"), "{none}");
     }
 
     #[test]
@@ -253,13 +328,16 @@ mod tests {
             }
             members.insert("number".to_owned(), json!(number));
             let payload = serde_json::to_vec(&members).unwrap();
-            let tags: Vec<&str> = names.iter().take(2).filter(|name| *name != "number").map(String::as_str).collect();
+            let mut tags: Vec<&str> = names.iter().take(2).filter(|name| *name != "number").map(String::as_str).collect();
+            tags.dedup_by_key(|tag| line_name(tag));
             let made = line("m", &tags, &payload, true).unwrap();
             prop_assert!(!made.contains(['\n', '\r']), "{made}");
             let parts = parts(&made);
             prop_assert_eq!(parts.len(), 3, "{}", made);
             prop_assert_eq!(&parts[0][0].0, "m");
-            prop_assert!(parts[0][1..].iter().chain(&parts[1]).all(|(name, _)| !name.is_empty()));
+            let named: Vec<_> = parts[0][1..].iter().chain(&parts[1]).map(|(name, _)| name).collect();
+            prop_assert!(named.iter().all(|name| !name.is_empty()));
+            prop_assert_eq!(named.iter().collect::<HashSet<_>>().len(), named.len(), "{}", made);
             let field = parts[1].iter().find(|(name, _)| name == "number").unwrap();
             prop_assert_eq!(field.1.parse::<f64>().unwrap(), number);
         }

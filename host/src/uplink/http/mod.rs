@@ -33,7 +33,7 @@ use hyper::{HeaderMap, Method as Verb, Request, Uri};
 pub use self::batch::Pack;
 pub(super) use self::dial::reach;
 pub use self::error::Error;
-pub use self::line::Line;
+pub use self::line::{DEVICE, Line, Tag};
 pub use self::path::Path;
 pub use self::settings::{Config, Method, Pause, Value};
 

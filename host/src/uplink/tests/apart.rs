@@ -74,3 +74,27 @@ async fn full_dead_letters_hold_up_no_others_and_what_is_refused_follows_when_th
     assert_eq!(bench.counter("tidegate_uplink_reconnects_total"), 0.0);
     bench.leave().await;
 }
+
+#[tokio::test]
+async fn one_that_cannot_be_sent_is_parked_at_once_and_no_alarm_is_raised() {
+    let list = List::new(1);
+    list.owe(0, 0..3);
+    list.queues.lock().unwrap()[0].messages[1].payload = vec![1; 2_000].into();
+    let bench = bench(list, Qos::AtLeastOnce, 20).await;
+    let mut client = bench.broker.greet(false).await;
+    for expected in [0, 2] {
+        let (id, _, payload) = client.published().await;
+        assert_eq!(payload[0], expected);
+        client.answer(id, 0).await;
+    }
+    bench.list.settled(0).await;
+    assert_eq!(bench.list.queues.lock().unwrap()[0].refused.len(), 1);
+    // Upstream takes others by now, and one more that cannot be sent comes when nothing else is there.
+    bench.list.owe(0, 3..4);
+    bench.list.queues.lock().unwrap()[0].messages[3].payload = vec![3; 2_000].into();
+    while bench.list.queues.lock().unwrap()[0].refused.len() < 2 {
+        assert_eq!(bench.gauge("tidegate_uplink_alarm"), 0.0);
+        tokio::task::yield_now().await;
+    }
+    bench.leave().await;
+}
