@@ -36,6 +36,10 @@ pub(super) struct Held {
     pub(super) token: u64,
     pub(super) id: String,
     pub(super) path: Arc<str>,
+    /// Hash of its topic.
+    pub(super) topic: u64,
+    /// The server stood still over its topic: it shares a request with none.
+    pub(super) is_alone: bool,
     /// What stands for it in a request.
     pub(super) element: Bytes,
     /// Of what is sent alone.
@@ -92,8 +96,9 @@ impl Batch {
     }
 
     /// Whether it takes this one: of the same path, and not too much in all. One alone is always taken.
-    pub(super) fn takes(&self, path: &Arc<str>, bytes: usize) -> bool {
-        let is_sent_together = self.held.first().is_none_or(|first| first.path == *path);
+    pub(super) fn takes(&self, path: &Arc<str>, bytes: usize, is_alone: bool) -> bool {
+        let goes_with = |first: &Held| first.path == *path && !first.is_alone && !is_alone;
+        let is_sent_together = self.held.first().is_none_or(goes_with);
         let fits = self.held.is_empty() || self.bytes + bytes <= self.limit();
         self.room() > 0 && is_sent_together && fits
     }
@@ -109,6 +114,14 @@ impl Batch {
             self.slices.push(0..self.held.len());
         }
         self.slices.last().map(|slice| &self.held[slice.clone()])
+    }
+
+    /// The topics of what was sent.
+    pub(super) fn topics(&self) -> Vec<u64> {
+        let sent = self.slices.last().cloned().unwrap_or_default();
+        let mut topics: Vec<_> = self.held[sent].iter().map(|held| held.topic).collect();
+        topics.dedup();
+        topics
     }
 
     /// Upstream has what was sent.
@@ -229,6 +242,8 @@ mod tests {
             token,
             id: format!("g/s/u/c/1/{token}"),
             path: "/".into(),
+            topic: 0,
+            is_alone: false,
             element: Bytes::from(format!("{{\"n\":{token}}}")),
             content_type: None,
         }
@@ -295,15 +310,28 @@ mod tests {
     fn one_that_does_not_belong_with_the_others_waits() {
         let mut batch = Batch::new(Pack::Ndjson, 3, 20);
         let (here, there): (Arc<str>, Arc<str>) = ("/a".into(), "/b".into());
-        assert!(batch.takes(&here, 1_000));
+        assert!(batch.takes(&here, 1_000, false));
         batch.add(Held {
             path: Arc::clone(&here),
             ..held(1)
         });
-        assert!(batch.takes(&here, 13) && !batch.takes(&here, 14) && !batch.takes(&there, 1));
+        assert!(
+            batch.takes(&here, 13, false)
+                && !batch.takes(&here, 14, false)
+                && !batch.takes(&there, 1, false)
+        );
         assert_eq!(batch.room(), 2);
+        assert!(batch.takes(&here, 1, false) && !batch.takes(&here, 1, true));
         batch.next();
-        assert!(batch.room() == 0 && !batch.takes(&here, 1));
+        assert!(batch.room() == 0 && !batch.takes(&here, 1, false));
+        let mut batch = Batch::new(Pack::Ndjson, 3, 20);
+        assert!(batch.takes(&here, 1, true));
+        batch.add(Held {
+            is_alone: true,
+            path: Arc::clone(&here),
+            ..held(1)
+        });
+        assert!(!batch.takes(&here, 1, false));
         assert_eq!(Batch::new(Pack::Raw, 500, 1 << 20).room(), 1);
     }
 
@@ -314,9 +342,9 @@ mod tests {
         batch.shrink();
         assert!(batch.halve());
         exchange(&mut batch, |_| false);
-        assert!(batch.takes(&"/".into(), 1));
+        assert!(batch.takes(&"/".into(), 1, false));
         let mut taken = 0;
-        while batch.takes(&"/".into(), held(taken).element.len()) {
+        while batch.takes(&"/".into(), held(taken).element.len(), false) {
             batch.add(held(taken));
             taken += 1;
         }

@@ -1,12 +1,13 @@
 //! How a way to a server is made: its secrets are read, and it is dialled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 
+use super::patience::Patience;
 use super::settings::Value;
 use super::wire::Wire;
 use super::{Config, Error, Lane};
@@ -17,6 +18,7 @@ use crate::link::{Backoff, Dial, Secret};
 pub(in super::super) struct Dialler {
     config: Arc<Config>,
     is_unproven: Arc<AtomicBool>,
+    patience: Arc<Mutex<Patience>>,
 }
 
 /// The server turned away what it was sent last, whatever it was.
@@ -39,6 +41,7 @@ impl Dialler {
         Self {
             config: Arc::new(config),
             is_unproven: Arc::default(),
+            patience: Arc::default(),
         }
     }
 
@@ -59,7 +62,9 @@ impl Dial for Dialler {
         let headers = headers(&self.config).await?;
         let wire = Wire::open(self.config.target()).await?;
         let unproven = Unproven(Arc::clone(&self.is_unproven));
-        Ok(Lane::new(Arc::clone(&self.config), headers, wire, unproven))
+        let patience = Arc::clone(&self.patience);
+        let config = Arc::clone(&self.config);
+        Ok(Lane::new(config, headers, wire, (unproven, patience)))
     }
 
     fn id(&self) -> &str {

@@ -30,12 +30,22 @@ pub enum Error {
     Stalled(Duration),
     #[error("the server did not answer within {0:?} (`deadlines.answer`)")]
     Late(Duration),
+    /// The same, over one message of a topic over which it had stood still before.
+    #[error("the server did not answer within {0:?}, and stood still over this topic before")]
+    LateAgain(Duration),
     /// What came is no answer.
     #[error("what the server answers is not HTTP: {0}")]
     Stranger(String),
     /// The server failed over one message.
     #[error("the server failed over a message: {0}")]
     Failed(String),
+    /// It says of one message what it may say of all.
+    #[error("the server does not take a message: {answer}; if it takes none, {hint}")]
+    Unwanted {
+        /// Status and first words.
+        answer: String,
+        hint: &'static str,
+    },
     /// The server takes nothing before somebody has acted.
     #[error("the server takes nothing: {answer}; nothing is parked, {hint}")]
     Held {
@@ -65,8 +75,10 @@ impl Loss for Error {
             | Self::Closed
             | Self::Stalled(_)
             | Self::Late(_)
+            | Self::LateAgain(_)
             | Self::Stranger(_)
             | Self::Failed(_)
+            | Self::Unwanted { .. }
             | Self::Busy { .. }
             | Self::Asked(_) => Failure::Passing,
         }
@@ -84,12 +96,16 @@ impl Loss for Error {
 impl Fault for Error {
     fn manner(&self) -> Manner {
         match self {
-            Self::Closed | Self::Failed(_) | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
-            Self::Stalled(_) | Self::Late(_) => Manner::StoodStill,
+            // One message may lead whatever stands before the server astray.
+            Self::Closed
+            | Self::Failed(_)
+            | Self::Unwanted { .. }
+            | Self::Stranger(_)
+            | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
+            Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
             Self::Link(_)
             | Self::Secret { .. }
             | Self::Header(_)
-            | Self::Stranger(_)
             | Self::Held { .. }
             | Self::Busy { .. }
             | Self::Asked(_) => Manner::Elsewhere,

@@ -1,34 +1,34 @@
 //! Over HTTP: batches of messages in requests, one at a time, each with a verdict by its status.
 //!
 //! - `batch`: what is in hand; a batch that is refused is halved until what is wrong is alone. `verdict`: what a status says.
-//!   `path`: the path of a request. None of them knows sockets or clocks.
+//!   `path`: the path of a request. `patience`: how long its answer is waited for. None of them knows sockets or clocks.
 //! - `wire`: one connection, one request on it, with deadlines. One that the server closes between two requests is dialled
 //!   again here, and nobody hears of it: some servers close after each answer.
 //! - `dial`: how a way to a server begins; secrets in files are read then.
 //!
-//! Upstream has a message when an answer of 2xx was read to its end. One that says nothing about a message (a right, a
-//! path, a pause) ends the way instead, so that everything waits, is owed again, and the back-off holds.
+//! Upstream has a message when an answer of 2xx was read to its end, or to a mebibyte where it goes on. One that says nothing
+//! about a message (a right, a path, a pause) ends the way instead, so that everything waits, is owed again, and the back-off
+//! holds.
 
 mod batch;
 mod dial;
 mod error;
 mod line;
 mod path;
+mod patience;
+mod request;
 mod settings;
 mod verdict;
 mod wire;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
-use hyper::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-};
-use hyper::{HeaderMap, Method as Verb, Request, Uri};
+use hyper::HeaderMap;
+use hyper::header::RETRY_AFTER;
 
 pub use self::batch::Pack;
 pub(super) use self::dial::reach;
@@ -39,22 +39,18 @@ pub use self::settings::{Config, Method, Pause, Value};
 
 use self::batch::{Batch, Held};
 use self::dial::{Dialler, Unproven};
+use self::patience::Patience;
+use self::request::{content_type, element, in_words, request};
 use self::verdict::Verdict;
-use self::wire::{Reply, Whole, Wire};
+use self::wire::{Reply, Wire};
 use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
-use super::form::json::{as_json, is_json, on_one_line};
 use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial};
-use crate::message::{Headers, Qos, legal};
-use crate::words;
+use crate::message::{Qos, key_hash};
 
-/// Characters of a server's answer that are kept.
-const WORDS: usize = 200;
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Wire, Error>> + Send>>;
 
@@ -68,6 +64,8 @@ pub(super) struct Lane {
     /// What is being sent went out over a connection that the server had closed, and is sent a second time.
     is_again: bool,
     unproven: Unproven,
+    /// What is known of the server over all connections of this way.
+    patience: Arc<Mutex<Patience>>,
 }
 
 /// Ready to dial for the uplink `name`.
@@ -80,7 +78,12 @@ pub(super) fn redial(
 }
 
 impl Lane {
-    fn new(config: Arc<Config>, headers: HeaderMap, wire: Wire, unproven: Unproven) -> Self {
+    fn new(
+        config: Arc<Config>,
+        headers: HeaderMap,
+        wire: Wire,
+        (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
+    ) -> Self {
         let most = usize::from(config.batch_messages);
         Self {
             batch: Batch::new(config.pack, most, config.batch_bytes),
@@ -90,7 +93,12 @@ impl Lane {
             dialling: None,
             is_again: false,
             unproven,
+            patience,
         }
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends what is in hand, and takes the answer.
@@ -117,7 +125,13 @@ impl Lane {
                     Err(error) if wire.is_used && !self.is_again && is_hang_up(&error) => {
                         (self.is_again, self.wire) = (true, None);
                     }
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Err(error) => {
+                        if error.manner() == Manner::StoodStill {
+                            let topics = self.batch.topics();
+                            self.patience().had_none(topics.into_iter());
+                        }
+                        return Poll::Ready(Err(error));
+                    }
                 }
                 continue;
             }
@@ -144,7 +158,13 @@ impl Lane {
         };
         ready!(wire.poll_ready(cx));
         if !wire.is_over() {
-            wire.ask(request(&self.config, &self.headers, messages));
+            let is_alone = messages.first().is_some_and(|first| first.is_alone);
+            let patience = is_alone.then(|| {
+                let patience = self.patience.lock();
+                let patience = patience.unwrap_or_else(PoisonError::into_inner);
+                patience.left(self.config.deadlines.answer)
+            });
+            wire.ask(request(&self.config, &self.headers, messages), patience);
         }
         Poll::Ready(Ok(()))
     }
@@ -152,10 +172,15 @@ impl Lane {
     /// What the answer says about what was sent.
     fn conclude(&mut self, reply: &Reply, answers: &mut Vec<Answer>) -> Result<(), Error> {
         let status = reply.status.as_u16();
-        let verdict = Verdict::of(status);
+        let verdict = Verdict::of(status, self.config.path.is_by_message());
         let was_unproven = self
             .unproven
             .set(matches!(verdict, Verdict::Held | Verdict::Passing));
+        let topics = self.batch.topics().into_iter();
+        match verdict {
+            Verdict::Accepted => self.patience().took(reply.took, topics),
+            _ => self.patience().told(topics),
+        }
         let answer = in_words(reply);
         match verdict {
             Verdict::Accepted => {
@@ -168,6 +193,10 @@ impl Lane {
                 self.batch.refused(&answer, answers);
             }
             Verdict::Failed if self.batch.halve() => {}
+            Verdict::Failed if verdict::is_of_the_request(status) => {
+                let hint = verdict::hint(status);
+                return Err(Error::Unwanted { answer, hint });
+            }
             Verdict::Failed => return Err(Error::Failed(answer)),
             // A token may have run out, and be renewed already: it is read at the next dial.
             Verdict::Held if status != 401 || was_unproven => {
@@ -239,7 +268,9 @@ impl Carrier for Lane {
             Some(line) => line.of(about.stored, filling).map_err(Unsendable::Never)?,
             None => element(&self.config, packet.payload),
         };
-        if !self.batch.takes(&path, element.len()) {
+        let topic = key_hash(&packet.topic);
+        let is_alone = self.patience().is_doubted(topic);
+        if !self.batch.takes(&path, element.len(), is_alone) {
             return Err(Unsendable::Full);
         }
         let prefix = about.prefix;
@@ -252,6 +283,8 @@ impl Carrier for Lane {
             token,
             id,
             path,
+            topic,
+            is_alone,
             element,
             content_type,
         });
@@ -286,94 +319,6 @@ fn is_hang_up(error: &Error) -> bool {
         error,
         Error::Closed | Error::Link(crate::link::Error::Broken(_))
     )
-}
-
-/// What stands for a message in a request.
-fn element(config: &Config, payload: Bytes) -> Bytes {
-    if config.pack == Pack::Raw {
-        return payload;
-    }
-    let element = as_json(payload, config.has_envelope);
-    if config.pack == Pack::Ndjson {
-        on_one_line(element)
-    } else {
-        element
-    }
-}
-
-/// What a message that is sent alone says of itself.
-fn content_type(config: &Config, packet: &Packet) -> Option<String> {
-    if config.pack != Pack::Raw {
-        return None;
-    }
-    if let Some(own) = Headers(&packet.headers).get(legal::CONTENT_TYPE) {
-        return Some(String::from_utf8_lossy(own).into_owned());
-    }
-    let is_text = is_json(&packet.payload);
-    let plain = if is_text {
-        "application/json"
-    } else {
-        "application/octet-stream"
-    };
-    Some(plain.to_owned())
-}
-
-fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -> Request<Whole> {
-    let plain = Batch::body(config.pack, messages);
-    let (body, encoding) = match config.compress.of(&plain) {
-        Some((packed, name)) => (packed, Some(name)),
-        None => (plain, None),
-    };
-    let mut request = Request::new(Whole::new(body));
-    *request.method_mut() = match config.method {
-        Method::Post => Verb::POST,
-        Method::Put => Verb::PUT,
-        Method::Patch => Verb::PATCH,
-    };
-    let first = messages.first();
-    *request.uri_mut() = first
-        .and_then(|first| first.path.parse().ok())
-        .unwrap_or_else(|| Uri::from_static("/"));
-    let content_type = match config.pack {
-        Pack::JsonArray => "application/json",
-        Pack::Ndjson => "application/x-ndjson",
-        Pack::Influx => "text/plain; charset=utf-8",
-        Pack::Raw => first
-            .and_then(|first| first.content_type.as_deref())
-            .unwrap_or("application/octet-stream"),
-    };
-    let own = request.headers_mut();
-    for (name, text) in [
-        (CONTENT_TYPE, content_type),
-        (IDEMPOTENCY_KEY, &*Batch::key(messages)),
-    ] {
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-            own.insert(name, value);
-        }
-    }
-    own.extend(headers.clone());
-    if let Some(encoding) = encoding {
-        own.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-    }
-    request
-}
-
-/// Status and first words of an answer, fit to be shown.
-fn in_words(reply: &Reply) -> String {
-    let status = reply.status;
-    let name = status.canonical_reason().unwrap_or("(no name)");
-    let mut answer = format!("{} {name}", status.as_u16());
-    let location = reply
-        .headers
-        .get(LOCATION)
-        .filter(|_| status.is_redirection());
-    let words = location.map_or(&reply.words[..], HeaderValue::as_bytes);
-    let words = words::line_of_bytes(words.trim_ascii(), WORDS);
-    if !words.is_empty() {
-        answer.push_str(": ");
-        answer.push_str(&words);
-    }
-    answer
 }
 
 #[cfg(test)]

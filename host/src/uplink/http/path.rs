@@ -52,6 +52,11 @@ impl Path {
         Err("has no `/` behind its host".to_owned())
     }
 
+    /// Whether each message makes another one of it, and not only each class.
+    pub(super) fn is_by_message(&self) -> bool {
+        self.template.is_of_messages()
+    }
+
     /// The path of a message; in words why it has none.
     pub(super) fn of(&self, filling: Filling<'_>) -> Result<Arc<str>, String> {
         if self.template.is_plain() {

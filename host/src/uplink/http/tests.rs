@@ -134,6 +134,7 @@ async fn a_request_says_what_is_in_it_and_neighbours_of_one_path_share_it() {
     for line in [
         "content-type: application/x-ndjson",
         "x-site: barn",
+        "accept-encoding: identity",
         "idempotency-key: barn-7/abcdefgh/cloud/telemetry/0/1+1-",
     ] {
         assert!(head.contains(line), "{head}");
@@ -251,7 +252,11 @@ async fn what_means_no_message_ends_the_way_and_the_pause_holds_for_all() {
             false,
         ),
     ] {
-        let (server, mut lane) = pair(|config| config.pause = pause.clone()).await;
+        let (server, mut lane) = pair(|config| {
+            config.path = Path::parse("/in").unwrap();
+            config.pause = pause.clone();
+        })
+        .await;
         offer(&mut lane, "d", 1).unwrap();
         let serve = async {
             let (mut stream, _) = server.accept().await.unwrap();
@@ -285,6 +290,105 @@ async fn what_is_no_http_is_said_so() {
     let (_stream, said) = tokio::join!(serve, answers(&mut lane));
     let error = said.unwrap_err();
     assert!(matches!(error, Error::Stranger(_)), "{error}");
+    assert_eq!(error.manner(), Manner::HungUp);
+}
+
+/// A server that reads one request, answers it so, and what comes of it.
+async fn answered(
+    lane: &mut Lane,
+    server: &TcpListener,
+    text: &[u8],
+) -> Result<Vec<Answer>, Error> {
+    let serve = async {
+        let (mut stream, _) = server.accept().await.unwrap();
+        request(&mut stream).await;
+        stream.write_all(text).await.unwrap();
+        stream
+    };
+    let (_stream, said) = tokio::join!(serve, answers(lane));
+    said
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_path_that_a_message_makes_may_be_about_that_message() {
+    for status in [
+        301, 401, 403, 404, 405, 410, 414, 415, 409, 418, 431, 451, 101, 999,
+    ] {
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        let (server, mut lane) = pair(|_| ()).await;
+        offer(&mut lane, "d", 1).unwrap();
+        let error = answered(&mut lane, &server, head.as_bytes())
+            .await
+            .unwrap_err();
+        assert_eq!(error.manner(), Manner::HungUp, "{error}");
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+        assert!(!lane.is_unproven() && error.kind() == crate::link::Failure::Passing);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() {
+    let (server, mut lane) = pair(|_| ()).await;
+    let twice = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".repeat(2);
+    offer(&mut lane, "d", 1).unwrap();
+    let serve = async {
+        let (mut first, _) = server.accept().await.unwrap();
+        request(&mut first).await;
+        answer(&mut first, &twice).await;
+        first
+    };
+    let (_first, said) = tokio::join!(serve, answers(&mut lane));
+    assert_eq!(said.unwrap().len(), 1);
+    offer(&mut lane, "d", 2).unwrap();
+    let refused = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let said = answered(&mut lane, &server, refused).await.unwrap();
+    assert!(
+        matches!(said[..], [Answer::Refused { token: 2, .. }]),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn over_a_topic_without_an_answer_messages_go_alone_until_there_is_one() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config {
+        path: Path::parse("/in").unwrap(),
+        ..config(server.local_addr().unwrap().port())
+    };
+    let dialler = Dialler::new(config);
+    let mut lane = dialler.dial(0).await.unwrap();
+    offer(&mut lane, "a", 1).unwrap();
+    offer(&mut lane, "b", 2).unwrap();
+    let error = answered(&mut lane, &server, b"").await.unwrap_err();
+    assert!(matches!(error, Error::Late(_)), "{error}");
+    let mut lane = dialler.dial(0).await.unwrap();
+    offer(&mut lane, "c", 3).unwrap();
+    assert!(matches!(offer(&mut lane, "b", 2), Err(Unsendable::Full)));
+    let mut lane = dialler.dial(0).await.unwrap();
+    let _passed_over = server.accept().await.unwrap();
+    offer(&mut lane, "b", 2).unwrap();
+    assert!(matches!(offer(&mut lane, "c", 3), Err(Unsendable::Full)));
+    let good = b"HTTP/1.1 204 No Content\r\n\r\n";
+    answered(&mut lane, &server, good).await.unwrap();
+    offer(&mut lane, "b", 2).unwrap();
+    offer(&mut lane, "c", 3).unwrap();
+    let mut lane = dialler.dial(0).await.unwrap();
+    offer(&mut lane, "a", 1).unwrap();
+    let error = answered(&mut lane, &server, b"").await.unwrap_err();
+    assert!(matches!(error, Error::LateAgain(_)), "{error}");
+    assert_eq!(error.manner(), Manner::StoodStill);
+}
+
+#[tokio::test]
+async fn words_that_are_packed_are_not_shown() {
+    let (server, mut lane) = pair(|_| ()).await;
+    offer(&mut lane, "d", 1).unwrap();
+    let packed = b"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00";
+    let said = answered(&mut lane, &server, packed).await.unwrap();
+    let [Answer::Refused { reason, .. }] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(reason, "400 Bad Request: (its words are packed: gzip)");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) enum Verdict {
     Refused,
     /// The same, and smaller requests may be taken.
     TooLarge,
-    /// The server failed, perhaps over one of them.
+    /// The server failed, perhaps over one of them, or says of one what it may say of all: trials show which.
     Failed,
     /// It is about the request, not about a message: nothing is taken before somebody has mended that.
     Held,
@@ -23,16 +23,25 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of(status: u16) -> Self {
+    /// `is_by_message`: the path of the request is made of what is in a message, so that it may be what is wrong with it.
+    ///
+    /// What nobody foresaw is found by trials: where everything is answered so, nothing is parked.
+    pub(super) fn of(status: u16, is_by_message: bool) -> Self {
         match status {
             200..=299 => Self::Accepted,
             400 | 422 => Self::Refused,
             413 => Self::TooLarge,
-            500 => Self::Failed,
-            300..=399 | 401 | 403 | 404 | 405 | 410 | 415 => Self::Held,
-            _ => Self::Passing,
+            _ if is_of_the_request(status) && !is_by_message => Self::Held,
+            // The server is busy, away, or behind something that is.
+            408 | 425 | 429 | 502..=504 | 507 | 509 | 511 | 521..=530 | 598 | 599 => Self::Passing,
+            _ => Self::Failed,
         }
     }
+}
+
+/// Whether it is said of rights, path or form, and so of any message that goes the same way.
+pub(super) fn is_of_the_request(status: u16) -> bool {
+    matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 410 | 415)
 }
 
 /// How long the server asks to be left alone: seconds, or a date, which says nothing to a clock that is not set.
@@ -49,7 +58,7 @@ pub(super) fn pause(retry_after: &str, now: Now) -> Option<Duration> {
     Some(asked.min(LONGEST_PAUSE))
 }
 
-/// What to do about a status that holds everything back.
+/// What to do about a status that is said of the request.
 pub(super) fn hint(status: u16) -> &'static str {
     match status {
         401 | 403 => "check `token`, `headers` and this client's rights there",
@@ -65,21 +74,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_has_a_verdict_and_an_unknown_one_passes() {
-        let expected = |status| match status {
-            200..=299 => Verdict::Accepted,
-            400 | 422 => Verdict::Refused,
-            413 => Verdict::TooLarge,
-            500 => Verdict::Failed,
-            301 | 302 | 307 | 308 | 401 | 403 | 404 | 405 | 410 | 415 => Verdict::Held,
-            300..=399 => Verdict::Held,
-            _ => Verdict::Passing,
-        };
-        for status in 100..=999 {
-            assert_eq!(Verdict::of(status), expected(status), "{status}");
+    fn every_status_has_a_verdict_and_an_unknown_one_is_found_out_by_trials() {
+        let of_the_request = [301, 302, 303, 307, 308, 401, 403, 404, 405, 410, 415];
+        let passing = [
+            408, 425, 429, 502, 503, 504, 507, 509, 511, 521, 522, 523, 524, 525, 526, 527, 528,
+            529, 530, 598, 599,
+        ];
+        for (status, is_by_message) in
+            (100..=999).flat_map(|status| [(status, false), (status, true)])
+        {
+            let expected = match status {
+                200..=299 => Verdict::Accepted,
+                400 | 422 => Verdict::Refused,
+                413 => Verdict::TooLarge,
+                _ if passing.contains(&status) => Verdict::Passing,
+                300..=399 if !is_by_message => Verdict::Held,
+                _ if of_the_request.contains(&status) && !is_by_message => Verdict::Held,
+                _ => Verdict::Failed,
+            };
+            assert_eq!(Verdict::of(status, is_by_message), expected, "{status}");
         }
-        for status in [408, 409, 425, 429, 501, 502, 503, 504, 507, 599] {
-            assert_eq!(Verdict::of(status), Verdict::Passing, "{status}");
+        for status in [
+            101, 402, 406, 409, 411, 412, 414, 416, 417, 418, 421, 423, 426, 428, 431, 451, 501,
+            505, 999,
+        ] {
+            assert_eq!(Verdict::of(status, false), Verdict::Failed, "{status}");
         }
     }
 

@@ -134,6 +134,8 @@ pub(super) struct Reply {
     pub(super) words: Vec<u8>,
     /// How long the request was on its way; nothing below a second.
     pub(super) sending: Duration,
+    /// How long it took in all.
+    pub(super) took: Duration,
 }
 
 type Asked = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
@@ -160,6 +162,8 @@ struct Exchange {
     /// How long it was seen not to be.
     sending: Duration,
     asked_at: Instant,
+    /// How long the answer may take, where that is less than any may.
+    patience: Option<Duration>,
 }
 
 /// A connection to a server.
@@ -234,7 +238,8 @@ impl Wire {
         self.is_over || self.sender.is_closed()
     }
 
-    pub(super) fn ask(&mut self, request: Request<Whole>) {
+    /// Sends it; the answer may take as long as any, or `patience`.
+    pub(super) fn ask(&mut self, request: Request<Whole>, patience: Option<Duration>) {
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {
             stage: Stage::Asked(asked),
@@ -243,6 +248,7 @@ impl Wire {
             is_through: false,
             sending: Duration::ZERO,
             asked_at: Instant::now(),
+            patience,
         });
         self.timer.as_mut().reset((Instant::now() + LOOK).into());
     }
@@ -272,6 +278,7 @@ impl Wire {
                             headers: head.headers,
                             words: Vec::new(),
                             sending: exchange.sending,
+                            took: Duration::ZERO,
                         };
                         // From here on the rest of it has its time.
                         exchange.moved_at = Instant::now();
@@ -310,8 +317,15 @@ impl Wire {
 
     fn end(&mut self) -> Result<Reply, Error> {
         self.is_used = true;
-        match self.exchange.take().map(|exchange| exchange.stage) {
-            Some(Stage::Answered { reply, .. }) => Ok(reply),
+        match self.exchange.take() {
+            Some(Exchange {
+                stage: Stage::Answered { reply, .. },
+                asked_at,
+                ..
+            }) => Ok(Reply {
+                took: asked_at.elapsed(),
+                ..reply
+            }),
             _ => Err(Error::Closed),
         }
     }
@@ -339,8 +353,11 @@ impl Wire {
         }
         let waited = now.saturating_duration_since(exchange.moved_at);
         let Deadlines { write, answer, .. } = self.deadlines;
-        if exchange.is_through && waited >= answer {
-            return Poll::Ready(Err(Error::Late(answer)));
+        if exchange.is_through && waited >= exchange.patience.unwrap_or(answer) {
+            let late = exchange
+                .patience
+                .map_or(Error::Late(answer), Error::LateAgain);
+            return Poll::Ready(Err(late));
         }
         if !exchange.is_through && waited >= write {
             return Poll::Ready(Err(Error::Stalled(write)));
