@@ -1,7 +1,9 @@
 //! The running config, flow by flow and end by end: what was put into place of another one's is from then on what runs.
 //!
-//! Numbers of flows and queues are those of the gateway's start. A flow that is added gets the next one; one that is
-//! removed keeps its own, without plugins and topics, for when it comes back.
+//! Numbers of flows and queues are those of the gateway's start. One that is added gets the next one; one that is removed
+//! keeps its own, without plugins and topics, for when it comes back.
+
+use std::sync::Arc;
 
 use crate::chain;
 use crate::message::{Destination, FlowId, QueueId};
@@ -9,6 +11,7 @@ use crate::spool::{Policy, QueueConfig};
 use crate::uplink::{self, Drain};
 
 use super::difference::base;
+use super::priority::PRIORITY;
 use super::tree::{Entry, Item, Node, Place, Table};
 use super::{Config, RouteSpec, SourceSpec};
 
@@ -46,15 +49,42 @@ impl Config {
     }
 
     /// Whether all queues that a flow of `other` leads to are here, on the same links.
-    pub(super) fn knows_queues(&self, other: &Self, flow: &chain::Config) -> bool {
+    pub fn knows_queues(&self, other: &Self, flow: &chain::Config) -> bool {
         flow.queues()
             .all(|queue| self.queue(other, queue).is_some())
+    }
+
+    /// Whether all of `queues` of `other` are here, on the same links, or may come.
+    pub(super) fn may_have(&self, other: &Self, mut queues: impl Iterator<Item = QueueId>) -> bool {
+        queues.all(|queue| {
+            let wanted = other.spool.queues.get(usize::from(queue.0));
+            let may_come = wanted.is_some_and(|wanted| self.may_come(wanted));
+            may_come || self.queue(other, queue).is_some()
+        })
+    }
+
+    /// The queues of `other` that are not here and may come.
+    pub fn coming_queues(&self, other: &Self) -> Vec<QueueConfig> {
+        let wanted = other.spool.queues.iter();
+        wanted
+            .filter(|wanted| self.may_come(wanted))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether a queue that is not here may come: one on a connection of its own for priority, only when that is here.
+    fn may_come(&self, wanted: &QueueConfig) -> bool {
+        let is_it =
+            |queue: &QueueConfig| (&queue.uplink, &queue.class) == (&wanted.uplink, &wanted.class);
+        let is_known = self.spool.queues.iter().any(is_it);
+        let is_own = wanted.link.ends_with(PRIORITY);
+        !is_known && (!is_own || self.uplink(&wanted.link).is_some())
     }
 
     /// The queue here that is one of `other`.
     fn queue(&self, other: &Self, queue: QueueId) -> Option<QueueId> {
         let wanted = other.spool.queues.get(usize::from(queue.0))?;
-        let is_it = |(_, queue): &(u16, &crate::spool::QueueConfig)| {
+        let is_it = |(_, queue): &(u16, &QueueConfig)| {
             (&queue.uplink, &queue.class, &queue.link)
                 == (&wanted.uplink, &wanted.class, &wanted.link)
         };
@@ -130,19 +160,16 @@ impl Config {
         self.rewrite("source", base(name), other);
     }
 
-    /// Takes a source away; `false` while a flow still takes from it.
-    pub fn remove_source(&mut self, other: &Self, name: &str) -> bool {
+    /// Takes a source away, unless a flow still takes from it: the first that does.
+    pub fn remove_source(&mut self, other: &Self, name: &str) -> Result<(), Arc<str>> {
         let is_it = |spec: &SourceSpec| *spec.name == *name;
-        if self
-            .sources
-            .iter()
-            .any(|spec| is_it(spec) && !spec.routes.is_empty())
-        {
-            return false;
+        let mut own = self.sources.iter().filter(|spec| is_it(spec));
+        if let Some(route) = own.find_map(|spec| spec.routes.first()) {
+            return Err(Arc::clone(&route.name));
         }
         self.sources.retain(|spec| !is_it(spec));
         self.rewrite("source", base(name), other);
-        true
+        Ok(())
     }
 
     /// The uplink of this name.
@@ -171,38 +198,48 @@ impl Config {
         self.uplink(name)
     }
 
-    /// Takes an uplink away; `false` while a flow still leads to it.
-    pub fn remove_uplink(&mut self, other: &Self, name: &str) -> bool {
+    /// Takes an uplink away, unless a flow still leads to it: the first that does.
+    pub fn remove_uplink(&mut self, other: &Self, name: &str) -> Result<(), Arc<str>> {
         let is_its = |queue: QueueId| {
             let known = self.spool.queues.get(usize::from(queue.0));
             known.is_some_and(|queue| *queue.link == *name)
         };
-        let flows = self.flows.iter().filter(|flow| self.has_flow(&flow.name));
-        if flows.flat_map(chain::Config::queues).any(is_its) {
-            return false;
+        let mut flows = self.flows.iter().filter(|flow| self.has_flow(&flow.name));
+        if let Some(flow) = flows.find(|flow| flow.queues().any(is_its)) {
+            return Err(Arc::clone(&flow.name));
         }
         self.uplinks.retain(|uplink| *uplink.name != *name);
         self.rewrite("uplink", base(name), other);
-        true
+        Ok(())
     }
 
-    /// Takes over what `other` says a class gives up: of which queues here, and what.
-    pub fn put_class(&mut self, other: &Self, name: &str) -> Vec<(QueueId, Policy)> {
-        let of_class = |queue: &&QueueConfig| *queue.class == *name;
+    /// Each queue here, and whether an uplink drains it.
+    pub fn drained(&self) -> impl Iterator<Item = (QueueId, bool)> {
+        let drains =
+            |uplink: &uplink::Config, queue| uplink.drains.iter().any(|drain| drain.queue == queue);
+        let is_drained = move |queue| self.uplinks.iter().any(|uplink| drains(uplink, queue));
+        let all = (0..).zip(&self.spool.queues);
+        all.map(move |(index, _)| (QueueId(index), is_drained(QueueId(index))))
+    }
+
+    /// Takes over what `other` has written of a class.
+    pub fn put_class(&mut self, other: &Self, name: &str) {
         self.rewrite("class", name, other);
-        let found = other.spool.queues.iter().find(of_class);
-        let Some(policy) = found.map(|queue| queue.policy) else {
-            // Nothing leads to it there; what is owed here is given up as before.
-            return Vec::new();
-        };
-        let queues = (0..).zip(&mut self.spool.queues);
-        let of_class = queues.filter(|(_, queue)| *queue.class == *name);
-        of_class
-            .map(|(index, queue)| {
-                queue.policy = policy;
-                (QueueId(index), policy)
-            })
-            .collect()
+    }
+
+    /// Takes over what the classes of `other` give up: of which queues here, and what. Of a class that nothing leads to
+    /// there it is given up as before.
+    pub fn put_policies(&mut self, other: &Self) -> Vec<(QueueId, Policy)> {
+        let mut changed = Vec::new();
+        for (index, queue) in (0..).zip(&mut self.spool.queues) {
+            let mut theirs = other.spool.queues.iter();
+            let found = theirs.find(|theirs| theirs.class == queue.class);
+            if let Some(found) = found.filter(|found| found.policy != queue.policy) {
+                queue.policy = found.policy;
+                changed.push((QueueId(index), found.policy));
+            }
+        }
+        changed
     }
 
     fn renumber(&self, other: &Self, drains: &mut Vec<Drain>) {
@@ -215,11 +252,11 @@ impl Config {
         });
     }
 
-    /// Whether all queues that an uplink of `other` drains are here, on the same links.
-    pub(super) fn has_queues_of(&self, other: &Self, uplink: &str) -> bool {
+    /// Whether all queues that an uplink of `other` drains are here, on the same links, or may come.
+    pub(super) fn may_have_queues_of(&self, other: &Self, uplink: &str) -> bool {
         let drains = other.uplink(uplink).map(|uplink| &uplink.drains);
-        let mut drains = drains.into_iter().flatten();
-        drains.all(|drain| self.queue(other, drain.queue).is_some())
+        let drains = drains.into_iter().flatten();
+        self.may_have(other, drains.map(|drain| drain.queue))
     }
 
     /// Takes a flow away; its number.

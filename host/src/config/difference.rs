@@ -5,6 +5,7 @@
 //! plugins it has.
 
 mod ends;
+mod restart;
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ use super::tree::{Item, Node, Table};
 pub use ends::Ends;
 pub(super) use ends::base;
 use ends::{changed_classes, changed_sources, changed_uplinks};
+pub use restart::why_restart;
 
 /// A plugin that is to run with other settings, or from another component.
 #[derive(Clone, Debug)]
@@ -61,7 +63,7 @@ pub struct Difference {
     pub flows: Vec<FlowChange>,
     pub sources: Ends,
     pub uplinks: Ends,
-    /// Classes that give up at another size or age.
+    /// Classes that give up otherwise, or have another share or order.
     pub classes: Vec<String>,
     /// Full names of what else has changed (`flow.climate.priority`, `spool`), sorted: it needs a restart.
     pub other: Vec<String>,
@@ -70,8 +72,8 @@ pub struct Difference {
 /// Keys of a flow that say which messages it gets; its source asks for others then.
 const ROUTES: [&str; 6] = ["from", "topics", "ack", "expires", "dedup", "dedup_window"];
 
-/// Keys of a flow that make connections and files of its own.
-const FIXED: [&str; 3] = ["priority", "record", "record_to"];
+/// The key of a flow that makes connections of its own.
+const FIXED: &str = "priority";
 
 impl Difference {
     /// Whether the two configs mean the same.
@@ -125,7 +127,7 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     if old.gateway.data_dir != new.gateway.data_dir {
         other.insert("gateway".to_owned());
     }
-    let classes = changed_classes(old, new, &ends, &mut other);
+    let classes = changed_classes(&ends);
     let sources = changed_sources(old, new, &ends);
     let uplinks = changed_uplinks(old, new, &ends, &mut other);
     let mut difference = Difference {
@@ -316,13 +318,8 @@ impl Pair<'_> {
         let Self { old, new, name } = *self;
         let full = |key: &str| format!("flow.{name}.{key}");
         let mut fixed = Vec::new();
-        if matches!(fate, Fate::Changed { .. }) {
-            fixed.extend(
-                FIXED
-                    .into_iter()
-                    .filter(|key| changed.contains(*key))
-                    .map(full),
-            );
+        if matches!(fate, Fate::Changed { .. }) && changed.contains(FIXED) {
+            fixed.push(full(FIXED));
         }
         let has_routes = !matches!(fate, Fate::Changed { routes: false, .. });
         if has_routes && connections(old) != connections(new) {
@@ -336,7 +333,7 @@ impl Pair<'_> {
             && fate != Fate::Removed
             && new
                 .flow(name)
-                .is_some_and(|flow| !old.knows_queues(new, flow))
+                .is_some_and(|flow| !old.may_have(new, flow.queues()))
         {
             fixed.push(full("to"));
         }

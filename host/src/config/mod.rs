@@ -32,7 +32,7 @@ mod uplinks;
 use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError};
-pub use difference::{Difference, Ends, Fate, FlowChange, PluginChange, difference};
+pub use difference::{Difference, Ends, Fate, FlowChange, PluginChange, difference, why_restart};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
 pub use layers::Sources;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::message::{Append, FlowId, Marks, Message, Mint, Outlet, Qos, QueueId};
+use crate::message::{Append, FlowId, Marks, Message, Mint, Qos, QueueId};
+use crate::spool::Spool;
 use crate::versions::history::{Event, History};
 use crate::words;
 
@@ -20,30 +21,19 @@ pub(super) struct Audit {
 #[derive(Clone)]
 struct Upstream {
     topic: Bytes,
-    queues: Arc<[QueueId]>,
-    outlet: Arc<dyn Outlet>,
+    spool: Arc<Spool>,
     mint: Arc<Mint>,
 }
 
 impl Audit {
     /// As the config wants it.
-    pub(super) fn new(config: &Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>) -> Self {
-        let queues = config
-            .uplinks
-            .iter()
-            .filter_map(|uplink| config.spool.queue_for_records(&uplink.name))
-            .collect();
+    pub(super) fn new(config: &Config, spool: Arc<Spool>, mint: Arc<Mint>) -> Self {
         let topic = config
             .gateway
             .audit_topic
             .as_ref()
             .map(|topic| Bytes::from(topic.to_string()));
-        let upstream = topic.map(|topic| Upstream {
-            topic,
-            queues,
-            outlet,
-            mint,
-        });
+        let upstream = topic.map(|topic| Upstream { topic, spool, mint });
         Self {
             history: History::of(&config.gateway.data_dir),
             upstream,
@@ -75,7 +65,7 @@ impl Upstream {
         };
         let payload = Bytes::from(payload);
         let now = Now::read();
-        let append = |queue: &QueueId| {
+        let append = |queue: QueueId| {
             let message = Message {
                 id: self.mint.take(1),
                 flow: FlowId(u16::MAX),
@@ -87,11 +77,12 @@ impl Upstream {
                 ..Message::default()
             };
             Append {
-                queue: *queue,
+                queue,
                 message,
                 receipt: None,
             }
         };
-        self.outlet.append(self.queues.iter().map(append).collect());
+        let queues = self.spool.queues_for_records().into_iter();
+        self.spool.outlet().append(queues.map(append).collect());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +90,10 @@ impl End for Spout {
         config: uplink::Config,
         stop: watch::Receiver<Stop>,
     ) -> impl Future<Output = Result<(), uplink::Error>> + Send + 'static {
+        // Whoever drained them before has nothing in hand any more.
+        for drain in &config.drains {
+            self.spool.set_order(drain.queue, drain.is_fresh_first);
+        }
         let backlog = self.spool.backlog(&config.name);
         uplink::run(config, backlog, self.metrics.clone(), stop)
     }
@@ -251,38 +255,43 @@ impl Ends {
         }
     }
 
-    /// Begins a source anew as `spec` says, or for the first time, and waits until what it did before is over: nothing more
-    /// is delivered by that.
-    pub fn put_source(&self, spec: SourceSpec) {
-        let known = lock(&self.sources).get(&spec.name).cloned();
-        match known {
-            Some(orders) => anew(&orders, self.complete(spec)),
-            None => self.begin(self.source(spec)),
-        }
+    /// Begins sources anew as they are here, or for the first time, side by side, and waits until what they did before is
+    /// over: nothing more is delivered by that.
+    pub fn put_sources(&self, specs: Vec<SourceSpec>) {
+        wait(specs.into_iter().map(|spec| {
+            let known = lock(&self.sources).get(&spec.name).cloned();
+            match known {
+                Some(orders) => anew(&orders, self.complete(spec)),
+                None => self.begin(self.source(spec)),
+            }
+        }));
     }
 
-    /// The same of an uplink: nothing more is sent by what it did before.
-    pub fn put_uplink(&self, config: uplink::Config) {
-        let known = lock(&self.uplinks).get(&config.name).cloned();
-        match known {
-            Some(orders) => anew(&orders, config),
-            None => self.begin(self.uplink(config)),
-        }
+    /// The same of uplinks: nothing more is sent by what they did before.
+    pub fn put_uplinks(&self, configs: Vec<uplink::Config>) {
+        wait(configs.into_iter().map(|config| {
+            let known = lock(&self.uplinks).get(&config.name).cloned();
+            match known {
+                Some(orders) => anew(&orders, config),
+                None => self.begin(self.uplink(config)),
+            }
+        }));
     }
 
-    /// Ends a source for good.
-    pub fn remove_source(&self, name: &str) {
-        leave(&self.sources, name);
+    /// Ends sources for good, side by side.
+    pub fn remove_sources(&self, names: &[Arc<str>]) {
+        wait(names.iter().map(|name| leave(&self.sources, name)));
     }
 
-    /// Ends an uplink for good. What is owed stays in the spool.
-    pub fn remove_uplink(&self, name: &str) {
-        leave(&self.uplinks, name);
+    /// Ends uplinks for good. What is owed stays in the spool.
+    pub fn remove_uplinks(&self, names: &[Arc<str>]) {
+        wait(names.iter().map(|name| leave(&self.uplinks, name)));
     }
 
-    fn begin(&self, begin: Begin) {
+    fn begin(&self, begin: Begin) -> Option<Receiver<()>> {
         // An error means that the gateway stops.
         let _ = self.begin.blocking_send(begin);
+        None
     }
 
     fn complete(&self, spec: SourceSpec) -> source::Config {
@@ -301,21 +310,56 @@ fn enter<C>(names: &Names<C>, name: &Arc<str>) -> mpsc::Receiver<Order<C>> {
     waiting
 }
 
-fn anew<C>(orders: &mpsc::Sender<Order<C>>, config: C) {
+/// Answers where it tells that it is done; nowhere where it ends because the gateway does.
+fn anew<C>(orders: &mpsc::Sender<Order<C>>, config: C) -> Option<Receiver<()>> {
     let (done, ended) = sync_channel(1);
-    // An error means that it ends because the gateway does.
-    if orders.blocking_send(Order::Anew { config, done }).is_ok() {
+    let sent = orders.blocking_send(Order::Anew { config, done });
+    sent.is_ok().then_some(ended)
+}
+
+/// As above.
+fn leave<C>(names: &Names<C>, name: &str) -> Option<Receiver<()>> {
+    let orders = lock(names).remove(name)?;
+    let (done, ended) = sync_channel(1);
+    let sent = orders.blocking_send(Order::Leave { done });
+    sent.is_ok().then_some(ended)
+}
+
+/// Waits until all have done what they are told, which is told to all before.
+fn wait(told: impl Iterator<Item = Option<Receiver<()>>>) {
+    let told: Vec<_> = told.flatten().collect();
+    for ended in told {
+        // An error means that it ends because the gateway does.
         let _ = ended.recv();
     }
 }
 
-fn leave<C>(names: &Names<C>, name: &str) {
-    let Some(orders) = lock(names).remove(name) else {
-        return;
-    };
-    let (done, ended) = sync_channel(1);
-    // As above.
-    if orders.blocking_send(Order::Leave { done }).is_ok() {
-        let _ = ended.recv();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_told_before_any_is_waited_for() {
+        let (orders, mut waiting): (Vec<_>, Vec<_>) =
+            (0..3).map(|_| mpsc::channel::<Order<u8>>(1)).unzip();
+        // Each has done what it was told only when all the others were told, too.
+        let ends = std::thread::spawn(move || {
+            let told: Vec<_> = waiting
+                .iter_mut()
+                .map(mpsc::Receiver::blocking_recv)
+                .collect();
+            told.into_iter()
+                .map(|order| match order {
+                    Some(Order::Anew { config, done }) => done.send(()).map_or(0, |()| config),
+                    _ => 0,
+                })
+                .sum::<u8>()
+        });
+        wait(
+            (1..)
+                .zip(&orders)
+                .map(|(config, orders)| anew(orders, config)),
+        );
+        assert_eq!(ends.join().unwrap(), 6);
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn prepare(
     // The spool is open, so the data folder is ours alone.
     let versions = Versions::open(&config.gateway.data_dir);
     let mint = Arc::new(Mint::new(spool.boot()));
-    let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
+    let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
     let failed = Arc::<Notify>::default();
     let doors = Doors::default();
     let wiring = Wiring {

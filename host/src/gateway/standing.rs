@@ -1,5 +1,6 @@
 //! What has become of the config: which one runs, what of today's file waits for a restart, and which change was refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +17,9 @@ pub struct Standing {
     pub runs_on_kept: bool,
     /// Tables whose changes need a restart.
     pub needs_restart: Vec<String>,
+    /// What is not as the file says although no restart is needed, and why: `flow.NAME`, `source.NAME`, `uplink.NAME`.
+    #[serde(default)]
+    pub unchanged: BTreeMap<String, String>,
     /// What was read last and not applied.
     pub refused: Option<RefusedConfig>,
 }
@@ -75,6 +79,8 @@ impl Standing {
                 self.needs_restart.join(", ")
             ));
         }
+        let unchanged = self.unchanged.iter();
+        words.extend(unchanged.map(|(what, why)| format!("{what} is as before: {why}")));
         words
     }
 }
@@ -90,6 +96,7 @@ impl Shared {
             file: file.to_owned(),
             runs_on_kept: problems.is_some(),
             needs_restart: Vec::new(),
+            unchanged: BTreeMap::new(),
             refused: problems.map(RefusedConfig::of),
         };
         Self(Arc::new(Mutex::new(standing)))
@@ -108,11 +115,16 @@ impl Shared {
     /// The file was read again and applied, but for these tables.
     pub(super) fn accept(&self, needs_restart: Vec<String>) {
         let mut standing = self.lock();
-        (
-            standing.refused,
-            standing.needs_restart,
-            standing.runs_on_kept,
-        ) = (None, needs_restart, false);
+        *standing = Standing {
+            file: std::mem::take(&mut standing.file),
+            needs_restart,
+            ..Standing::default()
+        };
+    }
+
+    /// This is not as the file says.
+    pub(super) fn stays(&self, what: String, why: String) {
+        self.lock().unchanged.insert(what, why);
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -135,12 +147,14 @@ mod tests {
         let standing = Standing {
             refused: Some(refused),
             needs_restart: vec!["[spool]".into()],
+            unchanged: [("source.annex".to_owned(), "a flow takes from it".to_owned())].into(),
             ..Standing::default()
         };
         let words = standing.words().join("\n");
         assert!(
             words.contains("unknown key `qso`, and 2 more")
-                && words.contains("needs a restart: [spool]"),
+                && words.contains("needs a restart: [spool]")
+                && words.contains("source.annex is as before: a flow takes from it"),
             "{words}"
         );
     }

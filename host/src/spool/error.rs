@@ -79,3 +79,17 @@ pub enum Error {
     #[error("the store's thread has panicked")]
     Panicked,
 }
+
+/// Why a queue is not added while the spool is open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdded {
+    #[error("the store does not answer: the disk hangs, or the gateway stops")]
+    Hangs,
+    /// The store has gone back to an earlier start since.
+    #[error(
+        "what the store owes to the queue `{queue}` is of start {start}, which is later than this one: restart the gateway"
+    )]
+    Overtaken { queue: String, start: u32 },
+    #[error("there are as many queues as can be numbered until a restart")]
+    Full,
+}

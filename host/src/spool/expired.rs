@@ -13,8 +13,7 @@ impl Shared {
     /// See [`crate::message::Backlog::expire`].
     pub(super) fn expire(&self, queue: QueueId, messages: &[Stored]) {
         let Some(slot) = self.slot(queue) else { return };
-        let config = &self.config.queues[usize::from(queue.0)];
-        let mut counts = LossCounts::new(LossReason::Expired, &config.uplink, &config.class);
+        let mut counts = LossCounts::new(LossReason::Expired, &slot.uplink, &slot.class);
         let mut places = Vec::with_capacity(messages.len());
         {
             let mut state = locked(&slot.queue);

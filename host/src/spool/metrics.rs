@@ -1,6 +1,6 @@
 //! What the spool counts. Gauges are computed when they are asked for; counters rise once per batch.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -54,7 +54,7 @@ struct Scrape {
     wear: IntCounter,
     wear_day: IntGauge,
     wear_ratio: Gauge,
-    account: std::sync::Arc<Mutex<Option<TakeAccount>>>,
+    account: Arc<Mutex<Option<TakeAccount>>>,
 }
 
 /// Those of each queue.
@@ -66,6 +66,8 @@ struct QueueGauges {
     disk_messages: IntGaugeVec,
     disk_bytes: IntGaugeVec,
     oldest: GaugeVec,
+    /// Uplink and class of those that are shown.
+    shown: Arc<Mutex<Vec<[Arc<str>; 2]>>>,
 }
 
 const QUEUE: [&str; 2] = ["uplink", "class"];
@@ -207,7 +209,7 @@ impl Scrape {
                 "tidegate_card_bytes_per_payload_byte",
                 "Bytes written to storage for each byte of payload that came into the queues, since the start.",
             )?,
-            account: std::sync::Arc::default(),
+            account: Arc::default(),
         })
     }
 
@@ -315,10 +317,32 @@ impl QueueGauges {
                 ),
                 &QUEUE,
             )?,
+            shown: Arc::default(),
         })
     }
 
+    /// One that is none any more is not shown.
+    fn forget(&self, [uplink, class]: &[Arc<str>; 2]) {
+        let labels: [&str; 2] = [uplink, class];
+        for gauges in [
+            &self.messages,
+            &self.bytes,
+            &self.capacity,
+            &self.disk_messages,
+            &self.disk_bytes,
+        ] {
+            // An error means that it is not there.
+            let _ = gauges.remove_label_values(&labels);
+        }
+        let _ = self.oldest.remove_label_values(&labels);
+    }
+
     fn fill(&self, queues: &[QueueAccount]) {
+        let name = |queue: &QueueAccount| [Arc::clone(&queue.uplink), Arc::clone(&queue.class)];
+        let now: Vec<_> = queues.iter().map(name).collect();
+        let before = std::mem::replace(&mut *locked(&self.shown), now.clone());
+        let gone = before.iter().filter(|queue| !now.contains(queue));
+        gone.for_each(|queue| self.forget(queue));
         for queue in queues {
             let labels = [&*queue.uplink, &*queue.class];
             self.messages

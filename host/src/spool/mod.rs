@@ -25,6 +25,9 @@
 //! Free space is watched (`space`): below `reserve` what is on disk drains and RAM goes on; once that is full, classes give
 //! up what they may for what comes (`space/disk_full`), and where they may not what is unsettled holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
 //!
+//! Queues come while it is open (`writer/new_queues`), each with what the store owes to it, and none goes: one that no uplink
+//! drains any more keeps what it owes.
+//!
 //! What a class may not keep is given up by the writer, as the class says: chunks on disk that are too old or too many,
 //! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.
 //!
@@ -43,6 +46,7 @@ mod disk;
 mod drop_policy;
 mod error;
 mod expired;
+mod growing;
 mod ledger;
 mod lock;
 mod memory;
@@ -65,7 +69,7 @@ pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Unreadable}
 pub use dead_letters::letter::{LetterId, LetterRecord};
 pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
 pub use drop_policy::{DropPolicy, Policy};
-pub use error::Error;
+pub use error::{Error, NotAdded};
 pub use ledger::{Entry, Place};
 pub use memory::checkpoints::KeptState;
 pub use metrics::Metrics;
@@ -134,6 +138,48 @@ impl Spool {
     /// The flow that got the next number.
     pub fn learn_flow(&self, name: &Arc<str>) {
         self.shared.flows.learn(name);
+    }
+
+    /// Adds the queues that are not there yet, each with what the store owes to it. Where that cannot be read for now, the
+    /// queue takes it up later, as at a start. Waits for a commit under way, unless it `is_over` for the caller.
+    pub fn add_queues(
+        &self,
+        queues: Vec<QueueConfig>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), NotAdded> {
+        self.shared.add_queues(queues, is_over)
+    }
+
+    /// All queues, by `QueueId`: one that nothing leads to any more keeps its place, and what it owes.
+    pub fn queues(&self) -> Vec<QueueConfig> {
+        self.shared.queues()
+    }
+
+    /// For each uplink the queue in which it gets what the gateway itself has to say.
+    pub fn queues_for_records(&self) -> Vec<QueueId> {
+        self.shared.queues_for_records()
+    }
+
+    /// An uplink drains this queue, or none does any more: what it owes is kept then, and said.
+    pub fn set_drained(&self, queue: QueueId, is_drained: bool) {
+        if let Some(slot) = self.shared.slot(queue)
+            && slot.set_drained(is_drained)
+            && !is_drained
+        {
+            let (queue, owed) = (&slot.name, locked(&slot.queue).tally().owed());
+            tracing::warn!(
+                queue,
+                owed,
+                "nothing leads to this queue any more; what it owes is kept"
+            );
+        }
+    }
+
+    /// Fresh data goes first in this queue from now on, or not. For one whose uplink has nothing in hand.
+    pub fn set_order(&self, queue: QueueId, is_fresh_first: bool) {
+        if let Some(slot) = self.shared.slot(queue) {
+            locked(&slot.queue).set_fresh_first(is_fresh_first);
+        }
     }
 
     /// From now on that is what is given up of a queue.

@@ -137,7 +137,7 @@ impl Outlet for Shared {
     }
 
     fn hurry(&self, wait: Wait) {
-        for slot in &self.slots {
+        for slot in self.slots.iter() {
             locked(&slot.queue).press(wait);
         }
         self.wake_up.due(0);
@@ -147,13 +147,13 @@ impl Outlet for Shared {
 impl Shared {
     /// Counts what RAM had no more room for.
     fn record_shed(&self, id: QueueId, cannot_write: bool, dropped: &[(u64, Message)]) {
-        let config = &self.config.queues[usize::from(id.0)];
+        let slot = &self.slots[usize::from(id.0)];
         let reason = if cannot_write {
             LossReason::SpoolFull
         } else {
             LossReason::MemoryFull
         };
-        let mut counts = LossCounts::new(reason, &config.uplink, &config.class);
+        let mut counts = LossCounts::new(reason, &slot.uplink, &slot.class);
         dropped
             .iter()
             .for_each(|(place, message)| counts.add(*place, message));

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::QueueId;
 use crate::spool::disk::sealing::sealer::{KeyId, Sealer};
 use crate::spool::drop_policy::Policy;
 use crate::spool::error::Error;
 
-/// One queue: what is owed to one uplink in one class. Its index in [`Config::queues`] is its `QueueId`.
+/// One queue: what is owed to one uplink in one class. Its index among all is its `QueueId`.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
     /// Name of the uplink.
@@ -48,6 +47,7 @@ pub struct Config {
     pub gateway: Arc<str>,
     /// Folder of the store; the file system it lies on is synced with every commit.
     pub path: PathBuf,
+    /// Those it begins with; others come while it is open.
     pub queues: Vec<QueueConfig>,
     /// Names of the flows, by `FlowId`: records keep the name, so that a changed config reads old records right.
     pub flows: Vec<Arc<str>>,
@@ -82,21 +82,5 @@ impl Config {
             key,
             has_others: self.sealer.current().is_some(),
         }
-    }
-
-    /// Where an uplink gets what the gateway itself has to say: the class `alarm`, else the first that does not keep only
-    /// the last message of a topic.
-    pub fn queue_for_records(&self, uplink: &str) -> Option<QueueId> {
-        let own = || {
-            (0..)
-                .zip(&self.queues)
-                .filter(|(_, queue)| *queue.uplink == *uplink)
-        };
-        let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
-        let plain = || own().find(|(_, queue)| !queue.policy.drop.supersedes());
-        alarm
-            .or_else(plain)
-            .or_else(|| own().next())
-            .map(|(index, _)| QueueId(index))
     }
 }

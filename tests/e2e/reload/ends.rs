@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until, with_mosquitto};
 
-use super::REPLACED;
 use crate::scene::{Scene, UP, compare, config, flow};
 use crate::tools::{json, told};
 
@@ -13,7 +12,6 @@ pub fn cases() -> Vec<Trial> {
         a_source_comes_and_goes_under_load,
         an_uplink_that_moves_takes_what_is_owed_along,
         a_source_that_moves_takes_from_the_other_broker,
-        an_uplink_with_a_new_class_asks_for_a_restart,
         a_class_that_may_keep_less_gives_up_what_is_too_much,
     ];
     cases.push(with_mosquitto(
@@ -134,27 +132,6 @@ fn a_source_that_moves_takes_from_the_other_broker() -> Result<()> {
     wait_until("something comes from there", || {
         elsewhere.publish("devices/x/telemetry", "{}").is_ok() && scene.watch.total() > before
     })
-}
-
-/// An uplink is added with a flow that leads to it; another gets a class that no flow led to.
-/// Guarantee: the reload says what needs a restart, and the rest of it is done.
-fn an_uplink_with_a_new_class_asks_for_a_restart() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
-    let elsewhere = Broker::embedded()?;
-    let text = format!(
-        "[uplink.annex]\nurl = \"{}\"\n\n{}\n[flow.other]\nfrom = \"field\"\ntopics = [\"other/{{device}}\"]\nto = \"annex:telemetry\"\n",
-        elsewhere.url(),
-        flow("").replace("lanes = 3", "lanes = 2")
-    );
-    let out = scene.reload(&text, 0)?;
-    for part in [
-        "needs a restart: uplink.annex",
-        "needs a restart: flow.other.to",
-        "flow.all: replaced",
-    ] {
-        ensure!(out.contains(part), "{part} is not in {out}");
-    }
-    wait_until("it is in the log", || scene.gateway.lines().has(&REPLACED))
 }
 
 /// The password of an uplink is wrong at the start, and right in the next config.

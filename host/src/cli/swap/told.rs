@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::chain::Comparison;
 use crate::cli::terminal::differences;
 use crate::cli::{print, say};
+use crate::config::why_restart;
 use crate::gateway::live::{Done, FlowVerdict, Line, Outcome, Verdict};
 use crate::message::short_digest;
 use crate::versions::history::Event;
@@ -33,13 +34,17 @@ pub(super) fn show(line: &Line) {
                 .for_each(|flow| print(&format!("changes live: flow.{flow}")));
             ends.iter()
                 .for_each(|end| print(&format!("changes live: {end}")));
-            restart
-                .iter()
-                .for_each(|table| print(&format!("needs a restart: {table}")));
+            restart.iter().for_each(|table| {
+                print(&format!(
+                    "needs a restart: {table}\n  {}",
+                    why_restart(table)
+                ))
+            });
             if plugins.is_empty() && flows.is_empty() && ends.is_empty() && restart.is_empty() {
                 print("the config is unchanged");
             }
         }
+        Line::Stays { end, why } => print(&stays(end, why)),
         Line::Mistakes { text, .. } => {
             say(text);
             say("error: the config has mistakes; nothing was changed, and the running one stays");
@@ -135,6 +140,11 @@ pub(super) fn conclusion(verdict: &Verdict) -> String {
             format!("{name}: no verdict, since the gateway stops; {running} runs at the next start")
         }
     }
+}
+
+/// One that is not ended although the config has it no more.
+pub(super) fn stays(end: &str, why: &str) -> String {
+    format!("{end}: stays\n  {}", words::lines(why, words::LONG))
 }
 
 pub(super) fn flow_conclusion(verdict: &FlowVerdict) -> String {

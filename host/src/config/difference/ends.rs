@@ -17,32 +17,10 @@ pub struct Ends {
     pub gone: Vec<Arc<str>>,
 }
 
-/// Keys of a class that change live: what is given up, and how the uplinks share the link.
-const CLASS: [&str; 4] = ["max", "max_age", "weight", "qos"];
-
-/// Those of `ends` that are classes; those with another change go to `restart`.
-pub(super) fn changed_classes(
-    old: &Config,
-    new: &Config,
-    ends: &BTreeSet<String>,
-    restart: &mut BTreeSet<String>,
-) -> Vec<String> {
-    let rest = |config: &Config, name: &str| {
-        let all = config.origin.tree.table("class");
-        let mut table = all
-            .and_then(|all| all.table(name))
-            .cloned()
-            .unwrap_or_default();
-        table
-            .entries
-            .retain(|entry| !CLASS.contains(&entry.key.as_str()));
-        table
-    };
+/// Those of `ends` that are classes.
+pub(super) fn changed_classes(ends: &BTreeSet<String>) -> Vec<String> {
     let names = ends.iter().filter_map(|name| name.strip_prefix("class."));
-    let (live, other): (Vec<_>, Vec<_>) =
-        names.partition(|name| rest(old, name).means(&rest(new, name)));
-    restart.extend(other.into_iter().map(|name| format!("class.{name}")));
-    live.into_iter().map(str::to_owned).collect()
+    names.map(str::to_owned).collect()
 }
 
 /// Those of `ends` that are sources.
@@ -58,8 +36,8 @@ pub(super) fn changed_sources(old: &Config, new: &Config, ends: &BTreeSet<String
     Ends::between(names(old), names(new), is_other)
 }
 
-/// Those of `ends` that are uplinks, and those that such a one stands in for. Where one drains a queue that the spool does
-/// not have, `restart` gets its name.
+/// Those of `ends` that are uplinks, those that such a one stands in for, and those that drain other classes, or drain them
+/// otherwise. Where one drains a queue that cannot come, `restart` gets its name.
 pub(super) fn changed_uplinks(
     old: &Config,
     new: &Config,
@@ -77,18 +55,20 @@ pub(super) fn changed_uplinks(
     let counts = |config: &Config, name: &str| Some(config.uplink(name)?.format.counts_rounds);
     let shares = |config: &Config, name: &str| {
         let drains = config.uplink(name).map(|uplink| uplink.drains.iter());
-        let share = |drain: &Drain| (Arc::clone(&drain.class), (drain.weight, drain.qos));
+        let share = |drain: &Drain| {
+            let how = (drain.weight, drain.qos, drain.is_fresh_first);
+            (Arc::clone(&drain.class), how)
+        };
         drains
             .into_iter()
             .flatten()
             .map(share)
             .collect::<BTreeMap<_, _>>()
     };
-    // A class that is new there is a route of some flow, which says what it needs.
     let has_other_shares = |name: &str| {
         let before = shares(old, name);
         let mut now = shares(new, name).into_iter();
-        now.any(|(class, share)| before.get(&class).is_some_and(|before| *before != share))
+        now.any(|(class, share)| before.get(&class) != Some(&share))
     };
     let is_other = |name: &str| {
         let stands_in = new.origin.tree.table("uplink").and_then(|all| {
@@ -103,7 +83,7 @@ pub(super) fn changed_uplinks(
             || has_other_shares(name)
     };
     let mut found = Ends::between(names(old), names(new), is_other);
-    let strange = |name: &mut Arc<str>| !old.has_queues_of(new, name);
+    let strange = |name: &mut Arc<str>| !old.may_have_queues_of(new, name);
     for name in found.put.extract_if(.., strange) {
         restart.insert(format!("uplink.{}", base(&name)));
     }

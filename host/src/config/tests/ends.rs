@@ -75,18 +75,19 @@ fn a_source_comes_with_the_flow_that_takes_from_it_and_goes_after_it() {
     );
     let back = of(&without);
     assert_eq!(difference(&running, &back).sources, ends(&[], &["annex"]));
-    assert!(
-        !running.remove_source(&back, "annex"),
+    assert_eq!(
+        running.remove_source(&back, "annex"),
+        Err("climate".into()),
         "a flow takes from it"
     );
     running.adopt(&back, "climate");
-    assert!(running.remove_source(&back, "annex"));
+    assert_eq!(running.remove_source(&back, "annex"), Ok(()));
     assert_eq!(running.sources.len(), 1);
     assert!(difference(&running, &back).sources.is_empty());
 }
 
 #[test]
-fn an_uplink_keeps_the_queues_it_has_here_and_one_for_others_needs_a_restart() {
+fn an_uplink_keeps_the_queues_it_has_here_and_others_come() {
     let mut running = of(FOUR);
     // Read alone, the queues have other numbers.
     let other = of(&FOUR
@@ -102,12 +103,41 @@ fn an_uplink_keeps_the_queues_it_has_here_and_one_for_others_needs_a_restart() {
     assert_eq!((put.drains.len(), put.drains[0].queue), (1, before));
     assert_eq!(put.fallback.as_ref().unwrap().drains[0].queue, before);
     let new = of(&FOUR.replace("\"backup:alarm\"", "\"backup:debug\""));
-    let found = difference(&of(FOUR), &new);
-    assert_eq!(found.other, ["flow.climate.to", "gateway"]);
+    let found = difference(&running, &new);
+    assert_eq!(found.other, ["gateway"]);
+    assert_eq!(
+        (found.uplinks, found.flows.len()),
+        (ends(&["cloud", "backup"], &[]), 1)
+    );
+    let coming = running.coming_queues(&new);
+    assert_eq!((coming.len(), &*coming[0].class), (1, "debug"));
+    assert!(!running.knows_queues(&new, &new.flows[0]));
+    running.spool.queues.extend(coming);
+    assert!(running.knows_queues(&new, &new.flows[0]) && running.coming_queues(&new).is_empty());
+    let put = running.put_uplink(&new, "backup").unwrap();
+    let classes: Vec<_> = put
+        .drains
+        .iter()
+        .map(|drain| (&*drain.class, drain.queue.0))
+        .collect();
+    assert_eq!(
+        classes,
+        [("debug", 2), ("alarm", 1)],
+        "it drains what it drained"
+    );
     let third = "[uplink.third]\nurl = \"mqtt://127.0.0.1:1887\"\n[flow.more]\nfrom = \"field\"\ntopics = [\"m/{device}\"]\nto = \"third:alarm\"\n";
     let found = difference(&of(FOUR), &of(&format!("{FOUR}{third}")));
-    assert_eq!(found.other, ["flow.more.to", "gateway", "uplink.third"]);
-    assert!(found.uplinks.is_empty());
+    assert_eq!(found.other, ["gateway"]);
+    assert_eq!(found.uplinks, ends(&["third"], &[]));
+    let urgent = third.replace("to =", "priority = true\nto =");
+    let urgent = format!(
+        "{FOUR}{urgent}[flow.slow]\nfrom = \"field\"\ntopics = [\"s/{{device}}\"]\nto = \"third:debug\"\n"
+    );
+    let found = difference(&of(FOUR), &of(&urgent));
+    assert_eq!(
+        found.other,
+        ["flow.more", "flow.more.to", "flow.slow", "gateway"]
+    );
 }
 
 #[test]
@@ -125,14 +155,23 @@ fn an_uplink_goes_when_no_flow_leads_to_it() {
         difference(&running, &new).uplinks,
         ends(&["cloud"], &["backup"])
     );
-    assert!(!running.remove_uplink(&new, "backup"), "a flow leads to it");
+    assert_eq!(
+        running.remove_uplink(&new, "backup"),
+        Err("climate".into()),
+        "a flow leads to it"
+    );
     running.adopt(&new, "climate");
-    assert!(running.remove_uplink(&new, "backup"));
+    assert_eq!(running.remove_uplink(&new, "backup"), Ok(()));
+    let drained: Vec<_> = running
+        .drained()
+        .map(|(_, is_drained)| is_drained)
+        .collect();
+    assert_eq!(drained, [true, false], "what is owed to it stays");
     assert!(running.uplink("backup").is_none());
 }
 
 #[test]
-fn what_a_class_gives_up_and_its_share_change_live_and_how_it_gives_up_does_not() {
+fn what_a_class_gives_up_and_how_and_its_share_and_order_change_live() {
     let class = |keys: &str| of(&format!("{FOUR}[class.telemetry]\n{keys}\n"));
     let mut running = of(FOUR);
     let new = class("max = \"1MiB\"\nmax_age = \"2d\"");
@@ -142,8 +181,10 @@ fn what_a_class_gives_up_and_its_share_change_live_and_how_it_gives_up_does_not(
         (vec!["telemetry".to_owned()], Ends::default())
     );
     assert_eq!(found.other, ["gateway"]);
-    let put = running.put_class(&new, "telemetry");
+    running.put_class(&new, "telemetry");
+    let put = running.put_policies(&new);
     assert_eq!((put.len(), put[0].1.max_bytes), (1, 1 << 20));
+    assert!(running.put_policies(&new).is_empty());
     assert!(difference(&running, &new).classes.is_empty());
     let found = difference(
         &running,
@@ -153,10 +194,12 @@ fn what_a_class_gives_up_and_its_share_change_live_and_how_it_gives_up_does_not(
     let found = difference(&running, &class("max = \"1MiB\"\ndrop = \"newest\""));
     assert_eq!(
         (found.classes, found.other),
-        (
-            Vec::new(),
-            vec!["class.telemetry".to_owned(), "gateway".to_owned()]
-        )
+        (vec!["telemetry".to_owned()], vec!["gateway".to_owned()])
+    );
+    let found = difference(&running, &class("order = \"fresh-first\""));
+    assert_eq!(
+        (found.uplinks.put, found.other),
+        (vec!["cloud".into()], vec!["gateway".to_owned()])
     );
     let back = difference(&running, &of(FOUR));
     assert_eq!(back.classes, ["telemetry"]);

@@ -133,6 +133,11 @@ pub enum Line {
         /// Tables and keys whose changes need a restart.
         restart: Vec<String>,
     },
+    /// A source or uplink that the config has no more, as `source.NAME`, and that is not ended.
+    Stays {
+        end: String,
+        why: String,
+    },
     /// The config cannot be read, and nothing was changed.
     Mistakes {
         text: String,

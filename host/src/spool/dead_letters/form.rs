@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, Reason, Span};
 use crate::spool::dead_letters::kept::{REASONS, reason_number};
 use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
-use crate::spool::dead_letters::waiting::{Then, Waiting};
-use crate::spool::settings::QueueConfig;
+use crate::spool::dead_letters::waiting::Waiting;
 
 /// The layout above. Version 1 lacked the last two fields, which then read as unknown.
 pub(super) const VERSION: u8 = 2;
@@ -79,8 +78,9 @@ pub(crate) fn id(key: &[u8]) -> Option<LetterId> {
     })
 }
 
-/// The value of a letter. A refused one goes with the name of its queue, since numbers change with the config.
-pub(crate) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
+/// The value of a letter. A refused one goes with the name of its queue (uplink and class), since numbers change with the
+/// config.
+pub(crate) fn encode(waiting: &Waiting, queue: Option<(&str, &str)>) -> Vec<u8> {
     let DeadLetter {
         message,
         flow,
@@ -90,10 +90,6 @@ pub(crate) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
         own_topic,
         ..
     } = &waiting.letter;
-    let queue = match waiting.then {
-        Then::Accept(queue, _) => queues.get(usize::from(queue.0)),
-        Then::Release(_) => None,
-    };
     let number = u8::try_from(reason_number(*reason)).unwrap_or(u8::MAX);
     let body = Body {
         boot: message.id.boot,
@@ -113,7 +109,7 @@ pub(crate) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
         detail,
         parked_us: waiting.parked_us,
         own_topic: *own_topic,
-        queue: queue.map(|queue| (&*queue.uplink, &*queue.class)),
+        queue,
         device: message.device.as_deref().unwrap_or_default(),
     };
     let mut value = vec![VERSION, number, 0, 0, 0, 0];

@@ -8,7 +8,6 @@ use crate::message::{Burst, Settled};
 use crate::message::{DeadLetter, FlowId, Message, PluginRef, QueueId, Reason, Seq};
 use crate::spool::disk::chunk::tests::any_message;
 use crate::spool::memory::ram::Ram;
-use crate::spool::settings::QueueConfig;
 use proptest::prelude::*;
 use serde::Serialize;
 use std::sync::Arc;
@@ -108,8 +107,8 @@ proptest! {
         if reason == 3 {
             kept.then = Then::Accept(QueueId(0), Seq(5));
         }
-        let queues = [QueueConfig::new("cloud", "alarm".into(), crate::spool::Policy::default())];
-        let mut value = encode(&kept, &queues);
+        let queue = (reason == 3).then_some(("cloud", "alarm"));
+        let mut value = encode(&kept, queue);
         let record = decode(kept.id, &value).unwrap();
         let expected = Message { flow: FlowId(u16::MAX), ..kept.letter.message };
         prop_assert_eq!(record.message, expected);

@@ -8,6 +8,8 @@ use crate::spool::disk::records::batch::{Totals, Tree, Witness};
 use crate::spool::disk::records::files::Scan;
 use crate::spool::disk::records::sealed::{self, Sealed};
 use crate::spool::disk::records::{Records, letters};
+use crate::spool::disk::sealing::sealer::Sealer;
+use crate::spool::disk::store::Store;
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::settings::Config;
 
@@ -69,7 +71,7 @@ pub(super) fn audit(
     scan: &Scan,
     witness: &Witness,
 ) -> Result<(KeptLetters, LedgerStore, Option<Lost>), StoreError> {
-    let ledger_store = ledger_store(config, records)?;
+    let ledger_store = ledger_store(&config.sealer, records, &uplinks(config))?;
     // What was in the last file nobody knows where that was not noted: something was.
     let missing = scan.missing.max(scan.given_up.len() as u64);
     let commits = missing + witness.number.saturating_sub(scan.witness.number);
@@ -101,19 +103,30 @@ pub(super) fn audit(
     Ok((kept, ledger_store, lost))
 }
 
-fn ledger_store(config: &Config, records: &Records) -> Result<LedgerStore, StoreError> {
+impl Store {
+    /// The ledger, with what the upstreams of these uplinks have not been told yet.
+    pub(crate) fn ledger(&self, uplinks: &[Arc<str>]) -> Result<LedgerStore, StoreError> {
+        ledger_store(&self.sealer, &self.records, uplinks)
+    }
+}
+
+fn ledger_store(
+    sealer: &Sealer,
+    records: &Records,
+    uplinks: &[Arc<str>],
+) -> Result<LedgerStore, StoreError> {
     let pairs = records
         .each(Tree::Ledger, &[])
         .collect::<Result<Vec<_>, _>>()
         .map_err(StoreError::Disk)?;
     let opened = |(key, value): (Vec<u8>, Vec<u8>)| {
-        let value = sealed::open(&config.sealer, Sealed::Ledger, &key, &value).into_owned();
+        let value = sealed::open(sealer, Sealed::Ledger, &key, &value).into_owned();
         (key, value)
     };
     let pairs: Vec<_> = pairs.into_iter().map(opened).collect();
     Ok(LedgerStore::found(
         pairs.iter().map(|(key, value)| (&**key, &**value)),
-        &uplinks(config),
+        uplinks,
     ))
 }
 

@@ -150,9 +150,15 @@ impl LowMarks {
         (mark, is_exact)
     }
 
-    /// Takes up what is to be said of a queue with the next write.
-    pub(crate) fn set(&mut self, queue: usize, mark: Mark) {
-        self.said[queue] = mark;
+    /// Takes up what is to be said of a queue with the next write; of one that came since, it is the next.
+    pub(crate) fn set(&mut self, queue: usize, name: &str, mark: Mark) {
+        match self.said.get_mut(queue) {
+            Some(said) => *said = mark,
+            None => {
+                self.names.push(name.to_owned());
+                self.said.push(mark);
+            }
+        }
     }
 
     /// Takes up what was recorded.
@@ -289,7 +295,7 @@ mod tests {
         let mut low_marks = LowMarks::open(&folder, names(), STORE, (true, false)).unwrap();
         assert_eq!(low_marks.newer(0, mark(3, 9)), (mark(3, 9), false));
         for low in [4, 1 << 40] {
-            low_marks.set(1, mark(low, (1 << 40) + 5));
+            low_marks.set(1, "cloud:alarm", mark(low, (1 << 40) + 5));
             low_marks.record(witness());
             low_marks.write().unwrap();
         }
@@ -315,7 +321,7 @@ mod tests {
         let folder = crate::spool::tests::tempdir();
         let folder = Folder::lock(folder.path()).unwrap();
         let mut low_marks = LowMarks::open(&folder, names(), STORE, (true, false)).unwrap();
-        low_marks.set(0, mark(300, 300));
+        low_marks.set(0, "cloud:telemetry", mark(300, 300));
         low_marks.write().unwrap();
         for (other, known) in [
             ("hgfedcba", (true, false)),
@@ -338,6 +344,7 @@ mod tests {
         let mut low_marks = LowMarks::open(&folder, names(), STORE, (true, false)).unwrap();
         low_marks.set(
             0,
+            "cloud:telemetry",
             Mark {
                 low: 40,
                 end: 50,

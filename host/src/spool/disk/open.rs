@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::Now;
 use crate::spool::dead_letters::kept::KeptLetters;
@@ -28,6 +28,7 @@ use crate::spool::disk::recover::{recover, strangers};
 use crate::spool::disk::sealing::keys;
 use crate::spool::disk::store::{BOOT, Store};
 use crate::spool::disk::{FORMAT, FORMATS_BEFORE};
+use crate::spool::growing::Growing;
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::memory::queue::BOOT_SHIFT;
 use crate::spool::settings::{Config, QueueConfig};
@@ -190,7 +191,7 @@ fn open_trees(
     let queues = names
         .iter()
         .map(|name| open_queue(name))
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Growing<_>, _>>()?;
     let found = queues
         .iter()
         .enumerate()
@@ -201,6 +202,7 @@ fn open_trees(
     let store = Store {
         db,
         queues,
+        files: (chunks.clone(), Arc::clone(&name.store)),
         records,
         behind: Mutex::default(),
         damaged: folder.damaged(),

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::letter::LetterId;
-use crate::spool::disk::chunk::Chunk;
+use crate::spool::disk::chunk::{Chunk, Extent};
 use crate::spool::disk::error::{StoreError, guarded};
 use crate::spool::disk::fault_injection::{Call, FaultInjection};
 use crate::spool::disk::mark::Mark;
@@ -17,10 +17,12 @@ use crate::spool::disk::queue_store::{Near, QueueStore};
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::{Tree, Witness};
 use crate::spool::disk::records::sealed::{self, Sealed};
-use crate::spool::disk::recover::encode_given_up;
+use crate::spool::disk::recover::{encode_given_up, recover};
 use crate::spool::disk::sealing::sealer::Sealer;
+use crate::spool::growing::Growing;
 use crate::spool::ledger::store::LedgerChanges;
 use crate::spool::lock::locked;
+use crate::spool::memory::queue::BOOT_SHIFT;
 
 /// Key of the last boot in the records.
 pub(super) const BOOT: &[u8] = b"boot";
@@ -29,7 +31,10 @@ const DAMAGED_KEPT: u64 = 256;
 
 pub(crate) struct Store {
     pub(super) db: sled::Db,
-    pub(super) queues: Vec<QueueStore>,
+    /// By `QueueId`: those of the config when it was opened, and those that came since.
+    pub(super) queues: Growing<QueueStore>,
+    /// Where their files are, and the name of the store that stands in them.
+    pub(super) files: (PathBuf, Arc<str>),
     pub(super) records: Records,
     /// What the index learns once the records are on the medium: by number of the queue.
     pub(super) behind: Mutex<Vec<(usize, sled::Batch)>>,
@@ -60,6 +65,26 @@ pub(crate) struct QueueChange<'a> {
 impl Store {
     fn pass(&self, call: Call) -> Result<(), StoreError> {
         self.fault_injection.pass(call).map_err(StoreError::Disk)
+    }
+
+    /// Takes up a queue with the files that there are of it, behind all others: what it owes. One of a later start than
+    /// `boot` is left alone.
+    pub(crate) fn add_queue(
+        &self,
+        name: &str,
+        boot: u32,
+    ) -> Result<(Mark, Option<Extent>), StoreError> {
+        self.pass(Call::Write)?;
+        let (folder, store) = &self.files;
+        let queue = QueueStore::open(&self.db, folder, name, store, &self.fault_injection)?;
+        let (mark, first) = recover(&queue, &self.records, |mark| (mark, false))?;
+        let last = u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(u32::MAX);
+        if last > boot {
+            return Err(StoreError::Overtaken(last));
+        }
+        // Whoever asks has seen that there is a place.
+        drop(self.queues.push(queue));
+        Ok((mark, first))
     }
 
     pub(crate) fn write_boot(&self, boot: u32) {
@@ -145,7 +170,7 @@ impl Store {
     /// Makes durable what the calls before have written: it survives a kill and a power cut. With `all` the index is up
     /// to date, too, so that nothing need be looked for at the next start.
     pub(crate) fn settle(&self, all: bool) -> Result<(), StoreError> {
-        for tail in &self.queues {
+        for tail in self.queues.iter() {
             if tail.tidy(&self.sealer)? {
                 self.is_written.store(true, Ordering::Release);
                 self.is_behind.store(true, Ordering::Release);

@@ -91,6 +91,18 @@ impl LedgerStore {
         ledger_store
     }
 
+    /// Whether it notes what this uplink's upstream is to be told.
+    pub(crate) fn knows(&self, uplink: &str) -> bool {
+        self.unreported.contains_key(uplink)
+    }
+
+    /// The uplinks that `found` knows besides are told what it has for them.
+    pub(crate) fn join(&mut self, found: Self) {
+        for (uplink, unreported) in found.unreported {
+            self.unreported.entry(uplink).or_insert(unreported);
+        }
+    }
+
     /// Number of the last change.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp

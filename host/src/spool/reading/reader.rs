@@ -173,10 +173,10 @@ impl Reader<'_> {
         };
         let Some(lost) = lost else { return };
         if lost > 0 {
-            let config = &self.shared.config.queues[self.index];
+            let slot = self.slot;
             let from = places.start;
             let to = places.end;
-            tracing::error!(uplink = %config.uplink, class = %config.class, from, to, messages = lost, why, "messages are lost on disk");
+            tracing::error!(uplink = %slot.uplink, class = %slot.class, from, to, messages = lost, why, "messages are lost on disk");
         }
         self.shared.note_damage(self.index, lost, places);
     }

@@ -10,7 +10,6 @@ use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::REASONS;
 use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::lock::locked;
-use crate::spool::settings::QueueConfig;
 use crate::spool::shared::Shared;
 use crate::spool::shared::slot::Slot;
 use crate::spool::space::condition::Condition;
@@ -53,17 +52,17 @@ impl Shared {
             ram_bytes: self.ram.held() as u64,
             most_ram_bytes: self.ram.most() as u64,
             damaged_store: locked(&self.found.set_aside).clone(),
-            strangers: locked(&self.found.strangers).clone(),
+            strangers: self.strangers(),
         }
     }
 
     fn queue_accounts(&self, now_us: u64) -> Vec<QueueAccount> {
-        let account = |(config, slot): (&QueueConfig, &Slot)| {
+        let account = |slot: &Slot| {
             let tally = locked(&slot.queue).tally();
             let age = |oldest: u64| Duration::from_micros(now_us.saturating_sub(oldest));
             QueueAccount {
-                uplink: Arc::clone(&config.uplink),
-                class: Arc::clone(&config.class),
+                uplink: Arc::clone(&slot.uplink),
+                class: Arc::clone(&slot.class),
                 in_ram: tally.in_ram,
                 on_disk: tally.on_disk,
                 unsettled: tally.unsettled,
@@ -77,12 +76,17 @@ impl Shared {
                 damaged: tally.damaged,
             }
         };
-        self.config
-            .queues
-            .iter()
-            .zip(&self.slots)
-            .map(account)
-            .collect()
+        let drained = self.slots.iter().filter(|slot| slot.is_drained());
+        drained.map(account).collect()
+    }
+
+    /// Queues with something owed that the config does not have, or not any more.
+    fn strangers(&self) -> Vec<(String, u64)> {
+        let left = self.slots.iter().filter(|slot| !slot.is_drained());
+        let owed = left.map(|slot| (slot.name.clone(), locked(&slot.queue).tally().owed()));
+        let mut strangers = locked(&self.found.strangers).clone();
+        strangers.extend(owed.filter(|(_, owed)| *owed > 0));
+        strangers
     }
 
     fn wear_account(&self, now_us: u64, space_level: SpaceLevel) -> WearAccount {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::spool::settings::Config;
+use crate::spool::growing::Growing;
 
 /// One uplink, as the spool sees it.
 #[derive(Debug)]
@@ -34,13 +34,13 @@ impl Link {
     }
 }
 
-/// One for each link that drains a queue.
-pub(crate) fn links(config: &Config) -> Vec<Arc<Link>> {
-    let mut links: Vec<Arc<Link>> = Vec::new();
-    for queue in &config.queues {
-        if !links.iter().any(|link| link.name == queue.link) {
-            links.push(Arc::new(Link::new(Arc::clone(&queue.link))));
-        }
-    }
-    links
+/// The link of this name; one that is not there is made.
+pub(crate) fn link_of(links: &Growing<Arc<Link>>, name: &Arc<str>) -> Arc<Link> {
+    let known = links.iter().find(|link| link.name == *name).cloned();
+    known.unwrap_or_else(|| {
+        let link = Arc::new(Link::new(Arc::clone(name)));
+        // There are no more links than queues, which are bounded alike.
+        let _ = links.push(Arc::clone(&link));
+        link
+    })
 }

@@ -64,7 +64,7 @@ impl Shared {
                 is_news |= news.is_some();
                 news.unwrap_or_else(|| queue.mark_noted(now_us))
             };
-            low_marks.set(index, mark);
+            low_marks.set(index, &slot.name, mark);
         }
         low_marks.record(self.noting.witness());
         let written = if is_news { low_marks.write() } else { Ok(()) };

@@ -7,7 +7,9 @@ pub(crate) mod link;
 mod low_marks;
 pub(crate) mod noting;
 pub(crate) mod open_store;
+mod records;
 pub(crate) mod slot;
+pub(crate) mod wishes;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,7 @@ use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::name::Name;
 use crate::spool::disk::records::batch::Totals;
 use crate::spool::disk::store::Store;
+use crate::spool::growing::Growing;
 use crate::spool::ledger::store::{LedgerStore, Pending};
 use crate::spool::ledger::{Entry, Place};
 use crate::spool::lock::locked;
@@ -32,13 +35,14 @@ use crate::spool::memory::checkpoints::Checkpoints;
 use crate::spool::memory::queue::Limits;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
-use crate::spool::settings::Config;
+use crate::spool::settings::{Config, QueueConfig};
 use crate::spool::shared::end::{End, Ending};
 use crate::spool::shared::health::Health;
 use crate::spool::shared::link::Link;
 use crate::spool::shared::noting::Noting;
 use crate::spool::shared::open_store::OpenStore;
 use crate::spool::shared::slot::Slot;
+use crate::spool::shared::wishes::Wish;
 use crate::spool::space::condition::Condition;
 use crate::spool::space::wear::{self, Wear, WearTotals};
 use crate::spool::wake_up::WakeUp;
@@ -95,8 +99,11 @@ pub(super) struct Shared {
     /// What the store is called.
     pub(super) name: Name,
     pub(super) flows: Flows,
-    pub(super) slots: Vec<Slot>,
-    pub(super) links: Vec<Arc<Link>>,
+    /// By `QueueId`.
+    pub(super) slots: Growing<Slot>,
+    pub(super) links: Growing<Arc<Link>>,
+    /// Queues that are to be added.
+    pub(super) wishes: Mutex<Vec<Arc<Wish>>>,
     /// What queues and waiting letters hold in RAM.
     pub(super) ram: Arc<Ram>,
     pub(super) letters: Letters,
@@ -150,6 +157,19 @@ impl Shared {
         }
         for (reason, lost) in &totals.given_up {
             *sum.given_up.entry(*reason).or_default() += lost;
+        }
+    }
+
+    /// All queues as they are now.
+    pub(super) fn queues(&self) -> Vec<QueueConfig> {
+        self.slots.iter().map(Slot::config).collect()
+    }
+
+    /// The config, with the queues as they are now.
+    pub(super) fn config_now(&self) -> Config {
+        Config {
+            queues: self.queues(),
+            ..self.config.clone()
         }
     }
 
@@ -249,11 +269,11 @@ impl Shared {
 
     /// The disk has lost these places of a queue: they are owed until the ledger has them.
     pub(super) fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<u64>) {
-        let config = &self.config.queues[index];
-        self.slots[index].damaged.inc_by(count);
+        let slot = &self.slots[index];
+        slot.damaged.inc_by(count);
         let entry = Entry {
-            uplink: Arc::clone(&config.uplink),
-            class: Arc::clone(&config.class),
+            uplink: Arc::clone(&slot.uplink),
+            class: Arc::clone(&slot.class),
             first_place: Place::of(places.start),
             last_place: Place::of(places.end.saturating_sub(1)),
             ..self.plain(LossReason::Damaged, count)
@@ -297,7 +317,7 @@ impl Shared {
         self.wake_up.due(0);
         self.noting.wake_up.due(0);
         self.open_store.announce();
-        for link in &self.links {
+        for link in self.links.iter() {
             link.ready.notify_one();
         }
     }

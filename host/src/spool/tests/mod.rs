@@ -8,6 +8,7 @@ mod letters;
 mod given_up;
 mod faults;
 mod dropping;
+mod coming;
 mod commits;
 mod bounds;
 mod disk;
@@ -140,7 +141,7 @@ impl Bench {
     fn reopen_with(self, sealer: Sealer) -> Self {
         let config = Config {
             sealer,
-            ..self.shared.config.clone()
+            ..self.shared.config_now()
         };
         self.kill();
         Self::open(config)
@@ -152,7 +153,7 @@ impl Bench {
         let config = Config {
             path: to.to_owned(),
             sealer,
-            ..self.shared.config.clone()
+            ..self.shared.config_now()
         };
         self.kill();
         Self::open(config)
@@ -169,7 +170,7 @@ impl Bench {
             let next = match self.backlog.fetch(queue, from, max, 2_000) {
                 Fetch::Ready(list) => list,
                 Fetch::Spilled => self.backlog.read(queue, from),
-                Fetch::Empty if self.shared.config.queues[usize::from(queue.0)].is_fresh_first => {
+                Fetch::Empty if self.shared.queues()[usize::from(queue.0)].is_fresh_first => {
                     found.extend(self.fresh(queue, None));
                     return found;
                 }

@@ -23,6 +23,8 @@ enum Move {
     Refuse(usize),
     /// So much of a reserve of 8 KB seems to be free.
     Space(u64),
+    /// Another policy holds from now on.
+    Policy(Policy),
     Kill,
 }
 
@@ -38,6 +40,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => (1_usize..30).prop_map(Move::Expire),
         1 => (1_usize..30).prop_map(Move::Refuse),
         1 => prop_oneof![0_u64..12_000, Just(1 << 30)].prop_map(Move::Space),
+        1 => policies().prop_map(Move::Policy),
         1 => Just(Move::Kill),
     ]
 }
@@ -131,6 +134,7 @@ impl World {
                 self.bench().script.believe(Some(space));
                 self.bench().turn();
             }
+            Move::Policy(policy) => self.bench().shared.slots[0].set_policy(policy),
             Move::Kill => self.kill(),
         }
         self.check();

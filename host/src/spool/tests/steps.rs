@@ -11,8 +11,8 @@ pub(super) enum Step {
     /// Messages, with receipts or without.
     Append(QueueId, u32, bool),
     Commit,
-    /// A sync fails, more arrives, the store is opened anew.
-    FailedCommit,
+    /// A sync fails, more arrives, perhaps a queue comes, the store is opened anew.
+    FailedCommit(bool),
     /// The writer does what is due: with the link down, everything.
     Turn,
     Link(bool),
@@ -31,6 +31,12 @@ pub(super) enum Step {
     /// What another process finds in the files when this one is killed: the last flush, and no orderly end.
     Crash,
     Close,
+    /// Between two connections fresh data begins to go first in this queue, or not to.
+    Order(QueueId, bool),
+    /// The next queue comes, new or with what the store owes to it.
+    Come,
+    /// A kill, and the next config has the last queue no more.
+    Forget,
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -38,7 +44,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (queue(), 1_u32..30, any::<bool>()).prop_map(|(queue, count, receipts)| Step::Append(queue, count, receipts)),
         3 => Just(Step::Commit),
-        1 => Just(Step::FailedCommit),
+        1 => any::<bool>().prop_map(Step::FailedCommit),
         3 => Just(Step::Turn),
         1 => any::<bool>().prop_map(Step::Link),
         4 => (queue(), 1_usize..40).prop_map(|(queue, count)| Step::Accept(queue, 0, count)),
@@ -51,6 +57,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Kill),
         1 => Just(Step::Crash),
         1 => Just(Step::Close),
+        1 => (queue(), any::<bool>()).prop_map(|(queue, is_fresh_first)| Step::Order(queue, is_fresh_first)),
+        2 => Just(Step::Come),
+        1 => Just(Step::Forget),
     ]
 }
 

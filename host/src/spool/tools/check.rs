@@ -95,8 +95,7 @@ impl Tools {
     fn check_queue(&self, index: usize, checked: &mut Checked) -> Result<(), ToolError> {
         let reader = self.reader(index);
         let store = self.store()?;
-        let config = &self.shared.config.queues[index];
-        let queue = format!("{}:{}", config.uplink, config.class);
+        let queue = reader.slot.name.clone();
         let noted = locked(&reader.slot.queue).tally();
         let mut place = 0;
         let mut messages = 0;

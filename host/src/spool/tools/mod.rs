@@ -29,7 +29,6 @@ use crate::spool::ledger::Entry;
 use crate::spool::ledger::format::to_json;
 use crate::spool::lock::locked;
 use crate::spool::reading::reader::{Found, Reader};
-use crate::spool::settings::QueueConfig;
 use crate::spool::shared::Shared;
 
 /// How long the store may take to become usable, or a commit to get through.
@@ -159,19 +158,19 @@ impl Tools {
     }
 
     fn queue(&self, name: &str) -> Result<QueueId, ToolError> {
-        let names = || {
-            self.shared
-                .config
-                .queues
-                .iter()
-                .map(|queue| format!("{}:{}", queue.uplink, queue.class))
+        let drained = || {
+            let all = (0..).zip(self.shared.slots.iter());
+            all.filter(|(_, slot)| slot.is_drained())
         };
-        let index = names()
-            .position(|known| known == name)
-            .and_then(|index| u16::try_from(index).ok());
-        let unknown = || ToolError::NoQueue {
-            name: name.to_owned(),
-            known: names().collect::<Vec<_>>().join(", "),
+        let index = drained()
+            .find(|(_, slot)| slot.name == name)
+            .map(|(index, _)| index);
+        let unknown = || {
+            let known: Vec<_> = drained().map(|(_, slot)| &*slot.name).collect();
+            ToolError::NoQueue {
+                name: name.to_owned(),
+                known: known.join(", "),
+            }
         };
         index.map(QueueId).ok_or_else(unknown)
     }
@@ -338,8 +337,9 @@ impl Tools {
 impl Shared {
     /// Bars everything a queue owes: it is settled with its entry in the ledger.
     pub(super) fn give_up_by_hand(&self, queue: QueueId) -> (Vec<Range<u64>>, u64) {
-        let QueueConfig { uplink, class, .. } = &self.config.queues[usize::from(queue.0)];
-        let (places, messages) = locked(&self.slots[usize::from(queue.0)].queue).abandon();
+        let slot = &self.slots[usize::from(queue.0)];
+        let (uplink, class) = (&slot.uplink, &slot.class);
+        let (places, messages) = locked(&slot.queue).abandon();
         if messages > 0 {
             tracing::warn!(%uplink, %class, messages, "an operator gave up what this queue owed");
             let plain = self.plain(LossReason::ByHand, messages);

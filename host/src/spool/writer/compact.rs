@@ -26,9 +26,8 @@ impl Writer {
         most: u64,
     ) -> Result<Cleared, StoreError> {
         let last = self.last_on_disk(store, index)?;
-        let config = &self.shared.config.queues[index];
-        let mut counts =
-            LossCounts::new(Clearing::Superseded.reason(), &config.uplink, &config.class);
+        let slot = &self.shared.slots[index];
+        let mut counts = LossCounts::new(Clearing::Superseded.reason(), &slot.uplink, &slot.class);
         let mut cleared = Cleared::default();
         let mut from = 0;
         let mut read = 0;

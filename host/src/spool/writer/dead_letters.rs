@@ -4,6 +4,7 @@ use crate::message::LossReason;
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::letter::LetterId;
+use crate::spool::dead_letters::waiting::Then;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
@@ -58,7 +59,12 @@ impl Writer {
         let mut bytes = 0;
         // From the newest on, as many as may be kept at all; one in any case.
         for waiting in self.work.letters.iter().rev().take(most) {
-            let value = form::encode(waiting, &config.queues);
+            let slot = match waiting.then {
+                Then::Accept(queue, _) => self.shared.slots.get(usize::from(queue.0)),
+                Then::Release(_) => None,
+            };
+            let queue = slot.map(|slot| (&*slot.uplink, &*slot.class));
+            let value = form::encode(waiting, queue);
             if bytes > 0 && bytes + value.len() as u64 > most_bytes {
                 break;
             }

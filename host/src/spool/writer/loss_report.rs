@@ -30,6 +30,12 @@ impl Writer {
                 reporter.next_us = now_us.saturating_add(LOOK_EVERY_US);
                 continue;
             }
+            // The one for it may have come since.
+            let name = &reporter.link.name;
+            let Some(queue) = self.shared.queue_for_records(name) else {
+                reporter.next_us = now_us.saturating_add(LOOK_EVERY_US);
+                continue;
+            };
             let entries = locked(&self.shared.ledger_store).begin_report(&reporter.link.name);
             let messages: u64 = entries.iter().map(|entry| entry.count).sum();
             tracing::warn!(uplink = %reporter.link.name, messages, entries = entries.len(), "upstream is told what was given up");
@@ -39,7 +45,7 @@ impl Writer {
             reporter.sent = Some(burst.progress());
             reporter.next_us = now_us.saturating_add(TELL_EVERY_US);
             self.shared.append(vec![Append {
-                queue: reporter.queue,
+                queue,
                 message,
                 receipt: Some(burst.receipt(0)),
             }]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::message::{Progress, QueueId};
+use crate::message::Progress;
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
@@ -12,7 +12,6 @@ use crate::spool::shared::link::Link;
 /// One upstream that is told.
 pub(super) struct LossReporter {
     pub(super) link: Arc<Link>,
-    pub(super) queue: QueueId,
     /// How far the record on its way is settled.
     pub(super) sent: Option<Arc<Progress>>,
     /// The commit under way notes that it is safe.
@@ -22,21 +21,23 @@ pub(super) struct LossReporter {
 }
 
 /// Those to be told, as the config wants it.
-pub(super) fn loss_reporters(shared: &Shared) -> Vec<LossReporter> {
-    if shared.config.gap_topic.is_none() {
-        return Vec::new();
-    }
-    let reporter = |link: &Arc<Link>| {
-        let queue = shared.config.queue_for_records(&link.name)?;
-        Some(LossReporter {
+pub(super) fn all(shared: &Shared) -> Vec<LossReporter> {
+    let links = shared.links.iter();
+    links.filter_map(|link| of(shared, link)).collect()
+}
+
+/// The one at the other end of this link, if it is to be told and has a queue for that.
+pub(super) fn of(shared: &Shared, link: &Arc<Link>) -> Option<LossReporter> {
+    shared.config.gap_topic.as_ref()?;
+    let mut uplinks = shared.slots.iter().map(|slot| &slot.uplink);
+    uplinks
+        .any(|uplink| *uplink == link.name)
+        .then(|| LossReporter {
             link: Arc::clone(link),
-            queue,
             sent: None,
             is_noted: false,
             next_us: 0,
         })
-    };
-    shared.links.iter().filter_map(reporter).collect()
 }
 
 impl LossReporter {

@@ -84,10 +84,9 @@ impl Writer {
         goal: u64,
     ) -> Result<Cleared, StoreError> {
         let slot = &self.shared.slots[index];
-        let config = &self.shared.config.queues[index];
         let policy = slot.policy();
         let now_us = self.shared.clock.now();
-        let counts = |why: Clearing| LossCounts::new(why.reason(), &config.uplink, &config.class);
+        let counts = |why: Clearing| LossCounts::new(why.reason(), &slot.uplink, &slot.class);
         let mut oldest = counts(Clearing::Oldest);
         let mut expired = counts(Clearing::Expired);
         let mut room = Cleared::default();

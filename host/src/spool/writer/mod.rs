@@ -15,6 +15,7 @@ mod disk_full;
 mod loss_report;
 mod loss_reporter;
 mod make_room;
+mod new_queues;
 mod reopen;
 mod spill;
 mod undo;
@@ -65,6 +66,8 @@ pub(super) struct Writer {
     is_repeating: bool,
     /// The store was open at some time since the start.
     was_open: bool,
+    /// So many queues, the first ones, are the store's too: the others take up what it holds when it is opened.
+    known: usize,
     free_space: FreeSpace,
     space_level: SpaceLevel,
     disk_full: DiskFullPlan,
@@ -84,12 +87,13 @@ impl Writer {
         let was_open = shared.open_store.is_open();
         let mut writer = Self {
             was_open,
+            known: if was_open { shared.slots.len() } else { 0 },
             free_space,
             space_level: SpaceLevel::default(),
             disk_full: DiskFullPlan::default(),
             look_at: 0,
             doubt: Doubt::default(),
-            loss_reporters: loss_reporter::loss_reporters(&shared),
+            loss_reporters: loss_reporter::all(&shared),
             // What an earlier run wrote is not known, so the first time counts as due.
             grown: vec![u64::MAX; shared.slots.len()],
             reports: 0,
@@ -115,6 +119,7 @@ impl Writer {
                 Some(Ending::Write) => return self.write_all(),
                 None => {}
             }
+            self.add_wanted();
             let now_us = self.shared.clock.now();
             match self.next_due() {
                 Some(due) if due <= now_us => {

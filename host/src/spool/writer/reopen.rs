@@ -47,7 +47,7 @@ impl Writer {
                     .for_each(|slot| drop(locked(&slot.sick).take()));
                 self.shared.health.recover();
                 self.shared.open_store.announce();
-                for link in &self.shared.links {
+                for link in self.shared.links.iter() {
                     link.ready.notify_one();
                 }
                 self.look();
@@ -65,7 +65,7 @@ impl Writer {
     fn open_again(&mut self) -> Result<(), StoreError> {
         let known = self.shared.noting.witness();
         let mut opened = begin::open(
-            &self.shared.config,
+            &self.shared.config_now(),
             &mut self.folder,
             &mut self.free_space,
             &known,
@@ -85,9 +85,10 @@ impl Writer {
             };
             self.set_right(&opened, survived)?
         } else {
-            self.adopt(&opened);
+            self.shared.know_strangers(opened.strangers.clone());
             Vec::new()
         };
+        self.adopt(&opened);
         let ledger_store = self.mend(&mut opened, knows_less)?;
         released.into_iter().for_each(Receipt::release);
         if knows_less {
@@ -137,7 +138,7 @@ impl Writer {
     /// that commit gave up is given up now if the ledger has it. Answers the receipts to release.
     fn set_right(&mut self, opened: &Opened, survived: u64) -> Result<Vec<Receipt>, StoreError> {
         let released = self.settle_doubt(survived);
-        for (index, slot) in self.shared.slots.iter().enumerate() {
+        for (index, slot) in self.shared.slots.iter().enumerate().take(self.known) {
             let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
             opened.store.remove_from(index, mark.end)?;
             opened.store.write_queue(
@@ -153,12 +154,13 @@ impl Writer {
         Ok(released)
     }
 
-    /// The queues follow the store: this start had to begin without it.
-    fn adopt(&self, opened: &Opened) {
-        for (slot, (mark, first)) in self.shared.slots.iter().zip(&opened.queues) {
+    /// The queues follow the store that had to begin without it.
+    fn adopt(&mut self, opened: &Opened) {
+        let queues = self.shared.slots.iter().zip(&opened.queues);
+        for (slot, (mark, first)) in queues.skip(self.known) {
             locked(&slot.queue).adopt(*mark, *first);
         }
-        self.shared.know_strangers(opened.strangers.clone());
+        self.known = self.shared.slots.len();
     }
 }
 

@@ -64,8 +64,7 @@ impl Writer {
             .max(1);
         let leaving = self.leaving(index, from..cut);
         let slot = &self.shared.slots[index];
-        let config = &self.shared.config.queues[index];
-        let mut counts = LossCounts::new(leaving.what.reason(), &config.uplink, &config.class);
+        let mut counts = LossCounts::new(leaving.what.reason(), &slot.uplink, &slot.class);
         let mut packed = Packed::default();
         let mut bytes = 0;
         let mut place = from;

@@ -1,60 +1,117 @@
-//! Sources, uplinks and classes that are others in the config, while the gateway runs. Those that are new are there before the flows that
-//! need them, and those that are gone go when no flow needs them any more.
+//! Sources, uplinks, classes and queues that are others in the config, while the gateway runs. Those that are new are there
+//! before the flows that need them, and those that are gone go when no flow needs them any more.
 
+use std::sync::Arc;
+
+use super::super::order::Line;
 use super::Driver;
-use crate::config::{Config, Difference};
+use crate::config::{Config, Difference, Ends};
+use crate::spool::NotAdded;
 
 impl Driver {
+    /// Queues come that flows are to lead to.
+    pub(super) fn add_queues(&mut self, new: &Config) -> Result<(), NotAdded> {
+        let coming = self.parts.config.coming_queues(new);
+        if coming.is_empty() {
+            return Ok(());
+        }
+        let board = &self.desk.board;
+        let added = self.parts.spool.add_queues(coming, &|| board.is_stopping());
+        // The spool gives them their numbers.
+        self.parts.config.spool.queues = self.parts.spool.queues();
+        if let Err(error) = &added {
+            tracing::error!(%error, "a queue was not added: what leads to it stays as it is");
+        }
+        added
+    }
+
     /// Uplinks begin, or begin anew; sources do when their routes are known.
     pub(super) fn put_ends(&mut self, new: &Config, difference: &Difference) {
         for name in &difference.classes {
-            for (queue, policy) in self.parts.config.put_class(new, name) {
-                self.parts.spool.set_policy(queue, policy);
-            }
-            tracing::info!(class = name, "the class gives up as the config says now");
+            self.parts.config.put_class(new, name);
+            tracing::info!(class = name, "the class is as the config says now");
+        }
+        for (queue, policy) in self.parts.config.put_policies(new) {
+            self.parts.spool.set_policy(queue, policy);
         }
         for name in &difference.sources.put {
             self.parts.config.put_source(new, name);
         }
+        let mut put = Vec::new();
         for name in &difference.uplinks.put {
             if let Some(config) = self.parts.config.put_uplink(new, name) {
                 tracing::info!(
                     uplink = &**name,
                     "the uplink begins anew as the config says now"
                 );
-                self.ends.put_uplink(config.clone());
+                put.push(config.clone());
             }
+        }
+        self.tell_drained();
+        self.ends.put_uplinks(put);
+    }
+
+    pub(super) fn remove_ends(&mut self, id: u64, new: &Config, difference: &Difference) {
+        let config = &mut self.parts.config;
+        let sources = part(&difference.sources, |name| config.remove_source(new, name));
+        let uplinks = part(&difference.uplinks, |name| config.remove_uplink(new, name));
+        self.ends.remove_sources(&sources.0);
+        for name in &sources.0 {
+            tracing::info!(
+                source = &**name,
+                "the source is gone; what its broker has for it stays there"
+            );
+        }
+        self.ends.remove_uplinks(&uplinks.0);
+        for name in &uplinks.0 {
+            tracing::info!(
+                uplink = &**name,
+                "the uplink is gone; what is owed to it stays in the spool"
+            );
+        }
+        self.tell_drained();
+        for (name, flow) in sources.1 {
+            self.stays(
+                id,
+                format!("source.{name}"),
+                format!("the flow `{flow}` still takes from it"),
+            );
+        }
+        for (name, flow) in uplinks.1 {
+            self.stays(
+                id,
+                format!("uplink.{name}"),
+                format!("the flow `{flow}` still leads to it"),
+            );
         }
     }
 
-    pub(super) fn remove_ends(&mut self, new: &Config, difference: &Difference) {
-        for name in &difference.sources.gone {
-            if self.parts.config.remove_source(new, name) {
-                self.ends.remove_source(name);
-                tracing::info!(
-                    source = &**name,
-                    "the source is gone; what its broker has for it stays there"
-                );
-            } else {
-                tracing::warn!(
-                    source = &**name,
-                    "the source stays until no flow takes from it"
-                );
-            }
-        }
-        for name in &difference.uplinks.gone {
-            if self.parts.config.remove_uplink(new, name) {
-                self.ends.remove_uplink(name);
-                tracing::info!(
-                    uplink = &**name,
-                    "the uplink is gone; what is owed to it stays in the spool"
-                );
-            } else {
-                tracing::warn!(
-                    uplink = &**name,
-                    "the uplink stays until no flow leads to it"
-                );
-            }
+    /// The spool hears which queues an uplink drains.
+    fn tell_drained(&self) {
+        for (queue, is_drained) in self.parts.config.drained() {
+            self.parts.spool.set_drained(queue, is_drained);
         }
     }
+
+    /// One that the config has no more is not ended: whoever reads it again hears so.
+    fn stays(&self, id: u64, end: String, why: String) {
+        tracing::warn!(end, "one that the config has no more stays: {why}");
+        self.parts.standing.stays(end.clone(), why.clone());
+        self.desk.board.push(id, Line::Stays { end, why });
+    }
+}
+
+/// Those that went, and those that stay, each with the flow that needs it.
+fn part(
+    ends: &Ends,
+    mut remove: impl FnMut(&str) -> Result<(), Arc<str>>,
+) -> (Vec<Arc<str>>, Vec<(Arc<str>, Arc<str>)>) {
+    let mut parts = (Vec::new(), Vec::new());
+    for name in &ends.gone {
+        match remove(name) {
+            Ok(()) => parts.0.push(Arc::clone(name)),
+            Err(flow) => parts.1.push((Arc::clone(name), flow)),
+        }
+    }
+    parts
 }

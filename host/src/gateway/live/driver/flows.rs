@@ -18,50 +18,46 @@ use crate::config::{Config, Difference, Fate, FlowChange};
 use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
 use crate::message::{Loss, LossReason};
+use crate::spool::NotAdded;
 use crate::versions::history::{Event, Who};
 use crate::words::with_causes;
 
 /// What a flow that is gone gets for what it still has.
 const LAST_MESSAGES: Duration = Duration::from_secs(60);
 
-/// Who reloads, and under which number it is told.
-struct Round<'a> {
-    id: u64,
-    who: &'a Who,
-    new: &'a Config,
+/// Who reloads what, and under which number it is told.
+pub(super) struct Round<'a> {
+    pub(super) id: u64,
+    pub(super) who: &'a Who,
+    pub(super) new: &'a Config,
+    /// Whether all queues are there that flows may lead to.
+    pub(super) added: Result<(), NotAdded>,
 }
 
 impl Driver {
     /// Brings the flows in `difference` to what they are in `new`, as far as that can be, and the sources with them.
-    pub(super) fn change_flows(
-        &mut self,
-        id: u64,
-        who: &Who,
-        new: &Config,
-        difference: &Difference,
-    ) {
-        let round = Round { id, who, new };
+    pub(super) fn change_flows(&mut self, round: &Round<'_>, difference: &Difference) {
         let before = self.parts.config.clone();
         let mut rerouted = BTreeSet::new();
         let mut removed = Vec::new();
         let mut told = Vec::new();
-        for FlowChange { name, fate } in in_order(&difference.flows, &before, new) {
+        for FlowChange { name, fate } in in_order(&difference.flows, &before, round.new) {
             if self.desk.board.is_stopping() {
                 break;
             }
-            if self.is_deferred(&round, name) {
+            if self.is_deferred(round, name) {
                 continue;
             }
             let is_done = match fate {
-                Fate::Removed => self.is_left_alone(&round, name),
-                _ => self.leads_somewhere(&round, name),
+                Fate::Removed => self.is_left_alone(round, name),
+                _ => self.leads_somewhere(round, name),
             } && match fate {
-                Fate::Changed { chain: true, .. } => self.replace_flow(&round, name),
+                Fate::Changed { chain: true, .. } => self.replace_flow(round, name),
                 Fate::Changed { chain: false, .. } => {
-                    self.reroute_flow(&round, name);
+                    self.reroute_flow(round, name);
                     true
                 }
-                Fate::Added => self.add_flow(&round, name),
+                Fate::Added => self.add_flow(round, name),
                 Fate::Removed => {
                     removed.extend(self.parts.config.remove(name));
                     true
@@ -84,10 +80,10 @@ impl Driver {
         }
         self.restart_sources(&before, &rerouted, &difference.sources.put);
         told.into_iter()
-            .for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
+            .for_each(|(name, done)| self.tell_flow(round, name, done, (None, None)));
         removed
             .into_iter()
-            .for_each(|flow| self.end_flow(&round, flow));
+            .for_each(|flow| self.end_flow(round, flow));
     }
 
     /// Whether a flow waits for the change of one of its plugins; the config is read again after that.
@@ -113,9 +109,15 @@ impl Driver {
         true
     }
 
-    /// Whether all flows that one is to lead to are there.
+    /// Whether all queues and flows that one is to lead to are there.
     fn leads_somewhere(&self, round: &Round<'_>, name: &str) -> bool {
         let flow = round.new.flow(name);
+        let config = &self.parts.config;
+        if let Err(error) = &round.added
+            && flow.is_some_and(|flow| !config.knows_queues(round.new, flow))
+        {
+            return self.keep_flow(round, name, format!("a queue of it was not added: {error}"));
+        }
         let mut others = flow.into_iter().flat_map(chain::Config::flows);
         let missing = others.find(|other| !self.parts.config.has_flow(other));
         let why = |other| format!("it leads to the flow `{other}`, which is not there");
@@ -268,12 +270,11 @@ impl Driver {
     /// A recording is of one chain: it begins anew. Messages do not wait for it.
     fn record_anew(&self, config: &Config, flow: usize, chain: &Arc<Chain>) {
         let door = self.parts.doors.of(flow);
-        let Some(recorder) = door.recorder() else {
-            return;
-        };
-        recorder.clear();
-        recorder.stop();
-        door.record(None);
+        if let Some(recorder) = door.recorder() {
+            recorder.clear();
+            recorder.stop();
+            door.record(None);
+        }
         recordings::begin(config, flow, (&door, chain), &self.parts.recordings);
     }
 
@@ -285,6 +286,7 @@ impl Driver {
             routes.any(|route| rerouted.contains(&*route.name))
         };
         let now = &self.parts.config;
+        let mut put = Vec::new();
         for spec in &now.sources {
             let name = &*spec.name;
             if changed.contains(&spec.name) {
@@ -297,8 +299,9 @@ impl Driver {
             } else {
                 continue;
             }
-            self.ends.put_source(spec.clone());
+            put.push(spec.clone());
         }
+        self.ends.put_sources(put);
     }
 
     fn note_started(&mut self, flow: usize, started: &[Started]) {
@@ -328,6 +331,8 @@ impl Driver {
         match &why {
             Some(why) if done == Done::Refused => {
                 tracing::warn!(flow, "a flow stays as it was: {why}");
+                let what = format!("flow.{flow}");
+                self.parts.standing.stays(what, why.clone());
             }
             _ => tracing::info!(
                 flow,

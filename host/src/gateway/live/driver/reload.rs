@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::order::Line;
 use super::super::{Desk, Place};
+use super::flows::Round;
 use super::job::{After, InPlace};
 use super::{Candidate, Driver, Request, Wanted};
 use crate::chain::PluginConfig;
@@ -62,9 +63,16 @@ impl Driver {
             return tracing::debug!("the config is unchanged");
         }
         // They wait for no probation.
+        let added = self.add_queues(new);
         self.put_ends(new, &difference);
-        self.change_flows(id, who, new, &difference);
-        self.remove_ends(new, &difference);
+        let round = Round {
+            id,
+            who,
+            new,
+            added,
+        };
+        self.change_flows(&round, &difference);
+        self.remove_ends(id, new, &difference);
         self.parts.current.put(self.parts.config.clone());
         for change in difference.plugins {
             if self.desk.board.is_stopping() {
@@ -77,7 +85,7 @@ impl Driver {
             // It may not even start: only what has run whole is kept.
             return tracing::warn!(
                 tables = difference.other.join(", "),
-                "these changes of the config need a restart; flows and their plugins, sources and uplinks change live"
+                "these changes of the config need a restart; `tidegate reload` says why"
             );
         }
         if let Err(error) = config::keep(new, &self.parts.origin) {

@@ -18,6 +18,18 @@ impl Queue {
         }
     }
 
+    /// Whether fresh data goes first.
+    pub(crate) fn is_fresh_first(&self) -> bool {
+        self.in_flight.is_fresh_first()
+    }
+
+    /// Whether it does from now on. For a queue of which nothing is in the uplink's hand.
+    pub(crate) fn set_fresh_first(&mut self, is_so: bool) {
+        if self.is_fresh_first() != is_so {
+            self.in_flight = InFlight::new(is_so);
+        }
+    }
+
     /// See [`crate::message::Backlog::fetch_fresh`]; on a connection that `stands` it is in the uplink's hand from now on.
     pub(crate) fn fetch_fresh(
         &mut self,

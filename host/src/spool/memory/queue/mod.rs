@@ -71,6 +71,13 @@ pub(crate) struct Tally {
     pub damaged: u64,
 }
 
+impl Tally {
+    /// Messages not accepted.
+    pub(crate) fn owed(&self) -> u64 {
+        self.in_ram + self.on_disk
+    }
+}
+
 /// One queue: which places are owed, and the parts that hold them.
 #[derive(Debug)]
 pub(crate) struct Queue {
