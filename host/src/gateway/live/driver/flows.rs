@@ -274,6 +274,7 @@ impl Driver {
             recorder.clear();
             recorder.stop();
             door.record(None);
+            self.parts.recordings.forget(chain.name());
         }
         recordings::begin(config, flow, (&door, chain), &self.parts.recordings);
     }
