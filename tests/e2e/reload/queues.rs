@@ -137,7 +137,7 @@ fn killed_right_after_the_answer() -> Result<()> {
             ..Plan::default()
         },
     );
-    for round in 1..=rounds(4, 60) {
+    for round in 1..=rounds(4, 40) {
         let before = there.count();
         wait_until("traffic flows", || there.count() > before + 200)?;
         reload(&gateway, round)?;
