@@ -4,23 +4,19 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::spool::dead_letters::waiting::WaitingLetters;
-use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::chunk::flows::Flows;
 use crate::spool::disk::folder::Folder;
-use crate::spool::disk::mark::Mark;
 use crate::spool::disk::sealing::keys;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
-use crate::spool::growing::Growing;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
-use crate::spool::settings::{Config, QueueConfig};
+use crate::spool::settings::Config;
 use crate::spool::shared::end::End;
 use crate::spool::shared::health::Health;
-use crate::spool::shared::link::link_of;
 use crate::spool::shared::noting::Noting;
 use crate::spool::shared::open_store::OpenStore;
-use crate::spool::shared::slot::Slot;
+use crate::spool::shared::slot::slots;
 use crate::spool::shared::{Discovered, Letters, RunningClock, Shared};
 use crate::spool::space::free_space::FreeSpace;
 use crate::spool::space::wear::Wear;
@@ -66,12 +62,7 @@ impl Shared {
         metrics.faults.inc_by(u64::from(begin.went_back));
         let clock_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max();
         let ram = Arc::new(Ram::new(config.memory_bytes));
-        let links = Growing::default();
-        let slot = |(queue, found): (&QueueConfig, (Mark, Option<Extent>))| {
-            let link = link_of(&links, &queue.link);
-            Slot::new(queue, link, &metrics, (boot, &ram), found)
-        };
-        let slots = config.queues.iter().zip(begin.queues).map(slot).collect();
+        let (slots, links) = slots(&config, &metrics, (boot, &ram), begin.queues);
         let (store, low_marks) = begin.store.unzip();
         let witness = store.as_ref().map(Store::witness).unwrap_or_default();
         let clock = RunningClock::after(clock_us.unwrap_or(0));

@@ -8,13 +8,14 @@ use prometheus::IntCounter;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
 use crate::spool::drop_policy::Policy;
+use crate::spool::growing::Growing;
 use crate::spool::lock::locked;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::reading::sick::Sick;
-use crate::spool::settings::QueueConfig;
-use crate::spool::shared::link::Link;
+use crate::spool::settings::{Config, QueueConfig};
+use crate::spool::shared::link::{Link, link_of};
 
 /// One queue, with what belongs to it.
 pub(crate) struct Slot {
@@ -92,4 +93,20 @@ impl Slot {
     pub(crate) fn set_drained(&self, is_drained: bool) -> bool {
         self.is_left.swap(!is_drained, Ordering::AcqRel) == is_drained
     }
+}
+
+/// The queues of the config with what the store holds of them, and the links that drain them.
+pub(crate) fn slots(
+    config: &Config,
+    metrics: &Metrics,
+    (boot, ram): (u32, &Arc<Ram>),
+    found: Vec<(Mark, Option<Extent>)>,
+) -> (Growing<Slot>, Growing<Arc<Link>>) {
+    let links = Growing::default();
+    let slot = |(queue, found): (&QueueConfig, (Mark, Option<Extent>))| {
+        let link = link_of(&links, &queue.link);
+        Slot::new(queue, link, metrics, (boot, ram), found)
+    };
+    let slots = config.queues.iter().zip(found).map(slot).collect();
+    (slots, links)
 }
