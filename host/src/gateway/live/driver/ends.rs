@@ -101,11 +101,14 @@ impl Driver {
     }
 }
 
-/// Those that went, and those that stay, each with the flow that needs it.
+/// The name of one that stays, and of the flow that needs it.
+type Needed = (Arc<str>, Arc<str>);
+
+/// Those that went, and those that stay.
 fn part(
     ends: &Ends,
     mut remove: impl FnMut(&str) -> Result<(), Arc<str>>,
-) -> (Vec<Arc<str>>, Vec<(Arc<str>, Arc<str>)>) {
+) -> (Vec<Arc<str>>, Vec<Needed>) {
     let mut parts = (Vec::new(), Vec::new());
     for name in &ends.gone {
         match remove(name) {
