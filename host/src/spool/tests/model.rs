@@ -113,7 +113,7 @@ impl Model {
     }
 
     fn run(&mut self, step: &Step) {
-        if self.is_about_nothing(step) {
+        if self.names_an_absent_queue(step) {
             return;
         }
         match *step {
@@ -162,33 +162,22 @@ impl Model {
                 self.committed();
                 self.restart(Bench::reopen_with);
             }
-            Step::Order(queue, is_fresh_first) => {
-                self.bench().backlog.link(false);
-                self.is_up = false;
-                let slot = &self.bench().shared.slots[usize::from(queue.0)];
-                locked(&slot.queue).set_fresh_first(is_fresh_first);
-            }
             Step::Come => self.come(),
             Step::Forget => self.forget(),
         }
         self.check();
     }
 
-    /// Whether it names a queue that is not there, or one in which nothing goes ahead.
-    fn is_about_nothing(&mut self, step: &Step) -> bool {
+    fn names_an_absent_queue(&self, step: &Step) -> bool {
         let named = match *step {
             Step::Append(queue, ..)
             | Step::Accept(queue, ..)
             | Step::Refuse(queue, _)
-            | Step::Order(queue, _)
             | Step::Check(queue, _) => queue,
             Step::Overtake(..) => FRESH,
             _ => return false,
         };
-        let queues = self.bench().shared.queues();
-        let queue = queues.get(usize::from(named.0));
-        let is_ahead = matches!(step, Step::Overtake(..));
-        queue.is_none_or(|queue| is_ahead && !queue.is_fresh_first)
+        usize::from(named.0) >= self.present
     }
 
     /// A queue comes while the spool is open: it owes what the store has of it.

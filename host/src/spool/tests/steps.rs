@@ -31,8 +31,6 @@ pub(super) enum Step {
     /// What another process finds in the files when this one is killed: the last flush, and no orderly end.
     Crash,
     Close,
-    /// Between two connections fresh data begins to go first in this queue, or not to.
-    Order(QueueId, bool),
     /// The next queue comes, new or with what the store owes to it.
     Come,
     /// A kill, and the next config has the last queue no more.
@@ -57,7 +55,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Kill),
         1 => Just(Step::Crash),
         1 => Just(Step::Close),
-        1 => (queue(), any::<bool>()).prop_map(|(queue, is_fresh_first)| Step::Order(queue, is_fresh_first)),
         2 => Just(Step::Come),
         1 => Just(Step::Forget),
     ]
