@@ -47,6 +47,22 @@ record! {
     }
 }
 
+impl Open {
+    /// Bytes of it when it is saved, or a few more.
+    pub fn weight(&self) -> usize {
+        let gathered = |gathered: &Gathered| {
+            let numbers = gathered.numbers.iter().map(Numbers::weight);
+            // The names beside them, three numbers and a truth.
+            75 + numbers.sum::<usize>()
+        };
+        let topic = match self.topic.len() {
+            0 => 0,
+            length => length + 9,
+        };
+        80 + topic + self.panes.weight(gathered)
+    }
+}
+
 impl Gathered {
     /// Of one message.
     pub fn of(values: Vec<Option<Decimal>>, message: &Message<'_>) -> Self {

@@ -34,7 +34,8 @@
 //!   counts, and the other fields do. Default: `"reject"`.
 //! - `topic`: the results' topic; what a flow's `topic` knows may stand in it, where `{key}` is the group. Default: `"aggregates/{key}"`.
 //! - `max_groups`: groups in a lane that are open at a time. Beyond, the one that was quiet for longest is told early, counted in
-//!   `windows_cut`. Default: 10,000, divided by fields and overlaps: some 2.5 MiB of state.
+//!   `windows_cut`, and so it is where they fill 1.9 MiB of state, whatever their names are. Default: 6,000, divided by fields and
+//!   overlaps.
 //!
 //! A result:
 //!
@@ -92,11 +93,15 @@ struct Rules {
     shape: u32,
 }
 
-/// Groups of one tick whose windows are told at most; the others follow with the next.
-const MOST_TOLD: usize = 2_000;
+/// Groups that one message makes room for itself at most. It brings a name and a topic, which are a few groups of short names; where there
+/// are more, as after a change of `max_groups`, the next messages and ticks go on with it.
+const MOST_CUT: usize = 32;
 
-/// What windows told early are for.
-const CUT: &str = "windows_cut";
+/// A window that makes room and cannot be told is not the fault of the message that needs it.
+fn untold(name: &str, error: &Error) {
+    let name: String = name.chars().take(40).collect();
+    host::error(&format!("a window of `{name}` cannot be told: {error}"));
+}
 
 impl Transform for Aggregate {
     type Settings = Settings;
@@ -121,7 +126,7 @@ impl Transform for Aggregate {
             paths,
             rules,
             telling,
-            groups: State::at_most(most),
+            groups: State::at_most(most, Open::weight).by_hand(),
             clock_unset: false,
         })
     }
@@ -151,16 +156,6 @@ impl Transform for Aggregate {
         let event = rules.clock.event(message, found.as_ref())?;
         let name = rules.by.name(message, found.as_ref())?;
         *clock_unset = message.clock_unset();
-        if groups.is_full()
-            && groups.get(&name).is_none()
-            && let Some(quietest) = groups.quietest().map(str::to_owned)
-            && let Some(mut open) = groups.remove(&quietest)
-        {
-            counter(CUT, 1);
-            for ended in rules.clock.end_all(&mut open) {
-                telling.answer(out, &quietest, &open.topic, &ended)?;
-            }
-        }
         let mut open = groups.of(&name);
         let mut ended = rules.begin(&mut open, message, telling.topic_of(message));
         let at = rules.clock.position(&mut open, message, event, &mut ended);
@@ -169,14 +164,26 @@ impl Transform for Aggregate {
         for window in &ended {
             telling.answer(out, &name, &open.topic, window)?;
         }
-        if open.panes.is_empty() {
+        let is_over = open.panes.is_empty();
+        drop(open);
+        if is_over {
             groups.remove(&name);
         }
         match (is_taken, rules.late) {
             (true, _) => out.absorb(),
             (false, Late::Drop) => counter("late", 1),
+            // What is said of a message that is rejected does not count: nobody makes room with it.
             (false, Late::Reject) => {
                 return Err("it comes too late: the window of its time has ended".into());
+            }
+        }
+        for _ in 0..MOST_CUT {
+            let Some((quietest, mut open)) = groups.overflow() else {
+                break;
+            };
+            for window in rules.cut(&mut open) {
+                let told = telling.answer(out, &quietest, &open.topic, &window);
+                told.unwrap_or_else(|error| untold(&quietest, &error));
             }
         }
         Ok(())
@@ -217,6 +224,15 @@ impl Rules {
         ended
     }
 
+    /// All that is open of a group that makes room, before its time.
+    fn cut(&self, open: &mut Open) -> Vec<Ended<Gathered>> {
+        counter("windows_cut", 1);
+        match open.shape == self.shape {
+            true => self.clock.end_all(open),
+            false => self.of_other_settings(open),
+        }
+    }
+
     /// What was gathered before the settings changed, as one window.
     fn of_other_settings(&self, open: &mut Open) -> Vec<Ended<Gathered>> {
         if open.shape == self.shape {
@@ -238,13 +254,13 @@ impl Rules {
 
 impl Timer for Aggregate {
     fn tick(&mut self, tick: &mut Tick<'_, '_>) -> Result<()> {
-        let (mut gone, mut told) = (Vec::new(), 0);
+        let mut gone = Vec::new();
         let now = clock::Now {
             running_us: tick.running_us(),
             wall_us: (!self.clock_unset).then(|| tick.now_us()),
         };
         for (name, mut open) in self.groups.iter_mut() {
-            if told >= MOST_TOLD {
+            if !tick.has_room() {
                 break;
             }
             let mut ended = Vec::new();
@@ -253,7 +269,6 @@ impl Timer for Aggregate {
             } else if self.rules.clock.is_due(&open, now) {
                 ended = self.rules.clock.pass(&mut open, now);
             }
-            told += ended.len();
             for window in &ended {
                 self.telling.tell(tick, name, &open.topic, window)?;
             }
@@ -263,6 +278,14 @@ impl Timer for Aggregate {
         }
         for name in gone {
             self.groups.remove(&name);
+        }
+        while tick.has_room()
+            && let Some((name, mut open)) = self.groups.overflow()
+        {
+            for window in self.rules.cut(&mut open) {
+                let told = self.telling.tell(tick, &name, &open.topic, &window);
+                told.unwrap_or_else(|error| untold(&name, &error));
+            }
         }
         Ok(())
     }

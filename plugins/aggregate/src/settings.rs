@@ -164,8 +164,8 @@ fn default_topic() -> String {
     "aggregates/{key}".to_owned()
 }
 
-/// Groups with one number in one pane: some 2.5 MiB of state.
-const MOST_GROUPS: usize = 10_000;
+/// Groups with one number in one pane: as many as fit into what is kept at most, where names and numbers are short.
+const MOST_GROUPS: usize = 6_000;
 
 /// Numbers of one group beyond which too few groups would fit.
 const MOST_EACH: usize = 500;
@@ -196,8 +196,8 @@ impl Settings {
         {
             return Err(format!("`decimals` is more than {MOST_DECIMALS}").into());
         }
-        if self.max_groups == Some(0) {
-            return Err("`max_groups` is 0".into());
+        if let Some(groups) = self.max_groups {
+            tidegate_sdk::check_most("max_groups", groups, 190 + 70 * self.fields.len())?;
         }
         if is_event != self.time_field.is_some() {
             return Err("`time = \"event\"` and `time_field` go together".into());

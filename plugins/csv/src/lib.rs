@@ -11,7 +11,7 @@
 //!   - `type`: `"number"`, `"text"`, `"truth"` (`true` `on` `yes` `1`, `false` `off` `no` `0`), or `"auto"`: a number where it is
 //!     one (without zeros in front, which codes have), else text. Default: `"auto"`.
 //! - `header`: true: the first line of each payload names the columns; `columns`, where they are given, count instead. Default: false.
-//! - `delimiter`: the letter between columns; `"\t"` is a tab. Default: `","`.
+//! - `delimiter`: the sign between columns, none that numbers or names are made of; `"\t"` is a tab. Default: `","`.
 //! - `decimal`: `"point"` or `"comma"`: what parts the whole of a number from its fraction. Default: `"point"`.
 //! - `lines`: `"one"`: a payload is one line, beside the header. `"messages"`: each line becomes a message of its own. `"array"`: the
 //!   lines become one message, a JSON array. At most 1,000. Default: `"one"`.
@@ -129,6 +129,13 @@ impl Transform for Csv {
             .ok_or(
                 "`delimiter` must be an ASCII letter, and neither a quote nor the end of a line",
             )?;
+        if delimiter.is_ascii_alphanumeric() || b".+-_".contains(&delimiter) {
+            return Err(format!(
+                "`delimiter` is `{}`, which numbers and names are made of: it may be \",\", \";\", \"|\", \"\\t\" and the like",
+                settings.delimiter
+            )
+            .into());
+        }
         if settings.decimal == Mark::Comma && delimiter == b',' {
             return Err("a comma cannot part both columns and fractions: set `delimiter`".into());
         }

@@ -144,3 +144,20 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         refused(json!({ "columns": ["a"], "delimiter": "ab" })).starts_with("`delimiter` must be")
     );
 }
+
+#[test]
+fn a_delimiter_that_numbers_and_names_are_made_of_is_refused() {
+    for delimiter in ["5", ".", "-", "e"] {
+        let settings = json!({ "columns": ["a"], "delimiter": delimiter });
+        let refused = Plugin::<Csv>::try_new(settings).unwrap_err();
+        assert!(
+            refused.starts_with(&format!("`delimiter` is `{delimiter}`, which")),
+            "{refused}"
+        );
+    }
+    for delimiter in [";", "|", "\t", " ", ":"] {
+        assert!(
+            Plugin::<Csv>::try_new(json!({ "columns": ["a"], "delimiter": delimiter })).is_ok()
+        );
+    }
+}

@@ -41,6 +41,16 @@ record! {
     }
 }
 
+impl Sent {
+    /// Bytes of it when it is saved, or a few more.
+    pub fn weight(&self) -> usize {
+        let length = |value: &Option<String>| value.as_ref().map_or(1, |value| value.len() + 3);
+        self.values
+            .iter()
+            .fold(35, |bytes, value| bytes + length(value))
+    }
+}
+
 /// A field and its band.
 #[derive(Clone, Copy, Debug)]
 pub struct Band {

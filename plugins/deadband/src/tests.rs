@@ -188,3 +188,43 @@ fn settings_that_make_no_sense_are_refused_in_words() {
             .contains("a field is a path, or a table")
     );
 }
+
+#[test]
+fn devices_with_long_names_leave_what_went_on_last_of_others_alone() {
+    let settings = json!({ "fields": ["t", "u"], "heartbeat": "1d" });
+    let mut plugin = Plugin::<Deadband>::new(settings.clone());
+    for number in 0..6_000 {
+        passes(
+            &mut plugin,
+            &format!("{}-{number}", "n".repeat(800)),
+            json!({ "t": 1.25, "u": "x".repeat(number % 60) }),
+        );
+        let is_first = number == 0;
+        assert_eq!(passes(&mut plugin, "good", json!({ "t": 1 })), is_first);
+    }
+    assert!(plugin.counters()["keys_forgotten"] > 3_000);
+    let bytes: usize = plugin
+        .save(false)
+        .iter()
+        .map(|page| page.data.len() + page.words.len() * 4)
+        .sum();
+    assert!(bytes < 2 << 20, "{bytes} bytes");
+    for (_, topics) in plugin.plugin().devices.iter() {
+        assert!(topics.weight(Sent::weight) >= tidegate_sdk::weight(topics));
+    }
+    assert!(!passes(
+        &mut plugin.swapped(settings),
+        "good",
+        json!({ "t": 1 })
+    ));
+}
+
+#[test]
+fn more_devices_than_ever_fit_are_refused() {
+    let settings = json!({ "fields": ["t"], "max_devices": 10_000_000 });
+    let refused = Plugin::<Deadband>::try_new(settings).unwrap_err();
+    assert!(
+        refused.starts_with("`max_devices` is 10000000"),
+        "{refused}"
+    );
+}

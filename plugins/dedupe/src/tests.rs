@@ -109,7 +109,10 @@ fn what_is_remembered_survives_a_swap_and_is_bounded() {
 fn settings_that_make_no_sense_are_refused_in_words() {
     let refused = |settings| Plugin::<Dedupe>::try_new(settings).unwrap_err();
     assert!(refused(json!({ "within": "0s" })).starts_with("`within` is no time"));
-    assert_eq!(refused(json!({ "max_messages": 0 })), "`max_messages` is 0");
+    assert_eq!(
+        refused(json!({ "max_messages": 0 })),
+        "`max_messages` is 0; it may be 1 to 10000"
+    );
     assert_eq!(
         refused(json!({ "fields": ["a."] })),
         "`fields`: path `a.` has an empty name"
@@ -118,4 +121,41 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         refused(json!({ "topics": "all" })),
         "`topics` cannot be `all`; it may be: `apart`, `together`"
     );
+}
+
+#[test]
+fn devices_with_long_names_leave_what_is_remembered_of_others_alone() {
+    let mut plugin = Plugin::<Dedupe>::new(json!({}));
+    for number in 0..5_000 {
+        assert!(passes(
+            &mut plugin,
+            &format!("{}-{number}", "n".repeat(800)),
+            json!(1)
+        ));
+        assert_eq!(passes(&mut plugin, "good", json!(1)), number == 0);
+    }
+    assert!(plugin.counters()["keys_forgotten"] > 2_000);
+    let bytes: usize = plugin
+        .save(false)
+        .iter()
+        .map(|page| page.data.len() + page.words.len() * 4)
+        .sum();
+    assert!(bytes < 2 << 20, "{bytes} bytes");
+    for (_, value) in plugin.plugin().devices.iter() {
+        assert!(value.weight() >= tidegate_sdk::weight(value));
+    }
+    assert!(!passes(&mut plugin.swapped(json!({})), "good", json!(1)));
+}
+
+#[test]
+fn more_than_ever_fits_is_refused() {
+    for settings in [
+        json!({ "max_devices": 1_000_000 }),
+        json!({ "max_messages": 100_000 }),
+    ] {
+        assert!(
+            Plugin::<Dedupe>::try_new(settings.clone()).is_err(),
+            "{settings}"
+        );
+    }
 }

@@ -103,10 +103,17 @@ impl Transform for Enrich {
         let mut paths = Paths::default();
         let by = match (settings.by, settings.by_field) {
             (Some(_), Some(_)) => return Err("`by` and `by_field` do not go together".into()),
-            (by, None) => By::Topic(
-                Template::new(by.as_deref().unwrap_or("{key}"), &[])
-                    .map_err(|error| format!("`by`: {error}"))?,
-            ),
+            (by, None) => {
+                let by = by.as_deref().unwrap_or("{key}");
+                let template = Template::new(by, &[]).map_err(|error| format!("`by`: {error}"))?;
+                if template.is_text() {
+                    return Err(format!(
+                        "`by` is `{by}` for every message: it wants a name in braces, such as \"{{device}}\""
+                    )
+                    .into());
+                }
+                By::Topic(template)
+            }
             (None, Some(field)) => {
                 paths
                     .add(&field)

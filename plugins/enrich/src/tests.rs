@@ -88,3 +88,12 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         refused(json!({ "table": { "a": {} }, "by": "{room}" })).contains("`{room}` is not known")
     );
 }
+
+#[test]
+fn what_is_the_same_for_every_message_is_refused() {
+    let refused = |settings| Plugin::<Enrich>::try_new(settings).unwrap_err();
+    assert_eq!(
+        refused(json!({ "table": { "d": { "a": 1 } }, "by": "x" })),
+        "`by` is `x` for every message: it wants a name in braces, such as \"{device}\""
+    );
+}

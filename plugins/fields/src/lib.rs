@@ -11,7 +11,7 @@
 //!   object around it stays, with that in it. Default: all.
 //! - `drop`: paths of the fields that go. Default: none.
 //! - `rename`: new names of fields, `old = "new"`; the old one may be a path, and stays in its object. A field that has the new
-//!   name already makes room. Default: none.
+//!   name already makes room. Two of one object have two new names. Default: none.
 //! - `set`: fields that get a value, whatever was there: a number, text, truth, list, table. In a text `{device}`, `{topic}` and the
 //!   names in the flow's topics are filled in; `{{` is a brace. Default: none.
 //! - `missing`: what becomes of a reading that lacks a field of `keep` or `rename`. `"reject"`: it goes to the dead letters. `"skip"`:
@@ -116,14 +116,10 @@ impl Transform for Fields {
             }
             Ok(names)
         };
-        let mut new_names = Names::default();
-        for (old, new) in &rename {
-            if new.is_empty() {
-                return Err(format!("`rename.{old}` is empty").into());
-            }
-            new_names
-                .add(old, new)
-                .map_err(|error| format!("`rename`: {error}"))?;
+        if let Some(path) = keep.iter().find(|path| drop.contains(path)) {
+            return Err(
+                format!("`keep` and `drop` both have `{path}`: leave it out of one").into(),
+            );
         }
         let set = set.into_iter().map(|(name, value)| {
             let value = Set::new(value).map_err(|error| format!("`set.{name}`: {error}"))?;
@@ -134,7 +130,7 @@ impl Transform for Fields {
                 .then(|| plain("keep", &keep))
                 .transpose()?,
             drop: plain("drop", &drop)?,
-            rename: new_names,
+            rename: renamed(&rename, &drop)?,
             set: set.collect::<Result<_>>()?,
             missing: settings.missing,
             empty: settings.empty,
@@ -180,6 +176,35 @@ impl Transform for Fields {
     }
 }
 
+/// The new names; two fields of one object cannot have the same.
+fn renamed(rename: &BTreeMap<String, String>, drop: &[String]) -> Result<Names> {
+    let mut names = Names::default();
+    let mut taken = BTreeMap::new();
+    for (old, new) in rename {
+        if new.is_empty() {
+            return Err(format!("`rename.{old}` is empty").into());
+        }
+        if drop.contains(old) {
+            let words =
+                format!("`rename.{old}`: `drop` takes `{old}` away before: leave it out of one");
+            return Err(words.into());
+        }
+        names
+            .add(old, new)
+            .map_err(|error| format!("`rename`: {error}"))?;
+        let mut place = json::levels(old)?;
+        place.pop();
+        place.push(new.clone());
+        if let Some(other) = taken.insert(place, old) {
+            let words = format!(
+                "`rename.{old}`: `{other}` is called `{new}` already: give each a name of its own"
+            );
+            return Err(words.into());
+        }
+    }
+    Ok(names)
+}
+
 /// What is kept, dropped and renamed in one object.
 type Levels<'n> = (Option<&'n Names>, Option<&'n Names>, Option<&'n Names>);
 
@@ -199,11 +224,6 @@ fn write_members(
         .filter(is_renamed)
         .filter_map(|member| rename?.new_name(&member.name))
         .collect();
-    for (place, name) in new_names.iter().enumerate() {
-        if new_names[..place].contains(name) {
-            return Err(format!("two fields would be called `{name}`").into());
-        }
-    }
     for member in members {
         let name = &*member.name;
         let new_name = rename.and_then(|rename| rename.new_name(name));

@@ -118,11 +118,6 @@ fn payloads_that_are_no_objects_are_rejected() {
         told(drop.clone(), r#"{"b":1,"b":2}"#),
         "rejected: payload has field `b` twice"
     );
-    let two = json!({ "rename": { "a": "c", "b": "c" } });
-    assert_eq!(
-        told(two, r#"{"a":1,"b":2}"#),
-        "rejected: two fields would be called `c`"
-    );
     assert!(
         Plugin::<Fields>::new(drop)
             .feed(Input::new("d7", "").retained())
@@ -144,6 +139,29 @@ fn settings_that_make_no_sense_are_refused_in_words() {
     assert_eq!(
         refused(json!({ "drop": ["a", "a"] })),
         "`drop`: `a` stands there twice"
+    );
+    assert_eq!(
+        refused(json!({ "keep": ["a"], "drop": ["b", "a"] })),
+        "`keep` and `drop` both have `a`: leave it out of one"
+    );
+    assert_eq!(
+        refused(json!({ "rename": { "a": "b" }, "drop": ["a"] })),
+        "`rename.a`: `drop` takes `a` away before: leave it out of one"
+    );
+    assert_eq!(
+        refused(json!({ "rename": { "a": "c", "b": "c" } })),
+        "`rename.b`: `a` is called `c` already: give each a name of its own"
+    );
+    assert!(
+        refused(json!({ "rename": { "o.a": "c", "o.b": "c" } })).contains("`o.a` is called `c`")
+    );
+    assert_eq!(
+        told(
+            json!({ "rename": { "o.a": "c", "b": "c" } }),
+            r#"{"o":{"a":1},"b":2}"#
+        ),
+        r#"{"o":{"c":1},"c":2}"#,
+        "in two objects there is room for both"
     );
     assert!(refused(json!({ "drop": ["a[0]"] })).contains("leads into a list"));
     assert_eq!(

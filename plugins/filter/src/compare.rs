@@ -137,6 +137,14 @@ impl Comparison {
     /// Checks that `value` fits `op`.
     pub fn new(compared: Where, paths: &mut Paths) -> Result<Self> {
         let Where { field, op, value } = compared;
+        if matches!((op, &value), (Op::In | Op::NotIn, Some(Value::Array(values))) if values.is_empty())
+        {
+            let always = if op == Op::In { "never" } else { "always" };
+            return Err(format!(
+                "`value` is an empty list, so this {always} holds: name the values that are meant"
+            )
+            .into());
+        }
         let test = match (op, &value) {
             (Op::Above | Op::AtLeast | Op::Below | Op::AtMost, Some(Value::Number(limit))) => {
                 Limit::new(limit).map(|limit| Test::Number(op, limit))

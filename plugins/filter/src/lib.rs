@@ -12,14 +12,14 @@
 //!   - `field`: path of the field: `"volts"`, `"battery.volts"`, `"power[0]"`. Required.
 //!   - `op`: `>`, `>=`, `<`, `<=` (numbers, compared with all their digits), `==`, `!=`, `in`, `not in` (numbers, texts,
 //!     truths, null), `exists`, `absent`. Required.
-//!   - `value`: what it is compared with; a list for `in` and `not in`, none for `exists` and `absent`.
+//!   - `value`: what it is compared with; a list with something in it for `in` and `not in`, none for `exists` and `absent`.
 //! - `match`: `"all"` of `where` must hold, or `"any"` of them. Default: `"all"`.
 //! - `missing`: what becomes of a reading that lacks a compared field. `"reject"`: it goes to the dead letters. `"drop"`: the
 //!   comparison does not hold. `null` is no value, unless it is compared with; to `exists` it is there. Default: `"reject"`.
 //! - `topic`: a topic filter, with MQTT's wildcards `+` and `#`. Default: every topic.
 //! - `rate`: the most that a device may send: so many `messages` in so many `seconds`; after quiet they may come at once.
 //!   The rest is filtered, counted in `rate_limited`. By the time the gateway runs, which does not jump. Known of 20,000
-//!   devices in a lane; beyond, the one that was quiet for longest starts anew, counted in `keys_forgotten`. Default: none.
+//!   devices in a lane, of fewer where their names are long; beyond, the one that was quiet for longest starts anew, counted in `keys_forgotten`. Default: none.
 //!
 //! A payload that is not a JSON object, or a field that is no number where one is compared, rejects the message with the
 //! reason in words. What deletes a retained reading (an empty payload) goes on, where its topic matches.

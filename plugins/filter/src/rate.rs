@@ -17,6 +17,9 @@ settings! {
 /// Devices whose bucket is known. Beyond, the one that was quiet for longest starts with a full one again.
 const MOST_DEVICES: usize = 20_000;
 
+/// Seconds beyond which a rate is none.
+const LONGEST: f64 = 31.0 * 86_400.0;
+
 /// The buckets.
 #[derive(Debug)]
 pub struct Limiter {
@@ -36,6 +39,9 @@ impl Limiter {
     /// Checks the settings.
     pub fn new(rate: Rate) -> Result<Self> {
         let sound = |number: f64| number.is_finite() && number > 0.0;
+        if rate.seconds > LONGEST {
+            return Err(format!("`rate.seconds` is more than {LONGEST}, a month").into());
+        }
         if !sound(rate.messages) || !sound(rate.seconds) {
             return Err("`rate` wants `messages` and `seconds` above 0".into());
         }
@@ -44,7 +50,7 @@ impl Limiter {
         Ok(Self {
             messages: rate.messages.max(1.0),
             per_us,
-            buckets: State::at_most(MOST_DEVICES),
+            buckets: State::at_most(MOST_DEVICES, |_| 24),
         })
     }
 

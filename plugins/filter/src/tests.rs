@@ -349,3 +349,21 @@ fn what_the_page_shows_works() {
         Plugin::<FilterFields>::new(settings);
     }
 }
+
+#[test]
+fn a_comparison_with_nothing_and_a_rate_over_ages_are_refused() {
+    let refused = |settings| Plugin::<FilterFields>::try_new(settings).unwrap_err();
+    for (op, word) in [("in", "never"), ("not in", "always")] {
+        let settings = json!({ "where": [{ "field": "t", "op": op, "value": [] }] });
+        assert_eq!(
+            refused(settings),
+            format!(
+                "`where.0`: `value` is an empty list, so this {word} holds: name the values that are meant"
+            )
+        );
+    }
+    assert!(
+        refused(json!({ "rate": { "messages": 1, "seconds": 1e300 } }))
+            .starts_with("`rate.seconds` is more than")
+    );
+}

@@ -10,12 +10,13 @@
 //!   - `as`: its name in the new message. Default: the last name of the path.
 //! - `send`: `"complete"`: a message is made as soon as each field has come since the last one. `"each"`: with each message that has one of
 //!   them, of all that are known. Default: `"complete"`.
-//! - `within`: a value that is older is not told any more, by the time the gateway runs. Default: `"10m"`.
+//! - `within`: a value that is older is not told any more, by the time the gateway runs. Above zero. Default: `"10m"`.
 //! - `topic`: the new message's topic; what a flow's `topic` knows may stand in it. Default: `"joined/{device}"`.
 //! - `missing`: what becomes of a message with none of the fields (`null` is no value). `"drop"`: it is filtered. `"reject"`: it goes to the
 //!   dead letters. Default: `"drop"`.
 //! - `max_devices`: devices in a lane that are known. Beyond, the one that was quiet for longest is forgotten, counted in
-//!   `keys_forgotten`. Default: 20,000, divided by the number of fields.
+//!   `keys_forgotten`, and so it is where they fill 1.9 MiB of state, whatever their names are. Default: 20,000, divided by the number
+//!   of fields.
 //!
 //! For payloads that are plain numbers put `number` before it, with `field = "{metric}"`. Values keep their digits; one of more than 128 bytes
 //! rejects its message. What is known survives swaps and restarts; the messages that went into it end here. What deletes a retained reading
@@ -119,6 +120,17 @@ record! {
     }
 }
 
+impl Known {
+    /// Bytes of it when it is saved, or a few more.
+    fn weight(&self) -> usize {
+        let length =
+            |value: &Option<(String, u64)>| value.as_ref().map_or(1, |(json, _)| json.len() + 12);
+        self.values
+            .iter()
+            .fold(24, |bytes, value| bytes + length(value))
+    }
+}
+
 /// The configured plugin.
 #[derive(Debug)]
 pub struct Join {
@@ -156,10 +168,16 @@ impl Transform for Join {
             }
             fields.push((path, name));
         }
+        if settings.within.is_zero() {
+            return Err(
+                "`within` is no time at all: no two messages would be joined; say how old a value may be, such as \"10m\""
+                    .into(),
+            );
+        }
         let most = settings
             .max_devices
-            .unwrap_or(MOST_VALUES / fields.len())
-            .max(1);
+            .unwrap_or((MOST_VALUES / fields.len()).max(1));
+        tidegate_sdk::check_most("max_devices", most, 24)?;
         let names: Vec<&str> = fields.iter().map(|(path, _)| paths.name(*path)).collect();
         Ok(Self {
             of: tidegate_sdk::hash(names.join("\n").as_bytes()) as u32,
@@ -168,7 +186,7 @@ impl Transform for Join {
             topic: Template::new(&settings.topic, &[])
                 .map_err(|error| format!("`topic`: {error}"))?,
             missing: settings.missing,
-            devices: State::at_most(most),
+            devices: State::at_most(most, Known::weight),
             paths,
             fields,
         })
@@ -224,6 +242,7 @@ impl Transform for Join {
             Ok(())
         })?;
         out.absorb();
+        drop(known);
         if self.send == Send::Complete {
             self.devices.remove(message.key());
         }

@@ -107,3 +107,52 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         "`send` cannot be `all`; it may be: `complete`, `each`"
     );
 }
+
+#[test]
+fn devices_with_long_names_leave_what_is_known_of_others_alone() {
+    let settings = json!({ "fields": ["a", "b"] });
+    let mut plugin = Plugin::<Join>::new(settings.clone());
+    for number in 0..5_000 {
+        let payload = json!({ "a": "x".repeat(number % 120) });
+        assert!(
+            plugin
+                .feed(Input::json(
+                    &format!("{}-{number}", "n".repeat(800)),
+                    payload
+                ))
+                .absorbed()
+        );
+        assert!(
+            plugin
+                .feed(Input::json("good", json!({ "a": number })))
+                .absorbed()
+        );
+    }
+    assert!(plugin.counters()["keys_forgotten"] > 2_000);
+    let bytes: usize = plugin
+        .save(false)
+        .iter()
+        .map(|page| page.data.len() + page.words.len() * 4)
+        .sum();
+    assert!(bytes < 2 << 20, "{bytes} bytes");
+    for (_, value) in plugin.plugin().devices.iter() {
+        assert!(value.weight() >= tidegate_sdk::weight(value));
+    }
+    let outcome = plugin
+        .swapped(settings)
+        .feed(Input::json("good", json!({ "b": 1 })));
+    assert_eq!(outcome.emitted().text(), r#"{"a":4999,"b":1}"#);
+}
+
+#[test]
+fn what_cannot_join_anything_is_refused() {
+    let refused = |settings| Plugin::<Join>::try_new(settings).unwrap_err();
+    assert!(
+        refused(json!({ "fields": ["a", "b"], "within": "0s" }))
+            .starts_with("`within` is no time at all")
+    );
+    assert!(
+        refused(json!({ "fields": ["a", "b"], "max_devices": 99_999_999 }))
+            .starts_with("`max_devices` is 99999999")
+    );
+}

@@ -24,7 +24,7 @@
 
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_sdk::json::Object;
 use tidegate_sdk::prelude::*;
@@ -146,11 +146,21 @@ impl Transform for PlainNumber {
         let mut words = BTreeMap::new();
         words.extend(TRUE.map(|word| (word.to_owned(), "true".to_owned())));
         words.extend(FALSE.map(|word| (word.to_owned(), "false".to_owned())));
+        let mut given = BTreeSet::new();
         for (word, meaning) in settings.words {
             if meaning.is_object() || meaning.is_array() {
                 return Err(format!("`words.{word}` must be a number, text or truth").into());
             }
-            words.insert(word.trim().to_lowercase(), meaning.to_string());
+            let small = word.trim().to_lowercase();
+            if small.is_empty() {
+                return Err(
+                    "`words` has an empty word: `missing` says what becomes of nothing".into(),
+                );
+            }
+            if !given.insert(small.clone()) {
+                return Err(format!("`words.{word}`: `{small}` stands there twice, since upper and lower case are one").into());
+            }
+            words.insert(small, meaning.to_string());
         }
         Ok(Self {
             field: Template::new(&settings.field, &[])

@@ -167,3 +167,14 @@ fn settings_that_make_no_sense_are_refused_in_words() {
         "`decimal` cannot be `dot`; it may be: `auto`, `point`, `comma`"
     );
 }
+
+#[test]
+fn a_word_that_stands_there_twice_or_is_none_is_refused() {
+    let refused = |settings| Plugin::<PlainNumber>::try_new(settings).unwrap_err();
+    let twice = refused(json!({ "words": { "on": 5, "ON": 6 } }));
+    assert_eq!(
+        twice,
+        "`words.on`: `on` stands there twice, since upper and lower case are one"
+    );
+    assert!(refused(json!({ "words": { " ": 5 } })).starts_with("`words` has an empty word"));
+}

@@ -85,7 +85,7 @@ pub use period::Period;
 pub use plugin::{Error, Filter, Missing, NoSettings, Result, Setup, Stateful, Timer, Transform};
 pub use serde;
 pub use serde_json;
-pub use state::{Entry, State};
+pub use state::{Entry, State, check_most, weight};
 pub use template::Template;
 pub use topics::{Topics, hash};
 

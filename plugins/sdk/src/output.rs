@@ -374,6 +374,10 @@ fn key_span(topic: &str, key: &str) -> Result<u32> {
     Ok(0)
 }
 
+/// Messages and bytes of a tick beyond which the rest waits for the next one.
+const MOST_TOLD: usize = 2_000;
+const MOST_BYTES: usize = 2 << 20;
+
 /// One tick of a timer: the time, and where its messages go.
 #[derive(Debug)]
 pub struct Tick<'t, 'm> {
@@ -395,6 +399,12 @@ impl<'t, 'm> Tick<'t, 'm> {
     /// The running clock, microseconds: for durations. See [`host::running_us`](crate::host::running_us).
     pub fn running_us(&self) -> u64 {
         crate::host::running_us()
+    }
+
+    /// Whether more may be told in this tick: the host takes 4,096 messages and 4 MiB of one call, unless the config says
+    /// otherwise, and half of either is left for what comes with the one at hand. The rest follows with the next tick.
+    pub fn has_room(&self) -> bool {
+        self.out.words.len() / STRIDE_OUT < MOST_TOLD && self.out.data.len() < MOST_BYTES
     }
 
     /// A message under `topic`; `key` (the device) picks its state in later plugins.

@@ -1,9 +1,13 @@
 //! What a plugin remembers per key, and its packed form.
 
+mod bounds;
+mod entry;
+mod fnv;
+
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::{Deref, DerefMut};
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -12,6 +16,10 @@ use serde::de::DeserializeOwned;
 use crate::host;
 use crate::layout::GONE;
 use crate::plugin::Result;
+pub use bounds::check_most;
+use bounds::{Bounds, EACH};
+pub use entry::Entry;
+use fnv::Fnv;
 
 /// Bytes of a page of saved state; a single larger entry has a page of its own.
 const PAGE_BYTES: usize = 64 << 10;
@@ -39,12 +47,12 @@ pub struct State<T> {
     revision: u64,
     /// What is stamped up to here was in the last complete save.
     saved: u64,
-    /// A save was begun and not taken to its end.
-    is_saving: bool,
     /// Slots with a value.
     len: usize,
-    /// Most of them; beyond, the one that was quiet for longest goes.
-    most: usize,
+    /// Bytes of their keys and values.
+    bytes: Cell<usize>,
+    /// Most of both; beyond, the one that was quiet for longest goes.
+    most: Bounds<T>,
     /// Those that went so.
     forgotten: u64,
     /// The slots with a value from the one that was quiet for longest to the last one written or read by its key.
@@ -52,15 +60,28 @@ pub struct State<T> {
     latest: usize,
 }
 
+/// What a value weighs that is not worth a sum of its own: it is written as a save would write it, and counted. For values that
+/// seldom change.
+pub fn weight<T: Serialize>(value: &T) -> usize {
+    let mut written = Vec::new();
+    let mut serializer = rmp_serde::Serializer::new(&mut written).with_struct_map();
+    // What cannot be written is not saved.
+    value
+        .serialize(&mut serializer)
+        .map_or(0, |()| written.len())
+}
+
 struct Slot<T> {
     key: Rc<str>,
     /// Neighbours in the order of their last use.
     before: usize,
     after: usize,
-    /// The revision in which it came; 0 when it was restored.
-    born: u64,
+    /// A page had it: the host has to hear when it is gone.
+    is_told: bool,
     /// `None` once the key is gone; the slot stays until that was saved.
     value: Option<T>,
+    /// Bytes of the value.
+    weight: usize,
     changed: u64,
 }
 
@@ -72,9 +93,9 @@ impl<T> Default for State<T> {
             free: Vec::new(),
             revision: 1,
             saved: 0,
-            is_saving: false,
             len: 0,
-            most: usize::MAX,
+            bytes: Cell::new(0),
+            most: Bounds::none(),
             forgotten: 0,
             quietest: NONE,
             latest: NONE,
@@ -89,24 +110,45 @@ impl<T> fmt::Debug for State<T> {
 }
 
 impl<T> State<T> {
-    /// One of at most so many keys: the one that was neither read nor written for longest makes room, counted in the
-    /// counter `keys_forgotten`. Whoever sends may invent names of devices, and what they all together need must fit the
-    /// plugin's memory and `limits.state`: 20,000 keys with a value of some 50 bytes take about 2 MiB of state.
-    pub fn at_most(keys: usize) -> Self {
+    /// One of at most so many keys, and of some 1.9 MiB: the ones that were neither read nor written for longest make room, counted
+    /// in the counter `keys_forgotten`. Whoever sends may invent names of devices, long ones too, and what they all together need
+    /// must fit the plugin's memory and `limits.state`. `weight` says how many bytes a value has when it is saved, or more, and is
+    /// asked after each change; see [`weight`].
+    pub fn at_most(keys: usize, weight: fn(&T) -> usize) -> Self {
         Self {
-            most: keys.max(1),
+            most: Bounds::of(keys, weight),
             ..Self::default()
         }
     }
 
-    /// Whether one more key would make another go.
-    pub fn is_full(&self) -> bool {
-        self.len >= self.most
+    /// Whoever is to make room is not forgotten: the plugin takes it with [`overflow`](Self::overflow).
+    #[must_use]
+    pub fn by_hand(mut self) -> Self {
+        self.most.is_by_hand = true;
+        self
     }
 
-    /// The key that goes next: the one that was neither read nor written for longest.
-    pub fn quietest(&self) -> Option<&str> {
-        self.slots.get(self.quietest).map(|slot| &*slot.key)
+    /// Takes out the one that was quiet for longest while there is more than may be kept.
+    pub fn overflow(&mut self) -> Option<(Rc<str>, T)> {
+        if !self.is_over() {
+            return None;
+        }
+        let key = Rc::clone(&self.slots.get(self.quietest)?.key);
+        self.take(self.quietest).map(|value| (key, value))
+    }
+
+    fn is_over(&self) -> bool {
+        self.len > 1 && (self.len > self.most.keys || self.bytes.get() > self.most.bytes)
+    }
+
+    /// Whether `value` under a new key would make no other go.
+    pub fn has_room(&self, key: &str, value: &T) -> bool {
+        self.len < self.most.keys && EACH + key.len() + self.most.weight(value) <= self.room()
+    }
+
+    /// Bytes that are free.
+    pub fn room(&self) -> usize {
+        self.most.bytes.saturating_sub(self.bytes.get())
     }
 
     /// Keys that made room for others.
@@ -125,13 +167,8 @@ impl<T> State<T> {
             self.put(at, T::default());
         }
         self.use_again(at);
-        let revision = self.revision;
-        let slot = &mut self.slots[at];
-        Entry {
-            value: slot.value.get_or_insert_default(),
-            changed: &mut slot.changed,
-            revision,
-        }
+        self.make_room();
+        self.entry(at).expect("it was put there")
     }
 
     /// The value of `key`, when there is one.
@@ -147,6 +184,7 @@ impl<T> State<T> {
         self.put(at, value);
         self.use_again(at);
         self.slots[at].changed = self.revision;
+        self.make_room();
     }
 
     /// The value of `key`, when there is one, to be changed.
@@ -154,12 +192,12 @@ impl<T> State<T> {
         let at = *self.index.get(key)?;
         self.slots[at].value.as_ref()?;
         self.use_again(at);
-        let (revision, slot) = (self.revision, &mut self.slots[at]);
-        Some(Entry {
-            value: slot.value.as_mut()?,
-            changed: &mut slot.changed,
-            revision,
-        })
+        self.entry(at)
+    }
+
+    fn entry(&mut self, at: usize) -> Option<Entry<'_, T>> {
+        let slot = &mut self.slots[at];
+        Entry::of(slot, self.revision, &self.bytes, self.most.weigh).map(|(_, entry)| entry)
     }
 
     /// Forgets `key`.
@@ -172,7 +210,9 @@ impl<T> State<T> {
         let value = self.slots[at].value.take()?;
         self.unlink(at);
         self.len -= 1;
-        if self.is_saving || self.slots[at].born <= self.saved {
+        let weight = EACH + self.slots[at].key.len() + self.slots[at].weight;
+        self.bytes.set(self.bytes.get() - weight);
+        if self.slots[at].is_told {
             self.slots[at].changed = self.revision;
         } else {
             // The host has never heard of it.
@@ -183,14 +223,28 @@ impl<T> State<T> {
         Some(value)
     }
 
-    /// Gives a slot its value; a new one makes another go where there are too many.
+    /// Gives a slot its value.
     fn put(&mut self, at: usize, value: T) {
-        if self.slots[at].value.replace(value).is_some() {
-            return;
+        let slot = &mut self.slots[at];
+        let weight = self.most.weight(&value);
+        let mut bytes = self.bytes.get() + weight;
+        let is_new = slot.value.replace(value).is_none();
+        if is_new {
+            bytes += EACH + slot.key.len();
+        } else {
+            bytes -= slot.weight;
         }
-        self.len += 1;
-        self.link(at);
-        if self.len > self.most {
+        slot.weight = weight;
+        self.bytes.set(bytes);
+        if is_new {
+            self.len += 1;
+            self.link(at);
+        }
+    }
+
+    /// What was used last is never what makes room.
+    fn make_room(&mut self) {
+        while !self.most.is_by_hand && self.is_over() {
             self.take(self.quietest);
             self.forgotten += 1;
             host::counter("keys_forgotten", 1);
@@ -198,7 +252,7 @@ impl<T> State<T> {
     }
 
     fn use_again(&mut self, at: usize) {
-        if self.most < usize::MAX && self.latest != at {
+        if self.most.weigh.is_some() && self.latest != at {
             self.unlink(at);
             self.link(at);
         }
@@ -234,17 +288,9 @@ impl<T> State<T> {
 
     /// Every key with its value, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, Entry<'_, T>)> {
-        let revision = self.revision;
-        self.slots.iter_mut().filter_map(move |slot| {
-            Some((
-                &*slot.key,
-                Entry {
-                    value: slot.value.as_mut()?,
-                    changed: &mut slot.changed,
-                    revision,
-                },
-            ))
-        })
+        let (revision, bytes, weigh) = (self.revision, &self.bytes, self.most.weigh);
+        let slots = self.slots.iter_mut();
+        slots.filter_map(move |slot| Entry::of(slot, revision, bytes, weigh))
     }
 
     /// Number of keys.
@@ -266,8 +312,9 @@ impl<T> State<T> {
             key: Rc::clone(&key),
             before: NONE,
             after: NONE,
-            born: self.revision,
+            is_told: false,
             value: None,
+            weight: 0,
             changed: 0,
         };
         let slot = match self.free.pop() {
@@ -296,14 +343,14 @@ impl<T: Serialize + DeserializeOwned> State<T> {
     /// The page at `cursor`; the cursor is a slot. A save counts as complete when its last page was taken.
     pub(crate) fn save(&mut self, changed_only: bool, cursor: u64) -> Page {
         if cursor == 0 {
+            self.make_room();
             self.revision += 1;
-            self.is_saving = true;
         }
         let mut page = Page::default();
         let first = usize::try_from(cursor)
             .unwrap_or(usize::MAX)
             .min(self.slots.len());
-        for (offset, slot) in self.slots[first..].iter().enumerate() {
+        for (offset, slot) in self.slots[first..].iter_mut().enumerate() {
             if !slot.is_due(changed_only, self.saved) {
                 continue;
             }
@@ -314,9 +361,9 @@ impl<T: Serialize + DeserializeOwned> State<T> {
                 page.next = Some((first + offset) as u64);
                 return page;
             }
+            slot.is_told = true;
         }
         self.saved = self.revision - 1;
-        self.is_saving = false;
         self.forget_gone();
         page
     }
@@ -354,7 +401,7 @@ impl<T: Serialize + DeserializeOwned> State<T> {
             let value = read(take(lengths[1])?).map_err(|error| format!("key `{key}`: {error}"))?;
             self.set(key, value);
             if let Some(at) = self.index.get(key) {
-                self.slots[*at].born = 0;
+                self.slots[*at].is_told = true;
             }
         }
         Ok(())
@@ -389,51 +436,6 @@ impl<T: Serialize> Slot<T> {
         page.words
             .extend_from_slice(&[self.key.len() as u32, length]);
         true
-    }
-}
-
-/// A value in a [`State`]; writing to it marks it to be saved.
-#[derive(Debug)]
-pub struct Entry<'s, T> {
-    value: &'s mut T,
-    changed: &'s mut u64,
-    revision: u64,
-}
-
-impl<T> Deref for Entry<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.value
-    }
-}
-
-impl<T> DerefMut for Entry<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        *self.changed = self.revision;
-        self.value
-    }
-}
-
-/// FNV-1a: short keys, and the same order of everything in every run.
-#[derive(Clone, Copy)]
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

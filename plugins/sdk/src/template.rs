@@ -85,6 +85,12 @@ impl Template {
         matches!((parts.next(), parts.next()), (Some(Part::Key), None))
     }
 
+    /// Whether it is the same for every message.
+    pub fn is_text(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.all(|part| matches!(part, Part::Text(_)))
+    }
+
     /// Whether it says more of the topic than the key: whoever fills it later has to keep that.
     pub fn needs_topic(&self) -> bool {
         self.parts

@@ -30,6 +30,13 @@ impl<T> Topics<T> {
             .map(|(_, value)| value)
     }
 
+    /// Bytes of all that is kept, where `each` says it of a value; for [`State::at_most`](crate::State::at_most).
+    pub fn weight(&self, each: impl Fn(&T) -> usize) -> usize {
+        self.of
+            .iter()
+            .fold(8, |bytes, (_, value)| bytes + 10 + each(value))
+    }
+
     /// Sets the value of this topic.
     pub fn set(&mut self, topic: &[u8], value: T) {
         let hash = hash(topic);

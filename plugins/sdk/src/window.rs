@@ -178,6 +178,12 @@ impl<T: Gather> Panes<T> {
         self.end(windows, i64::MAX)
     }
 
+    /// Bytes of all panes, where `each` says it of one; for [`State::at_most`](crate::State::at_most).
+    pub fn weight(&self, each: impl Fn(&T) -> usize) -> usize {
+        let panes = self.panes.iter();
+        panes.fold(26, |bytes, (_, pane)| bytes + 10 + each(pane))
+    }
+
     /// All that was gathered as one value, and forgets it.
     pub fn gather(&mut self) -> Option<T> {
         let mut panes = self.panes.drain(..).map(|(_, value)| value);
@@ -220,6 +226,14 @@ impl Numbers {
             sum: Some(number),
             rough: number.to_f64(),
         });
+    }
+
+    /// Bytes of them when they are saved, or a few more.
+    pub fn weight(&self) -> usize {
+        let numbers = [self.min, self.max, self.first, self.last, self.sum];
+        let digits = |number: &Option<Decimal>| number.map_or(1, Decimal::weight);
+        // The names, the count and the double.
+        54 + numbers.iter().map(digits).sum::<usize>()
     }
 
     /// The sum; `None` when there is none, or it is beyond what numbers can say.

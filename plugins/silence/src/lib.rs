@@ -11,9 +11,11 @@
 //!   one lane. Default: none; a device is watched from its first message on.
 //! - `retained`: `"count"`: a retained message is a sign of life, too. `"ignore"`: it is not; where devices retain all they
 //!   send, that is none of theirs. Default: `"count"`.
-//! - `forget_after`: a device that has been silent for this long is not watched any more, unless it is expected. Default: `"30d"`.
+//! - `forget_after`: a device that has been silent for this long is not watched any more, unless it is expected. Longer than `after`.
+//!   Default: `"30d"`, or twice `after` where that is more.
 //! - `max_devices`: devices in a lane that are watched. Further ones are not, counted in `devices_unwatched` and logged: whoever is
-//!   silent is not to be forgotten for one that is new. Default: 20,000, some 2 MiB of state.
+//!   silent is not to be forgotten for one that is new. So it is where they fill 1.9 MiB of state, whatever their names are.
+//!   Default: 20,000.
 //! - `name`: the alarm's name. Default: `"silence"`.
 //! - `topic`: the alarms' topic. `{name}` and all that a flow's `topic` knows may stand in it. Default: `"alarms/{device}/{name}"`.
 //!
@@ -47,8 +49,7 @@ settings! {
         #[serde(default)]
         pub retained: Retained,
         /// When a silent device is forgotten.
-        #[serde(default = "default_forget")]
-        pub forget_after: Period,
+        pub forget_after: Option<Period>,
         /// Devices in a lane that are watched.
         #[serde(default = "default_devices")]
         pub max_devices: usize,
@@ -74,10 +75,6 @@ settings! {
     }
 }
 
-fn default_forget() -> Period {
-    Period::seconds(30 * 86_400)
-}
-
 fn default_devices() -> usize {
     20_000
 }
@@ -90,8 +87,33 @@ fn default_topic() -> String {
     "alarms/{device}/{name}".to_owned()
 }
 
-/// Alarms of one tick at most: less than what a plugin may answer to one call. The others come with the next.
-const MOST_ALARMS: usize = 2_000;
+impl Settings {
+    /// What cannot work.
+    fn check(&self) -> Result<()> {
+        if self.after.is_zero() {
+            return Err("`after` is no time at all: every device is silent for that long".into());
+        }
+        if self
+            .forget_after
+            .is_some_and(|forget| forget.micros() <= self.after.micros())
+        {
+            return Err("`forget_after` is not longer than `after`: a device would be forgotten before its silence is told; set it above".into());
+        }
+        for (place, device) in self.expected.iter().enumerate() {
+            if device.is_empty() {
+                return Err(format!("`expected.{place}` is empty: no device has that name").into());
+            }
+            if self.expected[..place].contains(device) {
+                return Err(format!("`expected.{place}`: `{device}` stands there twice").into());
+            }
+        }
+        tidegate_sdk::check_most("max_devices", self.max_devices, 32)?;
+        if self.max_devices < self.expected.len().max(1) {
+            return Err("`max_devices` is less than one, or than there are in `expected`".into());
+        }
+        Ok(())
+    }
+}
 
 /// The configured plugin.
 #[derive(Debug)]
@@ -124,18 +146,17 @@ impl Transform for Silence {
     fn new(settings: Settings) -> Result<Self> {
         let topic = Template::new(&settings.topic, &[("name", &settings.name)])
             .map_err(|error| format!("`topic`: {error}"))?;
-        if settings.after.is_zero() {
-            return Err("`after` is no time at all: every device is silent for that long".into());
-        }
-        if settings.max_devices < settings.expected.len().max(1) {
-            return Err("`max_devices` is less than one, or than there are in `expected`".into());
-        }
+        settings.check()?;
         if topic.needs_topic() && !settings.expected.is_empty() {
             return Err("`topic` has parts of a message's topic in it, and a device of `expected` may never have sent one: use {device}".into());
         }
-        let mut devices = State::at_most(settings.max_devices);
+        let mut devices = State::at_most(settings.max_devices, Device::weight);
         for device in &settings.expected {
-            devices.set(device, Device::expected(host::running_us()));
+            let expected = Device::expected(host::running_us());
+            if !devices.has_room(device, &expected) {
+                return Err("`expected` has more names than what a plugin keeps, 1.9 MiB, has room for: share them among flows".into());
+            }
+            devices.set(device, expected);
         }
         Ok(Self {
             rule: Rule::new(settings.after, settings.forget_after),
@@ -170,12 +191,22 @@ impl Transform for Silence {
         } else {
             ""
         };
+        let room = self.devices.room();
         let Some(mut device) = self.devices.get_mut(key) else {
-            if self.devices.is_full() {
+            let device = Device::heard(seen, topic);
+            if !self.devices.has_room(key, &device) {
                 return self.turn_away(key);
             }
-            self.devices.set(key, Device::heard(seen, topic));
+            self.devices.set(key, device);
             return Ok(());
+        };
+        // None is forgotten for another that has a longer topic by now.
+        let kept;
+        let topic = if topic.len() <= device.topic.len() + room {
+            topic
+        } else {
+            kept = device.topic.clone();
+            kept.as_str()
         };
         let last_us = device.seen.wall_us;
         if !self.rule.hear(&mut device, seen, topic) {
@@ -204,8 +235,9 @@ impl Silence {
         counter("devices_unwatched", 1);
         if !std::mem::replace(&mut self.is_full, true) {
             host::warn(&format!(
-                "{} devices are watched already: `{key}` and others are not (`max_devices`)",
-                self.devices.len()
+                "{} devices are watched already: `{}` and others are not (`max_devices`, or their names fill what can be kept)",
+                self.devices.len(),
+                key.chars().take(40).collect::<String>()
             ));
         }
         Ok(())
@@ -215,17 +247,16 @@ impl Silence {
 impl Timer for Silence {
     fn tick(&mut self, tick: &mut Tick<'_, '_>) -> Result<()> {
         let now_us = tick.running_us();
-        let (mut gone, mut alarms) = (Vec::new(), 0);
+        let mut gone = Vec::new();
         for (key, mut device) in self.devices.iter_mut() {
             if self.rule.is_forgotten(&device, now_us)
                 && !self.expected.iter().any(|name| name == key)
             {
                 gone.push(key.to_owned());
             }
-            if alarms >= MOST_ALARMS || !self.rule.wait(&mut device, now_us) {
+            if !tick.has_room() || !self.rule.wait(&mut device, now_us) {
                 continue;
             }
-            alarms += 1;
             counter("alarms_raised", 1);
             let alarm = Alarm {
                 alarm: &self.name,

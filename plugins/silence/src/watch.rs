@@ -41,6 +41,14 @@ impl Device {
         Self::heard(seen, "")
     }
 
+    /// Bytes of it when it is saved, or a few more.
+    pub fn weight(&self) -> usize {
+        match self.topic.len() {
+            0 => 56,
+            length => 65 + length,
+        }
+    }
+
     /// One that was just heard of.
     pub fn heard(seen: Seen, topic: &str) -> Self {
         Self {
@@ -59,7 +67,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub fn new(after: Period, forget: Period) -> Self {
+    pub fn new(after: Period, forget: Option<Period>) -> Self {
+        let forget = forget.unwrap_or(Period::seconds(30 * 86_400));
         Self {
             after,
             forget_us: forget.micros().max(after.micros() * 2),

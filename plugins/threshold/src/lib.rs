@@ -7,16 +7,18 @@
 //!
 //! - `field`: path of the field: `"volts"`, `"battery.volts"`, `"power[0]"`. Required.
 //! - `above`, `below`: the alarm is raised above the one or below the other. One of them is required.
-//! - `hysteresis`: how far inside the bounds the field must be for the alarm to be cleared. Default: 0.
+//! - `hysteresis`: how far inside the bounds the field must be for the alarm to be cleared; with both bounds, less than they are apart.
+//!   Default: 0.
 //! - `hold_seconds`: how long a change must last, by the time the gateway runs (a jump of the time of day changes nothing); a
-//!   timer ends the wait when no further reading comes. Default: 0.
+//!   timer ends the wait when no further reading comes. A year at most. Default: 0.
 //! - `name`: the alarm's name. Default: the path of the field.
 //! - `topic`: the alarms' topic. `{name}` and all that a flow's `topic` knows may stand in it: `{device}`, `{key}`, `{topic}`,
 //!   `{flow}`, and the other names in the flow's topics. Default: `"alarms/{device}/{name}"`.
 //! - `missing`: what becomes of a reading in which the field is not there, or `null`. `"reject"`: it goes to the dead
 //!   letters. `"pass"`: it goes on, and the alarm stays as it is. Default: `"reject"`.
 //! - `max_devices`: devices in a lane of which something is remembered: an alarm, or a change that has yet to last. Beyond, the one
-//!   that was quiet for longest is forgotten, counted in `keys_forgotten`. Default: 20,000, some 2 MiB of state.
+//!   that was quiet for longest is forgotten, counted in `keys_forgotten`, and so it is where they fill 1.9 MiB of state, whatever
+//!   their names are. Default: 20,000.
 //!
 //! Messages on the port `alarms` look like this. They are messages of their own: whatever expiry, QoS level or headers the
 //! reading had, an alarm has none of it.
@@ -89,10 +91,6 @@ fn default_devices() -> usize {
     20_000
 }
 
-/// Devices of one tick whose alarms are told at most: two alarms each are less than what a plugin may answer to one call. The
-/// others follow with the next.
-const MOST_TOLD: usize = 1_000;
-
 /// The configured plugin.
 #[derive(Debug)]
 pub struct Threshold {
@@ -134,9 +132,7 @@ impl Transform for Threshold {
             .map_err(|error| format!("`topic`: {error}"))?;
         let mut paths = Paths::default();
         paths.add(&settings.field)?;
-        if settings.max_devices == 0 {
-            return Err("`max_devices` is 0".into());
-        }
+        tidegate_sdk::check_most("max_devices", settings.max_devices, 0)?;
         Ok(Self {
             paths,
             rule: Rule::new(&settings)?,
@@ -145,7 +141,7 @@ impl Transform for Threshold {
                 name: settings.name.unwrap_or(settings.field),
                 topic,
             },
-            devices: State::at_most(settings.max_devices),
+            devices: State::at_most(settings.max_devices, Device::weight),
         })
     }
 
@@ -187,15 +183,14 @@ impl Timer for Threshold {
             running_us: tick.running_us(),
             wall_us: tick.now_us(),
         };
-        let (mut settled, mut told) = (Vec::new(), 0);
+        let mut settled = Vec::new();
         for (key, mut device) in self.devices.iter_mut() {
-            if told >= MOST_TOLD {
+            if !tick.has_room() {
                 break;
             }
             let Some(change) = self.rule.wait(&mut device, now) else {
                 continue;
             };
-            told += 1;
             let topic = self.alarms.topic.fill(&change.topic, key);
             self.alarms.tell(key, &change, &self.rule, |alarm| {
                 tick.message(&topic, key).port("alarms").json(alarm)

@@ -71,6 +71,17 @@ impl Pending {
     }
 }
 
+impl Device {
+    /// Bytes of it when it is saved, or a few more.
+    pub fn weight(&self) -> usize {
+        let pending = self
+            .pending
+            .as_ref()
+            .map_or(1, |pending| 80 + pending.topic.len());
+        24 + pending
+    }
+}
+
 fn keep(devices: &mut State<Device>, key: &str, device: Device) {
     if device == Device::default() {
         devices.remove(key);
@@ -94,6 +105,47 @@ pub struct Change {
 /// Doubles are exact for every integer up to here.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// What cannot work.
+fn check(settings: &Settings, above: f64, below: f64) -> Result<()> {
+    if settings.above.is_none() && settings.below.is_none() {
+        return Err("set `above`, `below` or both".into());
+    }
+    for (name, bound) in [("above", settings.above), ("below", settings.below)] {
+        if bound.is_some_and(|bound| bound.abs() >= EXACT) {
+            let text = format!(
+                "`{name}` is beyond {EXACT}, where neighbouring numbers can no longer be told apart"
+            );
+            return Err(text.into());
+        }
+    }
+    if below > above {
+        return Err("`below` is above `above`: every reading would raise an alarm".into());
+    }
+    for (name, number) in [
+        ("hysteresis", settings.hysteresis),
+        ("hold_seconds", settings.hold_seconds),
+    ] {
+        if number < 0.0 {
+            return Err(format!("`{name}` is negative").into());
+        }
+    }
+    if settings.hysteresis > 0.0 && settings.hysteresis >= above - below {
+        return Err(format!(
+            "`hysteresis` is {}, and `below` and `above` are {} apart: no reading could clear the alarm; set it to less",
+            settings.hysteresis,
+            above - below
+        )
+        .into());
+    }
+    if settings.hold_seconds > LONGEST_HOLD {
+        return Err(format!("`hold_seconds` is more than a year ({LONGEST_HOLD}): no change would ever last that long").into());
+    }
+    Ok(())
+}
+
+/// Seconds that a change may have to last.
+const LONGEST_HOLD: f64 = 366.0 * 86_400.0;
+
 /// The bounds; one that is not set is infinitely far.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
@@ -109,29 +161,7 @@ impl Rule {
             settings.above.unwrap_or(f64::INFINITY),
             settings.below.unwrap_or(f64::NEG_INFINITY),
         );
-        if settings.above.is_none() && settings.below.is_none() {
-            return Err("set `above`, `below` or both".into());
-        }
-        for (name, bound) in [("above", settings.above), ("below", settings.below)] {
-            if bound.is_some_and(|bound| bound.abs() >= EXACT) {
-                let text = format!(
-                    "`{name}` is beyond {EXACT}, where neighbouring numbers can no longer be told apart"
-                );
-                return Err(text.into());
-            }
-        }
-        if below > above {
-            return Err("`below` is above `above`: every reading would raise an alarm".into());
-        }
-        for (name, number) in [
-            ("hysteresis", settings.hysteresis),
-            ("hold_seconds", settings.hold_seconds),
-        ] {
-            if number < 0.0 {
-                return Err(format!("`{name}` is negative").into());
-            }
-        }
-        // Saturates far beyond any useful time.
+        check(settings, above, below)?;
         Ok(Self {
             above,
             below,

@@ -54,6 +54,21 @@ impl Decimal {
         })
     }
 
+    /// Bytes of it when it is saved, or a few more: by the bits of its digits, which cost nothing to count.
+    pub(crate) fn weight(self) -> usize {
+        let bits = 128 - self.mantissa.unsigned_abs().leading_zeros() as usize;
+        // Ten bits are three digits and a little; beside them stand a length, `e`, two signs and the exponent.
+        let digits = bits * 10 / 33 + 1;
+        let exponent = match self.exponent.abs() {
+            0..10 => 1,
+            10..100 => 2,
+            _ => 3,
+        };
+        let signs = usize::from(self.mantissa < 0) + usize::from(self.exponent < 0);
+        let text = digits + 1 + signs + exponent;
+        text + if text > 31 { 2 } else { 1 }
+    }
+
     /// Both with the smaller exponent; `None` when the digits do not suffice.
     fn align(self, other: Self) -> Option<(i128, i128, i32)> {
         let exponent = self.exponent.min(other.exponent);

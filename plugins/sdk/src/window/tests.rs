@@ -118,6 +118,22 @@ fn numbers_keep_their_digits_and_survive_what_is_too_large() {
 
 proptest! {
     #[test]
+    fn what_is_saved_weighs_no_more_than_is_said(
+        numbers in prop::collection::vec((any::<i128>(), 0..128_u32, -300..300_i32), 1..40), size in 1..9_i64,
+    ) {
+        let windows = Windows::new(size, 1).unwrap();
+        let mut panes = Panes::<Numbers>::default();
+        for (at, (mantissa, shift, exponent)) in numbers.into_iter().enumerate() {
+            // The smallest of all has no positive one, and what has more than 38 digits is no number.
+            let text = format!("{}e{exponent}", mantissa.checked_shr(shift).unwrap_or_default());
+            if let Some(number) = Decimal::parse(text.as_bytes()) {
+                panes.at(windows, at as i64 / 2, 0).unwrap().add(number);
+            }
+        }
+        prop_assert!(panes.weight(Numbers::weight) >= crate::weight(&panes));
+    }
+
+    #[test]
     fn every_number_is_told_once_for_each_window_it_lies_in(
         mut times in prop::collection::vec(0..2_000_i64, 1..60), panes_a_window in 1..8_i64, every in 1..50_i64,
     ) {
