@@ -32,6 +32,7 @@ mod influx;
 mod instruments;
 mod links;
 mod live;
+mod modbus;
 mod outage;
 mod policy;
 mod power;
@@ -83,6 +84,7 @@ fn cases() -> Vec<Trial> {
         compile::cases(),
         compat::cases(),
         live::cases(),
+        modbus::cases(),
         reload::cases(),
         unwatched::cases(),
         state::cases(),

@@ -90,6 +90,15 @@ impl Address {
         }
     }
 
+    /// Parses the URL of a scheme without TLS; `standard` is the port where it names none.
+    pub(crate) fn parse_as(url: &str, scheme: &str, standard: u16) -> Result<Self, AddressError> {
+        match url.split_once("://") {
+            Some((its, rest)) if its == scheme => Self::of(scheme, rest, false, standard),
+            Some((other, _)) => Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
+            None => Err(AddressError::NoScheme),
+        }
+    }
+
     fn of(scheme: &str, rest: &str, tls: bool, standard: u16) -> Result<Self, AddressError> {
         // In brackets a percent sign is before a zone; elsewhere it hides a login.
         if rest.contains('@') || (rest.contains('%') && !rest.starts_with('[')) {

@@ -399,7 +399,12 @@ pub(super) fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
 }
 
 pub(super) fn backoff(fields: &mut Fields<'_>) -> Backoff {
-    let mut section = fields.section("backoff");
+    backoff_of(fields, "backoff")
+}
+
+/// Delays that double, under this key.
+pub(super) fn backoff_of(fields: &mut Fields<'_>, key: &'static str) -> Backoff {
+    let mut section = fields.section(key);
     let range = || Duration::from_millis(1)..=24 * HOUR;
     let read = Backoff {
         first: section.duration("first", range()),

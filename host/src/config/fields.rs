@@ -205,19 +205,20 @@ impl<'a> Fields<'a> {
     }
 
     /// The tables `[key.NAME]`, in the order they were written; their defaults are the manual's of that name, else those of
-    /// the URL's scheme (`[key."http://*"]`, which stands for https, too), else its `[key."*"]`.
+    /// the URL's scheme (`[key."http://*"]`, which stands for https, too, `[key."modbus+*://*"]` for all that begin so), else its
+    /// `[key."*"]`.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
         self.asked.push(key);
         let manual = self.base.and_then(|table| table.table(key));
         let Some(item) = self.own(key) else {
             return Vec::new();
         };
-        let Some(tables) = self.as_table(key, item) else {
+        let Some(tables) = self.as_table(&self.full(key), item) else {
             return Vec::new();
         };
         let mut named = Vec::new();
         for entry in &tables.entries {
-            let path = format!("{key}.{}", entry.key);
+            let path = format!("{}.{}", self.full(key), entry.key);
             self.check.name(key, &entry.key, entry.place);
             let Some(own) = self.as_table(&path, &entry.item) else {
                 continue;
@@ -391,5 +392,7 @@ fn of_scheme<'a>(manual: &'a Table, own: &Table) -> Option<&'a Table> {
     };
     let (scheme, _) = url.split_once("://")?;
     let of = |scheme: &str| manual.table(&format!("{scheme}://*"));
-    of(scheme).or_else(|| of(scheme.strip_suffix('s')?))
+    let secure = || of(scheme.strip_suffix('s')?);
+    let family = || of(&format!("{}+*", scheme.split('+').next()?));
+    of(scheme).or_else(secure).or_else(family)
 }

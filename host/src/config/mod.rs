@@ -121,7 +121,7 @@ impl SourceSpec {
     pub fn broker(&self) -> Option<&mqtt::Config> {
         match &self.kind {
             source::Kind::Mqtt(own) => Some(&own.connection),
-            source::Kind::Http(_) => None,
+            _ => None,
         }
     }
 
@@ -130,6 +130,7 @@ impl SourceSpec {
         match &self.kind {
             source::Kind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
             source::Kind::Http(own) => own.token.as_ref(),
+            source::Kind::Modbus(_) => None,
         }
     }
 

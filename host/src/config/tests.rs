@@ -365,6 +365,7 @@ fn manual_with_examples() -> String {
             name
         };
         let line = line.replace("\"http://*\"", "web");
+        let line = line.replace("\"modbus+*://*\"", "meters");
         let section = if is_over_http {
             &mut over_http
         } else {
@@ -402,9 +403,14 @@ fn every_setting_that_exists_is_in_the_manual() {
          [uplink.cloud]\n{unknown}[flow.a]\n{unknown}[[flow.a.plugin]]\n{unknown}[flow.a.plugin.limits]\n{unknown}",
         tls = unknown.trim()
     );
-    let problems = load(&Case::new(&file).sources).unwrap_err();
+    let asked = format!(
+        "[source.meters]\nurl = \"modbus+tcp://127.0.0.1\"\n{unknown}[source.meters.device.a]\n{unknown}[source.meters.device.a.group.g]\n{unknown}values.x = {{ {} }}\n",
+        unknown.trim()
+    );
+    let problems = [file, asked].map(|file| load(&Case::new(&file).sources).unwrap_err());
     let hints = problems
         .iter()
+        .flat_map(|problems| problems.iter())
         .filter(|problem| problem.code == Code::UnknownKey)
         .map(|problem| problem.hint.clone().unwrap());
     let keys: Vec<String> = hints
@@ -417,7 +423,12 @@ fn every_setting_that_exists_is_in_the_manual() {
         .collect();
     assert!(keys.len() > 70, "{keys:?}");
     for key in keys {
-        let shown = MANUAL.contains(&format!("{key} = ")) || MANUAL.contains(&format!(".{key}]"));
+        let forms = [
+            format!("{key} = "),
+            format!(".{key}]"),
+            format!(".{key}.\"*\""),
+        ];
+        let shown = forms.iter().any(|form| MANUAL.contains(form));
         assert!(shown, "`{key}` is missing from default.toml");
     }
 }

@@ -202,6 +202,8 @@ pub enum LossReason {
     DeadLettersEvicted,
     /// A source had no room for a message of level 0.
     Qos0Pressed,
+    /// A source had no room for it, and nobody whom it could tell to wait.
+    SourcePressed,
     /// A broker forgot our session with what it held for us; how many is not known.
     BrokerSessionLost,
     /// An operator gave it up.
@@ -214,7 +216,7 @@ pub enum LossReason {
 
 impl LossReason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -224,6 +226,7 @@ impl LossReason {
         Self::LettersFull,
         Self::DeadLettersEvicted,
         Self::Qos0Pressed,
+        Self::SourcePressed,
         Self::BrokerSessionLost,
         Self::ByHand,
         Self::PluginFailed,
@@ -242,6 +245,7 @@ impl LossReason {
             Self::LettersFull => "letters-full",
             Self::DeadLettersEvicted => "dead-letters-evicted",
             Self::Qos0Pressed => "qos0-pressed",
+            Self::SourcePressed => "source-pressed",
             Self::BrokerSessionLost => "broker-session-lost",
             Self::ByHand => "by-hand",
             Self::PluginFailed => "plugin-failed",

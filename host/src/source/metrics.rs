@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::conditions::{Board, Condition, Conditions};
 use crate::link::{LinkAccount, LinkMetrics};
 
 const LABEL: &str = "source";
@@ -18,6 +19,8 @@ pub struct Metrics {
     dropped: IntCounterVec,
     too_long: IntCounterVec,
     requests: IntCounterVec,
+    polls: IntCounterVec,
+    conditions: Conditions,
     malformed: IntCounterVec,
     circled: IntCounterVec,
     refused: IntGaugeVec,
@@ -48,16 +51,24 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "tidegate_source_requests_total",
-                "HTTP requests, by the status they were answered with.",
-            ),
-            &[LABEL, "status"],
-        )?;
-        registry.register(Box::new(requests.clone()))?;
+        let by =
+            |name: &str, help: &str, other: &str| -> Result<IntCounterVec, prometheus::Error> {
+                let counter = IntCounterVec::new(Opts::new(name, help), &[LABEL, other])?;
+                registry.register(Box::new(counter.clone()))?;
+                Ok(counter)
+            };
         Ok(Self {
-            requests,
+            requests: by(
+                "tidegate_source_requests_total",
+                "Requests: those that came in by the status they were answered with, those to devices by what came back.",
+                "status",
+            )?,
+            polls: by(
+                "tidegate_source_polls_total",
+                "Polls of a group of values, by what became of them.",
+                "outcome",
+            )?,
+            conditions: Conditions::default(),
             link: LinkMetrics::new(registry, LABEL)?,
             received: counter(
                 "tidegate_messages_received_total",
@@ -146,7 +157,18 @@ impl Metrics {
             refused_filters: level(refused),
             lowered_filters: level(lowered),
             session_s: level(session_cut),
+            conditions: self.conditions.of(source),
         }
+    }
+
+    /// Counts polls that came to `outcome`.
+    pub(super) fn polls(&self, source: &str, outcome: &str) -> IntCounter {
+        self.polls.with_label_values(&[source, outcome])
+    }
+
+    /// Where a source tells what does not go as it should.
+    pub(super) fn board(&self, source: &str) -> Board {
+        self.conditions.board(source)
     }
 
     /// Counts requests that were answered with `status`.
@@ -193,6 +215,8 @@ pub struct Account {
     pub lowered_filters: u64,
     /// How long the broker keeps our session, seconds; 0: for ever, or it does not say.
     pub session_s: u64,
+    /// What else does not go as it should.
+    pub conditions: Vec<Condition>,
 }
 
 /// The metrics of one source.

@@ -1,13 +1,14 @@
 //! The device side: arrivals to batches of deliveries; acknowledges what is settled.
 //!
-//! **In**: what a broker sends to the topics of the flows, or what is posted. **Out**: a
+//! **In**: what a broker sends to the topics of the flows, what is posted, or what devices answer. **Out**: a
 //! batch of deliveries for each flow and read burst, and dead letters for what is over-long.
 //!
 //! **Promised**
 //! - A message is acknowledged only when it is settled: upstream has accepted it, or it is safe on disk.
 //!   Over MQTT acknowledgements leave in arrival order (4.6), over HTTP each request is answered by itself.
 //! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` a connection to a broker stops reading and
-//!   goes on with pings and acknowledgements, and requests are turned away. QoS 0 is dropped, and counted, above half of that.
+//!   goes on with pings and acknowledgements, requests are turned away, and polls are left out, counted. QoS 0 is dropped, and
+//!   counted, above half of that.
 //! - Where a flow knows messages by their id, a repeat is dropped, and acknowledged once its first copy is settled.
 //! - A broker that has forgotten us, while we ran or while we were down, is in the ledger.
 //! - It never gives up on its broker, and never waits for a flow or the disk.
@@ -16,14 +17,16 @@
 //! the commit and before the acknowledgement). Remembering over a restart would write to the card for every message while
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
-//! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`
-//! and `http` are the ways in.
+//! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`
+//! and `modbus` are the ways in.
 
 mod circles;
+mod conditions;
 mod flows;
 pub mod http;
 mod index;
 mod metrics;
+pub mod modbus;
 pub mod mqtt;
 mod pending;
 mod repeats;
@@ -35,6 +38,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use conditions::Condition;
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
 
@@ -90,6 +94,8 @@ pub enum Kind {
     Mqtt(Box<mqtt::Config>),
     /// Whoever has them posts them.
     Http(Box<http::Config>),
+    /// Devices are asked for them.
+    Modbus(Box<modbus::Config>),
 }
 
 impl Config {
@@ -130,5 +136,6 @@ pub async fn run(
     match &config.kind {
         Kind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,
         Kind::Http(own) => http::run(&config, own, borders, &metrics, stop).await,
+        Kind::Modbus(own) => modbus::run(&config, own, borders, &metrics, stop).await,
     }
 }

@@ -376,6 +376,23 @@ impl<A: Copy> Taker<A> {
         self.unsettled.disown(keep);
     }
 
+    /// So many messages of `topic` were left out for want of room: whoever has them cannot be told to wait.
+    pub(super) fn left_out(&self, topic: &Bytes, count: u64) {
+        let now = Now::read();
+        let found = std::str::from_utf8(topic).ok();
+        let found = found.and_then(|topic| self.flows.first(topic));
+        self.borders.outlet.lose(vec![Loss {
+            reason: LossReason::SourcePressed,
+            topic: topic.clone(),
+            key: found.map(|(_, _, key)| key).unwrap_or_default(),
+            device: None,
+            count,
+            received_us: now.wall_us,
+            is_clock_set: now.is_set(),
+            receipt: None,
+        }]);
+    }
+
     /// Something was lost before it came here, nobody knows how much.
     pub(super) fn missed(&self, reason: LossReason) {
         let now = Now::read();

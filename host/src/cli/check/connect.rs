@@ -73,6 +73,7 @@ fn address_in(kind: &source::Kind) -> String {
     match kind {
         source::Kind::Mqtt(own) => format!("{}:{}", own.connection.host, own.connection.port),
         source::Kind::Http(own) => format!("{}:{}", own.host, own.port),
+        source::Kind::Modbus(own) => own.address.to_string(),
     }
 }
 
@@ -107,6 +108,10 @@ async fn of_source(spec: &SourceSpec) -> Found {
             Err(cause) => Err(vec![format!(
                 "the port cannot be had: {cause}; a gateway that runs holds it rightly"
             )]),
+        },
+        source::Kind::Modbus(own) => match source::modbus::reach(own).await {
+            Ok(words) => Ok(vec![words]),
+            Err(why) => Err(vec![why]),
         },
     }
 }

@@ -2,7 +2,10 @@
 //! there are.
 
 mod http;
+mod modbus;
 mod mqtt;
+
+use std::collections::BTreeSet;
 
 use super::SourceSpec;
 use super::assemble::Identity;
@@ -10,6 +13,9 @@ use super::fields::Fields;
 use super::tree::Place;
 use crate::config::problem::code::Code;
 use crate::source::Kind;
+
+/// What only some ways in have.
+const KEYS: [&[&str]; 3] = [mqtt::OWN_KEYS, http::OWN_KEYS, modbus::OWN_KEYS];
 
 /// Reads all of them.
 pub(super) fn read_all(
@@ -20,12 +26,20 @@ pub(super) fn read_all(
     let mut sources = Vec::new();
     for (name, mut fields) in root.named("source") {
         let url = fields.written_text("url").unwrap_or_default();
-        let spec = if url.starts_with("http://") || url.starts_with("https://") {
-            foreign(&mut fields, mqtt::OWN_KEYS, "HTTP");
-            http::read(&mut fields, name)
-        } else {
-            foreign(&mut fields, http::OWN_KEYS, "MQTT");
-            mqtt::read(&mut fields, gateway, name, identities)
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        let spec = match scheme {
+            "http" | "https" => {
+                foreign(&mut fields, http::OWN_KEYS, "HTTP");
+                http::read(&mut fields, name)
+            }
+            scheme if scheme.starts_with("modbus") => {
+                foreign(&mut fields, modbus::OWN_KEYS, "Modbus");
+                modbus::read(&mut fields, name)
+            }
+            _ => {
+                foreign(&mut fields, mqtt::OWN_KEYS, "MQTT");
+                mqtt::read(&mut fields, gateway, name, identities)
+            }
         };
         sources.push((spec, fields.place));
         fields.done();
@@ -60,9 +74,10 @@ fn spec(fields: &mut Fields<'_>, name: &str, kind: Kind, max_packet: u32) -> Sou
     }
 }
 
-/// Keys that only another way in has.
-fn foreign(fields: &mut Fields<'_>, keys: &[&'static str], way: &str) {
-    for &key in keys {
+/// Keys that only others have than the way that has its `own`.
+fn foreign(fields: &mut Fields<'_>, own: &[&str], way: &str) {
+    let all: BTreeSet<&'static str> = KEYS.into_iter().flatten().copied().collect();
+    for key in all.into_iter().filter(|key| !own.contains(key)) {
         if fields.has(key) {
             let message = format!("`{}.{key}` means nothing over {way}", fields.path);
             let hint = "leave it out, or change the scheme of the URL".to_owned();

@@ -49,7 +49,7 @@ fn look(accounts: &Accounts) -> Vec<(String, Health)> {
     found.push(("config".to_owned(), fair(accounts.config.words(), "; ")));
     for (name, account) in &accounts.sources {
         let name = format!("source {name}");
-        let conditions = Condition::of_link(&account.link, now);
+        let conditions = Condition::of_source(account, now);
         found.push((name.clone(), connection(&account.link, conditions, now)));
         if let fair @ Health::Fair(_) = grants(account) {
             found.push((format!("{name}: subscriptions"), fair));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::link::{self, LinkAccount};
-use crate::uplink;
+use crate::{source, uplink};
 
 /// Why a connection is not in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ impl Trouble {
 /// Something that does not go as it should and is no lost connection, while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Of what sort: `client-id-taken-over`, of an uplink also `refuses-everything`, `acknowledges-nothing`,
+    /// Of what sort: `client-id-taken-over`, of a source also `device-silent`, `registers-refused`, `behind`, `no-room`, of an uplink also `refuses-everything`, `acknowledges-nothing`,
     /// `ends-connections`, `dead-letters-full`, `refuses-many`, `limits-rate`, `limit-lowered`, `topic-barred`, and for messages that wait
     /// apart `refused`, `refused-for-now`, `suspect`, `unanswered`, `behind`.
     pub kind: String,
@@ -48,7 +48,7 @@ pub struct Condition {
 
 impl Condition {
     /// Of the connections of a source or uplink.
-    pub(super) fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
+    fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
         let of = |takeover: &link::Takeover| Self {
             kind: "client-id-taken-over".to_owned(),
             words: takeover.words(),
@@ -57,6 +57,18 @@ impl Condition {
             next_try_s: None,
         };
         link.takeover.iter().map(of).collect()
+    }
+
+    pub(super) fn of_source(account: &source::Account, now: Instant) -> Vec<Self> {
+        let of = |condition: &source::Condition| Self {
+            kind: condition.kind.to_owned(),
+            words: condition.words.clone(),
+            messages: condition.messages,
+            since_s: seconds_since(condition.since, now),
+            next_try_s: condition.next_try.map(|at| seconds_until(at, now)),
+        };
+        let own = account.conditions.iter().map(of);
+        own.chain(Self::of_link(&account.link, now)).collect()
     }
 
     pub(super) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {

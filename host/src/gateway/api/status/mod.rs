@@ -204,7 +204,7 @@ impl Source {
             name: name.to_owned(),
             state: state_of(&account.link),
             connected: account.link.is_up,
-            conditions: Condition::of_link(&account.link, now),
+            conditions: Condition::of_source(&account, now),
             trouble: account
                 .link
                 .trouble

@@ -1,0 +1,291 @@
+//! Over Modbus: asks devices for their registers in turn; each reading of a group is a message.
+//!
+//! **In**: what devices answer, over TCP, on a serial line, or through a serial server. **Out**: as every source; the topic is the
+//! group's, the payload JSON: `ts`, `values`, and where there are any `units`, `errors`, `stale`.
+//!
+//! **Promised**
+//! - One request at a time, each with a deadline. What is no answer to it (late, short, garbled, foreign, malformed) is never taken
+//!   for one: behind it a connection is dialled anew, a serial line is listened to until it is silent.
+//! - What could not be read is told: in the message, as a stale one, or in a metric with its reason. A poll that is late is left out
+//!   and counted; one for which there is no room is in the ledger, too. Nothing is queued.
+//! - A device that is silent does not take the others' time: it is asked now and then.
+//! - A value that the device refuses costs itself.
+//! - A reading that was taken is as safe as any message, and those of a device keep their order.
+//!
+//! **Not promised**: that the values of a group are of one moment, where they take several requests; a reading that was on its way
+//! in when the gateway ended; writing.
+//!
+//! - `map`: what is where; `plan`: in which requests; `frame`: those as bytes; `decode`, `decimal`: from bytes to values; `message`:
+//!   from values to JSON; `breaker`, `station`: when each is asked. All without sockets, and with the time as an argument.
+//! - `line`, `serial`: a line as [`crate::link`] holds it; `poll`: one poll on it; `desk`: all devices, and the taker.
+
+mod breaker;
+mod decimal;
+mod decode;
+mod desk;
+mod frame;
+mod line;
+mod map;
+mod message;
+mod plan;
+mod poll;
+mod serial;
+mod station;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+use tokio::sync::{Notify, watch};
+
+pub use decimal::Decimal;
+pub use frame::Framing;
+pub use map::{Area, Device, Form, Group, Order, Point, Report, Size};
+pub use serial::{Parity, Serial};
+
+use super::taker::Borders;
+use crate::clock::Now;
+use crate::link::{Backoff, Dial, Redial, Stop};
+use desk::{Desk, Next, Place};
+use frame::Fault;
+use line::{Dialler, Line, LineError};
+use poll::{Failed, Poller};
+
+/// What a source over Modbus needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub address: Address,
+    /// For an answer.
+    pub timeout: Duration,
+    /// How often a request is tried again within a poll.
+    pub retries: u32,
+    /// Silence between an answer and the next request.
+    pub pause: Duration,
+    /// Between the dial and the first request.
+    pub connect_pause: Duration,
+    /// Between attempts to dial.
+    pub backoff: Backoff,
+    /// Between attempts to ask a silent device.
+    pub probe: Backoff,
+    pub devices: Vec<Device>,
+}
+
+/// Where the devices are.
+#[derive(Clone, Debug)]
+pub enum Address {
+    Net {
+        host: String,
+        port: u16,
+        framing: Framing,
+    },
+    Serial(Serial),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Serial(serial) => write!(f, "{}", serial.path.display()),
+        }
+    }
+}
+
+/// Asks until `stop` says otherwise.
+pub(super) async fn run(
+    config: &super::Config,
+    own: &Config,
+    borders: Borders,
+    metrics: &super::Metrics,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let mut redial = Redial::new(
+        Dialler::new(own),
+        "source",
+        Arc::clone(&config.name),
+        &metrics.link,
+    );
+    let answers = Fault::NAMES.map(|name| metrics.requests(&config.name, name));
+    let desk = Desk::new(config, own, borders, metrics, Instant::now());
+    let mut service = Service {
+        own,
+        desk,
+        answers: &answers,
+    };
+    while let Some(line) = service.dial(&mut redial, &mut stop).await {
+        let failures_before = redial.stands();
+        tracing::info!(source = %config.name, address = %own.address, failures_before, "the line stands");
+        service.desk.line_stands(Instant::now());
+        match service.serve(line, &mut redial, &mut stop).await {
+            Some(error) => redial.lost(&error),
+            None => break,
+        }
+    }
+    service.leave(&mut stop).await;
+    redial.left();
+}
+
+/// Whether there is a line, in words; nothing is asked on it. A serial one is looked at and not opened: a gateway that runs would
+/// lose an answer by it.
+///
+/// # Errors
+/// Why not, in words.
+pub async fn reach(config: &Config) -> Result<String, String> {
+    if let Address::Serial(serial) = &config.address {
+        let found = std::fs::metadata(&serial.path);
+        let found = found.map(|_| "the line is there; it was not opened".to_owned());
+        return found.map_err(|cause| format!("{}: {cause}", serial::problem(&cause)));
+    }
+    let dialled = Dialler::new(config).dial(0).await;
+    dialled
+        .map(|_| "the line stands; no device was asked".to_owned())
+        .map_err(|error| crate::link::Causes(&error).to_string())
+}
+
+/// A source that asks.
+struct Service<'a> {
+    own: &'a Config,
+    desk: Desk,
+    answers: &'a [IntCounter],
+}
+
+impl Service<'_> {
+    /// Waits for a line; what is due meanwhile has failed, once an attempt has. `None` when told to stop.
+    async fn dial(
+        &mut self,
+        redial: &mut Redial<Dialler>,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<Line> {
+        let no_line = Fault::Broken("there is no line".to_owned());
+        let settled = self.desk.settled();
+        let (is_down, failed) = (AtomicBool::new(redial.stood_before()), Notify::new());
+        let mut dialled = pin!(redial.connect_or(stop, || {
+            is_down.store(true, Ordering::Relaxed);
+            failed.notify_one();
+        }));
+        loop {
+            self.desk.settle(false);
+            let now = Instant::now();
+            let until = match self.desk.next(now, false) {
+                _ if !is_down.load(Ordering::Relaxed) => None,
+                Next::Poll(place) => {
+                    if self.desk.begin(place, now).is_some() {
+                        self.desk.failed(place, &no_line, (now, Now::read()));
+                    }
+                    continue;
+                }
+                Next::WaitUntil(until) => until,
+            };
+            tokio::select! {
+                biased;
+                line = &mut dialled => return line,
+                () = failed.notified() => {}
+                () = settled.changed() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Asks whatever is due until told to stop, or until the line is lost, and to what.
+    async fn serve(
+        &mut self,
+        mut line: Line,
+        redial: &mut Redial<Dialler>,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<LineError> {
+        let settled = self.desk.settled();
+        loop {
+            if *stop.borrow_and_update() != Stop::Run {
+                return None;
+            }
+            self.desk.settle(false);
+            let now = Instant::now();
+            match self.desk.next(now, true) {
+                Next::Poll(place) => {
+                    let polled = tokio::select! {
+                        biased;
+                        changed = stop.changed() => match changed {
+                            Ok(()) => continue,
+                            Err(_) => return None,
+                        },
+                        polled = Box::pin(self.poll(place, &mut line, redial.dialled())) => polled,
+                    };
+                    if line.has_answered() {
+                        redial.worked();
+                    }
+                    if polled.is_some() {
+                        return polled;
+                    }
+                }
+                Next::WaitUntil(until) => tokio::select! {
+                    changed = stop.changed() => if changed.is_err() {
+                        return None;
+                    },
+                    () = settled.changed() => {}
+                    () = sleep_until(until) => {}
+                },
+            }
+        }
+    }
+
+    /// One poll; if that showed that the line is lost, to what.
+    async fn poll(
+        &mut self,
+        place: Place,
+        line: &mut Line,
+        dialler: &Dialler,
+    ) -> Option<LineError> {
+        let (own, answers) = (self.own, self.answers);
+        let round = self.desk.begin(place, Instant::now())?;
+        let station = &self.desk.stations[place.0];
+        let (device, is_trusted) = (&station.device, station.breaker.is_trusted());
+        let mut poller = Poller {
+            own,
+            dialler,
+            line,
+            answers,
+        };
+        let polled = poller
+            .poll(device, &device.groups[place.1], round, is_trusted)
+            .await;
+        let at = (Instant::now(), Now::read());
+        match polled {
+            Ok(round) => self.desk.answered(place, round, at),
+            Err(Failed::Station(fault)) => self.desk.failed(place, &fault, at),
+            Err(Failed::Line(error)) => {
+                let cause = crate::link::Causes(&error).to_string();
+                self.desk.failed(place, &Fault::Broken(cause), at);
+                return Some(error);
+            }
+        }
+        None
+    }
+
+    /// Waits until all that was taken is settled, or for the end.
+    async fn leave(&mut self, stop: &mut watch::Receiver<Stop>) {
+        let settled = self.desk.settled();
+        loop {
+            self.desk.settle(true);
+            if self.desk.is_empty() || *stop.borrow_and_update() == Stop::Now {
+                return;
+            }
+            tokio::select! {
+                changed = stop.changed() => if changed.is_err() {
+                    return;
+                },
+                () = settled.changed() => {}
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

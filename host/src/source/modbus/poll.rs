@@ -1,0 +1,125 @@
+//! One poll: the requests of a group, one after the other, each tried again where that may help.
+
+use std::time::Instant;
+
+use prometheus::IntCounter;
+
+use super::Config;
+use super::frame::{Ask, Exception, Fault, Meaning};
+use super::line::{Dialler, Line, LineError};
+use super::map::{Device, Group};
+use super::plan::Round;
+use crate::link::Dial;
+
+/// Why a poll came to nothing.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The station is to blame, as far as can be told.
+    Station(Fault),
+    /// There is no line any more.
+    Line(LineError),
+}
+
+/// Who asks.
+pub(super) struct Poller<'a> {
+    pub(super) own: &'a Config,
+    pub(super) dialler: &'a Dialler,
+    pub(super) line: &'a mut Line,
+    /// For each of [`Fault::NAMES`].
+    pub(super) answers: &'a [IntCounter],
+}
+
+impl Poller<'_> {
+    /// Asks for all of `round`. A station that is not trusted gets one try.
+    pub(super) async fn poll(
+        &mut self,
+        device: &Device,
+        group: &Group,
+        round: Round,
+        is_trusted: bool,
+    ) -> Result<Round, Failed> {
+        let retries = if is_trusted { self.own.retries } else { 0 };
+        let asked = self.ask_all(device, group, round, retries);
+        let deadline = Instant::now() + group.within;
+        match tokio::time::timeout_at(deadline.into(), Box::pin(asked)).await {
+            Ok(polled) => polled,
+            Err(_) => {
+                let late = Fault::Late(group.within);
+                self.count(late.name());
+                Err(Failed::Station(late))
+            }
+        }
+    }
+
+    async fn ask_all(
+        &mut self,
+        device: &Device,
+        group: &Group,
+        mut round: Round,
+        retries: u32,
+    ) -> Result<Round, Failed> {
+        let points = &group.points;
+        while let Some(part) = round.next() {
+            let ask = Ask {
+                station: device.station,
+                area: part.1.area,
+                address: part.1.address,
+                count: part.1.count,
+            };
+            match self.ask(ask, retries).await? {
+                Ok(data) => round.answered(points, part, &data),
+                Err(exception) if exception.meaning() == Meaning::Never => {
+                    round.refused(
+                        points,
+                        part,
+                        exception.name(),
+                        exception.is_of_the_function(),
+                    );
+                }
+                Err(exception) => round.failed(&part.1, exception.name()),
+            }
+        }
+        Ok(round)
+    }
+
+    async fn ask(&mut self, ask: Ask, retries: u32) -> Result<Result<Vec<u8>, Exception>, Failed> {
+        let mut left = retries;
+        let mut is_anew = false;
+        loop {
+            if self.line.is_spent() {
+                let anew = self.dialler.dial(0).await.map_err(Failed::Line)?;
+                *self.line = anew.after(self.line);
+                is_anew = true;
+            }
+            let fault = match self.line.ask(ask, self.own.timeout).await {
+                Ok(data) => {
+                    self.count(Fault::NAMES[0]);
+                    return Ok(Ok(data));
+                }
+                Err(fault) => fault,
+            };
+            self.count(fault.name());
+            match fault {
+                Fault::Refused(exception) if exception.meaning() != Meaning::NotThere => {
+                    return Ok(Err(exception));
+                }
+                // Many devices end a connection that has been idle, and one that was of use is worth a second try.
+                Fault::Broken(_)
+                    if self.line.is_connection() && !is_anew && self.line.has_answered() =>
+                {
+                    self.line.spend();
+                }
+                Fault::Broken(_) => return Err(Failed::Line(self.dialler.lost(fault))),
+                _ if left == 0 => return Err(Failed::Station(fault)),
+                _ => left -= 1,
+            }
+        }
+    }
+
+    fn count(&self, name: &str) {
+        let index = Fault::NAMES.iter().position(|known| *known == name);
+        index
+            .into_iter()
+            .for_each(|index| self.answers[index].inc());
+    }
+}
