@@ -1,5 +1,7 @@
 //! An uplink that is a server: requests in place of publishes, behind the same promise.
 
+mod odd;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +14,7 @@ use crate::scene::config;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    cases![
+    let mut cases = cases![
         everything_arrives_in_batches_and_in_order,
         a_bad_reading_in_a_batch_is_parked_alone_with_the_words_of_the_server,
         where_everything_is_refused_nothing_is_parked,
@@ -24,7 +26,9 @@ pub fn cases() -> Vec<Trial> {
         tls_with_a_ca_of_ones_own,
         a_server_that_closes_after_each_answer_is_no_failure,
         a_broker_stands_in_for_a_server_that_takes_nothing,
-    ]
+    ];
+    cases.extend(odd::cases());
+    cases
 }
 
 const KEYS: &str = "pack = \"json-array\"\nid = \"envelope\"\n";

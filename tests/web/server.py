@@ -7,7 +7,10 @@ It prints a line for each reading that it accepts, before it answers, and one fo
 
     status       answered in place of 200
     times        only so often; then 200 again
-    bad          a text: a request with it anywhere in its body is answered with 400
+    bad          a text: a request with it anywhere in its body, or in its path, is answered with `bad_status`
+    bad_status   400 where it is not set
+    bad_raw      these bytes in place of that answer, and the connection ends
+    bad_mute     true: such a request has no answer
     crash        a text: a request with it ends the connection without an answer
     words        the body of an answer that is none of 2xx
     headers      more headers of such an answer
@@ -49,6 +52,15 @@ class Handler(BaseHTTPRequestHandler):
                 rule = json.loads(body)
                 return self.reply(200, "")
             status = self.verdict(body)
+            is_bad = self.is_bad(body)
+            raw, is_mute = rule.get("bad_raw"), rule.get("bad_mute")
+        if is_bad and (raw is not None or is_mute):
+            say("request", self.command, self.path, "odd", "0")
+            if is_mute:
+                threading.Event().wait()
+            self.wfile.write(raw.encode())
+            status = None
+        with lock:
             if status is None:
                 say("crash")
                 self.close_connection = True
@@ -70,11 +82,14 @@ class Handler(BaseHTTPRequestHandler):
 
     do_PUT = do_POST
 
+    def is_bad(self, body):
+        return rule.get("bad", "\0").encode() in body + self.path.encode()
+
     def verdict(self, body):
         if rule.get("crash", "\0").encode() in body:
             return None
-        if rule.get("bad", "\0").encode() in body:
-            return 400
+        if self.is_bad(body):
+            return rule.get("bad_status", 400)
         if rule.get("times", 1) > 0 and "status" in rule:
             rule["times"] = rule.get("times", 1 << 30) - 1
             return rule["status"]
