@@ -267,6 +267,11 @@ impl Ends {
         }));
     }
 
+    /// Whether a source of this name was begun.
+    pub fn has_source(&self, name: &str) -> bool {
+        lock(&self.sources).contains_key(name)
+    }
+
     /// The same of uplinks: nothing more is sent by what they did before.
     pub fn put_uplinks(&self, configs: Vec<uplink::Config>) {
         wait(configs.into_iter().map(|config| {

@@ -93,9 +93,9 @@ impl Driver {
         }
     }
 
-    /// One that the config has no more is not ended: whoever reads it again hears so.
-    fn stays(&self, id: u64, end: String, why: String) {
-        tracing::warn!(end, "one that the config has no more stays: {why}");
+    /// One is not as the config says: whoever reads it again hears so.
+    pub(super) fn stays(&self, id: u64, end: String, why: String) {
+        tracing::warn!(end, "a source or uplink is not as the config says: {why}");
         self.parts.standing.stays(end.clone(), why.clone());
         self.desk.board.push(id, Line::Stays { end, why });
     }

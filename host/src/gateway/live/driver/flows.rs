@@ -78,7 +78,7 @@ impl Driver {
                 _ => {}
             }
         }
-        self.restart_sources(&before, &rerouted, &difference.sources.put);
+        self.restart_sources(round, &before, &rerouted, &difference.sources.put);
         told.into_iter()
             .for_each(|(name, done)| self.tell_flow(round, name, done, (None, None)));
         removed
@@ -280,7 +280,15 @@ impl Driver {
     }
 
     /// Begins those anew that `changed` names, and those whose routes are others.
-    fn restart_sources(&self, before: &Config, rerouted: &BTreeSet<&str>, changed: &[Arc<str>]) {
+    /// One that is new waits for a flow to take from it: it may take over another one's session, and would acknowledge what
+    /// nobody takes.
+    fn restart_sources(
+        &self,
+        round: &Round<'_>,
+        before: &Config,
+        rerouted: &BTreeSet<&str>,
+        changed: &[Arc<str>],
+    ) {
         let is_touched = |config: &Config, source: &str| {
             let specs = config.sources.iter().filter(|spec| *spec.name == *source);
             let mut routes = specs.flat_map(|spec| &spec.routes);
@@ -290,6 +298,11 @@ impl Driver {
         let mut put = Vec::new();
         for spec in &now.sources {
             let name = &*spec.name;
+            if spec.routes.is_empty() && !self.ends.has_source(name) {
+                let why = "not begun, since no flow takes from it yet; it begins when one does";
+                self.stays(round.id, format!("source.{name}"), why.to_owned());
+                continue;
+            }
             if changed.contains(&spec.name) {
                 tracing::info!(
                     source = name,
