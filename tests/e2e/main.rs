@@ -50,6 +50,7 @@ mod tasks;
 mod thin;
 mod tidy;
 mod tls;
+mod told;
 mod tools;
 mod unwatched;
 
@@ -88,6 +89,7 @@ fn cases() -> Vec<Trial> {
         reload::cases(),
         unwatched::cases(),
         state::cases(),
+        told::cases(),
         outage::cases(),
         policy::cases(),
         links::cases(),

@@ -326,9 +326,12 @@ impl Swap<'_> {
                 "a lane has not acted on the verdict of a swap yet"
             );
         }
-        let Verdict::Failed(step, why) = self.trial.verdict() else {
+        let Verdict::Failed(step, mut why) = self.trial.verdict() else {
             return Ok(());
         };
+        if let Some(parted) = self.trial.parted() {
+            why = format!("{why}; {parted}");
+        }
         let state = if self.trial.share() == Share::NONE {
             State::Refused
         } else {

@@ -148,7 +148,7 @@ impl Lane {
 
     fn work(&mut self, taken: Taken, is_held: bool) -> Result<Next, Broken> {
         let now = self.clock().now();
-        self.stages.iter_mut().for_each(Stage::heed);
+        self.stages.iter_mut().for_each(|stage| stage.heed(now));
         if !taken.commands.is_empty()
             && let Some(quarantine) = &mut self.quarantine
         {
@@ -423,8 +423,8 @@ impl Lane {
             return Err(format!("{MAX_RESTARTS} times within a minute: {why}"));
         }
         for stage in &mut self.stages {
-            stage.accuse(why);
-            stage.heed();
+            stage.accuse(why, now);
+            stage.heed(now);
             stage.recover(now).map_err(|broken| with_causes(&broken))?;
         }
         Ok(())

@@ -1,18 +1,19 @@
 //! Two versions beside each other in a lane: both get every batch and tick, and a share of the keys says whose outputs
-//! count. So the old version keeps exact state, and comes back by counting again, from the very batch on in which its
-//! successor failed.
+//! count. Whose outputs count, his state counts: it goes along where that changes (`pair/voice.rs`). So the old version
+//! comes back from the very batch on in which its successor failed, and what that one told is not told again.
 
+mod figures;
 mod outcome;
+mod voice;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::inbox::Origin;
 use super::item::Item;
 use super::live::{Broken, Live};
-use super::trial::{Trial, Verdict, Work};
-use crate::chain::lane::trial::compare::{Bounds, Side};
+use super::trial::{Trial, Verdict};
 use crate::chain::lane::trial::phase::Share;
-use crate::chain::lane::trial::report::Figures;
 use crate::chain::sandbox::batch::{Answer, Entry, Packed};
 use crate::chain::sandbox::fault::Fault;
 use crate::clock::Now;
@@ -25,10 +26,20 @@ pub(super) const STOPPED: &str = "the flow stopped before the new version was co
 
 /// The running version, and a candidate beside it.
 pub(super) struct Pair {
-    /// It is confirmed. Only its state is kept.
+    /// It is confirmed. The disk has its state, which is that of those whose outputs count.
     pub(super) old: Live,
     pub(super) candidate: Live,
     pub(super) trial: Joined,
+    /// Keys for which the candidate's outputs have counted last.
+    spoken: Share,
+    /// Something was brought to both since their states were the same where that matters.
+    is_apart: bool,
+    /// Why no state passes between the two.
+    parted: Option<String>,
+    /// Messages to which the candidate's answer counted.
+    answered: u64,
+    /// That the old version cannot take over the candidate's state was said.
+    is_told: bool,
 }
 
 /// A lane's part in a trial, which its lane has joined.
@@ -63,6 +74,26 @@ impl Drop for Joined {
 type Told = Option<Result<(Answer, Vec<Entry>), Fault>>;
 
 impl Pair {
+    /// `candidate` begins with a copy of `old`'s state, or without.
+    pub(super) fn new(old: Live, candidate: Live, trial: Joined, origin: Origin) -> Self {
+        let parted = match origin {
+            _ if !old.has_state() => None,
+            Origin::Empty => Some("the new one began without state".to_owned()),
+            Origin::Copy if !candidate.has_state() => Some("the new one keeps none".to_owned()),
+            Origin::Copy => None,
+        };
+        Self {
+            old,
+            candidate,
+            trial,
+            spoken: Share::NONE,
+            is_apart: false,
+            parted,
+            answered: 0,
+            is_told: false,
+        }
+    }
+
     /// Says which of the two speaks for both: its log lines and its own metrics are the ones to be seen.
     fn speak(&mut self, share: Share) {
         self.old.mute(share.is_most());
@@ -90,31 +121,50 @@ impl Pair {
                 entries,
             }),
             Err(fault) => {
-                self.candidate.version.metrics.error(fault.kind);
-                let isolated = new.isolate(
-                    &mut self.candidate,
-                    Stretch { first: 0, items },
-                    &mut Turn { packed, now },
-                    fault.clone(),
-                );
-                if let Err(broken) = isolated {
-                    self.trial.fail("no instance of it can be made any more");
-                    return Err(broken.source);
-                }
-                if old.faults.is_empty() || !new.fails_no_more_than(old) {
-                    self.charge_on(
-                        &fault,
-                        new.culprit(old)
-                            .map(|(index, fault)| (&items[index].message, fault)),
-                    )?;
+                let past = self.candidate.past();
+                let turn = &mut Turn { packed, now };
+                if let Err(fault) = self.isolate(&mut new, old, items, turn, fault) {
+                    // The old version runs this batch, so it is none of what is handed back. One of which there is no
+                    // instance any more has nothing to hand back, and that is said then.
+                    drop(self.candidate.rewind(past, now));
+                    return Err(fault);
                 }
             }
         }
         new.cpu = self.candidate.clock().thread_cpu().saturating_sub(begun);
-        self.candidate
-            .take_unsaved()
-            .map_or(Ok(()), |fault| self.charge(&fault))?;
+        if let Some(fault) = self.candidate.take_unsaved()
+            && let Err(fault) = self.charge(&fault)
+        {
+            self.parted
+                .get_or_insert_with(|| format!("the new one cannot save its own: {fault}"));
+            return Err(fault);
+        }
         Ok(new)
+    }
+
+    /// What the candidate makes of a batch that it failed on.
+    fn isolate(
+        &mut self,
+        new: &mut Outcome,
+        old: &Outcome,
+        items: &[Item],
+        turn: &mut Turn<'_>,
+        fault: Fault,
+    ) -> Result<(), Fault> {
+        self.candidate.version.metrics.error(fault.kind);
+        let all = Stretch { first: 0, items };
+        if let Err(broken) = new.isolate(&mut self.candidate, all, turn, fault.clone()) {
+            self.trial.fail("no instance of it can be made any more");
+            return Err(broken.source);
+        }
+        if !old.faults.is_empty() && new.fails_no_more_than(old) {
+            return Ok(());
+        }
+        let culprit = new.culprit(old);
+        self.charge_on(
+            &fault,
+            culprit.map(|(index, fault)| (&items[index].message, fault)),
+        )
     }
 
     /// Holds a fault against the candidate, unless it is confirmed meanwhile: then it is an ordinary one.
@@ -150,91 +200,6 @@ impl Pair {
         self.trial.verdict() != Verdict::Confirmed
     }
 
-    /// Tells the trial what both made of a batch.
-    fn note(&self, lane: usize, items: &[Item], [old, new]: [&Outcome; 2]) {
-        let known: Vec<usize> = old.rejected().collect();
-        let newly_rejected = new
-            .rejected()
-            .filter(|index| known.binary_search(index).is_err())
-            .count() as u64;
-        let mut compared = 0;
-        let mut differing = 0;
-        let sample = self.trial.sample();
-        if let (true, Some(before), Some(after)) = (sample != Share::NONE, old.whole(), new.whole())
-        {
-            let mut comparison = self.trial.comparison();
-            let known = comparison.inputs.compared();
-            let all = comparison.differing();
-            let mine = Side::new(before.0, before.1, &self.old.version.setup.ports);
-            let yours = Side::new(after.0, after.1, &self.candidate.version.setup.ports);
-            let inputs = items
-                .iter()
-                .map(|item| sample.holds(item.message.key()).then_some(&item.message));
-            comparison.batch(Bounds::default(), inputs, mine, yours);
-            (compared, differing) = (
-                comparison.inputs.compared() - known,
-                comparison.differing() - all,
-            );
-        }
-        let figures = |outcome: &Outcome, live| outcome.figures(items.len(), live);
-        let old = figures(old, &self.old);
-        let new = figures(new, &self.candidate);
-        let work = Work {
-            old,
-            new,
-            newly_rejected,
-            compared,
-            differing,
-        };
-        self.trial
-            .note(lane, &work, self.candidate.clock().moment());
-    }
-
-    fn note_tick(&self, lane: usize, now: Now, told: [&Told; 2]) {
-        let count = |told: &Told| match told {
-            Some(Ok((_, entries))) => Figures {
-                entries: entries.len() as u64,
-                ..Figures::default()
-            },
-            Some(Err(_)) => Figures {
-                faults: 1,
-                ..Figures::default()
-            },
-            None => Figures::default(),
-        };
-        let mut differing = 0;
-        if let (sample, [Some(Ok((before, old))), Some(Ok((after, new)))]) =
-            (self.trial.sample(), told)
-            && sample != Share::NONE
-        {
-            let mut comparison = self.trial.comparison();
-            let known = comparison.differing();
-            let old = sampled(before, old, sample);
-            let new = sampled(after, new, sample);
-            let mine = Side::new(before, &old, &self.old.version.setup.ports);
-            let yours = Side::new(after, &new, &self.candidate.version.setup.ports);
-            comparison.tick(Bounds::default(), now.wall_us, mine, yours);
-            differing = comparison.differing() - known;
-        }
-        let memory = |live: &Live| live.memory_bytes() as u64;
-        let old = Figures {
-            memory_bytes: memory(&self.old),
-            ..count(told[0])
-        };
-        let new = Figures {
-            memory_bytes: memory(&self.candidate),
-            ..count(told[1])
-        };
-        let work = Work {
-            old,
-            new,
-            differing,
-            ..Work::default()
-        };
-        self.trial
-            .note(lane, &work, self.candidate.clock().moment());
-    }
-
     /// Runs a batch through both versions. `false`: the candidate is to go.
     pub(super) fn run(
         &mut self,
@@ -244,24 +209,35 @@ impl Pair {
         hands: &mut Hands<'_>,
     ) -> Result<bool, Broken> {
         let share = self.trial.share();
-        self.speak(share);
-        let old = Outcome::of(&mut self.old, items, packed, hands.now)?;
-        old.faults
-            .iter()
-            .for_each(|fault| hands.guard.report(&self.old.version, fault, hands.now));
-        let Ok(new) = self.answer(&old, items, packed, hands.now) else {
-            let is_over = self.is_over();
+        let goes_on = self.pass_on(share, hands.now);
+        if !goes_on {
+            self.hand_back(hands.now);
+        }
+        self.speak(self.spoken);
+        let old = self.run_old(items, packed, hands)?;
+        if !goes_on {
             old.deliver(&self.old, items, 0, hands);
-            return Ok(!is_over);
+            return Ok(false);
+        }
+        self.is_apart = true;
+        let Ok(new) = self.answer(&old, items, packed, hands.now) else {
+            if !self.is_over() {
+                old.deliver(&self.old, items, 0, hands);
+                return Ok(true);
+            }
+            let again = if self.hand_back(hands.now) {
+                share
+            } else {
+                Share::NONE
+            };
+            self.run_again(again, &old, items, packed, hands)?;
+            return Ok(false);
         };
         self.note(lane, items, [&old, &new]);
         let mut start = 0;
         while start < items.len() {
-            let counts = share.holds(items[start].message.key());
-            let same = items[start..]
-                .iter()
-                .take_while(|item| share.holds(item.message.key()) == counts)
-                .count();
+            let (same, counts) = alike(&items[start..], share);
+            self.answered += if counts { same as u64 } else { 0 };
             let (outcome, live) = if counts {
                 (&new, &self.candidate)
             } else {
@@ -273,6 +249,46 @@ impl Pair {
         Ok(true)
     }
 
+    fn run_old(
+        &mut self,
+        items: &[Item],
+        packed: &mut Packed,
+        hands: &mut Hands<'_>,
+    ) -> Result<Outcome, Broken> {
+        self.old
+            .pack(packed, items.iter().map(|item| &item.message), hands.now);
+        let old = Outcome::of(&mut self.old, items, packed, hands.now)?;
+        old.faults
+            .iter()
+            .for_each(|fault| hands.guard.report(&self.old.version, fault, hands.now));
+        Ok(old)
+    }
+
+    /// Delivers what the old version made of a batch on which the candidate failed. For the keys of `again` it has the
+    /// state from before that batch, and runs it once more.
+    fn run_again(
+        &mut self,
+        again: Share,
+        old: &Outcome,
+        items: &mut [Item],
+        packed: &mut Packed,
+        hands: &mut Hands<'_>,
+    ) -> Result<(), Broken> {
+        let mut start = 0;
+        while start < items.len() {
+            let (same, is_again) = alike(&items[start..], again);
+            let stretch = &mut items[start..start + same];
+            if is_again {
+                let anew = self.run_old(stretch, packed, hands)?;
+                anew.deliver(&self.old, stretch, 0, hands);
+            } else {
+                old.deliver(&self.old, stretch, start, hands);
+            }
+            start += same;
+        }
+        Ok(())
+    }
+
     /// Tells both versions the time, each when it is due at `moment`; what they say takes its time and marks from `clock`.
     pub(super) fn tick(
         &mut self,
@@ -282,9 +298,18 @@ impl Pair {
         hands: &mut Hands<'_>,
     ) -> Result<Ticked, Broken> {
         let share = self.trial.share();
+        if !self.pass_on(share, hands.now) {
+            // It is told the time as soon as it is alone.
+            self.hand_back(hands.now);
+            return Ok(Ticked {
+                is_told: false,
+                stays: false,
+            });
+        }
         self.speak(share);
         let old = self.tick_old(moment, hands);
         let new = tell(&mut self.candidate, moment, hands.now);
+        self.is_apart |= old.is_some() || new.is_some();
         if let Some(Err(fault)) = &old {
             hands.guard.report(&self.old.version, fault, hands.now);
             self.old.mend(hands.now)?;
@@ -294,10 +319,19 @@ impl Pair {
         {
             self.trial.fail("no instance of it can be made any more");
             let is_over = self.is_over();
+            // What the old version says is of its own state; with the candidate's it is told the time at its next tick.
+            let other = if is_over && self.take_back(hands.now) {
+                share
+            } else {
+                Share::NONE
+            };
             for (answer, entries) in old.iter().flatten() {
+                let mine = entries
+                    .iter()
+                    .filter(|entry| !other.holds(entry.own_key(&answer.data)));
                 hands
                     .outbox
-                    .take_tick(&self.old.version, (clock, hands.now), answer, entries);
+                    .take_tick(&self.old.version, (clock, hands.now), answer, mine);
             }
             return Ok(Ticked {
                 is_told: true,
@@ -343,6 +377,14 @@ impl Pair {
     }
 }
 
+/// How many of `items` are alike, from the first on, in whether their keys are in `share`, and whether they are.
+fn alike(items: &[Item], share: Share) -> (usize, bool) {
+    let is_in = |item: &Item| share.holds(item.message.key());
+    let first = items.first().is_some_and(is_in);
+    let same = items.iter().take_while(|item| is_in(item) == first);
+    (same.count(), first)
+}
+
 /// How a tick of both went.
 pub(super) struct Ticked {
     /// One of them was told the time.
@@ -367,15 +409,6 @@ fn shown(message: &Message) -> String {
         String::new()
     };
     format!("topic `{topic}`, payload `{head}`{more}")
-}
-
-/// The outputs of a tick for the keys of `share`.
-fn sampled(answer: &Answer, entries: &[Entry], share: Share) -> Vec<Entry> {
-    entries
-        .iter()
-        .filter(|entry| share.holds(entry.own_key(&answer.data)))
-        .copied()
-        .collect()
 }
 
 /// Tells a version the time if it is due at `moment`.

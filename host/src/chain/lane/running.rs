@@ -1,8 +1,11 @@
 //! Which versions of a plugin are at work in a lane.
 
+use super::inbox::Origin;
 use super::live::Live;
 use super::pair::{Joined, Pair};
 use super::trial::Verdict;
+use super::trial::phase::Share;
+use crate::clock::Now;
 
 /// The confirmed version by itself, or a candidate beside it. One that is alone is always the one to be heard.
 #[expect(
@@ -38,38 +41,49 @@ impl Running {
         }
     }
 
+    pub(super) fn pair_mut(&mut self) -> Option<&mut Pair> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Paired(pair) => Some(pair),
+        }
+    }
+
     /// Puts `candidate` beside the confirmed version; one that is there already goes.
-    pub(super) fn join(&mut self, candidate: Live, trial: Joined) {
+    pub(super) fn join(&mut self, candidate: Live, trial: Joined, origin: Origin, now: Now) {
+        self.part(now);
         self.turn(|running| {
-            Self::Paired(Box::new(Pair {
-                old: running.into_confirmed(),
-                candidate,
-                trial,
-            }))
+            let old = running.into_confirmed();
+            Self::Paired(Box::new(Pair::new(old, candidate, trial, origin)))
         });
     }
 
     /// Acts on the verdict about a candidate, if there is one. Where that one has taken over, the lane's part in the trial is
     /// given back: dropped, it says that the lane is done.
-    pub(super) fn heed(&mut self) -> Option<Joined> {
+    pub(super) fn heed(&mut self, now: Now) -> Option<Joined> {
         match self.pair()?.trial.verdict() {
             Verdict::Running => None,
-            Verdict::Confirmed => self.succeed(),
+            Verdict::Confirmed => self.succeed(now),
             Verdict::Failed(..) => {
-                self.part();
+                self.part(now);
                 None
             }
         }
     }
 
     /// The candidate goes, if there is one.
-    pub(super) fn part(&mut self) {
+    pub(super) fn part(&mut self, now: Now) {
+        let Self::Paired(pair) = self else {
+            return;
+        };
+        pair.hand_back(now);
         self.turn(|running| Self::alone(running.into_confirmed()));
     }
 
     /// The candidate is the confirmed version from now on.
-    fn succeed(&mut self) -> Option<Joined> {
+    fn succeed(&mut self, now: Now) -> Option<Joined> {
         let mut part = None;
+        // It is confirmed, so it stays in any case.
+        self.pair_mut()?.pass_on(Share::ALL, now);
         self.turn(|running| match running {
             Self::Alone(live) => Self::Alone(live),
             Self::Paired(pair) => {
@@ -77,6 +91,7 @@ impl Running {
                     old,
                     mut candidate,
                     trial,
+                    ..
                 } = *pair;
                 candidate.succeed(&old);
                 part = Some(trial);

@@ -156,16 +156,19 @@ impl Stage {
         if let Some(pair) = self.running.pair() {
             pair.trial.cancel(STOPPED);
         }
-        self.heed();
+        self.heed(now);
         self.take_checkpoint(moment, now)
     }
 
     fn take_checkpoint(&mut self, moment: Instant, now: Now) -> Result<Option<Checkpoint>, Broken> {
         self.next_checkpoint = None;
-        let live = self.running.confirmed_mut();
-        if !live.is_unkept() {
+        if !self.running.confirmed().is_unkept() {
             return Ok(None);
         }
+        if let Some(pair) = self.running.pair_mut() {
+            pair.align(now);
+        }
+        let live = self.running.confirmed_mut();
         match live.take_unkept(now) {
             Ok(changes) => {
                 self.unkept_tries = 0;
@@ -296,7 +299,7 @@ impl Stage {
                     outbox,
                 };
                 if !pair.run(self.lane, items, &mut self.packed, hands)? {
-                    self.running.part();
+                    self.running.part(now);
                 }
                 Ok(())
             }
@@ -346,7 +349,7 @@ impl Stage {
                 };
                 let ticked = pair.tick(self.lane, moment, &clock_message(flow, now), hands)?;
                 if !ticked.stays {
-                    self.running.part();
+                    self.running.part(now);
                 }
                 return Ok(ticked.is_told);
             }
@@ -431,13 +434,13 @@ impl Stage {
         } else {
             yours.map(|every| candidate.clock().moment() + every)
         };
-        self.running.join(candidate, trial);
+        self.running.join(candidate, trial, origin, now);
         Ok(())
     }
 
     /// Acts on the verdict about a candidate, if there is one.
-    pub(super) fn heed(&mut self) {
-        if let Some(part) = self.running.heed() {
+    pub(super) fn heed(&mut self, now: Now) {
+        if let Some(part) = self.running.heed(now) {
             self.guard.begin_anew(&self.running.confirmed().version);
             self.next_checkpoint = None;
             drop(part);
@@ -445,9 +448,11 @@ impl Stage {
     }
 
     /// A panic of the host's own code, while a change is under way here, is held against the candidate.
-    pub(super) fn accuse(&self, why: &str) {
-        if let Some(pair) = self.running.pair() {
-            pair.trial.fail(why);
+    pub(super) fn accuse(&mut self, why: &str, now: Now) {
+        if let Some(pair) = self.running.pair_mut()
+            && pair.trial.fail(why)
+        {
+            pair.take_back(now);
         }
     }
 

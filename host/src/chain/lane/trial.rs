@@ -43,6 +43,8 @@ struct State {
     memory: Vec<[u64; 2]>,
     pause_us: u64,
     unsettled: usize,
+    /// Where the old version goes on from its own state: messages that the candidate had answered, and why.
+    parted: Option<(u64, String)>,
 }
 
 /// Shared by the lanes and the one who drives the change. The first verdict stands.
@@ -70,6 +72,7 @@ impl Trial {
             memory,
             pause_us: 0,
             unsettled: 0,
+            parted: None,
         };
         let none = || AtomicU64::new(Share::NONE.0);
         Self {
@@ -202,6 +205,22 @@ impl Trial {
             self.changed.notify_all();
         }
         matches!(state.verdict, Verdict::Failed(..))
+    }
+
+    /// In a lane the old version goes on from its own state though the candidate has answered so many messages.
+    pub(crate) fn note_parted(&self, messages: u64, why: String) {
+        let mut state = self.lock();
+        let (all, _) = state.parted.get_or_insert((0, why));
+        *all += messages;
+    }
+
+    /// In words: what of the state did not come back with the old version.
+    pub(crate) fn parted(&self) -> Option<String> {
+        let state = self.lock();
+        let (messages, why) = state.parted.as_ref()?;
+        Some(format!(
+            "the version before goes on from its own state ({why}): what the other told of {messages} messages may be told again, or be missing"
+        ))
     }
 
     /// A lane has acted on the verdict: one of the two versions is gone from it.

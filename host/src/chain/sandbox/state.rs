@@ -270,6 +270,22 @@ impl Snapshot {
     }
 }
 
+/// What `theirs` holds of the keys that `is_theirs`, and `mine` of all others.
+pub(crate) fn merged(
+    mine: &Snapshot,
+    theirs: &Snapshot,
+    is_theirs: impl Fn(&[u8]) -> bool,
+) -> Vec<(u32, Page)> {
+    let entries = |one: &Snapshot, wanted: bool| {
+        one.versioned_pages()
+            .flat_map(|(version, page)| page.remembered(version))
+            .filter(|entry| is_theirs(&entry.key) == wanted)
+            .collect::<Vec<_>>()
+    };
+    let all = [entries(mine, false), entries(theirs, true)].concat();
+    pages(all.iter().collect())
+}
+
 /// Pages of what was remembered, each with the version of its saver.
 pub(crate) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, Page)> {
     remembered.sort_by_key(|entry| entry.version);

@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod state;
 mod swap;
+mod voice;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -8,6 +8,12 @@ use crate::clock::Now;
 use crate::message::Remembered;
 use crate::words;
 
+/// A save, and what was told since.
+pub(crate) struct Past {
+    snapshot: Snapshot,
+    journal: Journal,
+}
+
 impl Live {
     /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
     /// since run again, and saves: the next fault, of the same batch perhaps, finds nothing to be run again. What of the
@@ -122,6 +128,45 @@ impl Live {
         }
         self.snapshot = snapshot.clone();
         Ok(())
+    }
+
+    /// Goes on from these pages in place of its own state, which it keeps where they are not accepted.
+    ///
+    /// # Errors
+    /// The plugin refuses them, or no instance can be made with them.
+    pub(crate) fn take_over(&mut self, pages: &[(u32, Page)], now: Now) -> Result<(), Fault> {
+        let mut instance = fresh(&self.version, &self.engine, self.slot.lane, now)?;
+        instance.mute(self.muted);
+        instance.restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
+        let saved = instance.save(Extent::Complete, self.version.limits.state_bytes, now)?;
+        self.check_home(&saved)?;
+        self.growth.begin(&self.version, instance.memory_bytes());
+        self.instance = Some(instance);
+        self.snapshot
+            .replace(Extent::Complete, self.version.setup.state_version(), saved);
+        if self.version.checkpoint.is_none() {
+            self.snapshot.forget_unkept();
+        }
+        self.journal.begin_anew(Bound::SAVE);
+        self.patience = 0;
+        Ok(())
+    }
+
+    /// How it came to its state so far.
+    pub(crate) fn past(&self) -> Past {
+        Past {
+            snapshot: self.snapshot.clone(),
+            journal: self.journal.clone(),
+        }
+    }
+
+    /// Has the state again that it had then.
+    ///
+    /// # Errors
+    /// No instance can be made any more.
+    pub(crate) fn rewind(&mut self, past: Past, now: Now) -> Result<(), Fault> {
+        (self.snapshot, self.journal) = (past.snapshot, past.journal);
+        self.recover(now)
     }
 
     /// Takes over what an earlier process has kept. What is in another form than this version's is kept anew.
