@@ -163,8 +163,8 @@ impl Chain {
             .collect()
     }
 
-    /// Ends the change of the plugin at `index` that is under way: the version before runs on as if there had been no
-    /// other. `false` when none is under way, or it is over already. `why` says who wanted it.
+    /// Ends the change of the plugin at `index` that is under way: the version before runs on, from what was told.
+    /// `false` when none is under way, or it is over already. `why` says who wanted it.
     pub fn cancel(&self, index: usize, why: &str) -> bool {
         self.trial_of(index).is_some_and(|trial| trial.cancel(why))
     }

@@ -40,7 +40,7 @@ pub enum State {
     Confirmed,
     /// It is gone before any of its outputs counted.
     Refused,
-    /// It is gone; the version before runs on as if there had been no other.
+    /// It is gone; the version before runs on, from what it told.
     RolledBack,
 }
 

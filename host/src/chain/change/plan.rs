@@ -27,7 +27,7 @@ impl std::fmt::Debug for Verify<'_> {
 }
 
 /// The phases of a change. In each of them both versions get every message, and the old one can come back at any
-/// moment with exact state.
+/// moment, from the state of those whose outputs counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Plan {
     /// First the candidate's outputs are only compared.

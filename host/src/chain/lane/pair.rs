@@ -318,25 +318,7 @@ impl Pair {
             && !self.excuses(fault, matches!(old, Some(Err(_))), hands.now)
         {
             self.trial.fail("no instance of it can be made any more");
-            let is_over = self.is_over();
-            // What the old version says is of its own state; with the candidate's it is told the time at its next tick.
-            let other = if is_over && self.take_back(hands.now) {
-                share
-            } else {
-                Share::NONE
-            };
-            for (answer, entries) in old.iter().flatten() {
-                let mine = entries
-                    .iter()
-                    .filter(|entry| !other.holds(entry.own_key(&answer.data)));
-                hands
-                    .outbox
-                    .take_tick(&self.old.version, (clock, hands.now), answer, mine);
-            }
-            return Ok(Ticked {
-                is_told: true,
-                stays: !is_over,
-            });
+            return Ok(self.give_up(share, &old, clock, hands));
         }
         self.note_tick(lane, hands.now, [&old, &new]);
         for (told, live, counts) in [(&old, &self.old, false), (&new, &self.candidate, true)] {
@@ -353,6 +335,35 @@ impl Pair {
             is_told: old.is_some() || new.is_some(),
             stays: true,
         })
+    }
+
+    /// After a tick in which the candidate failed: delivers what the old version said.
+    fn give_up(
+        &mut self,
+        share: Share,
+        old: &Told,
+        clock: &Message,
+        hands: &mut Hands<'_>,
+    ) -> Ticked {
+        let is_over = self.is_over();
+        // What the old version says is of its own state; with the candidate's it is told the time at its next tick.
+        let other = if is_over && self.take_back(hands.now) {
+            share
+        } else {
+            Share::NONE
+        };
+        for (answer, entries) in old.iter().flatten() {
+            let mine = entries
+                .iter()
+                .filter(|entry| !other.holds(entry.own_key(&answer.data)));
+            hands
+                .outbox
+                .take_tick(&self.old.version, (clock, hands.now), answer, mine);
+        }
+        Ticked {
+            is_told: true,
+            stays: !is_over,
+        }
     }
 
     fn tick_old(&mut self, moment: Instant, hands: &mut Hands<'_>) -> Told {

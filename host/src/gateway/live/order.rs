@@ -219,7 +219,7 @@ pub enum Outcome {
     Unchanged,
     /// The new version never had a message of its own.
     Refused,
-    /// The new version had messages of its own; the one before runs as if there had been no other.
+    /// The new version had messages of its own; the one before runs on from what they told.
     RolledBack,
     /// It was rolled back before, and nobody has asked for it.
     NotTried,

@@ -34,8 +34,12 @@ impl Pair {
             return Ok(());
         }
         let old = self.old_state(now)?;
-        let new = self.candidate.checkpoint(now)?;
         let spoken = self.spoken;
+        let new = if spoken == Share::NONE {
+            Snapshot::default()
+        } else {
+            self.candidate.checkpoint(now)?
+        };
         self.candidate
             .take_over(&merged(&old, &new, |key| spoken.holds(key)), now)
     }
