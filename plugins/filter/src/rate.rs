@@ -17,9 +17,6 @@ settings! {
 /// Devices whose bucket is known. Beyond, the one that was quiet for longest starts with a full one again.
 const MOST_DEVICES: usize = 20_000;
 
-/// Seconds beyond which a rate is none.
-const LONGEST: f64 = 31.0 * 86_400.0;
-
 /// The buckets.
 #[derive(Debug)]
 pub struct Limiter {
@@ -39,9 +36,6 @@ impl Limiter {
     /// Checks the settings.
     pub fn new(rate: Rate) -> Result<Self> {
         let sound = |number: f64| number.is_finite() && number > 0.0;
-        if rate.seconds > LONGEST {
-            return Err(format!("`rate.seconds` is more than {LONGEST}, a month").into());
-        }
         if !sound(rate.messages) || !sound(rate.seconds) {
             return Err("`rate` wants `messages` and `seconds` above 0".into());
         }

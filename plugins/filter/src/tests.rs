@@ -351,7 +351,7 @@ fn what_the_page_shows_works() {
 }
 
 #[test]
-fn a_comparison_with_nothing_and_a_rate_over_ages_are_refused() {
+fn a_comparison_with_nothing_is_refused() {
     let refused = |settings| Plugin::<FilterFields>::try_new(settings).unwrap_err();
     for (op, word) in [("in", "never"), ("not in", "always")] {
         let settings = json!({ "where": [{ "field": "t", "op": op, "value": [] }] });
@@ -362,8 +362,4 @@ fn a_comparison_with_nothing_and_a_rate_over_ages_are_refused() {
             )
         );
     }
-    assert!(
-        refused(json!({ "rate": { "messages": 1, "seconds": 1e300 } }))
-            .starts_with("`rate.seconds` is more than")
-    );
 }
