@@ -1,5 +1,7 @@
 //! Messages that come in over HTTP: what a 202 promises, and what becomes of clients who behave badly.
 
+mod bodies;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
@@ -25,13 +27,12 @@ pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
         a_message_that_is_posted_goes_through_a_plugin_upstream,
         a_request_that_is_no_good_is_told_so,
-        what_no_flow_takes_is_told_and_nothing_of_it_is_taken,
-        bodies_that_dawdle_take_no_room_from_others,
         clients_who_dawdle_hold_up_nobody_else,
         a_batch_that_is_not_safe_in_time_tells_which,
         a_stop_answers_what_is_under_way_within_its_grace,
         a_port_that_is_taken_is_told_and_had_once_it_is_free,
     ];
+    cases.extend(bodies::cases());
     cases.extend(cases![with_python;
         what_got_its_202_is_there_after_fifty_kills,
         from_request_to_request_nothing_is_lost_over_fifty_kills,
@@ -203,63 +204,6 @@ fn a_request_that_is_no_good_is_told_so() -> Result<()> {
         "{:?}",
         gateway.get("/metrics")
     );
-    Ok(())
-}
-
-/// Bodies of several messages for topics that no flow takes; one that a flow takes until a reload removes that flow.
-/// Guarantee: 404, with what flows take in words; nothing of the body is taken, and nothing is counted as if it had been.
-fn what_no_flow_takes_is_told_and_nothing_of_it_is_taken() -> Result<()> {
-    let (cloud, port) = (Broker::embedded()?, port::free()?);
-    let watch = Watch::start(cloud.address(), UP)?;
-    let text = web(port, &cloud.url(), "split = \"ndjson\"\n");
-    let other = text
-        .replace("[flow.all", "[flow.other")
-        .replace("devices/{device}/telemetry", "other/{device}");
-    let gateway = Gateway::with(text).start()?;
-    let body = format!("{}\n{}\n", reading(0), reading(1));
-    let path = "/devices/d1/telemetry";
-    let (status, ..) = ask(port, &post(path, "", &body))?;
-    ensure!(status == 202, "{status}");
-    for path in ["/device/d1/telemetry", "/devices/d1/telemetry/", "/$SYS/x"] {
-        let (status, _, words) = ask(port, &post(path, "", &body))?;
-        ensure!(
-            status == 404 && words.contains("flows take `devices/{device}/telemetry`"),
-            "{status}: {words}"
-        );
-    }
-    let folder = gateway.folder().to_path_buf();
-    let reload = || crate::tools::told(&folder, &["reload"], 0);
-    gateway.rewrite_for(&other, reload)??;
-    wait_until("the flow is gone", || {
-        ask(port, &post(path, "", &body)).is_ok_and(|(status, _, words)| {
-            status == 404 && words.contains("flows take `other/{device}`")
-        })
-    })?;
-    wait_until("what was taken has arrived", || watch.count() == 2)?;
-    let counted = |name| gateway.metric(name, &[]);
-    ensure!(counted("tidegate_source_unrouted_messages_total") == 0.0);
-    ensure!(watch.total() == 2, "{} have arrived", watch.total());
-    Ok(())
-}
-
-/// More bodies than there is room for announce 256 KiB each, and bring a byte.
-/// Guarantee: others are taken meanwhile.
-fn bodies_that_dawdle_take_no_room_from_others() -> Result<()> {
-    let (cloud, port) = (Broker::embedded()?, port::free()?);
-    let gateway = Gateway::with(web(port, &cloud.url(), "")).start()?;
-    let mut slow = Vec::new();
-    for _ in 0..60 {
-        let mut stream = dial(port)?;
-        let head = "POST /devices/slow/telemetry HTTP/1.1\r\nHost: gateway\r\nContent-Length: 262144\r\n\r\nx";
-        stream.write_all(head.as_bytes())?;
-        slow.push(stream);
-    }
-    for seq in 0..20 {
-        let (status, _, words) = ask(port, &post("/devices/d1/telemetry", "", &reading(seq)))?;
-        ensure!(status == 202, "{status}: {words}");
-    }
-    let turned_away = gateway.metric("tidegate_source_requests_total", &[("status", "503")]);
-    ensure!(turned_away == 0.0, "{turned_away} were turned away");
     Ok(())
 }
 

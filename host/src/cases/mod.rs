@@ -23,7 +23,7 @@
 //! > refused limit
 //! ```
 //!
-//! In comes text, out come [`Case`]s; what came of them is held against them by [`difference`]. Nothing here runs a plugin.
+//! In comes text, out come [`Case`]s; what came of them is held against them by `difference`. Nothing here runs a plugin.
 
 mod difference;
 mod line;

@@ -74,7 +74,7 @@ impl Drop for Device {
         self.is_over.store(true, Ordering::Relaxed);
         // Wakes it, where it waits for the next connection.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-        let (done, is_done) = mpsc::channel::<()>();
+        let (done, is_done) = mpsc::sync_channel::<()>(1);
         let thread = self.thread.take();
         std::thread::spawn(move || {
             let _ = thread.map(JoinHandle::join);
@@ -141,7 +141,7 @@ fn wrong_in_turn(number: usize, request: &[u8; 12]) -> Vec<Vec<u8>> {
         other[place] = byte;
         vec![other]
     };
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return vec![answer(request, GOOD)];
     }
     match number / 2 % 10 {

@@ -2,6 +2,7 @@
 //! from there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -38,4 +39,13 @@ pub fn recalled(states: &dyn StateStore, now: Now) -> RunningClock {
         base_us,
         started_us: now.uptime_us,
     }
+}
+
+/// Longest time between two tries of a checkpoint that cannot be had.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// One that cannot be had may cost as much time as a save may take, so the next ones come ever later.
+pub(super) fn pause_of_checkpoints(every: Duration, tries: u32) -> Duration {
+    let doubled = every.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX));
+    doubled.min(LONGEST_PAUSE.max(every))
 }

@@ -72,6 +72,16 @@ pub(crate) struct Inbox {
     depth: IntGauge,
 }
 
+/// What a lane takes of what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appetite {
+    UpTo(usize),
+    /// Nothing now, since a plugin or memory holds it up. An end is not held up.
+    Nothing,
+    /// Nothing before the flow behind has room, which works on that: an end waits for it.
+    NothingYet,
+}
+
 /// What a look brought.
 pub(crate) enum Look {
     /// There is something to do.
@@ -191,20 +201,18 @@ impl Inbox {
         }
     }
 
-    /// Moves what waits, up to `max`, into `batch`. Where there is nothing to do, and nothing `is_due` either, the lane is
-    /// called when that changes. With a `max` of 0 the messages go on waiting, and do not hold up who wants the lane to leave,
-    /// since they go to the lane that follows; an end they hold up if they are `waited_for`.
-    pub(crate) fn take(
-        &self,
-        batch: &mut Vec<Delivery>,
-        max: usize,
-        is_due: bool,
-        waited_for: bool,
-    ) -> Look {
+    /// Moves what waits, as far as it is taken, into `batch`. Where there is nothing to do, and nothing `is_due` either, the lane is
+    /// called when that changes. Messages that are not taken go on waiting, and do not hold up who wants the lane to
+    /// leave, since they go to the lane that follows.
+    pub(crate) fn take(&self, batch: &mut Vec<Delivery>, appetite: Appetite, is_due: bool) -> Look {
         let mut waiting = self.lock();
+        let max = match appetite {
+            Appetite::UpTo(max) => max,
+            Appetite::Nothing | Appetite::NothingYet => 0,
+        };
         let count = waiting.deliveries.len().min(max);
-        let ends =
-            waiting.stopping && (count == waiting.deliveries.len() || (max == 0 && !waited_for));
+        let ends = waiting.stopping
+            && (count == waiting.deliveries.len() || appetite == Appetite::Nothing);
         let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || ends;
         waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
         if waiting.resting {
@@ -258,7 +266,7 @@ mod tests {
     }
 
     fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Option<Taken> {
-        match inbox.take(batch, max, is_due, false) {
+        match inbox.take(batch, Appetite::UpTo(max), is_due) {
             Look::Found(taken) => Some(taken),
             Look::Nothing { .. } | Look::Away => None,
         }
@@ -333,7 +341,7 @@ mod tests {
     impl Task for Taker {
         fn turn(&mut self) -> Next {
             let mut batch = Vec::new();
-            match self.0.take(&mut batch, 10, false, false) {
+            match self.0.take(&mut batch, Appetite::UpTo(10), false) {
                 Look::Found(taken) => {
                     self.1.send(batch.len()).unwrap();
                     if taken.last { Next::Done } else { Next::Again }

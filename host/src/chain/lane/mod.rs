@@ -33,7 +33,7 @@ use crate::clock::{Clock, Now};
 use crate::message::{Checkpoint, Delivery};
 use crate::words::with_causes;
 use guard::quarantine::Quarantine;
-use inbox::{Command, Inbox, Look, Taken};
+use inbox::{Appetite, Command, Inbox, Look, Taken};
 use item::Returned;
 use item::{Item, NO_ORIGIN};
 use leave::Leave;
@@ -122,20 +122,17 @@ impl Lane {
 
     fn round(&mut self) -> Result<Next, Broken> {
         let is_held = self.is_held();
-        // Where only the next flow has no room, it works on that: an end waits for it.
         let can_leave = !is_held && self.shared.outlet.has_room();
-        let waits_for_flow = can_leave && !self.shared.onward.has_room();
-        let max = if can_leave && !waits_for_flow {
-            self.portion.count()
+        let appetite = if !can_leave {
+            Appetite::Nothing
+        } else if !self.shared.onward.has_room() {
+            Appetite::NothingYet
         } else {
-            0
+            Appetite::UpTo(self.portion.count())
         };
         let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= self.clock().moment());
-        match self
-            .inbox
-            .take(&mut self.batch, max, is_due, waits_for_flow)
-        {
+        match self.inbox.take(&mut self.batch, appetite, is_due) {
             Look::Found(taken) => self.work(taken, is_held),
             Look::Nothing { waiting } => {
                 let is_full = waiting > 0 && !is_held;

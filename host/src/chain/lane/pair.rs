@@ -123,7 +123,7 @@ impl Pair {
             Err(fault) => {
                 let past = self.candidate.past();
                 let turn = &mut Turn { packed, now };
-                if let Err(fault) = self.isolate(&mut new, old, items, turn, fault) {
+                if let Err(fault) = self.isolate((&mut new, old), items, turn, fault) {
                     // The old version runs this batch, so it is none of what is handed back. One of which there is no
                     // instance any more has nothing to hand back, and that is said then.
                     drop(self.candidate.rewind(past, now));
@@ -145,8 +145,7 @@ impl Pair {
     /// What the candidate makes of a batch that it failed on.
     fn isolate(
         &mut self,
-        new: &mut Outcome,
-        old: &Outcome,
+        (new, old): (&mut Outcome, &Outcome),
         items: &[Item],
         turn: &mut Turn<'_>,
         fault: Fault,
@@ -230,7 +229,7 @@ impl Pair {
             } else {
                 Share::NONE
             };
-            self.run_again(again, &old, items, packed, hands)?;
+            self.run_again(again, &old, items, (packed, hands))?;
             return Ok(false);
         };
         self.note(lane, items, [&old, &new]);
@@ -271,8 +270,7 @@ impl Pair {
         again: Share,
         old: &Outcome,
         items: &mut [Item],
-        packed: &mut Packed,
-        hands: &mut Hands<'_>,
+        (packed, hands): (&mut Packed, &mut Hands<'_>),
     ) -> Result<(), Broken> {
         let mut start = 0;
         while start < items.len() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::clock::pause_of_checkpoints;
 use super::guard::{Admission, Guard};
 use super::inbox::Origin;
 use super::item::{Item, clock_message};
@@ -21,9 +22,6 @@ use crate::message::{Checkpoint, FlowId};
 
 /// Share of a guest's memory that one batch may fill: it holds the batch, its own view of it and the output.
 const BATCH_SHARE: usize = 8;
-
-/// Longest time between two tries of a checkpoint that cannot be had.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// A plugin in a lane.
 pub(crate) struct Stage {
@@ -440,10 +438,9 @@ impl Stage {
 
     /// Acts on the verdict about a candidate, if there is one.
     pub(super) fn heed(&mut self, now: Now) {
-        if let Some(part) = self.running.heed(now) {
+        if self.running.heed(now).is_some() {
             self.guard.begin_anew(&self.running.confirmed().version);
             self.next_checkpoint = None;
-            drop(part);
         }
     }
 
@@ -460,10 +457,4 @@ impl Stage {
     pub(super) fn retire(&self) {
         self.guard.retire(&self.running.confirmed().version);
     }
-}
-
-/// One that cannot be had may cost as much time as a save may take, so the next ones come ever later.
-fn pause_of_checkpoints(every: Duration, tries: u32) -> Duration {
-    let doubled = every.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX));
-    doubled.min(LONGEST_PAUSE.max(every))
 }

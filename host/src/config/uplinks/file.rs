@@ -129,21 +129,7 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
         files.problem(Code::Choice, "name", message, hint);
         name = Template::default();
     }
-    let mut columns = Vec::new();
-    for (column, place) in files.texts("columns") {
-        match Column::named(column) {
-            Some(column) => columns.push(column),
-            None => {
-                let message = format!(
-                    "`{}.columns` has no column `{}`",
-                    files.path,
-                    column.escape_debug()
-                );
-                let hint = "id, time, gateway, class, topic, device, payload, or payload.NAME for a member of it".to_owned();
-                files.check.problem(Code::Choice, place, message, hint);
-            }
-        }
-    }
+    let columns = columns(&mut files);
     let config = Config {
         id: String::new(),
         folder: PathBuf::new(),
@@ -171,4 +157,23 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
     };
     files.done();
     config
+}
+
+fn columns(files: &mut Fields<'_>) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for (column, place) in files.texts("columns") {
+        match Column::named(column) {
+            Some(column) => columns.push(column),
+            None => {
+                let message = format!(
+                    "`{}.columns` has no column `{}`",
+                    files.path,
+                    column.escape_debug()
+                );
+                let hint = "id, time, gateway, class, topic, device, payload, or payload.NAME for a member of it".to_owned();
+                files.check.problem(Code::Choice, place, message, hint);
+            }
+        }
+    }
+    columns
 }

@@ -28,6 +28,13 @@ const MADE: [&str; 8] = [
     "transfer-encoding",
 ];
 
+const PACKS: [(&str, Pack); 4] = [
+    ("raw", Pack::Raw),
+    ("json-array", Pack::JsonArray),
+    ("ndjson", Pack::Ndjson),
+    ("influx", Pack::Influx),
+];
+
 pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str) -> Spoken {
     misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
     misfits(fields, &super::file::OWN, "file://");
@@ -45,13 +52,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         ("PUT", Method::Put),
         ("PATCH", Method::Patch),
     ];
-    let packs = [
-        ("raw", Pack::Raw),
-        ("json-array", Pack::JsonArray),
-        ("ndjson", Pack::Ndjson),
-        ("influx", Pack::Influx),
-    ];
-    let pack = fields.choice("pack", &packs).unwrap_or_default();
+    let pack = fields.choice("pack", &PACKS).unwrap_or_default();
     let line = line(fields, pack, id);
     let ways = [
         ("none", Compress::None),

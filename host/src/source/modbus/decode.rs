@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    fn order(little_words: bool, little_bytes: bool) -> Order {
+    fn order([little_words, little_bytes]: [bool; 2]) -> Order {
         Order {
             little_words,
             little_bytes,
@@ -125,10 +125,10 @@ mod tests {
             "65534"
         );
         for (order, bytes) in [
-            (order(false, false), [1, 2, 3, 4]),
-            (order(true, false), [3, 4, 1, 2]),
-            (order(false, true), [2, 1, 4, 3]),
-            (order(true, true), [4, 3, 2, 1]),
+            (order([false, false]), [1, 2, 3, 4]),
+            (order([true, false]), [3, 4, 1, 2]),
+            (order([false, true]), [2, 1, 4, 3]),
+            (order([true, true]), [4, 3, 2, 1]),
         ] {
             assert_eq!(shown(Form::Unsigned(Size::Two, order), &bytes), "16909060");
         }
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(shown(Form::Bit(8), &[0, 0x10]), "Ok(Flag(false))");
         assert_eq!(shown(Form::Text(3, big), b"AB\0\0"), "Ok(Text(\"AB\"))");
         assert_eq!(
-            shown(Form::Text(4, order(false, true)), b"BA C"),
+            shown(Form::Text(4, order([false, true])), b"BA C"),
             "Ok(Text(\"ABC\"))"
         );
     }

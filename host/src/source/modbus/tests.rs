@@ -56,9 +56,9 @@ struct Scene {
 
 const EVERY: Duration = Duration::from_secs(10);
 
-fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene {
-    let device = |name: &&str| Device {
-        name: (*name).into(),
+fn device(name: &str, report: Report) -> Device {
+    Device {
+        name: name.into(),
         station: 1,
         stale_after: 3,
         gap: 0,
@@ -76,7 +76,10 @@ fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene 
                 Form::Unsigned(Size::One, Order::default()),
             )],
         }],
-    };
+    }
+}
+
+fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene {
     let second = Backoff {
         first: Duration::from_secs(5),
         cap: Duration::from_secs(60),
@@ -94,7 +97,7 @@ fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene 
         connect_pause: Duration::ZERO,
         backoff: second,
         probe: second,
-        devices: devices.iter().map(device).collect(),
+        devices: devices.iter().map(|name| device(name, report)).collect(),
     };
     let kept = Arc::new(Kept::default());
     let config = crate::source::Config {

@@ -34,7 +34,7 @@ impl Object {
     }
 
     /// A member begins. Where it stands twice the last one counts, as with most readers: what the one before had is no more.
-    fn begin(&mut self, name: String, found: &mut Vec<Option<(String, Leaf<'_>)>>) {
+    fn begin(&mut self, name: String, found: &mut [Option<(String, Leaf<'_>)>]) {
         let number = self.starts.len();
         self.starts.push(found.len());
         if let Some(before) = self.last.insert(name, number) {

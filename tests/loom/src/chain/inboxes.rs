@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::inbox::{Command, Inbox, Look, Taken};
+use super::inbox::{Appetite, Command, Inbox, Look, Taken};
 use super::pool::Seat;
 use crate::IntGauge;
 
@@ -22,7 +22,7 @@ fn inbox() -> (Arc<Inbox>, IntGauge) {
 /// What there is to do; rests until there is something.
 fn look(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize) -> Taken {
     loop {
-        match inbox.take(batch, max, false, false) {
+        match inbox.take(batch, Appetite::UpTo(max), false) {
             Look::Found(taken) => return taken,
             Look::Nothing { .. } | Look::Away => inbox.seat().wait(),
         }
@@ -92,7 +92,7 @@ pub fn all() {
             let source = source(&inbox, vec![plain([1]), plain([2])]);
             let mut batch = Vec::new();
             assert!(matches!(
-                inbox.take(&mut batch, 9, true, false),
+                inbox.take(&mut batch, Appetite::UpTo(9), true),
                 Look::Found(Taken { last: false, .. })
             ));
             let (taken, _) = lane(&inbox, 2 - batch.len());
