@@ -64,10 +64,19 @@ fn unit<'t>(text: &'t str, whole: &str) -> Option<Option<&'t str>> {
     };
     let may_begin = first.is_alphabetic() || "°%‰µΩ€$£/\"'".contains(first);
     let is_hexadecimal = whole == "0" && matches!(first, 'x' | 'X');
+    // A fraction, a second exponent, or one apart from its number.
+    let rest = &unit[first.len_utf8()..];
+    let begins_with = |is_it: fn(char) -> bool| rest.chars().next().is_some_and(is_it);
+    let is_of_number = match first {
+        '/' => !begins_with(char::is_alphabetic),
+        'e' | 'E' => begins_with(|next| next.is_ascii_digit() || matches!(next, '+' | '-')),
+        _ => false,
+    };
     let may_be =
         |letter: char| !letter.is_control() && (!letter.is_numeric() || "23²³".contains(letter));
     (may_begin
         && !is_hexadecimal
+        && !is_of_number
         && unit.chars().count() <= LONGEST_UNIT
         && unit.chars().all(may_be))
     .then_some(Some(unit))

@@ -76,6 +76,10 @@ fn what_is_no_number_is_rejected_in_words() {
     for payload in [
         "abc",
         "12:30",
+        "1/2",
+        "12 e3",
+        "1e3e3",
+        "1 E-3",
         "2026-11-29",
         "192.168.1.5",
         "0x10",

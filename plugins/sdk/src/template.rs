@@ -45,7 +45,6 @@ impl Template {
             rest = behind;
         }
         push(&mut parts, &mut plain, rest);
-        let is_bad = |letter: char| matches!(letter, '+' | '#') || letter.is_control();
         if plain.is_empty() || plain.contains(is_bad) {
             let (braces, shown) = (
                 text.contains('{'),
@@ -64,16 +63,19 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// The topic for a message with this topic and key.
+    /// The topic for a message with this topic and key. What of the key cannot stand in a topic that is published to becomes
+    /// `_`: a key may be a name that no topic was made of.
     pub fn fill(&self, topic: &str, key: &str) -> String {
         let mut filled = String::new();
         for part in &self.parts {
-            filled.push_str(match part {
-                Part::Text(text) => text,
-                Part::Topic => topic,
-                Part::Key => key,
-                Part::Level(places) => level(places, topic).unwrap_or_default(),
-            });
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Topic => filled.push_str(topic),
+                Part::Key => filled.extend(key.chars().map(|it| if is_bad(it) { '_' } else { it })),
+                Part::Level(places) => {
+                    filled.push_str(level(places, topic).unwrap_or_default());
+                }
+            }
         }
         filled
     }
@@ -97,6 +99,11 @@ impl Template {
             .iter()
             .any(|part| matches!(part, Part::Topic | Part::Level(_)))
     }
+}
+
+/// What stands in no topic that is published to.
+fn is_bad(letter: char) -> bool {
+    matches!(letter, '+' | '#') || letter.is_control()
 }
 
 fn push(parts: &mut Vec<Part>, plain: &mut String, text: &str) {

@@ -11,7 +11,8 @@
 //!   one lane. Default: none; a device is watched from its first message on.
 //! - `retained`: `"count"`: a retained message is a sign of life, too. `"ignore"`: it is not; where devices retain all they
 //!   send, that is none of theirs. Default: `"count"`.
-//! - `forget_after`: a device that has been silent for this long is not watched any more, unless it is expected. Longer than `after`.
+//! - `forget_after`: a device that has been silent for this long is not watched any more, unless it is expected; where its alarm is raised, a
+//!   message with the state `forgotten` ends that. Longer than `after`.
 //!   Default: `"30d"`, or twice `after` where that is more.
 //! - `max_devices`: devices in a lane that are watched. Further ones are not, counted in `devices_unwatched` and logged: whoever is
 //!   silent is not to be forgotten for one that is new. So it is where they fill 1.9 MiB of state, whatever their names are.
@@ -252,7 +253,23 @@ impl Timer for Silence {
             if self.rule.is_forgotten(&device, now_us)
                 && !self.expected.iter().any(|name| name == key)
             {
+                if device.is_silent && !tick.has_room() {
+                    continue;
+                }
                 gone.push(key.to_owned());
+                if device.is_silent {
+                    let alarm = Alarm {
+                        alarm: &self.name,
+                        device: key,
+                        state: "forgotten",
+                        after: self.rule.after_seconds(),
+                        last: device.seen.wall_us,
+                        at: tick.now_us(),
+                    };
+                    let topic = self.topic.fill(&device.topic, key);
+                    tick.message(&topic, key).port("alarms").json(&alarm)?;
+                }
+                continue;
             }
             if !tick.has_room() || !self.rule.wait(&mut device, now_us) {
                 continue;

@@ -154,6 +154,27 @@ fn ten_thousand_devices_are_told_in_bounded_ticks_and_new_ones_do_not_push_them_
 }
 
 #[test]
+fn one_that_is_forgotten_while_its_alarm_is_raised_ends_it() {
+    let mut plugin = plugin(json!({ "after": "1h", "forget_after": "3h" }));
+    hear(&mut plugin, "d7");
+    assert_eq!(told(&plugin.run_for(HOUR * 2)), ["d7 raised"]);
+    assert_eq!(told(&plugin.run_for(HOUR * 2)), ["d7 forgotten"]);
+    assert!(hear(&mut plugin, "d7").is_empty());
+}
+
+#[test]
+fn no_name_of_a_device_ends_the_alarms_of_others() {
+    let mut plugin = plugin(json!({ "after": "1h", "expected": ["#", "d7"] }));
+    let outcome = plugin.run_for(HOUR * 2);
+    let topics: Vec<&str> = outcome
+        .on("alarms")
+        .iter()
+        .map(|alarm| &*alarm.topic)
+        .collect();
+    assert_eq!(topics, ["alarms/_/silence", "alarms/d7/silence"]);
+}
+
+#[test]
 fn retained_messages_may_be_no_sign_of_life() {
     let mut plugin = plugin(json!({ "after": "1h", "retained": "ignore" }));
     plugin.feed(Input::new("d7", "x").retained());

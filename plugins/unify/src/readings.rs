@@ -19,6 +19,8 @@ pub enum Convert {
     Fahrenheit,
     /// Millimetres of mercury in hectopascals.
     Mercury,
+    /// Inches of mercury in hectopascals.
+    InchesOfMercury,
 }
 
 /// The fields of one message.
@@ -89,6 +91,9 @@ impl Readings {
                 .minus(whole(32))
                 .and_then(|number| number.times(whole(5))?.over(whole(9))),
             Convert::Mercury => Decimal::parse(b"1.33322387415").and_then(|by| number.times(by)),
+            Convert::InchesOfMercury => {
+                Decimal::parse(b"33.8638866667").and_then(|by| number.times(by))
+            }
         };
         let json = converted.ok_or_else(too_large)?.to_json();
         self.put(name, channel, json)

@@ -75,6 +75,8 @@ fn status(members: &[Member<'_>], readings: &mut Readings) -> Result<()> {
         },
         pressure: if is("PressureUnit", "mmHg") {
             Convert::Mercury
+        } else if is("PressureUnit", "inHg") {
+            Convert::InchesOfMercury
         } else {
             Convert::No
         },

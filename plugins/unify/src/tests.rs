@@ -41,6 +41,7 @@ fn zigbee2mqtt() {
             r#"{"state":"ON","power":12.3,"energy":5.71,"voltage":231,"current":0.05}"#,
             r#"{"on":true,"power":12.3,"energy":5.71,"voltage":231,"current":0.05}"#,
         ),
+        (r#"{"voltage":3000}"#, r#"{"battery_voltage":3}"#),
         (
             r#"{"state_left":"OFF","state_right":"ON"}"#,
             r#"{"on":false,"on_2":true}"#,
@@ -98,6 +99,11 @@ fn tasmota() {
             "tele/d7/SENSOR",
             r#"{"BMP280":{"Temperature":null,"Pressure":750},"PressureUnit":"mmHg"}"#,
             r#"{"pressure":999.9179056125}"#,
+        ),
+        (
+            "tele/d7/SENSOR",
+            r#"{"BMP280":{"Pressure":30},"PressureUnit":"inHg"}"#,
+            r#"{"pressure":1015.916600001}"#,
         ),
         (
             "tele/d7/STATE",

@@ -69,14 +69,17 @@ fn truth(name: &str, value: Value<'_>, readings: &mut Readings) -> Result<()> {
     }
 }
 
-/// Of a battery it comes in millivolts.
+/// Of a battery it comes in millivolts; no mains has a thousand volts, so what has as many is a battery's.
 fn voltage(value: Value<'_>, has_battery: bool, readings: &mut Readings) -> Result<()> {
-    if !has_battery {
+    let is_over = |limit| {
+        value
+            .decimal()
+            .is_some_and(|volts| volts.compare(Decimal::from(limit)).is_gt())
+    };
+    if !has_battery && !is_over(1_000) {
         return readings.number("voltage", 0, value, Convert::No);
     }
-    let is_milli = value
-        .decimal()
-        .is_some_and(|volts| volts.compare(Decimal::from(100)).is_gt());
+    let is_milli = is_over(100);
     let convert = if is_milli {
         Convert::Thousandth
     } else {
