@@ -177,6 +177,8 @@ fn one_that_goes_keeps_what_it_owes_and_has_it_when_it_comes_back() -> Result<()
             "{before:?} before {status}"
         );
         before = kept;
+        let (_, ready) = scene.gateway.get("/readyz")?;
+        ensure!(ready.contains("owed to `annex:telemetry`"), "{ready}");
         ensure!(!status["queues"].to_string().contains("annex"), "{status}");
         ensure!(owed(&scene) == 0.0, "it is still shown as a queue");
         let Scene {

@@ -171,8 +171,18 @@ fn flow(flow: &Flow) -> Health {
 }
 
 fn store(account: &Account) -> Health {
-    let lost = || store_losses(account).map_or(Health::Good, Health::Fair);
-    store_trouble(account).map_or_else(lost, Health::Bad)
+    let words = || {
+        let lost = store_losses(account).into_iter();
+        fair(lost.chain(owed_to_nobody(account)).collect(), "; ")
+    };
+    store_trouble(account).map_or_else(words, Health::Bad)
+}
+
+/// What lies in queues that the config does not have: nothing sends it.
+fn owed_to_nobody(account: &Account) -> impl Iterator<Item = String> {
+    account.strangers.iter().map(|(queue, messages)| {
+        format!("{messages} messages are owed to `{queue}`, which nothing in the config leads to: lead a flow to it, and they go out")
+    })
 }
 
 /// What is wrong with the store, in words.
