@@ -366,6 +366,7 @@ fn manual_with_examples() -> String {
         };
         let line = line.replace("\"http://*\"", "web");
         let line = line.replace("\"modbus+*://*\"", "meters");
+        let line = line.replace("\"file://*\"", "history");
         let section = if is_over_http {
             &mut over_http
         } else {
@@ -407,7 +408,11 @@ fn every_setting_that_exists_is_in_the_manual() {
         "[source.meters]\nurl = \"modbus+tcp://127.0.0.1\"\n{unknown}[source.meters.device.a]\n{unknown}[source.meters.device.a.group.g]\n{unknown}values.x = {{ {} }}\n",
         unknown.trim()
     );
-    let problems = [file, asked].map(|file| load(&Case::new(&file).sources).unwrap_err());
+    let written = format!(
+        "[uplink.history]\nurl = \"file:///media/history\"\n{unknown}files = {{ {} }}\n",
+        unknown.trim()
+    );
+    let problems = [file, asked, written].map(|file| load(&Case::new(&file).sources).unwrap_err());
     let hints = problems
         .iter()
         .flat_map(|problems| problems.iter())
