@@ -27,7 +27,6 @@ pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
         a_message_that_is_posted_goes_through_a_plugin_upstream,
         a_request_that_is_no_good_is_told_so,
-        clients_who_dawdle_hold_up_nobody_else,
         a_batch_that_is_not_safe_in_time_tells_which,
         a_stop_answers_what_is_under_way_within_its_grace,
         a_port_that_is_taken_is_told_and_had_once_it_is_free,
@@ -212,55 +211,6 @@ fn write_secret(setup: &Setup) -> Result<()> {
     let path = setup.folder().join("token");
     std::fs::write(&path, "hunter2\n")?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(())
-}
-
-/// All connections that there are taken by clients who send half a head, others who send a body without an end, and one who
-/// leaves before its answer; an MQTT source beside them.
-/// Guarantee: the other source goes on meanwhile, and the port is free again once their time is over.
-fn clients_who_dawdle_hold_up_nobody_else() -> Result<()> {
-    let (field, cloud, port) = (Broker::embedded()?, Broker::embedded()?, port::free()?);
-    let watch = Watch::start(cloud.address(), UP)?;
-    let text = web(port, &cloud.url(), "max_connections = 8\n")
-        .replace("from = \"field\"", "from = [\"field\", \"mqtt\"]");
-    let text = format!("{text}\n[source.mqtt]\nurl = \"{}\"\n", field.url());
-    let _gateway = Gateway::with(text).start()?;
-    let mut gone = dial(port)?;
-    gone.write_all(
-        post(
-            "/devices/gone/telemetry",
-            "",
-            r#"{"device":"gone","seq":0,"temperature":1}"#,
-        )
-        .as_bytes(),
-    )?;
-    drop(gone);
-    let mut slow = Vec::new();
-    for number in 0..20 {
-        let mut stream = dial(port)?;
-        let head = "POST /devices/d1/telemetry HTTP/1.1\r\nHost: gateway\r\n";
-        stream.write_all(head.as_bytes())?;
-        if number % 2 == 0 {
-            stream.write_all(b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")?;
-        }
-        slow.push(stream);
-    }
-    field.publish(
-        "devices/d2/telemetry",
-        r#"{"device":"d2","seq":0,"temperature":1}"#,
-    )?;
-    wait_until("the other source goes on", || {
-        watch.tally().count_of("d2") == 1
-    })?;
-    let (status, ..) = ask(port, &post("/devices/d1/telemetry", "", &reading(0)))?;
-    ensure!(status == 202, "{status}");
-    let mut endless = dial(port)?;
-    endless.write_all(b"POST /devices/d1/telemetry HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4_096));
-    while endless.write_all(chunk.as_bytes()).is_ok() {}
-    wait_until("what was posted has arrived", || {
-        watch.tally().count_of("d1") == 1
-    })?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Trial> {
     cases![
         what_no_flow_takes_is_told_and_nothing_of_it_is_taken,
         bodies_that_dawdle_take_no_room_from_others,
+        clients_who_dawdle_hold_up_nobody_else,
     ]
 }
 
@@ -70,5 +71,54 @@ fn bodies_that_dawdle_take_no_room_from_others() -> Result<()> {
     }
     let turned_away = gateway.metric("tidegate_source_requests_total", &[("status", "503")]);
     ensure!(turned_away == 0.0, "{turned_away} were turned away");
+    Ok(())
+}
+
+/// All connections that there are taken by clients who send half a head, others who send a body without an end, and one who
+/// leaves before its answer; an MQTT source beside them.
+/// Guarantee: the other source goes on meanwhile, and the port is free again once their time is over.
+fn clients_who_dawdle_hold_up_nobody_else() -> Result<()> {
+    let (field, cloud, port) = (Broker::embedded()?, Broker::embedded()?, port::free()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = web(port, &cloud.url(), "max_connections = 8\n")
+        .replace("from = \"field\"", "from = [\"field\", \"mqtt\"]");
+    let text = format!("{text}\n[source.mqtt]\nurl = \"{}\"\n", field.url());
+    let _gateway = Gateway::with(text).start()?;
+    let mut gone = dial(port)?;
+    gone.write_all(
+        post(
+            "/devices/gone/telemetry",
+            "",
+            r#"{"device":"gone","seq":0,"temperature":1}"#,
+        )
+        .as_bytes(),
+    )?;
+    drop(gone);
+    let mut slow = Vec::new();
+    for number in 0..20 {
+        let mut stream = dial(port)?;
+        let head = "POST /devices/d1/telemetry HTTP/1.1\r\nHost: gateway\r\n";
+        stream.write_all(head.as_bytes())?;
+        if number % 2 == 0 {
+            stream.write_all(b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")?;
+        }
+        slow.push(stream);
+    }
+    field.publish(
+        "devices/d2/telemetry",
+        r#"{"device":"d2","seq":0,"temperature":1}"#,
+    )?;
+    wait_until("the other source goes on", || {
+        watch.tally().count_of("d2") == 1
+    })?;
+    let (status, ..) = ask(port, &post("/devices/d1/telemetry", "", &reading(0)))?;
+    ensure!(status == 202, "{status}");
+    let mut endless = dial(port)?;
+    endless.write_all(b"POST /devices/d1/telemetry HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4_096));
+    while endless.write_all(chunk.as_bytes()).is_ok() {}
+    wait_until("what was posted has arrived", || {
+        watch.tally().count_of("d1") == 1
+    })?;
     Ok(())
 }

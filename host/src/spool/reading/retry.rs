@@ -17,6 +17,8 @@ use crate::spool::shared::Shared;
 const RETRY_US: (u64, u64) = (100_000, 5_000_000);
 /// How long a disk that takes writes may refuse to give one chunk back.
 const PATIENCE_US: u64 = if cfg!(test) { 500_000 } else { 30_000_000 };
+/// How often it has to have refused at least: of a process that stood still, time says nothing.
+const TRIES: u32 = if cfg!(test) { 4 } else { 8 };
 /// How long a reader waits at most.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -68,7 +70,7 @@ impl Reader<'_> {
     pub(crate) fn fall_sick(&self, store: &Store, error: &StoreError, place: u64) {
         let now_us = self.shared.clock.now();
         let why = describe(error);
-        let since_us = {
+        let (since_us, tries) = {
             let mut sick = locked(&self.slot.sick);
             let is_new = sick.as_ref().is_none_or(|sick| sick.why != why);
             if is_new {
@@ -84,15 +86,17 @@ impl Reader<'_> {
                 since_us: now_us,
                 next_us: 0,
                 delay_us: RETRY_US.0,
+                tries: 0,
                 why: why.clone(),
             };
             let sick = sick.get_or_insert(first);
             sick.why = why.clone();
             sick.next_us = now_us.saturating_add(sick.delay_us);
             sick.delay_us = (sick.delay_us * 2).min(RETRY_US.1);
-            sick.since_us
+            sick.tries = sick.tries.saturating_add(1);
+            (sick.since_us, sick.tries)
         };
-        let is_over = now_us.saturating_sub(since_us) > PATIENCE_US;
+        let is_over = now_us.saturating_sub(since_us) > PATIENCE_US && tries >= TRIES;
         // What a newer version wrote waits for that one.
         if is_over
             && matches!(error, StoreError::Unread(_))

@@ -6,5 +6,7 @@ pub(crate) struct Sick {
     pub since_us: u64,
     pub next_us: u64,
     pub delay_us: u64,
+    /// How often it was asked.
+    pub tries: u32,
     pub why: String,
 }
