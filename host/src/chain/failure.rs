@@ -6,12 +6,12 @@ use tokio::sync::Notify;
 
 /// Raised once, when a lane has ended although nobody stopped it.
 #[derive(Debug, Default)]
-pub struct Failure {
+pub struct LaneFailure {
     why: Mutex<Option<String>>,
     bell: Arc<Notify>,
 }
 
-impl Failure {
+impl LaneFailure {
     pub(super) fn new(bell: Arc<Notify>) -> Self {
         Self {
             why: Mutex::default(),

@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::ration::{Ration, Rations};
-use super::tally::{Tallies, Tally};
+use super::tally::{PluginTally, Tallies};
 use crate::chain::lane::guard::breaker::BreakerState;
 use crate::chain::sandbox::fault::FaultKind;
 
@@ -293,7 +293,7 @@ pub(super) struct PluginMetrics {
     pub(super) plugin: Arc<str>,
     pub(super) ration: Arc<Ration>,
     pub(super) call_seconds: Histogram,
-    pub(super) tally: Arc<Tally>,
+    pub(super) tally: Arc<PluginTally>,
     all: Metrics,
 }
 

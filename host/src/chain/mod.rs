@@ -29,25 +29,26 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use change::event::{Event, Events, State, UnderWay};
+pub use change::event::{ChangeEvent, ChangeState, ChangeUnderWay, Events};
 pub use change::handover::Successor;
-pub use change::plan::{Change, OnRefusedState, Plan, Verify};
-pub use change::swap::{Refused, Swapped};
+pub use change::plan::{Change, ChangePlan, OnRefusedState, Verifier};
+pub use change::swap::{NotChanged, Swapped};
 pub use error::{Error, Unusable};
-pub use failure::Failure;
+pub use failure::LaneFailure;
 pub use lane::clock::recalled as recalled_clock;
-pub use lane::guard::Opened;
+pub use lane::guard::BreakerOpened;
 pub use lane::guard::breaker::BreakerState;
 pub use lane::inbox::ROOM_BYTES;
-pub use lane::item::Returned;
+pub use lane::item::ReturnedLetter;
 pub use lane::load::{check, digest_of, read as read_component};
 pub use lane::trial::compare::{
-    Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown,
+    Comparison, Counts, DifferenceKind, DifferenceSample, DifferingPart, Excerpt, InputOutcome,
+    SampleBounds, SampleInput, ShownEffect,
 };
 pub use lane::trial::phase::{Canary, Shadow};
-pub use lane::trial::report::{Figures, Report, Step};
+pub use lane::trial::report::{ChangeStep, TrialFigures, TrialReport};
 pub use metrics::{Account, Metrics};
-pub use replay::dry_run::{Came, DryRun, HandedOn, Left};
+pub use replay::dry_run::{Came, DryRun, DryRunOutput, HandedOn};
 pub use replay::hop::Hop;
 pub use replay::{Player, Ran, Replay, Score, offline};
 pub use sandbox::beside::beside;
@@ -55,7 +56,7 @@ pub use sandbox::capability::{Capability, Grants};
 pub use sandbox::compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use sandbox::engine::Engine;
 pub use sandbox::fault::{Fault, FaultKind};
-pub use sandbox::inspect::{Asked, Import, Inspection, inspect};
+pub use sandbox::inspect::{ComponentImport, Inspection, Requested, inspect};
 pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig,
     RefusedState, TopicTemplate, Topics,
@@ -69,9 +70,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::message::{Delivery, Flows, Intake, Mint, Outlet, StateStore, Tape};
-use lane::Shared;
-use lane::inbox::{Command, Inbox};
-use lane::onward::Entry;
+use lane::ChainContext;
+use lane::inbox::{Inbox, LaneRequest};
+use lane::onward::FlowEntry;
 use lane::slot::lane_of;
 use lane::trial::Trial;
 use lane::version::{Ports, Version};
@@ -109,36 +110,36 @@ pub struct PluginInfo {
     /// Whether it keeps state the host can save, and its version.
     pub state_version: Option<u32>,
     /// The change of it that is under way.
-    pub change: Option<UnderWay>,
+    pub change: Option<ChangeUnderWay>,
     /// The worst of its breakers, one in each lane.
     pub breaker: BreakerState,
 }
 
 /// What changes need to know beside the running versions. One change at a time holds it.
-pub(crate) struct Driver {
+pub(crate) struct ChangeContext {
     pub(crate) plugins: Vec<PluginConfig>,
     ports: Ports,
     topics: Arc<Topics>,
 }
 
 /// The change that is under way.
-struct Active {
+struct ActiveChange {
     index: usize,
-    change: UnderWay,
+    change: ChangeUnderWay,
     trial: Arc<Trial>,
 }
 
 /// The running chain of one flow. Dropping it ends its lanes without emptying their inboxes; [`Chain::stop`]
 /// empties them first.
 pub struct Chain {
-    shared: Arc<Shared>,
+    shared: Arc<ChainContext>,
     inboxes: Vec<Arc<Inbox>>,
     /// Disconnected when the last lane has ended.
     ended: Mutex<Receiver<()>>,
     /// Nobody waits for the lanes any more.
     is_left: AtomicBool,
-    driver: Mutex<Driver>,
-    active: Mutex<Option<Active>>,
+    driver: Mutex<ChangeContext>,
+    active: Mutex<Option<ActiveChange>>,
     runtime: Option<tokio::runtime::Handle>,
 }
 
@@ -187,13 +188,13 @@ impl Chain {
             .map(|active| Arc::clone(&active.trial))
     }
 
-    fn note_state(&self, state: State) {
+    fn note_state(&self, state: ChangeState) {
         if let Some(active) = self.lock_active().as_mut() {
             active.change.state = state;
         }
     }
 
-    fn lock_active(&self) -> MutexGuard<'_, Option<Active>> {
+    fn lock_active(&self) -> MutexGuard<'_, Option<ActiveChange>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -205,7 +206,7 @@ impl Chain {
     /// From now on it takes what `config` says of what other flows lead to it; nothing else of it counts.
     pub fn reroute(&self, config: &Config) {
         let entry = self.shared.entry.write();
-        *entry.unwrap_or_else(PoisonError::into_inner) = Entry::of(config);
+        *entry.unwrap_or_else(PoisonError::into_inner) = FlowEntry::of(config);
     }
 
     /// Names of the flows that it leads to.
@@ -224,13 +225,13 @@ impl Chain {
     }
 
     /// How the gateway learns that a lane has ended although nobody stopped it.
-    pub fn failure(&self) -> &Arc<Failure> {
+    pub fn failure(&self) -> &Arc<LaneFailure> {
         &self.shared.failure
     }
 
     /// `hook` is called, on a lane's thread, when a plugin's breaker opens: fresh instances and isolation have not
     /// helped, so it is for whoever knows other versions. It must not wait. The first hook stays.
-    pub fn on_opened(&self, hook: impl Fn(Opened) + Send + Sync + 'static) {
+    pub fn on_opened(&self, hook: impl Fn(BreakerOpened) + Send + Sync + 'static) {
         self.shared.alarm.set(Box::new(hook));
     }
 
@@ -268,14 +269,14 @@ impl Chain {
 
     /// Runs dead letters again, in order, from the plugin called `plugin` on, which is where they stopped; from the
     /// first one when there is none of that name (any more). Each goes behind what its lane has in hand.
-    pub fn rerun(&self, plugin: Option<&str>, letters: Vec<Returned>) {
+    pub fn rerun(&self, plugin: Option<&str>, letters: Vec<ReturnedLetter>) {
         let versions = self.shared.versions();
         let first = plugin.and_then(|plugin| {
             versions
                 .iter()
                 .position(|version| &*version.reference.name == plugin)
         });
-        let mut parts: Vec<Vec<Returned>> = Vec::new();
+        let mut parts: Vec<Vec<ReturnedLetter>> = Vec::new();
         parts.resize_with(self.inboxes.len(), Vec::new);
         for mut letter in letters {
             letter.delivery.message.flow = self.shared.flow;
@@ -283,7 +284,7 @@ impl Chain {
         }
         for (inbox, letters) in self.inboxes.iter().zip(parts) {
             if !letters.is_empty() {
-                inbox.command(Command::Rerun {
+                inbox.command(LaneRequest::Rerun {
                     first: first.unwrap_or(0),
                     letters,
                 });

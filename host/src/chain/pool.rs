@@ -30,12 +30,12 @@ const NICE: i32 = 5;
 /// What sits on a seat.
 pub(super) trait Task: Send {
     /// One bounded piece of work.
-    fn turn(&mut self) -> Next;
+    fn turn(&mut self) -> AfterTurn;
 }
 
 /// What a task wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterTurn {
     Again,
     /// To be left alone until it is called, or this moment has come.
     Rest(Option<Instant>),
@@ -53,7 +53,7 @@ const CALLED: u8 = 3;
 /// The place of one task. Its task is dropped when it is done.
 pub(super) struct Seat {
     number: u64,
-    pool: Arc<Shared>,
+    pool: Arc<SharedPool>,
     state: AtomicU8,
     sitting: Mutex<Sitting>,
 }
@@ -101,25 +101,25 @@ impl Seat {
                 .begun
                 .store(self.pool.looks.load(Ordering::Relaxed), Ordering::Relaxed);
             let Some(task) = &mut sitting.task else {
-                break Next::Done;
+                break AfterTurn::Done;
             };
             match catch_unwind(AssertUnwindSafe(|| task.turn())) {
-                Ok(Next::Again)
+                Ok(AfterTurn::Again)
                     if self.pool.waiting.load(Ordering::Relaxed) == 0
                         || begun.elapsed() < SLICE => {}
                 Ok(next) => break next,
                 Err(_) => {
                     tracing::error!("a lane ended by a panic outside of its turns");
-                    break Next::Done;
+                    break AfterTurn::Done;
                 }
             }
         };
         worker.begun.store(NOT_AT_WORK, Ordering::Relaxed);
-        if next == Next::Done {
+        if next == AfterTurn::Done {
             // Whoever waits for its end goes on at this moment.
             drop(sitting.task.take());
         }
-        let alarm = if let Next::Rest(alarm) = next {
+        let alarm = if let AfterTurn::Rest(alarm) = next {
             alarm
         } else {
             None
@@ -131,7 +131,7 @@ impl Seat {
         }
         drop(sitting);
         let rests = |state| {
-            if state == WORKING && next != Next::Again {
+            if state == WORKING && next != AfterTurn::Again {
                 Some(RESTING)
             } else {
                 Some(QUEUED)
@@ -140,7 +140,7 @@ impl Seat {
         let before = self
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, rests);
-        if next == Next::Again || before == Ok(CALLED) {
+        if next == AfterTurn::Again || before == Ok(CALLED) {
             self.pool.push(Arc::clone(self));
         }
     }
@@ -161,7 +161,7 @@ impl Worker {
 }
 
 #[derive(Default)]
-struct Queue {
+struct RunQueue {
     ready: VecDeque<Arc<Seat>>,
     timers: BTreeMap<(Instant, u64), Arc<Seat>>,
     workers: Vec<Arc<Worker>>,
@@ -173,8 +173,8 @@ struct Queue {
     is_stopping: bool,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedPool {
+    queue: Mutex<RunQueue>,
     bell: Condvar,
     /// For the one of them that looks at the timers. It is called for a seat only where no other one is free: each seat that it
     /// took would have another one woken to look in its place.
@@ -191,13 +191,13 @@ struct Shared {
 
 /// See the module. Dropped, it ends its threads and leaves what is queued.
 pub(crate) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<SharedPool>,
 }
 
 impl Pool {
     /// One with `wanted` workers, 1 at least, that begin with the first seat; each has so much stack.
     pub(super) fn new(wanted: usize, stack_bytes: usize) -> Self {
-        let shared = Shared {
+        let shared = SharedPool {
             queue: Mutex::default(),
             bell: Condvar::new(),
             watch: Condvar::new(),
@@ -220,8 +220,8 @@ impl Pool {
     }
 
     /// What [`Pool::look`] is called on.
-    pub(super) fn view(&self) -> View {
-        View(Arc::clone(&self.shared))
+    pub(super) fn view(&self) -> PoolView {
+        PoolView(Arc::clone(&self.shared))
     }
 
     /// A free seat.
@@ -268,9 +268,9 @@ impl Drop for Pool {
     }
 }
 
-pub(super) struct View(Arc<Shared>);
+pub(super) struct PoolView(Arc<SharedPool>);
 
-impl View {
+impl PoolView {
     /// Adds a spare where somebody waits and too many workers are held; whether anybody waits.
     pub(super) fn look(&self) -> bool {
         let looks = self.0.looks.fetch_add(1, Ordering::Relaxed) + 1;
@@ -302,8 +302,8 @@ impl View {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl SharedPool {
+    fn lock(&self) -> MutexGuard<'_, RunQueue> {
         locked(&self.queue)
     }
 
@@ -318,7 +318,7 @@ impl Shared {
     }
 
     /// There is something to do: for an idle worker, and where there is none the overseer has an eye on those that work.
-    fn tell(&self, queue: MutexGuard<'_, Queue>) {
+    fn tell(&self, queue: MutexGuard<'_, RunQueue>) {
         let free = queue.idle;
         let lookouts = usize::from(queue.has_lookout);
         drop(queue);
@@ -352,7 +352,7 @@ impl Shared {
         }
     }
 
-    fn add_worker(self: &Arc<Self>, queue: &mut Queue) -> std::io::Result<()> {
+    fn add_worker(self: &Arc<Self>, queue: &mut RunQueue) -> std::io::Result<()> {
         let worker = Arc::new(Worker {
             begun: AtomicU64::new(NOT_AT_WORK),
         });
@@ -406,9 +406,9 @@ impl Shared {
     /// Until the bell rings, this worker's end has come or, for the one that looks at them, the first timer.
     fn sleep<'a>(
         &self,
-        mut queue: MutexGuard<'a, Queue>,
+        mut queue: MutexGuard<'a, RunQueue>,
         (now, end): (Instant, Option<Instant>),
-    ) -> MutexGuard<'a, Queue> {
+    ) -> MutexGuard<'a, RunQueue> {
         let is_lookout = !queue.has_lookout && !queue.timers.is_empty();
         let alarm = queue
             .timers
@@ -435,7 +435,7 @@ impl Shared {
     }
 
     /// Queues those whose moment has come.
-    fn call_due(&self, queue: &mut Queue, now: Instant) {
+    fn call_due(&self, queue: &mut RunQueue, now: Instant) {
         while let Some(entry) = queue
             .timers
             .first_entry()

@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::runtime::Handle;
 
-use super::failure::Failure;
-use super::lane::{Lane, Shared};
+use super::failure::LaneFailure;
+use super::lane::{ChainContext, Lane};
 use super::metrics::Metrics;
 use super::settings::{Config, PluginConfig, QuarantineConfig};
-use super::{Chain, Driver, Error, Wiring};
+use super::{Chain, ChangeContext, Error, Wiring};
 use crate::chain::lane::guard::Guard;
 use crate::chain::lane::guard::quarantine::Quarantine;
 use crate::chain::lane::inbox::Inbox;
 use crate::chain::lane::live::Live;
 use crate::chain::lane::load::{lanes, out, template, versions};
-use crate::chain::lane::onward::{Entry, Onward};
+use crate::chain::lane::onward::{FlowEntry, Onward};
 use crate::chain::lane::outbox::Outbox;
 use crate::chain::lane::outbox::spread::Most;
 use crate::chain::lane::portion::Portion;
-use crate::chain::lane::recall::Memory;
+use crate::chain::lane::recall::RecalledState;
 use crate::chain::lane::stage::Stage;
-use crate::chain::lane::template::Template;
+use crate::chain::lane::template::OutgoingTopic;
 use crate::chain::lane::version::Version;
 use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
@@ -35,25 +35,25 @@ impl Chain {
     /// # Errors
     /// The first plugin that cannot be loaded, refuses its settings or has a port without a route.
     pub fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Self, Error> {
-        Frame::new(config, engine, wiring)?.start(Frame::recall)
+        ChainBase::new(config, engine, wiring)?.start(ChainBase::recall)
     }
 }
 
 /// A chain without its lanes.
-pub(super) struct Frame {
+pub(super) struct ChainBase {
     /// Dropped before the chain, which waits for all of them, and with the last lane.
     alive: SyncSender<()>,
     chain: Chain,
     lanes: usize,
     metrics: Metrics,
     mint: Arc<Mint>,
-    template: Option<Template>,
+    template: Option<OutgoingTopic>,
     settles_with_any: bool,
     quarantine: Option<QuarantineConfig>,
     most: Most,
 }
 
-impl Frame {
+impl ChainBase {
     /// Compiles and configures the plugins.
     pub(super) fn new(config: Config, engine: &Engine, wiring: Wiring) -> Result<Self, Error> {
         let template = template(&config)?;
@@ -62,18 +62,18 @@ impl Frame {
         let versions = beside(engine, runtime.as_ref(), || {
             versions(&config, engine, &wiring.metrics)
         })?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ChainContext {
             flow: config.flow,
             name: Arc::clone(&config.name),
             batch_messages: config.batch_messages.max(1),
             out,
-            entry: RwLock::new(Entry::of(&config)),
+            entry: RwLock::new(FlowEntry::of(&config)),
             onward: Onward::of(&config.ports, &*wiring.flows),
             engine: engine.clone(),
             outlet: wiring.outlet,
             states: wiring.states,
             metrics: wiring.metrics.flow(&config.name),
-            failure: Arc::new(Failure::new(wiring.failed)),
+            failure: Arc::new(LaneFailure::new(wiring.failed)),
             alarm: Arc::default(),
             versions: Mutex::new(versions),
             tape: OnceLock::new(),
@@ -92,7 +92,7 @@ impl Frame {
         let (alive, ended) = sync_channel(0);
         let most = Most::of(&config.plugins);
         let chain = Chain {
-            driver: Mutex::new(Driver {
+            driver: Mutex::new(ChangeContext {
                 plugins: config.plugins,
                 ports: config.ports,
                 topics: Arc::new(config.topics),
@@ -173,7 +173,7 @@ impl Frame {
         config: &PluginConfig,
     ) -> Result<Vec<Live>, Error> {
         let (states, engine) = self.surroundings();
-        Memory::recall(version, config, states, self.lanes())?
+        RecalledState::recall(version, config, states, self.lanes())?
             .start(version, config, engine, states)
     }
 

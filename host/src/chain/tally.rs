@@ -31,7 +31,7 @@ impl Count {
 
 /// Of one plugin of a flow, over all its lanes and versions.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct PluginTally {
     errors: [Count; FaultKind::ALL.len()],
     /// Lanes with an open breaker, and with a half-open one.
     breakers: [AtomicI64; BreakerState::SHOWN.len()],
@@ -41,7 +41,7 @@ pub(super) struct Tally {
     pub(super) recycled: Count,
 }
 
-impl Tally {
+impl PluginTally {
     pub(super) fn error(&self, kind: FaultKind) {
         if let Some(place) = FaultKind::ALL.iter().position(|known| *known == kind) {
             self.errors[place].inc();
@@ -75,27 +75,27 @@ impl Tally {
     }
 
     /// What it has of a series: the value of the series' own label, where it has one, and the number.
-    fn of(&self, series: Series) -> Vec<(Option<&'static str>, f64)> {
+    fn of(&self, series: PluginSeries) -> Vec<(Option<&'static str>, f64)> {
         let one = |count: &Count| vec![(None, count.get() as f64)];
         match series {
-            Series::Errors => self
+            PluginSeries::Errors => self
                 .errors()
                 .map(|(kind, count)| (Some(kind.name()), count as f64))
                 .collect(),
-            Series::Breakers => self
+            PluginSeries::Breakers => self
                 .breakers()
                 .map(|(state, lanes)| (Some(state.name()), lanes as f64))
                 .collect(),
-            Series::LogLinesDropped => one(&self.log_lines_dropped),
-            Series::NamesRefused => one(&self.names_refused),
-            Series::StateLost => one(&self.state_lost),
-            Series::Recycled => one(&self.recycled),
+            PluginSeries::LogLinesDropped => one(&self.log_lines_dropped),
+            PluginSeries::NamesRefused => one(&self.names_refused),
+            PluginSeries::StateLost => one(&self.state_lost),
+            PluginSeries::Recycled => one(&self.recycled),
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Series {
+enum PluginSeries {
     Errors,
     Breakers,
     LogLinesDropped,
@@ -104,7 +104,7 @@ enum Series {
     Recycled,
 }
 
-impl Series {
+impl PluginSeries {
     const ALL: [Self; 6] = [
         Self::Errors,
         Self::Breakers,
@@ -166,7 +166,7 @@ impl Series {
     }
 
     /// One line of it. Labels stand in the order of their names.
-    fn metric(self, [flow, plugin]: &Names, own: Option<&str>, value: f64) -> Metric {
+    fn metric(self, [flow, plugin]: &FlowAndPlugin, own: Option<&str>, value: f64) -> Metric {
         let (.., name) = self.words();
         let mut labels = vec![label("flow", flow), label("plugin", plugin)];
         labels.extend(name.zip(own).map(|(name, value)| label(name, value)));
@@ -192,16 +192,16 @@ fn label(name: &str, value: &str) -> LabelPair {
     label
 }
 
-type Names = [Arc<str>; 2];
+type FlowAndPlugin = [Arc<str>; 2];
 
 /// Of all plugins. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Tallies(Arc<All>);
+pub(super) struct Tallies(Arc<PluginTallies>);
 
 #[derive(Debug)]
-struct All {
+struct PluginTallies {
     descs: Vec<Desc>,
-    by_plugin: Mutex<BTreeMap<Names, Arc<Tally>>>,
+    by_plugin: Mutex<BTreeMap<FlowAndPlugin, Arc<PluginTally>>>,
 }
 
 impl Tallies {
@@ -210,17 +210,17 @@ impl Tallies {
     /// # Errors
     /// Never, as long as the names above are good ones.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let descs = Series::ALL
+        let descs = PluginSeries::ALL
             .into_iter()
-            .map(Series::desc)
+            .map(PluginSeries::desc)
             .collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(All {
+        Ok(Self(Arc::new(PluginTallies {
             descs,
             by_plugin: Mutex::default(),
         })))
     }
 
-    pub(super) fn of(&self, flow: &Arc<str>, plugin: &Arc<str>) -> Arc<Tally> {
+    pub(super) fn of(&self, flow: &Arc<str>, plugin: &Arc<str>) -> Arc<PluginTally> {
         Arc::clone(
             self.lock()
                 .entry([Arc::clone(flow), Arc::clone(plugin)])
@@ -234,7 +234,7 @@ impl Tallies {
             .retain(|[flow, plugin], _| is_there(flow, plugin));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Names, Arc<Tally>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FlowAndPlugin, Arc<PluginTally>>> {
         self.0
             .by_plugin
             .lock()
@@ -253,9 +253,9 @@ impl Collector for Tallies {
             .iter()
             .map(|(names, tally)| (names.clone(), Arc::clone(tally)))
             .collect();
-        let family = |series: Series| {
+        let family = |series: PluginSeries| {
             let (name, help, _) = series.words();
-            let of = |(names, tally): &(Names, Arc<Tally>)| {
+            let of = |(names, tally): &(FlowAndPlugin, Arc<PluginTally>)| {
                 let lines = tally.of(series).into_iter();
                 lines
                     .map(|(own, value)| series.metric(names, own, value))
@@ -264,7 +264,7 @@ impl Collector for Tallies {
             let mut family = MetricFamily::default();
             family.set_name(name.to_owned());
             family.set_help(help.to_owned());
-            family.set_field_type(if series == Series::Breakers {
+            family.set_field_type(if series == PluginSeries::Breakers {
                 MetricType::GAUGE
             } else {
                 MetricType::COUNTER
@@ -272,7 +272,7 @@ impl Collector for Tallies {
             family.set_metric(all.iter().flat_map(of).collect());
             family
         };
-        Series::ALL.into_iter().map(family).collect()
+        PluginSeries::ALL.into_iter().map(family).collect()
     }
 }
 

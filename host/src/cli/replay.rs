@@ -13,7 +13,7 @@ use super::recording::reel::Reel;
 use super::show::{age, count, moment};
 use super::terminal::differences;
 use super::{Global, Output, Surroundings, print, print_json, say};
-use crate::chain::{Bounds, Ran, Replay, Score, offline};
+use crate::chain::{Ran, Replay, SampleBounds, Score, offline};
 use crate::clock::{Now, utc};
 use crate::config::read_duration;
 use crate::exit::Exit;
@@ -213,7 +213,7 @@ fn play(
     Ok((played, replay.finish()))
 }
 
-fn bounds(arguments: &Arguments, output: Output) -> Bounds {
+fn bounds(arguments: &Arguments, output: Output) -> SampleBounds {
     let samples = if arguments.full {
         usize::MAX
     } else {
@@ -222,9 +222,9 @@ fn bounds(arguments: &Arguments, output: Output) -> Bounds {
     let payload_bytes = if output == Output::Json {
         4 << 10
     } else {
-        Bounds::default().payload_bytes
+        SampleBounds::default().payload_bytes
     };
-    Bounds {
+    SampleBounds {
         samples,
         payload_bytes,
     }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::chain::{Chain, ROOM_BYTES, Returned};
+use crate::chain::{Chain, ROOM_BYTES, ReturnedLetter};
 use crate::message::{Delivery, Flows, Intake};
 use crate::recording::Recorder;
 
@@ -30,7 +30,7 @@ struct Queue {
     deliveries: Vec<Vec<Delivery>>,
     /// What they weigh.
     bytes: usize,
-    letters: Vec<(Option<Arc<str>>, Vec<Returned>)>,
+    letters: Vec<(Option<Arc<str>>, Vec<ReturnedLetter>)>,
 }
 
 impl Door {
@@ -106,7 +106,7 @@ impl Door {
         inside.chain.take()
     }
 
-    pub fn rerun(&self, plugin: Option<&str>, letters: Vec<Returned>) {
+    pub fn rerun(&self, plugin: Option<&str>, letters: Vec<ReturnedLetter>) {
         let inside = &mut *self.lock();
         match (&mut inside.queue, &inside.chain) {
             (Some(queue), _) => queue.letters.push((plugin.map(Arc::from), letters)),

@@ -6,7 +6,7 @@ mod inbox;
 pub mod inboxes;
 
 mod item {
-    pub struct Returned;
+    pub struct ReturnedLetter;
 }
 
 mod leave {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::chain::lane::trial::report::Report;
+use crate::chain::lane::trial::report::TrialReport;
 
 /// How far a change has come.
 ///
@@ -14,7 +14,7 @@ use crate::chain::lane::trial::report::Report;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum ChangeState {
     /// A component or settings that differ from the running ones.
     Seen,
     /// It is signed as the policy asks.
@@ -44,7 +44,7 @@ pub enum State {
     RolledBack,
 }
 
-impl State {
+impl ChangeState {
     /// The name used in metrics, logs and events.
     pub fn name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl State {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Event {
+pub struct ChangeEvent {
     pub flow: Arc<str>,
     /// The plugin's name in the config.
     pub plugin: Arc<str>,
@@ -76,25 +76,25 @@ pub struct Event {
     /// Digest of the candidate; the same when only settings change.
     pub new: Arc<str>,
     /// Where the change is now.
-    pub state: State,
+    pub state: ChangeState,
     /// Why, in words for the operator: of a refusal or roll-back always.
     pub why: Option<String>,
     /// What was measured, once both versions have worked beside each other.
-    pub figures: Option<Report>,
+    pub figures: Option<TrialReport>,
     /// Wall clock, microseconds since 1970.
     pub at: u64,
 }
 
 /// Who is told of each transition, on the thread that drives the change or one that it waits for.
-pub type Events<'a> = &'a (dyn Fn(&Event) + Sync);
+pub type Events<'a> = &'a (dyn Fn(&ChangeEvent) + Sync);
 
 /// A change that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnderWay {
+pub struct ChangeUnderWay {
     /// Digest of the candidate.
     pub digest: Arc<str>,
     /// How far it is.
-    pub state: State,
+    pub state: ChangeState,
 }
 
 #[cfg(test)]
@@ -104,10 +104,10 @@ mod tests {
     #[test]
     fn a_state_has_one_name_in_metrics_and_events() {
         for state in [
-            State::Seen,
-            State::SelfTested,
-            State::OnProbation,
-            State::RolledBack,
+            ChangeState::Seen,
+            ChangeState::SelfTested,
+            ChangeState::OnProbation,
+            ChangeState::RolledBack,
         ] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }

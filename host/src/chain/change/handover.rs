@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use crate::chain::answer::{NoAnswer, wait_for_answer};
 use crate::chain::lane::inbox::Inbox;
-use crate::chain::lane::leave::{Given, Leave, Legacy};
+use crate::chain::lane::leave::{Leave, LeftState, Legacy};
 use crate::chain::lane::live::Live;
-use crate::chain::lane::slot::{Slot, lane_of};
+use crate::chain::lane::slot::{LaneIndex, lane_of};
 use crate::chain::lane::version::Version;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::sandbox::state::Snapshot;
 use crate::chain::settings::{Config, PluginConfig};
-use crate::chain::start::Frame;
+use crate::chain::start::ChainBase;
 use crate::chain::{Chain, Error, Wiring};
 use crate::message::Delivery;
 
@@ -30,16 +30,16 @@ use crate::message::Delivery;
 const LEAVE: Duration = Duration::from_secs(60);
 
 /// Lanes that wait. Dropped, it lets them go on.
-struct Leaving<'a>(&'a [Arc<Inbox>]);
+struct PausedLanes<'a>(&'a [Arc<Inbox>]);
 
-impl Leaving<'_> {
+impl PausedLanes<'_> {
     /// They end; what still waits in them follows.
     fn end(self) -> Vec<Delivery> {
         self.0.iter().flat_map(|inbox| inbox.empty()).collect()
     }
 }
 
-impl Drop for Leaving<'_> {
+impl Drop for PausedLanes<'_> {
     fn drop(&mut self) {
         self.0.iter().for_each(|inbox| inbox.come_back());
     }
@@ -50,7 +50,7 @@ type Legacies = HashMap<Arc<str>, Vec<Legacy>>;
 
 /// A chain that was rehearsed and has no lanes yet.
 pub struct Successor {
-    frame: Frame,
+    frame: ChainBase,
 }
 
 impl Chain {
@@ -60,7 +60,7 @@ impl Chain {
     /// # Errors
     /// As [`Chain::build`], and when a plugin does not read the state of its name here.
     pub fn rehearse(&self, config: Config, wiring: Wiring) -> Result<Successor, Error> {
-        let frame = Frame::new(config, &self.shared.engine, wiring)?;
+        let frame = ChainBase::new(config, &self.shared.engine, wiring)?;
         let legacies = self.legacies()?;
         frame.beside(|| {
             for (version, config) in &frame.plugins() {
@@ -109,9 +109,9 @@ impl Chain {
     }
 
     /// Has all lanes work off their inboxes, give their state and wait.
-    fn leave(&self, is_wanted: &dyn Fn() -> bool) -> Result<(Legacies, Leaving<'_>), String> {
+    fn leave(&self, is_wanted: &dyn Fn() -> bool) -> Result<(Legacies, PausedLanes<'_>), String> {
         // Dropped after the channels: a lane that finds nobody at the other end goes on by itself.
-        let leaving = Leaving(&self.inboxes);
+        let leaving = PausedLanes(&self.inboxes);
         let leave = |inbox: &Arc<Inbox>| {
             let (state, given) = sync_channel(1);
             inbox.leave(Leave::new(state));
@@ -132,7 +132,11 @@ impl Chain {
     }
 }
 
-fn answer(state: &Receiver<Given>, deadline: Instant, is_wanted: &dyn Fn() -> bool) -> Given {
+fn answer(
+    state: &Receiver<LeftState>,
+    deadline: Instant,
+    is_wanted: &dyn Fn() -> bool,
+) -> LeftState {
     wait_for_answer(state, deadline, is_wanted).unwrap_or_else(|why| {
         Err(match why {
             NoAnswer::Gone => "a lane has ended".to_owned(),
@@ -170,7 +174,7 @@ impl std::fmt::Debug for Successor {
     }
 }
 
-impl Frame {
+impl ChainBase {
     /// Instances of a plugin, one for each lane, with the state of its name: from the chain before, or from the disk.
     fn take_over(
         &self,
@@ -187,7 +191,7 @@ impl Frame {
             let mut live = Live::at_rest(
                 version,
                 engine,
-                Slot {
+                LaneIndex {
                     lane,
                     lanes: self.lanes(),
                 },
@@ -204,7 +208,7 @@ impl Frame {
         Live::start(
             version,
             engine,
-            Slot {
+            LaneIndex {
                 lane,
                 lanes: self.lanes(),
             },

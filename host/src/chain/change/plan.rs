@@ -11,16 +11,16 @@ pub struct Change<'a> {
     /// The settings; `None` keeps them.
     pub settings: Option<&'a serde_json::Value>,
     /// What has to go well first.
-    pub plan: Plan,
+    pub plan: ChangePlan,
     /// Looks at the component before anything else does; `None`: there is nothing to verify.
-    pub verify: Option<Verify<'a>>,
+    pub verify: Option<Verifier<'a>>,
 }
 
 /// Says why a component must not run, if it must not: signatures, downgrades.
 #[derive(Clone, Copy)]
-pub struct Verify<'a>(pub &'a (dyn Fn(&[u8]) -> Result<(), String> + Sync));
+pub struct Verifier<'a>(pub &'a (dyn Fn(&[u8]) -> Result<(), String> + Sync));
 
-impl std::fmt::Debug for Verify<'_> {
+impl std::fmt::Debug for Verifier<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Verify")
     }
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Verify<'_> {
 /// The phases of a change. In each of them both versions get every message, and the old one can come back at any
 /// moment, from the state of those whose outputs counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct ChangePlan {
     /// First the candidate's outputs are only compared.
     pub shadow: Option<Shadow>,
     /// Then they count for a share of the keys.

@@ -11,20 +11,20 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::event::{Event, Events, State, UnderWay};
-use super::plan::{Change, OnRefusedState, Plan, Verify};
-use crate::chain::lane::inbox::{Command, Inbox, Origin};
+use super::event::{ChangeEvent, ChangeState, ChangeUnderWay, Events};
+use super::plan::{Change, ChangePlan, OnRefusedState, Verifier};
+use crate::chain::lane::inbox::{Inbox, InitialState, LaneRequest};
 use crate::chain::lane::live::Live;
 use crate::chain::lane::load;
-use crate::chain::lane::slot::Slot;
-use crate::chain::lane::trial::phase::{Phase, Share};
-use crate::chain::lane::trial::report::{Report, Step};
-use crate::chain::lane::trial::{Trial, Verdict};
+use crate::chain::lane::slot::LaneIndex;
+use crate::chain::lane::trial::phase::{KeyShare, Phase};
+use crate::chain::lane::trial::report::{ChangeStep, TrialReport};
+use crate::chain::lane::trial::{Trial, TrialVerdict};
 use crate::chain::lane::version::{Recipe, Version};
 use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::sandbox::state::Snapshot;
-use crate::chain::{Active, Chain, Driver};
+use crate::chain::{ActiveChange, Chain, ChangeContext};
 use crate::clock::Clock;
 use crate::message::short_digest;
 use crate::trust;
@@ -42,27 +42,27 @@ pub struct Swapped {
     /// How long messages waited, for each lane; empty when there was nothing to change.
     pub pauses: Vec<Duration>,
     /// Both versions beside each other, in the last phase.
-    pub figures: Option<Report>,
+    pub figures: Option<TrialReport>,
 }
 
 /// A change that was not made: the version before runs, with its state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{} at {}: {why}", state.name(), step.name())]
-pub struct Refused {
-    pub step: Step,
-    /// [`State::Refused`], or [`State::RolledBack`] when outputs of the candidate have counted.
-    pub state: State,
+pub struct NotChanged {
+    pub step: ChangeStep,
+    /// [`ChangeState::Refused`], or [`ChangeState::RolledBack`] when outputs of the candidate have counted.
+    pub state: ChangeState,
     /// Why, in words for the operator.
     pub why: String,
     /// Both versions beside each other, in the last phase.
-    pub figures: Option<Box<Report>>,
+    pub figures: Option<Box<TrialReport>>,
 }
 
-impl Refused {
-    fn at(step: Step, why: impl ToString) -> Self {
+impl NotChanged {
+    fn at(step: ChangeStep, why: impl ToString) -> Self {
         Self {
             step,
-            state: State::Refused,
+            state: ChangeState::Refused,
             why: why.to_string(),
             figures: None,
         }
@@ -74,17 +74,20 @@ impl Chain {
     /// `events` hears of each transition. For a thread that may wait; several callers take turns.
     ///
     /// # Errors
-    /// [`Refused`]: the version before runs on, with its state; nothing was lost, doubled or parked.
+    /// [`NotChanged`]: the version before runs on, with its state; nothing was lost, doubled or parked.
     pub fn swap(
         &self,
         index: usize,
         change: Change<'_>,
         events: Events<'_>,
-    ) -> Result<Swapped, Refused> {
+    ) -> Result<Swapped, NotChanged> {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.shared.versions().get(index).cloned();
         let old = old.ok_or_else(|| {
-            Refused::at(Step::Configure, format!("the flow has no plugin {index}"))
+            NotChanged::at(
+                ChangeStep::Configure,
+                format!("the flow has no plugin {index}"),
+            )
         })?;
         let settings = change
             .settings
@@ -103,11 +106,11 @@ impl Chain {
             });
         }
         let trial = Arc::new(Trial::new(self.inboxes.len()));
-        let under_way = UnderWay {
+        let under_way = ChangeUnderWay {
             digest: Arc::clone(&new),
-            state: State::Seen,
+            state: ChangeState::Seen,
         };
-        *self.lock_active() = Some(Active {
+        *self.lock_active() = Some(ActiveChange {
             index,
             change: under_way,
             trial: Arc::clone(&trial),
@@ -118,7 +121,7 @@ impl Chain {
             new: &new,
             events,
         };
-        teller.tell(State::Seen, None, None);
+        teller.tell(ChangeState::Seen, None, None);
         let result = Swap {
             chain: self,
             driver: &driver,
@@ -129,7 +132,7 @@ impl Chain {
         }
         .run(change, settings);
         match &result {
-            Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
+            Ok(swapped) => teller.tell(ChangeState::Confirmed, None, swapped.figures.clone()),
             Err(refused) => teller.tell(
                 refused.state,
                 Some(refused.why.clone()),
@@ -142,7 +145,7 @@ impl Chain {
 
     /// A copy of the state of the plugin at `index` from every lane.
     pub(crate) fn copies(&self, index: usize) -> Result<Vec<Snapshot>, String> {
-        self.ask(|reply| Command::Save {
+        self.ask(|reply| LaneRequest::Save {
             plugin: index,
             reply,
         })
@@ -152,7 +155,7 @@ impl Chain {
     }
 
     /// Sends each lane a command; the answers come through what is given back.
-    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Command) -> Vec<Receiver<R>> {
+    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> LaneRequest) -> Vec<Receiver<R>> {
         let send = |inbox: &Arc<Inbox>| {
             let (reply, answer) = sync_channel(1);
             inbox.command(command(reply));
@@ -174,14 +177,14 @@ struct Teller<'a> {
 impl Teller<'_> {
     /// The change is in `state` now: the caller hears of it, then the log, the metric and whoever asks; so that a caller who
     /// writes it down has done so before anybody sees it.
-    fn tell(&self, state: State, why: Option<String>, figures: Option<Report>) {
+    fn tell(&self, state: ChangeState, why: Option<String>, figures: Option<TrialReport>) {
         let reference = &self.old.reference;
         let flow = &self.old.metrics.flow;
         let plugin = &reference.name;
         let old = short_digest(&reference.digest);
         let new = short_digest(self.new);
         let state_name = state.name();
-        (self.events)(&Event {
+        (self.events)(&ChangeEvent {
             flow: Arc::clone(flow),
             plugin: Arc::clone(plugin),
             old: Arc::clone(&reference.digest),
@@ -194,7 +197,7 @@ impl Teller<'_> {
         self.chain.note_state(state);
         self.old.metrics.transition(state.name());
         match (&why, state) {
-            (Some(why), State::Refused | State::RolledBack) => tracing::warn!(
+            (Some(why), ChangeState::Refused | ChangeState::RolledBack) => tracing::warn!(
                 flow = &**flow,
                 plugin = &**plugin,
                 running = old,
@@ -211,7 +214,7 @@ impl Teller<'_> {
                 why = why.as_deref(),
                 pause_us = figures
                     .as_ref()
-                    .filter(|_| state == State::Confirmed)
+                    .filter(|_| state == ChangeState::Confirmed)
                     .map(|figures| figures.pause_us),
                 "change of a plugin"
             ),
@@ -221,7 +224,7 @@ impl Teller<'_> {
 
 struct Swap<'a> {
     chain: &'a Chain,
-    driver: &'a Driver,
+    driver: &'a ChangeContext,
     index: usize,
     old: &'a Arc<Version>,
     trial: Arc<Trial>,
@@ -233,10 +236,10 @@ impl Swap<'_> {
         self.chain.shared.engine.clock()
     }
 
-    fn run(&self, change: Change<'_>, settings: String) -> Result<Swapped, Refused> {
-        if let (Some(Verify(verify)), Some(component)) = (change.verify, change.component) {
-            verify(component).map_err(|why| Refused::at(Step::Verify, why))?;
-            self.teller.tell(State::Verified, None, None);
+    fn run(&self, change: Change<'_>, settings: String) -> Result<Swapped, NotChanged> {
+        if let (Some(Verifier(verify)), Some(component)) = (change.verify, change.component) {
+            verify(component).map_err(|why| NotChanged::at(ChangeStep::Verify, why))?;
+            self.teller.tell(ChangeState::Verified, None, None);
         }
         let engine = &self.chain.shared.engine;
         let runtime = self.chain.runtime.as_ref();
@@ -247,7 +250,7 @@ impl Swap<'_> {
             }))
         });
         let (candidates, origin, new) =
-            proven.map_err(|error| Refused::at(Step::Compile, error))??;
+            proven.map_err(|error| NotChanged::at(ChangeStep::Compile, error))??;
         let joined = self.join(candidates, origin);
         match &joined {
             Ok(pauses) => {
@@ -271,23 +274,23 @@ impl Swap<'_> {
     }
 
     /// The phases of the plan, until one fails.
-    fn phases(&self, plan: Plan) {
+    fn phases(&self, plan: ChangePlan) {
         let limits = plan
             .probation
             .unwrap_or(self.driver.plugins[self.index].probation);
         if let Some(shadow) = plan.shadow {
-            if !self.phase(Phase::shadow(shadow, limits), &[State::Shadowing]) {
+            if !self.phase(Phase::shadow(shadow, limits), &[ChangeState::Shadowing]) {
                 return;
             }
             self.teller.tell(
-                State::Shadowed,
+                ChangeState::Shadowed,
                 None,
                 self.trial.report(self.clock().moment()),
             );
         }
-        self.teller.tell(State::Ready, None, None);
+        self.teller.tell(ChangeState::Ready, None, None);
         if let Some(canary) = plan.canary
-            && !self.phase(Phase::canary(canary, limits), &[State::Canary])
+            && !self.phase(Phase::canary(canary, limits), &[ChangeState::Canary])
         {
             return;
         }
@@ -296,11 +299,11 @@ impl Swap<'_> {
         } else {
             Phase::probation(limits)
         };
-        self.phase(probation, &[State::Swapped, State::OnProbation]);
+        self.phase(probation, &[ChangeState::Swapped, ChangeState::OnProbation]);
     }
 
     /// One phase, which begins in these states: was it passed?
-    fn phase(&self, phase: Phase, states: &[State]) -> bool {
+    fn phase(&self, phase: Phase, states: &[ChangeState]) -> bool {
         self.trial.begin(phase, self.clock().moment());
         states
             .iter()
@@ -309,7 +312,7 @@ impl Swap<'_> {
     }
 
     /// Confirms the candidate unless it has failed, and has every lane act on the verdict.
-    fn conclude(&self, new: &Arc<Version>) -> Result<(), Refused> {
+    fn conclude(&self, new: &Arc<Version>) -> Result<(), NotChanged> {
         if self.trial.confirm() {
             self.chain
                 .shared
@@ -318,7 +321,7 @@ impl Swap<'_> {
                 .unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(new);
         }
         for inbox in &self.chain.inboxes {
-            inbox.command(Command::Heed);
+            inbox.command(LaneRequest::Heed);
         }
         if !self.trial.settled(ANSWER) {
             tracing::warn!(
@@ -326,18 +329,18 @@ impl Swap<'_> {
                 "a lane has not acted on the verdict of a swap yet"
             );
         }
-        let Verdict::Failed(step, mut why) = self.trial.verdict() else {
+        let TrialVerdict::Failed(step, mut why) = self.trial.verdict() else {
             return Ok(());
         };
         if let Some(parted) = self.trial.parted() {
             why = format!("{why}; {parted}");
         }
-        let state = if self.trial.share() == Share::NONE {
-            State::Refused
+        let state = if self.trial.share() == KeyShare::NONE {
+            ChangeState::Refused
         } else {
-            State::RolledBack
+            ChangeState::RolledBack
         };
-        Err(Refused {
+        Err(NotChanged {
             step,
             state,
             why,
@@ -346,15 +349,19 @@ impl Swap<'_> {
     }
 
     /// A version that is configured and has passed an empty batch and a tick.
-    fn prepare(&self, component: Option<&[u8]>, settings: String) -> Result<Arc<Version>, Refused> {
+    fn prepare(
+        &self,
+        component: Option<&[u8]>,
+        settings: String,
+    ) -> Result<Arc<Version>, NotChanged> {
         let plugin = &self.driver.plugins[self.index];
         let engine = &self.chain.shared.engine;
         let program = match component {
             Some(bytes) => load::program(plugin, engine, &self.old.metrics, bytes)
-                .map_err(|error| Refused::at(Step::Compile, error))?,
+                .map_err(|error| NotChanged::at(ChangeStep::Compile, error))?,
             None => self.old.program.clone(),
         };
-        self.teller.tell(State::Compiled, None, None);
+        self.teller.tell(ChangeState::Compiled, None, None);
         let now = self.clock().now();
         let recipe = Recipe {
             engine,
@@ -365,24 +372,28 @@ impl Swap<'_> {
             now,
         };
         let (version, mut instance) = Version::configure(program, settings, recipe)
-            .map_err(|error| Refused::at(Step::Configure, error))?;
+            .map_err(|error| NotChanged::at(ChangeStep::Configure, error))?;
         if version.setup.needs_one_lane() && self.chain.inboxes.len() > 1 {
             let why = "its state is not by the flow's key, and the flow has several lanes: give it lanes = 1 first";
-            return Err(Refused::at(Step::Configure, why));
+            return Err(NotChanged::at(ChangeStep::Configure, why));
         }
-        self.teller.tell(State::Linked, None, None);
+        self.teller.tell(ChangeState::Linked, None, None);
         let tested = version
             .self_test(&mut instance, now)
             .and_then(|()| version.self_test_tick(&mut instance, now));
-        tested.map_err(|fault| Refused::at(Step::SelfTest, fault))?;
+        tested.map_err(|fault| NotChanged::at(ChangeStep::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
 
     /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
-    fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
+    fn rehearse(
+        &self,
+        new: &Arc<Version>,
+        on_refused: OnRefusedState,
+    ) -> Result<InitialState, NotChanged> {
         let try_with = |lane, snapshot: &Snapshot| {
             Ok(self
-                .start(new, lane, Step::Restore)?
+                .start(new, lane, ChangeStep::Restore)?
                 .rehearse(snapshot, self.clock().now()))
         };
         let mut without = None;
@@ -391,45 +402,45 @@ impl Swap<'_> {
                 continue;
             };
             if on_refused == OnRefusedState::Refuse || fault.kind != FaultKind::State {
-                return Err(Refused::at(Step::Restore, fault));
+                return Err(NotChanged::at(ChangeStep::Restore, fault));
             }
             try_with(lane, &Snapshot::default())?
-                .map_err(|fault| Refused::at(Step::Restore, fault))?;
+                .map_err(|fault| NotChanged::at(ChangeStep::Restore, fault))?;
             without = Some(format!(
                 "it begins without state, as asked for: {}",
                 fault.message
             ));
         }
         let origin = if without.is_some() {
-            Origin::Empty
+            InitialState::Empty
         } else {
-            Origin::Copy
+            InitialState::Copy
         };
-        self.teller.tell(State::SelfTested, without, None);
+        self.teller.tell(ChangeState::SelfTested, without, None);
         Ok(origin)
     }
 
-    fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
+    fn snapshots(&self) -> Result<Vec<Snapshot>, NotChanged> {
         self.chain
             .copies(self.index)
-            .map_err(|why| Refused::at(Step::Restore, why))
+            .map_err(|why| NotChanged::at(ChangeStep::Restore, why))
     }
 
     /// An instance for each lane.
-    fn candidates(&self, new: &Arc<Version>) -> Result<Vec<Live>, Refused> {
+    fn candidates(&self, new: &Arc<Version>) -> Result<Vec<Live>, NotChanged> {
         (0..self.chain.inboxes.len())
-            .map(|lane| self.start(new, lane, Step::Commit))
+            .map(|lane| self.start(new, lane, ChangeStep::Commit))
             .collect()
     }
 
     /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
-    fn join(&self, candidates: Vec<Live>, origin: Origin) -> Result<Vec<Duration>, String> {
+    fn join(&self, candidates: Vec<Live>, origin: InitialState) -> Result<Vec<Duration>, String> {
         let plugin = self.index;
         let trial = &self.trial;
         let mut candidates = candidates.into_iter().map(Box::new);
         let replies = self.chain.ask(|reply| {
             let candidate = candidates.next().expect("there is one for each lane");
-            Command::Join {
+            LaneRequest::Join {
                 plugin,
                 candidate,
                 origin,
@@ -442,17 +453,17 @@ impl Swap<'_> {
         pauses.into_iter().collect()
     }
 
-    fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
+    fn start(&self, new: &Arc<Version>, lane: usize, step: ChangeStep) -> Result<Live, NotChanged> {
         Live::start(
             new,
             &self.chain.shared.engine,
-            Slot {
+            LaneIndex {
                 lane,
                 lanes: self.chain.inboxes.len(),
             },
             self.clock().now(),
         )
-        .map_err(|fault| Refused::at(step, fault))
+        .map_err(|fault| NotChanged::at(step, fault))
     }
 }
 

@@ -21,9 +21,9 @@ use crate::chain::settings::{OnError, PluginConfig};
 use crate::clock::Now;
 use crate::message::key_hash;
 pub(crate) use alarm::Alarm;
-pub use alarm::Opened;
+pub use alarm::BreakerOpened;
 use breaker::{Breaker, BreakerState};
-use standing::{Evidence, Standing, Standings};
+use standing::{DeviceStanding, Evidence, Standings};
 
 /// Shortest time between two log lines about faults of a plugin in one lane; the metric counts every one.
 const LOG_EVERY_US: u64 = 1_000_000;
@@ -39,7 +39,7 @@ pub(super) enum Admission {
 
 /// Faults on messages of one device, none of it going well in between.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+struct FaultStreak {
     device: u64,
     faults: u32,
     /// Uptime of the lane's turn.
@@ -54,7 +54,7 @@ pub(crate) struct Guard {
     /// Strangers in a row on which it has failed while its breaker is open, and how many are tried.
     strikes: u32,
     most_strikes: u32,
-    row: Option<Row>,
+    row: Option<FaultStreak>,
     on_error: OnError,
     plugin: usize,
     lane: usize,
@@ -151,9 +151,9 @@ impl Guard {
             return false;
         };
         match standings.of(key_hash(item.device())) {
-            Standing::Good => true,
-            Standing::Stranger => self.strikes < self.most_strikes,
-            Standing::Bad => false,
+            DeviceStanding::Good => true,
+            DeviceStanding::Stranger => self.strikes < self.most_strikes,
+            DeviceStanding::Bad => false,
         }
     }
 
@@ -187,7 +187,7 @@ impl Guard {
         if let Some(standings) = self.standings.as_mut().filter(|_| !devices.is_empty()) {
             let strangers = devices
                 .iter()
-                .filter(|device| standings.of(**device) == Standing::Stranger)
+                .filter(|device| standings.of(**device) == DeviceStanding::Stranger)
                 .count();
             standings.serve(devices);
             self.row = self.row.filter(|row| !devices.contains(&row.device));
@@ -208,16 +208,18 @@ impl Guard {
             return self.breaker.fail(now.uptime_us);
         };
         let device = key_hash(device);
-        let is_stranger = standings.of(device) == Standing::Stranger;
+        let is_stranger = standings.of(device) == DeviceStanding::Stranger;
         if is_stranger && self.breaker.state() == BreakerState::Open {
             self.strikes = self.strikes.saturating_add(1);
         }
         self.row = match self.row {
-            Some(row) if row.device == device && row.turn_us == now.uptime_us => Some(Row {
-                faults: row.faults + 1,
-                ..row
-            }),
-            _ => Some(Row {
+            Some(row) if row.device == device && row.turn_us == now.uptime_us => {
+                Some(FaultStreak {
+                    faults: row.faults + 1,
+                    ..row
+                })
+            }
+            _ => Some(FaultStreak {
                 device,
                 faults: 1,
                 turn_us: now.uptime_us,
@@ -450,7 +452,7 @@ impl Guard {
                     "plugin keeps failing: its breaker is open: {}",
                     self.why
                 );
-                self.alarm.ring(Opened {
+                self.alarm.ring(BreakerOpened {
                     flow: Arc::clone(&version.metrics.flow),
                     plugin: self.plugin,
                     digest: Arc::clone(&version.reference.digest),

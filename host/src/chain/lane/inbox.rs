@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
-use super::item::Returned;
+use super::item::ReturnedLetter;
 use super::leave::Leave;
 use super::live::Live;
 use super::trial::Trial;
@@ -20,7 +20,7 @@ use crate::message::sync::{Mutex, MutexGuard};
 pub const ROOM_BYTES: usize = 1 << 20;
 
 /// What the driver of a swap asks of a lane; done between two batches.
-pub(crate) enum Command {
+pub(crate) enum LaneRequest {
     /// A copy of a plugin's state.
     Save {
         plugin: usize,
@@ -30,14 +30,14 @@ pub(crate) enum Command {
     Join {
         plugin: usize,
         candidate: Box<Live>,
-        origin: Origin,
+        origin: InitialState,
         trial: Arc<Trial>,
         reply: SyncSender<Result<Duration, String>>,
     },
     /// Run dead letters again, from plugin number `first` on.
     Rerun {
         first: usize,
-        letters: Vec<Returned>,
+        letters: Vec<ReturnedLetter>,
     },
     /// The verdict of a trial is there.
     Heed,
@@ -45,18 +45,18 @@ pub(crate) enum Command {
 
 /// What a candidate begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum InitialState {
     /// A copy of the running version's state.
     Copy,
     Empty,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct InboxState {
     deliveries: VecDeque<Delivery>,
     /// What they weigh.
     bytes: usize,
-    commands: VecDeque<Command>,
+    commands: VecDeque<LaneRequest>,
     leave: Option<Leave>,
     /// The lane has given its state away, and does nothing until it is told whether another one has it.
     away: bool,
@@ -67,7 +67,7 @@ struct Waiting {
 
 /// Messages and commands for one lane.
 pub(crate) struct Inbox {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<InboxState>,
     seat: Arc<Seat>,
     depth: IntGauge,
 }
@@ -83,7 +83,7 @@ pub(crate) enum Appetite {
 }
 
 /// What a look brought.
-pub(crate) enum Look {
+pub(crate) enum InboxPoll {
     /// There is something to do.
     Found(Taken),
     /// There is nothing until the lane is called; so many messages wait that it does not take now.
@@ -94,7 +94,7 @@ pub(crate) enum Look {
 
 /// What a lane is to do next, beside the batch.
 pub(crate) struct Taken {
-    pub(super) commands: VecDeque<Command>,
+    pub(super) commands: VecDeque<LaneRequest>,
     /// Another chain is to follow, and nothing is left to be done before it does. From now on nothing is taken.
     pub(crate) leave: Option<Leave>,
     /// Nothing more will come: end when this is done.
@@ -105,7 +105,7 @@ impl Inbox {
     /// Of the lane on this seat.
     pub(crate) fn new(seat: Arc<Seat>, depth: IntGauge) -> Self {
         Self {
-            waiting: Mutex::new(Waiting::default()),
+            waiting: Mutex::new(InboxState::default()),
             seat,
             depth,
         }
@@ -116,7 +116,7 @@ impl Inbox {
         &self.seat
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,7 +143,7 @@ impl Inbox {
     }
 
     /// Adds a command; a closed inbox drops it, which its sender sees by the reply never coming.
-    pub(crate) fn command(&self, command: Command) {
+    pub(crate) fn command(&self, command: LaneRequest) {
         let mut waiting = self.lock();
         if !waiting.closed {
             waiting.commands.push_back(command);
@@ -193,7 +193,7 @@ impl Inbox {
         left
     }
 
-    fn call(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    fn call(&self, mut waiting: MutexGuard<'_, InboxState>) {
         let rests = std::mem::take(&mut waiting.resting);
         drop(waiting);
         if rests {
@@ -204,7 +204,12 @@ impl Inbox {
     /// Moves what waits, as far as it is taken, into `batch`. Where there is nothing to do, and nothing `is_due` either, the lane is
     /// called when that changes. Messages that are not taken go on waiting, and do not hold up who wants the lane to
     /// leave, since they go to the lane that follows.
-    pub(crate) fn take(&self, batch: &mut Vec<Delivery>, appetite: Appetite, is_due: bool) -> Look {
+    pub(crate) fn take(
+        &self,
+        batch: &mut Vec<Delivery>,
+        appetite: Appetite,
+        is_due: bool,
+    ) -> InboxPoll {
         let mut waiting = self.lock();
         let max = match appetite {
             Appetite::UpTo(max) => max,
@@ -217,9 +222,9 @@ impl Inbox {
         waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
         if waiting.resting {
             return if waiting.away {
-                Look::Away
+                InboxPoll::Away
             } else {
-                Look::Nothing {
+                InboxPoll::Nothing {
                     waiting: waiting.deliveries.len(),
                 }
             };
@@ -236,7 +241,7 @@ impl Inbox {
             None
         };
         waiting.away = leave.is_some();
-        Look::Found(Taken {
+        InboxPoll::Found(Taken {
             commands: std::mem::take(&mut waiting.commands),
             leave,
             last: ends,
@@ -251,7 +256,7 @@ fn signed(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::pool::{Next, Pool, Task};
+    use crate::chain::pool::{AfterTurn, Pool, Task};
     use crate::message::{Message, MessageId};
 
     fn deliveries(range: std::ops::Range<u64>) -> Vec<Delivery> {
@@ -267,8 +272,8 @@ mod tests {
 
     fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Option<Taken> {
         match inbox.take(batch, Appetite::UpTo(max), is_due) {
-            Look::Found(taken) => Some(taken),
-            Look::Nothing { .. } | Look::Away => None,
+            InboxPoll::Found(taken) => Some(taken),
+            InboxPoll::Nothing { .. } | InboxPoll::Away => None,
         }
     }
 
@@ -339,14 +344,18 @@ mod tests {
     struct Taker(Arc<Inbox>, std::sync::mpsc::SyncSender<usize>);
 
     impl Task for Taker {
-        fn turn(&mut self) -> Next {
+        fn turn(&mut self) -> AfterTurn {
             let mut batch = Vec::new();
             match self.0.take(&mut batch, Appetite::UpTo(10), false) {
-                Look::Found(taken) => {
+                InboxPoll::Found(taken) => {
                     self.1.send(batch.len()).unwrap();
-                    if taken.last { Next::Done } else { Next::Again }
+                    if taken.last {
+                        AfterTurn::Done
+                    } else {
+                        AfterTurn::Again
+                    }
                 }
-                Look::Nothing { .. } | Look::Away => Next::Rest(None),
+                InboxPoll::Nothing { .. } | InboxPoll::Away => AfterTurn::Rest(None),
             }
         }
     }

@@ -55,7 +55,7 @@ impl Item {
 
 /// A dead letter on its way back into its flow.
 #[derive(Clone, Debug)]
-pub struct Returned {
+pub struct ReturnedLetter {
     /// Its message, and the claim that tells when it is safe elsewhere.
     pub delivery: Delivery,
     /// A plugin had named its topic before it stopped.

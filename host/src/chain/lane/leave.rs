@@ -14,19 +14,19 @@ pub(crate) struct Legacy {
 }
 
 /// What all plugins of a lane leave, or why they cannot.
-pub(crate) type Given = Result<Vec<Legacy>, String>;
+pub(crate) type LeftState = Result<Vec<Legacy>, String>;
 
 /// A lane's way out: it gives its state away, and waits.
-pub(crate) struct Leave(SyncSender<Given>);
+pub(crate) struct Leave(SyncSender<LeftState>);
 
 impl Leave {
     /// The state goes to whoever has the other end.
-    pub(crate) fn new(state: SyncSender<Given>) -> Self {
+    pub(crate) fn new(state: SyncSender<LeftState>) -> Self {
         Self(state)
     }
 
     /// `false` when nobody is there who takes it.
-    pub(crate) fn give(self, state: Given) -> bool {
+    pub(crate) fn give(self, state: LeftState) -> bool {
         self.0.send(state).is_ok()
     }
 }

@@ -8,20 +8,20 @@ mod saving;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::slot::Slot;
+use super::slot::LaneIndex;
 use super::version::Version;
-use crate::chain::sandbox::batch::{Answer, Entry, Packed, unpack};
+use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry, PackedBatch, unpack};
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
-use crate::chain::sandbox::guest::Place;
+use crate::chain::sandbox::guest::GuestContext;
 use crate::chain::sandbox::instance::Instance;
-use crate::chain::sandbox::series::Series;
-use crate::chain::sandbox::state::Extent;
+use crate::chain::sandbox::series::CallSeries;
+use crate::chain::sandbox::state::SaveScope;
 use crate::chain::sandbox::state::Snapshot;
 use crate::clock::{Clock, Now};
 use crate::message::Message;
 use growth::Growth;
-use journal::{Bound, Journal, Told};
+use journal::{Journal, JournalBound, JournalEntry};
 
 /// Batches that are looked at one by one, each for a foreign key of its own, after one was found.
 const SUSPECT_BATCHES: u32 = 256;
@@ -38,7 +38,7 @@ pub(crate) struct Broken {
 pub(crate) struct Live {
     pub(crate) version: Arc<Version>,
     engine: Engine,
-    slot: Slot,
+    slot: LaneIndex,
     /// Batches since it began.
     batches: u64,
     /// Batches to come that are looked at one by one, since state was found under a foreign key.
@@ -63,7 +63,7 @@ impl Live {
     pub(crate) fn start(
         version: &Arc<Version>,
         engine: &Engine,
-        slot: Slot,
+        slot: LaneIndex,
         now: Now,
     ) -> Result<Self, Fault> {
         let mut live = Self::at_rest(version, engine, slot);
@@ -72,7 +72,7 @@ impl Live {
     }
 
     /// The same, whose instance is made with the first call.
-    pub(crate) fn at_rest(version: &Arc<Version>, engine: &Engine, slot: Slot) -> Self {
+    pub(crate) fn at_rest(version: &Arc<Version>, engine: &Engine, slot: LaneIndex) -> Self {
         Self {
             version: Arc::clone(version),
             engine: engine.clone(),
@@ -81,7 +81,7 @@ impl Live {
             suspect: 0,
             instance: None,
             snapshot: Snapshot::default(),
-            journal: Journal::new(Bound::SAVE),
+            journal: Journal::new(JournalBound::SAVE),
             patience: 0,
             growth: Growth::default(),
             next_tick: None,
@@ -113,7 +113,7 @@ impl Live {
     /// Packs messages for it; `false` when one of them is beyond what 32-bit lengths can say.
     pub(crate) fn pack<'m>(
         &self,
-        packed: &mut Packed,
+        packed: &mut PackedBatch,
         messages: impl IntoIterator<Item = &'m Message>,
         now: Now,
     ) -> bool {
@@ -129,10 +129,10 @@ impl Live {
     /// The instance is then void: [`Live::recover`] comes next.
     pub(crate) fn process(
         &mut self,
-        packed: &Packed,
+        packed: &PackedBatch,
         now: Now,
-        entries: &mut Vec<Entry>,
-    ) -> Result<Answer, Fault> {
+        entries: &mut Vec<OutputEntry>,
+    ) -> Result<GuestAnswer, Fault> {
         let begun = self.engine.clock().moment();
         let result = self.instance(now)?.process(packed, now);
         let taken = self.engine.clock().since(begun);
@@ -153,7 +153,7 @@ impl Live {
     }
 
     /// Takes a batch into what can be had back after a fault.
-    fn note_batch(&mut self, packed: &Packed, now: Now, taken: Duration) -> Result<(), Fault> {
+    fn note_batch(&mut self, packed: &PackedBatch, now: Now, taken: Duration) -> Result<(), Fault> {
         self.batches += 1;
         // Where there are several lanes, state under a key of another lane would be another one's over a restart, or count
         // beside it: that is to be seen with the first messages, so the first saves come early.
@@ -176,7 +176,11 @@ impl Live {
     ///
     /// # Errors
     /// As [`Live::process`].
-    pub(crate) fn tick(&mut self, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+    pub(crate) fn tick(
+        &mut self,
+        now: Now,
+        entries: &mut Vec<OutputEntry>,
+    ) -> Result<GuestAnswer, Fault> {
         let begun = self.engine.clock().moment();
         let answer = self.instance(now)?.tick(now)?;
         let taken = self.engine.clock().since(begun);
@@ -195,9 +199,9 @@ impl Live {
     /// # Errors
     /// As [`Live::process`], or it takes too long.
     fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
-        let mut packed = Packed::default();
+        let mut packed = PackedBatch::default();
         let mut entries = Vec::new();
-        let series = Series::begin();
+        let series = CallSeries::begin();
         self.mute_instance(true);
         for index in 0..journal.len() {
             if let Some(why) = series.over() {
@@ -208,8 +212,10 @@ impl Live {
             }
             entries.clear();
             match journal.read(index, &mut packed) {
-                Some(Told::Batch { now, .. }) => drop(self.process(&packed, now, &mut entries)?),
-                Some(Told::Tick { now }) => drop(self.tick(now, &mut entries)?),
+                Some(JournalEntry::Batch { now, .. }) => {
+                    drop(self.process(&packed, now, &mut entries)?)
+                }
+                Some(JournalEntry::Tick { now }) => drop(self.tick(now, &mut entries)?),
                 None => break,
             }
         }
@@ -286,8 +292,8 @@ impl Live {
     pub(crate) fn rehearse(mut self, snapshot: &Snapshot, now: Now) -> Result<(), Fault> {
         self.mute(true);
         self.adopt(snapshot, now)?;
-        self.process(&Packed::default(), now, &mut Vec::new())?;
-        self.save(Extent::Complete, now)?;
+        self.process(&PackedBatch::default(), now, &mut Vec::new())?;
+        self.save(SaveScope::Complete, now)?;
         if self.version.tick_every().is_some() {
             self.tick(now, &mut Vec::new())?;
         }
@@ -336,7 +342,7 @@ impl Live {
 
 /// A configured instance of a version; it must ask for the same as the first one did.
 fn fresh(version: &Version, engine: &Engine, lane: usize, now: Now) -> Result<Instance, Fault> {
-    let place = Place {
+    let place = GuestContext {
         limits: &version.limits,
         metrics: &version.metrics,
         lane,

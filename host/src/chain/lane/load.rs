@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::template::Template;
+use super::template::OutgoingTopic;
 use super::version::{OUT, Recipe, Version};
 use crate::chain::metrics::{Metrics, PluginMetrics};
 use crate::chain::sandbox::beside::beside;
-use crate::chain::sandbox::compile::Origin;
+use crate::chain::sandbox::compile::CodeOrigin;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::link;
 use crate::chain::sandbox::program::Program;
@@ -68,7 +68,7 @@ pub(crate) fn lanes(config: &Config, versions: &[Arc<Version>]) -> usize {
     1
 }
 
-pub(crate) fn template(config: &Config) -> Result<Option<Template>, Error> {
+pub(crate) fn template(config: &Config) -> Result<Option<OutgoingTopic>, Error> {
     let unknown = |placeholder| Error::Template {
         flow: Arc::clone(&config.name),
         placeholder,
@@ -76,7 +76,7 @@ pub(crate) fn template(config: &Config) -> Result<Option<Template>, Error> {
     config
         .topic
         .as_ref()
-        .map(|topic| Template::compile(topic, &config.name, &config.topics))
+        .map(|topic| OutgoingTopic::compile(topic, &config.name, &config.topics))
         .transpose()
         .map_err(unknown)
 }
@@ -108,7 +108,7 @@ fn version(
 ) -> Result<Version, Error> {
     let metrics = metrics.plugin(&config.name, &plugin.name);
     let program = match shipped(plugin, engine) {
-        Some(program) => granted(plugin, &metrics, Ok((program, Origin::Shared)))?,
+        Some(program) => granted(plugin, &metrics, Ok((program, CodeOrigin::Shared)))?,
         None => {
             let bytes = read(&plugin.name, &plugin.artefact)?;
             vet(plugin, &bytes, engine.clock().now())?;
@@ -179,7 +179,7 @@ fn shipped(plugin: &PluginConfig, engine: &Engine) -> Option<Program> {
 fn granted(
     plugin: &PluginConfig,
     metrics: &PluginMetrics,
-    made: Result<(Program, Origin), Unusable>,
+    made: Result<(Program, CodeOrigin), Unusable>,
 ) -> Result<Program, Error> {
     let granted = made.and_then(|made| {
         plugin

@@ -28,19 +28,19 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::pool::{Next, Task};
+use super::pool::{AfterTurn, Task};
 use crate::clock::{Clock, Now};
 use crate::message::{Checkpoint, Delivery};
 use crate::words::with_causes;
 use guard::quarantine::Quarantine;
-use inbox::{Appetite, Command, Inbox, Look, Taken};
-use item::Returned;
+use inbox::{Appetite, Inbox, InboxPoll, LaneRequest, Taken};
+use item::ReturnedLetter;
 use item::{Item, NO_ORIGIN};
 use leave::Leave;
 use live::Broken;
 use outbox::Outbox;
 use portion::Portion;
-pub(super) use shared::Shared;
+pub(super) use shared::ChainContext;
 use stage::Stage;
 
 /// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
@@ -53,7 +53,7 @@ const FULL_LOOK: Duration = Duration::from_millis(20);
 /// The lane's own part.
 pub(super) struct Lane {
     pub(super) index: usize,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ChainContext>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) stages: Vec<Stage>,
     pub(super) outbox: Outbox,
@@ -71,21 +71,21 @@ pub(super) struct Lane {
 
 impl Task for Lane {
     /// One round, until the inbox is stopped and empty, or the lane cannot go on.
-    fn turn(&mut self) -> Next {
+    fn turn(&mut self) -> AfterTurn {
         let runtime = self.runtime.clone();
         let _runtime = runtime.as_ref().map(Handle::enter);
         let why = match catch_unwind(AssertUnwindSafe(|| self.round())) {
-            Ok(Ok(Next::Done)) => {
+            Ok(Ok(AfterTurn::Done)) => {
                 self.keep_all(self.clock().now());
                 self.end();
-                return Next::Done;
+                return AfterTurn::Done;
             }
             Ok(Ok(next)) => return next,
             Ok(Err(broken)) => with_causes(&broken),
             Err(panic) => panic_text(panic.as_ref()),
         };
         let Err(why) = self.restart(&why, self.clock().now()) else {
-            return Next::Again;
+            return AfterTurn::Again;
         };
         tracing::error!(
             flow = &*self.shared.name,
@@ -97,7 +97,7 @@ impl Task for Lane {
             self.index, self.shared.name
         ));
         self.end();
-        Next::Done
+        AfterTurn::Done
     }
 }
 
@@ -120,7 +120,7 @@ impl Lane {
         }
     }
 
-    fn round(&mut self) -> Result<Next, Broken> {
+    fn round(&mut self) -> Result<AfterTurn, Broken> {
         let is_held = self.is_held();
         let can_leave = !is_held && self.shared.outlet.has_room();
         let appetite = if !can_leave {
@@ -133,17 +133,17 @@ impl Lane {
         let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= self.clock().moment());
         match self.inbox.take(&mut self.batch, appetite, is_due) {
-            Look::Found(taken) => self.work(taken, is_held),
-            Look::Nothing { waiting } => {
+            InboxPoll::Found(taken) => self.work(taken, is_held),
+            InboxPoll::Nothing { waiting } => {
                 let is_full = waiting > 0 && !is_held;
                 let look = is_full.then(|| self.clock().moment() + FULL_LOOK);
-                Ok(Next::Rest(wake.into_iter().chain(look).min()))
+                Ok(AfterTurn::Rest(wake.into_iter().chain(look).min()))
             }
-            Look::Away => Ok(Next::Rest(None)),
+            InboxPoll::Away => Ok(AfterTurn::Rest(None)),
         }
     }
 
-    fn work(&mut self, taken: Taken, is_held: bool) -> Result<Next, Broken> {
+    fn work(&mut self, taken: Taken, is_held: bool) -> Result<AfterTurn, Broken> {
         let now = self.clock().now();
         self.stages.iter_mut().for_each(|stage| stage.heed(now));
         if !taken.commands.is_empty()
@@ -172,7 +172,11 @@ impl Lane {
         if let Some(leave) = taken.leave {
             self.leave(leave, self.clock().now());
         }
-        Ok(if taken.last { Next::Done } else { Next::Again })
+        Ok(if taken.last {
+            AfterTurn::Done
+        } else {
+            AfterTurn::Again
+        })
     }
 
     /// Whether a plugin has to do its work before anything else is taken.
@@ -349,7 +353,7 @@ impl Lane {
         for item in self.items.drain(..) {
             self.outbox.leave(item, &self.shared.out);
         }
-        let Shared {
+        let ChainContext {
             outlet,
             onward,
             metrics,
@@ -359,11 +363,11 @@ impl Lane {
         Ok(())
     }
 
-    fn obey(&mut self, command: Command, now: Now) -> Result<(), Broken> {
+    fn obey(&mut self, command: LaneRequest, now: Now) -> Result<(), Broken> {
         // A driver that has given up does not wait for the reply.
         match command {
-            Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
-            Command::Join {
+            LaneRequest::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
+            LaneRequest::Join {
                 plugin,
                 candidate,
                 origin,
@@ -374,17 +378,22 @@ impl Lane {
                 let joined = self.stages[plugin].join(*candidate, origin, trial, now);
                 drop(reply.send(joined.map(|()| self.clock().since(begun))));
             }
-            Command::Rerun { first, letters } => return self.rerun(first, letters, now),
-            Command::Heed => {}
+            LaneRequest::Rerun { first, letters } => return self.rerun(first, letters, now),
+            LaneRequest::Heed => {}
         }
         Ok(())
     }
 
-    fn rerun(&mut self, first: usize, letters: Vec<Returned>, now: Now) -> Result<(), Broken> {
+    fn rerun(
+        &mut self,
+        first: usize,
+        letters: Vec<ReturnedLetter>,
+        now: Now,
+    ) -> Result<(), Broken> {
         self.outbox.begin(letters.len());
         self.items.clear();
-        let item = |(origin, letter): (usize, Returned)| {
-            let Returned {
+        let item = |(origin, letter): (usize, ReturnedLetter)| {
+            let ReturnedLetter {
                 delivery: Delivery { message, receipt },
                 own_topic,
             } = letter;

@@ -57,14 +57,14 @@ impl Onward {
 }
 
 /// What a flow takes of what others lead to it.
-pub(crate) struct Entry {
+pub(crate) struct FlowEntry {
     pub(crate) flow: FlowId,
     pub(crate) patterns: Vec<Pattern>,
     /// Longest life, seconds.
     pub(crate) expires: Option<u32>,
 }
 
-impl Entry {
+impl FlowEntry {
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             flow: config.flow,

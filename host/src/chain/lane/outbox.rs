@@ -11,10 +11,10 @@ use leaving::Departure;
 
 use self::spread::{Amount, Most, Spreads};
 use super::item::{Item, NO_ORIGIN};
-use super::template::Template;
+use super::template::OutgoingTopic;
 use super::version::Version;
 use crate::chain::metrics::Fate;
-use crate::chain::sandbox::batch::{Action, Answer, Entry};
+use crate::chain::sandbox::batch::{Action, GuestAnswer, OutputEntry};
 use crate::clock::Now;
 use crate::message::DeadLetter;
 use crate::message::Loss;
@@ -27,7 +27,7 @@ use crate::message::Receipt;
 
 /// What became of the inputs of a batch, where nobody takes it any further: each list in the order of the inputs.
 #[derive(Debug, Default)]
-pub(crate) struct Ends {
+pub(crate) struct BatchEnds {
     pub(crate) leaving: Vec<(u32, Departure)>,
     pub(crate) letters: Vec<(u32, DeadLetter)>,
     pub(crate) fates: Vec<Fate>,
@@ -53,7 +53,7 @@ pub(crate) struct Outbox {
     in_order: bool,
     flow: Arc<str>,
     mint: Arc<Mint>,
-    template: Option<Template>,
+    template: Option<OutgoingTopic>,
     settles_with_any: bool,
 }
 
@@ -61,7 +61,7 @@ impl Outbox {
     pub(crate) fn new(
         flow: Arc<str>,
         mint: Arc<Mint>,
-        template: Option<Template>,
+        template: Option<OutgoingTopic>,
         settles_with_any: bool,
         most: Most,
     ) -> Self {
@@ -113,7 +113,7 @@ impl Outbox {
         &mut self,
         version: &Version,
         items: &mut [Item],
-        (answer, entries): (&Answer, &[Entry]),
+        (answer, entries): (&GuestAnswer, &[OutputEntry]),
         now: Now,
     ) {
         let mut rest = entries;
@@ -129,7 +129,7 @@ impl Outbox {
                 _ if self.is_void(&item) => self.discard(item),
                 [] => self.end(item, Fate::Filtered),
                 [
-                    Entry {
+                    OutputEntry {
                         action: Action::Pass,
                         port: 0,
                         ..
@@ -145,8 +145,8 @@ impl Outbox {
         &mut self,
         version: &Version,
         (clock, now): (&Message, Now),
-        answer: &Answer,
-        entries: impl IntoIterator<Item = &'e Entry>,
+        answer: &GuestAnswer,
+        entries: impl IntoIterator<Item = &'e OutputEntry>,
     ) {
         for entry in entries {
             let message = Message {
@@ -189,7 +189,13 @@ impl Outbox {
     }
 
     /// Whether what `entries` make of `item` is as much as may come of one message.
-    fn fits(&mut self, version: &Version, item: &Item, answer: &Answer, entries: &[Entry]) -> bool {
+    fn fits(
+        &mut self,
+        version: &Version,
+        item: &Item,
+        answer: &GuestAnswer,
+        entries: &[OutputEntry],
+    ) -> bool {
         let ends = entries
             .iter()
             .filter(|entry| entry.action != Action::Absorb)
@@ -197,7 +203,7 @@ impl Outbox {
         if ends < 2 && !self.spreads.has(item.origin) {
             return true;
         }
-        let of = |entry: &Entry| match entry.action {
+        let of = |entry: &OutputEntry| match entry.action {
             Action::Absorb => 0,
             Action::Pass => item.message.weight(),
             Action::Emit | Action::Reject => entry
@@ -275,7 +281,7 @@ impl Outbox {
         &mut self,
         version: &Version,
         item: Item,
-        (answer, entries): (&Answer, &[Entry]),
+        (answer, entries): (&GuestAnswer, &[OutputEntry]),
         now: Now,
     ) {
         let ends = entries

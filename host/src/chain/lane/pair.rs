@@ -9,17 +9,17 @@ mod voice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::inbox::Origin;
+use super::inbox::InitialState;
 use super::item::Item;
 use super::live::{Broken, Live};
-use super::trial::{Trial, Verdict};
-use crate::chain::lane::trial::phase::Share;
-use crate::chain::sandbox::batch::{Answer, Entry, Packed};
+use super::trial::{Trial, TrialVerdict};
+use crate::chain::lane::trial::phase::KeyShare;
+use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry, PackedBatch};
 use crate::chain::sandbox::fault::Fault;
 use crate::clock::Now;
 use crate::message::Message;
 pub(super) use outcome::Hands;
-use outcome::{Outcome, Part, Stretch, Turn};
+use outcome::{BatchOutcome, CallInput, PartOutcome, Stretch};
 
 /// Why a change ends that nobody waits for.
 pub(super) const STOPPED: &str = "the flow stopped before the new version was confirmed";
@@ -31,7 +31,7 @@ pub(super) struct Pair {
     pub(super) candidate: Live,
     pub(super) trial: Joined,
     /// Keys for which the candidate's outputs have counted last.
-    spoken: Share,
+    spoken: KeyShare,
     /// Something was brought to both since their states were the same where that matters.
     is_apart: bool,
     /// Why no state passes between the two.
@@ -71,22 +71,24 @@ impl Drop for Joined {
 }
 
 /// What a version said when it was told the time.
-type Told = Option<Result<(Answer, Vec<Entry>), Fault>>;
+type TickAnswer = Option<Result<(GuestAnswer, Vec<OutputEntry>), Fault>>;
 
 impl Pair {
     /// `candidate` begins with a copy of `old`'s state, or without.
-    pub(super) fn new(old: Live, candidate: Live, trial: Joined, origin: Origin) -> Self {
+    pub(super) fn new(old: Live, candidate: Live, trial: Joined, origin: InitialState) -> Self {
         let parted = match origin {
             _ if !old.has_state() => None,
-            Origin::Empty => Some("the new one began without state".to_owned()),
-            Origin::Copy if !candidate.has_state() => Some("the new one keeps none".to_owned()),
-            Origin::Copy => None,
+            InitialState::Empty => Some("the new one began without state".to_owned()),
+            InitialState::Copy if !candidate.has_state() => {
+                Some("the new one keeps none".to_owned())
+            }
+            InitialState::Copy => None,
         };
         Self {
             old,
             candidate,
             trial,
-            spoken: Share::NONE,
+            spoken: KeyShare::NONE,
             is_apart: false,
             parted,
             answered: 0,
@@ -95,7 +97,7 @@ impl Pair {
     }
 
     /// Says which of the two speaks for both: its log lines and its own metrics are the ones to be seen.
-    fn speak(&mut self, share: Share) {
+    fn speak(&mut self, share: KeyShare) {
         self.old.mute(share.is_most());
         self.candidate.mute(!share.is_most());
     }
@@ -103,18 +105,18 @@ impl Pair {
     /// What the candidate made of a batch; the error is what speaks against it.
     fn answer(
         &mut self,
-        old: &Outcome,
+        old: &BatchOutcome,
         items: &[Item],
-        packed: &mut Packed,
+        packed: &mut PackedBatch,
         now: Now,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<BatchOutcome, Fault> {
         self.candidate
             .pack(packed, items.iter().map(|item| &item.message), now);
         let begun = self.candidate.clock().thread_cpu();
-        let mut new = Outcome::default();
+        let mut new = BatchOutcome::default();
         let mut entries = Vec::new();
         match self.candidate.process(packed, now, &mut entries) {
-            Ok(answer) => new.parts.push(Part::Answered {
+            Ok(answer) => new.parts.push(PartOutcome::Answered {
                 first: 0,
                 count: items.len(),
                 answer,
@@ -122,7 +124,7 @@ impl Pair {
             }),
             Err(fault) => {
                 let past = self.candidate.past();
-                let turn = &mut Turn { packed, now };
+                let turn = &mut CallInput { packed, now };
                 if let Err(fault) = self.isolate((&mut new, old), items, turn, fault) {
                     // The old version runs this batch, so it is none of what is handed back. One of which there is no
                     // instance any more has nothing to hand back, and that is said then.
@@ -145,9 +147,9 @@ impl Pair {
     /// What the candidate makes of a batch that it failed on.
     fn isolate(
         &mut self,
-        (new, old): (&mut Outcome, &Outcome),
+        (new, old): (&mut BatchOutcome, &BatchOutcome),
         items: &[Item],
-        turn: &mut Turn<'_>,
+        turn: &mut CallInput<'_>,
         fault: Fault,
     ) -> Result<(), Fault> {
         self.candidate.version.metrics.error(fault.kind);
@@ -196,7 +198,7 @@ impl Pair {
     /// After a fault of the candidate that cannot be excused: it goes, unless it is confirmed meanwhile and has to stay.
     fn is_over(&mut self) -> bool {
         self.old.mute(false);
-        self.trial.verdict() != Verdict::Confirmed
+        self.trial.verdict() != TrialVerdict::Confirmed
     }
 
     /// Runs a batch through both versions. `false`: the candidate is to go.
@@ -204,7 +206,7 @@ impl Pair {
         &mut self,
         lane: usize,
         items: &mut [Item],
-        packed: &mut Packed,
+        packed: &mut PackedBatch,
         hands: &mut Hands<'_>,
     ) -> Result<bool, Broken> {
         let share = self.trial.share();
@@ -227,7 +229,7 @@ impl Pair {
             let again = if self.hand_back(hands.now) {
                 share
             } else {
-                Share::NONE
+                KeyShare::NONE
             };
             self.run_again(again, &old, items, (packed, hands))?;
             return Ok(false);
@@ -251,12 +253,12 @@ impl Pair {
     fn run_old(
         &mut self,
         items: &[Item],
-        packed: &mut Packed,
+        packed: &mut PackedBatch,
         hands: &mut Hands<'_>,
-    ) -> Result<Outcome, Broken> {
+    ) -> Result<BatchOutcome, Broken> {
         self.old
             .pack(packed, items.iter().map(|item| &item.message), hands.now);
-        let old = Outcome::of(&mut self.old, items, packed, hands.now)?;
+        let old = BatchOutcome::of(&mut self.old, items, packed, hands.now)?;
         old.faults
             .iter()
             .for_each(|fault| hands.guard.report(&self.old.version, fault, hands.now));
@@ -267,10 +269,10 @@ impl Pair {
     /// state from before that batch, and runs it once more.
     fn run_again(
         &mut self,
-        again: Share,
-        old: &Outcome,
+        again: KeyShare,
+        old: &BatchOutcome,
         items: &mut [Item],
-        (packed, hands): (&mut Packed, &mut Hands<'_>),
+        (packed, hands): (&mut PackedBatch, &mut Hands<'_>),
     ) -> Result<(), Broken> {
         let mut start = 0;
         while start < items.len() {
@@ -338,8 +340,8 @@ impl Pair {
     /// After a tick in which the candidate failed: delivers what the old version said.
     fn give_up(
         &mut self,
-        share: Share,
-        old: &Told,
+        share: KeyShare,
+        old: &TickAnswer,
         clock: &Message,
         hands: &mut Hands<'_>,
     ) -> Ticked {
@@ -348,7 +350,7 @@ impl Pair {
         let other = if is_over && self.take_back(hands.now) {
             share
         } else {
-            Share::NONE
+            KeyShare::NONE
         };
         for (answer, entries) in old.iter().flatten() {
             let mine = entries
@@ -364,7 +366,7 @@ impl Pair {
         }
     }
 
-    fn tick_old(&mut self, moment: Instant, hands: &mut Hands<'_>) -> Told {
+    fn tick_old(&mut self, moment: Instant, hands: &mut Hands<'_>) -> TickAnswer {
         let begun = self.old.clock().moment();
         if !hands.guard.admit_tick(&self.old.version, hands.now) {
             return None;
@@ -387,7 +389,7 @@ impl Pair {
 }
 
 /// How many of `items` are alike, from the first on, in whether their keys are in `share`, and whether they are.
-fn alike(items: &[Item], share: Share) -> (usize, bool) {
+fn alike(items: &[Item], share: KeyShare) -> (usize, bool) {
     let is_in = |item: &Item| share.holds(item.message.key());
     let first = items.first().is_some_and(is_in);
     let same = items.iter().take_while(|item| is_in(item) == first);
@@ -421,7 +423,7 @@ fn shown(message: &Message) -> String {
 }
 
 /// Tells a version the time if it is due at `moment`.
-fn tell(live: &mut Live, moment: Instant, now: Now) -> Told {
+fn tell(live: &mut Live, moment: Instant, now: Now) -> TickAnswer {
     if !live.is_tick_due(moment) {
         return None;
     }

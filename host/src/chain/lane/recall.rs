@@ -5,21 +5,21 @@
 use std::sync::Arc;
 
 use super::live::Live;
-use super::slot::{Slot, lane_of};
+use super::slot::{LaneIndex, lane_of};
 use super::version::Version;
 use crate::chain::Error;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::Fault;
-use crate::chain::sandbox::state::{self, Page};
+use crate::chain::sandbox::state::{self, StatePage};
 use crate::chain::settings::{PluginConfig, RefusedState};
 use crate::message::{Remembered, StateStore};
 
 /// What one plugin remembers, shared out among the lanes.
-pub(crate) struct Memory {
-    lanes: Vec<Vec<(u32, Page)>>,
+pub(crate) struct RecalledState {
+    lanes: Vec<Vec<(u32, StatePage)>>,
 }
 
-impl Memory {
+impl RecalledState {
     /// Reads it. Blocks on the disk.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Memory {
     ) -> Result<Result<Vec<Live>, Fault>, Error> {
         let mut lives = Vec::new();
         for (lane, pages) in self.lanes.iter().enumerate() {
-            let slot = Slot {
+            let slot = LaneIndex {
                 lane,
                 lanes: self.lanes.len(),
             };

@@ -1,10 +1,10 @@
 //! Which versions of a plugin are at work in a lane.
 
-use super::inbox::Origin;
+use super::inbox::InitialState;
 use super::live::Live;
 use super::pair::{Joined, Pair};
-use super::trial::Verdict;
-use super::trial::phase::Share;
+use super::trial::TrialVerdict;
+use super::trial::phase::KeyShare;
 use crate::clock::Now;
 
 /// The confirmed version by itself, or a candidate beside it. One that is alone is always the one to be heard.
@@ -49,7 +49,7 @@ impl Running {
     }
 
     /// Puts `candidate` beside the confirmed version; one that is there already goes.
-    pub(super) fn join(&mut self, candidate: Live, trial: Joined, origin: Origin, now: Now) {
+    pub(super) fn join(&mut self, candidate: Live, trial: Joined, origin: InitialState, now: Now) {
         self.part(now);
         self.turn(|running| {
             let old = running.into_confirmed();
@@ -61,9 +61,9 @@ impl Running {
     /// given back: dropped, it says that the lane is done.
     pub(super) fn heed(&mut self, now: Now) -> Option<Joined> {
         match self.pair()?.trial.verdict() {
-            Verdict::Running => None,
-            Verdict::Confirmed => self.succeed(now),
-            Verdict::Failed(..) => {
+            TrialVerdict::Running => None,
+            TrialVerdict::Confirmed => self.succeed(now),
+            TrialVerdict::Failed(..) => {
                 self.part(now);
                 None
             }
@@ -83,7 +83,7 @@ impl Running {
     fn succeed(&mut self, now: Now) -> Option<Joined> {
         let mut part = None;
         // It is confirmed, so it stays in any case.
-        self.pair_mut()?.pass_on(Share::ALL, now);
+        self.pair_mut()?.pass_on(KeyShare::ALL, now);
         self.turn(|running| match running {
             Self::Alone(live) => Self::Alone(live),
             Self::Paired(pair) => {

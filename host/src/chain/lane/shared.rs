@@ -3,28 +3,28 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::guard::Alarm;
-use super::onward::{Entry, Onward};
+use super::onward::{FlowEntry, Onward};
 use super::version::Version;
-use crate::chain::failure::Failure;
+use crate::chain::failure::LaneFailure;
 use crate::chain::metrics::FlowMetrics;
 use crate::chain::sandbox::engine::Engine;
 use crate::message::{Destination, FlowId, Outlet, StateStore, Tape};
 
 /// One for all of them.
-pub(in crate::chain) struct Shared {
+pub(in crate::chain) struct ChainContext {
     pub(in crate::chain) flow: FlowId,
     pub(in crate::chain) name: Arc<str>,
     pub(in crate::chain) batch_messages: usize,
     pub(in crate::chain) out: Vec<Destination>,
     /// What it takes of what other flows lead to it.
-    pub(in crate::chain) entry: RwLock<Entry>,
+    pub(in crate::chain) entry: RwLock<FlowEntry>,
     /// The flows it leads to.
     pub(in crate::chain) onward: Onward,
     pub(in crate::chain) engine: Engine,
     pub(in crate::chain) outlet: Arc<dyn Outlet>,
     pub(in crate::chain) states: Arc<dyn StateStore>,
     pub(in crate::chain) metrics: FlowMetrics,
-    pub(in crate::chain) failure: Arc<Failure>,
+    pub(in crate::chain) failure: Arc<LaneFailure>,
     pub(in crate::chain) alarm: Arc<Alarm>,
     /// The version of each plugin that is confirmed.
     pub(in crate::chain) versions: Mutex<Vec<Arc<Version>>>,
@@ -32,7 +32,7 @@ pub(in crate::chain) struct Shared {
     pub(in crate::chain) tape: OnceLock<Arc<dyn Tape>>,
 }
 
-impl Shared {
+impl ChainContext {
     pub(in crate::chain) fn versions(&self) -> Vec<Arc<Version>> {
         self.versions
             .lock()

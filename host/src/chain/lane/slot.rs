@@ -10,12 +10,12 @@ pub(crate) fn lane_of(key: &[u8], lanes: usize) -> usize {
 
 /// Which of a chain's lanes something is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct LaneIndex {
     pub(crate) lane: usize,
     pub(crate) lanes: usize,
 }
 
-impl Slot {
+impl LaneIndex {
     /// Whether messages with this key come here.
     pub(super) fn holds(self, key: &[u8]) -> bool {
         self.lanes == 1 || lane_of(key, self.lanes) == self.lane

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::pause_of_checkpoints;
 use super::guard::{Admission, Guard};
-use super::inbox::Origin;
+use super::inbox::InitialState;
 use super::item::{Item, clock_message};
 use super::leave::Legacy;
 use super::live::{Broken, Live};
@@ -13,8 +13,8 @@ use super::outbox::Outbox;
 use super::pair::{Hands, Joined, STOPPED};
 use super::running::Running;
 use super::trial::Trial;
-use crate::chain::lane::trial::phase::Share;
-use crate::chain::sandbox::batch::{Entry, Packed};
+use crate::chain::lane::trial::phase::KeyShare;
+use crate::chain::sandbox::batch::{OutputEntry, PackedBatch};
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::sandbox::state::Snapshot;
 use crate::clock::Now;
@@ -31,8 +31,8 @@ pub(crate) struct Stage {
     next_checkpoint: Option<Instant>,
     /// Checkpoints in a row that could not be had: each makes the next one wait for twice as long.
     unkept_tries: u32,
-    packed: Packed,
-    entries: Vec<Entry>,
+    packed: PackedBatch,
+    entries: Vec<OutputEntry>,
     /// Of the batch it has in hand, where its guard learns them.
     devices: Vec<u64>,
     /// What it is to get before anything else, in order.
@@ -54,7 +54,7 @@ impl Stage {
             guard,
             next_checkpoint: None,
             unkept_tries: 0,
-            packed: Packed::default(),
+            packed: PackedBatch::default(),
             entries: Vec::new(),
             devices: Vec::new(),
             held: Vec::new(),
@@ -116,7 +116,7 @@ impl Stage {
         let is_idle = self
             .running
             .pair()
-            .is_some_and(|pair| pair.trial.share() != Share::ALL);
+            .is_some_and(|pair| pair.trial.share() != KeyShare::ALL);
         if is_idle {
             Vec::new()
         } else {
@@ -412,11 +412,11 @@ impl Stage {
     pub(super) fn join(
         &mut self,
         mut candidate: Live,
-        origin: Origin,
+        origin: InitialState,
         trial: Arc<Trial>,
         now: Now,
     ) -> Result<(), String> {
-        if origin == Origin::Copy {
+        if origin == InitialState::Copy {
             let snapshot = self.save(now)?;
             candidate
                 .adopt(&snapshot, now)

@@ -13,7 +13,7 @@ const MAX_TOPIC_BYTES: usize = 65_535;
 const BUFFER_BYTES: usize = 1 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(Box<[u8]>),
     Topic,
     Key,
@@ -144,12 +144,12 @@ impl Topics {
 
 /// A template, taken apart once.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
-    parts: Vec<Part>,
+pub(crate) struct OutgoingTopic {
+    parts: Vec<TemplatePart>,
     buffer: BytesMut,
 }
 
-impl Template {
+impl OutgoingTopic {
     /// Takes `{topic}`, `{flow}`, `{device}` and `{key}` (both the key, unless a capture has that name), and the captures that
     /// every topic of the flow has.
     ///
@@ -169,14 +169,14 @@ impl Template {
             if name == "flow" {
                 text.extend_from_slice(flow.as_bytes());
             } else {
-                parts.push(Part::Text(std::mem::take(&mut text).into()));
-                parts.push(Part::named(name, topics).ok_or_else(|| name.to_owned())?);
+                parts.push(TemplatePart::Text(std::mem::take(&mut text).into()));
+                parts.push(TemplatePart::named(name, topics).ok_or_else(|| name.to_owned())?);
             }
             rest = behind;
         }
         text.extend_from_slice(rest.as_bytes());
-        parts.push(Part::Text(text.into()));
-        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        parts.push(TemplatePart::Text(text.into()));
+        parts.retain(|part| !matches!(part, TemplatePart::Text(text) if text.is_empty()));
         Ok(Self {
             parts,
             buffer: BytesMut::new(),
@@ -185,7 +185,7 @@ impl Template {
 
     /// Whether the topics begin with `$` because it says so, and not because a device is called that way.
     pub(super) fn says_dollar(&self) -> bool {
-        matches!(self.parts.first(), Some(Part::Text(text)) if text.starts_with(b"$"))
+        matches!(self.parts.first(), Some(TemplatePart::Text(text)) if text.starts_with(b"$"))
     }
 
     /// The topic for `message` and the key's place in it; `None` when it gets too long for MQTT.
@@ -204,13 +204,13 @@ impl Template {
         let mut key = Span::default();
         for part in &self.parts {
             let within = match part {
-                Part::Text(_) | Part::Level(_) => None,
+                TemplatePart::Text(_) | TemplatePart::Level(_) => None,
                 // Where the topic does not hold the key, neither does the new one.
-                Part::Topic => message
+                TemplatePart::Topic => message
                     .device
                     .is_none()
                     .then_some(usize::from(message.key.offset)),
-                Part::Key => Some(0),
+                TemplatePart::Key => Some(0),
             };
             if let Some(within) = within
                 && key.len == 0
@@ -229,7 +229,7 @@ impl Template {
     }
 }
 
-impl Part {
+impl TemplatePart {
     fn named(name: &str, topics: &Topics) -> Option<Self> {
         match name {
             "topic" => Some(Self::Topic),

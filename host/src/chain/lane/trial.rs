@@ -10,35 +10,35 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use compare::Comparison;
-use phase::{Judgement, Phase, Share};
-use report::{Figures, Report, Step};
+use phase::{Judgement, KeyShare, Phase};
+use report::{ChangeStep, TrialFigures, TrialReport};
 
 /// How a trial stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum TrialVerdict {
     Running,
     Confirmed,
     /// The old version stays: where it was decided, and why.
-    Failed(Step, String),
+    Failed(ChangeStep, String),
 }
 
 /// What both versions did in one lane with the same inputs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Work {
-    pub(crate) old: Figures,
-    pub(crate) new: Figures,
+pub(crate) struct LaneComparison {
+    pub(crate) old: TrialFigures,
+    pub(crate) new: TrialFigures,
     pub(crate) newly_rejected: u64,
     pub(crate) compared: u64,
     pub(crate) differing: u64,
 }
 
 #[derive(Debug)]
-struct State {
-    verdict: Verdict,
+struct TrialState {
+    verdict: TrialVerdict,
     /// The phase and when it began; none while lanes have still to take the candidate in.
     phase: Option<(Phase, Instant)>,
     passed: bool,
-    report: Report,
+    report: TrialReport,
     /// Memory of each lane's instances, the old version's and the new one's.
     memory: Vec<[u64; 2]>,
     pause_us: u64,
@@ -50,7 +50,7 @@ struct State {
 /// Shared by the lanes and the one who drives the change. The first verdict stands.
 #[derive(Debug)]
 pub(crate) struct Trial {
-    state: Mutex<State>,
+    state: Mutex<TrialState>,
     changed: Condvar,
     /// Of the keys for which the candidate's outputs count.
     share: AtomicU64,
@@ -62,10 +62,10 @@ pub(crate) struct Trial {
 impl Trial {
     /// A trial in so many lanes.
     pub(crate) fn new(lanes: usize) -> Self {
-        let report = Report::default();
+        let report = TrialReport::default();
         let memory = vec![[0; 2]; lanes];
-        let state = State {
-            verdict: Verdict::Running,
+        let state = TrialState {
+            verdict: TrialVerdict::Running,
             phase: None,
             passed: false,
             report,
@@ -74,7 +74,7 @@ impl Trial {
             unsettled: 0,
             parted: None,
         };
-        let none = || AtomicU64::new(Share::NONE.0);
+        let none = || AtomicU64::new(KeyShare::NONE.0);
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -84,28 +84,28 @@ impl Trial {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TrialState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> TrialVerdict {
         self.lock().verdict.clone()
     }
 
     /// Whether its first phase has begun, or it is over.
     pub(crate) fn has_begun(&self) -> bool {
         let state = self.lock();
-        state.phase.is_some() || state.verdict != Verdict::Running
+        state.phase.is_some() || state.verdict != TrialVerdict::Running
     }
 
     /// Keys for which the candidate's outputs count now.
-    pub(crate) fn share(&self) -> Share {
-        Share(self.share.load(Ordering::Acquire))
+    pub(crate) fn share(&self) -> KeyShare {
+        KeyShare(self.share.load(Ordering::Acquire))
     }
 
     /// Keys whose outputs are to be compared now.
-    pub(crate) fn sample(&self) -> Share {
-        Share(self.sample.load(Ordering::Acquire))
+    pub(crate) fn sample(&self) -> KeyShare {
+        KeyShare(self.sample.load(Ordering::Acquire))
     }
 
     /// Where differences are counted.
@@ -122,12 +122,12 @@ impl Trial {
     pub(crate) fn join(&self) -> Result<(), String> {
         let mut state = self.lock();
         match &state.verdict {
-            Verdict::Running => {
+            TrialVerdict::Running => {
                 state.unsettled += 1;
                 Ok(())
             }
-            Verdict::Confirmed => Err("the change is over".to_owned()),
-            Verdict::Failed(_, why) => Err(why.clone()),
+            TrialVerdict::Confirmed => Err("the change is over".to_owned()),
+            TrialVerdict::Failed(_, why) => Err(why.clone()),
         }
     }
 
@@ -139,7 +139,7 @@ impl Trial {
     /// A phase begins: from each lane's next batch on the candidate's outputs count for its share of the keys.
     pub(crate) fn begin(&self, phase: Phase, moment: Instant) {
         let mut state = self.lock();
-        (state.report, state.passed) = (Report::default(), false);
+        (state.report, state.passed) = (TrialReport::default(), false);
         *self.comparison() = Comparison::default();
         self.share.store(phase.share.0, Ordering::Release);
         self.sample.store(phase.sample.0, Ordering::Release);
@@ -147,7 +147,7 @@ impl Trial {
     }
 
     /// Adds what lane number `lane` did until `moment`; a limit that is met ends the trial, and enough of it the phase.
-    pub(crate) fn note(&self, lane: usize, work: &Work, moment: Instant) {
+    pub(crate) fn note(&self, lane: usize, work: &LaneComparison, moment: Instant) {
         let mut state = self.lock();
         state.add(lane, work);
         if let Some((phase, begun)) = &state.phase {
@@ -156,55 +156,63 @@ impl Trial {
         }
     }
 
-    fn act(&self, state: &mut State, judgement: Judgement) {
+    fn act(&self, state: &mut TrialState, judgement: Judgement) {
         match judgement {
             Judgement::Open => {}
             Judgement::Passed => {
                 state.passed = true;
                 self.changed.notify_all();
             }
-            Judgement::Failed(why) => drop(self.decide(state, |step| Verdict::Failed(step, why))),
+            Judgement::Failed(why) => {
+                self.decide(state, |step| TrialVerdict::Failed(step, why));
+            }
         }
     }
 
     /// The old version stays, unless the candidate is confirmed: `true` when it does.
     pub(crate) fn fail(&self, why: impl Into<String>) -> bool {
-        self.decide(&mut self.lock(), |step| Verdict::Failed(step, why.into()))
+        self.decide(&mut self.lock(), |step| {
+            TrialVerdict::Failed(step, why.into())
+        })
     }
 
     /// The same, and the candidate is not to blame.
     pub(crate) fn cancel(&self, why: impl Into<String>) -> bool {
         self.decide(&mut self.lock(), |_| {
-            Verdict::Failed(Step::Cancel, why.into())
+            TrialVerdict::Failed(ChangeStep::Cancel, why.into())
         })
     }
 
     /// The candidate stays; `false` when it has failed.
     pub(crate) fn confirm(&self) -> bool {
-        !self.decide(&mut self.lock(), |_| Verdict::Confirmed)
+        !self.decide(&mut self.lock(), |_| TrialVerdict::Confirmed)
     }
 
     /// The present phase ends as if it had gone well; `false` when there is none.
     pub(crate) fn promote(&self) -> bool {
         let mut state = self.lock();
-        let running = state.verdict == Verdict::Running && state.phase.is_some();
+        let running = state.verdict == TrialVerdict::Running && state.phase.is_some();
         state.passed |= running;
         self.changed.notify_all();
         running
     }
 
     /// The first verdict stands; `true` when it is a failure.
-    fn decide(&self, state: &mut State, verdict: impl FnOnce(Step) -> Verdict) -> bool {
-        if state.verdict == Verdict::Running {
+    fn decide(
+        &self,
+        state: &mut TrialState,
+        verdict: impl FnOnce(ChangeStep) -> TrialVerdict,
+    ) -> bool {
+        if state.verdict == TrialVerdict::Running {
             state.verdict = verdict(
                 state
                     .phase
                     .as_ref()
-                    .map_or(Step::Commit, |(phase, _)| phase.step),
+                    .map_or(ChangeStep::Commit, |(phase, _)| phase.step),
             );
             self.changed.notify_all();
         }
-        matches!(state.verdict, Verdict::Failed(..))
+        matches!(state.verdict, TrialVerdict::Failed(..))
     }
 
     /// In a lane the old version goes on from its own state though the candidate has answered so many messages.
@@ -234,8 +242,8 @@ impl Trial {
     pub(crate) fn passed(&self, clock: &Clock) -> bool {
         let mut state = self.lock();
         loop {
-            if state.verdict != Verdict::Running || state.passed {
-                return state.verdict == Verdict::Running;
+            if state.verdict != TrialVerdict::Running || state.passed {
+                return state.verdict == TrialVerdict::Running;
             }
             let Some((phase, begun)) = &state.phase else {
                 return false;
@@ -262,13 +270,13 @@ impl Trial {
     }
 
     /// Both versions beside each other in the present phase, until `moment`; `None` before the first.
-    pub(crate) fn report(&self, moment: Instant) -> Option<Report> {
+    pub(crate) fn report(&self, moment: Instant) -> Option<TrialReport> {
         let state = self.lock();
         let (phase, begun) = state.phase.as_ref()?;
         let elapsed_ms =
             u64::try_from(moment.saturating_duration_since(*begun).as_millis()).unwrap_or(u64::MAX);
-        let differences = (phase.sample != Share::NONE).then(|| self.comparison().clone());
-        Some(Report {
+        let differences = (phase.sample != KeyShare::NONE).then(|| self.comparison().clone());
+        Some(TrialReport {
             elapsed_ms,
             pause_us: state.pause_us,
             differences,
@@ -285,8 +293,8 @@ impl Trial {
     }
 }
 
-impl State {
-    fn add(&mut self, lane: usize, work: &Work) {
+impl TrialState {
+    fn add(&mut self, lane: usize, work: &LaneComparison) {
         self.report.old.add(&work.old);
         self.report.new.add(&work.new);
         self.report.newly_rejected += work.newly_rejected;

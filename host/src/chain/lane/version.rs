@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::chain::Error;
 use crate::chain::metrics::PluginMetrics;
-use crate::chain::sandbox::batch::{Packed, Shape, unpack};
+use crate::chain::sandbox::batch::{PackedBatch, Shape, unpack};
 use crate::chain::sandbox::capability::Grants;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::Fault;
-use crate::chain::sandbox::guest::Place;
-use crate::chain::sandbox::instance::{Instance, Setup};
+use crate::chain::sandbox::guest::GuestContext;
+use crate::chain::sandbox::instance::{Instance, PluginSetup};
 use crate::chain::sandbox::program::Program;
 use crate::chain::settings::{Limits, PluginConfig, Topics};
 use crate::clock::Now;
@@ -40,7 +40,7 @@ pub(crate) struct Version {
     pub(crate) reference: PluginRef,
     pub(crate) program: Program,
     pub(crate) settings: String,
-    pub(crate) setup: Setup,
+    pub(crate) setup: PluginSetup,
     pub(crate) limits: Limits,
     pub(crate) grants: Grants,
     /// How soon its state is to be on disk; `None` when it keeps none, or shall not.
@@ -85,7 +85,7 @@ impl Version {
             plugin: Arc::clone(name),
             source: Box::new(fault),
         };
-        let place = Place {
+        let place = GuestContext {
             limits: &plugin.limits,
             metrics,
             lane: 0,
@@ -138,7 +138,7 @@ impl Version {
     /// What it did wrong.
     pub(crate) fn self_test(&self, instance: &mut Instance, now: Now) -> Result<(), Fault> {
         instance.mute(true);
-        let answer = instance.process(&Packed::default(), now)?;
+        let answer = instance.process(&PackedBatch::default(), now)?;
         unpack(&answer, self.shape(Some(0)), &mut Vec::new())
     }
 
@@ -231,7 +231,7 @@ fn without_value(why: &str, value: &str) -> String {
     shown
 }
 
-fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
+fn check_setup(setup: &PluginSetup, program: &Program) -> Result<(), String> {
     if setup.ports.len() > MAX_PORTS {
         return Err(format!(
             "it declares {} ports; {MAX_PORTS} are allowed",
@@ -257,7 +257,11 @@ fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
     Ok(())
 }
 
-fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<Destination>>, Error> {
+fn routes(
+    plugin: &Arc<str>,
+    setup: &PluginSetup,
+    ports: &Ports,
+) -> Result<Vec<Vec<Destination>>, Error> {
     let missing = |port: &String| Error::PortWithoutRoute {
         plugin: Arc::clone(plugin),
         port: port.clone(),

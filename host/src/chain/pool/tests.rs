@@ -8,13 +8,13 @@ const STACK: usize = 256 << 10;
 /// Turns by a closure.
 struct By<F>(F);
 
-impl<F: FnMut() -> Next + Send> Task for By<F> {
-    fn turn(&mut self) -> Next {
+impl<F: FnMut() -> AfterTurn + Send> Task for By<F> {
+    fn turn(&mut self) -> AfterTurn {
         self.0()
     }
 }
 
-fn sit(pool: &Pool, turn: impl FnMut() -> Next + Send + 'static) -> Arc<Seat> {
+fn sit(pool: &Pool, turn: impl FnMut() -> AfterTurn + Send + 'static) -> Arc<Seat> {
     let seat = pool.seat().unwrap();
     seat.take(Box::new(By(turn)));
     seat
@@ -27,7 +27,7 @@ fn holder(pool: &Pool) -> (Arc<Seat>, Receiver<()>, SyncSender<()>) {
         begun.send(()).unwrap();
         // Let go, or nobody is there any more.
         let _ = go.recv();
-        Next::Done
+        AfterTurn::Done
     };
     (sit(pool, turn), has_begun, let_go)
 }
@@ -42,7 +42,7 @@ fn a_task_is_never_with_two_workers_and_no_call_is_lost() {
         assert!(!is_in.swap(true, Ordering::SeqCst), "two at once");
         note.store(of_task.load(Ordering::SeqCst), Ordering::SeqCst);
         is_in.store(false, Ordering::SeqCst);
-        Next::Rest(None)
+        AfterTurn::Rest(None)
     });
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -70,10 +70,10 @@ fn moments_come_in_their_order_also_while_others_are_called() {
             let (came, moment) = (came.clone(), begun + Duration::from_millis(after));
             sit(&pool, move || {
                 if Instant::now() < moment {
-                    return Next::Rest(Some(moment));
+                    return AfterTurn::Rest(Some(moment));
                 }
                 came.send(after).unwrap();
-                Next::Done
+                AfterTurn::Done
             })
         })
         .collect();
@@ -87,19 +87,19 @@ fn moments_come_in_their_order_also_while_others_are_called() {
 fn who_looks_at_the_timers_is_left_alone_while_another_one_is_free() {
     let pool = Pool::new(2, STACK);
     let _resting = sit(&pool, || {
-        Next::Rest(Some(Instant::now() + Duration::from_secs(3_600)))
+        AfterTurn::Rest(Some(Instant::now() + Duration::from_secs(3_600)))
     });
     let (worked, has_worked) = sync_channel(1);
     let seat = sit(&pool, move || {
         worked.send(std::thread::current().id()).unwrap();
-        Next::Rest(None)
+        AfterTurn::Rest(None)
     });
     has_worked.recv().unwrap();
     let mut workers = std::collections::HashSet::new();
     for _ in 0..100 {
         while !matches!(
             *pool.shared.lock(),
-            Queue {
+            RunQueue {
                 idle: 2,
                 has_lookout: true,
                 ..
@@ -120,15 +120,15 @@ fn a_task_that_always_wants_more_lets_others_work() {
     let seen = Arc::clone(&is_over);
     let _greedy = sit(&pool, move || {
         if seen.load(Ordering::SeqCst) {
-            Next::Done
+            AfterTurn::Done
         } else {
-            Next::Again
+            AfterTurn::Again
         }
     });
     let (worked, has_worked) = sync_channel(8);
     let _modest = sit(&pool, move || {
         worked.send(()).unwrap();
-        Next::Done
+        AfterTurn::Done
     });
     has_worked.recv().unwrap();
     is_over.store(true, Ordering::SeqCst);
@@ -182,7 +182,7 @@ fn what_panics_is_gone_and_its_worker_goes_on() {
     let (worked, has_worked) = sync_channel(8);
     let _good = sit(&pool, move || {
         worked.send(()).unwrap();
-        Next::Done
+        AfterTurn::Done
     });
     has_worked.recv().unwrap();
 }
@@ -191,7 +191,7 @@ fn what_panics_is_gone_and_its_worker_goes_on() {
 fn dropped_it_ends_its_threads_and_calls_come_to_nothing() {
     let pool = Pool::new(2, STACK);
     let seat = sit(&pool, || {
-        Next::Rest(Some(Instant::now() + Duration::from_secs(3_600)))
+        AfterTurn::Rest(Some(Instant::now() + Duration::from_secs(3_600)))
     });
     drop(pool);
     seat.call();

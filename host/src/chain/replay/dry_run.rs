@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::side::{Player, Side, target_name};
+use super::side::{Player, ReplaySide, target_name};
 use crate::chain::Error;
-use crate::chain::lane::outbox::Ends;
-use crate::chain::lane::trial::compare::Bounds;
+use crate::chain::lane::outbox::BatchEnds;
+use crate::chain::lane::trial::compare::SampleBounds;
 use crate::chain::lane::version::OUT;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::settings::Config;
@@ -23,7 +23,7 @@ const BEGINS_UPTIME_US: u64 = 1_000_000;
 
 /// A message that left the chain.
 #[derive(Clone, Debug)]
-pub struct Left {
+pub struct DryRunOutput {
     pub port: String,
     pub message: Message,
 }
@@ -39,7 +39,7 @@ pub struct HandedOn {
 #[derive(Clone, Debug, Default)]
 pub struct Came {
     pub handed_on: Vec<HandedOn>,
-    pub left: Vec<Left>,
+    pub left: Vec<DryRunOutput>,
     pub letters: Vec<DeadLetter>,
     /// Faults in ticks, in the plugin's words.
     pub tick_faults: Vec<String>,
@@ -49,7 +49,7 @@ pub struct Came {
 
 /// A chain at work off-line. Run it in [`super::offline`].
 pub struct DryRun {
-    side: Side,
+    side: ReplaySide,
     now: Now,
     ports: Vec<String>,
     messages: u64,
@@ -81,9 +81,9 @@ impl DryRun {
             recorded_ticks: Vec::new(),
             queues: ports.clone(),
             begins_us,
-            bounds: Bounds::default(),
+            bounds: SampleBounds::default(),
         };
-        let mut side = Side::new(&config, &player, engine)?;
+        let mut side = ReplaySide::new(&config, &player, engine)?;
         side.handed_on = Some(Vec::new());
         // Its ticks count from here.
         side.catch_up(now)?;
@@ -195,8 +195,8 @@ impl DryRun {
         self.side.catch_up(self.now)
     }
 
-    fn put(&mut self, ends: Ends, came: &mut Came) {
-        let left = ends.leaving.into_iter().map(|(_, leaving)| Left {
+    fn put(&mut self, ends: BatchEnds, came: &mut Came) {
+        let left = ends.leaving.into_iter().map(|(_, leaving)| DryRunOutput {
             port: target_name(&self.ports, &leaving.target).to_owned(),
             message: leaving.message,
         });

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::chain::Error;
 use crate::chain::lane::live::Live;
 use crate::chain::lane::load;
-use crate::chain::lane::slot::Slot;
+use crate::chain::lane::slot::LaneIndex;
 use crate::chain::metrics::Metrics;
-use crate::chain::sandbox::batch::{Action, Entry, Packed};
+use crate::chain::sandbox::batch::{Action, OutputEntry, PackedBatch};
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::settings::Config;
 use crate::clock::Now;
@@ -16,8 +16,8 @@ use crate::message::Message;
 /// An instance of the first plugin of a config.
 pub struct Hop {
     live: Live,
-    packed: Packed,
-    entries: Vec<Entry>,
+    packed: PackedBatch,
+    entries: Vec<OutputEntry>,
     now: Now,
 }
 
@@ -34,16 +34,15 @@ impl Hop {
             .first()
             .ok_or_else(|| Error::Engine("there is no plugin to measure".to_owned()))?;
         let now = engine.clock().now();
-        let live =
-            Live::start(version, engine, Slot { lane: 0, lanes: 1 }, now).map_err(|fault| {
-                Error::Instantiate {
-                    plugin: Arc::clone(&version.reference.name),
-                    source: Box::new(fault),
-                }
-            })?;
+        let live = Live::start(version, engine, LaneIndex { lane: 0, lanes: 1 }, now).map_err(
+            |fault| Error::Instantiate {
+                plugin: Arc::clone(&version.reference.name),
+                source: Box::new(fault),
+            },
+        )?;
         Ok(Self {
             live,
-            packed: Packed::default(),
+            packed: PackedBatch::default(),
             entries: Vec::new(),
             now,
         })

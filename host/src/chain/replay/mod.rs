@@ -14,15 +14,15 @@ use super::Error;
 use super::metrics::Fate;
 use super::settings::Config;
 use crate::chain::lane::item::NO_ORIGIN;
-use crate::chain::lane::outbox::Ends;
+use crate::chain::lane::outbox::BatchEnds;
 use crate::chain::lane::slot::lane_of;
-use crate::chain::lane::trial::compare::{Comparison, Made, Outcome};
+use crate::chain::lane::trial::compare::{Comparison, Effect, InputOutcome};
 use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
 use crate::clock::Now;
 use crate::message::{DeadLetter, Message, Reason};
 pub use side::{Player, Ran};
-use side::{Side, target_name};
+use side::{ReplaySide, target_name};
 
 /// What a replay came to.
 #[derive(Clone, Debug, Serialize)]
@@ -49,8 +49,8 @@ pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Res
 /// A replay under way.
 pub struct Replay {
     player: Player,
-    old: Side,
-    new: Option<Side>,
+    old: ReplaySide,
+    new: Option<ReplaySide>,
     comparison: Comparison,
 }
 
@@ -66,7 +66,7 @@ impl Replay {
         engine: &Engine,
     ) -> Result<Self, Error> {
         let side = |config: &Config, lanes| {
-            Side::new(
+            ReplaySide::new(
                 &Config {
                     lanes,
                     ..config.clone()
@@ -165,10 +165,11 @@ impl Replay {
             let new = made(&new.ticked, NO_ORIGIN, queues);
             self.comparison.outputs(bounds, now.wall_us, old, new);
         }
-        self.sides().for_each(|side| side.ticked = Ends::default());
+        self.sides()
+            .for_each(|side| side.ticked = BatchEnds::default());
     }
 
-    fn sides(&mut self) -> impl Iterator<Item = &mut Side> {
+    fn sides(&mut self) -> impl Iterator<Item = &mut ReplaySide> {
         std::iter::once(&mut self.old).chain(&mut self.new)
     }
 
@@ -182,7 +183,7 @@ impl Replay {
         let compared = self.new.is_some();
         Score {
             old: self.old.finish(),
-            new: self.new.map(Side::finish),
+            new: self.new.map(ReplaySide::finish),
             comparison: compared.then_some(self.comparison),
         }
     }
@@ -190,13 +191,13 @@ impl Replay {
 
 /// What became of input number `origin`.
 fn made<'a>(
-    ends: &'a Ends,
+    ends: &'a BatchEnds,
     origin: u32,
     queues: &'a [String],
-) -> impl Iterator<Item = Made<'a>> + Clone {
+) -> impl Iterator<Item = Effect<'a>> + Clone {
     let leaving = of(&ends.leaving, origin).iter();
     let leaving = leaving.map(move |(_, leaving)| {
-        Made::sent(&leaving.message, target_name(queues, &leaving.target))
+        Effect::sent(&leaving.message, target_name(queues, &leaving.target))
     });
     let letters = of(&ends.letters, origin)
         .iter()
@@ -204,7 +205,7 @@ fn made<'a>(
     let absorbed = ends.fates.get(origin as usize) == Some(&Fate::Absorbed);
     leaving
         .chain(letters)
-        .chain(absorbed.then(|| Made::ended(Outcome::Absorbed, b"")))
+        .chain(absorbed.then(|| Effect::ended(InputOutcome::Absorbed, b"")))
 }
 
 fn of<T>(list: &[(u32, T)], origin: u32) -> &[(u32, T)] {
@@ -213,11 +214,11 @@ fn of<T>(list: &[(u32, T)], origin: u32) -> &[(u32, T)] {
     &list[start..end]
 }
 
-fn letter_made(letter: &DeadLetter) -> Made<'_> {
+fn letter_made(letter: &DeadLetter) -> Effect<'_> {
     let outcome = if letter.reason == Reason::Rejected {
-        Outcome::Rejected
+        InputOutcome::Rejected
     } else {
-        Outcome::Failed
+        InputOutcome::Failed
     };
-    Made::ended(outcome, letter.detail.as_bytes())
+    Effect::ended(outcome, letter.detail.as_bytes())
 }

@@ -13,10 +13,10 @@ use crate::chain::lane::item::Item;
 use crate::chain::lane::live::{Broken, Live};
 use crate::chain::lane::load;
 use crate::chain::lane::outbox::spread::Most;
-use crate::chain::lane::outbox::{Ends, Outbox};
-use crate::chain::lane::slot::Slot;
+use crate::chain::lane::outbox::{BatchEnds, Outbox};
+use crate::chain::lane::slot::LaneIndex;
 use crate::chain::lane::stage::Stage;
-use crate::chain::lane::trial::compare::Bounds;
+use crate::chain::lane::trial::compare::SampleBounds;
 use crate::chain::lane::version::Version;
 use crate::chain::metrics::Metrics;
 use crate::chain::sandbox::engine::Engine;
@@ -42,7 +42,7 @@ pub struct Player {
     /// When it begins, microseconds since 1970.
     pub begins_us: u64,
     /// How much of the differences is kept.
-    pub bounds: Bounds,
+    pub bounds: SampleBounds,
 }
 
 /// What one chain made of a recording.
@@ -63,7 +63,7 @@ pub struct Ran {
 }
 
 /// One chain on its way through the recording.
-pub(crate) struct Side {
+pub(crate) struct ReplaySide {
     config: Config,
     out: Vec<Destination>,
     versions: Vec<Arc<Version>>,
@@ -77,9 +77,9 @@ pub(crate) struct Side {
     items: Vec<Item>,
     outbox: Outbox,
     /// Of the last batch.
-    pub(crate) ends: Ends,
+    pub(crate) ends: BatchEnds,
     /// Of the ticks since they were last looked at.
-    pub(crate) ticked: Ends,
+    pub(crate) ticked: BatchEnds,
     digest: ring::digest::Context,
     fates: BTreeMap<&'static str, u64>,
     outputs: u64,
@@ -88,16 +88,16 @@ pub(crate) struct Side {
 }
 
 /// What the stages of a replay begin with.
-struct Begin<'a> {
+struct SideSetup<'a> {
     config: &'a Config,
     player: &'a Player,
     engine: &'a Engine,
 }
 
-impl Begin<'_> {
+impl SideSetup<'_> {
     /// Plugin number `plugin` in a lane, with no state.
     fn stage(&self, lane: usize, plugin: usize, version: &Arc<Version>) -> Result<Stage, Error> {
-        let slot = Slot {
+        let slot = LaneIndex {
             lane,
             lanes: self.player.lanes,
         };
@@ -128,7 +128,7 @@ impl Begin<'_> {
     }
 }
 
-impl Side {
+impl ReplaySide {
     /// On how many lanes its plugins can run.
     pub(crate) fn lanes(&self) -> usize {
         load::lanes(&self.config, &self.versions)
@@ -140,7 +140,7 @@ impl Side {
         let template = load::template(config)?;
         let out = load::out(config)?;
         let versions = load::versions(config, engine, &metrics)?;
-        let begin = Begin {
+        let begin = SideSetup {
             config,
             player,
             engine,
@@ -180,8 +180,8 @@ impl Side {
                 false,
                 Most::of(&config.plugins),
             ),
-            ends: Ends::default(),
-            ticked: Ends::default(),
+            ends: BatchEnds::default(),
+            ticked: BatchEnds::default(),
             digest: ring::digest::Context::new(&ring::digest::SHA256),
             fates: BTreeMap::new(),
             outputs: 0,
@@ -327,7 +327,7 @@ impl Side {
             self.items.clear();
             self.items.append(&mut self.outbox.next);
             self.run_from(lane, plugin + 1, now)?;
-            let mut ends = Ends::default();
+            let mut ends = BatchEnds::default();
             self.outbox.take_ends(&mut ends);
             note(&mut self.digest, &mut self.outputs, &ends, &self.queues);
             self.ticked.leaving.append(&mut ends.leaving);
@@ -362,7 +362,12 @@ impl Side {
 }
 
 /// Adds to the sum what can be seen from outside: not the ids, which are the gateway's own.
-fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queues: &[String]) {
+fn note(
+    digest: &mut ring::digest::Context,
+    outputs: &mut u64,
+    ends: &BatchEnds,
+    queues: &[String],
+) {
     let mut field = |bytes: &[u8]| {
         digest.update(&(bytes.len() as u64).to_le_bytes());
         digest.update(bytes);

@@ -50,14 +50,14 @@ pub(super) const EXCUSED: u32 = 1 << 6;
 
 /// Messages in the form a plugin takes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Packed {
+pub(crate) struct PackedBatch {
     pub(crate) words: Vec<u32>,
     pub(crate) data: Vec<u8>,
     /// Keys that their topics do not hold, until they are put behind the last message.
     keys: Vec<u8>,
 }
 
-impl Packed {
+impl PackedBatch {
     pub(crate) fn clear(&mut self) {
         self.words.clear();
         self.data.clear();
@@ -119,7 +119,7 @@ impl Packed {
 
 /// What a plugin answered, as it came out of the guest.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
+pub(crate) struct GuestAnswer {
     pub(crate) stride: u32,
     pub(crate) words: Vec<u32>,
     pub(crate) data: Bytes,
@@ -136,7 +136,7 @@ pub(crate) enum Action {
 
 /// An entry of an output, checked: its parts lie inside of the answer's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct OutputEntry {
     pub(crate) input: u32,
     pub(crate) action: Action,
     pub(crate) port: u16,
@@ -151,7 +151,7 @@ pub(crate) struct Entry {
     pub(crate) marks: u32,
 }
 
-impl Entry {
+impl OutputEntry {
     /// Whether the plugin named a topic of its own.
     pub(crate) fn has_topic(&self) -> bool {
         self.topic > 0
@@ -289,7 +289,11 @@ pub(crate) struct Shape {
 ///
 /// # Errors
 /// A [`Fault`] of kind `output` when it is too large, of kind `contract` when it is wrong; `entries` is then void.
-pub(crate) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) -> Result<(), Fault> {
+pub(crate) fn unpack(
+    answer: &GuestAnswer,
+    shape: Shape,
+    entries: &mut Vec<OutputEntry>,
+) -> Result<(), Fault> {
     let stride = answer.stride as usize;
     if answer.words.is_empty() && answer.data.is_empty() {
         return Ok(());
@@ -312,7 +316,7 @@ pub(crate) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) ->
         return Err(Fault::new(FaultKind::Output, text));
     }
     entries.reserve(count);
-    let mut reader = Reader {
+    let mut reader = AnswerReader {
         shape,
         data: &answer.data,
         at: 0,
@@ -330,7 +334,7 @@ pub(crate) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) ->
     }
 }
 
-struct Reader<'a> {
+struct AnswerReader<'a> {
     shape: Shape,
     data: &'a [u8],
     at: usize,
@@ -338,10 +342,10 @@ struct Reader<'a> {
     rejected: Option<u32>,
 }
 
-impl Reader<'_> {
+impl AnswerReader<'_> {
     /// Appends the entry and then checks it: handed back through a `Result` it would be copied twice over the stack,
     /// which took a third of a hop.
-    fn entry(&mut self, words: &[u32], entries: &mut Vec<Entry>) -> Result<(), String> {
+    fn entry(&mut self, words: &[u32], entries: &mut Vec<OutputEntry>) -> Result<(), String> {
         let [topic, headers, payload] =
             [output::TOPIC, output::HEADERS, output::PAYLOAD].map(|word| words[word]);
         let port = (words[output::ACTION] >> 16) as u16;
@@ -368,7 +372,7 @@ impl Reader<'_> {
             offset: (key & 0xffff) as u16,
             len: (key >> 16) as u16,
         };
-        entries.push(Entry {
+        entries.push(OutputEntry {
             input,
             action,
             port,

@@ -4,7 +4,7 @@
 //! and a seed of its own; they are granted unless the config says otherwise, and real ones never. Files, network and
 //! environment of WASI are linked, since languages import them unasked, and are empty: there is nothing to be had.
 
-use super::batch::{Action, Answer, Entry};
+use super::batch::{Action, GuestAnswer, OutputEntry};
 use super::fault::Fault;
 use crate::chain::Unusable;
 
@@ -145,7 +145,7 @@ impl Grants {
     ///
     /// # Errors
     /// A fault of kind `contract`.
-    pub(crate) fn check(&self, answer: &Answer, entries: &[Entry]) -> Result<(), Fault> {
+    pub(crate) fn check(&self, answer: &GuestAnswer, entries: &[OutputEntry]) -> Result<(), Fault> {
         if self.topics.is_empty() {
             return Ok(());
         }

@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use wasmtime::component::Component;
 
 use crate::chain::Unusable;
-use cache::{Cache, Entry, Found};
+use cache::{Cache, CacheEntry, CacheLookup};
 pub use child::{CompileLimits, compile_plugin};
-use code::{Code, VERSION, load, precompile};
 pub(crate) use code::{Digest, settings};
+use code::{NativeCode, VERSION, load, precompile};
 
 /// How components become code.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Workshop {
 
 /// Where code came from; the name is used in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum CodeOrigin {
     Cached,
     Compiled,
     /// There was some in the cache that this host did not write, or not like this.
@@ -74,7 +74,7 @@ pub(crate) enum Origin {
     Shared,
 }
 
-impl Origin {
+impl CodeOrigin {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cached => "cached",
@@ -128,29 +128,29 @@ impl Shop {
         wasm: &wasmtime::Engine,
         component: &[u8],
         digest: &Digest,
-    ) -> Result<(Component, Origin), Unusable> {
+    ) -> Result<(Component, CodeOrigin), Unusable> {
         let Some(cache) = &self.cache else {
             return Ok((
                 load(wasm, &self.compile(wasm, component)?)?,
-                Origin::Compiled,
+                CodeOrigin::Compiled,
             ));
         };
-        let entry = Entry::of(digest, &self.settings());
+        let entry = CacheEntry::of(digest, &self.settings());
         let origin = match cache.find(&entry) {
             // It has the engine's own header, too: other processors have other code.
-            Found::Code(code) => match load(wasm, &code) {
-                Ok(component) => return Ok((component, Origin::Cached)),
+            CacheLookup::Code(code) => match load(wasm, &code) {
+                Ok(component) => return Ok((component, CodeOrigin::Cached)),
                 Err(error) => refused(&entry, &error.to_string()),
             },
-            Found::Nothing => Origin::Compiled,
-            Found::Refused(why) => refused(&entry, &why),
+            CacheLookup::Nothing => CodeOrigin::Compiled,
+            CacheLookup::Refused(why) => refused(&entry, &why),
         };
         let code = self.compile(wasm, component)?;
         cache.keep(&entry, &code);
         Ok((load(wasm, &code)?, origin))
     }
 
-    fn compile(&self, wasm: &wasmtime::Engine, component: &[u8]) -> Result<Code, Unusable> {
+    fn compile(&self, wasm: &wasmtime::Engine, component: &[u8]) -> Result<NativeCode, Unusable> {
         match &self.compiler {
             Compiler::Child(program, limits) => child::compile(
                 program,
@@ -173,11 +173,11 @@ impl Shop {
     }
 }
 
-fn refused(entry: &Entry, why: &str) -> Origin {
+fn refused(entry: &CacheEntry, why: &str) -> CodeOrigin {
     tracing::warn!(
         file = entry.name(),
         why,
         "a compiled plugin in the cache is not used; it is compiled again"
     );
-    Origin::Recompiled
+    CodeOrigin::Recompiled
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 
-use super::compile::{self, Compiler, Digest, Origin, Shop, Workshop};
+use super::compile::{self, CodeOrigin, Compiler, Digest, Shop, Workshop};
 use super::guest::Guest;
 use super::imports;
 use super::program::Programs;
-use crate::chain::pool::{Pool, View};
+use crate::chain::pool::{Pool, PoolView};
 use crate::chain::{Error, Unusable};
 use crate::clock::Clock;
 
@@ -32,11 +32,11 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(24).expect("24 is not 0
 /// Compiles components and runs their instances. Cheap to clone; the last clone stops the ticker.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<SharedEngine>,
     clock: Clock,
 }
 
-struct Shared {
+struct SharedEngine {
     stack_bytes: usize,
     wasm: wasmtime::Engine,
     linker: Linker<Guest>,
@@ -61,7 +61,7 @@ impl Engine {
         pool.oversee(ticker.waker());
         let shop = Shop::open(workshop, stack_bytes);
         let programs = Programs::default();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedEngine {
             stack_bytes,
             wasm,
             linker,
@@ -114,7 +114,7 @@ impl Engine {
         &self,
         component: &[u8],
         digest: &Digest,
-    ) -> Result<(Component, Origin), Unusable> {
+    ) -> Result<(Component, CodeOrigin), Unusable> {
         self.shared.shop.make(self.wasm(), component, digest)
     }
 
@@ -133,16 +133,16 @@ impl Engine {
     }
 
     /// Says that a guest is about to run. The call has ended when the answer is dropped.
-    pub(super) fn begin_call(&self) -> Call<'_> {
+    pub(super) fn begin_call(&self) -> GuestCall<'_> {
         self.shared.ticker.begin();
-        Call(&self.shared.ticker)
+        GuestCall(&self.shared.ticker)
     }
 }
 
 /// A guest is running: the ticker stays awake, and each of its ticks is a look at what the guest may take.
-pub(super) struct Call<'a>(&'a Ticker);
+pub(super) struct GuestCall<'a>(&'a Ticker);
 
-impl Drop for Call<'_> {
+impl Drop for GuestCall<'_> {
     fn drop(&mut self) {
         self.0.pulse.running.fetch_sub(1, Ordering::SeqCst);
     }
@@ -179,12 +179,12 @@ fn link(wasm: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
 
 /// Advances the epoch while calls are made, and looks after the workers while lanes wait for them.
 struct Ticker {
-    pulse: Arc<Pulse>,
+    pulse: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Pulse {
+struct TickerState {
     running: AtomicUsize,
     begun: AtomicU64,
     asleep: AtomicBool,
@@ -192,8 +192,8 @@ struct Pulse {
 }
 
 impl Ticker {
-    fn start(wasm: &wasmtime::Engine, pool: View) -> std::io::Result<Self> {
-        let pulse = Arc::new(Pulse::default());
+    fn start(wasm: &wasmtime::Engine, pool: PoolView) -> std::io::Result<Self> {
+        let pulse = Arc::new(TickerState::default());
         let seen = Arc::clone(&pulse);
         let engine = wasm.weak();
         let thread = std::thread::Builder::new()
@@ -240,7 +240,7 @@ impl Ticker {
 }
 
 /// Ticks until no call has been running or begun, and nobody has waited for a worker, for [`QUIET_TICKS`].
-fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &Pulse, pool: &View) {
+fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &TickerState, pool: &PoolView) {
     let mut seen = 0;
     let mut quiet = 0;
     while quiet < QUIET_TICKS && !pulse.stop.load(Ordering::SeqCst) {
@@ -255,7 +255,7 @@ fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &Pulse, pool: &View) {
 
 /// `asleep` is raised before `running` is read, and a call raises `running` before it reads `asleep`: one of the two
 /// sees the other. With those that wait for a worker it is the same.
-fn sleep_until_called(pulse: &Pulse, pool: &View) {
+fn sleep_until_called(pulse: &TickerState, pool: &PoolView) {
     pulse.asleep.store(true, Ordering::SeqCst);
     while pulse.running.load(Ordering::SeqCst) == 0
         && !pool.is_pressed()

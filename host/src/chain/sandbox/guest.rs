@@ -48,7 +48,7 @@ const RANDOM_CYCLE: usize = 1 << 10;
 
 /// What an instance may use, and for whom it works.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct GuestContext<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) metrics: &'a PluginMetrics,
     pub(crate) lane: usize,
@@ -66,7 +66,7 @@ pub(super) struct Guest {
     pub(super) allowance: Allowance,
     /// While inputs are run again, the log and the metrics have had them already.
     pub(crate) muted: bool,
-    pub(super) budget: Budget,
+    pub(super) budget: MemoryBudget,
     pub(crate) output: Ring,
     /// The last log lines of level error of the present call.
     pub(super) error_lines: VecDeque<String>,
@@ -81,8 +81,8 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new(place: Place<'_>, seed: u64) -> Self {
-        let Place {
+    pub(crate) fn new(place: GuestContext<'_>, seed: u64) -> Self {
+        let GuestContext {
             limits,
             metrics,
             lane,
@@ -120,7 +120,7 @@ impl Guest {
                 since: None,
             },
             muted: false,
-            budget: Budget::new(limits),
+            budget: MemoryBudget::new(limits),
             output,
             error_lines: VecDeque::new(),
             log_lines_per_second: limits.log_lines_per_second,
@@ -188,7 +188,7 @@ impl Allowance {
 }
 
 /// Memory and tables of a store, over all its instances, and whether it was ever refused more.
-pub(super) struct Budget {
+pub(super) struct MemoryBudget {
     pub(crate) memory_bytes: usize,
     pub(crate) table_elements: usize,
     memory_used: usize,
@@ -197,7 +197,7 @@ pub(super) struct Budget {
     pub(super) table_denied: bool,
 }
 
-impl Budget {
+impl MemoryBudget {
     /// Linear memory in use.
     pub(super) fn memory_used(&self) -> usize {
         self.memory_used
@@ -225,7 +225,7 @@ fn grow(used: &mut usize, more: usize, limit: usize, denied: &mut bool) -> bool 
     total <= limit
 }
 
-impl ResourceLimiter for Budget {
+impl ResourceLimiter for MemoryBudget {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -271,10 +271,10 @@ impl ResourceLimiter for Budget {
 
 /// What a guest wrote to stdout and stderr. wasmtime-wasi's own pipe traps the guest when it is full.
 #[derive(Clone, Default)]
-pub(super) struct Ring(Arc<Mutex<Kept>>);
+pub(super) struct Ring(Arc<Mutex<CapturedOutput>>);
 
 #[derive(Default)]
-struct Kept {
+struct CapturedOutput {
     /// The first bytes of the present call.
     head: Vec<u8>,
     /// The last bytes of all calls.
@@ -304,7 +304,7 @@ impl Ring {
     /// What is kept, as text, and what the present call has written of it.
     pub(crate) fn words(&self) -> [String; 2] {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept {
+        let CapturedOutput {
             head,
             tail,
             written,

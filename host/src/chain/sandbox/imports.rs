@@ -18,7 +18,7 @@ const MAX_LOG_CHARACTERS: usize = 1 << 10;
     dead_code,
     reason = "made of the guest's number by `Lift`, never by name"
 )]
-enum Level {
+enum GuestLogLevel {
     #[component(name = "error")]
     Error,
     #[component(name = "warn")]
@@ -33,7 +33,7 @@ enum Level {
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.instance("tidegate:plugin/log@0.1.0")?.func_wrap(
         "log",
-        |mut store: StoreContextMut<'_, Guest>, (level, message): (Level, String)| {
+        |mut store: StoreContextMut<'_, Guest>, (level, message): (GuestLogLevel, String)| {
             store.data_mut().write_log(level, &message);
             Ok(())
         },
@@ -80,10 +80,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 }
 
 impl Guest {
-    fn write_log(&mut self, level: Level, message: &str) {
+    fn write_log(&mut self, level: GuestLogLevel, message: &str) {
         // A line feed in a plugin's message must not look like a line of ours.
         let text = words::line(message, MAX_LOG_CHARACTERS);
-        if level == Level::Error {
+        if level == GuestLogLevel::Error {
             self.keep_error_line(&text);
         }
         if self.muted {
@@ -101,10 +101,10 @@ impl Guest {
         let plugin = &*self.metrics.plugin;
         let lane = self.lane;
         match level {
-            Level::Error => tracing::error!(flow, plugin, lane, "{text}"),
-            Level::Warn => tracing::warn!(flow, plugin, lane, "{text}"),
-            Level::Info => tracing::info!(flow, plugin, lane, "{text}"),
-            Level::Debug => tracing::debug!(flow, plugin, lane, "{text}"),
+            GuestLogLevel::Error => tracing::error!(flow, plugin, lane, "{text}"),
+            GuestLogLevel::Warn => tracing::warn!(flow, plugin, lane, "{text}"),
+            GuestLogLevel::Info => tracing::info!(flow, plugin, lane, "{text}"),
+            GuestLogLevel::Debug => tracing::debug!(flow, plugin, lane, "{text}"),
         }
     }
 
@@ -157,10 +157,10 @@ impl wall_clock::Host for Guest {
 }
 
 /// A pollable for a moment that has come.
-struct Past;
+struct ElapsedPollable;
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Past {
+impl Pollable for ElapsedPollable {
     async fn ready(&mut self) {}
 }
 
@@ -170,7 +170,7 @@ impl Guest {
         if moment_ns > self.running_us.saturating_mul(1_000) {
             wasmtime::bail!("a plugin may not sleep or wait: ask for a tick instead");
         }
-        let past = self.table().push(Past)?;
+        let past = self.table().push(ElapsedPollable)?;
         subscribe(self.table(), past)
     }
 }

@@ -9,7 +9,7 @@ use wasmtime::component::Component;
 use super::beside::beside;
 use super::capability::Capability;
 use super::engine::Engine;
-use super::guest::Place;
+use super::guest::GuestContext;
 use super::instance::Instance;
 use super::link;
 use super::program::Program;
@@ -25,7 +25,7 @@ const MAX_CALL_TIME: Duration = Duration::from_secs(60);
 
 /// An interface a component imports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Import {
+pub struct ComponentImport {
     /// Its name with version.
     pub name: String,
     /// What it is for.
@@ -34,7 +34,7 @@ pub struct Import {
 
 /// What a component asked for when it got its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Requested {
     pub ports: Vec<String>,
     /// Interval of its ticks.
     pub tick_every: Option<Duration>,
@@ -56,7 +56,7 @@ pub struct Inspection {
     pub has_transform: bool,
     pub has_timer: bool,
     pub has_state: bool,
-    pub imports: Vec<Import>,
+    pub imports: Vec<ComponentImport>,
     /// Time to make code of it.
     pub compile_time: Duration,
     /// Why no gateway lets it in, whatever it grants.
@@ -64,7 +64,7 @@ pub struct Inspection {
     /// Linear memory of a fresh instance, bytes; `None` when there is none to be had.
     pub memory_bytes: Option<usize>,
     /// What it asked for, or why it refused the settings; `None` without settings.
-    pub setup: Option<Result<Asked, String>>,
+    pub setup: Option<Result<Requested, String>>,
 }
 
 /// Looks at a component; with `settings`, configures an instance as well. Blocks for as long as compiling takes.
@@ -106,7 +106,7 @@ fn look(engine: &Engine, component: &Component) -> Inspection {
     let ty = component.component_type();
     let imports = ty.imports(engine.wasm()).map(|(name, _)| name.to_owned());
     let imports: Vec<_> = imports
-        .map(|name| Import {
+        .map(|name| ComponentImport {
             capability: Capability::of(&name),
             name,
         })
@@ -162,7 +162,7 @@ fn tried(
     let mut instance = match Instance::new(
         program,
         engine,
-        Place {
+        GuestContext {
             limits: &limits,
             metrics: &metrics,
             lane: 0,
@@ -181,7 +181,7 @@ fn tried(
     let memory_bytes = Some(instance.memory_bytes());
     let setup = settings.map(|settings| {
         match instance.configure(&settings.to_string(), engine.clock().now()) {
-            Ok(Ok(setup)) => Ok(Asked {
+            Ok(Ok(setup)) => Ok(Requested {
                 state_version: setup.state_version(),
                 ports: setup.ports,
                 tick_every: (setup.tick_every_us > 0)

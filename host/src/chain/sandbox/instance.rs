@@ -7,14 +7,14 @@ use bytes::Bytes;
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::batch::{Answer, Packed, input};
+use super::batch::{GuestAnswer, PackedBatch, input};
 use super::classify::classify;
 use super::engine::Engine;
 use super::fault::{Fault, FaultKind};
-use super::guest::{Guest, MAX_HANDLES, Place};
+use super::guest::{Guest, GuestContext, MAX_HANDLES};
 use super::program::Program;
-use super::series::Series;
-use super::state::{Extent, Page, collect};
+use super::series::CallSeries;
+use super::state::{SaveScope, StatePage, collect};
 use crate::clock::{self, Now};
 use crate::message::key_hash;
 
@@ -23,7 +23,7 @@ const FUEL_SLACK: usize = 64 << 10;
 
 #[derive(Clone, Copy, ComponentType, Lower)]
 #[component(record)]
-struct Batch<'a> {
+struct BatchRecord<'a> {
     #[component(name = "now-us")]
     now_us: u64,
     #[component(name = "stride")]
@@ -36,7 +36,7 @@ struct Batch<'a> {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct Output {
+struct OutputRecord {
     #[component(name = "stride")]
     stride: u32,
     #[component(name = "words")]
@@ -45,8 +45,8 @@ struct Output {
     data: Vec<u8>,
 }
 
-impl From<Output> for Answer {
-    fn from(output: Output) -> Self {
+impl From<OutputRecord> for GuestAnswer {
+    fn from(output: OutputRecord) -> Self {
         Self {
             stride: output.stride,
             words: output.words,
@@ -58,7 +58,7 @@ impl From<Output> for Answer {
 /// What a plugin asks for.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(record)]
-pub(crate) struct Setup {
+pub(crate) struct PluginSetup {
     #[component(name = "ports")]
     pub(crate) ports: Vec<String>,
     #[component(name = "tick-every-us")]
@@ -70,7 +70,7 @@ pub(crate) struct Setup {
 /// Bit of `state-version`: the state is not by the messages' key.
 const ONE_LANE: u32 = 1 << 31;
 
-impl Setup {
+impl PluginSetup {
     /// Version of its state's form.
     pub(crate) fn state_version(&self) -> u32 {
         self.state_version & !ONE_LANE
@@ -82,16 +82,16 @@ impl Setup {
     }
 }
 
-type Restore = TypedFunc<(u32, &'static Page), (Result<(), String>,)>;
+type Restore = TypedFunc<(u32, &'static StatePage), (Result<(), String>,)>;
 
 /// A running plugin. After a fault it must not be called again.
 pub(crate) struct Instance {
     engine: Engine,
     store: Store<Guest>,
-    configure: TypedFunc<(&'static str,), (Result<Setup, String>,)>,
-    process: TypedFunc<(Batch<'static>,), (Output,)>,
-    tick: Option<TypedFunc<(u64,), (Output,)>>,
-    save: Option<TypedFunc<(bool, u64), (Page,)>>,
+    configure: TypedFunc<(&'static str,), (Result<PluginSetup, String>,)>,
+    process: TypedFunc<(BatchRecord<'static>,), (OutputRecord,)>,
+    tick: Option<TypedFunc<(u64,), (OutputRecord,)>>,
+    save: Option<TypedFunc<(bool, u64), (StatePage,)>>,
     restore: Option<Restore>,
 }
 
@@ -101,8 +101,12 @@ impl Instance {
     /// # Errors
     /// A fault of kind `instantiate`: a limit is met before it runs, or a function has another shape than the
     /// contract's.
-    pub(crate) fn new(program: &Program, engine: &Engine, place: Place<'_>) -> Result<Self, Fault> {
-        let Place {
+    pub(crate) fn new(
+        program: &Program,
+        engine: &Engine,
+        place: GuestContext<'_>,
+    ) -> Result<Self, Fault> {
+        let GuestContext {
             limits, metrics, ..
         } = place;
         let mut store = Store::new(
@@ -186,15 +190,15 @@ impl Instance {
         &mut self,
         settings: &str,
         now: Now,
-    ) -> Result<Result<Setup, String>, Fault> {
+    ) -> Result<Result<PluginSetup, String>, Fault> {
         let configure = self.configure;
         self.call(now, |store| configure.call(store, (settings,)))
             .map(|(setup,)| setup)
     }
 
-    pub(crate) fn process(&mut self, packed: &Packed, now: Now) -> Result<Answer, Fault> {
+    pub(crate) fn process(&mut self, packed: &PackedBatch, now: Now) -> Result<GuestAnswer, Fault> {
         let process = self.process;
-        let batch = Batch {
+        let batch = BatchRecord {
             now_us: now.wall_us,
             stride: input::STRIDE as u32,
             words: &packed.words,
@@ -205,9 +209,9 @@ impl Instance {
     }
 
     /// Tells it the time; a plugin without a timer answers nothing.
-    pub(crate) fn tick(&mut self, now: Now) -> Result<Answer, Fault> {
+    pub(crate) fn tick(&mut self, now: Now) -> Result<GuestAnswer, Fault> {
         let Some(tick) = self.tick else {
-            return Ok(Answer::default());
+            return Ok(GuestAnswer::default());
         };
         self.call(now, |store| tick.call(store, (now.wall_us,)))
             .map(|(output,)| output.into())
@@ -221,15 +225,15 @@ impl Instance {
     /// Its state, page by page; none when it keeps none.
     pub(crate) fn save(
         &mut self,
-        extent: Extent,
+        extent: SaveScope,
         max_bytes: usize,
         now: Now,
-    ) -> Result<Vec<Page>, Fault> {
+    ) -> Result<Vec<StatePage>, Fault> {
         let Some(save) = self.save else {
             return Ok(Vec::new());
         };
-        let changed_only = extent == Extent::Changes;
-        let series = Series::begin();
+        let changed_only = extent == SaveScope::Changes;
+        let series = CallSeries::begin();
         collect(max_bytes, |cursor| {
             if let Some(why) = series.over() {
                 return Err(Fault::new(FaultKind::State, format!("`save` takes {why}")));
@@ -245,13 +249,13 @@ impl Instance {
     /// A fault of kind `state` when the plugin refuses it, in its own words.
     pub(crate) fn restore<'p>(
         &mut self,
-        pages: impl Iterator<Item = (u32, &'p Page)>,
+        pages: impl Iterator<Item = (u32, &'p StatePage)>,
         now: Now,
     ) -> Result<(), Fault> {
         let Some(restore) = self.restore else {
             return Ok(());
         };
-        let series = Series::begin();
+        let series = CallSeries::begin();
         for (version, page) in pages {
             if let Some(why) = series.over() {
                 return Err(Fault::new(

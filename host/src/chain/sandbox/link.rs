@@ -2,9 +2,9 @@
 
 use wasmtime::component::{Component, ComponentExportIndex};
 
-use super::compile::{Digest, Origin};
+use super::compile::{CodeOrigin, Digest};
 use super::engine::Engine;
-use super::program::{Linked, Program, State, Transform};
+use super::program::{Linked, Program, StateExports, Transform};
 use crate::chain::Unusable;
 use crate::message::hexadecimal;
 use crate::words;
@@ -14,11 +14,11 @@ use crate::words;
 ///
 /// # Errors
 /// [`Unusable`], in plain words.
-pub(crate) fn make(engine: &Engine, bytes: &[u8]) -> Result<(Program, Origin), Unusable> {
+pub(crate) fn make(engine: &Engine, bytes: &[u8]) -> Result<(Program, CodeOrigin), Unusable> {
     check_header(bytes)?;
     let digest = sha256(bytes);
     if let Some(program) = engine.programs().find(&digest) {
-        return Ok((program, Origin::Shared));
+        return Ok((program, CodeOrigin::Shared));
     }
     let (component, origin) = engine.compile(bytes, &digest)?;
     let program = link(engine, &component, &digest)?;
@@ -58,7 +58,7 @@ pub(crate) fn link(
         .and_then(|timer| component.get_export_index(Some(&timer), "tick"));
     let state = interface(engine, component, "state").and_then(|state| {
         let function = |name| component.get_export_index(Some(&state), name);
-        Some(State {
+        Some(StateExports {
             save: function("save")?,
             restore: function("restore")?,
         })

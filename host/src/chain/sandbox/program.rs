@@ -20,7 +20,7 @@ pub(crate) struct Linked {
     pub(crate) imports: Arc<[String]>,
     pub(crate) transform: Transform,
     pub(crate) tick: Option<ComponentExportIndex>,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<StateExports>,
 }
 
 impl Program {
@@ -82,7 +82,7 @@ pub(crate) struct Transform {
 
 /// Where the functions of `state` are.
 #[derive(Clone)]
-pub(crate) struct State {
+pub(crate) struct StateExports {
     pub(crate) save: ComponentExportIndex,
     pub(crate) restore: ComponentExportIndex,
 }

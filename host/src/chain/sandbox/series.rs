@@ -13,12 +13,12 @@ const WALL: Duration = Duration::from_secs(10);
 
 /// Calls that have begun.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Series {
+pub(crate) struct CallSeries {
     cpu: Duration,
     begun: Instant,
 }
 
-impl Series {
+impl CallSeries {
     /// On the thread that makes them.
     pub(crate) fn begin() -> Self {
         Self {

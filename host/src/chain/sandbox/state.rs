@@ -21,7 +21,7 @@ const MAX_PAGES: usize = 65_536;
 /// Some keyed entries, as they cross the border.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(record)]
-pub(crate) struct Page {
+pub(crate) struct StatePage {
     #[component(name = "next")]
     pub(crate) next: Option<u64>,
     #[component(name = "words")]
@@ -30,7 +30,7 @@ pub(crate) struct Page {
     pub(crate) data: Vec<u8>,
 }
 
-impl Page {
+impl StatePage {
     fn bytes(&self) -> usize {
         self.words.len() * 4 + self.data.len()
     }
@@ -108,28 +108,28 @@ impl Page {
 pub(crate) struct Snapshot {
     /// `state-version` of the saver.
     pub(crate) version: u32,
-    base: Vec<Arc<Page>>,
-    changes: Vec<Arc<Page>>,
+    base: Vec<Arc<StatePage>>,
+    changes: Vec<Arc<StatePage>>,
     /// What no checkpoint has brought to the disk yet, with the saver's version. A checkpoint that brings what the disk
     /// has already is no harm, one that lacks a key is.
-    unkept: Vec<(u32, Arc<Page>)>,
+    unkept: Vec<(u32, Arc<StatePage>)>,
 }
 
 /// How much a save shall bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum SaveScope {
     Complete,
     Changes,
 }
 
 impl Snapshot {
     /// The pages in the order in which they are restored.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = &Page> {
+    pub(crate) fn pages(&self) -> impl Iterator<Item = &StatePage> {
         self.base.iter().chain(&self.changes).map(|page| &**page)
     }
 
     /// The same, each with the version of its saver.
-    pub(crate) fn versioned_pages(&self) -> impl Iterator<Item = (u32, &Page)> {
+    pub(crate) fn versioned_pages(&self) -> impl Iterator<Item = (u32, &StatePage)> {
         self.pages().map(|page| (self.version, page))
     }
 
@@ -179,26 +179,26 @@ impl Snapshot {
 
     /// What the next save by a plugin of state version `version` shall bring: changes, until they are half of the
     /// whole; everything when the form is another.
-    pub(crate) fn next_extent(&self, version: u32) -> Extent {
-        let size = |pages: &[Arc<Page>]| pages.iter().map(|page| page.bytes()).sum::<usize>();
+    pub(crate) fn next_extent(&self, version: u32) -> SaveScope {
+        let size = |pages: &[Arc<StatePage>]| pages.iter().map(|page| page.bytes()).sum::<usize>();
         let is_far = self.base.is_empty() || size(&self.changes) * 2 >= size(&self.base);
         if is_far || self.version != version {
-            Extent::Complete
+            SaveScope::Complete
         } else {
-            Extent::Changes
+            SaveScope::Changes
         }
     }
 
     /// Puts a complete save in place of this, or adds changes. A guest may count changes from its last save or from
     /// its last complete one: with the earlier changes kept, and later ones restored after them, both come out right.
-    pub(crate) fn replace(&mut self, extent: Extent, version: u32, pages: Vec<Page>) {
+    pub(crate) fn replace(&mut self, extent: SaveScope, version: u32, pages: Vec<StatePage>) {
         let pages: Vec<_> = pages
             .into_iter()
             .filter(|page| !page.words.is_empty())
             .map(Arc::new)
             .collect();
         match extent {
-            Extent::Complete => {
+            SaveScope::Complete => {
                 // A complete save does not name the keys that are gone.
                 let gone = self.missing_in(&pages);
                 self.unkept = if gone.words.is_empty() {
@@ -208,14 +208,14 @@ impl Snapshot {
                 };
                 (self.version, self.base, self.changes) = (version, pages.clone(), Vec::new());
             }
-            Extent::Changes => self.changes.extend(pages.iter().cloned()),
+            SaveScope::Changes => self.changes.extend(pages.iter().cloned()),
         }
         self.unkept
             .extend(pages.into_iter().map(|page| (version, page)));
     }
 
     /// The keys known so far that `pages` has not, each as gone.
-    fn missing_in(&self, pages: &[Arc<Page>]) -> Page {
+    fn missing_in(&self, pages: &[Arc<StatePage>]) -> StatePage {
         let there: HashSet<&[u8]> = pages
             .iter()
             .flat_map(|page| page.entries())
@@ -224,9 +224,9 @@ impl Snapshot {
         let known = self
             .pages()
             .chain(self.unkept.iter().map(|(_, page)| &**page));
-        let mut gone = Page::default();
+        let mut gone = StatePage::default();
         for key in known
-            .flat_map(Page::entries)
+            .flat_map(StatePage::entries)
             .map(|(key, _)| key)
             .filter(|key| !there.contains(key))
             .collect::<BTreeSet<_>>()
@@ -275,7 +275,7 @@ pub(crate) fn merged(
     mine: &Snapshot,
     theirs: &Snapshot,
     is_theirs: impl Fn(&[u8]) -> bool,
-) -> Vec<(u32, Page)> {
+) -> Vec<(u32, StatePage)> {
     let entries = |one: &Snapshot, wanted: bool| {
         one.versioned_pages()
             .flat_map(|(version, page)| page.remembered(version))
@@ -287,15 +287,15 @@ pub(crate) fn merged(
 }
 
 /// Pages of what was remembered, each with the version of its saver.
-pub(crate) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, Page)> {
+pub(crate) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, StatePage)> {
     remembered.sort_by_key(|entry| entry.version);
-    let mut pages: Vec<(u32, Page)> = Vec::new();
+    let mut pages: Vec<(u32, StatePage)> = Vec::new();
     for entry in remembered {
-        let fits = |(version, page): &(u32, Page)| {
+        let fits = |(version, page): &(u32, StatePage)| {
             *version == entry.version && page.data.len() < PAGE_BYTES
         };
         if !pages.last().is_some_and(fits) {
-            pages.push((entry.version, Page::default()));
+            pages.push((entry.version, StatePage::default()));
         }
         if let Some((_, page)) = pages.last_mut() {
             page.push(&entry.key, entry.value.as_deref());
@@ -310,8 +310,8 @@ pub(crate) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, Page)> {
 /// What the guest did wrong, or that it saved more than `max_bytes`.
 pub(crate) fn collect(
     max_bytes: usize,
-    mut next_page: impl FnMut(u64) -> Result<Page, Fault>,
-) -> Result<Vec<Page>, Fault> {
+    mut next_page: impl FnMut(u64) -> Result<StatePage, Fault>,
+) -> Result<Vec<StatePage>, Fault> {
     let mut pages = Vec::new();
     let mut bytes = 0;
     let mut cursor = 0;

@@ -235,7 +235,7 @@ fn a_dead_letter_goes_on_from_the_plugin_it_stopped_at_or_from_the_first() {
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             ..Message::default()
         };
-        let returned = Returned {
+        let returned = ReturnedLetter {
             delivery: Delivery {
                 message,
                 receipt: Some(burst.receipt(0)),

@@ -112,9 +112,9 @@ fn mend(rig: &Rig) {
     });
     let change = Change {
         settings: Some(&mended),
-        plan: Plan {
+        plan: ChangePlan {
             probation,
-            ..Plan::default()
+            ..ChangePlan::default()
         },
         ..Change::default()
     };
@@ -215,7 +215,7 @@ fn what_is_held_is_tried_again_after_a_pause_and_a_stop_leaves_it_unsettled() {
 #[test]
 fn who_knows_other_versions_is_told_when_a_breaker_opens() {
     let rig = failing(OnError::Park, Duration::from_secs(3_600));
-    let told: Arc<Mutex<Vec<Opened>>> = Arc::default();
+    let told: Arc<Mutex<Vec<BreakerOpened>>> = Arc::default();
     let hook = Arc::clone(&told);
     rig.chain
         .on_opened(move |opened| hook.lock().unwrap().push(opened));

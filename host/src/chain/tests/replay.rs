@@ -26,7 +26,7 @@ fn at(after_us: u64) -> Now {
 }
 
 fn player(lanes: usize, recorded_ticks: Vec<Option<Duration>>) -> Player {
-    let bounds = Bounds {
+    let bounds = SampleBounds {
         samples: usize::MAX,
         payload_bytes: 200,
     };
@@ -139,7 +139,7 @@ fn clocks_and_random_numbers_repeat_and_are_those_of_the_recording() {
         &batches,
     );
     let samples = against.comparison.unwrap().samples;
-    let words = |shown: &[Shown]| {
+    let words = |shown: &[ShownEffect]| {
         shown[0]
             .payload
             .text
@@ -197,7 +197,7 @@ fn what_is_filtered_absorbed_rejected_or_failed_on_is_told_apart() {
         .collect();
     assert_eq!(
         missing,
-        [(Kind::Missing, 6)],
+        [(DifferenceKind::Missing, 6)],
         "a port that was not declared is a fault"
     );
 }

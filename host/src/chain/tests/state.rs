@@ -164,7 +164,7 @@ fn while_a_change_is_under_way_the_state_of_the_version_that_speaks_is_kept_for_
         let refused = swap.join().unwrap().unwrap_err();
         assert_eq!(
             (refused.step, refused.state),
-            (Step::Cancel, State::RolledBack),
+            (ChangeStep::Cancel, ChangeState::RolledBack),
             "{refused}"
         );
         let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
@@ -183,7 +183,7 @@ fn keys_of_the_old_version_that_the_new_one_has_not_are_gone_from_the_disk() {
     rig.wait("a checkpoint of every key", |seen| seen.state.len() == 9);
     let strange = settings("refuse-restore");
     let empty = change(None, Some(&strange));
-    let plan = Plan {
+    let plan = ChangePlan {
         state: OnRefusedState::Empty,
         ..empty.plan
     };
@@ -259,7 +259,7 @@ fn a_version_that_needs_one_lane_does_not_take_over_where_there_are_several() {
         .swap(0, change(None, Some(&one_lane)), QUIET)
         .unwrap_err();
     assert!(
-        refused.step == Step::Configure && refused.why.contains("lanes = 1"),
+        refused.step == ChangeStep::Configure && refused.why.contains("lanes = 1"),
         "{refused}"
     );
     assert_eq!(rig.payloads("d1", &["x"]), ["x 1"]);

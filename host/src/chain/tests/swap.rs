@@ -15,15 +15,15 @@ pub(super) fn other_probe(name: u8) -> Vec<u8> {
 pub(super) const QUIET: Events<'static> = &|_| {};
 
 /// A probation that is over after so many messages, and never by time.
-pub(super) fn probation(messages: u64) -> Plan {
+pub(super) fn probation(messages: u64) -> ChangePlan {
     let probation = Probation {
         time: PATIENCE,
         messages,
         ..Probation::default()
     };
-    Plan {
+    ChangePlan {
         probation: Some(probation),
-        ..Plan::default()
+        ..ChangePlan::default()
     }
 }
 
@@ -36,9 +36,9 @@ pub(super) fn change<'a>(
         time: Duration::ZERO,
         ..Probation::default()
     };
-    let plan = Plan {
+    let plan = ChangePlan {
         probation: Some(probation),
-        ..Plan::default()
+        ..ChangePlan::default()
     };
     Change {
         component,
@@ -62,7 +62,7 @@ fn swap_under_traffic(
     rig: &Rig,
     change: Change<'_>,
     mut during: impl FnMut(),
-) -> Result<Swapped, Refused> {
+) -> Result<Swapped, NotChanged> {
     std::thread::scope(|scope| {
         let chain = &rig.chain;
         let swap = scope.spawn(move || chain.swap(0, change, QUIET));
@@ -154,22 +154,26 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
             .swap(0, change(Some(component), None), QUIET)
             .unwrap_err();
         assert!(
-            refused.step == Step::Compile && refused.why.contains(why),
+            refused.step == ChangeStep::Compile && refused.why.contains(why),
             "{refused}"
         );
     }
     let all = [
-        ("refuse", Step::Configure, "told to ***"),
-        ("trap-configure", Step::Configure, "trap"),
-        ("strange-port", Step::Configure, "`nowhere` without a route"),
-        ("trap-empty", Step::SelfTest, "trap"),
-        ("trap-tick tick", Step::SelfTest, "trap"),
+        ("refuse", ChangeStep::Configure, "told to ***"),
+        ("trap-configure", ChangeStep::Configure, "trap"),
+        (
+            "strange-port",
+            ChangeStep::Configure,
+            "`nowhere` without a route",
+        ),
+        ("trap-empty", ChangeStep::SelfTest, "trap"),
+        ("trap-tick tick", ChangeStep::SelfTest, "trap"),
         (
             "refuse-restore",
-            Step::Restore,
+            ChangeStep::Restore,
             "cannot read state of version 1",
         ),
-        ("trap-restore", Step::Restore, "trap"),
+        ("trap-restore", ChangeStep::Restore, "trap"),
     ];
     for (text, step, why) in all {
         let refused = rig
@@ -202,7 +206,10 @@ fn a_trap_on_the_first_batch_brings_the_old_version_back_in_all_lanes() {
     let refused = swap_under_traffic(&rig, watched(&trap, 1_000), || expect(&rig)).unwrap_err();
     // A lane that has it may get its batch before the others have it: then its outputs never counted anywhere.
     assert!(
-        matches!(refused.state, State::RolledBack | State::Refused),
+        matches!(
+            refused.state,
+            ChangeState::RolledBack | ChangeState::Refused
+        ),
         "{refused}"
     );
     assert!(refused.why.contains("on live messages: trap"), "{refused}");
@@ -219,7 +226,7 @@ fn a_trap_on_the_first_batch_brings_the_old_version_back_in_all_lanes() {
 }
 
 /// Waits until the change under way has come to `state`.
-pub(super) fn wait_for(rig: &Rig, state: State) {
+pub(super) fn wait_for(rig: &Rig, state: ChangeState) {
     let deadline = Instant::now() + PATIENCE;
     while rig.chain.plugins()[0]
         .change
@@ -249,10 +256,10 @@ impl Drop for Ended<'_> {
 /// Runs a change, and `during` it from `state` on.
 pub(super) fn while_in(
     rig: &Rig,
-    state: State,
+    state: ChangeState,
     change: Change<'_>,
     during: impl FnOnce(),
-) -> Result<Swapped, Refused> {
+) -> Result<Swapped, NotChanged> {
     std::thread::scope(|scope| {
         let chain = &rig.chain;
         let swap = scope.spawn(move || chain.swap(0, change, QUIET));
@@ -269,32 +276,37 @@ fn a_trap_after_a_while_brings_back_the_old_version_from_that_very_batch_with_th
     let rig = Rig::of("");
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     let by_ten = settings("by-ten trap-after-50");
-    let refused = while_in(&rig, State::OnProbation, watched(&by_ten, 10_000), || {
-        assert_eq!(
-            one_each(&rig, "x"),
-            vec!["x 11"; 9],
-            "the new version's outputs count"
-        );
-        let answers = rig.payloads("d1", &["x"; 60]);
-        let mut count = 11;
-        let mut is_back = false;
-        for answer in &answers {
-            let by_ten = format!("x {}", count + 10);
-            is_back |= *answer != by_ten;
-            count += if is_back { 1 } else { 10 };
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&by_ten, 10_000),
+        || {
             assert_eq!(
-                *answer,
-                format!("x {count}"),
-                "from the very batch on in which it failed: {answers:?}"
+                one_each(&rig, "x"),
+                vec!["x 11"; 9],
+                "the new version's outputs count"
             );
-        }
-        assert!(is_back, "{answers:?}");
-        assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", count + 1)]);
-    })
+            let answers = rig.payloads("d1", &["x"; 60]);
+            let mut count = 11;
+            let mut is_back = false;
+            for answer in &answers {
+                let by_ten = format!("x {}", count + 10);
+                is_back |= *answer != by_ten;
+                count += if is_back { 1 } else { 10 };
+                assert_eq!(
+                    *answer,
+                    format!("x {count}"),
+                    "from the very batch on in which it failed: {answers:?}"
+                );
+            }
+            assert!(is_back, "{answers:?}");
+            assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", count + 1)]);
+        },
+    )
     .unwrap_err();
     assert_eq!(
         (refused.step, refused.state),
-        (Step::Probation, State::RolledBack),
+        (ChangeStep::Probation, ChangeState::RolledBack),
         "{refused}"
     );
     assert_eq!(rig.payloads("d2", &["x"]), ["x 12"], "in another lane too");
@@ -305,7 +317,7 @@ fn a_trap_after_a_while_brings_back_the_old_version_from_that_very_batch_with_th
 fn what_both_versions_fail_on_is_not_held_against_the_new_one() {
     let rig = Rig::of("");
     let by_ten = settings("by-ten");
-    let swapped = while_in(&rig, State::OnProbation, watched(&by_ten, 12), || {
+    let swapped = while_in(&rig, ChangeState::OnProbation, watched(&by_ten, 12), || {
         assert_eq!(rig.payloads("d1", &["x", "trap", "y"]), ["x 10", "y 20"]);
         assert_eq!(one_each(&rig, "x").len(), 9);
     });
@@ -324,19 +336,24 @@ fn what_both_versions_fail_on_is_not_held_against_the_new_one() {
 fn a_fault_of_the_old_version_in_readiness_costs_nothing_but_its_recovery() {
     let rig = Rig::of("trap-on-odd");
     let cured = settings("by-ten");
-    let refused = while_in(&rig, State::OnProbation, watched(&cured, 10_000), || {
-        assert_eq!(
-            rig.payloads("d1", &["x", "odd", "y"]),
-            ["x 10", "odd 20", "y 30"],
-            "the old one traps on `odd`"
-        );
-        assert!(rig.letters().is_empty());
-        assert!(rig.chain.cancel(0, "by hand"));
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&cured, 10_000),
+        || {
+            assert_eq!(
+                rig.payloads("d1", &["x", "odd", "y"]),
+                ["x 10", "odd 20", "y 30"],
+                "the old one traps on `odd`"
+            );
+            assert!(rig.letters().is_empty());
+            assert!(rig.chain.cancel(0, "by hand"));
+        },
+    )
     .unwrap_err();
     assert_eq!(
         (refused.step, refused.state, &*refused.why),
-        (Step::Cancel, State::RolledBack, "by hand")
+        (ChangeStep::Cancel, ChangeState::RolledBack, "by hand")
     );
     assert_eq!(
         rig.payloads("d1", &["x"]),
@@ -349,17 +366,22 @@ fn a_fault_of_the_old_version_in_readiness_costs_nothing_but_its_recovery() {
 fn more_rejections_of_the_same_messages_bring_the_old_version_back() {
     let rig = Rig::of("");
     let strict = settings("strict");
-    let refused = while_in(&rig, State::OnProbation, watched(&strict, 10_000), || {
-        for _ in 0..20 {
-            rig.settle(&rig.send(&[
-                ("d1", "loose"),
-                ("d2", "x"),
-                ("d3", "x"),
-                ("d1", "reject"),
-                ("d1", "x"),
-            ]));
-        }
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&strict, 10_000),
+        || {
+            for _ in 0..20 {
+                rig.settle(&rig.send(&[
+                    ("d1", "loose"),
+                    ("d2", "x"),
+                    ("d3", "x"),
+                    ("d1", "reject"),
+                    ("d1", "x"),
+                ]));
+            }
+        },
+    )
     .unwrap_err();
     assert_eq!(
         refused.why,
@@ -376,9 +398,14 @@ fn more_rejections_of_the_same_messages_bring_the_old_version_back() {
 fn a_slow_leak_brings_the_old_version_back_before_it_meets_the_limit() {
     let rig = Rig::of("");
     let leak = settings("leak");
-    let refused = while_in(&rig, State::OnProbation, watched(&leak, 10_000), || {
-        (0..400).for_each(|_| assert_eq!(rig.payloads("d1", &["x"]).len(), 1));
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&leak, 10_000),
+        || {
+            (0..400).for_each(|_| assert_eq!(rig.payloads("d1", &["x"]).len(), 1));
+        },
+    )
     .unwrap_err();
     assert!(
         refused
@@ -400,13 +427,13 @@ fn a_shadow_has_no_effect_and_its_differences_are_told() {
         ..Shadow::default()
     };
     let careful = Change {
-        plan: Plan {
+        plan: ChangePlan {
             shadow: Some(shadow),
             ..probation(1)
         },
         ..watched(&by_ten, 1)
     };
-    let refused = while_in(&rig, State::Shadowing, careful, || {
+    let refused = while_in(&rig, ChangeState::Shadowing, careful, || {
         assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
         assert_eq!(rig.payloads("d1", &["drop", "log"]).len(), 1);
         assert_eq!(one_each(&rig, "x"), vec!["x 3"; 9]);
@@ -414,7 +441,7 @@ fn a_shadow_has_no_effect_and_its_differences_are_told() {
     .unwrap_err();
     assert_eq!(
         (refused.step, refused.state),
-        (Step::Shadow, State::Refused)
+        (ChangeStep::Shadow, ChangeState::Refused)
     );
     assert_eq!(
         refused.why,
@@ -426,7 +453,7 @@ fn a_shadow_has_no_effect_and_its_differences_are_told() {
         (2, 18)
     );
     assert!(
-        !differences.samples.is_empty() && differences.parts[&Part::Payload] == 18,
+        !differences.samples.is_empty() && differences.parts[&DifferingPart::Payload] == 18,
         "{differences:?}"
     );
     assert_eq!(
@@ -446,15 +473,15 @@ fn a_shadow_of_the_same_logic_is_promoted_with_exact_state_and_ticks_that_agree(
         ..Shadow::default()
     };
     let careful = Change {
-        plan: Plan {
+        plan: ChangePlan {
             shadow: Some(shadow),
             ..probation(9)
         },
         ..watched(&same, 9)
     };
     let told = Mutex::new(None);
-    let events = |event: &Event| {
-        if event.state == State::Shadowed {
+    let events = |event: &ChangeEvent| {
+        if event.state == ChangeState::Shadowed {
             *told.lock().unwrap() = event.figures.clone();
         }
     };
@@ -462,12 +489,12 @@ fn a_shadow_of_the_same_logic_is_promoted_with_exact_state_and_ticks_that_agree(
         let (chain, events) = (&rig.chain, &events);
         let swap = scope.spawn(move || chain.swap(0, careful, events));
         let _ended = Ended(chain);
-        wait_for(&rig, State::Shadowing);
+        wait_for(&rig, ChangeState::Shadowing);
         for _ in 0..5 {
             rig.settle(&rig.send(&KEYS.map(|key| (key, "x"))));
         }
         assert!(rig.chain.promote(0));
-        wait_for(&rig, State::OnProbation);
+        wait_for(&rig, ChangeState::OnProbation);
         rig.settle(&rig.send(&KEYS.map(|key| (key, "x"))));
         swap.join().unwrap()
     });
@@ -504,13 +531,13 @@ fn a_canary_takes_its_share_of_the_keys_and_then_the_rest_with_one_count_each() 
         time: None,
         messages: None,
     };
-    let plan = Plan {
+    let plan = ChangePlan {
         canary: Some(canary),
         ..probation(9)
     };
     let swapped = while_in(
         &rig,
-        State::Canary,
+        ChangeState::Canary,
         Change {
             plan,
             ..watched(&by_ten, 9)
@@ -532,7 +559,7 @@ fn a_canary_takes_its_share_of_the_keys_and_then_the_rest_with_one_count_each() 
                 "always the same ones"
             );
             assert!(rig.chain.promote(0));
-            wait_for(&rig, State::OnProbation);
+            wait_for(&rig, ChangeState::OnProbation);
             let all = one_each(&rig, "x");
             assert_eq!(
                 [share(&all, "x 31"), share(&all, "x 13")],
@@ -549,13 +576,13 @@ fn a_canary_takes_its_share_of_the_keys_and_then_the_rest_with_one_count_each() 
 #[test]
 #[expect(clippy::too_many_lines, reason = "every way a swap can go")]
 fn every_transition_is_told_in_order() {
-    use State::{
+    use ChangeState::{
         Compiled, Confirmed, Linked, OnProbation, Ready, Refused, Seen, SelfTested, Shadowed,
         Shadowing, Swapped, Verified,
     };
     let rig = Rig::of("");
     let told = Mutex::new(Vec::new());
-    let events = |event: &Event| {
+    let events = |event: &ChangeEvent| {
         // Who writes it down has done so before others see it.
         let shown = rig.chain.plugins()[0]
             .change
@@ -580,7 +607,7 @@ fn every_transition_is_told_in_order() {
         .swap(
             0,
             Change {
-                verify: Some(Verify(&accept)),
+                verify: Some(Verifier(&accept)),
                 ..change(Some(&bytes), None)
             },
             &events,
@@ -602,7 +629,7 @@ fn every_transition_is_told_in_order() {
     );
 
     let by_ten = settings("by-ten");
-    let plan = Plan {
+    let plan = ChangePlan {
         shadow: Some(Shadow {
             time: Some(Duration::ZERO),
             ..Shadow::default()
@@ -628,7 +655,7 @@ fn every_transition_is_told_in_order() {
         Shadowing,
         Shadowed,
         Ready,
-        State::Canary,
+        ChangeState::Canary,
         Swapped,
         OnProbation,
         Confirmed,
@@ -647,7 +674,7 @@ fn every_transition_is_told_in_order() {
         .swap(
             0,
             Change {
-                verify: Some(Verify(&refuse)),
+                verify: Some(Verifier(&refuse)),
                 ..change(Some(&bytes), None)
             },
             &events,
@@ -655,7 +682,7 @@ fn every_transition_is_told_in_order() {
         .unwrap_err();
     assert_eq!(
         (refused.step, &*refused.why),
-        (Step::Verify, "signed by nobody")
+        (ChangeStep::Verify, "signed by nobody")
     );
     assert_eq!(
         *told.lock().unwrap(),
@@ -683,10 +710,10 @@ fn a_state_that_is_not_read_is_a_refusal_unless_the_plan_begins_without() {
         .chain
         .swap(0, change(None, Some(&strange)), QUIET)
         .unwrap_err();
-    assert_eq!(refused.step, Step::Restore);
+    assert_eq!(refused.step, ChangeStep::Restore);
     assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
     let empty = change(None, Some(&strange));
-    let plan = Plan {
+    let plan = ChangePlan {
         state: OnRefusedState::Empty,
         ..empty.plan
     };
@@ -706,7 +733,7 @@ fn a_state_that_is_not_read_is_a_refusal_unless_the_plan_begins_without() {
         )
         .unwrap_err();
     assert!(
-        refused.step == Step::Restore && refused.why.contains("trap"),
+        refused.step == ChangeStep::Restore && refused.why.contains("trap"),
         "a fault is no refusal of the state: {refused}"
     );
 }
@@ -738,13 +765,16 @@ fn ticks_run_on_through_a_swap() {
 fn stopping_ends_a_swap_that_is_on_probation() {
     let rig = Rig::of("");
     let other = settings("other words");
-    let refused = while_in(&rig, State::OnProbation, watched(&other, 1_000), || {
-        assert_eq!(rig.chain.stop(PATIENCE), 0)
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&other, 1_000),
+        || assert_eq!(rig.chain.stop(PATIENCE), 0),
+    )
     .unwrap_err();
     assert_eq!(
         (refused.step, refused.state),
-        (Step::Cancel, State::RolledBack),
+        (ChangeStep::Cancel, ChangeState::RolledBack),
         "{refused}"
     );
 }

@@ -23,10 +23,15 @@ fn a_roll_back_goes_on_from_what_was_told_in_every_lane() {
     let rig = Rig::of("");
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     let by_ten = settings("by-ten");
-    let refused = while_in(&rig, State::OnProbation, watched(&by_ten, 10_000), || {
-        assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9]);
-        assert!(rig.chain.cancel(0, "by hand"));
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&by_ten, 10_000),
+        || {
+            assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9]);
+            assert!(rig.chain.cancel(0, "by hand"));
+        },
+    )
     .unwrap_err();
     assert_eq!(refused.why, "by hand", "nothing is uncertain");
     assert_eq!(one_each(&rig, "x"), vec!["x 12"; 9]);
@@ -38,12 +43,17 @@ fn a_stop_on_probation_keeps_what_was_told_and_the_next_start_goes_on_from_it() 
     let rig = Rig::new(kept(Duration::from_secs(3_600)));
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     let by_ten = settings("by-ten");
-    let refused = while_in(&rig, State::OnProbation, watched(&by_ten, 10_000), || {
-        assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9]);
-        assert_eq!(rig.chain.stop(PATIENCE), 0);
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&by_ten, 10_000),
+        || {
+            assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9]);
+            assert_eq!(rig.chain.stop(PATIENCE), 0);
+        },
+    )
     .unwrap_err();
-    assert_eq!(refused.step, Step::Cancel, "{refused}");
+    assert_eq!(refused.step, ChangeStep::Cancel, "{refused}");
     assert_eq!(kept_value(&rig.seen(), "d1"), Some((1, 11)));
     let rig = Rig::after(rig.outlet.clone(), kept(AT_ONCE)).unwrap();
     assert_eq!(one_each(&rig, "x"), vec!["x 12"; 9]);
@@ -53,19 +63,24 @@ fn a_stop_on_probation_keeps_what_was_told_and_the_next_start_goes_on_from_it() 
 fn what_a_kill_on_probation_leaves_is_what_was_told_in_the_form_of_the_version_that_starts() {
     let rig = Rig::new(kept(AT_ONCE));
     let by_ten = settings("by-ten");
-    let refused = while_in(&rig, State::OnProbation, watched(&by_ten, 10_000), || {
-        for told in [10, 20] {
-            assert_eq!(one_each(&rig, "x"), vec![format!("x {told}"); 9]);
-            rig.wait("a checkpoint of every lane", |seen| {
-                KEYS.iter()
-                    .all(|key| kept_value(seen, key) == Some((1, told)))
-            });
-        }
-        let after = Rig::after(rig.outlet.clone(), kept(Duration::from_secs(3_600))).unwrap();
-        assert_eq!(one_each(&after, "x"), vec!["x 21"; 9]);
-        assert_eq!(one_each(&rig, "x"), vec!["x 30"; 9], "it goes on meanwhile");
-        assert!(rig.chain.cancel(0, "by hand"));
-    });
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&by_ten, 10_000),
+        || {
+            for told in [10, 20] {
+                assert_eq!(one_each(&rig, "x"), vec![format!("x {told}"); 9]);
+                rig.wait("a checkpoint of every lane", |seen| {
+                    KEYS.iter()
+                        .all(|key| kept_value(seen, key) == Some((1, told)))
+                });
+            }
+            let after = Rig::after(rig.outlet.clone(), kept(Duration::from_secs(3_600))).unwrap();
+            assert_eq!(one_each(&after, "x"), vec!["x 21"; 9]);
+            assert_eq!(one_each(&rig, "x"), vec!["x 30"; 9], "it goes on meanwhile");
+            assert!(rig.chain.cancel(0, "by hand"));
+        },
+    );
     assert!(refused.is_err());
 }
 
@@ -73,7 +88,7 @@ fn what_a_kill_on_probation_leaves_is_what_was_told_in_the_form_of_the_version_t
 fn what_a_shadow_has_done_is_forgotten_when_it_begins_to_speak() {
     let rig = Rig::of("");
     let by_ten = settings("by-ten");
-    let plan = Plan {
+    let plan = ChangePlan {
         shadow: Some(Shadow::default()),
         ..probation(9)
     };
@@ -81,12 +96,12 @@ fn what_a_shadow_has_done_is_forgotten_when_it_begins_to_speak() {
         plan,
         ..watched(&by_ten, 9)
     };
-    let swapped = while_in(&rig, State::Shadowing, change, || {
+    let swapped = while_in(&rig, ChangeState::Shadowing, change, || {
         for count in 1..=5 {
             assert_eq!(one_each(&rig, "x"), vec![format!("x {count}"); 9]);
         }
         assert!(rig.chain.promote(0));
-        wait_for(&rig, State::OnProbation);
+        wait_for(&rig, ChangeState::OnProbation);
         assert_eq!(one_each(&rig, "x"), vec!["x 15"; 9]);
     });
     assert!(swapped.is_ok(), "{swapped:?}");
@@ -102,7 +117,7 @@ fn a_canary_that_is_taken_back_leaves_its_keys_where_it_has_brought_them() {
         time: None,
         messages: None,
     };
-    let plan = Plan {
+    let plan = ChangePlan {
         canary: Some(canary),
         ..probation(9)
     };
@@ -111,7 +126,7 @@ fn a_canary_that_is_taken_back_leaves_its_keys_where_it_has_brought_them() {
         ..watched(&by_ten, 9)
     };
     let told = Mutex::new(Vec::new());
-    let refused = while_in(&rig, State::Canary, change, || {
+    let refused = while_in(&rig, ChangeState::Canary, change, || {
         *told.lock().unwrap() = one_each(&rig, "x");
         assert!(rig.chain.cancel(0, "by hand"));
     });
@@ -128,10 +143,15 @@ fn a_state_that_the_version_before_does_not_read_stays_behind_and_that_is_told()
     let rig = Rig::of("refuse-restore");
     assert_eq!(rig.payloads("d1", &["x"]), ["x 1"]);
     let by_ten = settings("by-ten");
-    let refused = while_in(&rig, State::OnProbation, watched(&by_ten, 10_000), || {
-        assert_eq!(rig.payloads("d1", &["x", "x"]), ["x 11", "x 21"]);
-        assert!(rig.chain.cancel(0, "by hand"));
-    })
+    let refused = while_in(
+        &rig,
+        ChangeState::OnProbation,
+        watched(&by_ten, 10_000),
+        || {
+            assert_eq!(rig.payloads("d1", &["x", "x"]), ["x 11", "x 21"]);
+            assert!(rig.chain.cancel(0, "by hand"));
+        },
+    )
     .unwrap_err();
     assert!(
         refused.why.starts_with("by hand; ")

@@ -265,7 +265,7 @@ fn put_imports(found: &Inspection, lines: &mut Vec<String>) {
 }
 
 fn document(found: &Inspection, needs: &[String]) -> Value {
-    let import = |import: &chain::Import| {
+    let import = |import: &chain::ComponentImport| {
         let capability = format!("{:?}", import.capability).to_lowercase();
         json!({
             "name": words::line(&import.name, LONGEST_NAME), "capability": capability, "words": import.capability.words(),

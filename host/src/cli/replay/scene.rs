@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Arguments, Ended};
-use crate::chain::{self, Artefact, Bounds, Engine, Player, Replay, Workshop};
+use crate::chain::{self, Artefact, Engine, Player, Replay, SampleBounds, Workshop};
 use crate::cli::place::{Failure, file_failure};
 use crate::cli::{Global, Surroundings};
 use crate::config::{self, Config, Sources};
@@ -86,7 +86,11 @@ impl Scene {
         })
     }
 
-    pub(super) fn replay(&self, begins_us: u64, bounds: Bounds) -> Result<Replay, chain::Error> {
+    pub(super) fn replay(
+        &self,
+        begins_us: u64,
+        bounds: SampleBounds,
+    ) -> Result<Replay, chain::Error> {
         let player = Player {
             begins_us,
             bounds,
@@ -107,7 +111,7 @@ fn player(config: &Config, arguments: &Arguments, header: &Header) -> Player {
             .collect::<Vec<Option<Duration>>>(),
         queues: queue_names(config),
         begins_us: 0,
-        bounds: Bounds::default(),
+        bounds: SampleBounds::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where two versions of a plugin differ, for people.
 
-use crate::chain::{Comparison, Counts, Sample, Shown};
+use crate::chain::{Comparison, Counts, DifferenceSample, ShownEffect};
 use crate::cli::show::{count, moment};
 use crate::clock::utc;
 use crate::words;
@@ -39,7 +39,7 @@ fn of(counts: Counts) -> String {
 }
 
 /// One difference, on a few lines.
-pub fn sample(sample: &Sample) -> String {
+pub fn sample(sample: &DifferenceSample) -> String {
     let parts: Vec<_> = sample.parts.iter().map(|part| part.name()).collect();
     let what = if parts.is_empty() {
         String::new()
@@ -67,7 +67,7 @@ pub fn sample(sample: &Sample) -> String {
     lines.join("\n")
 }
 
-fn side(name: &str, shown: &[Shown]) -> Vec<String> {
+fn side(name: &str, shown: &[ShownEffect]) -> Vec<String> {
     if shown.is_empty() {
         return vec![format!("    {name}  nothing")];
     }
@@ -77,7 +77,7 @@ fn side(name: &str, shown: &[Shown]) -> Vec<String> {
         .collect()
 }
 
-fn one(shown: &Shown) -> String {
+fn one(shown: &ShownEffect) -> String {
     let payload = words::line(&shown.payload.to_string(), PAYLOAD);
     if shown.port.is_empty() {
         return format!("{} {payload}", shown.outcome.name())

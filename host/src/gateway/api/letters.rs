@@ -11,7 +11,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{Answer, Caller, json};
-use crate::chain::Returned;
+use crate::chain::ReturnedLetter;
 use crate::gateway::door::Doors;
 use crate::gateway::running::Running;
 use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
@@ -148,7 +148,7 @@ async fn on_disk<T: Send + 'static>(
 #[derive(Default)]
 struct Sent {
     to: Option<Way>,
-    letters: Vec<Returned>,
+    letters: Vec<ReturnedLetter>,
     refused: Vec<spool::Returned>,
     left: Vec<Left>,
 }
@@ -181,7 +181,7 @@ impl Sent {
                     message: record.message.clone(),
                     receipt: Some(receipt),
                 };
-                self.letters.push(Returned {
+                self.letters.push(ReturnedLetter {
                     delivery,
                     own_topic: record.own_topic,
                 });

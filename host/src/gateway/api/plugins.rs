@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::json;
-use crate::chain::{PluginInfo, UnderWay};
+use crate::chain::{ChangeUnderWay, PluginInfo};
 use crate::gateway::running::Running;
 use crate::versions::{Earlier, Entry, Refusal};
 
@@ -101,7 +101,7 @@ impl Plugin {
 
 /// The component that runs; while one has proven itself and that is not durable yet, the one before.
 pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
-    let is_candidate = |change: &UnderWay| change.digest == info.digest;
+    let is_candidate = |change: &ChangeUnderWay| change.digest == info.digest;
     match entry {
         Some(entry) if info.change.as_ref().is_some_and(is_candidate) => {
             entry.confirmed.digest.clone()
@@ -124,7 +124,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::{BreakerState, State};
+    use crate::chain::{BreakerState, ChangeState};
     use crate::versions::{Spot, Start, Version, Versions};
 
     #[test]
@@ -157,9 +157,9 @@ mod tests {
         };
         let shown =
             |change| Plugin::running("climate", &info(change), versions.entry("climate", "rule"));
-        let during = shown(Some(UnderWay {
+        let during = shown(Some(ChangeUnderWay {
             digest: Arc::clone(&new),
-            state: State::OnProbation,
+            state: ChangeState::OnProbation,
         }));
         assert_eq!(
             (

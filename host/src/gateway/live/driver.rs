@@ -25,7 +25,7 @@ use super::order::{Line, Name, Rollback, Swap};
 use super::watch::Watch;
 use super::{Desk, Parts, Place};
 use crate::chain;
-use crate::chain::Opened;
+use crate::chain::BreakerOpened;
 use crate::chain::PluginConfig;
 use crate::gateway::ends::Ends;
 use crate::gateway::start::Started;
@@ -67,7 +67,7 @@ pub(super) enum Request {
     /// A plugin keeps failing.
     Opened {
         flow: usize,
-        opened: Opened,
+        opened: BreakerOpened,
     },
     /// A change of a plugin has ended; what the config says of it from now on, if that is another.
     Ended {
@@ -106,7 +106,7 @@ struct Candidate {
     component: Option<Vec<u8>>,
     signature: Option<String>,
     settings: Option<Value>,
-    plan: chain::Plan,
+    plan: chain::ChangePlan,
     /// An operator asks, so that what was rolled back before is tried.
     is_asked: bool,
     admission: Admission,
@@ -129,7 +129,7 @@ enum Wanted {
     /// An earlier version, since the running one keeps failing.
     FailOver {
         flow: usize,
-        opened: Opened,
+        opened: BreakerOpened,
     },
     /// What nobody waits for.
     ByItself {

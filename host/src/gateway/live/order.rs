@@ -33,7 +33,7 @@ pub struct Rollback {
     pub to: Option<String>,
 }
 
-/// A [`chain::Plan`] on its way.
+/// A [`chain::ChangePlan`] on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// First its outputs are only compared.
@@ -61,7 +61,7 @@ pub struct Canary {
     pub messages: Option<u64>,
 }
 
-impl From<Plan> for chain::Plan {
+impl From<Plan> for chain::ChangePlan {
     fn from(plan: Plan) -> Self {
         let shadow = |Shadow {
                           time,

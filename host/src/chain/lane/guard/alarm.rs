@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 /// A plugin whose breaker has opened: it keeps failing, and no bisection, fresh instance or pause has helped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct BreakerOpened {
     /// Name of the flow.
     pub flow: Arc<str>,
     /// Place of the plugin in its flow, from 0 on.
@@ -15,7 +15,7 @@ pub struct Opened {
     pub why: String,
 }
 
-type Hook = Box<dyn Fn(Opened) + Send + Sync>;
+type Hook = Box<dyn Fn(BreakerOpened) + Send + Sync>;
 
 /// Who wants to know.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Alarm {
         let _ = self.0.set(hook);
     }
 
-    pub(super) fn ring(&self, opened: Opened) {
+    pub(super) fn ring(&self, opened: BreakerOpened) {
         if let Some(hook) = self.0.get() {
             hook(opened);
         }

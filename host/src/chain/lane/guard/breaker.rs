@@ -42,7 +42,7 @@ impl BreakerState {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Part {
+struct WindowPart {
     good: u64,
     bad: u64,
 }
@@ -52,7 +52,7 @@ pub(super) struct Breaker {
     config: BreakerConfig,
     state: BreakerState,
     /// The present part of the window first.
-    parts: [Part; PARTS],
+    parts: [WindowPart; PARTS],
     /// When the present part ends, microseconds of uptime.
     part_ends_us: u64,
     /// While open: when the next probe is due.
@@ -65,7 +65,7 @@ pub(super) struct Breaker {
 
 impl Breaker {
     pub(crate) fn new(config: BreakerConfig) -> Self {
-        let parts = [Part::default(); PARTS];
+        let parts = [WindowPart::default(); PARTS];
         let retry_us = micros(config.retry);
         Self {
             config,
@@ -164,7 +164,7 @@ impl Breaker {
     }
 
     fn is_too_much(&self) -> bool {
-        let sum = |of: fn(&Part) -> u64| self.parts.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&WindowPart) -> u64| self.parts.iter().map(of).sum::<u64>();
         let good = sum(|part| part.good);
         let bad = sum(|part| part.bad);
         bad >= u64::from(self.config.after) && bad >= good
@@ -191,11 +191,11 @@ impl Breaker {
         let part_us = (micros(self.config.window) / PARTS as u64).max(1);
         let is_next = now_us < self.part_ends_us.saturating_add(part_us);
         self.parts = [
-            Part::default(),
+            WindowPart::default(),
             if is_next {
                 self.parts[0]
             } else {
-                Part::default()
+                WindowPart::default()
             },
         ];
         self.part_ends_us = now_us.saturating_add(part_us);

@@ -21,7 +21,7 @@ const MOST: usize = 1_024;
 const LOG_EVERY_US: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum DeviceState {
     /// Its last payloads were bad, not enough of them yet.
     Watched,
     /// Nothing of it is tried before this uptime, microseconds.
@@ -31,8 +31,8 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Device {
-    state: State,
+struct SuspectDevice {
+    state: DeviceState,
     /// Bad payloads in a row.
     streak: u64,
     /// Messages of it in this batch, and how many of them were bad.
@@ -43,16 +43,16 @@ struct Device {
 
 pub(crate) struct Quarantine {
     config: QuarantineConfig,
-    devices: HashMap<Box<[u8]>, Device>,
+    devices: HashMap<Box<[u8]>, SuspectDevice>,
     /// Devices in quarantine, over all lanes of the flow.
     gauge: IntGauge,
-    entries: Line,
-    releases: Line,
+    entries: LogLimit,
+    releases: LogLimit,
 }
 
 /// A kind of log line that is not to flood the log.
 #[derive(Debug, Default)]
-struct Line {
+struct LogLimit {
     logged_us: Option<u64>,
     unlogged: u64,
 }
@@ -63,8 +63,8 @@ impl Quarantine {
             config,
             devices: HashMap::new(),
             gauge,
-            entries: Line::default(),
-            releases: Line::default(),
+            entries: LogLimit::default(),
+            releases: LogLimit::default(),
         }
     }
 
@@ -89,9 +89,11 @@ impl Quarantine {
         };
         device.last_us = now_us;
         match device.state {
-            State::Held { until_us } if now_us >= until_us => device.state = State::Probing,
-            State::Held { .. } | State::Probing => return false,
-            State::Watched => {}
+            DeviceState::Held { until_us } if now_us >= until_us => {
+                device.state = DeviceState::Probing
+            }
+            DeviceState::Held { .. } | DeviceState::Probing => return false,
+            DeviceState::Watched => {}
         }
         device.seen += 1;
         true
@@ -116,7 +118,7 @@ impl Quarantine {
     }
 
     /// Draws the conclusion about one device; `false` when it is a good one.
-    fn keeps(&mut self, key: &[u8], device: &mut Device, flow: &str, now: Now) -> bool {
+    fn keeps(&mut self, key: &[u8], device: &mut SuspectDevice, flow: &str, now: Now) -> bool {
         let seen = std::mem::take(&mut device.seen);
         let bad = std::mem::take(&mut device.bad);
         if seen == 0 && bad == 0 {
@@ -124,9 +126,9 @@ impl Quarantine {
         }
         let is_new = device.streak == 0;
         // A key that a plugin made up, and no device's.
-        let is_made_up = seen == 0 && !is_new && device.state == State::Watched;
+        let is_made_up = seen == 0 && !is_new && device.state == DeviceState::Watched;
         if bad < seen || is_made_up {
-            if device.state == State::Probing {
+            if device.state == DeviceState::Probing {
                 self.gauge.dec();
                 self.releases.write(now, |unlogged| {
                     tracing::info!(
@@ -144,13 +146,13 @@ impl Quarantine {
             .uptime_us
             .saturating_add(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
         match device.state {
-            State::Watched if device.streak >= u64::from(self.config.after) => {
-                device.state = State::Held { until_us };
+            DeviceState::Watched if device.streak >= u64::from(self.config.after) => {
+                device.state = DeviceState::Held { until_us };
                 self.gauge.inc();
                 self.tell_held(key, device.streak, flow, now);
             }
-            State::Probing => device.state = State::Held { until_us },
-            State::Watched | State::Held { .. } => {}
+            DeviceState::Probing => device.state = DeviceState::Held { until_us },
+            DeviceState::Watched | DeviceState::Held { .. } => {}
         }
         true
     }
@@ -175,8 +177,8 @@ impl Quarantine {
         }
         self.devices.insert(
             key,
-            Device {
-                state: State::Watched,
+            SuspectDevice {
+                state: DeviceState::Watched,
                 streak: 0,
                 seen: 0,
                 bad: 1,
@@ -186,7 +188,7 @@ impl Quarantine {
     }
 
     fn make_room(&mut self, now_us: u64) -> bool {
-        let may_go = |device: &Device| !matches!(device.state, State::Held { until_us } if until_us > now_us);
+        let may_go = |device: &SuspectDevice| !matches!(device.state, DeviceState::Held { until_us } if until_us > now_us);
         let quiet = self
             .devices
             .iter()
@@ -198,7 +200,7 @@ impl Quarantine {
         if self
             .devices
             .remove(&key)
-            .is_some_and(|device| device.state != State::Watched)
+            .is_some_and(|device| device.state != DeviceState::Watched)
         {
             self.gauge.dec();
         }
@@ -210,13 +212,13 @@ impl Quarantine {
         let held = self
             .devices
             .drain()
-            .filter(|(_, device)| device.state != State::Watched)
+            .filter(|(_, device)| device.state != DeviceState::Watched)
             .count();
         self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
     }
 }
 
-impl Line {
+impl LogLimit {
     fn write(&mut self, now: Now, write: impl FnOnce(u64)) {
         if self
             .logged_us

@@ -18,7 +18,7 @@ const LEARNS: u32 = 8;
 
 /// What is known of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum DeviceStanding {
     Stranger,
     /// The plugin did well on its last message.
     Good,
@@ -62,11 +62,11 @@ impl Standings {
         }
     }
 
-    pub(crate) fn of(&self, device: u64) -> Standing {
+    pub(crate) fn of(&self, device: u64) -> DeviceStanding {
         match self.places.get(place(device, self.places.len())) {
-            Some(known) if *known == good(device) => Standing::Good,
-            Some(known) if *known == bad(device) => Standing::Bad,
-            _ => Standing::Stranger,
+            Some(known) if *known == good(device) => DeviceStanding::Good,
+            Some(known) if *known == bad(device) => DeviceStanding::Bad,
+            _ => DeviceStanding::Stranger,
         }
     }
 
@@ -90,7 +90,7 @@ impl Standings {
         let standing = self.of(device);
         self.mark_bad(device);
         if serves {
-            return if standing == Standing::Good {
+            return if standing == DeviceStanding::Good {
                 Evidence::Counts
             } else {
                 Evidence::None
@@ -188,7 +188,7 @@ mod tests {
         }
         assert_eq!(
             table.of(device("b")),
-            Standing::Good,
+            DeviceStanding::Good,
             "names that are made up push no good one out"
         );
         table.serve(&[device("a")]);
@@ -216,7 +216,7 @@ mod tests {
                 .all(|later| place(*later, KNOWN) != place(devices[index], KNOWN))
         };
         for index in (0..devices.len()).filter(|index| is_last(*index)) {
-            assert_eq!(table.of(devices[index]), Standing::Good, "{index}");
+            assert_eq!(table.of(devices[index]), DeviceStanding::Good, "{index}");
         }
     }
 

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::chain::sandbox::batch::Packed;
+use crate::chain::sandbox::batch::PackedBatch;
 use crate::clock::Now;
 
 /// Something a plugin was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum JournalEntry {
     /// A batch that ends at these lengths of words and data.
     Batch {
         now: Now,
@@ -23,13 +23,13 @@ pub(crate) enum Told {
 
 /// How much a journal holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
+pub(super) struct JournalBound {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) time: Duration,
 }
 
-impl Bound {
+impl JournalBound {
     /// Between two saves: a save costs about as much as running this again.
     pub(super) const SAVE: Self = Self {
         messages: 4_096,
@@ -49,8 +49,8 @@ impl Bound {
 /// Batches and ticks in their order, back to back in two buffers.
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
-    bound: Bound,
-    told: Vec<Told>,
+    bound: JournalBound,
+    told: Vec<JournalEntry>,
     words: Vec<u32>,
     data: Vec<u8>,
     messages: usize,
@@ -60,7 +60,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(bound: Bound) -> Self {
+    pub(crate) fn new(bound: JournalBound) -> Self {
         Self {
             bound,
             told: Vec::new(),
@@ -73,7 +73,7 @@ impl Journal {
     }
 
     /// Adds a batch that took so long; what does not fit is only counted.
-    pub(super) fn push_batch(&mut self, packed: &Packed, now: Now, taken: Duration) {
+    pub(super) fn push_batch(&mut self, packed: &PackedBatch, now: Now, taken: Duration) {
         if self.is_full() {
             self.missed += packed.len();
             return;
@@ -84,7 +84,7 @@ impl Journal {
         self.time += taken;
         let words_end = self.words.len();
         let data_end = self.data.len();
-        self.told.push(Told::Batch {
+        self.told.push(JournalEntry::Batch {
             now,
             words_end,
             data_end,
@@ -96,7 +96,7 @@ impl Journal {
     pub(super) fn push_tick(&mut self, now: Now, taken: Duration) {
         if !self.is_full() {
             self.time += taken;
-            self.told.push(Told::Tick { now });
+            self.told.push(JournalEntry::Tick { now });
         }
     }
 
@@ -119,7 +119,7 @@ impl Journal {
     }
 
     /// Forgets all and has another bound from now on; its buffers are kept.
-    pub(super) fn begin_anew(&mut self, bound: Bound) {
+    pub(super) fn begin_anew(&mut self, bound: JournalBound) {
         self.clear();
         self.bound = bound;
     }
@@ -138,9 +138,9 @@ impl Journal {
     }
 
     /// The thing told at `index`; a batch is copied into `packed`.
-    pub(crate) fn read(&self, index: usize, packed: &mut Packed) -> Option<Told> {
+    pub(crate) fn read(&self, index: usize, packed: &mut PackedBatch) -> Option<JournalEntry> {
         let told = *self.told.get(index)?;
-        if let Told::Batch {
+        if let JournalEntry::Batch {
             words_end,
             data_end,
             ..
@@ -150,12 +150,12 @@ impl Journal {
                 .iter()
                 .rev()
                 .find_map(|earlier| match earlier {
-                    Told::Batch {
+                    JournalEntry::Batch {
                         words_end,
                         data_end,
                         ..
                     } => Some((*words_end, *data_end)),
-                    Told::Tick { .. } => None,
+                    JournalEntry::Tick { .. } => None,
                 });
             let (words_start, data_start) = before.unwrap_or_default();
             packed.clear();
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    fn batch(payloads: &[&'static str]) -> Packed {
+    fn batch(payloads: &[&'static str]) -> PackedBatch {
         let message = |payload: &&'static str| {
             let (topic, payload) = (
                 Bytes::from_static(b"t"),
@@ -197,22 +197,22 @@ mod tests {
             }
         };
         let messages: Vec<_> = payloads.iter().map(message).collect();
-        let mut packed = Packed::default();
+        let mut packed = PackedBatch::default();
         packed.fill(&messages, |uptime_us| uptime_us);
         packed
     }
 
     #[test]
     fn it_tells_again_what_was_told_in_order() {
-        let mut journal = Journal::new(Bound::SAVE);
+        let mut journal = Journal::new(JournalBound::SAVE);
         let batches = [batch(&["a", "bb"]), batch(&["ccc"])];
         journal.push_batch(&batches[0], at(1), Duration::ZERO);
         journal.push_tick(at(2), Duration::ZERO);
         journal.push_batch(&batches[1], at(3), Duration::ZERO);
-        let mut packed = Packed::default();
+        let mut packed = PackedBatch::default();
         assert!(matches!(
             journal.read(0, &mut packed),
-            Some(Told::Batch {
+            Some(JournalEntry::Batch {
                 now: Now { wall_us: 1, .. },
                 messages: 2,
                 ..
@@ -221,11 +221,11 @@ mod tests {
         assert_eq!(packed, batches[0]);
         assert_eq!(
             journal.read(1, &mut packed),
-            Some(Told::Tick { now: at(2) })
+            Some(JournalEntry::Tick { now: at(2) })
         );
         assert!(matches!(
             journal.read(2, &mut packed),
-            Some(Told::Batch {
+            Some(JournalEntry::Batch {
                 now: Now { wall_us: 3, .. },
                 ..
             })
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted() {
-        let mut journal = Journal::new(Bound {
+        let mut journal = Journal::new(JournalBound {
             messages: 3,
             bytes: 1 << 20,
             time: Duration::MAX,
@@ -259,7 +259,7 @@ mod tests {
             (0, 0, false)
         );
 
-        let mut ticks = Journal::new(Bound {
+        let mut ticks = Journal::new(JournalBound {
             messages: 2,
             bytes: 1 << 20,
             time: Duration::MAX,
@@ -270,12 +270,12 @@ mod tests {
 
     #[test]
     fn what_takes_long_fills_it_sooner_and_a_slow_save_makes_it_longer() {
-        let mut journal = Journal::new(Bound::SAVE);
+        let mut journal = Journal::new(JournalBound::SAVE);
         (0..4).for_each(|_| journal.push_batch(&batch(&["a"]), at(1), Duration::from_millis(24)));
         assert!(!journal.is_full());
         journal.push_tick(at(2), Duration::from_millis(24));
         assert!(journal.is_full(), "running it again takes 120 ms");
-        journal.begin_anew(Bound::after_save(Duration::from_millis(20)));
+        journal.begin_anew(JournalBound::after_save(Duration::from_millis(20)));
         journal.push_batch(&batch(&["a"]), at(1), Duration::from_millis(120));
         assert!(!journal.is_full());
         journal.push_batch(&batch(&["a"]), at(1), Duration::from_millis(80));

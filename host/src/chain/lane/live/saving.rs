@@ -1,15 +1,15 @@
 //! How the state of an instance is saved, had back after a fault, and handed on.
 
-use super::journal::{Bound, Journal};
+use super::journal::{Journal, JournalBound};
 use super::{Live, SUSPECT_BATCHES, fresh};
 use crate::chain::sandbox::fault::{Fault, FaultKind};
-use crate::chain::sandbox::state::{Extent, Page, Snapshot};
+use crate::chain::sandbox::state::{SaveScope, Snapshot, StatePage};
 use crate::clock::Now;
 use crate::message::Remembered;
 use crate::words;
 
 /// A save, and what was told since.
-pub(crate) struct Past {
+pub(crate) struct SavedPast {
     snapshot: Snapshot,
     journal: Journal,
 }
@@ -26,7 +26,7 @@ impl Live {
         if !self.has_state() {
             return Ok(());
         }
-        let journal = std::mem::replace(&mut self.journal, Journal::new(Bound::SAVE));
+        let journal = std::mem::replace(&mut self.journal, Journal::new(JournalBound::SAVE));
         if let Err(fault) = self.rebuild(&journal, now) {
             self.report_lost(journal.messages() + journal.missed(), &fault);
             self.fall_back(now)?;
@@ -92,7 +92,7 @@ impl Live {
             self.version.metrics.error(fault.kind);
             // So that the next checkpoint says that its keys are gone.
             self.snapshot.replace(
-                Extent::Complete,
+                SaveScope::Complete,
                 self.version.setup.state_version(),
                 Vec::new(),
             );
@@ -106,7 +106,7 @@ impl Live {
     /// # Errors
     /// As [`Live::process`], unless the kind is `state`: then it is only too large, and the instance goes on.
     pub(crate) fn checkpoint(&mut self, now: Now) -> Result<Snapshot, Fault> {
-        self.save(Extent::Complete, now)?;
+        self.save(SaveScope::Complete, now)?;
         Ok(self.snapshot.clone())
     }
 
@@ -134,27 +134,30 @@ impl Live {
     ///
     /// # Errors
     /// The plugin refuses them, or no instance can be made with them.
-    pub(crate) fn take_over(&mut self, pages: &[(u32, Page)], now: Now) -> Result<(), Fault> {
+    pub(crate) fn take_over(&mut self, pages: &[(u32, StatePage)], now: Now) -> Result<(), Fault> {
         let mut instance = fresh(&self.version, &self.engine, self.slot.lane, now)?;
         instance.mute(self.muted);
         instance.restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
-        let saved = instance.save(Extent::Complete, self.version.limits.state_bytes, now)?;
+        let saved = instance.save(SaveScope::Complete, self.version.limits.state_bytes, now)?;
         self.check_home(&saved)?;
         self.growth.begin(&self.version, instance.memory_bytes());
         self.instance = Some(instance);
-        self.snapshot
-            .replace(Extent::Complete, self.version.setup.state_version(), saved);
+        self.snapshot.replace(
+            SaveScope::Complete,
+            self.version.setup.state_version(),
+            saved,
+        );
         if self.version.checkpoint.is_none() {
             self.snapshot.forget_unkept();
         }
-        self.journal.begin_anew(Bound::SAVE);
+        self.journal.begin_anew(JournalBound::SAVE);
         self.patience = 0;
         Ok(())
     }
 
     /// How it came to its state so far.
-    pub(crate) fn past(&self) -> Past {
-        Past {
+    pub(crate) fn past(&self) -> SavedPast {
+        SavedPast {
             snapshot: self.snapshot.clone(),
             journal: self.journal.clone(),
         }
@@ -164,7 +167,7 @@ impl Live {
     ///
     /// # Errors
     /// No instance can be made any more.
-    pub(crate) fn rewind(&mut self, past: Past, now: Now) -> Result<(), Fault> {
+    pub(crate) fn rewind(&mut self, past: SavedPast, now: Now) -> Result<(), Fault> {
         (self.snapshot, self.journal) = (past.snapshot, past.journal);
         self.recover(now)
     }
@@ -173,10 +176,10 @@ impl Live {
     ///
     /// # Errors
     /// The plugin refuses it, or it failed: this instance is then void.
-    pub(crate) fn recall(&mut self, pages: &[(u32, Page)], now: Now) -> Result<(), Fault> {
+    pub(crate) fn recall(&mut self, pages: &[(u32, StatePage)], now: Now) -> Result<(), Fault> {
         self.instance(now)?
             .restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
-        self.save(Extent::Complete, now)?;
+        self.save(SaveScope::Complete, now)?;
         let version = self.version.setup.state_version();
         if pages.iter().all(|(saved, _)| *saved == version) {
             self.snapshot.forget_unkept();
@@ -206,7 +209,7 @@ impl Live {
         self.version.program.state.is_some()
     }
 
-    pub(super) fn save(&mut self, extent: Extent, now: Now) -> Result<(), Fault> {
+    pub(super) fn save(&mut self, extent: SaveScope, now: Now) -> Result<(), Fault> {
         let Some(instance) = &mut self.instance else {
             // What was never called has the state it began with.
             let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
@@ -221,8 +224,9 @@ impl Live {
         };
         let begun = self.engine.clock().moment();
         let saved = instance.save(extent, self.version.limits.state_bytes, now);
-        let pages =
-            saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
+        let pages = saved.inspect_err(|_| {
+            self.patience = (self.patience * 2).max(JournalBound::SAVE.messages)
+        })?;
         self.check_home(&pages)?;
         self.snapshot
             .replace(extent, self.version.setup.state_version(), pages);
@@ -230,19 +234,19 @@ impl Live {
             self.snapshot.forget_unkept();
         }
         self.journal
-            .begin_anew(Bound::after_save(self.engine.clock().since(begun)));
+            .begin_anew(JournalBound::after_save(self.engine.clock().since(begun)));
         self.patience = 0;
         Ok(())
     }
 
     /// Whether all keys of a save are keys of messages that come to this lane.
-    pub(super) fn check_home(&mut self, pages: &[Page]) -> Result<(), Fault> {
+    pub(super) fn check_home(&mut self, pages: &[StatePage]) -> Result<(), Fault> {
         if self.slot.lanes == 1 {
             return Ok(());
         }
         let Some(key) = pages
             .iter()
-            .flat_map(Page::keys)
+            .flat_map(StatePage::keys)
             .find(|key| !self.slot.holds(key))
         else {
             return Ok(());
@@ -284,9 +288,9 @@ impl Live {
     }
 
     /// After a failed save the guest may think its changes are known.
-    pub(super) fn next_extent(&self) -> Extent {
+    pub(super) fn next_extent(&self) -> SaveScope {
         if self.patience > 0 {
-            Extent::Complete
+            SaveScope::Complete
         } else {
             self.snapshot
                 .next_extent(self.version.setup.state_version())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ends, Outbox};
+use super::{BatchEnds, Outbox};
 use crate::chain::lane::item::Item;
 use crate::chain::metrics::Fate;
 use crate::message::{DeadLetter, Loss, LossReason, Marks, Message, PluginRef, Reason, Receipt};
@@ -111,7 +111,7 @@ impl Outbox {
     }
 
     /// Gives what there is to hand over to a replay, which neither counts nor releases it.
-    pub(crate) fn take_ends(&mut self, ends: &mut Ends) {
+    pub(crate) fn take_ends(&mut self, ends: &mut BatchEnds) {
         std::mem::swap(&mut self.leaving, &mut ends.leaving);
         std::mem::swap(&mut self.letters, &mut ends.letters);
         std::mem::swap(&mut self.fates, &mut ends.fates);

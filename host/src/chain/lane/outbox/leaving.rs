@@ -3,7 +3,7 @@
 use super::{Outbox, add};
 use crate::chain::lane::item::Item;
 use crate::chain::lane::onward::Onward;
-use crate::chain::lane::template::Template;
+use crate::chain::lane::template::OutgoingTopic;
 use crate::chain::metrics::{Fate, FlowMetrics};
 use crate::message::{Append, Delivery, Destination, LossReason, Message, Outlet, Receipt};
 
@@ -30,7 +30,10 @@ impl Outbox {
             }
         }
         if item.message.topic.starts_with(b"$")
-            && !self.template.as_ref().is_some_and(Template::says_dollar)
+            && !self
+                .template
+                .as_ref()
+                .is_some_and(OutgoingTopic::says_dollar)
         {
             return self.park_reserved(item);
         }

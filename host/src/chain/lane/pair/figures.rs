@@ -1,18 +1,18 @@
 //! What the trial is told of both versions' work on the same inputs.
 
-use super::{Outcome, Pair, Told};
+use super::{BatchOutcome, Pair, TickAnswer};
 use crate::chain::lane::item::Item;
 use crate::chain::lane::live::Live;
-use crate::chain::lane::trial::Work;
-use crate::chain::lane::trial::compare::{Bounds, Side};
-use crate::chain::lane::trial::phase::Share;
-use crate::chain::lane::trial::report::Figures;
-use crate::chain::sandbox::batch::{Answer, Entry};
+use crate::chain::lane::trial::LaneComparison;
+use crate::chain::lane::trial::compare::{SampleBounds, VersionAnswer};
+use crate::chain::lane::trial::phase::KeyShare;
+use crate::chain::lane::trial::report::TrialFigures;
+use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry};
 use crate::clock::Now;
 
 impl Pair {
     /// Tells the trial what both made of a batch.
-    pub(super) fn note(&self, lane: usize, items: &[Item], [old, new]: [&Outcome; 2]) {
+    pub(super) fn note(&self, lane: usize, items: &[Item], [old, new]: [&BatchOutcome; 2]) {
         let known: Vec<usize> = old.rejected().collect();
         let newly_rejected = new
             .rejected()
@@ -21,26 +21,27 @@ impl Pair {
         let mut compared = 0;
         let mut differing = 0;
         let sample = self.trial.sample();
-        if let (true, Some(before), Some(after)) = (sample != Share::NONE, old.whole(), new.whole())
+        if let (true, Some(before), Some(after)) =
+            (sample != KeyShare::NONE, old.whole(), new.whole())
         {
             let mut comparison = self.trial.comparison();
             let known = comparison.inputs.compared();
             let all = comparison.differing();
-            let mine = Side::new(before.0, before.1, &self.old.version.setup.ports);
-            let yours = Side::new(after.0, after.1, &self.candidate.version.setup.ports);
+            let mine = VersionAnswer::new(before.0, before.1, &self.old.version.setup.ports);
+            let yours = VersionAnswer::new(after.0, after.1, &self.candidate.version.setup.ports);
             let inputs = items
                 .iter()
                 .map(|item| sample.holds(item.message.key()).then_some(&item.message));
-            comparison.batch(Bounds::default(), inputs, mine, yours);
+            comparison.batch(SampleBounds::default(), inputs, mine, yours);
             (compared, differing) = (
                 comparison.inputs.compared() - known,
                 comparison.differing() - all,
             );
         }
-        let figures = |outcome: &Outcome, live| outcome.figures(items.len(), live);
+        let figures = |outcome: &BatchOutcome, live| outcome.figures(items.len(), live);
         let old = figures(old, &self.old);
         let new = figures(new, &self.candidate);
-        let work = Work {
+        let work = LaneComparison {
             old,
             new,
             newly_rejected,
@@ -51,46 +52,46 @@ impl Pair {
             .note(lane, &work, self.candidate.clock().moment());
     }
 
-    pub(super) fn note_tick(&self, lane: usize, now: Now, told: [&Told; 2]) {
-        let count = |told: &Told| match told {
-            Some(Ok((_, entries))) => Figures {
+    pub(super) fn note_tick(&self, lane: usize, now: Now, told: [&TickAnswer; 2]) {
+        let count = |told: &TickAnswer| match told {
+            Some(Ok((_, entries))) => TrialFigures {
                 entries: entries.len() as u64,
-                ..Figures::default()
+                ..TrialFigures::default()
             },
-            Some(Err(_)) => Figures {
+            Some(Err(_)) => TrialFigures {
                 faults: 1,
-                ..Figures::default()
+                ..TrialFigures::default()
             },
-            None => Figures::default(),
+            None => TrialFigures::default(),
         };
         let mut differing = 0;
         if let (sample, [Some(Ok((before, old))), Some(Ok((after, new)))]) =
             (self.trial.sample(), told)
-            && sample != Share::NONE
+            && sample != KeyShare::NONE
         {
             let mut comparison = self.trial.comparison();
             let known = comparison.differing();
             let old = sampled(before, old, sample);
             let new = sampled(after, new, sample);
-            let mine = Side::new(before, &old, &self.old.version.setup.ports);
-            let yours = Side::new(after, &new, &self.candidate.version.setup.ports);
-            comparison.tick(Bounds::default(), now.wall_us, mine, yours);
+            let mine = VersionAnswer::new(before, &old, &self.old.version.setup.ports);
+            let yours = VersionAnswer::new(after, &new, &self.candidate.version.setup.ports);
+            comparison.tick(SampleBounds::default(), now.wall_us, mine, yours);
             differing = comparison.differing() - known;
         }
         let memory = |live: &Live| live.memory_bytes() as u64;
-        let old = Figures {
+        let old = TrialFigures {
             memory_bytes: memory(&self.old),
             ..count(told[0])
         };
-        let new = Figures {
+        let new = TrialFigures {
             memory_bytes: memory(&self.candidate),
             ..count(told[1])
         };
-        let work = Work {
+        let work = LaneComparison {
             old,
             new,
             differing,
-            ..Work::default()
+            ..LaneComparison::default()
         };
         self.trial
             .note(lane, &work, self.candidate.clock().moment());
@@ -98,7 +99,7 @@ impl Pair {
 }
 
 /// The outputs of a tick for the keys of `share`.
-fn sampled(answer: &Answer, entries: &[Entry], share: Share) -> Vec<Entry> {
+fn sampled(answer: &GuestAnswer, entries: &[OutputEntry], share: KeyShare) -> Vec<OutputEntry> {
     entries
         .iter()
         .filter(|entry| share.holds(entry.own_key(&answer.data)))

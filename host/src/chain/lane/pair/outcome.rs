@@ -7,18 +7,18 @@ use crate::chain::lane::guard::Guard;
 use crate::chain::lane::item::Item;
 use crate::chain::lane::live::{Broken, Live};
 use crate::chain::lane::outbox::Outbox;
-use crate::chain::lane::trial::report::Figures;
-use crate::chain::sandbox::batch::{Action, Answer, Entry, Packed};
+use crate::chain::lane::trial::report::TrialFigures;
+use crate::chain::sandbox::batch::{Action, GuestAnswer, OutputEntry, PackedBatch};
 use crate::chain::sandbox::fault::Fault;
 use crate::clock::Now;
 
 /// What a version made of some of the inputs of a batch, in their order.
-pub(super) enum Part {
+pub(super) enum PartOutcome {
     Answered {
         first: usize,
         count: usize,
-        answer: Answer,
-        entries: Vec<Entry>,
+        answer: GuestAnswer,
+        entries: Vec<OutputEntry>,
     },
     Failed {
         index: usize,
@@ -34,30 +34,34 @@ pub(super) struct Stretch<'a> {
 }
 
 /// What a call needs beside them.
-pub(super) struct Turn<'a> {
-    pub(super) packed: &'a mut Packed,
+pub(super) struct CallInput<'a> {
+    pub(super) packed: &'a mut PackedBatch,
     pub(super) now: Now,
 }
 
 /// What a version made of a batch.
 #[derive(Default)]
-pub(super) struct Outcome {
-    pub(super) parts: Vec<Part>,
+pub(super) struct BatchOutcome {
+    pub(super) parts: Vec<PartOutcome>,
     pub(super) faults: Vec<Fault>,
     pub(super) cpu: Duration,
 }
 
-impl Outcome {
+impl BatchOutcome {
     /// Runs `items` through `live`; each message it fails on by itself is found.
     pub(super) fn of(
         live: &mut Live,
         items: &[Item],
-        packed: &mut Packed,
+        packed: &mut PackedBatch,
         now: Now,
     ) -> Result<Self, Broken> {
         let mut outcome = Self::default();
         let begun = live.clock().thread_cpu();
-        outcome.run(live, Stretch { first: 0, items }, &mut Turn { packed, now })?;
+        outcome.run(
+            live,
+            Stretch { first: 0, items },
+            &mut CallInput { packed, now },
+        )?;
         outcome.cpu = live.clock().thread_cpu().saturating_sub(begun);
         Ok(outcome)
     }
@@ -66,13 +70,13 @@ impl Outcome {
         &mut self,
         live: &mut Live,
         stretch: Stretch<'_>,
-        turn: &mut Turn<'_>,
+        turn: &mut CallInput<'_>,
     ) -> Result<(), Broken> {
         let mut entries = Vec::new();
         match live.process(turn.packed, turn.now, &mut entries) {
             Ok(answer) => {
                 let Stretch { first, items } = stretch;
-                self.parts.push(Part::Answered {
+                self.parts.push(PartOutcome::Answered {
                     first,
                     count: items.len(),
                     answer,
@@ -88,14 +92,14 @@ impl Outcome {
         &mut self,
         live: &mut Live,
         stretch: Stretch<'_>,
-        turn: &mut Turn<'_>,
+        turn: &mut CallInput<'_>,
         fault: Fault,
     ) -> Result<(), Broken> {
         live.mend(turn.now)?;
         self.faults.push(fault.clone());
         let Stretch { first, items } = stretch;
         if items.len() == 1 {
-            self.parts.push(Part::Failed {
+            self.parts.push(PartOutcome::Failed {
                 index: first,
                 fault,
             });
@@ -124,7 +128,7 @@ impl Outcome {
     pub(super) fn culprit(&self, other: &Self) -> Option<(usize, &Fault)> {
         let known: Vec<usize> = other.failed().collect();
         self.parts.iter().find_map(|part| match part {
-            Part::Failed { index, fault } if known.binary_search(index).is_err() => {
+            PartOutcome::Failed { index, fault } if known.binary_search(index).is_err() => {
                 Some((*index, fault))
             }
             _ => None,
@@ -133,7 +137,7 @@ impl Outcome {
 
     fn failed(&self) -> impl Iterator<Item = usize> {
         self.parts.iter().filter_map(|part| {
-            if let Part::Failed { index, .. } = part {
+            if let PartOutcome::Failed { index, .. } = part {
                 Some(*index)
             } else {
                 None
@@ -143,10 +147,10 @@ impl Outcome {
 
     pub(super) fn rejected(&self) -> impl Iterator<Item = usize> {
         let answered = self.parts.iter().filter_map(|part| match part {
-            Part::Answered { first, entries, .. } => Some((*first, entries)),
-            Part::Failed { .. } => None,
+            PartOutcome::Answered { first, entries, .. } => Some((*first, entries)),
+            PartOutcome::Failed { .. } => None,
         });
-        let rejects = |(first, entries): (usize, &Vec<Entry>)| {
+        let rejects = |(first, entries): (usize, &Vec<OutputEntry>)| {
             let rejects = entries
                 .iter()
                 .filter(|entry| entry.action == Action::Reject);
@@ -158,10 +162,10 @@ impl Outcome {
     }
 
     /// The one part of a batch that went through as a whole.
-    pub(super) fn whole(&self) -> Option<(&Answer, &[Entry])> {
+    pub(super) fn whole(&self) -> Option<(&GuestAnswer, &[OutputEntry])> {
         match self.parts.as_slice() {
             [
-                Part::Answered {
+                PartOutcome::Answered {
                     answer, entries, ..
                 },
             ] => Some((answer, entries)),
@@ -169,15 +173,15 @@ impl Outcome {
         }
     }
 
-    pub(super) fn figures(&self, messages: usize, live: &Live) -> Figures {
+    pub(super) fn figures(&self, messages: usize, live: &Live) -> TrialFigures {
         let entries = self.parts.iter().map(|part| {
-            if let Part::Answered { entries, .. } = part {
+            if let PartOutcome::Answered { entries, .. } = part {
                 entries.len()
             } else {
                 0
             }
         });
-        Figures {
+        TrialFigures {
             messages: messages as u64,
             rejected: self.rejected().count() as u64,
             entries: entries.sum::<usize>() as u64,
@@ -199,7 +203,7 @@ impl Outcome {
         let end = first + items.len();
         for part in &self.parts {
             match part {
-                Part::Answered {
+                PartOutcome::Answered {
                     first: own,
                     count,
                     answer,
@@ -229,7 +233,7 @@ impl Outcome {
                             .settle_overflows(&live.version, hands.now, hands.outbox);
                     }
                 }
-                Part::Failed { index, fault } if (first..end).contains(index) => {
+                PartOutcome::Failed { index, fault } if (first..end).contains(index) => {
                     hands.guard.fail_for_good(
                         &live.version,
                         (&mut items[index - first], fault),
@@ -237,7 +241,7 @@ impl Outcome {
                         hands.outbox,
                     );
                 }
-                Part::Failed { .. } => {}
+                PartOutcome::Failed { .. } => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 //! has told, the other would tell again from a state of its own, and what one has swallowed, the other would miss.
 
 use super::Pair;
-use crate::chain::lane::trial::phase::Share;
+use crate::chain::lane::trial::phase::KeyShare;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::sandbox::state::{Snapshot, merged};
 use crate::clock::Now;
@@ -10,7 +10,7 @@ use crate::clock::Now;
 impl Pair {
     /// From now on the candidate's outputs count for `share` of the keys: for those that are new to it, it goes on from the
     /// old version's state. `false`: it cannot, and is to go.
-    pub(in crate::chain::lane) fn pass_on(&mut self, share: Share, now: Now) -> bool {
+    pub(in crate::chain::lane) fn pass_on(&mut self, share: KeyShare, now: Now) -> bool {
         if share == self.spoken {
             return true;
         }
@@ -35,7 +35,7 @@ impl Pair {
         }
         let old = self.old_state(now)?;
         let spoken = self.spoken;
-        let new = if spoken == Share::NONE {
+        let new = if spoken == KeyShare::NONE {
             Snapshot::default()
         } else {
             self.candidate.checkpoint(now)?
@@ -55,7 +55,7 @@ impl Pair {
     /// Before the old version's state goes to disk: it is that of those whose outputs count, in the old version's form, since
     /// that is the one which would start with it.
     pub(in crate::chain::lane) fn align(&mut self, now: Now) {
-        if self.spoken == Share::NONE || self.parted.is_some() {
+        if self.spoken == KeyShare::NONE || self.parted.is_some() {
             return;
         }
         if let Err(fault) = self.give_back(now)
@@ -69,14 +69,14 @@ impl Pair {
     /// The old version speaks for all keys again, and goes on from the candidate's state for those that were the
     /// candidate's. `false`: it goes on from its own for all, as if there had been no other.
     pub(in crate::chain::lane) fn hand_back(&mut self, now: Now) -> bool {
-        if self.spoken == Share::NONE {
+        if self.spoken == KeyShare::NONE {
             return false;
         }
         let given = match &self.parted {
             Some(why) => Err(why.clone()),
             None => self.give_back(now).map_err(|fault| fault.to_string()),
         };
-        self.spoken = Share::NONE;
+        self.spoken = KeyShare::NONE;
         let Err(why) = given else {
             return self.old.has_state();
         };
@@ -117,7 +117,7 @@ impl Pair {
             }
         };
         let spoken = self.spoken;
-        let old = if spoken == Share::ALL {
+        let old = if spoken == KeyShare::ALL {
             Snapshot::default()
         } else {
             self.old_state(now)?

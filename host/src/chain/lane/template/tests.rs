@@ -1,7 +1,7 @@
 use super::*;
 
 fn applied(template: &str, topic: &'static str, key: Span) -> (String, String) {
-    let mut template = Template::compile(
+    let mut template = OutgoingTopic::compile(
         &TopicTemplate(template.to_owned()),
         "climate",
         &Topics::default(),
@@ -55,7 +55,7 @@ fn topics(patterns: &[&str], key: Option<&str>) -> Topics {
 fn every_name_that_all_topics_have_can_stand_in_it() {
     let two = topics(&["{site}/{device}/t", "$share/g/x/{site}/{device}"], None);
     let mut template =
-        Template::compile(&TopicTemplate("up/{device}/{site}".to_owned()), "f", &two).unwrap();
+        OutgoingTopic::compile(&TopicTemplate("up/{device}/{site}".to_owned()), "f", &two).unwrap();
     for (topic, expected) in [("barn/d7/t", "up/d7/barn"), ("x/barn/d7", "up/d7/barn")] {
         let offset = topic.find("d7").unwrap() as u16;
         let message = Message {
@@ -69,7 +69,7 @@ fn every_name_that_all_topics_have_can_stand_in_it() {
         );
     }
     let by_site = topics(&["{site}/{device}/t"], Some("site"));
-    let mut template = Template::compile(
+    let mut template = OutgoingTopic::compile(
         &TopicTemplate("{device}/{key}/{site}".to_owned()),
         "f",
         &by_site,
@@ -86,7 +86,7 @@ fn every_name_that_all_topics_have_can_stand_in_it() {
     );
     let mixed = topics(&["{site}/{device}/t", "x/{device}"], None);
     assert_eq!(
-        Template::compile(&TopicTemplate("{site}".to_owned()), "f", &mixed).unwrap_err(),
+        OutgoingTopic::compile(&TopicTemplate("{site}".to_owned()), "f", &mixed).unwrap_err(),
         "site"
     );
     assert_eq!(mixed.captures(), ["device"]);
@@ -108,7 +108,7 @@ fn topics_that_name_the_same_need_no_new_template() {
 #[test]
 fn unknown_placeholders_and_endless_topics_are_refused() {
     assert_eq!(
-        Template::compile(
+        OutgoingTopic::compile(
             &TopicTemplate("a/{room}".to_owned()),
             "f",
             &Topics::default()
@@ -117,7 +117,7 @@ fn unknown_placeholders_and_endless_topics_are_refused() {
         "room"
     );
     assert_eq!(
-        Template::compile(
+        OutgoingTopic::compile(
             &TopicTemplate("a/{device".to_owned()),
             "f",
             &Topics::default()
@@ -125,7 +125,7 @@ fn unknown_placeholders_and_endless_topics_are_refused() {
         .unwrap_err(),
         "device"
     );
-    let mut template = Template::compile(
+    let mut template = OutgoingTopic::compile(
         &TopicTemplate("up/{topic}".to_owned()),
         "f",
         &Topics::default(),

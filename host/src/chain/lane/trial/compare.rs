@@ -10,9 +10,9 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use difference::{Counts, Kind, Outcome, Part};
-pub(crate) use made::{Made, Side};
-pub use sample::{Excerpt, Input, Sample, Shown};
+pub use difference::{Counts, DifferenceKind, DifferingPart, InputOutcome};
+pub(crate) use made::{Effect, VersionAnswer};
+pub use sample::{DifferenceSample, Excerpt, SampleInput, ShownEffect};
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,14 @@ use crate::message::Message;
 
 /// How much of the differences is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct SampleBounds {
     /// Samples of each kind, for inputs and for ticks.
     pub samples: usize,
     /// Bytes of a payload that a sample shows.
     pub payload_bytes: usize,
 }
 
-impl Default for Bounds {
+impl Default for SampleBounds {
     fn default() -> Self {
         Self {
             samples: 5,
@@ -44,9 +44,9 @@ pub struct Comparison {
     pub inputs: Counts,
     pub ticks: Counts,
     /// Of those that are `changed`, how many differ in each part.
-    pub parts: BTreeMap<Part, u64>,
+    pub parts: BTreeMap<DifferingPart, u64>,
     /// The first of each kind.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<DifferenceSample>,
     #[serde(skip)]
     kept: [usize; 6],
 }
@@ -55,10 +55,10 @@ impl Comparison {
     /// Compares what both made of a batch of `inputs`; `None` is one that is left out.
     pub(crate) fn batch<'m>(
         &mut self,
-        bounds: Bounds,
+        bounds: SampleBounds,
         inputs: impl Iterator<Item = Option<&'m Message>>,
-        mut old: Side<'_>,
-        mut new: Side<'_>,
+        mut old: VersionAnswer<'_>,
+        mut new: VersionAnswer<'_>,
     ) {
         for (index, input) in inputs.enumerate() {
             let old = old.take(index);
@@ -72,24 +72,24 @@ impl Comparison {
     /// Compares what became of one input.
     pub(crate) fn input<'a>(
         &mut self,
-        bounds: Bounds,
+        bounds: SampleBounds,
         input: &Message,
-        old: impl Iterator<Item = Made<'a>> + Clone,
-        new: impl Iterator<Item = Made<'a>> + Clone,
+        old: impl Iterator<Item = Effect<'a>> + Clone,
+        new: impl Iterator<Item = Effect<'a>> + Clone,
     ) {
         if old.clone().eq(new.clone()) {
             return self.inputs.add(None, 1);
         }
         let kind = kind([sends(old.clone()), sends(new.clone())]);
         self.inputs.add(Some(kind), 1);
-        let parts = if kind == Kind::Changed {
+        let parts = if kind == DifferenceKind::Changed {
             differing(old.clone(), new.clone())
         } else {
             Vec::new()
         };
         self.note(&parts);
         if self.has_room(bounds, kind, 0) {
-            self.samples.push(Sample::of_input(
+            self.samples.push(DifferenceSample::of_input(
                 (kind, parts),
                 input,
                 bounds.payload_bytes,
@@ -101,7 +101,13 @@ impl Comparison {
 
     /// Compares what two versions said when they were told the time `now_us` (microseconds since 1970): key by key,
     /// since the order between keys promises nothing.
-    pub(crate) fn tick(&mut self, bounds: Bounds, now_us: u64, old: Side<'_>, new: Side<'_>) {
+    pub(crate) fn tick(
+        &mut self,
+        bounds: SampleBounds,
+        now_us: u64,
+        old: VersionAnswer<'_>,
+        new: VersionAnswer<'_>,
+    ) {
         let origin = Message::default();
         self.outputs(bounds, now_us, old.made(&origin), new.made(&origin));
     }
@@ -109,10 +115,10 @@ impl Comparison {
     /// As [`Comparison::tick`], of outputs in any form.
     pub(crate) fn outputs<'a>(
         &mut self,
-        bounds: Bounds,
+        bounds: SampleBounds,
         now_us: u64,
-        old: impl Iterator<Item = Made<'a>> + Clone,
-        new: impl Iterator<Item = Made<'a>> + Clone,
+        old: impl Iterator<Item = Effect<'a>> + Clone,
+        new: impl Iterator<Item = Effect<'a>> + Clone,
     ) {
         if old.clone().eq(new.clone()) {
             return self.ticks.add(None, old.count() as u64);
@@ -137,10 +143,10 @@ impl Comparison {
 
     fn output(
         &mut self,
-        bounds: Bounds,
+        bounds: SampleBounds,
         now_us: u64,
-        old: Option<&Made<'_>>,
-        new: Option<&Made<'_>>,
+        old: Option<&Effect<'_>>,
+        new: Option<&Effect<'_>>,
     ) {
         if old == new {
             return self.ticks.add(None, 1);
@@ -149,14 +155,14 @@ impl Comparison {
         self.ticks.add(Some(kind), 1);
         let old = old.copied().into_iter();
         let new = new.copied().into_iter();
-        let parts = if kind == Kind::Changed {
+        let parts = if kind == DifferenceKind::Changed {
             differing(old.clone(), new.clone())
         } else {
             Vec::new()
         };
         self.note(&parts);
         if self.has_room(bounds, kind, 3) {
-            self.samples.push(Sample::of_tick(
+            self.samples.push(DifferenceSample::of_tick(
                 (kind, parts),
                 now_us,
                 bounds.payload_bytes,
@@ -166,13 +172,13 @@ impl Comparison {
         }
     }
 
-    fn note(&mut self, parts: &[Part]) {
+    fn note(&mut self, parts: &[DifferingPart]) {
         for part in parts {
             *self.parts.entry(*part).or_default() += 1;
         }
     }
 
-    fn has_room(&mut self, bounds: Bounds, kind: Kind, first: usize) -> bool {
+    fn has_room(&mut self, bounds: SampleBounds, kind: DifferenceKind, first: usize) -> bool {
         let kept = &mut self.kept[first + kind as usize];
         *kept += 1;
         *kept <= bounds.samples
@@ -183,30 +189,30 @@ impl Comparison {
     }
 
     /// Hands out the samples, and keeps no count of them: as many again are taken.
-    pub fn take_samples(&mut self) -> Vec<Sample> {
+    pub fn take_samples(&mut self) -> Vec<DifferenceSample> {
         self.kept = [0; 6];
         std::mem::take(&mut self.samples)
     }
 }
 
 /// By which of the two sends: the old one, the new one.
-fn kind(sends: [bool; 2]) -> Kind {
+fn kind(sends: [bool; 2]) -> DifferenceKind {
     match sends {
-        [true, false] => Kind::Missing,
-        [false, true] => Kind::Extra,
-        [true, true] | [false, false] => Kind::Changed,
+        [true, false] => DifferenceKind::Missing,
+        [false, true] => DifferenceKind::Extra,
+        [true, true] | [false, false] => DifferenceKind::Changed,
     }
 }
 
-fn sends<'a>(mut made: impl Iterator<Item = Made<'a>>) -> bool {
-    made.any(|made| made.outcome == Outcome::Sent)
+fn sends<'a>(mut made: impl Iterator<Item = Effect<'a>>) -> bool {
+    made.any(|made| made.outcome == InputOutcome::Sent)
 }
 
 /// What differs between outputs in the same places.
 fn differing<'a>(
-    mut old: impl Iterator<Item = Made<'a>>,
-    mut new: impl Iterator<Item = Made<'a>>,
-) -> Vec<Part> {
+    mut old: impl Iterator<Item = Effect<'a>>,
+    mut new: impl Iterator<Item = Effect<'a>>,
+) -> Vec<DifferingPart> {
     let mut parts = std::collections::BTreeSet::new();
     loop {
         match (old.next(), new.next()) {
@@ -216,24 +222,24 @@ fn differing<'a>(
                     .into_iter()
                     .filter(|part| old.differs_in(&new, *part)),
             ),
-            (Some(made), None) | (None, Some(made)) if made.outcome == Outcome::Sent => {
-                parts.insert(Part::Number);
+            (Some(made), None) | (None, Some(made)) if made.outcome == InputOutcome::Sent => {
+                parts.insert(DifferingPart::Number);
             }
             (Some(_), None) | (None, Some(_)) => {
-                parts.insert(Part::Outcome);
+                parts.insert(DifferingPart::Outcome);
             }
         }
     }
 }
 
 /// In the order of their keys; of one key, in the order they came in.
-fn by_key<'a>(made: impl Iterator<Item = Made<'a>>) -> Vec<Made<'a>> {
+fn by_key<'a>(made: impl Iterator<Item = Effect<'a>>) -> Vec<Effect<'a>> {
     let mut made: Vec<_> = made.collect();
     made.sort_by_key(|made| made.key);
     made
 }
 
-fn take_key<'m, 'a>(rest: &mut &'m [Made<'a>], key: &[u8]) -> &'m [Made<'a>] {
+fn take_key<'m, 'a>(rest: &mut &'m [Effect<'a>], key: &[u8]) -> &'m [Effect<'a>] {
     let count = rest.iter().take_while(|made| made.key == key).count();
     let (mine, others) = rest.split_at(count);
     *rest = others;

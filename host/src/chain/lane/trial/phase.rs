@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::report::{Report, Step};
+use super::report::{ChangeStep, TrialReport};
 use crate::chain::settings::Probation;
 use crate::message::key_hash;
 
@@ -57,9 +57,9 @@ pub struct Canary {
 
 /// A part of the keys, always the same ones: of 2³² parts of the hash, so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share(pub(crate) u64);
+pub(crate) struct KeyShare(pub(crate) u64);
 
-impl Share {
+impl KeyShare {
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const ALL: Self = Self(1 << 32);
 
@@ -83,11 +83,11 @@ impl Share {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Phase {
-    pub(crate) step: Step,
+    pub(crate) step: ChangeStep,
     /// Keys for which the candidate's outputs count.
-    pub(crate) share: Share,
+    pub(crate) share: KeyShare,
     /// Keys whose outputs are compared.
-    pub(crate) sample: Share,
+    pub(crate) sample: KeyShare,
     /// It is over after this, or after so many messages; with neither when it is told to be.
     pub(crate) time: Option<Duration>,
     messages: Option<u64>,
@@ -116,10 +116,10 @@ impl Phase {
             sample,
             max_differing,
         } = shadow;
-        let share = Share::NONE;
-        let sample = Share::of(sample);
+        let share = KeyShare::NONE;
+        let sample = KeyShare::of(sample);
         Self {
-            step: Step::Shadow,
+            step: ChangeStep::Shadow,
             share,
             sample,
             time,
@@ -136,10 +136,10 @@ impl Phase {
             time,
             messages,
         } = canary;
-        let share = Share::of(share);
-        let sample = Share::NONE;
+        let share = KeyShare::of(share);
+        let sample = KeyShare::NONE;
         Self {
-            step: Step::Canary,
+            step: ChangeStep::Canary,
             share,
             sample,
             time,
@@ -153,10 +153,10 @@ impl Phase {
     pub(crate) fn probation(limits: Probation) -> Self {
         let time = Some(limits.time);
         let messages = Some(limits.messages);
-        let share = Share::ALL;
-        let sample = Share::NONE;
+        let share = KeyShare::ALL;
+        let sample = KeyShare::NONE;
         Self {
-            step: Step::Probation,
+            step: ChangeStep::Probation,
             share,
             sample,
             time,
@@ -176,7 +176,7 @@ impl Phase {
     }
 
     /// Judges what both versions have done in `elapsed`.
-    pub(crate) fn judge(&self, report: &Report, elapsed: Duration) -> Judgement {
+    pub(crate) fn judge(&self, report: &TrialReport, elapsed: Duration) -> Judgement {
         let over = self.time.is_some_and(|time| elapsed >= time)
             || self
                 .messages
@@ -202,7 +202,7 @@ impl Phase {
         }
     }
 
-    fn vain(&self, report: &Report) -> Option<String> {
+    fn vain(&self, report: &TrialReport) -> Option<String> {
         let old = report.old.faults;
         let new = report.new.faults;
         let text = || {
@@ -213,7 +213,7 @@ impl Phase {
         (self.is_cure && new >= old).then(text)
     }
 
-    fn rejected(&self, report: &Report) -> Option<String> {
+    fn rejected(&self, report: &TrialReport) -> Option<String> {
         let accepted = report.old.messages.saturating_sub(report.old.rejected);
         let limit = self.limits.max_rejected;
         let text = |share| {
@@ -226,7 +226,7 @@ impl Phase {
         exceeded(report.newly_rejected, accepted, limit).map(text)
     }
 
-    fn differing(&self, report: &Report) -> Option<String> {
+    fn differing(&self, report: &TrialReport) -> Option<String> {
         let limit = self.max_differing?;
         let text = |share| {
             format!(
@@ -238,7 +238,7 @@ impl Phase {
         exceeded(report.differing, report.compared, limit).map(text)
     }
 
-    fn slow(&self, report: &Report) -> Option<String> {
+    fn slow(&self, report: &TrialReport) -> Option<String> {
         let old = report.old;
         let new = report.new;
         let mine = old.cpu_us.checked_div(old.calls)?;
@@ -249,7 +249,7 @@ impl Phase {
         slow.then(|| format!("it takes {yours} µs a call where the running version takes {mine}, the limit is {factor} times"))
     }
 
-    fn fat(&self, report: &Report) -> Option<String> {
+    fn fat(&self, report: &TrialReport) -> Option<String> {
         let mine = report.old.memory_bytes;
         let yours = report.new.memory_bytes;
         let factor = self.limits.memory_factor;

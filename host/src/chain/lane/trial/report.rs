@@ -7,7 +7,7 @@ use super::compare::Comparison;
 /// Where a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Step {
+pub enum ChangeStep {
     /// It must not run.
     Verify,
     Compile,
@@ -29,7 +29,7 @@ pub enum Step {
     Cancel,
 }
 
-impl Step {
+impl ChangeStep {
     /// The name used in logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Step {
 
 /// What one version did with the inputs of a phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
+pub struct TrialFigures {
     /// Messages it was given.
     pub messages: u64,
     pub rejected: u64,
@@ -67,14 +67,14 @@ pub struct Figures {
 
 /// Both versions beside each other, on the same inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Report {
+pub struct TrialReport {
     /// How long they have worked beside each other in this phase, milliseconds.
     pub elapsed_ms: u64,
     /// How long messages waited for the candidate to take its copy of the state, in the lane where it took longest,
     /// microseconds.
     pub pause_us: u64,
-    pub old: Figures,
-    pub new: Figures,
+    pub old: TrialFigures,
+    pub new: TrialFigures,
     /// Messages that the running version accepts and the candidate rejects.
     pub newly_rejected: u64,
     /// Messages whose outputs were compared.
@@ -85,7 +85,7 @@ pub struct Report {
     pub differences: Option<Comparison>,
 }
 
-impl Figures {
+impl TrialFigures {
     /// Adds counts; memory is no count.
     pub(crate) fn add(&mut self, more: &Self) {
         self.messages += more.messages;

@@ -12,17 +12,17 @@ fn begun(messages: u64) -> Trial {
     trial
 }
 
-fn work(messages: u64, newly_rejected: u64) -> Work {
-    let figures = Figures {
+fn work(messages: u64, newly_rejected: u64) -> LaneComparison {
+    let figures = TrialFigures {
         messages,
         memory_bytes: 10,
-        ..Figures::default()
+        ..TrialFigures::default()
     };
-    Work {
+    LaneComparison {
         old: figures,
         new: figures,
         newly_rejected,
-        ..Work::default()
+        ..LaneComparison::default()
     }
 }
 
@@ -33,7 +33,7 @@ fn the_messages_of_all_lanes_pass_a_phase_together() {
     assert!(!trial.lock().passed);
     trial.note(1, &work(40, 0), Instant::now());
     assert!(
-        trial.passed(&Clock::default()) && trial.verdict() == Verdict::Running,
+        trial.passed(&Clock::default()) && trial.verdict() == TrialVerdict::Running,
         "the driver confirms, not the lanes"
     );
     let report = trial.report(Instant::now()).unwrap();
@@ -48,7 +48,7 @@ fn the_first_verdict_stands() {
     assert!(!trial.confirm() && trial.cancel("by hand"));
     assert_eq!(
         trial.verdict(),
-        Verdict::Failed(Step::Probation, "trap".to_owned())
+        TrialVerdict::Failed(ChangeStep::Probation, "trap".to_owned())
     );
     assert_eq!(trial.join(), Err("trap".to_owned()));
     assert!(!trial.passed(&Clock::default()) && !trial.promote());
@@ -56,7 +56,7 @@ fn the_first_verdict_stands() {
     let trial = begun(100);
     assert!(trial.confirm());
     assert!(!trial.fail("late"));
-    assert_eq!(trial.verdict(), Verdict::Confirmed);
+    assert_eq!(trial.verdict(), TrialVerdict::Confirmed);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn one_lane_over_a_limit_fails_it_for_all() {
     let trial = begun(10_000);
     trial.note(0, &work(200, 150), Instant::now());
     assert!(
-        matches!(trial.verdict(), Verdict::Failed(Step::Probation, why) if why.contains("rejects 75 %"))
+        matches!(trial.verdict(), TrialVerdict::Failed(ChangeStep::Probation, why) if why.contains("rejects 75 %"))
     );
 }
 
@@ -72,7 +72,9 @@ fn one_lane_over_a_limit_fails_it_for_all() {
 fn each_phase_counts_anew_and_says_whose_outputs_count() {
     let trial = Trial::new(2);
     assert!(
-        !trial.promote() && trial.report(Instant::now()).is_none() && trial.share() == Share::NONE
+        !trial.promote()
+            && trial.report(Instant::now()).is_none()
+            && trial.share() == KeyShare::NONE
     );
     let canary = Canary {
         share: 0.5,
@@ -81,7 +83,7 @@ fn each_phase_counts_anew_and_says_whose_outputs_count() {
     };
     trial.begin(Phase::canary(canary, Probation::default()), Instant::now());
     trial.note(0, &work(60, 0), Instant::now());
-    assert!(trial.share() != Share::NONE && trial.share() != Share::ALL);
+    assert!(trial.share() != KeyShare::NONE && trial.share() != KeyShare::ALL);
     assert!(trial.promote() && trial.passed(&Clock::default()));
     trial.begin(Phase::probation(Probation::default()), Instant::now());
     assert_eq!(
@@ -89,7 +91,7 @@ fn each_phase_counts_anew_and_says_whose_outputs_count() {
             trial.report(Instant::now()).unwrap().new.messages,
             trial.share()
         ),
-        (0, Share::ALL)
+        (0, KeyShare::ALL)
     );
 }
 

@@ -19,15 +19,15 @@ fn word(input: u32, action: u32, lengths: [u32; 3]) -> Vec<u32> {
     words
 }
 
-fn answer(entries: &[Vec<u32>], data: &[u8]) -> Answer {
-    Answer {
+fn answer(entries: &[Vec<u32>], data: &[u8]) -> GuestAnswer {
+    GuestAnswer {
         stride: 7,
         words: entries.concat(),
         data: Bytes::copy_from_slice(data),
     }
 }
 
-fn fault(answer: &Answer, shape: Shape) -> Fault {
+fn fault(answer: &GuestAnswer, shape: Shape) -> Fault {
     unpack(answer, shape, &mut Vec::new()).unwrap_err()
 }
 
@@ -98,7 +98,7 @@ fn what_a_plugin_makes_keeps_the_device_though_its_topic_does_not_hold_it() {
         (words[output::ACTION], words[output::TOPIC]) = (1, 2);
     }
     own[output::OWN_KEY] = 2;
-    let answer = Answer {
+    let answer = GuestAnswer {
         stride: 8,
         words: [own, none].concat(),
         data: Bytes::from_static(b"upr1up"),
@@ -201,14 +201,14 @@ fn whatever_breaks_the_contract_is_named() {
     let cases = [
         (answer(&[vec![0; 6]], b""), "do not make entries"),
         (
-            Answer {
+            GuestAnswer {
                 stride: 3,
                 ..answer(&[vec![0; 6]], b"")
             },
             "stride 3",
         ),
         (
-            Answer {
+            GuestAnswer {
                 stride: 0,
                 ..answer(&[vec![0; 7]], b"")
             },
@@ -339,7 +339,7 @@ fn too_much_output_is_a_fault_of_its_own_kind() {
 fn words_a_later_contract_adds_are_stepped_over() {
     let mut longer = word(0, 0, [0; 3]);
     longer.extend([0, 77, 78]);
-    let answer = Answer {
+    let answer = GuestAnswer {
         stride: 10,
         ..answer(&[longer], b"")
     };
@@ -354,7 +354,7 @@ type Parts = (Vec<u8>, Vec<u8>, Vec<u8>, (u16, u16, u32, u64, bool));
 proptest! {
     #[test]
     fn packing_keeps_every_field(messages in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>(), any::<(u16, u16, u32, u64, bool)>()), 0..20)) {
-        let mut packed = Packed::default();
+        let mut packed = PackedBatch::default();
         let made = |(topic, headers, payload, (offset, len, marks, received_us, beside)): &Parts| {
             let device = beside.then(|| Arc::from(&offset.to_le_bytes()[..]));
             Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, device, marks: Marks(*marks), received_us: *received_us, uptime_us: 1 << 40 | u64::from(*len), ..Message::default() }
@@ -386,7 +386,7 @@ proptest! {
         data in proptest::collection::vec(any::<u8>(), 0..60),
         inputs in proptest::option::of(0..4_usize),
     ) {
-        let answer = Answer { stride, words, data: data.into() };
+        let answer = GuestAnswer { stride, words, data: data.into() };
         let mut entries = Vec::new();
         if unpack(&answer, Shape { inputs, ..shape(0) }, &mut entries).is_ok() {
             let mut last = 0;

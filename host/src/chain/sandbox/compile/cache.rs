@@ -21,7 +21,7 @@ use ring::digest::{Context, SHA256};
 use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::code::{Code, Digest, MAX_CODE_BYTES};
+use super::code::{Digest, MAX_CODE_BYTES, NativeCode};
 use crate::file;
 use crate::message::hexadecimal;
 
@@ -38,9 +38,9 @@ const SPARE: usize = 8;
 const KEY: &str = "key";
 
 /// Which code is meant.
-pub(crate) struct Entry(String);
+pub(crate) struct CacheEntry(String);
 
-impl Entry {
+impl CacheEntry {
     pub(crate) fn of(component: &Digest, settings: &str) -> Self {
         let mut context = Context::new(&SHA256);
         context.update(component);
@@ -54,8 +54,8 @@ impl Entry {
 }
 
 /// What a look brought.
-pub(crate) enum Found {
-    Code(Code),
+pub(crate) enum CacheLookup {
+    Code(NativeCode),
     Nothing,
     /// Not what this host has written, or not readable; and why.
     Refused(String),
@@ -99,25 +99,27 @@ impl Cache {
     }
 
     /// The code of `entry`, if this host has written it and it is unchanged.
-    pub(crate) fn find(&self, entry: &Entry) -> Found {
+    pub(crate) fn find(&self, entry: &CacheEntry) -> CacheLookup {
         let mut bytes = match file::read(&self.folder.join(entry.name()), MAX_CODE_BYTES) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
-            Err(error) => return Found::Refused(error.to_string()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return CacheLookup::Nothing,
+            Err(error) => return CacheLookup::Refused(error.to_string()),
         };
         let Some((code, mac)) = bytes.split_last_chunk::<MAC_BYTES>() else {
-            return Found::Refused("the file is cut short".to_owned());
+            return CacheLookup::Refused("the file is cut short".to_owned());
         };
         if hmac::verify(&self.key(entry), code, mac).is_err() {
-            return Found::Refused("the file has been altered, or was not written here".to_owned());
+            return CacheLookup::Refused(
+                "the file has been altered, or was not written here".to_owned(),
+            );
         }
         bytes.truncate(bytes.len() - MAC_BYTES);
         self.note(entry);
-        Found::Code(Code(bytes))
+        CacheLookup::Code(NativeCode(bytes))
     }
 
     /// Keeps `code`; where that fails it is compiled again at the next start.
-    pub(crate) fn keep(&self, entry: &Entry, code: &Code) {
+    pub(crate) fn keep(&self, entry: &CacheEntry, code: &NativeCode) {
         self.note(entry);
         let kept = self.write(entry, &code.0).and_then(|()| self.prune());
         if let Err(error) = kept {
@@ -125,7 +127,7 @@ impl Cache {
         }
     }
 
-    fn write(&self, entry: &Entry, code: &[u8]) -> io::Result<()> {
+    fn write(&self, entry: &CacheEntry, code: &[u8]) -> io::Result<()> {
         let beside = self.folder.join(format!("{}.new", entry.name()));
         let mut file = OpenOptions::new()
             .write(true)
@@ -142,7 +144,7 @@ impl Cache {
     }
 
     /// The MAC's key is the entry's own, so that a file does not pass under another name.
-    fn key(&self, entry: &Entry) -> hmac::Key {
+    fn key(&self, entry: &CacheEntry) -> hmac::Key {
         let host = hmac::Key::new(HMAC_SHA256, &self.secret);
         hmac::Key::new(
             HMAC_SHA256,
@@ -150,7 +152,7 @@ impl Cache {
         )
     }
 
-    fn note(&self, entry: &Entry) {
+    fn note(&self, entry: &CacheEntry) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.retain(|name| name != entry.name());
         used.push_front(entry.name().to_owned());
@@ -240,15 +242,15 @@ mod tests {
 
     use super::*;
 
-    fn entry(number: u8) -> Entry {
-        Entry::of(&[number; 32], "settings")
+    fn entry(number: u8) -> CacheEntry {
+        CacheEntry::of(&[number; 32], "settings")
     }
 
     fn found(cache: &Cache, number: u8) -> Result<Vec<u8>, &'static str> {
         match cache.find(&entry(number)) {
-            Found::Code(Code(bytes)) => Ok(bytes),
-            Found::Nothing => Err("nothing"),
-            Found::Refused(_) => Err("refused"),
+            CacheLookup::Code(NativeCode(bytes)) => Ok(bytes),
+            CacheLookup::Nothing => Err("nothing"),
+            CacheLookup::Refused(_) => Err("refused"),
         }
     }
 
@@ -257,14 +259,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data/cache");
         let cache = Cache::open(&path).unwrap();
-        cache.keep(&entry(1), &Code(b"native code".to_vec()));
+        cache.keep(&entry(1), &NativeCode(b"native code".to_vec()));
         let cache = Cache::open(&path).unwrap();
         assert_eq!(found(&cache, 1).unwrap(), b"native code");
         assert_eq!(found(&cache, 2), Err("nothing"));
         fs::copy(path.join(entry(1).name()), path.join(entry(2).name())).unwrap();
         assert_eq!(found(&cache, 2), Err("refused"));
         assert_ne!(
-            Entry::of(&[1; 32], "other settings").name(),
+            CacheEntry::of(&[1; 32], "other settings").name(),
             entry(1).name()
         );
     }
@@ -273,7 +275,7 @@ mod tests {
     fn a_file_with_any_bit_flipped_or_cut_anywhere_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
-        cache.keep(&entry(1), &Code(b"native code".to_vec()));
+        cache.keep(&entry(1), &NativeCode(b"native code".to_vec()));
         let path = folder.path().join(entry(1).name());
         let whole = fs::read(&path).unwrap();
         for bit in 0..whole.len() * 8 {
@@ -286,7 +288,7 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(found(&cache, 1), Err("refused"), "{length} bytes");
         }
-        cache.keep(&entry(1), &Code(b"native code".to_vec()));
+        cache.keep(&entry(1), &NativeCode(b"native code".to_vec()));
         assert!(found(&cache, 1).is_ok());
     }
 
@@ -297,7 +299,7 @@ mod tests {
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         Cache::open(folder.path())
             .unwrap()
-            .keep(&entry(1), &Code(b"code".to_vec()));
+            .keep(&entry(1), &NativeCode(b"code".to_vec()));
         assert_eq!((mode(), fs::read(&path).unwrap().len()), (0o600, 32));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let cache = Cache::open(folder.path()).unwrap();
@@ -312,7 +314,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let old = Cache::open(folder.path()).unwrap();
         for number in 0..20 {
-            old.keep(&entry(number), &Code(vec![number]));
+            old.keep(&entry(number), &NativeCode(vec![number]));
             let file = File::open(folder.path().join(entry(number).name())).unwrap();
             file.set_modified(
                 SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number.into()),
@@ -322,7 +324,7 @@ mod tests {
         fs::write(folder.path().join("torn.new"), "x").unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         assert!(found(&cache, 3).is_ok());
-        cache.keep(&entry(100), &Code(vec![100]));
+        cache.keep(&entry(100), &NativeCode(vec![100]));
         let left: Vec<u8> = (0..=100)
             .filter(|number| found(&cache, *number).is_ok())
             .collect();

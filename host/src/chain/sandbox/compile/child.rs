@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ring::digest::{SHA256, digest};
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
-use super::code::{Code, MAX_CODE_BYTES, precompile, settings};
+use super::code::{MAX_CODE_BYTES, NativeCode, precompile, settings};
 use crate::chain::Unusable;
 use crate::chain::answer::{NoAnswer, wait_for_answer};
 use crate::file::COMPONENT as MAX_COMPONENT_BYTES;
@@ -42,7 +42,7 @@ pub(crate) fn compile(
     stack_bytes: usize,
     component: &[u8],
     unwanted: &AtomicBool,
-) -> Result<Code, Unusable> {
+) -> Result<NativeCode, Unusable> {
     let mut child = start(program, limits, stack_bytes).map_err(|error| {
         Unusable::Compiler(format!("cannot start `{}`: {error}", program.display()))
     })?;
@@ -168,12 +168,12 @@ fn after(words: &str) -> String {
     }
 }
 
-fn unframe(mut answer: Vec<u8>) -> Option<Code> {
+fn unframe(mut answer: Vec<u8>) -> Option<NativeCode> {
     let (head, code) = answer.split_at_checked(HEAD_BYTES)?;
     let (length, sum) = head.split_first_chunk::<8>()?;
     let is_whole =
         u64::from_le_bytes(*length) == code.len() as u64 && digest(&SHA256, code).as_ref() == sum;
-    is_whole.then(|| Code(answer.split_off(HEAD_BYTES)))
+    is_whole.then(|| NativeCode(answer.split_off(HEAD_BYTES)))
 }
 
 /// The child's side: limits itself, compiles what comes on standard input, answers on standard output. On one thread,
@@ -194,7 +194,7 @@ pub fn compile_plugin(stack_bytes: usize, limits: CompileLimits) -> Result<(), S
     }
     let wasm =
         wasmtime::Engine::new(&settings(stack_bytes)).map_err(|error| format!("{error:#}"))?;
-    let Code(code) = precompile(&wasm, &component)?;
+    let NativeCode(code) = precompile(&wasm, &component)?;
     let mut out = std::io::stdout().lock();
     let parts = [
         (code.len() as u64).to_le_bytes().as_slice(),

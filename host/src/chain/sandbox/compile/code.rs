@@ -16,13 +16,13 @@ pub(super) const MAX_CODE_BYTES: u64 = 256 << 20;
 pub(crate) type Digest = [u8; 32];
 
 /// Native code. Made in `compile` and below it only: by the compiler, or from a file whose MAC was right.
-pub(super) struct Code(pub(super) Vec<u8>);
+pub(super) struct NativeCode(pub(super) Vec<u8>);
 
 /// Compiles in this process. The compiler promises nothing about hostile input, so a panic is an error.
-pub(super) fn precompile(wasm: &wasmtime::Engine, component: &[u8]) -> Result<Code, String> {
+pub(super) fn precompile(wasm: &wasmtime::Engine, component: &[u8]) -> Result<NativeCode, String> {
     memories::check(component)?;
     match catch_unwind(AssertUnwindSafe(|| wasm.precompile_component(component))) {
-        Ok(Ok(code)) => Ok(Code(code)),
+        Ok(Ok(code)) => Ok(NativeCode(code)),
         Ok(Err(error)) => Err(format!("{error:#}")),
         Err(_) => Err("the compiler panicked".to_owned()),
     }
@@ -34,8 +34,8 @@ pub(super) fn precompile(wasm: &wasmtime::Engine, component: &[u8]) -> Result<Co
     unsafe_code,
     reason = "the engine has no safe way to load code, since code can do anything"
 )]
-pub(super) fn load(wasm: &wasmtime::Engine, code: &Code) -> Result<Component, Unusable> {
-    // SAFETY: the bytes must be what `precompile_component` of this version of wasmtime made, unchanged. A `Code` is
+pub(super) fn load(wasm: &wasmtime::Engine, code: &NativeCode) -> Result<Component, Unusable> {
+    // SAFETY: the bytes must be what `precompile_component` of this version of wasmtime made, unchanged. A `NativeCode` is
     // built in three places only: from that very call (`precompile`), from the answer of a child that is this
     // executable and did that call, its digest right (`child::compile`), and from a file of the cache that ends with
     // the MAC of exactly these bytes under a key that only this host's user can read, and that is written only with

@@ -27,7 +27,7 @@ fn the_ring_keeps_the_first_bytes_of_a_call_and_the_last() {
 
 #[test]
 fn memory_over_the_limit_is_denied_and_remembered() {
-    let mut budget = Budget::new(&Limits {
+    let mut budget = MemoryBudget::new(&Limits {
         memory_bytes: 100,
         table_elements: 10,
         ..Limits::default()

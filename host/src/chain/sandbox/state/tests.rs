@@ -1,9 +1,9 @@
 use super::*;
 
-fn page(next: Option<u64>, entries: &[(&str, Option<&str>)]) -> Page {
-    let mut page = Page {
+fn page(next: Option<u64>, entries: &[(&str, Option<&str>)]) -> StatePage {
+    let mut page = StatePage {
         next,
-        ..Page::default()
+        ..StatePage::default()
     };
     for (key, value) in entries {
         page.words.extend([
@@ -21,7 +21,7 @@ fn page(next: Option<u64>, entries: &[(&str, Option<&str>)]) -> Page {
 fn what_lanes_hold_is_shared_out_by_key_and_the_disk_gets_what_it_lacks() {
     let snapshot = |entries: &[(&str, Option<&str>)]| {
         let mut snapshot = Snapshot::default();
-        snapshot.replace(Extent::Complete, 3, vec![page(None, entries)]);
+        snapshot.replace(SaveScope::Complete, 3, vec![page(None, entries)]);
         snapshot
     };
     let (one, two) = (
@@ -31,7 +31,7 @@ fn what_lanes_hold_is_shared_out_by_key_and_the_disk_gets_what_it_lacks() {
     let lane_of = |key: &[u8]| usize::from(key.ends_with(b"2"));
     let keys = |part: &Snapshot| {
         part.pages()
-            .flat_map(Page::entries)
+            .flat_map(StatePage::entries)
             .map(|(key, _)| key.to_vec())
             .collect::<Vec<_>>()
     };
@@ -69,7 +69,7 @@ fn pages_are_asked_for_by_their_cursor_until_the_last() {
 
 #[test]
 fn state_that_lies_or_never_ends_is_a_fault() {
-    let lying = Page {
+    let lying = StatePage {
         words: vec![1, 1],
         data: vec![0; 3],
         next: None,
@@ -78,7 +78,7 @@ fn state_that_lies_or_never_ends_is_a_fault() {
         collect(1_000, |_| Ok(lying.clone())).unwrap_err().kind,
         FaultKind::Contract
     );
-    let odd = Page {
+    let odd = StatePage {
         words: vec![1],
         data: vec![0],
         next: None,
@@ -111,9 +111,9 @@ fn state_that_lies_or_never_ends_is_a_fault() {
 #[test]
 fn changes_are_added_until_they_are_half_of_the_whole() {
     let mut snapshot = Snapshot::default();
-    assert!(snapshot.is_empty() && snapshot.next_extent(1) == Extent::Complete);
+    assert!(snapshot.is_empty() && snapshot.next_extent(1) == SaveScope::Complete);
     snapshot.replace(
-        Extent::Complete,
+        SaveScope::Complete,
         1,
         vec![page(
             None,
@@ -122,11 +122,15 @@ fn changes_are_added_until_they_are_half_of_the_whole() {
     );
     assert_eq!(
         (snapshot.next_extent(1), snapshot.next_extent(2)),
-        (Extent::Changes, Extent::Complete)
+        (SaveScope::Changes, SaveScope::Complete)
     );
-    snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x"))])]);
     snapshot.replace(
-        Extent::Changes,
+        SaveScope::Changes,
+        1,
+        vec![page(None, &[("k1", Some("x"))])],
+    );
+    snapshot.replace(
+        SaveScope::Changes,
         1,
         vec![page(None, &[("k1", Some("x")), ("k2", None)])],
     );
@@ -138,7 +142,7 @@ fn changes_are_added_until_they_are_half_of_the_whole() {
         [3, 1, 2],
         "in the order they came"
     );
-    assert_eq!(snapshot.next_extent(1), Extent::Complete);
+    assert_eq!(snapshot.next_extent(1), SaveScope::Complete);
 }
 
 /// What a disk has after these checkpoints.
@@ -161,7 +165,7 @@ fn apply(disk: &mut std::collections::BTreeMap<String, (u32, String)>, changes: 
 fn checkpoints_bring_the_disk_to_what_the_plugin_saved_whatever_the_saves_were() {
     let (mut snapshot, mut disk) = (Snapshot::default(), std::collections::BTreeMap::new());
     snapshot.replace(
-        Extent::Complete,
+        SaveScope::Complete,
         1,
         vec![
             page(Some(1), &[("a", Some("1")), ("b", Some("1"))]),
@@ -172,16 +176,16 @@ fn checkpoints_bring_the_disk_to_what_the_plugin_saved_whatever_the_saves_were()
     assert_eq!(disk.len(), 3);
     assert!(!snapshot.has_unkept() && snapshot.take_unkept().is_empty());
     snapshot.replace(
-        Extent::Changes,
+        SaveScope::Changes,
         1,
         vec![page(
             None,
             &[("a", Some("2")), ("b", None), ("d", Some(""))],
         )],
     );
-    snapshot.replace(Extent::Changes, 1, vec![page(None, &[("d", None)])]);
+    snapshot.replace(SaveScope::Changes, 1, vec![page(None, &[("d", None)])]);
     snapshot.replace(
-        Extent::Complete,
+        SaveScope::Complete,
         2,
         vec![page(None, &[("a", Some("3")), ("e", Some("3"))])],
     );
@@ -210,7 +214,7 @@ fn what_is_remembered_comes_back_in_pages_of_one_version_each() {
         remembered("d", 1, "4"),
     ];
     let pages = pages(entries.iter().collect());
-    let keys = |page: &Page| {
+    let keys = |page: &StatePage| {
         page.entries()
             .map(|(key, _)| String::from_utf8(key.to_vec()).unwrap())
             .collect::<String>()

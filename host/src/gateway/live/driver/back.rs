@@ -3,7 +3,7 @@
 use super::super::Place;
 use super::job::After;
 use super::{Admission, Candidate, Driver};
-use crate::chain::{Artefact, Opened, Plan};
+use crate::chain::{Artefact, BreakerOpened, ChangePlan};
 use crate::gateway::start::signature;
 use crate::versions::history::Who;
 use crate::versions::{Entry, Version};
@@ -15,13 +15,13 @@ impl Driver {
             .ok_or("nothing is known of it")
             .and_then(|entry| target(&entry, to))
         {
-            Ok(target) => self.go_back(id, (place, who), &target, (Plan::default(), None)),
+            Ok(target) => self.go_back(id, (place, who), &target, (ChangePlan::default(), None)),
             Err(why) => self.refuse(id, (place, who), why.to_owned()),
         }
     }
 
     /// The last good version takes the place of one that keeps failing, if it fails on less of the same messages.
-    pub(super) fn fail_over(&mut self, flow: usize, opened: &Opened) {
+    pub(super) fn fail_over(&mut self, flow: usize, opened: &BreakerOpened) {
         let place = Place {
             flow,
             plugin: opened.plugin,
@@ -65,9 +65,9 @@ impl Driver {
             before,
             "a plugin keeps failing, and its last good version is tried: {why}"
         );
-        let plan = Plan {
+        let plan = ChangePlan {
             is_cure: true,
-            ..Plan::default()
+            ..ChangePlan::default()
         };
         self.go_back(id, (place, who), target, (plan, Some(pair)));
     }
@@ -78,7 +78,7 @@ impl Driver {
         id: u64,
         whose: (Place, Who),
         target: &Version,
-        (plan, cure): (Plan, Option<(String, String)>),
+        (plan, cure): (ChangePlan, Option<(String, String)>),
     ) {
         let before = self.about(whose.0, &Candidate::default());
         let settings = serde_json::from_str(&target.settings).ok();

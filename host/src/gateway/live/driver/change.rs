@@ -7,7 +7,7 @@ use super::super::order::{Line, Outcome, Verdict};
 use super::job::{After, Ending, Job};
 use super::{About, Admission, Candidate, Driver};
 use crate::builtin;
-use crate::chain::{self, Change, Refused, State, Step, Swapped, Verify};
+use crate::chain::{self, Change, ChangeState, ChangeStep, NotChanged, Swapped, Verifier};
 use crate::clock::{Now, utc};
 use crate::gateway::start::signed_version;
 use crate::message::short_digest;
@@ -145,7 +145,7 @@ impl Job {
                 .map_err(|denied| with_causes(&denied))
         };
         let component = candidate.component.as_deref();
-        let verify = (!is_builtin(component)).then_some(Verify(&verify));
+        let verify = (!is_builtin(component)).then_some(Verifier(&verify));
         let change = Change {
             component,
             settings: candidate.settings.as_ref(),
@@ -163,7 +163,7 @@ impl Job {
             signed: signed.as_ref(),
         });
         let result = chain.swap(plugin, change, &|event| {
-            if event.state == State::Confirmed {
+            if event.state == ChangeState::Confirmed {
                 versions.confirmed(about.spot(), &about.new, code);
             }
             self.tell(event);
@@ -192,7 +192,7 @@ impl Job {
         ))
     }
 
-    fn conclude(&self, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
+    fn conclude(&self, code: Option<Code<'_>>, result: Result<Swapped, NotChanged>) -> Outcome {
         let about = &self.about;
         let spot = self.about.spot();
         let versions = &self.bench.versions;
@@ -205,24 +205,24 @@ impl Job {
             }
             Ok(swapped) => {
                 self.note(
-                    State::Confirmed.name(),
+                    ChangeState::Confirmed.name(),
                     (None, to_json(swapped.figures.as_ref())),
                 );
                 self.verdict(Outcome::Confirmed, None)
             }
             Err(refused)
                 if self.bench.desk.board.is_stopping()
-                    && matches!(refused.step, Step::Cancel | Step::Compile) =>
+                    && matches!(refused.step, ChangeStep::Cancel | ChangeStep::Compile) =>
             {
                 versions.suspended(spot);
                 self.note(Outcome::Suspended.name(), (Some(refused.why.clone()), None));
                 self.verdict(Outcome::Suspended, Some(refused.why))
             }
             Err(refused) => {
-                let rolled_back = refused.state == State::RolledBack;
+                let rolled_back = refused.state == ChangeState::RolledBack;
                 let why = format!("{}: {}", refused.step.name(), refused.why);
                 // One that an operator has ended is not to come back by itself either.
-                let is_final = rolled_back || refused.step == Step::Cancel;
+                let is_final = rolled_back || refused.step == ChangeStep::Cancel;
                 if self.who != Who::Breaker {
                     versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
                 }
@@ -241,8 +241,8 @@ impl Job {
     }
 
     /// A transition, for whoever follows. One that is on probation is in place.
-    fn tell(&self, event: &chain::Event) {
-        let is_in_place = event.state == State::OnProbation;
+    fn tell(&self, event: &chain::ChangeEvent) {
+        let is_in_place = event.state == ChangeState::OnProbation;
         let event = Event {
             at: utc(event.at),
             old: event.old.to_string(),
@@ -327,6 +327,6 @@ fn is_builtin(component: Option<&[u8]>) -> bool {
     })
 }
 
-fn to_json(figures: Option<&chain::Report>) -> Option<Value> {
+fn to_json(figures: Option<&chain::TrialReport>) -> Option<Value> {
     figures.and_then(|figures| serde_json::to_value(figures).ok())
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How two versions differ on one input, or in one output of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// Only the running version sends something.
     Missing,
     /// Only the candidate sends something.
@@ -17,7 +17,7 @@ pub enum Kind {
 /// What differs where both send something, or neither does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum DifferingPart {
     /// What becomes of it: sent, absorbed, rejected, failed on, or nothing.
     Outcome,
     /// How many outputs it leads to.
@@ -36,7 +36,7 @@ pub enum Part {
 /// What becomes of an input. One that leads to nothing was filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum InputOutcome {
     Sent,
     /// Taken into the plugin's state.
     Absorbed,
@@ -46,7 +46,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Kind {
+impl DifferenceKind {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-impl Part {
+impl DifferingPart {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Part {
     }
 }
 
-impl Outcome {
+impl InputOutcome {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,12 +104,12 @@ impl Counts {
         self.same + self.differing()
     }
 
-    pub(super) fn add(&mut self, kind: Option<Kind>, count: u64) {
+    pub(super) fn add(&mut self, kind: Option<DifferenceKind>, count: u64) {
         *match kind {
             None => &mut self.same,
-            Some(Kind::Missing) => &mut self.missing,
-            Some(Kind::Extra) => &mut self.extra,
-            Some(Kind::Changed) => &mut self.changed,
+            Some(DifferenceKind::Missing) => &mut self.missing,
+            Some(DifferenceKind::Extra) => &mut self.extra,
+            Some(DifferenceKind::Changed) => &mut self.changed,
         } += count;
     }
 }

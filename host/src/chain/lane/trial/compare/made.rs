@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 
-use super::difference::{Outcome, Part};
+use super::difference::{DifferingPart, InputOutcome};
 use crate::chain::lane::version::OUT;
-use crate::chain::sandbox::batch::{Action, Answer, Entry, PLUGIN_MARKS};
+use crate::chain::sandbox::batch::{Action, GuestAnswer, OutputEntry, PLUGIN_MARKS};
 use crate::message::{Message, inherit_expiry};
 
 /// What one version answered to a batch or a tick.
 #[derive(Clone, Copy)]
-pub(crate) struct Side<'a> {
-    pub(crate) entries: &'a [Entry],
+pub(crate) struct VersionAnswer<'a> {
+    pub(crate) entries: &'a [OutputEntry],
     pub(crate) data: &'a [u8],
     /// Ports it declared beside `out`.
     pub(crate) ports: &'a [String],
@@ -18,8 +18,8 @@ pub(crate) struct Side<'a> {
 
 /// One thing that became of an input, or an output of a tick.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Made<'a> {
-    pub(crate) outcome: Outcome,
+pub(crate) struct Effect<'a> {
+    pub(crate) outcome: InputOutcome,
     /// Name of the port, or of the queue.
     pub(crate) port: &'a str,
     pub(crate) topic: &'a [u8],
@@ -32,9 +32,9 @@ pub(crate) struct Made<'a> {
     pub(crate) marks: u32,
 }
 
-impl Made<'static> {
-    const ABSORBED: Self = Made {
-        outcome: Outcome::Absorbed,
+impl Effect<'static> {
+    const ABSORBED: Self = Effect {
+        outcome: InputOutcome::Absorbed,
         port: "",
         topic: b"",
         key: b"",
@@ -45,11 +45,11 @@ impl Made<'static> {
     };
 }
 
-impl<'a> Made<'a> {
+impl<'a> Effect<'a> {
     /// `message` on its way through `port`.
     pub(crate) fn sent(message: &'a Message, port: &'a str) -> Self {
         Self {
-            outcome: Outcome::Sent,
+            outcome: InputOutcome::Sent,
             port,
             topic: &message.topic,
             key: message.key(),
@@ -61,11 +61,11 @@ impl<'a> Made<'a> {
     }
 
     /// It ended at a plugin, which is a rejection or a failure.
-    pub(crate) fn ended(outcome: Outcome, why: &'a [u8]) -> Self {
+    pub(crate) fn ended(outcome: InputOutcome, why: &'a [u8]) -> Self {
         Self {
             outcome,
             payload: why,
-            ..Made::ABSORBED
+            ..Effect::ABSORBED
         }
     }
 
@@ -83,45 +83,49 @@ impl<'a> Made<'a> {
         alike || self.all_headers() == other.all_headers()
     }
 
-    pub(super) fn differs_in(&self, other: &Self, part: Part) -> bool {
-        if part == Part::Outcome {
+    pub(super) fn differs_in(&self, other: &Self, part: DifferingPart) -> bool {
+        if part == DifferingPart::Outcome {
             return self.outcome != other.outcome;
         }
         // Why it was rejected is for people, and a plugin may put it better in its next version.
-        self.outcome == Outcome::Sent
-            && other.outcome == Outcome::Sent
+        self.outcome == InputOutcome::Sent
+            && other.outcome == InputOutcome::Sent
             && match part {
-                Part::Outcome | Part::Number => false,
-                Part::Port => self.port != other.port,
-                Part::Topic => self.topic != other.topic,
-                Part::Key => self.key != other.key,
-                Part::Headers => !self.same_headers(other),
-                Part::Payload => self.payload != other.payload,
-                Part::Marks => self.marks != other.marks,
+                DifferingPart::Outcome | DifferingPart::Number => false,
+                DifferingPart::Port => self.port != other.port,
+                DifferingPart::Topic => self.topic != other.topic,
+                DifferingPart::Key => self.key != other.key,
+                DifferingPart::Headers => !self.same_headers(other),
+                DifferingPart::Payload => self.payload != other.payload,
+                DifferingPart::Marks => self.marks != other.marks,
             }
     }
 }
 
 /// What two outputs can differ in.
-pub(super) const PARTS: [Part; 7] = [
-    Part::Outcome,
-    Part::Port,
-    Part::Topic,
-    Part::Key,
-    Part::Headers,
-    Part::Payload,
-    Part::Marks,
+pub(super) const PARTS: [DifferingPart; 7] = [
+    DifferingPart::Outcome,
+    DifferingPart::Port,
+    DifferingPart::Topic,
+    DifferingPart::Key,
+    DifferingPart::Headers,
+    DifferingPart::Payload,
+    DifferingPart::Marks,
 ];
 
-impl PartialEq for Made<'_> {
+impl PartialEq for Effect<'_> {
     fn eq(&self, other: &Self) -> bool {
         !PARTS.iter().any(|part| self.differs_in(other, *part))
     }
 }
 
-impl<'a> Side<'a> {
+impl<'a> VersionAnswer<'a> {
     /// Of an answer whose entries were checked.
-    pub(crate) fn new(answer: &'a Answer, entries: &'a [Entry], ports: &'a [String]) -> Self {
+    pub(crate) fn new(
+        answer: &'a GuestAnswer,
+        entries: &'a [OutputEntry],
+        ports: &'a [String],
+    ) -> Self {
         Self {
             entries,
             data: &answer.data,
@@ -145,24 +149,24 @@ impl<'a> Side<'a> {
     }
 
     /// What the entries come to; absorbing counts where nothing else is done.
-    pub(super) fn made(self, origin: &'a Message) -> impl Iterator<Item = Made<'a>> + Clone {
+    pub(super) fn made(self, origin: &'a Message) -> impl Iterator<Item = Effect<'a>> + Clone {
         let ends = self
             .entries
             .iter()
             .filter(|entry| entry.action != Action::Absorb);
         let absorbed = !self.entries.is_empty() && ends.clone().next().is_none();
         ends.map(move |entry| self.one(entry, origin))
-            .chain(absorbed.then_some(Made::ABSORBED))
+            .chain(absorbed.then_some(Effect::ABSORBED))
     }
 
-    pub(super) fn one(self, entry: &Entry, origin: &'a Message) -> Made<'a> {
+    pub(super) fn one(self, entry: &OutputEntry, origin: &'a Message) -> Effect<'a> {
         let port = usize::from(entry.port)
             .checked_sub(1)
             .map_or(OUT, |port| self.ports.get(port).map_or("", String::as_str));
         let [topic, headers, payload] = entry.slices(self.data);
         match entry.action {
-            Action::Pass | Action::Absorb => Made::sent(origin, port),
-            Action::Reject => Made::ended(Outcome::Rejected, payload),
+            Action::Pass | Action::Absorb => Effect::sent(origin, port),
+            Action::Reject => Effect::ended(InputOutcome::Rejected, payload),
             Action::Emit => {
                 let own_key = entry.own_key(self.data);
                 let key = if entry.has_topic() && !own_key.is_empty() {
@@ -183,8 +187,8 @@ impl<'a> Side<'a> {
                 let marks = kept | entry.marks & PLUGIN_MARKS;
                 let inherits =
                     (!entry.is_own() && !origin.headers.is_empty()).then_some(&origin.headers);
-                Made {
-                    outcome: Outcome::Sent,
+                Effect {
+                    outcome: InputOutcome::Sent,
                     port,
                     topic,
                     key,

@@ -2,34 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Made, Outcome, Part};
+use super::{DifferenceKind, DifferingPart, Effect, InputOutcome};
 use crate::message::{Headers, Marks, Message, hexadecimal};
 
 /// Outputs of one input that a sample shows.
 const MAX_SHOWN: usize = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    pub kind: Kind,
+pub struct DifferenceSample {
+    pub kind: DifferenceKind,
     /// The input; `None` for an output of a tick.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<Input>,
+    pub input: Option<SampleInput>,
     /// The key of the input, or of the tick's output.
     pub key: String,
     /// When the input arrived or the tick was: microseconds since 1970.
     pub at_us: u64,
     /// What differs, where the kind is `changed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
+    pub parts: Vec<DifferingPart>,
     /// What the running version makes of it: the first eight.
-    pub old: Vec<Shown>,
+    pub old: Vec<ShownEffect>,
     /// What the candidate makes of it: the first eight.
-    pub new: Vec<Shown>,
+    pub new: Vec<ShownEffect>,
 }
 
 /// Which message two versions differ on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Input {
+pub struct SampleInput {
     /// Boot and number of its id.
     pub id: String,
     pub topic: String,
@@ -38,9 +38,9 @@ pub struct Input {
 
 /// One thing that a version makes of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
+pub struct ShownEffect {
     /// What becomes of it.
-    pub outcome: Outcome,
+    pub outcome: InputOutcome,
     /// The port, or the queue, it leaves through.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub port: String,
@@ -128,17 +128,17 @@ impl std::fmt::Display for Excerpt {
     }
 }
 
-impl Sample {
+impl DifferenceSample {
     pub(super) fn of_input<'a>(
-        (kind, parts): (Kind, Vec<Part>),
+        (kind, parts): (DifferenceKind, Vec<DifferingPart>),
         input: &Message,
         length: usize,
-        old: impl Iterator<Item = Made<'a>> + Clone,
-        new: impl Iterator<Item = Made<'a>> + Clone,
+        old: impl Iterator<Item = Effect<'a>> + Clone,
+        new: impl Iterator<Item = Effect<'a>> + Clone,
     ) -> Self {
         let id = format!("{}-{}", input.id.boot, input.id.seq);
         let payload = Excerpt::of(&input.payload, 0, length);
-        let named = Input {
+        let named = SampleInput {
             id,
             topic: input.topic_str().to_owned(),
             payload,
@@ -158,11 +158,11 @@ impl Sample {
     }
 
     pub(super) fn of_tick<'a>(
-        (kind, parts): (Kind, Vec<Part>),
+        (kind, parts): (DifferenceKind, Vec<DifferingPart>),
         at_us: u64,
         length: usize,
-        old: impl Iterator<Item = Made<'a>> + Clone,
-        new: impl Iterator<Item = Made<'a>> + Clone,
+        old: impl Iterator<Item = Effect<'a>> + Clone,
+        new: impl Iterator<Item = Effect<'a>> + Clone,
     ) -> Self {
         let key = old
             .clone()
@@ -185,11 +185,11 @@ impl Sample {
 
 /// Both sides; of payloads in the same place the part where they begin to differ.
 fn shown<'a>(
-    old: impl Iterator<Item = Made<'a>> + Clone,
-    new: impl Iterator<Item = Made<'a>> + Clone,
+    old: impl Iterator<Item = Effect<'a>> + Clone,
+    new: impl Iterator<Item = Effect<'a>> + Clone,
     length: usize,
-) -> (Vec<Shown>, Vec<Shown>) {
-    let mark = |(old, new): (Made<'_>, Made<'_>)| {
+) -> (Vec<ShownEffect>, Vec<ShownEffect>) {
+    let mark = |(old, new): (Effect<'_>, Effect<'_>)| {
         let differs = old
             .payload
             .iter()
@@ -210,7 +210,7 @@ fn shown<'a>(
     )
 }
 
-fn one(made: &Made<'_>, mark: usize, length: usize) -> Shown {
+fn one(made: &Effect<'_>, mark: usize, length: usize) -> ShownEffect {
     let headers = made.all_headers();
     let headers = Headers(&headers)
         .filter_map(Result::ok)
@@ -221,7 +221,7 @@ fn one(made: &Made<'_>, mark: usize, length: usize) -> Shown {
     } else {
         mark
     };
-    Shown {
+    ShownEffect {
         outcome: made.outcome,
         port: made.port.to_owned(),
         topic: lossy(made.topic),

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::chain::sandbox::batch::{Answer, Entry};
+use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry};
 use crate::chain::sandbox::batch::{NO_INPUT, Shape, output, unpack};
 use crate::message::{MessageId, Span, push_header, with_expiry};
 
@@ -45,8 +45,8 @@ fn reject(input: u32, why: &str) -> Said {
 
 /// What a plugin with the port `side` said, as it comes out of the check.
 struct Spoken {
-    answer: Answer,
-    entries: Vec<Entry>,
+    answer: GuestAnswer,
+    entries: Vec<OutputEntry>,
     ports: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl Spoken {
     fn new(inputs: Option<usize>, said: &[Said]) -> Self {
         let words = said.iter().flat_map(|said| said.words).collect();
         let data: Vec<u8> = said.iter().flat_map(|said| said.data.clone()).collect();
-        let answer = Answer {
+        let answer = GuestAnswer {
             stride: output::STRIDE as u32,
             words,
             data: Bytes::from(data),
@@ -74,8 +74,8 @@ impl Spoken {
         }
     }
 
-    fn side(&self) -> Side<'_> {
-        Side::new(&self.answer, &self.entries, &self.ports)
+    fn side(&self) -> VersionAnswer<'_> {
+        VersionAnswer::new(&self.answer, &self.entries, &self.ports)
     }
 }
 
@@ -99,7 +99,7 @@ fn compare(inputs: &[Message], old: &[Said], new: &[Said]) -> Comparison {
     let [old, new] = [old, new].map(|said| Spoken::new(Some(inputs.len()), said));
     let mut found = Comparison::default();
     found.batch(
-        Bounds::default(),
+        SampleBounds::default(),
         inputs.iter().map(Some),
         old.side(),
         new.side(),
@@ -110,7 +110,7 @@ fn compare(inputs: &[Message], old: &[Said], new: &[Said]) -> Comparison {
 fn ticks(old: &[Said], new: &[Said]) -> Comparison {
     let [old, new] = [old, new].map(|said| Spoken::new(None, said));
     let mut found = Comparison::default();
-    found.tick(Bounds::default(), 9, old.side(), new.side());
+    found.tick(SampleBounds::default(), 9, old.side(), new.side());
     found
 }
 
@@ -179,18 +179,18 @@ fn each_difference_is_counted_by_its_kind_and_named() {
         .iter()
         .map(|sample| (sample.at_us, sample.kind, sample.parts.clone()))
         .collect();
-    let changed = |number, part| (number, Kind::Changed, vec![part]);
+    let changed = |number, part| (number, DifferenceKind::Changed, vec![part]);
     let expected = [
-        (1, Kind::Missing, vec![]),
-        (2, Kind::Extra, vec![]),
-        changed(3, Part::Payload),
-        changed(4, Part::Port),
-        changed(5, Part::Outcome),
-        changed(6, Part::Number),
-        changed(7, Part::Outcome),
+        (1, DifferenceKind::Missing, vec![]),
+        (2, DifferenceKind::Extra, vec![]),
+        changed(3, DifferingPart::Payload),
+        changed(4, DifferingPart::Port),
+        changed(5, DifferingPart::Outcome),
+        changed(6, DifferingPart::Number),
+        changed(7, DifferingPart::Outcome),
     ];
     assert_eq!(named, expected);
-    assert_eq!(found.parts[&Part::Outcome], 2);
+    assert_eq!(found.parts[&DifferingPart::Outcome], 2);
     let sample = &found.samples[2];
     assert_eq!(
         (
@@ -230,7 +230,12 @@ fn topic_key_headers_and_marks_are_told_apart() {
         .collect();
     assert_eq!(
         parts,
-        [[Part::Topic], [Part::Key], [Part::Headers], [Part::Marks]]
+        [
+            [DifferingPart::Topic],
+            [DifferingPart::Key],
+            [DifferingPart::Headers],
+            [DifferingPart::Marks]
+        ]
     );
     assert_eq!(
         found.samples[2].new[0].headers,
@@ -252,7 +257,7 @@ fn an_inherited_expiry_is_the_same_as_the_messages_own() {
     );
     assert_eq!(
         (found.inputs, found.samples[0].parts.as_slice()),
-        (counts(1, 0, 0, 1), [Part::Headers].as_slice())
+        (counts(1, 0, 0, 1), [DifferingPart::Headers].as_slice())
     );
 }
 
@@ -296,9 +301,9 @@ fn ticks_are_compared_key_by_key() {
     assert_eq!(
         keys,
         [
-            ("a", Kind::Changed),
-            ("b", Kind::Missing),
-            ("d", Kind::Extra)
+            ("a", DifferenceKind::Changed),
+            ("b", DifferenceKind::Missing),
+            ("d", DifferenceKind::Extra)
         ]
     );
     assert_eq!(found.inputs.compared(), 0);
@@ -311,12 +316,12 @@ fn of_each_kind_the_first_are_kept_and_all_are_counted() {
     let found = compare(&inputs, &passed, &[]);
     assert_eq!(
         (found.inputs.missing, found.samples.len()),
-        (40, Bounds::default().samples)
+        (40, SampleBounds::default().samples)
     );
     let extra = compare(&inputs, &[], &passed);
     assert_eq!(
         (extra.inputs.extra, extra.samples.len()),
-        (40, Bounds::default().samples)
+        (40, SampleBounds::default().samples)
     );
     let text = serde_json::to_string(&found).unwrap();
     let read: Comparison = serde_json::from_str(&text).unwrap();

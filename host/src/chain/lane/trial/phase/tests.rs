@@ -1,23 +1,23 @@
 use super::*;
-use crate::chain::lane::trial::report::Figures;
+use crate::chain::lane::trial::report::TrialFigures;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn report(old: Figures, new: Figures) -> Report {
-    Report {
+fn report(old: TrialFigures, new: TrialFigures) -> TrialReport {
+    TrialReport {
         old,
         new,
-        ..Report::default()
+        ..TrialReport::default()
     }
 }
 
-fn equal(messages: u64) -> Report {
-    let figures = Figures {
+fn equal(messages: u64) -> TrialReport {
+    let figures = TrialFigures {
         messages,
         calls: messages,
         cpu_us: messages * 5,
         memory_bytes: 4 << 20,
-        ..Figures::default()
+        ..TrialFigures::default()
     };
     report(figures, figures)
 }
@@ -48,10 +48,10 @@ fn a_probation_is_passed_by_time_or_by_messages() {
 fn a_cure_has_to_fail_less_than_what_it_takes_the_place_of() {
     let phase = Phase::cure(Probation::default());
     let failing = |old, new| {
-        let figures = |faults| Figures {
+        let figures = |faults| TrialFigures {
             messages: 500,
             faults,
-            ..Figures::default()
+            ..TrialFigures::default()
         };
         report(figures(old), figures(new))
     };
@@ -85,16 +85,16 @@ fn what_the_old_version_accepts_and_the_new_one_rejects_is_counted_not_what_both
     let phase = Phase::probation(Probation::default());
     let all = |newly_rejected, messages| {
         let rejected = messages / 2;
-        let old = Figures {
+        let old = TrialFigures {
             messages,
             rejected,
-            ..Figures::default()
+            ..TrialFigures::default()
         };
-        Report {
+        TrialReport {
             newly_rejected,
             ..report(
                 old,
-                Figures {
+                TrialFigures {
                     rejected: rejected + newly_rejected,
                     ..old
                 },
@@ -125,7 +125,7 @@ fn what_the_old_version_accepts_and_the_new_one_rejects_is_counted_not_what_both
 
 #[test]
 fn differences_are_reported_unless_a_limit_is_set() {
-    let differing = Report {
+    let differing = TrialReport {
         compared: 1_000,
         differing: 6,
         ..equal(1_000)
@@ -162,16 +162,16 @@ fn differences_are_reported_unless_a_limit_is_set() {
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn noise_does_not_decide_about_time_and_memory() {
     let phase = Phase::probation(Probation::default());
-    let old = Figures {
+    let old = TrialFigures {
         messages: 50,
         calls: 50,
         cpu_us: 500,
         memory_bytes: 1 << 20,
-        ..Figures::default()
+        ..TrialFigures::default()
     };
     let judge = |new| phase.judge(&report(old, new), Duration::ZERO);
     assert_eq!(
-        judge(Figures {
+        judge(TrialFigures {
             cpu_us: 45_000,
             ..old
         }),
@@ -179,14 +179,14 @@ fn noise_does_not_decide_about_time_and_memory() {
         "90 times slower, and still below the floor"
     );
     assert!(
-        failure(judge(Figures {
+        failure(judge(TrialFigures {
             cpu_us: 50_000,
             ..old
         }))
         .contains("1000 µs a call where the running version takes 10")
     );
     assert_eq!(
-        judge(Figures {
+        judge(TrialFigures {
             calls: 19,
             cpu_us: 1_000_000,
             ..old
@@ -194,7 +194,7 @@ fn noise_does_not_decide_about_time_and_memory() {
         Judgement::Open
     );
     assert_eq!(
-        judge(Figures {
+        judge(TrialFigures {
             memory_bytes: 4 << 20,
             ..old
         }),
@@ -202,13 +202,13 @@ fn noise_does_not_decide_about_time_and_memory() {
         "exactly the limit"
     );
     assert!(
-        failure(judge(Figures {
+        failure(judge(TrialFigures {
             memory_bytes: 5 << 20,
             ..old
         }))
         .contains("5120 KiB of memory")
     );
-    let small = Figures {
+    let small = TrialFigures {
         memory_bytes: 64 << 10,
         ..old
     };
@@ -216,7 +216,7 @@ fn noise_does_not_decide_about_time_and_memory() {
         phase.judge(
             &report(
                 small,
-                Figures {
+                TrialFigures {
                     memory_bytes: 1 << 20,
                     ..old
                 }
@@ -237,7 +237,7 @@ fn a_share_holds_about_its_part_of_the_keys_whatever_the_lane() {
             .collect();
         let held = mine
             .iter()
-            .filter(|key| Share::of(0.1).holds(key.as_bytes()))
+            .filter(|key| KeyShare::of(0.1).holds(key.as_bytes()))
             .count();
         assert!(
             (mine.len() / 20..mine.len() / 5).contains(&held),
@@ -247,7 +247,10 @@ fn a_share_holds_about_its_part_of_the_keys_whatever_the_lane() {
     }
     assert!(
         keys.iter()
-            .all(|key| Share::ALL.holds(key.as_bytes()) && !Share::NONE.holds(key.as_bytes()))
+            .all(|key| KeyShare::ALL.holds(key.as_bytes()) && !KeyShare::NONE.holds(key.as_bytes()))
     );
-    assert_eq!((Share::of(1.0), Share::of(0.0)), (Share::ALL, Share::NONE));
+    assert_eq!(
+        (KeyShare::of(1.0), KeyShare::of(0.0)),
+        (KeyShare::ALL, KeyShare::NONE)
+    );
 }
