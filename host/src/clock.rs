@@ -44,6 +44,19 @@ pub struct RunningClock {
 }
 
 impl RunningClock {
+    /// One that goes on from there as of now.
+    pub fn going_on_from(base_us: u64) -> Self {
+        Self {
+            base_us,
+            started_us: Now::read().uptime_us,
+        }
+    }
+
+    /// What it shows now, microseconds.
+    pub fn now(self) -> u64 {
+        self.at(Now::read().uptime_us)
+    }
+
     /// What it shows at this uptime of the machine; before the start it stood still.
     pub fn at(self, uptime_us: u64) -> u64 {
         self.base_us

@@ -8,7 +8,7 @@ use super::show::{count, moment, of};
 use super::{Global, Output, Surroundings, print, print_json};
 use crate::clock::utc;
 use crate::exit::Exit;
-use crate::spool::Request;
+use crate::spool::ToolRequest;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 }
 
 fn show(global: &Global, place: &Place) -> Result<(), Failure> {
-    let entries: serde_json::Value = place.ask(Request::Ledger)?;
+    let entries: serde_json::Value = place.ask(ToolRequest::Ledger)?;
     let failed =
         |error: serde_json::Error| Failure::Said(format!("an answer of another form: {error}"));
     match global.output {

@@ -19,7 +19,7 @@ use super::terminal::lines::Lines;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::api::letters::{Retried, Retry};
-use crate::spool::{Done, Filter, Letter, LetterId, LetterPage, Request};
+use crate::spool::{AffectedCount, Letter, LetterFilter, LetterId, LetterPage, ToolRequest};
 use crate::words;
 
 /// Letters asked for at a time.
@@ -108,8 +108,8 @@ pub struct Which {
 }
 
 impl Which {
-    fn filter(&self) -> Filter {
-        Filter {
+    fn filter(&self) -> LetterFilter {
+        LetterFilter {
             flow: self.flow.clone(),
             reason: self.reason.clone(),
         }
@@ -205,7 +205,7 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
 }
 
 fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failure> {
-    let request = Request::Letters {
+    let request = ToolRequest::Letters {
         filter: arguments.which.filter(),
         after: arguments.after,
         max: usize::from(arguments.count),
@@ -221,7 +221,7 @@ fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failur
     let mut all = page.next;
     let mut older = 0;
     while let Some(after) = all {
-        let page: LetterPage = place.ask(Request::Letters {
+        let page: LetterPage = place.ask(ToolRequest::Letters {
             filter: arguments.which.filter(),
             after: Some(after),
             max: PAGE,
@@ -253,7 +253,7 @@ fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failur
 }
 
 fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failure> {
-    let letter: Letter = place.ask(Request::Letter { id: arguments.id })?;
+    let letter: Letter = place.ask(ToolRequest::Letter { id: arguments.id })?;
     match global.output {
         Output::Json => print_json(&json!(letter)),
         Output::Text => print(&full(&letter)),
@@ -272,12 +272,12 @@ fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
 
 fn each_page(
     place: &Place,
-    filter: &Filter,
+    filter: &LetterFilter,
     mut take: impl FnMut(&[Letter]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut after = None;
     loop {
-        let page: LetterPage = place.ask(Request::Letters {
+        let page: LetterPage = place.ask(ToolRequest::Letters {
             filter: filter.clone(),
             after,
             max: PAGE,
@@ -368,7 +368,7 @@ fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failu
     }
     let mut dropped = 0;
     for part in ids.chunks(PAGE) {
-        let done: Done = place.ask(Request::Forget { ids: part.to_vec() })?;
+        let done: AffectedCount = place.ask(ToolRequest::Forget { ids: part.to_vec() })?;
         dropped += done.count;
     }
     place.close()?;

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::file;
 use crate::gateway::api::status::Status;
-use crate::spool::{self, Metrics, Request, Spool, Stopped, ToolError};
+use crate::spool::{self, Metrics, Spool, Stopped, ToolError, ToolRequest};
 use crate::words::with_causes;
 
 /// Bytes of the kernel's list of sockets that are looked through.
@@ -304,7 +304,7 @@ impl Place {
     }
 
     /// Asks; the answer is of the type that the request names.
-    pub fn ask<A: DeserializeOwned>(&self, request: Request) -> Result<A, Failure> {
+    pub fn ask<A: DeserializeOwned>(&self, request: ToolRequest) -> Result<A, Failure> {
         let answer = match self {
             Self::Running(client) => return Ok(client.post("/v1/spool", &request)?),
             Self::Stopped(_, Store(Files::Looking(store))) => store.tools().answer(request)?,

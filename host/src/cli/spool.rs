@@ -17,7 +17,7 @@ use super::show::{WIDTH, count, row};
 use super::status::{queue as queue_row, store as store_rows};
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
-use crate::spool::{Checked, Done, Finding, Page, Record, Request};
+use crate::spool::{AffectedCount, Checked, DamageFinding, QueueRecord, RecordPage, ToolRequest};
 use crate::words;
 
 /// Messages asked for at a time.
@@ -225,9 +225,9 @@ fn queues(place: &Place, wanted: &[String]) -> Result<Vec<String>, Failure> {
 
 fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failure> {
     let max = usize::from(arguments.count);
-    let mut all = Page::default();
+    let mut all = RecordPage::default();
     for queue in queues(place, arguments.queue.as_slice())? {
-        let page: Page = place.ask(Request::Page {
+        let page: RecordPage = place.ask(ToolRequest::Page {
             queue,
             from: 0,
             max,
@@ -253,7 +253,7 @@ fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failur
 }
 
 /// A message in two lines.
-fn shown(record: &Record) -> String {
+fn shown(record: &QueueRecord) -> String {
     let content = &record.content;
     let body = match &content.text {
         Some(text) if text.is_empty() => "(no payload)".to_owned(),
@@ -270,8 +270,8 @@ fn shown(record: &Record) -> String {
     format!("{}\n    {body}", words::line(&head, WIDTH))
 }
 
-fn tell(findings: &[Finding]) {
-    for Finding {
+fn tell(findings: &[DamageFinding]) {
+    for DamageFinding {
         queue,
         from,
         to,
@@ -285,7 +285,7 @@ fn tell(findings: &[Finding]) {
 }
 
 fn check(global: &Global, place: &Place) -> Result<Exit, Failure> {
-    let checked: Checked = place.ask(Request::Check)?;
+    let checked: Checked = place.ask(ToolRequest::Check)?;
     show_checked(global, &checked);
     Ok(if checked.is_well() {
         Exit::Done
@@ -295,7 +295,7 @@ fn check(global: &Global, place: &Place) -> Result<Exit, Failure> {
 }
 
 fn repair(global: &Global, place: Place) -> Result<Exit, Failure> {
-    let checked: Checked = place.ask(Request::Repair)?;
+    let checked: Checked = place.ask(ToolRequest::Repair)?;
     place.close()?;
     show_checked(global, &checked);
     if global.output == Output::Text {
@@ -371,7 +371,7 @@ fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, F
             count(owed)
         )));
     }
-    let done: Done = place.ask(Request::Drop { queue })?;
+    let done: AffectedCount = place.ask(ToolRequest::Drop { queue })?;
     place.close()?;
     match global.output {
         Output::Json => print_json(&json!({ "dropped": done.count })),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::message::{LossReason, Reason};
 
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::wear::WearAccount;
 
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct LossAccount {
 
 /// A queue whose next messages cannot be read for now.
 #[derive(Clone, Debug)]
-pub struct Unreadable {
+pub struct UnreadableQueue {
     pub queue: String,
     /// What the disk says.
     pub why: String,
@@ -93,7 +93,7 @@ pub struct Account {
     /// Bytes of chunks and letters given to the store since the start.
     pub written_bytes: u64,
     /// How the store is: whether it can be written, and if not, why.
-    pub condition: Condition,
+    pub condition: StoreCondition,
     /// Bytes free on the data folder's file system when last looked at, the reserve file included.
     pub free_bytes: u64,
     /// Below so many free bytes nothing is spilled.
@@ -105,7 +105,7 @@ pub struct Account {
     /// Where a damaged store was moved, if that happened since the start.
     pub damaged_store: Option<PathBuf>,
     /// Queues that stand still since what they owe cannot be read for now.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<UnreadableQueue>,
     /// Dead letters, messages in the ledger and entries of plugins' state that damage has cost since the start.
     pub lost_records: (u64, u64, u64),
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
@@ -115,7 +115,7 @@ pub struct Account {
 impl Account {
     /// Whether the store can be written.
     pub fn is_well(&self) -> bool {
-        self.condition == Condition::Well
+        self.condition == StoreCondition::Well
     }
 
     /// Messages owed in all queues.

@@ -10,14 +10,14 @@ use crate::message::{Backlog, DeadLetter, Fetch, QueueId, Reason, Seq, Stored};
 use crate::spool::dead_letters::kept::has_room_for_refused;
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::lock::locked;
-use crate::spool::reading::reader::Reader;
+use crate::spool::reading::reader::QueueReader;
 use crate::spool::shared::Shared;
-use crate::spool::shared::link::Link;
+use crate::spool::shared::link::UplinkState;
 use crate::spool::shared::slot::Slot;
 
-struct Drain {
+struct UplinkBacklog {
     shared: Arc<Shared>,
-    link: Arc<Link>,
+    link: Arc<UplinkState>,
 }
 
 /// The backlog of an uplink; of one without queues it is always empty.
@@ -26,14 +26,14 @@ pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Arc<dyn Backlog> {
         .links
         .iter()
         .find(|link| &*link.name == uplink)
-        .map_or_else(|| Arc::new(Link::new(uplink.into())), Arc::clone);
-    Arc::new(Drain {
+        .map_or_else(|| Arc::new(UplinkState::new(uplink.into())), Arc::clone);
+    Arc::new(UplinkBacklog {
         shared: Arc::clone(shared),
         link,
     })
 }
 
-impl Backlog for Drain {
+impl Backlog for UplinkBacklog {
     fn low(&self, queue: QueueId) -> Seq {
         self.shared
             .slot(queue)
@@ -75,7 +75,7 @@ impl Backlog for Drain {
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
         let index = usize::from(queue.0);
         match self.shared.slot(queue) {
-            Some(slot) => Reader {
+            Some(slot) => QueueReader {
                 shared: &self.shared,
                 slot,
                 index,

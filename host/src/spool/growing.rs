@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Parts of it, each of which has twice the places of the one before: together all that a `QueueId` can number.
 const PARTS: usize = 16;
 
-type Part<T> = Box<[OnceLock<T>]>;
+type GrowingPart<T> = Box<[OnceLock<T>]>;
 
 pub(crate) struct Growing<T> {
-    parts: [OnceLock<Part<T>>; PARTS],
+    parts: [OnceLock<GrowingPart<T>>; PARTS],
     length: AtomicUsize,
 }
 

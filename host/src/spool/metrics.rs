@@ -11,7 +11,7 @@ use prometheus::{
 
 use crate::spool::account::{Account, QueueAccount};
 use crate::spool::lock::locked;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 
 /// The instruments of one spool.
 #[derive(Clone, Debug)]
@@ -228,7 +228,7 @@ impl Scrape {
                 .with_label_values(&[given_up.reason.name()])
                 .set(whole(given_up.messages));
         }
-        for bad in Condition::BAD {
+        for bad in StoreCondition::BAD {
             self.trouble
                 .with_label_values(&[bad.name()])
                 .set(i64::from(bad == account.condition));

@@ -65,20 +65,20 @@ mod writer;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Unreadable};
+pub use account::{Account, LetterAccount, LossAccount, QueueAccount, UnreadableQueue};
 pub use dead_letters::letter::{LetterId, LetterRecord};
 pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
 pub use drop_policy::{DropPolicy, Policy};
 pub use error::{Error, NotAdded};
-pub use ledger::{Entry, Place};
+pub use ledger::{LedgerEntry, QueuePlace};
 pub use memory::checkpoints::KeptState;
 pub use metrics::Metrics;
 pub use settings::{Config, QueueConfig};
-pub use space::condition::Condition;
+pub use space::condition::StoreCondition;
 pub use space::wear::WearAccount;
 pub use tools::{
-    Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError,
-    Request, Returned, Stopped, ToolError, Tools,
+    AffectedCount, Checked, DamageFinding, Letter, LetterFilter, LetterPage, QueueRecord,
+    RecordContent, RecordError, RecordPage, RequeuedLetter, Stopped, ToolError, ToolRequest, Tools,
 };
 
 use crate::message::{Backlog, Outlet, QueueId, StateStore};
@@ -206,7 +206,7 @@ impl Spool {
     }
 
     /// What was given up since the store was made. Memory work only.
-    pub fn ledger(&self) -> Vec<Entry> {
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
         self.shared.ledger()
     }
 
@@ -220,7 +220,7 @@ impl Spool {
         let Some(thread) = locked(&self.writer).take() else {
             return Ok(());
         };
-        self.shared.end(Ending::Write);
+        self.shared.end(ShutdownMode::Write);
         let result = thread.join().unwrap_or(Err(Error::Panicked));
         self.shared.open_store.close();
         result
@@ -230,7 +230,7 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if let Some(thread) = locked(&self.writer).take() {
-            self.shared.end(Ending::Abandon);
+            self.shared.end(ShutdownMode::Abandon);
             if thread.join().is_err() {
                 tracing::error!("the store's thread has panicked");
             }
@@ -244,4 +244,4 @@ mod tests;
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
-use crate::spool::shared::end::Ending;
+use crate::spool::shared::end::ShutdownMode;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::message::{Append, DeadLetter, Loss, LossReason, Message, Outlet, QueueId, Wait};
 use crate::spool::dead_letters::waiting::Then;
-use crate::spool::ledger::Entry;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -20,7 +20,7 @@ impl Outlet for Shared {
         }
         let now_us = self.clock.now();
         let condition = self.condition(now_us);
-        let cannot_write = condition != Condition::Well;
+        let cannot_write = condition != StoreCondition::Well;
         let most_in_ram = if cannot_write {
             self.most_in_ram()
         } else {
@@ -61,8 +61,8 @@ impl Outlet for Shared {
                 self.record_shed(id, cannot_write, &dropped);
             }
             // Who cannot write looks again by himself; on a full disk others may make room.
-            if let Some(due) =
-                due.filter(|due| !cannot_write || (condition == Condition::DiskFull && *due == 0))
+            if let Some(due) = due
+                .filter(|due| !cannot_write || (condition == StoreCondition::DiskFull && *due == 0))
             {
                 self.wake_up.due(due);
             }
@@ -117,14 +117,14 @@ impl Outlet for Shared {
             let text = |bytes: &[u8]| {
                 (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)))
             };
-            let plain = Entry::plain(
+            let plain = LedgerEntry::plain(
                 loss.reason,
                 &self.nobody,
                 &self.nobody,
                 loss.count,
                 loss.received_us,
             );
-            Entry {
+            LedgerEntry {
                 is_clock_set: loss.is_clock_set,
                 topic: text(&message.topic),
                 device: text(message.key()),

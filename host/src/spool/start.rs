@@ -3,21 +3,22 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use crate::clock::RunningClock;
 use crate::spool::dead_letters::waiting::WaitingLetters;
-use crate::spool::disk::chunk::flows::Flows;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::chunk::flows::FlowNames;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::sealing::keys;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::Config;
-use crate::spool::shared::end::End;
-use crate::spool::shared::health::Health;
+use crate::spool::shared::end::Shutdown;
+use crate::spool::shared::health::StoreHealth;
 use crate::spool::shared::noting::Noting;
 use crate::spool::shared::open_store::OpenStore;
 use crate::spool::shared::slot::slots;
-use crate::spool::shared::{Discovered, Letters, RunningClock, Shared};
+use crate::spool::shared::{Discovered, Letters, Shared};
 use crate::spool::space::free_space::FreeSpace;
 use crate::spool::space::wear::Wear;
 use crate::spool::wake_up::WakeUp;
@@ -25,7 +26,7 @@ use crate::spool::writer::{Writer, begin};
 
 /// What a store is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum OpenPurpose {
     /// To take and give messages.
     Run,
     /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
@@ -35,28 +36,28 @@ pub(super) enum Purpose {
 impl Shared {
     /// Everything but the thread.
     pub(super) fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Writer), Error> {
-        Self::open_to(Purpose::Run, config, metrics)
+        Self::open_to(OpenPurpose::Run, config, metrics)
     }
 
     pub(super) fn open_to(
-        purpose: Purpose,
+        purpose: OpenPurpose,
         config: Config,
         metrics: Metrics,
     ) -> Result<(Arc<Self>, Writer), Error> {
-        Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
+        Self::open_in(DataFolder::lock(&config.path)?, purpose, config, metrics)
     }
 
     pub(super) fn open_in(
-        mut folder: Folder,
-        purpose: Purpose,
+        mut folder: DataFolder,
+        purpose: OpenPurpose,
         config: Config,
         metrics: Metrics,
     ) -> Result<(Arc<Self>, Writer), Error> {
         keys::check(folder.path(), &config.sealer).map_err(|key| config.no_key(key))?;
         let mut free_space = FreeSpace::new(&folder, config.reserve_bytes);
         let begin = match purpose {
-            Purpose::Run => begin::begin(&config, &mut folder, &mut free_space)?,
-            Purpose::Look => begin::look(&config, &folder)?,
+            OpenPurpose::Run => begin::begin(&config, &mut folder, &mut free_space)?,
+            OpenPurpose::Look => begin::look(&config, &folder)?,
         };
         let boot = begin.boot;
         metrics.faults.inc_by(u64::from(begin.went_back));
@@ -65,14 +66,14 @@ impl Shared {
         let (slots, links) = slots(&config, &metrics, (boot, &ram), begin.queues);
         let (store, low_marks) = begin.store.unzip();
         let witness = store.as_ref().map(Store::witness).unwrap_or_default();
-        let clock = RunningClock::after(clock_us.unwrap_or(0));
+        let clock = RunningClock::going_on_from(clock_us.unwrap_or(0));
         let found = Discovered {
             set_aside: Mutex::new(begin.set_aside),
             ..Discovered::default()
         };
         let shared = Arc::new(Self {
             boot,
-            flows: Flows::new(&config.flows),
+            flows: FlowNames::new(&config.flows),
             slots,
             links,
             wishes: Mutex::default(),
@@ -88,8 +89,8 @@ impl Shared {
             nobody: Arc::default(),
             open_store: OpenStore::new(store),
             found,
-            health: Health::new(config.path.clone()),
-            end: End::default(),
+            health: StoreHealth::new(config.path.clone()),
+            end: Shutdown::default(),
             wear: Mutex::new(Wear::new(clock.now())),
             clock,
             wake_up: WakeUp::default(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::spool::Content;
+use crate::spool::RecordContent;
 
 fn letter() -> Letter {
     Letter {
@@ -9,11 +9,11 @@ fn letter() -> Letter {
         plugin: Some("decode-json".into()),
         plugin_digest: Some("0123456789abcdef".repeat(4)),
         parked: "2026-11-21T06:26:11.123Z".into(),
-        content: Content {
+        content: RecordContent {
             flow: "climate".into(),
             topic: "devices/d1/".repeat(9),
             text: Some("{}".into()),
-            ..Content::default()
+            ..RecordContent::default()
         },
         ..Letter::default()
     }

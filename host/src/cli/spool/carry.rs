@@ -12,7 +12,7 @@ use crate::cli::terminal::lines::Lines;
 use crate::cli::{Global, Output, print_json, say};
 use crate::exit::Exit;
 use crate::file;
-use crate::spool::{Done, Page, Record, Request};
+use crate::spool::{AffectedCount, QueueRecord, RecordPage, ToolRequest};
 use crate::words::with_causes;
 
 pub(super) fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
@@ -21,7 +21,7 @@ pub(super) fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure>
     for queue in queues(place, &arguments.queues)? {
         let mut from = Some(0);
         while let Some(next) = from {
-            let page: Page = place.ask(Request::Page {
+            let page: RecordPage = place.ask(ToolRequest::Page {
                 queue: queue.clone(),
                 from: next,
                 max: PAGE,
@@ -68,7 +68,7 @@ pub(super) fn import(global: &Global, arguments: &Import, place: Place) -> Resul
 pub(super) struct Importing<'a> {
     place: &'a Place,
     queue: Option<&'a str>,
-    records: Vec<Record>,
+    records: Vec<QueueRecord>,
     bytes: usize,
     done: u64,
 }
@@ -107,7 +107,7 @@ impl Importing<'_> {
         let records = std::mem::take(&mut self.records);
         let first = self.done + 1;
         self.bytes = 0;
-        let done: Result<Done, _> = self.place.ask(Request::Import { records });
+        let done: Result<AffectedCount, _> = self.place.ask(ToolRequest::Import { records });
         self.done += done
             .map_err(|error| {
                 Failure::Said(format!("from message {first} on: {}", with_causes(&error)))

@@ -1,14 +1,14 @@
 use super::*;
-use crate::spool::Content;
+use crate::spool::RecordContent;
 
 #[test]
 fn a_message_is_shown_in_two_lines_that_fit() {
-    let content = Content {
+    let content = RecordContent {
         topic: "devices/".repeat(20),
         text: Some("x\n".repeat(90)),
-        ..Content::default()
+        ..RecordContent::default()
     };
-    let text = shown(&Record {
+    let text = shown(&QueueRecord {
         queue: "cloud:telemetry".into(),
         seq: 1,
         content,
@@ -18,15 +18,15 @@ fn a_message_is_shown_in_two_lines_that_fit() {
         text.lines().all(|line| line.chars().count() <= WIDTH),
         "{text}"
     );
-    let binary = Content {
+    let binary = RecordContent {
         topic: "a".into(),
         payload: Some("/w==".into()),
-        ..Content::default()
+        ..RecordContent::default()
     };
     assert!(
-        shown(&Record {
+        shown(&QueueRecord {
             content: binary,
-            ..Record::default()
+            ..QueueRecord::default()
         })
         .contains("no text")
     );

@@ -15,7 +15,7 @@ use crate::chain::{BreakerState, PluginInfo};
 use crate::gateway::running::Running;
 use crate::link::LinkAccount;
 use crate::source;
-use crate::spool::{self, Account, Unreadable};
+use crate::spool::{self, Account, UnreadableQueue};
 
 /// How one part of the gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,12 +188,12 @@ fn owed_to_nobody(account: &Account) -> impl Iterator<Item = String> {
 /// What is wrong with the store, in words.
 pub(super) fn store_trouble(account: &Account) -> Option<String> {
     match account.condition {
-        spool::Condition::Well => None,
-        spool::Condition::Failing if !account.unreadable.is_empty() => {
+        spool::StoreCondition::Well => None,
+        spool::StoreCondition::Failing if !account.unreadable.is_empty() => {
             let waits = account
                 .unreadable
                 .iter()
-                .map(|Unreadable { queue, why, since }| {
+                .map(|UnreadableQueue { queue, why, since }| {
                     format!(
                         "{queue} waits for {} s, tried again all the time: {why}",
                         since.as_secs()

@@ -149,7 +149,7 @@ async fn on_disk<T: Send + 'static>(
 struct Sent {
     to: Option<Way>,
     letters: Vec<ReturnedLetter>,
-    refused: Vec<spool::Returned>,
+    refused: Vec<spool::RequeuedLetter>,
     left: Vec<Left>,
 }
 
@@ -172,7 +172,7 @@ impl Sent {
             self.flush(tools, doors);
         }
         match &way {
-            Way::Queue => self.refused.push(spool::Returned {
+            Way::Queue => self.refused.push(spool::RequeuedLetter {
                 record: record.clone(),
                 receipt,
             }),

@@ -36,7 +36,7 @@ pub fn operating() -> Vec<Route<Api>> {
     vec![
         // The whole account at a glance.
         Route::get("/v1/status", status::show),
-        // Queues and dead letters, a `spool::Request`: look, take out, put in, mend.
+        // Queues and dead letters, a `spool::ToolRequest`: look, take out, put in, mend.
         Route::post("/v1/spool", spool::ask),
         // Dead letters on their way again, a `letters::Retry`.
         Route::post("/v1/parked/retry", letters::retry),

@@ -8,15 +8,15 @@ use axum::extract::State;
 
 use crate::admin::{Answer, Caller, json};
 use crate::gateway::running::Running;
-use crate::spool::Request;
+use crate::spool::ToolRequest;
 
-/// Takes a [`Request`], which says what its answer is.
+/// Takes a [`ToolRequest`], which says what its answer is.
 pub(super) async fn ask(
     State(running): State<Arc<Running>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Answer {
-    let request: Request = serde_json::from_slice(&body)?;
+    let request: ToolRequest = serde_json::from_slice(&body)?;
     let tools = running.spool.tools();
     let answer = tokio::task::spawn_blocking(move || {
         note(&request, caller);
@@ -26,23 +26,23 @@ pub(super) async fn ask(
 }
 
 /// What changes something stands in the log.
-fn note(request: &Request, caller: Caller) {
+fn note(request: &ToolRequest, caller: Caller) {
     let who = || caller.words();
     match request {
-        Request::Page { .. }
-        | Request::Ledger
-        | Request::Check
-        | Request::Letters { .. }
-        | Request::Letter { .. } => {}
-        Request::Import { records } => {
+        ToolRequest::Page { .. }
+        | ToolRequest::Ledger
+        | ToolRequest::Check
+        | ToolRequest::Letters { .. }
+        | ToolRequest::Letter { .. } => {}
+        ToolRequest::Import { records } => {
             let messages = records.len();
             tracing::info!(messages, who = who(), "an operator imports messages");
         }
-        Request::Drop { queue } => {
+        ToolRequest::Drop { queue } => {
             tracing::info!(queue, who = who(), "an operator drops a queue");
         }
-        Request::Repair => tracing::info!(who = who(), "an operator has the store repaired"),
-        Request::Forget { ids } => {
+        ToolRequest::Repair => tracing::info!(who = who(), "an operator has the store repaired"),
+        ToolRequest::Forget { ids } => {
             let letters = ids.len();
             tracing::info!(letters, who = who(), "an operator takes dead letters out");
         }

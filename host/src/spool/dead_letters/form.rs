@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, Reason, Span};
 use crate::spool::dead_letters::kept::{REASONS, reason_number};
 use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
-use crate::spool::dead_letters::waiting::Waiting;
+use crate::spool::dead_letters::waiting::WaitingLetter;
 
 /// The layout above. Version 1 lacked the last two fields, which then read as unknown.
 pub(super) const VERSION: u8 = 2;
@@ -20,7 +20,7 @@ pub(super) const HEADER: usize = 6;
 
 /// Why a letter cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum UnreadableLetter {
     /// Too short, or of another version.
     #[error("it is not a dead letter of a version up to {VERSION}")]
     Form,
@@ -32,7 +32,7 @@ pub(crate) enum Unreadable {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Body<'a> {
+struct LetterBody<'a> {
     boot: u32,
     number: u64,
     #[serde(with = "serde_bytes", borrow)]
@@ -80,7 +80,7 @@ pub(crate) fn id(key: &[u8]) -> Option<LetterId> {
 
 /// The value of a letter. A refused one goes with the name of its queue (uplink and class), since numbers change with the
 /// config.
-pub(crate) fn encode(waiting: &Waiting, queue: Option<(&str, &str)>) -> Vec<u8> {
+pub(crate) fn encode(waiting: &WaitingLetter, queue: Option<(&str, &str)>) -> Vec<u8> {
     let DeadLetter {
         message,
         flow,
@@ -91,7 +91,7 @@ pub(crate) fn encode(waiting: &Waiting, queue: Option<(&str, &str)>) -> Vec<u8> 
         ..
     } = &waiting.letter;
     let number = u8::try_from(reason_number(*reason)).unwrap_or(u8::MAX);
-    let body = Body {
+    let body = LetterBody {
         boot: message.id.boot,
         number: message.id.seq,
         topic: &message.topic,
@@ -133,16 +133,17 @@ pub(crate) fn reason(value: &[u8]) -> Option<Reason> {
 }
 
 /// Reads a letter; never panics, whatever the bytes.
-pub(crate) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreadable> {
+pub(crate) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, UnreadableLetter> {
     if value.len() < HEADER || !(1..=VERSION).contains(&value[0]) {
-        return Err(Unreadable::Form);
+        return Err(UnreadableLetter::Form);
     }
     if checksum(value).to_le_bytes() != value[2..HEADER] {
-        return Err(Unreadable::Checksum);
+        return Err(UnreadableLetter::Checksum);
     }
-    let reason = reason(value).ok_or(Unreadable::Form)?;
+    let reason = reason(value).ok_or(UnreadableLetter::Form)?;
     let value = Bytes::copy_from_slice(&value[HEADER..]);
-    let body: Body<'_> = rmp_serde::from_slice(&value).map_err(|_| Unreadable::Content)?;
+    let body: LetterBody<'_> =
+        rmp_serde::from_slice(&value).map_err(|_| UnreadableLetter::Content)?;
     let message = Message {
         id: MessageId {
             boot: body.boot,

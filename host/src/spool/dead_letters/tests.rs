@@ -3,7 +3,7 @@
 use super::form::{HEADER, VERSION, checksum, decode, encode, id, key};
 use super::kept::{KeptLetters, ON_THE_WAY, REASONS, has_room_for_refused, reason_number};
 use super::letter::LetterId;
-use super::waiting::{Then, Waiting, WaitingLetters, weight};
+use super::waiting::{Then, WaitingLetter, WaitingLetters, weight};
 use crate::message::{Burst, Settled};
 use crate::message::{DeadLetter, FlowId, Message, PluginRef, QueueId, Reason, Seq};
 use crate::spool::disk::chunk::tests::any_message;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use std::sync::Arc;
 
-fn waiting(message: Message, reason: Reason, plugin: bool, detail: String) -> Waiting {
+fn waiting(message: Message, reason: Reason, plugin: bool, detail: String) -> WaitingLetter {
     let plugin = plugin.then(|| PluginRef {
         name: "filter".into(),
         digest: "0123456789ab".into(),
@@ -26,7 +26,7 @@ fn waiting(message: Message, reason: Reason, plugin: bool, detail: String) -> Wa
         own_topic: true,
         receipt: None,
     };
-    Waiting {
+    WaitingLetter {
         id: LetterId { boot: 3, number: 9 },
         letter,
         parked_us: 11,

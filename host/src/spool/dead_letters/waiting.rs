@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::message::{DeadLetter, QueueId, Receipt, Seq};
 use crate::spool::dead_letters::letter::LetterId;
-use crate::spool::memory::ram::{Ram, Share};
+use crate::spool::memory::ram::{Ram, RamShare};
 
 /// What happens when the letter is committed.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) enum Then {
 
 /// A letter that waits for a commit. Its number is fixed, so that a repeated commit writes it to the same place.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingLetter {
     pub id: LetterId,
     pub letter: DeadLetter,
     pub parked_us: u64,
@@ -30,8 +30,8 @@ pub(crate) struct Waiting {
 pub(crate) struct WaitingLetters {
     boot: u32,
     next: u64,
-    waiting: VecDeque<Waiting>,
-    ram: Share,
+    waiting: VecDeque<WaitingLetter>,
+    ram: RamShare,
     /// Letters of the commit under way, and their bytes.
     writing: (usize, usize),
     forgotten: Vec<LetterId>,
@@ -56,7 +56,7 @@ impl WaitingLetters {
             boot,
             next: 1,
             waiting,
-            ram: Share::new(ram),
+            ram: RamShare::new(ram),
             writing: (0, 0),
             forgotten,
             asked: 0,
@@ -113,7 +113,7 @@ impl WaitingLetters {
         };
         self.next += 1;
         self.ram.add(weight(&letter));
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(WaitingLetter {
             id,
             letter,
             parked_us,
@@ -126,7 +126,7 @@ impl WaitingLetters {
     }
 
     /// The oldest of them, up to about `max_bytes`, one at least.
-    pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<Waiting> {
+    pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<WaitingLetter> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.waiting.front() {
@@ -156,7 +156,7 @@ impl WaitingLetters {
     }
 
     /// A commit failed: they wait again, in front.
-    pub(crate) fn give_back(&mut self, taken: Vec<Waiting>) {
+    pub(crate) fn give_back(&mut self, taken: Vec<WaitingLetter>) {
         self.writing = (0, 0);
         for waiting in taken.into_iter().rev() {
             self.ram.add(weight(&waiting.letter));

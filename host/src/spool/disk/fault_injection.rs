@@ -9,7 +9,7 @@ use crate::spool::space::Space;
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum DiskCall {
     /// Something is opened, or handed to the operating system.
     Write,
     /// The file system is synced.
@@ -35,7 +35,7 @@ impl FaultInjection {
             reason = "only tests have something here"
         )
     )]
-    pub(crate) fn pass(&self, call: Call) -> io::Result<()> {
+    pub(crate) fn pass(&self, call: DiskCall) -> io::Result<()> {
         #[cfg(test)]
         self.script.pass(call)?;
         let _ = call;
@@ -44,7 +44,7 @@ impl FaultInjection {
 
     /// Asks whether this file may be opened to be read.
     pub(crate) fn pass_file(&self, path: &Path) -> io::Result<()> {
-        self.pass(Call::Read)?;
+        self.pass(DiskCall::Read)?;
         #[cfg(test)]
         self.script.pass_file(path)?;
         let _ = path;
@@ -73,7 +73,7 @@ pub(crate) mod script {
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-    use crate::spool::disk::fault_injection::Call;
+    use crate::spool::disk::fault_injection::DiskCall;
     use crate::spool::space::Space;
 
     type Hold = (SyncSender<()>, Receiver<()>);
@@ -147,8 +147,8 @@ pub(crate) mod script {
             (seen, go_on)
         }
 
-        pub fn pass(&self, call: Call) -> io::Result<()> {
-            if call == Call::Read {
+        pub fn pass(&self, call: DiskCall) -> io::Result<()> {
+            if call == DiskCall::Read {
                 let mut reads = self.reads.lock().unwrap();
                 reads.0 += 1;
                 let failing = reads
@@ -164,7 +164,7 @@ pub(crate) mod script {
                 *count += 1;
                 *count
             };
-            if call == Call::Sync {
+            if call == DiskCall::Sync {
                 let hold = self.hold.lock().unwrap().take();
                 if let Some((here, go_on)) = hold {
                     here.send(()).unwrap();

@@ -21,8 +21,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::clock::Now;
-use crate::spool::disk::fault_injection::{Call, FaultInjection};
-use crate::spool::disk::name::{Name, whereabouts};
+use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
+use crate::spool::disk::name::{StoreName, whereabouts};
 use crate::spool::disk::ram_copy::RamCopy;
 use crate::spool::disk::records::failed_reads::FailedReads;
 use crate::spool::error::Error;
@@ -76,7 +76,7 @@ fn sum_of(boot: u32, store: &str, at: &str) -> String {
 
 /// The folder. Its lock is held for as long as this lives, once it could be taken.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct DataFolder {
     path: PathBuf,
     lock: Option<File>,
     last_boot: Option<u32>,
@@ -88,9 +88,9 @@ pub(crate) struct Folder {
     pub fault_injection: FaultInjection,
 }
 
-impl Folder {
+impl DataFolder {
     /// Makes the folder if need be and takes its lock. On a disk that cannot be written for now it is left for later:
-    /// whoever wants to write calls [`Folder::take_lock`] again.
+    /// whoever wants to write calls [`DataFolder::take_lock`] again.
     pub(crate) fn lock(path: &Path) -> Result<Self, Error> {
         Self::lock_behind(FaultInjection::default(), path)
     }
@@ -128,7 +128,7 @@ impl Folder {
         self.lock = None;
         let path = self.path.as_path();
         let failed = |source| folder_error(path, source);
-        self.fault_injection.pass(Call::Write).map_err(failed)?;
+        self.fault_injection.pass(DiskCall::Write).map_err(failed)?;
         let is_new = !path.exists();
         if is_new {
             // The socket beside it is for a group, what devices have said is not.
@@ -247,7 +247,7 @@ impl Folder {
 
     /// From now on a copy in memory stands for sled's files.
     pub(crate) fn ram_copy(&mut self) -> io::Result<()> {
-        self.fault_injection.pass(Call::Write)?;
+        self.fault_injection.pass(DiskCall::Write)?;
         self.ram_copy = Some(RamCopy::of(&self.store())?);
         Ok(())
     }
@@ -268,7 +268,7 @@ impl Folder {
     }
 
     /// Writes into the lock file who holds it. In place, so that a full disk does not stop it.
-    pub(crate) fn sign(&mut self, boot: u32, name: &Name) -> io::Result<()> {
+    pub(crate) fn sign(&mut self, boot: u32, name: &StoreName) -> io::Result<()> {
         let store = &name.store;
         let at = whereabouts(&self.path);
         let Some(lock) = &mut self.lock else {
@@ -424,7 +424,7 @@ mod tests {
     use super::*;
     use crate::spool::disk::fault_injection::script::Script;
 
-    impl Folder {
+    impl DataFolder {
         /// With something in mind for the first calls.
         pub(crate) fn lock_with(path: &Path, script: impl FnOnce(&Script)) -> Result<Self, Error> {
             let fault_injection = FaultInjection::default();
@@ -437,21 +437,21 @@ mod tests {
     fn the_folder_is_its_users_own_and_the_lock_file_remembers_process_and_boot() {
         let folder = crate::spool::tests::tempdir();
         let path = folder.path().join("new/spool");
-        let mut first = Folder::lock(&path).unwrap();
+        let mut first = DataFolder::lock(&path).unwrap();
         assert_eq!(first.last_boot(), None);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
         first
             .sign(
                 41,
-                &Name {
+                &StoreName {
                     store: "abcdefgh".into(),
                     ids: "abcdefgh".into(),
                 },
             )
             .unwrap();
         drop(first);
-        let mut second = Folder::lock(&path).unwrap();
+        let mut second = DataFolder::lock(&path).unwrap();
         assert_eq!(
             (second.last_boot(), second.signed().store.as_deref()),
             (Some(41), Some("abcdefgh"))
@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn unfinished_snapshots_go_and_finished_ones_stay() {
         let folder = crate::spool::tests::tempdir();
-        let folder = Folder::lock(folder.path()).unwrap();
+        let folder = DataFolder::lock(folder.path()).unwrap();
         fs::create_dir(folder.store()).unwrap();
         for name in [
             "snap.00AB",
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn two_stores_set_aside_in_one_second_get_two_names() {
         let folder = crate::spool::tests::tempdir();
-        let folder = Folder::lock(folder.path()).unwrap();
+        let folder = DataFolder::lock(folder.path()).unwrap();
         let now = Now {
             wall_us: 7_000_000,
             uptime_us: 0,

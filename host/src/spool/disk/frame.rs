@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::spool::disk::fault_injection::{Call, FaultInjection};
+use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
 
 /// Bytes before a body.
 pub(super) const HEAD: usize = 12;
@@ -148,7 +148,7 @@ pub(crate) fn read_regular(
 ) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = open_regular(path, fault_injection)?;
-    fault_injection.pass(Call::Read)?;
+    fault_injection.pass(DiskCall::Read)?;
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::spool::disk::error::{StoreError, guarded};
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::log::listing;
-use crate::spool::disk::name::{self, Name};
+use crate::spool::disk::name::{self, StoreName};
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::Tree;
 use crate::spool::disk::records::files::Scan;
@@ -14,7 +14,7 @@ use crate::spool::disk::records::files::Scan;
 const IDS: &[u8] = b"ids";
 
 /// What the store is called, if its lock file is whole and lies where it was signed.
-pub(super) fn own_name(folder: &Folder) -> Option<String> {
+pub(super) fn own_name(folder: &DataFolder) -> Option<String> {
     let signed = folder.signed();
     let is_here = signed
         .at
@@ -24,10 +24,10 @@ pub(super) fn own_name(folder: &Folder) -> Option<String> {
 
 /// What the store is called; a new one, and one that was copied, gets a name.
 pub(super) fn find_name(
-    folder: &Folder,
+    folder: &DataFolder,
     records: &Records,
     scan: &Scan,
-) -> Result<Name, StoreError> {
+) -> Result<StoreName, StoreError> {
     let signed = folder.signed();
     let in_lock = signed.store.as_deref().filter(|store| name::is_name(store));
     let in_chunks = listing::owner(&folder.chunks(), &folder.fault_injection);
@@ -61,7 +61,7 @@ pub(super) fn find_name(
     if noted.as_ref() != Some(&ids) {
         records.put(Tree::Own, IDS, ids.as_bytes().to_vec());
     }
-    Ok(Name { store, ids })
+    Ok(StoreName { store, ids })
 }
 
 /// An index of another store is as good as none.

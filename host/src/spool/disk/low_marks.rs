@@ -18,10 +18,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::spool::disk::fault_injection::{Call, FaultInjection};
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::frame::{is_no_file, read_regular};
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::records::batch::Witness;
 
 const TITLE: &str = "low 2 ";
@@ -38,7 +38,7 @@ pub(crate) struct LowMarks {
     file: Option<File>,
     store: String,
     names: Vec<String>,
-    said: Vec<Mark>,
+    said: Vec<QueueMark>,
     witness: Witness,
     text: String,
     length: usize,
@@ -46,10 +46,10 @@ pub(crate) struct LowMarks {
 
 /// What a file says.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
+struct LowMarksFile {
     store: Option<String>,
     witness: Witness,
-    marks: Vec<(String, Mark)>,
+    marks: Vec<(String, QueueMark)>,
 }
 
 impl LowMarks {
@@ -57,7 +57,7 @@ impl LowMarks {
     /// had names. What cannot be read, or is another store's, is as if it were not there, and so is all beside a new store,
     /// which `is_known` not to be: its places may have been used before.
     pub(crate) fn open(
-        folder: &Folder,
+        folder: &DataFolder,
         names: Vec<String>,
         store: &str,
         (is_known, is_before): (bool, bool),
@@ -79,13 +79,17 @@ impl LowMarks {
         if !is_own && !bytes.is_empty() {
             tracing::warn!(path = %path.display(), "how far the queues were accepted is not taken from this file: it is damaged, or another store's");
         }
-        let found = if is_own { found } else { Said::default() };
+        let found = if is_own {
+            found
+        } else {
+            LowMarksFile::default()
+        };
         let of = |name: &String| {
             found
                 .marks
                 .iter()
                 .find(|(noted, _)| noted == name)
-                .map_or_else(Mark::default, |found| found.1)
+                .map_or_else(QueueMark::default, |found| found.1)
         };
         let said = names.iter().map(of).collect();
         let store = store.to_owned();
@@ -110,12 +114,12 @@ impl LowMarks {
 
     /// What the store says of a queue, with what was noted since: what was accepted, and what must be there; and whether
     /// the low marks know of all that.
-    pub(crate) fn newer(&self, queue: usize, mark: Mark) -> (Mark, bool) {
+    pub(crate) fn newer(&self, queue: usize, mark: QueueMark) -> (QueueMark, bool) {
         let said = self.said[queue];
         let is_exact = said.end > 0 && said.end >= mark.end && said.low >= mark.low;
         if said.low <= mark.low && said.end <= mark.end {
             return (
-                Mark {
+                QueueMark {
                     owed: if is_exact { said.owed } else { mark.owed },
                     ..mark
                 },
@@ -131,7 +135,7 @@ impl LowMarks {
             (mark.owed, mark.bytes)
         };
         let mark = if low == end {
-            Mark {
+            QueueMark {
                 low,
                 end,
                 owed: 0,
@@ -139,7 +143,7 @@ impl LowMarks {
                 ..mark
             }
         } else {
-            Mark {
+            QueueMark {
                 low,
                 end,
                 owed,
@@ -151,7 +155,7 @@ impl LowMarks {
     }
 
     /// Takes up what is to be said of a queue with the next write; of one that came since, it is the next.
-    pub(crate) fn set(&mut self, queue: usize, name: &str, mark: Mark) {
+    pub(crate) fn set(&mut self, queue: usize, name: &str, mark: QueueMark) {
         match self.said.get_mut(queue) {
             Some(said) => *said = mark,
             None => {
@@ -169,13 +173,13 @@ impl LowMarks {
     /// Writes all lines in place.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         use std::fmt::Write as _;
-        self.fault_injection.pass(Call::Write)?;
+        self.fault_injection.pass(DiskCall::Write)?;
         self.text.clear();
         let records = serde_json::to_string(&self.witness).map_err(io::Error::other)?;
         let _ = writeln!(self.text, "{TITLE}{}\nrecords {records}", self.store);
         for (
             name,
-            Mark {
+            QueueMark {
                 low,
                 end,
                 owed,
@@ -217,7 +221,7 @@ impl LowMarks {
 }
 
 /// What the lines say; `None` when the text is not whole.
-fn parse(text: &str) -> Option<Said> {
+fn parse(text: &str) -> Option<LowMarksFile> {
     let (body, crc) = text.rsplit_once("crc=")?;
     if u32::from_str_radix(crc.trim_end(), 16).ok()? != crc32fast::hash(body.as_bytes()) {
         return None;
@@ -231,7 +235,7 @@ fn parse(text: &str) -> Option<Said> {
         let low = number("low=")?;
         Some((
             words.next()?.to_owned(),
-            Mark {
+            QueueMark {
                 low,
                 end,
                 owed,
@@ -242,14 +246,14 @@ fn parse(text: &str) -> Option<Said> {
     };
     let marks = |lines: &str| lines.lines().map(line).collect::<Option<Vec<_>>>();
     if let Some(lines) = body.strip_prefix(TITLE_BEFORE) {
-        return Some(Said {
+        return Some(LowMarksFile {
             marks: marks(lines)?,
-            ..Said::default()
+            ..LowMarksFile::default()
         });
     }
     let (store, rest) = body.strip_prefix(TITLE)?.split_once('\n')?;
     let (records, lines) = rest.strip_prefix("records ")?.split_once('\n')?;
-    Some(Said {
+    Some(LowMarksFile {
         store: Some(store.to_owned()),
         witness: serde_json::from_str(records).ok()?,
         marks: marks(lines)?,
@@ -266,8 +270,8 @@ mod tests {
         vec!["cloud:telemetry".to_owned(), "cloud:alarm".to_owned()]
     }
 
-    fn mark(low: u64, end: u64) -> Mark {
-        Mark {
+    fn mark(low: u64, end: u64) -> QueueMark {
+        QueueMark {
             low,
             end,
             owed: end - low,
@@ -291,7 +295,7 @@ mod tests {
     #[test]
     fn what_is_noted_is_found_again_by_name() {
         let folder = crate::spool::tests::tempdir();
-        let folder = Folder::lock(folder.path()).unwrap();
+        let folder = DataFolder::lock(folder.path()).unwrap();
         let mut low_marks = LowMarks::open(&folder, names(), STORE, (true, false)).unwrap();
         assert_eq!(low_marks.newer(0, mark(3, 9)), (mark(3, 9), false));
         for low in [4, 1 << 40] {
@@ -319,7 +323,7 @@ mod tests {
     #[test]
     fn a_note_of_another_store_says_nothing() {
         let folder = crate::spool::tests::tempdir();
-        let folder = Folder::lock(folder.path()).unwrap();
+        let folder = DataFolder::lock(folder.path()).unwrap();
         let mut low_marks = LowMarks::open(&folder, names(), STORE, (true, false)).unwrap();
         low_marks.set(0, "cloud:telemetry", mark(300, 300));
         low_marks.write().unwrap();
@@ -340,12 +344,12 @@ mod tests {
     #[test]
     fn a_note_never_leads_back_and_knows_what_must_be_there() {
         let folder = crate::spool::tests::tempdir();
-        let folder = Folder::lock(folder.path()).unwrap();
+        let folder = DataFolder::lock(folder.path()).unwrap();
         let mut low_marks = LowMarks::open(&folder, names(), STORE, (true, false)).unwrap();
         low_marks.set(
             0,
             "cloud:telemetry",
-            Mark {
+            QueueMark {
                 low: 40,
                 end: 50,
                 owed: 9,
@@ -353,14 +357,14 @@ mod tests {
                 clock_us: 0,
             },
         );
-        let before = Mark {
+        let before = QueueMark {
             clock_us: 8,
             ..mark(3, 9)
         };
         assert_eq!(
             low_marks.newer(0, before),
             (
-                Mark {
+                QueueMark {
                     low: 40,
                     end: 50,
                     owed: 9,
@@ -375,13 +379,13 @@ mod tests {
             low_marks
                 .newer(
                     0,
-                    Mark {
+                    QueueMark {
                         owed: 30,
                         ..mark(30, 60)
                     }
                 )
                 .0,
-            Mark {
+            QueueMark {
                 low: 40,
                 owed: 30,
                 ..mark(30, 60)

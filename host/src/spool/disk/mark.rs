@@ -4,7 +4,7 @@ pub(super) const MARK: &[u8] = b"m";
 
 /// What the store knows of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct QueueMark {
     /// The first place that is not accepted, as far as the store was told.
     pub low: u64,
     /// The place behind the last chunk.
@@ -17,8 +17,8 @@ pub(crate) struct Mark {
     pub clock_us: u64,
 }
 
-pub(super) fn encode_mark(mark: Mark) -> Vec<u8> {
-    let Mark {
+pub(super) fn encode_mark(mark: QueueMark) -> Vec<u8> {
+    let QueueMark {
         low,
         end,
         owed,
@@ -29,9 +29,9 @@ pub(super) fn encode_mark(mark: Mark) -> Vec<u8> {
         .expect("five numbers always go into a Vec")
 }
 
-pub(super) fn decode_mark(value: &[u8]) -> Option<Mark> {
+pub(super) fn decode_mark(value: &[u8]) -> Option<QueueMark> {
     let (low, end, owed, bytes, clock_us) = rmp_serde::from_slice(value).ok()?;
-    Some(Mark {
+    Some(QueueMark {
         low,
         end,
         owed,

@@ -22,7 +22,7 @@ const MACHINE: [&str; 2] = ["/etc/machine-id", "/proc/device-tree/serial-number"
 
 /// Both names of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Name {
+pub(crate) struct StoreName {
     pub store: Arc<str>,
     pub ids: Arc<str>,
 }

@@ -12,14 +12,14 @@ use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::audit::{Lost, audit};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::{StoreError, guarded};
-use crate::spool::disk::fault_injection::Call;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::fault_injection::DiskCall;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::format_before::take_up;
 use crate::spool::disk::identity::{belong, find_name, own_name};
 use crate::spool::disk::log::listing;
 use crate::spool::disk::low_marks::LowMarks;
-use crate::spool::disk::mark::Mark;
-use crate::spool::disk::name::Name;
+use crate::spool::disk::mark::QueueMark;
+use crate::spool::disk::name::StoreName;
 use crate::spool::disk::queue_store::QueueStore;
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::{Tree, Witness};
@@ -37,13 +37,13 @@ use crate::spool::settings::{Config, QueueConfig};
 const REOPEN_TRIES: u32 = 100;
 
 /// What was found in it.
-pub(crate) struct Opened {
+pub(crate) struct OpenedStore {
     pub store: Store,
     pub low_marks: LowMarks,
     /// The last boot that was noted.
     pub boot: u32,
     /// For each queue of the config its mark and its first chunk.
-    pub queues: Vec<(Mark, Option<Extent>)>,
+    pub queues: Vec<(QueueMark, Option<Extent>)>,
     pub kept: KeptLetters,
     pub ledger_store: LedgerStore,
     /// Queues with something owed that the config does not have: name and messages.
@@ -53,19 +53,19 @@ pub(crate) struct Opened {
     /// What letters, ledger and state have lost, if anything.
     pub lost: Option<Lost>,
     /// What the store is called in the ids of messages.
-    pub name: Name,
+    pub name: StoreName,
 }
 
 /// Opens the store; an index that does not open is moved aside, and is made up from the files. `known` is what a run before
 /// in this process has recorded. What today's key has not sealed is sealed with it, chunks but for the moment.
 pub(crate) fn open(
     config: &Config,
-    folder: &Folder,
+    folder: &DataFolder,
     known: &Witness,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenedStore, StoreError> {
     folder
         .fault_injection
-        .pass(Call::Write)
+        .pass(DiskCall::Write)
         .map_err(StoreError::Disk)?;
     keys::register(folder, &config.sealer)?;
     let opened = open_or_move(config, folder, known)?;
@@ -84,7 +84,7 @@ pub(crate) fn open(
 }
 
 /// The store is about to be closed: which keys it still needs.
-pub(crate) fn retire(config: &Config, folder: &Folder) {
+pub(crate) fn retire(config: &Config, folder: &DataFolder) {
     if keys::is_mixed(folder, &config.sealer)
         && let Err(error) = keys::retire(folder, &config.sealer)
     {
@@ -92,7 +92,11 @@ pub(crate) fn retire(config: &Config, folder: &Folder) {
     }
 }
 
-fn open_or_move(config: &Config, folder: &Folder, known: &Witness) -> Result<Opened, StoreError> {
+fn open_or_move(
+    config: &Config,
+    folder: &DataFolder,
+    known: &Witness,
+) -> Result<OpenedStore, StoreError> {
     folder
         .remove_unfinished_snapshots()
         .map_err(StoreError::Disk)?;
@@ -113,7 +117,7 @@ fn open_or_move(config: &Config, folder: &Folder, known: &Witness) -> Result<Ope
     let path = aside.display();
     tracing::error!(%path, %damage, "the index of the store is damaged and was moved aside; it is made up from the files, and nothing is lost by it");
     let opened = open_files(config, folder, known)?;
-    Ok(Opened {
+    Ok(OpenedStore {
         set_aside: Some(aside),
         ..opened
     })
@@ -122,9 +126,9 @@ fn open_or_move(config: &Config, folder: &Folder, known: &Witness) -> Result<Ope
 /// Opens the store as it is: an index that is damaged is an error, and nothing is moved.
 pub(crate) fn open_files(
     config: &Config,
-    folder: &Folder,
+    folder: &DataFolder,
     known: &Witness,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenedStore, StoreError> {
     let is_new = !folder.store().exists();
     let opened = open_trees(config, folder, is_new, known);
     match &opened {
@@ -139,7 +143,7 @@ pub(crate) fn open_files(
 }
 
 /// Opens sled, and looks which format the store has: whether it is one of those before.
-fn open_index(config: &Config, folder: &Folder) -> Result<(sled::Db, bool), StoreError> {
+fn open_index(config: &Config, folder: &DataFolder) -> Result<(sled::Db, bool), StoreError> {
     let options = sled::Config::new()
         .path(folder.store())
         .cache_capacity(config.cache_bytes)
@@ -157,17 +161,17 @@ fn open_index(config: &Config, folder: &Folder) -> Result<(sled::Db, bool), Stor
     Ok((db, format.is_some_and(|format| format != FORMAT)))
 }
 
-fn open_records(folder: &Folder) -> Result<(Records, Scan), StoreError> {
+fn open_records(folder: &DataFolder) -> Result<(Records, Scan), StoreError> {
     let (path, faults) = (folder.path(), &folder.fault_injection);
     Records::open(path, own_name(folder), faults, &folder.failed_reads).map_err(StoreError::Disk)
 }
 
 fn open_trees(
     config: &Config,
-    folder: &Folder,
+    folder: &DataFolder,
     is_new: bool,
     known: &Witness,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenedStore, StoreError> {
     let (db, is_before) = open_index(config, folder)?;
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
@@ -213,7 +217,7 @@ fn open_trees(
         fault_injection: folder.fault_injection.clone(),
         sealer: config.sealer.clone(),
     };
-    Ok(Opened {
+    Ok(OpenedStore {
         store,
         low_marks,
         boot,
@@ -235,7 +239,7 @@ fn newest(witnesses: [&Witness; 3]) -> Witness {
 
 /// The last boot that was noted, or that the queues have places of: a store that was made anew does not know how far its
 /// places were used.
-fn last_boot(records: &Records, queues: &[(Mark, Option<Extent>)]) -> Result<u32, StoreError> {
+fn last_boot(records: &Records, queues: &[(QueueMark, Option<Extent>)]) -> Result<u32, StoreError> {
     let noted = records.get(Tree::Own, BOOT).map_err(StoreError::Disk)?;
     let noted = noted
         .and_then(|boot| boot.first_chunk().copied())
@@ -251,7 +255,7 @@ impl Store {
     pub(crate) fn make_anew(
         &self,
         ledger_store: &mut LedgerStore,
-        folder: &Folder,
+        folder: &DataFolder,
     ) -> Result<(), StoreError> {
         let old = self.records.renew().map_err(StoreError::Disk)?;
         let keys: Vec<Vec<u8>> = self
@@ -277,7 +281,7 @@ impl Store {
 }
 
 /// A handle on each file system that files of the store lie on: a part of it may be linked in from another.
-fn disks(folder: &Folder) -> io::Result<Vec<File>> {
+fn disks(folder: &DataFolder) -> io::Result<Vec<File>> {
     let mut disks: Vec<(u64, File)> = Vec::new();
     for path in [folder.path(), &folder.store(), &folder.chunks()] {
         let handle = File::open(path)?;

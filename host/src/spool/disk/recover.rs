@@ -2,7 +2,7 @@
 
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::queue_store::QueueStore;
 use crate::spool::disk::queue_store::recovery::Recovered;
 use crate::spool::disk::records::Records;
@@ -25,8 +25,8 @@ fn decode_given_up(value: &[u8]) -> Option<(u64, u64)> {
 pub(super) fn recover(
     queue: &QueueStore,
     records: &Records,
-    newer: impl FnOnce(Mark) -> (Mark, bool),
-) -> Result<(Mark, Option<Extent>), StoreError> {
+    newer: impl FnOnce(QueueMark) -> (QueueMark, bool),
+) -> Result<(QueueMark, Option<Extent>), StoreError> {
     let given_up = records
         .get(Tree::Own, queue.name().as_bytes())
         .map_err(StoreError::Disk)?;
@@ -40,7 +40,7 @@ pub(super) fn recover(
         is_rebuilt,
     } = queue.recover(given_up, newer)?;
     if is_rebuilt {
-        let (queue, Mark { low, end, owed, .. }) = (queue.name(), mark);
+        let (queue, QueueMark { low, end, owed, .. }) = (queue.name(), mark);
         tracing::warn!(
             queue,
             low,

@@ -11,8 +11,8 @@ use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::chunk::{Chunk, Extent};
 use crate::spool::disk::error::{StoreError, guarded};
-use crate::spool::disk::fault_injection::{Call, FaultInjection};
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::queue_store::{Near, QueueStore};
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::{Tree, Witness};
@@ -57,13 +57,13 @@ pub(crate) struct QueueChange<'a> {
     pub chunks: Vec<Chunk>,
     /// Where chunks begin that go.
     pub gone: &'a [u64],
-    pub mark: Mark,
+    pub mark: QueueMark,
     /// What the ledger says of that.
     pub given_up: Option<LedgerChanges>,
 }
 
 impl Store {
-    fn pass(&self, call: Call) -> Result<(), StoreError> {
+    fn pass(&self, call: DiskCall) -> Result<(), StoreError> {
         self.fault_injection.pass(call).map_err(StoreError::Disk)
     }
 
@@ -73,8 +73,8 @@ impl Store {
         &self,
         name: &str,
         boot: u32,
-    ) -> Result<(Mark, Option<Extent>), StoreError> {
-        self.pass(Call::Write)?;
+    ) -> Result<(QueueMark, Option<Extent>), StoreError> {
+        self.pass(DiskCall::Write)?;
         let (folder, store) = &self.files;
         let queue = QueueStore::open(&self.db, folder, name, store, &self.fault_injection)?;
         let (mark, first) = recover(&queue, &self.records, |mark| (mark, false))?;
@@ -110,7 +110,7 @@ impl Store {
             mark,
             given_up,
         } = change;
-        self.pass(Call::Write)?;
+        self.pass(DiskCall::Write)?;
         let tail = &self.queues[queue];
         if !chunks.is_empty() {
             self.is_written.store(true, Ordering::Release);
@@ -197,7 +197,7 @@ impl Store {
 
     /// Brings sled to the medium; only then may files go that it does not need.
     pub(super) fn record(&self) -> Result<(), StoreError> {
-        self.pass(Call::Write)?;
+        self.pass(DiskCall::Write)?;
         self.is_told.store(false, Ordering::Release);
         guarded(|| self.db.flush())?;
         self.sync()?;
@@ -207,7 +207,7 @@ impl Store {
 
     /// The whole file system: sled syncs neither its blob files nor its file's size, and one call serves all files.
     fn sync(&self) -> Result<(), StoreError> {
-        self.pass(Call::Sync)?;
+        self.pass(DiskCall::Sync)?;
         let sync =
             |disk: &File| rustix::fs::syncfs(disk).map_err(|error| StoreError::Disk(error.into()));
         self.disks.iter().try_for_each(sync)
@@ -279,7 +279,7 @@ impl Store {
 
     /// Removes chunks from `place` on: leavings of a commit that failed half-way.
     pub(crate) fn remove_from(&self, queue: usize, place: u64) -> Result<(), StoreError> {
-        self.pass(Call::Write)?;
+        self.pass(DiskCall::Write)?;
         if self.queues[queue].remove_from(place)? {
             self.is_written.store(true, Ordering::Release);
         }

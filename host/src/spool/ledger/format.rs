@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::spool::ledger::{Entry, Place};
+use crate::spool::ledger::{LedgerEntry, QueuePlace};
 
 /// The layout of an entry on disk.
 const VERSION: u8 = 1;
@@ -10,7 +10,7 @@ const VERSION: u8 = 1;
 const HEADER: usize = 5;
 
 /// The value of an entry.
-pub(super) fn encode(entry: &Entry) -> Vec<u8> {
+pub(super) fn encode(entry: &LedgerEntry) -> Vec<u8> {
     let mut value = vec![VERSION, 0, 0, 0, 0];
     rmp_serde::encode::write(&mut value, entry)
         .expect("fields of known length always go into a Vec");
@@ -20,7 +20,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
 }
 
 /// Reads an entry; `None` for what is not one. Never panics, whatever the bytes.
-pub(super) fn decode(value: &[u8]) -> Option<Entry> {
+pub(super) fn decode(value: &[u8]) -> Option<LedgerEntry> {
     if value.len() < HEADER
         || value[0] != VERSION
         || checksum(value).to_le_bytes() != value[1..HEADER]
@@ -38,11 +38,11 @@ fn checksum(value: &[u8]) -> u32 {
 }
 
 /// Entries as a JSON array: times in microseconds since 1970, `null` for what is not known.
-pub(crate) fn to_json<'a>(entries: impl Iterator<Item = &'a Entry>) -> serde_json::Value {
-    let place = |place: Place| {
+pub(crate) fn to_json<'a>(entries: impl Iterator<Item = &'a LedgerEntry>) -> serde_json::Value {
+    let place = |place: QueuePlace| {
         (place.boot > 0).then(|| json!({ "boot": place.boot, "seq": place.sequence }))
     };
-    let entry = |entry: &Entry| {
+    let entry = |entry: &LedgerEntry| {
         json!({
             "reason": entry.reason.name(),
             "uplink": *entry.uplink,
@@ -65,18 +65,18 @@ mod tests {
     use super::*;
     use crate::message::LossReason;
 
-    fn sample() -> Entry {
-        let plain = Entry::plain(
+    fn sample() -> LedgerEntry {
+        let plain = LedgerEntry::plain(
             LossReason::Expired,
             &"cloud".into(),
             &"telemetry".into(),
             3,
             9,
         );
-        Entry {
+        LedgerEntry {
             is_clock_set: false,
             topic: Some("a/b".into()),
-            first_place: Place {
+            first_place: QueuePlace {
                 boot: 2,
                 sequence: 7,
             },

@@ -6,24 +6,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::message::{LossReason, Marks, Message};
-use crate::spool::ledger::{Entry, Place};
+use crate::spool::ledger::{LedgerEntry, QueuePlace};
 
 #[derive(Debug)]
 pub(crate) struct LossCounts {
-    blank: Entry,
-    entries: HashMap<Bytes, Entry>,
+    blank: LedgerEntry,
+    entries: HashMap<Bytes, LedgerEntry>,
 }
 
 impl LossCounts {
     pub(crate) fn new(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>) -> Self {
         Self {
-            blank: Entry::plain(reason, uplink, class, 0, 0),
+            blank: LedgerEntry::plain(reason, uplink, class, 0, 0),
             entries: HashMap::new(),
         }
     }
 
     pub(crate) fn add(&mut self, place: u64, message: &Message) {
-        let place = Place::of(place);
+        let place = QueuePlace::of(place);
         let is_set = !message.marks.has(Marks::CLOCK_UNSET);
         // What shares a topic may still be of several devices.
         let name = message
@@ -43,7 +43,7 @@ impl LossCounts {
             return;
         }
         let key = message.key();
-        let entry = Entry {
+        let entry = LedgerEntry {
             topic: Some(message.topic_str().into()),
             device: (!key.is_empty()).then(|| String::from_utf8_lossy(key).into()),
             count: 1,
@@ -61,7 +61,7 @@ impl LossCounts {
         );
     }
 
-    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = LedgerEntry> {
         self.entries.into_values()
     }
 }

@@ -31,14 +31,14 @@ const SPAN_US: u64 = 3_600_000_000;
 
 /// A place in a queue: the boot that gave it, and its number in that boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct QueuePlace {
     /// Number of the start.
     pub boot: u32,
     /// Rises by one with every message of that boot.
     pub sequence: u64,
 }
 
-impl Place {
+impl QueuePlace {
     /// The place behind a queue's number.
     pub(super) fn of(place: u64) -> Self {
         let boot = u32::try_from(place >> BOOT_SHIFT).unwrap_or(u32::MAX);
@@ -51,7 +51,7 @@ impl Place {
 
 /// Messages given up for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LedgerEntry {
     pub reason: LossReason,
     /// The uplink they were owed to; empty when they were lost before that was known.
     pub uplink: Arc<str>,
@@ -70,13 +70,13 @@ pub struct Entry {
     /// Whether the clock had been set for all of them.
     pub is_clock_set: bool,
     /// Place of the first; boot 0 when they had none.
-    pub first_place: Place,
+    pub first_place: QueuePlace,
     /// Place of the last.
-    pub last_place: Place,
+    pub last_place: QueuePlace,
 }
 
-type Group = (LossReason, Arc<str>, Arc<str>);
-type Key = (
+type EntryGroup = (LossReason, Arc<str>, Arc<str>);
+type EntryKey = (
     LossReason,
     Arc<str>,
     Arc<str>,
@@ -84,7 +84,7 @@ type Key = (
     Option<Arc<str>>,
 );
 
-impl Entry {
+impl LedgerEntry {
     /// One without topic, device and places, by a clock that was set.
     pub(super) fn plain(
         reason: LossReason,
@@ -103,12 +103,12 @@ impl Entry {
             first_us: at_us,
             last_us: at_us,
             is_clock_set: true,
-            first_place: Place::default(),
-            last_place: Place::default(),
+            first_place: QueuePlace::default(),
+            last_place: QueuePlace::default(),
         }
     }
 
-    fn group(&self) -> Group {
+    fn group(&self) -> EntryGroup {
         (
             self.reason,
             Arc::clone(&self.uplink),
@@ -116,7 +116,7 @@ impl Entry {
         )
     }
 
-    fn key(&self, topic: Option<&Arc<str>>, device: Option<&Arc<str>>) -> Key {
+    fn key(&self, topic: Option<&Arc<str>>, device: Option<&Arc<str>>) -> EntryKey {
         (
             self.reason,
             Arc::clone(&self.uplink),
@@ -126,7 +126,7 @@ impl Entry {
         )
     }
 
-    fn full_key(&self) -> Key {
+    fn full_key(&self) -> EntryKey {
         self.key(self.topic.as_ref(), self.device.as_ref())
     }
 
@@ -161,8 +161,8 @@ enum Coarse {
 /// A bounded list of entries, each under an id that is never used twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    entries: BTreeMap<u64, Entry>,
-    index: HashMap<Key, u64>,
+    entries: BTreeMap<u64, LedgerEntry>,
+    index: HashMap<EntryKey, u64>,
     next: u64,
     changed: BTreeSet<u64>,
     gone: BTreeSet<u64>,
@@ -170,7 +170,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// The list as it was found.
-    fn found(entries: BTreeMap<u64, Entry>) -> Self {
+    fn found(entries: BTreeMap<u64, LedgerEntry>) -> Self {
         let next = entries.last_key_value().map_or(0, |(id, _)| id + 1);
         let mut ledger = Self {
             entries,
@@ -190,7 +190,7 @@ impl Ledger {
     }
 
     /// All entries, in the order they were begun.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.entries.values()
     }
 
@@ -200,7 +200,7 @@ impl Ledger {
     }
 
     /// Counts what `entry` says: in the entry that is as exact, else in a coarser one of this span, else in one of its own.
-    pub(super) fn post(&mut self, entry: Entry) {
+    pub(super) fn post(&mut self, entry: LedgerEntry) {
         let keys = [
             entry.full_key(),
             entry.key(entry.topic.as_ref(), None),
@@ -231,20 +231,20 @@ impl Ledger {
 
     /// Tells the largest group more coarsely.
     fn coarsen(&mut self, coarse: Coarse) {
-        let mut sizes: BTreeMap<Group, usize> = BTreeMap::new();
+        let mut sizes: BTreeMap<EntryGroup, usize> = BTreeMap::new();
         for entry in self.entries.values() {
             *sizes.entry(entry.group()).or_default() += 1;
         }
         let Some((group, _)) = sizes.into_iter().max_by_key(|(_, size)| *size) else {
             return;
         };
-        let mut part: Vec<(u64, Entry)> = self
+        let mut part: Vec<(u64, LedgerEntry)> = self
             .entries
             .extract_if(.., |_, entry| entry.group() == group)
             .collect();
         part.sort_by_key(|(_, entry)| entry.first_us);
         // By key, the last of its span: it is the only one that a later entry can be near to.
-        let mut open: HashMap<Key, u64> = HashMap::new();
+        let mut open: HashMap<EntryKey, u64> = HashMap::new();
         for (id, mut entry) in part {
             entry.device = None;
             if coarse != Coarse::Device {
@@ -272,7 +272,7 @@ impl Ledger {
     }
 
     /// Takes all entries out; their ids stay used.
-    fn take(&mut self) -> BTreeMap<u64, Entry> {
+    fn take(&mut self) -> BTreeMap<u64, LedgerEntry> {
         self.index.clear();
         std::mem::take(&mut self.entries)
     }
@@ -291,16 +291,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry(reason: usize, topic: u32, first_us: u64, count: u64) -> Entry {
+    fn entry(reason: usize, topic: u32, first_us: u64, count: u64) -> LedgerEntry {
         let device: Arc<str> = format!("d{topic}").into();
-        let plain = Entry::plain(
+        let plain = LedgerEntry::plain(
             LossReason::ALL[reason],
             &"cloud".into(),
             &"telemetry".into(),
             count,
             first_us,
         );
-        Entry {
+        LedgerEntry {
             topic: Some(format!("devices/{device}/t").into()),
             device: Some(device),
             ..plain
@@ -332,7 +332,7 @@ mod tests {
     }
 
     /// What the disk holds after the changes were written.
-    fn follow(ledger: &mut Ledger, disk: &mut BTreeMap<u64, Entry>) {
+    fn follow(ledger: &mut Ledger, disk: &mut BTreeMap<u64, LedgerEntry>) {
         for id in std::mem::take(&mut ledger.gone) {
             disk.remove(&id);
         }
@@ -346,7 +346,7 @@ mod tests {
         let mut ledger = Ledger::default();
         for device in 0..=MOST {
             let device: Arc<str> = format!("d{device}").into();
-            ledger.post(Entry {
+            ledger.post(LedgerEntry {
                 topic: Some("all".into()),
                 device: Some(device),
                 ..entry(0, 0, 5, 1)
@@ -376,13 +376,13 @@ mod tests {
     #[test]
     fn an_entry_knows_its_span_and_its_places() {
         let mut ledger = Ledger::default();
-        let place = |place| Entry {
-            first_place: Place::of(place),
-            last_place: Place::of(place),
+        let place = |place| LedgerEntry {
+            first_place: QueuePlace::of(place),
+            last_place: QueuePlace::of(place),
             ..entry(0, 1, place, 1)
         };
         for at in [(3 << BOOT_SHIFT) + 7, (2 << BOOT_SHIFT) + 9] {
-            ledger.post(Entry {
+            ledger.post(LedgerEntry {
                 first_us: 5,
                 last_us: 5,
                 is_clock_set: at >> BOOT_SHIFT == 3,
@@ -393,11 +393,11 @@ mod tests {
         assert_eq!(
             (merged.first_place, merged.last_place),
             (
-                Place {
+                QueuePlace {
                     boot: 2,
                     sequence: 9
                 },
-                Place {
+                QueuePlace {
                     boot: 3,
                     sequence: 7
                 }

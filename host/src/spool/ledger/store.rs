@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::message::{LossReason, QueueId, Receipt};
 use crate::spool::drop_policy::is_told_upstream;
-use crate::spool::ledger::{Entry, Ledger, format};
+use crate::spool::ledger::{Ledger, LedgerEntry, format};
 
 const TOTAL: u8 = b't';
 const UNREPORTED: u8 = b'u';
@@ -30,7 +30,7 @@ pub(crate) struct LedgerChanges {
 struct Unreported {
     open: Ledger,
     /// In a record on its way; on disk until that is safe.
-    in_report: BTreeMap<u64, Entry>,
+    in_report: BTreeMap<u64, LedgerEntry>,
 }
 
 /// Everything the tree holds.
@@ -49,7 +49,7 @@ impl LedgerStore {
     ) -> Self {
         let mut ledger_store = Self::default();
         let mut total = BTreeMap::new();
-        let mut unreported: BTreeMap<Arc<str>, BTreeMap<u64, Entry>> = uplinks
+        let mut unreported: BTreeMap<Arc<str>, BTreeMap<u64, LedgerEntry>> = uplinks
             .iter()
             .map(|uplink| (Arc::clone(uplink), BTreeMap::new()))
             .collect();
@@ -109,7 +109,7 @@ impl LedgerStore {
     }
 
     /// Counts `entry`, and notes that its upstream (of one without, all of them) is to be told.
-    pub(crate) fn post(&mut self, entry: Entry) {
+    pub(crate) fn post(&mut self, entry: LedgerEntry) {
         let is_told = is_told_upstream(entry.reason);
         for (uplink, unreported) in self.unreported.iter_mut().filter(|_| is_told) {
             if entry.uplink.is_empty() || *uplink == entry.uplink {
@@ -127,7 +127,7 @@ impl LedgerStore {
     }
 
     /// Closes what is to be told: what is counted from now on goes into the next record.
-    pub(crate) fn begin_report(&mut self, uplink: &str) -> Vec<Entry> {
+    pub(crate) fn begin_report(&mut self, uplink: &str) -> Vec<LedgerEntry> {
         let Some(unreported) = self.unreported.get_mut(uplink) else {
             return Vec::new();
         };
@@ -206,7 +206,7 @@ impl LedgerStore {
     }
 
     /// All that was ever given up.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.total.entries()
     }
 
@@ -234,7 +234,7 @@ fn key(letter: u8, id: u64, uplink: &str) -> Vec<u8> {
 
 fn collect(
     ledger: &mut Ledger,
-    in_report: &BTreeMap<u64, Entry>,
+    in_report: &BTreeMap<u64, LedgerEntry>,
     letter: u8,
     uplink: &str,
     changes: &mut LedgerChanges,
@@ -275,16 +275,16 @@ pub(crate) struct Settling {
 
 /// What was given up and waits for the next commit; merged as the ledger is, so it is bounded too.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(crate) struct PendingLosses {
     ledger: Ledger,
     since_us: Option<u64>,
     settling: Settling,
     is_urgent: bool,
 }
 
-impl Pending {
+impl PendingLosses {
     /// Counts `entry`; `now_us` is the running clock.
-    pub(crate) fn post(&mut self, entry: Entry, now_us: u64) {
+    pub(crate) fn post(&mut self, entry: LedgerEntry, now_us: u64) {
         self.since_us.get_or_insert(now_us);
         self.ledger.post(entry);
     }
@@ -345,7 +345,7 @@ impl Pending {
         self.since_us
     }
 
-    pub(crate) fn take(&mut self) -> (Vec<Entry>, Settling) {
+    pub(crate) fn take(&mut self) -> (Vec<LedgerEntry>, Settling) {
         let Self {
             ledger, settling, ..
         } = std::mem::take(self);
@@ -353,7 +353,7 @@ impl Pending {
     }
 
     /// What could not be committed waits again.
-    pub(crate) fn give_back(&mut self, entries: Vec<Entry>, settling: Settling, now_us: u64) {
+    pub(crate) fn give_back(&mut self, entries: Vec<LedgerEntry>, settling: Settling, now_us: u64) {
         for entry in entries {
             self.post(entry, now_us);
         }
@@ -363,7 +363,7 @@ impl Pending {
         self.settling.holes.extend(settling.holes);
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.ledger.entries()
     }
 
@@ -377,8 +377,8 @@ impl Pending {
 mod tests {
     use super::*;
 
-    fn entry(count: u64) -> Entry {
-        Entry::plain(
+    fn entry(count: u64) -> LedgerEntry {
+        LedgerEntry::plain(
             LossReason::Expired,
             &"cloud".into(),
             &"telemetry".into(),
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn places_that_expired_wait_with_their_entries_and_neighbours_are_one() {
-        let mut pending = Pending::default();
+        let mut pending = PendingLosses::default();
         pending.post(entry(4), 1);
         pending.expire(QueueId(0), [3, 4, 5]);
         pending.expire(QueueId(0), [6, 9]);
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn what_no_uplink_was_meant_to_have_is_told_to_all_and_counted_once() {
         let mut ledger_store = reread(&BTreeMap::new());
-        ledger_store.post(Entry {
+        ledger_store.post(LedgerEntry {
             uplink: "".into(),
             ..entry(2)
         });

@@ -22,11 +22,11 @@ const MOST_GONE: usize = 65_536;
 const HEADER: usize = 8;
 
 /// StateChanges, by their key on disk.
-pub(crate) type StateChanges = BTreeMap<Vec<u8>, Change>;
+pub(crate) type StateChanges = BTreeMap<Vec<u8>, KeyChange>;
 
 /// What a key becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct KeyChange {
     version: u32,
     value: Option<Bytes>,
 }
@@ -72,8 +72,10 @@ impl Checkpoints {
                     continue;
                 }
                 self.gone += usize::from(value.is_none());
-                self.changes
-                    .insert([&prefix, key.as_ref()].concat(), Change { version, value });
+                self.changes.insert(
+                    [&prefix, key.as_ref()].concat(),
+                    KeyChange { version, value },
+                );
             }
         }
         if !self.changes.is_empty() {
@@ -87,7 +89,7 @@ impl Checkpoints {
             .changes
             .range(prefix.to_vec()..)
             .take_while(|(key, _)| key.starts_with(prefix));
-        let remembered = |(key, change): (&Vec<u8>, &Change)| Remembered {
+        let remembered = |(key, change): (&Vec<u8>, &KeyChange)| Remembered {
             key: Bytes::copy_from_slice(&key[prefix.len()..]),
             version: change.version,
             value: change.value.clone(),
@@ -138,7 +140,7 @@ pub(crate) fn split(key: &[u8]) -> Option<(&str, &str, &[u8])> {
 }
 
 /// The value on disk; `None` when the key is gone.
-pub(crate) fn encode(key: &[u8], change: &Change) -> Option<Vec<u8>> {
+pub(crate) fn encode(key: &[u8], change: &KeyChange) -> Option<Vec<u8>> {
     let value = change.value.as_ref()?;
     let version = change.version.to_le_bytes();
     Some(
@@ -200,7 +202,7 @@ mod tests {
         let key = [prefix("climate", "count").as_slice(), b"d\x007"].concat();
         let value = encode(
             &key,
-            &Change {
+            &KeyChange {
                 version: 3,
                 value: Some(Bytes::from_static(b"21.5")),
             },

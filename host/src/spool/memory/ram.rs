@@ -41,12 +41,12 @@ impl Ram {
 
 /// What one queue holds of it.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct RamShare {
     own: usize,
     of: Arc<Ram>,
 }
 
-impl Share {
+impl RamShare {
     pub(crate) fn new(of: &Arc<Ram>) -> Self {
         Self {
             own: 0,
@@ -69,7 +69,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for RamShare {
     fn drop(&mut self) {
         self.of.held.fetch_sub(self.own, Ordering::Relaxed);
     }
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn all_shares_count_and_one_that_goes_gives_back() {
         let ram = Arc::new(Ram::new(100));
-        let (mut one, mut other) = (Share::new(&ram), Share::new(&ram));
+        let (mut one, mut other) = (RamShare::new(&ram), RamShare::new(&ram));
         one.add(60);
         other.add(50);
         assert_eq!((ram.held(), ram.excess(), ram.is_full()), (110, 10, true));

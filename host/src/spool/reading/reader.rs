@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::message::Stored;
-use crate::spool::disk::chunk::{self, Content, Damage};
+use crate::spool::disk::chunk::{self, ChunkContent, ChunkDamage};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::queue_store::Near;
 use crate::spool::disk::store::Store;
@@ -17,20 +17,20 @@ use crate::spool::shared::slot::Slot;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a place on disk holds. A part that cannot be read ends before `to`, or with the disk's part of the queue.
-pub(crate) enum Found {
-    Chunk(Content),
+pub(crate) enum ReadPart {
+    Chunk(ChunkContent),
     Gap { to: u64 },
-    Damaged { near: Near, damage: Damage },
+    Damaged { near: Near, damage: ChunkDamage },
 }
 
 /// Reads the spilled part of one queue.
-pub(crate) struct Reader<'a> {
+pub(crate) struct QueueReader<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) slot: &'a Slot,
     pub(crate) index: usize,
 }
 
-impl Reader<'_> {
+impl QueueReader<'_> {
     /// The messages of the chunk that holds the first owed place at or after `from`. What the disk has lost on the way
     /// is counted, reported and passed over.
     pub(crate) fn read(&self, from: u64) -> Vec<Stored> {
@@ -69,8 +69,8 @@ impl Reader<'_> {
 
     /// What of a chunk may be handed out; `None` when a commit is about to give it up. The queue learns what the chunk
     /// tells.
-    fn owed(&self, content: Content, place: u64) -> Option<Vec<Stored>> {
-        let Content {
+    fn owed(&self, content: ChunkContent, place: u64) -> Option<Vec<Stored>> {
+        let ChunkContent {
             extent,
             mut messages,
         } = content;
@@ -93,11 +93,15 @@ impl Reader<'_> {
     }
 
     /// The chunk that answers for `place`. `None` when there is none: the gap is passed over, look again.
-    pub(crate) fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
+    pub(crate) fn find(
+        &self,
+        store: &Store,
+        place: u64,
+    ) -> Result<Option<ChunkContent>, StoreError> {
         match self.look(store, place)? {
-            Found::Chunk(content) => Ok(Some(content)),
-            Found::Gap { .. } if self.was_forgotten(store, place)? => Ok(None),
-            Found::Gap { to } => {
+            ReadPart::Chunk(content) => Ok(Some(content)),
+            ReadPart::Gap { .. } if self.was_forgotten(store, place)? => Ok(None),
+            ReadPart::Gap { to } => {
                 let places = place..to.min(locked(&self.slot.queue).disk_end());
                 self.lose(
                     places.clone(),
@@ -106,11 +110,11 @@ impl Reader<'_> {
                 );
                 Ok(None)
             }
-            Found::Damaged {
-                damage: Damage::Version(version),
+            ReadPart::Damaged {
+                damage: ChunkDamage::Version(version),
                 ..
             } => Err(StoreError::Newer(version)),
-            Found::Damaged {
+            ReadPart::Damaged {
                 near:
                     Near {
                         first,
@@ -141,12 +145,12 @@ impl Reader<'_> {
     }
 
     /// What is to be found at `place`; changes nothing.
-    pub(crate) fn look(&self, store: &Store, place: u64) -> Result<Found, StoreError> {
+    pub(crate) fn look(&self, store: &Store, place: u64) -> Result<ReadPart, StoreError> {
         let Some(near) = store.chunk_near(self.index, place)? else {
-            return Ok(Found::Gap { to: u64::MAX });
+            return Ok(ReadPart::Gap { to: u64::MAX });
         };
         if near.first > place {
-            return Ok(Found::Gap { to: near.first });
+            return Ok(ReadPart::Gap { to: near.first });
         }
         let content = chunk::decode(
             &near.value,
@@ -157,10 +161,10 @@ impl Reader<'_> {
             if found.extent.first == near.first {
                 Ok(found)
             } else {
-                Err(Damage::Place)
+                Err(ChunkDamage::Place)
             }
         });
-        Ok(content.map_or_else(|damage| Found::Damaged { near, damage }, Found::Chunk))
+        Ok(content.map_or_else(|damage| ReadPart::Damaged { near, damage }, ReadPart::Chunk))
     }
 
     /// Places that cannot be read any more, and how many messages they held, if that is known. Those that were accepted

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use crate::spool::account::Unreadable;
+use crate::spool::account::UnreadableQueue;
 use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::folder::prove;
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
-use crate::spool::reading::reader::Reader;
+use crate::spool::reading::reader::QueueReader;
 use crate::spool::reading::sick::Sick;
 use crate::spool::shared::Shared;
 
@@ -24,12 +24,12 @@ const WAIT: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Queues that stand still since what they owe cannot be read.
-    pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
+    pub(crate) fn unreadable(&self) -> Vec<UnreadableQueue> {
         let now_us = self.clock.now();
         let sick = |slot: &crate::spool::shared::slot::Slot| {
             let told = |sick: &Sick| {
                 let since = Duration::from_micros(now_us.saturating_sub(sick.since_us));
-                Unreadable {
+                UnreadableQueue {
                     queue: slot.name.clone(),
                     why: sick.why.clone(),
                     since,
@@ -41,7 +41,7 @@ impl Shared {
     }
 }
 
-impl Reader<'_> {
+impl QueueReader<'_> {
     /// Whether it is time to read; waits a little where it is not.
     pub(crate) fn may_try(&self) -> bool {
         let now_us = self.shared.clock.now();

@@ -12,9 +12,9 @@ use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
 use crate::spool::shared::slot::Slot;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::free_space::SpaceLevel;
-use crate::spool::space::wear::{self, Filling, WearAccount};
+use crate::spool::space::wear::{self, QueueInflow, WearAccount};
 
 impl Shared {
     /// The numbers; memory work only.
@@ -25,9 +25,9 @@ impl Shared {
         let unreadable = self.unreadable();
         let lost = locked(&self.found.lost).clone();
         let reading = if unreadable.is_empty() {
-            Condition::Well
+            StoreCondition::Well
         } else {
-            Condition::Failing
+            StoreCondition::Failing
         };
         Account {
             boot: self.boot,
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     fn wear_account(&self, now_us: u64, space_level: SpaceLevel) -> WearAccount {
-        let fillings: Vec<Filling> = self
+        let fillings: Vec<QueueInflow> = self
             .slots
             .iter()
             .filter_map(|slot| locked(&slot.queue).filling(slot.policy()))

@@ -8,21 +8,21 @@ use crate::spool::lock::locked;
 
 /// How the writer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ShutdownMode {
     Write,
     Abandon,
 }
 
 /// Whether the end has come.
 #[derive(Debug, Default)]
-pub(crate) struct End {
-    how: Mutex<Option<Ending>>,
+pub(crate) struct Shutdown {
+    how: Mutex<Option<ShutdownMode>>,
     come: Condvar,
     has_come: AtomicBool,
 }
 
-impl End {
-    pub(crate) fn begin(&self, ending: Ending) {
+impl Shutdown {
+    pub(crate) fn begin(&self, ending: ShutdownMode) {
         *locked(&self.how) = Some(ending);
         self.has_come.store(true, Ordering::Release);
         self.come.notify_all();
@@ -34,7 +34,7 @@ impl End {
     }
 
     /// How, if it has come.
-    pub(crate) fn how(&self) -> Option<Ending> {
+    pub(crate) fn how(&self) -> Option<ShutdownMode> {
         *locked(&self.how)
     }
 

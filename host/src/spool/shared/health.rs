@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::spool::lock::locked;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::free_space::SpaceLevel;
 
 /// A commit that takes longer counts as a store that cannot write.
@@ -14,14 +14,14 @@ const STALL_US: u64 = 2_000_000;
 
 /// How the store is.
 #[derive(Debug)]
-pub(crate) struct Health {
+pub(crate) struct StoreHealth {
     /// The folder, for the log.
     path: PathBuf,
     /// The store has failed and is not back.
     is_in_trouble: AtomicBool,
-    /// What kind of failure: a [`Condition`].
+    /// What kind of failure: a [`StoreCondition`].
     fault: AtomicU8,
-    /// What the free space allows: a [`Condition`]; the rest of it below.
+    /// What the free space allows: a [`StoreCondition`]; the rest of it below.
     space: AtomicU8,
     space_level: Mutex<SpaceLevel>,
     /// The failure was logged, and nothing has been written since.
@@ -30,7 +30,7 @@ pub(crate) struct Health {
     commit_since: AtomicU64,
 }
 
-impl Health {
+impl StoreHealth {
     /// Nothing is wrong so far with the store in this folder.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
@@ -45,15 +45,15 @@ impl Health {
     }
 
     /// How the store is.
-    pub(crate) fn condition(&self, now_us: u64) -> Condition {
+    pub(crate) fn condition(&self, now_us: u64) -> StoreCondition {
         let since = self.commit_since.load(Ordering::Acquire);
         let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
-        let space = Condition::from_number(self.space.load(Ordering::Acquire));
+        let space = StoreCondition::from_number(self.space.load(Ordering::Acquire));
         match space {
-            Condition::Well if self.is_in_trouble() => {
-                Condition::from_number(self.fault.load(Ordering::Acquire))
+            StoreCondition::Well if self.is_in_trouble() => {
+                StoreCondition::from_number(self.fault.load(Ordering::Acquire))
             }
-            Condition::Well if hangs => Condition::Failing,
+            StoreCondition::Well if hangs => StoreCondition::Failing,
             space => space,
         }
     }
@@ -64,7 +64,7 @@ impl Health {
     }
 
     /// The store has failed, and the log says so. Answers whether that is news.
-    pub(crate) fn fail(&self, condition: Condition, why: &str) -> bool {
+    pub(crate) fn fail(&self, condition: StoreCondition, why: &str) -> bool {
         let is_new = !self.is_in_trouble.swap(true, Ordering::AcqRel);
         self.fault.store(condition as u8, Ordering::Release);
         self.alarm(condition, why);
@@ -96,7 +96,7 @@ impl Health {
         self.space
             .store(space_level.condition as u8, Ordering::Release);
         *locked(&self.space_level) = space_level;
-        if space_level.condition != Condition::Well {
+        if space_level.condition != StoreCondition::Well {
             let why = format!(
                 "{} KiB free, {} KiB are the reserve",
                 space_level.free >> 10,
@@ -109,7 +109,7 @@ impl Health {
     }
 
     /// Says once that an operator is needed.
-    fn alarm(&self, condition: Condition, why: &str) {
+    fn alarm(&self, condition: StoreCondition, why: &str) {
         if !self.is_reported.swap(true, Ordering::AcqRel) {
             let path = self.path.display();
             let reason = condition.name();

@@ -9,7 +9,7 @@ use crate::spool::growing::Growing;
 
 /// One uplink, as the spool sees it.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct UplinkState {
     pub(crate) name: Arc<str>,
     pub(crate) up: AtomicBool,
     /// A fetch found nothing: the next append wakes.
@@ -17,7 +17,7 @@ pub(crate) struct Link {
     pub(crate) ready: Arc<Notify>,
 }
 
-impl Link {
+impl UplinkState {
     pub(crate) fn new(name: Arc<str>) -> Self {
         Self {
             name,
@@ -35,10 +35,10 @@ impl Link {
 }
 
 /// The link of this name; one that is not there is made.
-pub(crate) fn link_of(links: &Growing<Arc<Link>>, name: &Arc<str>) -> Arc<Link> {
+pub(crate) fn link_of(links: &Growing<Arc<UplinkState>>, name: &Arc<str>) -> Arc<UplinkState> {
     let known = links.iter().find(|link| link.name == *name).cloned();
     known.unwrap_or_else(|| {
-        let link = Arc::new(Link::new(Arc::clone(name)));
+        let link = Arc::new(UplinkState::new(Arc::clone(name)));
         // There are no more links than queues, which are bounded alike.
         let _ = links.push(Arc::clone(&link));
         link

@@ -16,34 +16,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Now, RunningClock};
 use crate::message::{LossReason, QueueId};
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::waiting::WaitingLetters;
 use crate::spool::disk::audit::Lost;
-use crate::spool::disk::chunk::flows::Flows;
+use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::error::{StoreError, describe};
-use crate::spool::disk::name::Name;
+use crate::spool::disk::name::StoreName;
 use crate::spool::disk::records::batch::Totals;
 use crate::spool::disk::store::Store;
 use crate::spool::growing::Growing;
-use crate::spool::ledger::store::{LedgerStore, Pending};
-use crate::spool::ledger::{Entry, Place};
+use crate::spool::ledger::store::{LedgerStore, PendingLosses};
+use crate::spool::ledger::{LedgerEntry, QueuePlace};
 use crate::spool::lock::locked;
 use crate::spool::memory::checkpoints::Checkpoints;
-use crate::spool::memory::queue::Limits;
+use crate::spool::memory::queue::QueueLimits;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::{Config, QueueConfig};
-use crate::spool::shared::end::{End, Ending};
-use crate::spool::shared::health::Health;
-use crate::spool::shared::link::Link;
+use crate::spool::shared::end::{Shutdown, ShutdownMode};
+use crate::spool::shared::health::StoreHealth;
+use crate::spool::shared::link::UplinkState;
 use crate::spool::shared::noting::Noting;
 use crate::spool::shared::open_store::OpenStore;
 use crate::spool::shared::slot::Slot;
-use crate::spool::shared::wishes::Wish;
-use crate::spool::space::condition::Condition;
+use crate::spool::shared::wishes::QueueRequest;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::wear::{self, Wear, WearTotals};
 use crate::spool::wake_up::WakeUp;
 
@@ -51,27 +51,6 @@ use crate::spool::wake_up::WakeUp;
 const HEADS_KEPT: usize = 4;
 /// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
 const LEDGER_EVERY_US: u64 = 5_000_000;
-
-/// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RunningClock {
-    pub(super) base_us: u64,
-    pub(super) started_us: u64,
-}
-
-impl RunningClock {
-    /// It goes on from here.
-    pub(super) fn after(base_us: u64) -> Self {
-        Self {
-            base_us,
-            started_us: Now::read().uptime_us,
-        }
-    }
-
-    pub(super) fn now(self) -> u64 {
-        self.base_us + Now::read().uptime_us.saturating_sub(self.started_us)
-    }
-}
 
 /// What opening the store has found, for whoever asks.
 #[derive(Default)]
@@ -97,26 +76,26 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) boot: u32,
     /// What the store is called.
-    pub(super) name: Name,
-    pub(super) flows: Flows,
+    pub(super) name: StoreName,
+    pub(super) flows: FlowNames,
     /// By `QueueId`.
     pub(super) slots: Growing<Slot>,
-    pub(super) links: Growing<Arc<Link>>,
+    pub(super) links: Growing<Arc<UplinkState>>,
     /// Queues that are to be added.
-    pub(super) wishes: Mutex<Vec<Arc<Wish>>>,
+    pub(super) wishes: Mutex<Vec<Arc<QueueRequest>>>,
     /// What queues and waiting letters hold in RAM.
     pub(super) ram: Arc<Ram>,
     pub(super) letters: Letters,
     pub(super) checkpoints: Mutex<Checkpoints>,
     /// The ledger as the store has it, and what waits for the next commit; taken in this order.
     pub(super) ledger_store: Mutex<LedgerStore>,
-    pub(super) pending: Mutex<Pending>,
+    pub(super) pending: Mutex<PendingLosses>,
     /// The name of the uplink and class of what was lost before it had one.
     pub(super) nobody: Arc<str>,
     pub(super) open_store: OpenStore,
     pub(super) found: Discovered,
-    pub(super) health: Health,
-    pub(super) end: End,
+    pub(super) health: StoreHealth,
+    pub(super) end: Shutdown,
     pub(super) clock: RunningClock,
     pub(super) wake_up: WakeUp,
     /// How far the queues are accepted, as it is noted.
@@ -182,7 +161,7 @@ impl Shared {
     }
 
     /// When a queue wants to be written.
-    pub(super) fn limits(&self, slot: &Slot) -> Limits {
+    pub(super) fn limits(&self, slot: &Slot) -> QueueLimits {
         let up = slot.link.up.load(Ordering::Acquire);
         let linger = if up {
             self.config.spill_after
@@ -190,7 +169,7 @@ impl Shared {
             self.config.commit_every
         };
         let linger_us = u64::try_from(linger.as_micros()).unwrap_or(u64::MAX);
-        Limits {
+        QueueLimits {
             linger_us,
             head_bytes: self.config.head_bytes,
             policy: slot.policy(),
@@ -198,7 +177,7 @@ impl Shared {
     }
 
     /// What was given up since the store was made.
-    pub(super) fn ledger(&self) -> Vec<Entry> {
+    pub(super) fn ledger(&self) -> Vec<LedgerEntry> {
         let ledger_store = locked(&self.ledger_store);
         let pending = locked(&self.pending);
         ledger_store
@@ -209,7 +188,7 @@ impl Shared {
     }
 
     /// Counts what is given up.
-    pub(super) fn count(&self, entry: &Entry) {
+    pub(super) fn count(&self, entry: &LedgerEntry) {
         let labels = [entry.reason.name(), &*entry.uplink, &*entry.class];
         self.metrics
             .dropped
@@ -218,15 +197,15 @@ impl Shared {
     }
 
     /// Counts what was given up, and enters it in the ledger with a commit soon.
-    pub(super) fn record_losses(&self, entries: impl IntoIterator<Item = Entry>) {
+    pub(super) fn record_losses(&self, entries: impl IntoIterator<Item = LedgerEntry>) {
         self.record_losses_with(entries, |_| ());
     }
 
     /// The same, and what `add` adds goes with it.
     pub(super) fn record_losses_with(
         &self,
-        entries: impl IntoIterator<Item = Entry>,
-        add: impl FnOnce(&mut Pending),
+        entries: impl IntoIterator<Item = LedgerEntry>,
+        add: impl FnOnce(&mut PendingLosses),
     ) {
         let now_us = self.clock.now();
         let due = {
@@ -244,7 +223,7 @@ impl Shared {
     }
 
     /// When what was given up outside a commit is to be written (running clock): sooner when a source waits for it.
-    pub(super) fn pending_due(&self, pending: &Pending) -> Option<u64> {
+    pub(super) fn pending_due(&self, pending: &PendingLosses) -> Option<u64> {
         let commit_us = u64::try_from(self.config.commit_every.as_micros()).unwrap_or(u64::MAX);
         if pending.is_urgent() {
             return Some(0);
@@ -258,10 +237,10 @@ impl Shared {
     }
 
     /// An entry of which no more is known.
-    pub(super) fn plain(&self, reason: LossReason, count: u64) -> Entry {
+    pub(super) fn plain(&self, reason: LossReason, count: u64) -> LedgerEntry {
         let now = Now::read();
-        let plain = Entry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
-        Entry {
+        let plain = LedgerEntry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
+        LedgerEntry {
             is_clock_set: now.is_set(),
             ..plain
         }
@@ -271,11 +250,11 @@ impl Shared {
     pub(super) fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<u64>) {
         let slot = &self.slots[index];
         slot.damaged.inc_by(count);
-        let entry = Entry {
+        let entry = LedgerEntry {
             uplink: Arc::clone(&slot.uplink),
             class: Arc::clone(&slot.class),
-            first_place: Place::of(places.start),
-            last_place: Place::of(places.end.saturating_sub(1)),
+            first_place: QueuePlace::of(places.start),
+            last_place: QueuePlace::of(places.end.saturating_sub(1)),
             ..self.plain(LossReason::Damaged, count)
         };
         let queue = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
@@ -285,13 +264,13 @@ impl Shared {
     }
 
     /// How the store is.
-    pub(super) fn condition(&self, now_us: u64) -> Condition {
+    pub(super) fn condition(&self, now_us: u64) -> StoreCondition {
         self.health.condition(now_us)
     }
 
     /// Whether nothing can be written: the disk is full or read-only, the store has failed, or hangs.
     pub(super) fn cannot_write(&self, now_us: u64) -> bool {
-        self.condition(now_us) != Condition::Well
+        self.condition(now_us) != StoreCondition::Well
     }
 
     /// The open store; waits a moment for one that is being opened anew.
@@ -302,8 +281,8 @@ impl Shared {
     /// Something in the store does not work: the writer opens it anew.
     pub(super) fn report_trouble(&self, error: &StoreError) {
         let condition = match error {
-            StoreError::Disk(error) => Condition::of(error),
-            _ => Condition::Failing,
+            StoreError::Disk(error) => StoreCondition::of(error),
+            _ => StoreCondition::Failing,
         };
         if self.health.fail(condition, &describe(error)) {
             self.metrics.faults.inc();
@@ -312,7 +291,7 @@ impl Shared {
     }
 
     /// The end comes: everybody who waits sees it.
-    pub(super) fn end(&self, ending: Ending) {
+    pub(super) fn end(&self, ending: ShutdownMode) {
         self.end.begin(ending);
         self.wake_up.due(0);
         self.noting.wake_up.due(0);

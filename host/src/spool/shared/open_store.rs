@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
-use crate::spool::shared::end::End;
+use crate::spool::shared::end::Shutdown;
 
 /// Where the open store is, if there is one.
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl OpenStore {
     }
 
     /// The open store; waits a moment for one that is being opened anew, unless the end comes.
-    pub(crate) fn get(&self, patience: Duration, end: &End) -> Option<Arc<Store>> {
+    pub(crate) fn get(&self, patience: Duration, end: &Shutdown) -> Option<Arc<Store>> {
         let waited = self
             .changed
             .wait_timeout_while(locked(&self.store), patience, |store| {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use prometheus::IntCounter;
 
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::drop_policy::Policy;
 use crate::spool::growing::Growing;
 use crate::spool::lock::locked;
@@ -15,7 +15,7 @@ use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::reading::sick::Sick;
 use crate::spool::settings::{Config, QueueConfig};
-use crate::spool::shared::link::{Link, link_of};
+use crate::spool::shared::link::{UplinkState, link_of};
 
 /// One queue, with what belongs to it.
 pub(crate) struct Slot {
@@ -23,7 +23,7 @@ pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) uplink: Arc<str>,
     pub(crate) class: Arc<str>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) link: Arc<UplinkState>,
     policy: Mutex<Policy>,
     /// No uplink drains it any more: what it owes is kept, as that of a queue which the config does not have.
     is_left: AtomicBool,
@@ -38,10 +38,10 @@ impl Slot {
     /// A queue of this start, with what the store holds of it.
     pub(crate) fn new(
         config: &QueueConfig,
-        link: Arc<Link>,
+        link: Arc<UplinkState>,
         metrics: &Metrics,
         (boot, ram): (u32, &Arc<Ram>),
-        (mark, first): (Mark, Option<Extent>),
+        (mark, first): (QueueMark, Option<Extent>),
     ) -> Self {
         let labels = [&*config.uplink, &*config.class];
         Self {
@@ -100,10 +100,10 @@ pub(crate) fn slots(
     config: &Config,
     metrics: &Metrics,
     (boot, ram): (u32, &Arc<Ram>),
-    found: Vec<(Mark, Option<Extent>)>,
-) -> (Growing<Slot>, Growing<Arc<Link>>) {
+    found: Vec<(QueueMark, Option<Extent>)>,
+) -> (Growing<Slot>, Growing<Arc<UplinkState>>) {
     let links = Growing::default();
-    let slot = |(queue, found): (&QueueConfig, (Mark, Option<Extent>))| {
+    let slot = |(queue, found): (&QueueConfig, (QueueMark, Option<Extent>))| {
         let link = link_of(&links, &queue.link);
         Slot::new(queue, link, metrics, (boot, ram), found)
     };

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
 /// What is wanted, and who waits for it.
-pub(crate) struct Wish {
+pub(crate) struct QueueRequest {
     pub(crate) queues: Vec<QueueConfig>,
     pub(crate) answer: SyncSender<Result<(), NotAdded>>,
 }
@@ -30,7 +30,7 @@ impl Shared {
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), NotAdded> {
         let (answer, answered) = sync_channel(1);
-        let wish = Arc::new(Wish { queues, answer });
+        let wish = Arc::new(QueueRequest { queues, answer });
         locked(&self.wishes).push(Arc::clone(&wish));
         self.wake_up.due(0);
         let deadline = Instant::now() + PATIENCE;

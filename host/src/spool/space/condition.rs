@@ -5,7 +5,7 @@ use std::io;
 /// How the store is. Ordered by how little it can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Condition {
+pub enum StoreCondition {
     /// It can be read and written.
     #[default]
     Well = 0,
@@ -17,7 +17,7 @@ pub enum Condition {
     Failing = 3,
 }
 
-impl Condition {
+impl StoreCondition {
     /// All that need an operator.
     pub const BAD: [Self; 3] = [Self::DiskFull, Self::ReadOnly, Self::Failing];
 

@@ -20,9 +20,9 @@ use std::path::PathBuf;
 use rustix::fs::{FallocateFlags, StatVfsMountFlags, fallocate, statvfs};
 
 use crate::spool::disk::fault_injection::FaultInjection;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::space::Space;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 
 /// Largest reserve file: a commit's worth of deletes with all that sled rewrites for it.
 const RESERVE_FILE_BYTES: u64 = 16 << 20;
@@ -38,7 +38,7 @@ const OVERHEAD: u64 = 2;
 /// The room there is, as last seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SpaceLevel {
-    pub condition: Condition,
+    pub condition: StoreCondition,
     /// Bytes free, the reserve file included.
     pub free: u64,
     pub reserve: u64,
@@ -65,7 +65,7 @@ pub(crate) struct FreeSpace {
 
 impl FreeSpace {
     /// Keeps `reserve` bytes free, or an eighth of a small file system.
-    pub(crate) fn new(folder: &Folder, reserve: u64) -> Self {
+    pub(crate) fn new(folder: &DataFolder, reserve: u64) -> Self {
         let path = folder.path().to_owned();
         let reserve_file = fs::symlink_metadata(path.join(RESERVE_FILE))
             .ok()
@@ -101,7 +101,7 @@ impl FreeSpace {
     pub(crate) fn look(&mut self) -> SpaceLevel {
         let Ok(space) = self.space() else {
             return SpaceLevel {
-                condition: Condition::Failing,
+                condition: StoreCondition::Failing,
                 ..SpaceLevel::default()
             };
         };
@@ -115,11 +115,11 @@ impl FreeSpace {
         };
         self.is_low = free < mark;
         let condition = match (space.read_only, self.is_low) {
-            (true, _) => Condition::ReadOnly,
-            (false, true) => Condition::DiskFull,
-            (false, false) => Condition::Well,
+            (true, _) => StoreCondition::ReadOnly,
+            (false, true) => StoreCondition::DiskFull,
+            (false, false) => StoreCondition::Well,
         };
-        if condition == Condition::Well {
+        if condition == StoreCondition::Well {
             self.fill(space.free, reserve);
         }
         SpaceLevel {

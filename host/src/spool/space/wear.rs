@@ -20,7 +20,7 @@ pub(crate) struct WearTotals {
 
 /// What fills a queue.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Filling {
+pub(crate) struct QueueInflow {
     /// Bytes that its class has left for it.
     pub room: u64,
     /// Bytes of payload that came into it since the start.
@@ -89,7 +89,7 @@ impl Wear {
         &self,
         now_us: u64,
         totals: WearTotals,
-        (room, queues): (u64, &[Filling]),
+        (room, queues): (u64, &[QueueInflow]),
         process_bytes: Option<u64>,
     ) -> WearAccount {
         let is_old = |mark: &&(u64, WearTotals)| now_us.saturating_sub(mark.0) >= DAY_US;
@@ -188,11 +188,11 @@ mod tests {
         );
         // A class that is full sooner.
         let queues = [
-            Filling {
+            QueueInflow {
                 room: u64::MAX,
                 payload: 900,
             },
-            Filling {
+            QueueInflow {
                 room: 200,
                 payload: 100,
             },

@@ -201,7 +201,7 @@ fn one_of_a_later_start_is_left_alone() {
     };
     bench.writer.add_queue(&config).unwrap();
     let store = bench.shared.store(Duration::ZERO).unwrap();
-    let mark = crate::spool::disk::mark::Mark {
+    let mark = crate::spool::disk::mark::QueueMark {
         low: 9 << 40,
         end: 9 << 40,
         ..Default::default()

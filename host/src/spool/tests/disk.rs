@@ -4,13 +4,13 @@ use super::*;
 use crate::message::Burst;
 use crate::message::Settled;
 use crate::spool::disk::error::StoreError;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::error::Error;
 use crate::spool::settings::Config;
 use crate::spool::shared::Shared;
 use crate::spool::space::Space;
-use crate::spool::space::condition::Condition;
-use crate::spool::start::Purpose;
+use crate::spool::space::condition::StoreCondition;
+use crate::spool::start::OpenPurpose;
 use crate::spool::writer::work::Demand;
 
 pub(super) const MIB: u64 = 1 << 20;
@@ -28,7 +28,7 @@ fn space(free: u64) -> Option<Space> {
 
 /// A bench with a reserve of 64 MiB on a disk that seems to have `free` bytes.
 fn bench_with(folder: &Path, free: u64) -> Bench {
-    let folder_handle = Folder::lock(folder).unwrap();
+    let folder_handle = DataFolder::lock(folder).unwrap();
     folder_handle.fault_injection.script.believe(space(free));
     Bench::open_in(
         folder_handle,
@@ -61,7 +61,7 @@ impl Bench {
         owed.iter().map(|stored| stored.message.id.seq).collect()
     }
 
-    fn condition(&self) -> Condition {
+    fn condition(&self) -> StoreCondition {
         self.shared.account().condition
     }
 }
@@ -75,7 +75,7 @@ fn below_the_mark_nothing_is_spilled_what_is_on_disk_drains_and_it_goes_on_by_it
     assert!(bench.commit());
     bench.script.believe(space(20 * MIB));
     bench.turn();
-    assert_eq!(bench.condition(), Condition::DiskFull);
+    assert_eq!(bench.condition(), StoreCondition::DiskFull);
     let held = bench.append_with_receipts(50..60);
     assert!(
         bench.commit(),
@@ -87,11 +87,11 @@ fn below_the_mark_nothing_is_spilled_what_is_on_disk_drains_and_it_goes_on_by_it
     bench.turn();
     assert_eq!(
         (bench.queue().on_disk, bench.condition()),
-        (20, Condition::DiskFull)
+        (20, StoreCondition::DiskFull)
     );
     bench.script.believe(space(4_000 * MIB));
     bench.turn();
-    assert_eq!(bench.condition(), Condition::Well);
+    assert_eq!(bench.condition(), StoreCondition::Well);
     assert!(bench.commit() && held.all_settled());
     bench.script.believe(None);
     assert_eq!(bench.reopen().numbers(), (30..60).collect::<Vec<_>>());
@@ -106,7 +106,7 @@ fn the_alarm_is_raised_once_and_room_a_little_above_the_mark_does_not_end_it() {
     for free in [60, 47, 49, 55, 57, 49, 47] {
         bench.script.believe(space(free * MIB));
         bench.turn();
-        seen.push(bench.condition() == Condition::DiskFull);
+        seen.push(bench.condition() == StoreCondition::DiskFull);
     }
     assert_eq!(seen, [false, true, true, true, false, false, true]);
     assert!(bench.shared.health.is_reported());
@@ -134,7 +134,7 @@ fn a_write_that_finds_no_room_gives_up_the_ballast_and_opens_the_store_anew() {
     let burst = bench.append_with_receipts(20..40);
     bench.script.believe(space(0));
     bench.script.fail(1, ENOSPC);
-    assert!(!bench.writer.commit(Demand::All) || bench.condition() == Condition::DiskFull);
+    assert!(!bench.writer.commit(Demand::All) || bench.condition() == StoreCondition::DiskFull);
     bench
         .shared
         .report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(ENOSPC)));
@@ -144,7 +144,7 @@ fn a_write_that_finds_no_room_gives_up_the_ballast_and_opens_the_store_anew() {
         !bench.shared.health.is_in_trouble(),
         "opened again, for deletes"
     );
-    assert_eq!(bench.condition(), Condition::DiskFull);
+    assert_eq!(bench.condition(), StoreCondition::DiskFull);
     assert_eq!(bench.accept(20).len(), 20);
     bench.turn();
     assert!(!burst.is_settled(0));
@@ -171,13 +171,13 @@ fn a_disk_that_turned_read_only_is_read_and_not_written() {
     bench.turn();
     assert_eq!(
         (bench.condition(), bench.script.calls()),
-        (Condition::ReadOnly, calls)
+        (StoreCondition::ReadOnly, calls)
     );
     assert_eq!(bench.accept(25).len(), 25);
     assert!(burst.is_settled(4) && !burst.is_settled(5));
     bench.script.believe(space(4_000 * MIB));
     bench.turn();
-    assert!(bench.commit() && burst.all_settled() && bench.condition() == Condition::Well);
+    assert!(bench.commit() && burst.all_settled() && bench.condition() == StoreCondition::Well);
     assert_eq!(bench.reopen().numbers(), (25..30).collect::<Vec<_>>());
 }
 
@@ -189,7 +189,7 @@ fn restart_in_trouble(folder: &Path, failing_calls: u64, errno: i32) -> Bench {
     assert!(bench.commit());
     let boot = bench.shared.boot;
     bench.kill();
-    let handle = Folder::lock(folder).unwrap();
+    let handle = DataFolder::lock(folder).unwrap();
     (1..=failing_calls).for_each(|call| handle.fault_injection.script.fail(call, errno));
     let bench = Bench::open_in(handle, config(folder));
     assert!(bench.shared.boot > boot && !bench.shared.account().is_well());
@@ -211,7 +211,7 @@ fn a_start_on_a_disk_that_takes_nothing_forwards_what_is_owed_before_what_comes(
         bench.turn();
         assert_eq!(
             (bench.condition(), bench.numbers()),
-            (Condition::Well, (9..40).collect::<Vec<_>>())
+            (StoreCondition::Well, (9..40).collect::<Vec<_>>())
         );
         assert!(bench.commit() && online.all_settled());
         let bench = bench.reopen();
@@ -233,7 +233,7 @@ fn a_start_without_the_store_forwards_from_ram_and_takes_up_what_is_owed_later()
         assert!(online.is_settled(3) && !online.is_settled(4));
         assert!(!bench.commit(), "there is no store");
         bench.turn();
-        assert_eq!(bench.condition(), Condition::Well);
+        assert_eq!(bench.condition(), StoreCondition::Well);
         assert_eq!(bench.numbers(), (0..30).chain(34..40).collect::<Vec<_>>());
         assert!(bench.commit() && online.all_settled());
         let bench = bench.reopen();
@@ -248,7 +248,7 @@ fn a_start_without_the_store_forwards_from_ram_and_takes_up_what_is_owed_later()
 fn a_start_that_cannot_even_lock_its_folder_goes_on_trying() {
     let folder = tempdir();
     let blocked = folder.path().join("mounted-later");
-    let handle = Folder::lock_with(&blocked, |script| script.fail(1, EROFS)).unwrap();
+    let handle = DataFolder::lock_with(&blocked, |script| script.fail(1, EROFS)).unwrap();
     let mut bench = Bench::open_in(handle, config(&blocked));
     // The first try to open is the second to lock.
     assert!(
@@ -265,7 +265,7 @@ fn a_start_that_cannot_even_lock_its_folder_goes_on_trying() {
 fn a_folder_of_somebody_else_is_refused_with_the_fix() {
     const EACCES: i32 = 13;
     let folder = tempdir();
-    let error = Folder::lock_with(folder.path(), |script| script.fail(1, EACCES))
+    let error = DataFolder::lock_with(folder.path(), |script| script.fail(1, EACCES))
         .unwrap_err()
         .to_string();
     let user = rustix::process::geteuid().as_raw();
@@ -278,9 +278,9 @@ fn a_folder_of_somebody_else_is_refused_with_the_fix() {
         error.contains(&format!("`chown -R {user} {path}`")),
         "{error}"
     );
-    let handle = Folder::lock(folder.path()).unwrap();
+    let handle = DataFolder::lock(folder.path()).unwrap();
     handle.fault_injection.script.fail(1, EACCES);
-    let error = Shared::open_in(handle, Purpose::Run, config(folder.path()), metrics())
+    let error = Shared::open_in(handle, OpenPurpose::Run, config(folder.path()), metrics())
         .err()
         .unwrap();
     assert!(
@@ -292,7 +292,7 @@ fn a_folder_of_somebody_else_is_refused_with_the_fix() {
 #[test]
 fn a_new_store_that_cannot_be_finished_leaves_nothing_behind() {
     let folder = tempdir();
-    let handle = Folder::lock(folder.path()).unwrap();
+    let handle = DataFolder::lock(folder.path()).unwrap();
     // Opening is the first call, the flush of the new store the next.
     handle.fault_injection.script.fail(2, ENOSPC);
     let mut bench = Bench::open_in(handle, config(folder.path()));
@@ -353,7 +353,7 @@ fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
 #[test]
 fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
     let folder = tempdir();
-    let handle = Folder::lock(folder.path()).unwrap();
+    let handle = DataFolder::lock(folder.path()).unwrap();
     let mut bench = Bench::open_in(handle, config(folder.path()));
     let spilled = bench.append_with_receipts(0..20);
     assert!(bench.commit() && spilled.all_settled());

@@ -8,7 +8,7 @@ use crate::spool::disk::fault_injection::script::Script;
 use crate::spool::drop_policy::DropPolicy;
 use crate::spool::settings::Config;
 use crate::spool::space::Space;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 
 const RESERVE: u64 = 8_000;
 const ALARM: QueueId = QueueId(1);
@@ -85,7 +85,7 @@ fn the_oldest_make_room_once_ram_is_full_and_not_before() {
     let gone = given_up(&bench, LossReason::QuotaOldest);
     assert!((20..100).contains(&gone), "{gone}");
     assert!(held.all_settled() && more.all_settled() && bench.queue().in_ram == 0);
-    assert_eq!(bench.shared.account().condition, Condition::DiskFull);
+    assert_eq!(bench.shared.account().condition, StoreCondition::DiskFull);
     bench.script.believe(None);
     let bench = bench.reopen();
     assert_eq!(
@@ -165,7 +165,7 @@ fn the_class_that_holds_most_makes_room_for_an_alarm_and_a_letter() {
     bench.turn();
     assert!(alarm.all_settled() && parked.all_settled());
     assert_eq!(bench.shared.account().queues[1].on_disk, 1);
-    assert_eq!(bench.shared.account().condition, Condition::DiskFull);
+    assert_eq!(bench.shared.account().condition, StoreCondition::DiskFull);
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn whichever_call_to_the_disk_fails_nothing_is_acknowledged_that_is_not_safe() {
     for n in 1..=200 {
         let folder = tempdir();
         let errno = [EIO, ENOSPC, EROFS][usize::try_from(n % 3).unwrap()];
-        let handle = Folder::lock(folder.path()).unwrap();
+        let handle = DataFolder::lock(folder.path()).unwrap();
         handle.fault_injection.script.fail(n, errno);
         let bench = Bench::open_in(handle, config(folder.path()));
         let (script, shared) = (Arc::clone(&bench.script), Arc::clone(&bench.shared));

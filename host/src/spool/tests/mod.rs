@@ -36,14 +36,14 @@ use crate::message::{
 };
 use crate::spool::account::QueueAccount;
 use crate::spool::disk::fault_injection::script::Script;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::sealing::sealer::Sealer;
 use crate::spool::drop_policy::Policy;
 use crate::spool::lock::locked;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::{Config, QueueConfig};
 use crate::spool::shared::Shared;
-use crate::spool::start::Purpose;
+use crate::spool::start::OpenPurpose;
 use crate::spool::writer::Writer;
 use crate::spool::writer::work::Demand;
 
@@ -93,13 +93,14 @@ struct Bench {
 
 impl Bench {
     fn open(config: Config) -> Self {
-        let folder = Folder::lock(&config.path).unwrap();
+        let folder = DataFolder::lock(&config.path).unwrap();
         Self::open_in(folder, config)
     }
 
-    fn open_in(folder: Folder, config: Config) -> Self {
+    fn open_in(folder: DataFolder, config: Config) -> Self {
         let script = Arc::clone(&folder.fault_injection.script);
-        let (shared, writer) = Shared::open_in(folder, Purpose::Run, config, metrics()).unwrap();
+        let (shared, writer) =
+            Shared::open_in(folder, OpenPurpose::Run, config, metrics()).unwrap();
         let backlog = backlog::of(&shared, "cloud");
         Self {
             shared,

@@ -2,15 +2,15 @@
 
 use super::*;
 use crate::message::{Checkpoint, Loss, LossReason, Span};
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::sealing::keys;
 use crate::spool::disk::sealing::sealer::tests::sealer;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
 use crate::spool::settings::Config;
 use crate::spool::shared::Shared;
-use crate::spool::shared::end::Ending;
-use crate::spool::start::Purpose;
+use crate::spool::shared::end::ShutdownMode;
+use crate::spool::start::OpenPurpose;
 
 const PAYLOAD: &str = "MARKER-PAYLOAD";
 const TOPIC: &str = "MARKER-TOPIC";
@@ -207,7 +207,7 @@ fn a_wrong_or_missing_key_is_refused_and_not_a_byte_changes() {
     let before = files(folder.path());
     let needed = sealer(&[1]).current().unwrap();
     for numbers in [&[][..], &[2], &[2, 3]] {
-        for purpose in [Purpose::Run, Purpose::Look] {
+        for purpose in [OpenPurpose::Run, OpenPurpose::Look] {
             let refused =
                 Shared::open_to(purpose, sealed(folder.path(), numbers), metrics()).map(drop);
             let Err(Error::Key {
@@ -223,7 +223,7 @@ fn a_wrong_or_missing_key_is_refused_and_not_a_byte_changes() {
     // The note of it is lost: the chunks tell.
     fs::remove_file(folder.path().join("keys")).unwrap();
     assert!(matches!(
-        Shared::open_to(Purpose::Run, config(folder.path()), metrics()),
+        Shared::open_to(OpenPurpose::Run, config(folder.path()), metrics()),
         Err(Error::Key { .. })
     ));
     check_everything(&Bench::open(sealed(folder.path(), &[1])));
@@ -265,12 +265,12 @@ fn a_plain_store_goes_on_with_a_key_and_what_is_written_from_then_on_is_sealed()
     let new: Vec<_> = new.map(|(_, about)| shows(&about)).collect();
     assert!(!new.is_empty() && !new.contains(&true));
     bench.kill();
-    let without = Shared::open_to(Purpose::Look, config(folder.path()), metrics());
+    let without = Shared::open_to(OpenPurpose::Look, config(folder.path()), metrics());
     assert!(matches!(without, Err(Error::Key { .. })));
     drop(without);
     // Something unsealed is owed still.
     assert!(keys::is_mixed(
-        &Folder::lock(folder.path()).unwrap(),
+        &DataFolder::lock(folder.path()).unwrap(),
         &sealer(&[1])
     ));
 }
@@ -284,7 +284,7 @@ fn a_new_key_takes_over_and_the_old_one_may_go_when_its_last_chunk_is_gone() {
     bench.append(1_000, None);
     assert!(bench.commit());
     bench.kill();
-    let too_early = Shared::open_to(Purpose::Run, sealed(folder.path(), &[2]), metrics());
+    let too_early = Shared::open_to(OpenPurpose::Run, sealed(folder.path(), &[2]), metrics());
     assert!(matches!(
         too_early,
         Err(Error::Key {
@@ -306,7 +306,7 @@ fn a_new_key_takes_over_and_the_old_one_may_go_when_its_last_chunk_is_gone() {
         backlog,
         ..
     } = bench;
-    shared.end(Ending::Write);
+    shared.end(ShutdownMode::Write);
     writer.run().unwrap();
     shared.open_store.close();
     drop((shared, writer, backlog));

@@ -1,7 +1,7 @@
 //! Files that cannot be read, for a while or for good, and a folder that is not where it was.
 
 use super::*;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 
 const EIO: i32 = 5;
 
@@ -29,7 +29,7 @@ fn a_read_that_fails_is_tried_again_and_nothing_is_given_up() {
     let account = bench.shared.account();
     assert_eq!(
         (account.condition, account.unreadable.len()),
-        (Condition::Failing, 1)
+        (StoreCondition::Failing, 1)
     );
     assert_eq!(
         (bench.numbers(), bench.queue().damaged),
@@ -254,7 +254,7 @@ fn a_file_of_letters_that_is_never_given_back_costs_its_letters_only_and_they_ar
     bench.shared.write_low_marks().unwrap();
     let sick = super::whole::records(folder.path()).pop().unwrap();
     bench.kill();
-    let locked = Folder::lock(folder.path()).unwrap();
+    let locked = DataFolder::lock(folder.path()).unwrap();
     locked.fault_injection.script.fail_file(&sick);
     // It waits at first: the disk may come to itself.
     let mut bench = Bench::open_in(locked, config(folder.path()));

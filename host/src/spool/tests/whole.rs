@@ -1,8 +1,8 @@
 //! A store with all there can be in it, one bit of which flips, or one read of which fails: nothing differs untold.
 
 use super::*;
-use crate::spool::disk::folder::Folder;
-use crate::spool::ledger::Entry;
+use crate::spool::disk::folder::DataFolder;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::settings::Config;
 use crate::spool::tests::damage::Dice;
 
@@ -46,7 +46,7 @@ fn closed(folder: &Path, end: End) -> Config {
         remember(&bench, "count", &[(key, Some(key))]);
         assert!(bench.commit());
     }
-    let expired = Entry {
+    let expired = LedgerEntry {
         count: EXPIRED,
         ..bench.shared.plain(crate::message::LossReason::Expired, 0)
     };
@@ -304,7 +304,7 @@ fn a_read_that_fails_once_changes_nothing() {
     for trial in 0..trials() {
         let copy = tempdir();
         copy_folder(folder.path(), copy.path());
-        let handle = Folder::lock(copy.path()).unwrap();
+        let handle = DataFolder::lock(copy.path()).unwrap();
         let (at, errno) = (
             1 + dice.roll(200) as u64,
             if trial % 2 == 0 { EIO } else { ENOMEM },

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::lock::locked;
-use crate::spool::tools::{Part, ToolError, Tools};
+use crate::spool::tools::{NextPart, ToolError, Tools};
 
 /// Letters read at a time.
 const LETTERS: (usize, usize) = (1_000, 4 << 20);
 
 /// A part of a queue that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct DamageFinding {
     pub queue: String,
     pub from: u64,
     /// The place behind the last.
@@ -35,7 +35,7 @@ pub struct CheckedQueue {
 pub struct Checked {
     pub queues: Vec<CheckedQueue>,
     /// What cannot be read of them.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DamageFinding>,
     /// Dead letters that can be read.
     pub letters: u64,
     pub damaged_letters: Vec<LetterId>,
@@ -101,18 +101,18 @@ impl Tools {
         let mut messages = 0;
         loop {
             match self.next_part(&reader, &store, place)? {
-                Part::Messages(found, end) => {
+                NextPart::Messages(found, end) => {
                     messages += found.len() as u64;
                     place = end;
                 }
-                Part::Lost(finding) => {
+                NextPart::Lost(finding) => {
                     place = finding.to;
-                    checked.findings.push(Finding {
+                    checked.findings.push(DamageFinding {
                         queue: queue.clone(),
                         ..finding
                     });
                 }
-                Part::End => break,
+                NextPart::End => break,
             }
         }
         checked.queues.push(CheckedQueue {

@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Checked, Finding};
-pub use parked::{Filter, LetterPage, Returned};
-pub use record::{Content, Letter, Record, RecordError};
+pub use check::{Checked, DamageFinding};
+pub use parked::{LetterFilter, LetterPage, RequeuedLetter};
+pub use record::{Letter, QueueRecord, RecordContent, RecordError};
 pub use stopped::Stopped;
 
 use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::store::Store;
-use crate::spool::ledger::Entry;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::format::to_json;
 use crate::spool::lock::locked;
-use crate::spool::reading::reader::{Found, Reader};
+use crate::spool::reading::reader::{QueueReader, ReadPart};
 use crate::spool::shared::Shared;
 
 /// How long the store may take to become usable, or a commit to get through.
@@ -67,19 +67,19 @@ impl From<StoreError> for ToolError {
 /// What is asked of a spool.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
-pub enum Request {
-    /// Messages of a queue from a place on: [`Page`].
+pub enum ToolRequest {
+    /// Messages of a queue from a place on: [`RecordPage`].
     Page {
         queue: String,
         from: u64,
         /// How many at most.
         max: usize,
     },
-    /// Messages for queues: [`Done`], when they are safe.
+    /// Messages for queues: [`AffectedCount`], when they are safe.
     Import {
-        records: Vec<Record>,
+        records: Vec<QueueRecord>,
     },
-    /// Give a queue up: [`Done`].
+    /// Give a queue up: [`AffectedCount`].
     Drop {
         queue: String,
     },
@@ -89,7 +89,7 @@ pub enum Request {
     /// What was given up: entries as in a gap record.
     Ledger,
     Letters {
-        filter: Filter,
+        filter: LetterFilter,
         after: Option<LetterId>,
         /// How many at most.
         max: usize,
@@ -98,7 +98,7 @@ pub enum Request {
     Letter {
         id: LetterId,
     },
-    /// Take dead letters out: [`Done`], when they are gone for good.
+    /// Take dead letters out: [`AffectedCount`], when they are gone for good.
     Forget {
         ids: Vec<LetterId>,
     },
@@ -106,18 +106,18 @@ pub enum Request {
 
 /// How many it were.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Done {
+pub struct AffectedCount {
     pub count: u64,
 }
 
 /// A part of a queue, in order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Page {
-    pub records: Vec<Record>,
+pub struct RecordPage {
+    pub records: Vec<QueueRecord>,
     /// Where the next page begins; `None` when this was the last.
     pub next: Option<u64>,
     /// What could not be read on the way.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DamageFinding>,
 }
 
 /// The tools of one spool.
@@ -134,24 +134,26 @@ impl Tools {
     }
 
     /// Does what is asked, in the form of the control socket.
-    pub fn answer(&self, request: Request) -> Result<serde_json::Value, ToolError> {
+    pub fn answer(&self, request: ToolRequest) -> Result<serde_json::Value, ToolError> {
         fn value(answer: impl Serialize) -> serde_json::Value {
             serde_json::to_value(answer).expect("answers are maps with text keys")
         }
         Ok(match request {
-            Request::Page { queue, from, max } => value(self.page(&queue, from, max)?),
-            Request::Import { records } => value(Done {
+            ToolRequest::Page { queue, from, max } => value(self.page(&queue, from, max)?),
+            ToolRequest::Import { records } => value(AffectedCount {
                 count: self.import(&records)?,
             }),
-            Request::Drop { queue } => value(Done {
+            ToolRequest::Drop { queue } => value(AffectedCount {
                 count: self.drop_queue(&queue)?,
             }),
-            Request::Check => value(self.check()?),
-            Request::Repair => value(self.repair()?),
-            Request::Ledger => to_json(self.shared.ledger().iter()),
-            Request::Letters { filter, after, max } => value(self.letters(&filter, after, max)?),
-            Request::Letter { id } => value(Letter::of(&self.letter(id)?)),
-            Request::Forget { ids } => value(Done {
+            ToolRequest::Check => value(self.check()?),
+            ToolRequest::Repair => value(self.repair()?),
+            ToolRequest::Ledger => to_json(self.shared.ledger().iter()),
+            ToolRequest::Letters { filter, after, max } => {
+                value(self.letters(&filter, after, max)?)
+            }
+            ToolRequest::Letter { id } => value(Letter::of(&self.letter(id)?)),
+            ToolRequest::Forget { ids } => value(AffectedCount {
                 count: self.forget(&ids)?,
             }),
         })
@@ -181,8 +183,8 @@ impl Tools {
             .ok_or(ToolError::Closed)
     }
 
-    fn reader(&self, index: usize) -> Reader<'_> {
-        Reader {
+    fn reader(&self, index: usize) -> QueueReader<'_> {
+        QueueReader {
             shared: &self.shared,
             slot: &self.shared.slots[index],
             index,
@@ -190,29 +192,29 @@ impl Tools {
     }
 
     /// Messages of a queue from a place on, on disk and in RAM.
-    pub fn page(&self, queue: &str, from: u64, max: usize) -> Result<Page, ToolError> {
+    pub fn page(&self, queue: &str, from: u64, max: usize) -> Result<RecordPage, ToolError> {
         let index = usize::from(self.queue(queue)?.0);
         let reader = self.reader(index);
         let store = self.store()?;
-        let mut page = Page::default();
+        let mut page = RecordPage::default();
         let mut place = from;
         let mut bytes = 0;
         let max = max.clamp(1, PAGE.0);
         loop {
             let messages = match self.next_part(&reader, &store, place)? {
-                Part::Messages(messages, end) => {
+                NextPart::Messages(messages, end) => {
                     place = end;
                     messages
                 }
-                Part::Lost(finding) => {
+                NextPart::Lost(finding) => {
                     place = finding.to;
-                    page.findings.push(Finding {
+                    page.findings.push(DamageFinding {
                         queue: queue.to_owned(),
                         ..finding
                     });
                     continue;
                 }
-                Part::End => return Ok(page),
+                NextPart::End => return Ok(page),
             };
             for stored in messages {
                 if page.records.len() >= max || bytes >= PAGE.1 {
@@ -221,28 +223,33 @@ impl Tools {
                 }
                 bytes += stored.message.weight();
                 let flow = self.shared.flows.name(stored.message.flow);
-                page.records.push(Record {
+                page.records.push(QueueRecord {
                     queue: queue.to_owned(),
                     seq: stored.seq.0,
-                    content: Content::of(&stored.message, &flow),
+                    content: RecordContent::of(&stored.message, &flow),
                 });
             }
         }
     }
 
     /// What lies at `place` or next behind it: a chunk's owed messages, some in RAM, or what is lost.
-    fn next_part(&self, reader: &Reader<'_>, store: &Store, place: u64) -> Result<Part, ToolError> {
+    fn next_part(
+        &self,
+        reader: &QueueReader<'_>,
+        store: &Store,
+        place: u64,
+    ) -> Result<NextPart, ToolError> {
         let queue = &reader.slot.queue;
         let Some(next) = locked(queue).owed_on_disk(place) else {
             let fetched = locked(queue).fetch(place, PAGE.0, PAGE.1);
             return Ok(match fetched {
                 Fetch::Ready(messages) => {
                     let end = messages.last().map_or(place, |last| last.seq.next().0);
-                    Part::Messages(messages, end)
+                    NextPart::Messages(messages, end)
                 }
                 // What was written between the two looks is found at the next.
-                Fetch::Spilled => Part::Messages(Vec::new(), place),
-                Fetch::Empty => Part::End,
+                Fetch::Spilled => NextPart::Messages(Vec::new(), place),
+                Fetch::Empty => NextPart::End,
             });
         };
         let lost = |to: u64, what: String| {
@@ -250,14 +257,14 @@ impl Tools {
             let to = to.min(queue.disk_end());
             // Accepted meanwhile, and therefore deleted, is not lost.
             if queue.is_owed(next) {
-                Part::Lost(Finding {
+                NextPart::Lost(DamageFinding {
                     queue: String::new(),
                     from: next,
                     to,
                     what,
                 })
             } else {
-                Part::Messages(Vec::new(), next)
+                NextPart::Messages(Vec::new(), next)
             }
         };
         let found = match reader.look(store, next) {
@@ -271,22 +278,22 @@ impl Tools {
             found => found?,
         };
         Ok(match found {
-            Found::Chunk(mut content) => {
+            ReadPart::Chunk(mut content) => {
                 let queue = locked(queue);
                 content
                     .messages
                     .retain(|stored| stored.seq.0 >= next && queue.is_owed(stored.seq.0));
-                Part::Messages(content.messages, content.extent.end)
+                NextPart::Messages(content.messages, content.extent.end)
             }
-            Found::Gap { to } => lost(to, "its chunk is missing".to_owned()),
-            Found::Damaged { near, damage } => {
+            ReadPart::Gap { to } => lost(to, "its chunk is missing".to_owned()),
+            ReadPart::Damaged { near, damage } => {
                 lost(near.end, format!("its chunk is damaged: {damage}"))
             }
         })
     }
 
     /// Appends messages; returns when upstream has accepted them or they are on disk.
-    pub fn import(&self, records: &[Record]) -> Result<u64, ToolError> {
+    pub fn import(&self, records: &[QueueRecord]) -> Result<u64, ToolError> {
         let mut messages = Vec::with_capacity(records.len());
         for (index, record) in records.iter().enumerate() {
             let message = record
@@ -343,7 +350,7 @@ impl Shared {
         if messages > 0 {
             tracing::warn!(%uplink, %class, messages, "an operator gave up what this queue owed");
             let plain = self.plain(LossReason::ByHand, messages);
-            let entry = Entry {
+            let entry = LedgerEntry {
                 uplink: Arc::clone(uplink),
                 class: Arc::clone(class),
                 ..plain
@@ -358,11 +365,11 @@ impl Shared {
 }
 
 /// What [`Tools::next_part`] found.
-enum Part {
+enum NextPart {
     /// Messages, perhaps none, and where to go on.
     Messages(Vec<Stored>, u64),
     /// What cannot be read.
-    Lost(Finding),
+    Lost(DamageFinding),
     End,
 }
 

@@ -15,7 +15,7 @@ use crate::spool::tools::{ToolError, Tools, wait};
 const GO: (usize, usize) = (1_000, 4 << 20);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
+pub struct LetterFilter {
     /// Of this flow only.
     pub flow: Option<String>,
     /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`, `quarantined`,
@@ -23,7 +23,7 @@ pub struct Filter {
     pub reason: Option<String>,
 }
 
-impl Filter {
+impl LetterFilter {
     fn fits(&self, record: &LetterRecord) -> bool {
         self.flow.as_ref().is_none_or(|flow| **flow == *record.flow)
             && self
@@ -42,7 +42,7 @@ pub struct LetterPage {
 
 /// A refused letter on its way back into its queue.
 #[derive(Debug)]
-pub struct Returned {
+pub struct RequeuedLetter {
     pub record: LetterRecord,
     /// Tells when it is safe there.
     pub receipt: Receipt,
@@ -52,7 +52,7 @@ impl Tools {
     /// Letters behind `after`. One that cannot be read is left out; a check names it.
     pub fn letters(
         &self,
-        filter: &Filter,
+        filter: &LetterFilter,
         after: Option<LetterId>,
         max: usize,
     ) -> Result<LetterPage, ToolError> {
@@ -140,10 +140,10 @@ impl Tools {
 
     /// Puts refused letters back into the queue they were refused from, in order. Gives back those that do not know
     /// it, or whose queue the config does not have any more.
-    pub fn back_to_queue(&self, letters: Vec<Returned>) -> Vec<LetterRecord> {
+    pub fn back_to_queue(&self, letters: Vec<RequeuedLetter>) -> Vec<LetterRecord> {
         let mut appends = Vec::with_capacity(letters.len());
         let mut homeless = Vec::new();
-        for Returned { record, receipt } in letters {
+        for RequeuedLetter { record, receipt } in letters {
             let queue = record
                 .queue
                 .as_ref()

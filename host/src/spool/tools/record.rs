@@ -25,7 +25,7 @@ pub enum RecordError {
 /// it where it is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Content {
+pub struct RecordContent {
     /// Name of the flow.
     pub flow: String,
     pub topic: String,
@@ -62,7 +62,7 @@ pub struct Content {
     pub uptime_us: u64,
 }
 
-impl Content {
+impl RecordContent {
     pub(super) fn of(message: &Message, flow: &str) -> Self {
         let text = std::str::from_utf8(&message.payload)
             .ok()
@@ -155,13 +155,13 @@ fn text_headers(block: &[u8]) -> Option<Vec<(String, String)>> {
 
 /// A message of a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct QueueRecord {
     pub queue: String,
     /// Its place in the queue; an import gives a new one.
     #[serde(default)]
     pub seq: u64,
     #[serde(flatten)]
-    pub content: Content,
+    pub content: RecordContent,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,7 +186,7 @@ pub struct Letter {
     /// The same in microseconds since 1970.
     pub parked_us: u64,
     #[serde(flatten)]
-    pub content: Content,
+    pub content: RecordContent,
 }
 
 impl Letter {
@@ -207,7 +207,7 @@ impl Letter {
             own_topic: record.own_topic,
             parked: utc(record.parked_us),
             parked_us: record.parked_us,
-            content: Content::of(&record.message, &record.flow),
+            content: RecordContent::of(&record.message, &record.flow),
         }
     }
 }
@@ -222,10 +222,10 @@ mod tests {
         #[test]
         fn a_message_survives_its_line_of_json(message in any_message(), name in "[a-z]{1,9}") {
             prop_assume!(!message.topic.is_empty());
-            let record = Record { queue: "cloud:alarm".into(), seq: 7, content: Content::of(&message, &name) };
+            let record = QueueRecord { queue: "cloud:alarm".into(), seq: 7, content: RecordContent::of(&message, &name) };
             let line = serde_json::to_string(&record).unwrap();
             prop_assert!(!line.contains('\n'));
-            let read: Record = serde_json::from_str(&line).unwrap();
+            let read: QueueRecord = serde_json::from_str(&line).unwrap();
             prop_assert_eq!(&read, &record);
             prop_assert_eq!(read.content.message().unwrap(), Message { flow: FlowId(u16::MAX), ..message });
         }
@@ -237,7 +237,7 @@ mod tests {
                 push_header(&mut block, name, value.as_bytes()).unwrap();
             }
             let message = Message { topic: "a".into(), headers: block.clone().into(), ..Message::default() };
-            let content = Content::of(&message, "");
+            let content = RecordContent::of(&message, "");
             prop_assert_eq!(&content.headers, &entries);
             prop_assert_eq!(&content.message().unwrap().headers[..], &block[..]);
         }
@@ -245,22 +245,22 @@ mod tests {
 
     #[test]
     fn a_line_written_by_hand_needs_a_queue_and_a_topic() {
-        let record: Record =
+        let record: QueueRecord =
             serde_json::from_str(r#"{"queue":"cloud:alarm","topic":"a/b","text":"hot"}"#).unwrap();
         let message = record.content.message().unwrap();
         assert_eq!(
             (&*message.topic, &*message.payload),
             (&b"a/b"[..], &b"hot"[..])
         );
-        let wild = Content {
+        let wild = RecordContent {
             topic: "a/+".into(),
-            ..Content::default()
+            ..RecordContent::default()
         };
         assert_eq!(wild.message(), Err(RecordError::Topic));
-        let odd = Content {
+        let odd = RecordContent {
             topic: "a".into(),
             payload: Some("?".into()),
-            ..Content::default()
+            ..RecordContent::default()
         };
         assert_eq!(odd.message(), Err(RecordError::Base64("payload")));
     }

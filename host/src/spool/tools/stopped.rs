@@ -7,7 +7,7 @@ use crate::spool::lock::locked;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::{Config, QueueConfig};
 use crate::spool::shared::Shared;
-use crate::spool::start::Purpose;
+use crate::spool::start::OpenPurpose;
 use crate::spool::tools::Tools;
 use crate::spool::writer::Writer;
 
@@ -22,7 +22,7 @@ pub struct Stopped {
 impl Stopped {
     /// Opens it, with every queue it owes something to, whether the config still has it or not.
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
-        let (shared, writer) = Shared::open_to(Purpose::Look, config, metrics.clone())?;
+        let (shared, writer) = Shared::open_to(OpenPurpose::Look, config, metrics.clone())?;
         if locked(&shared.found.strangers).is_empty() {
             return Ok(Self {
                 tools: Tools::new(&shared),
@@ -32,7 +32,7 @@ impl Stopped {
         let config = with_strangers(&shared);
         shared.open_store.close();
         drop((shared, writer));
-        let (shared, writer) = Shared::open_to(Purpose::Look, config, metrics)?;
+        let (shared, writer) = Shared::open_to(OpenPurpose::Look, config, metrics)?;
         Ok(Self {
             tools: Tools::new(&shared),
             _writer: writer,

@@ -11,9 +11,9 @@ use crate::spool::Spool;
 use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
 use crate::spool::settings::Config;
 use crate::spool::tests::{config, metrics, tempdir};
-use crate::spool::tools::check::Finding;
-use crate::spool::tools::parked::{Filter, LetterPage, Returned};
-use crate::spool::tools::record::Record;
+use crate::spool::tools::check::DamageFinding;
+use crate::spool::tools::parked::{LetterFilter, LetterPage, RequeuedLetter};
+use crate::spool::tools::record::QueueRecord;
 use crate::spool::tools::stopped::Stopped;
 use crate::spool::tools::{ToolError, Tools};
 
@@ -35,17 +35,17 @@ fn message(number: u64) -> Message {
     }
 }
 
-fn records(range: std::ops::Range<u64>) -> Vec<Record> {
-    let record = |number| Record {
+fn records(range: std::ops::Range<u64>) -> Vec<QueueRecord> {
+    let record = |number| QueueRecord {
         queue: QUEUE.to_owned(),
         seq: 0,
-        content: Content::of(&message(number), "climate"),
+        content: RecordContent::of(&message(number), "climate"),
     };
     range.map(record).collect()
 }
 
 /// The numbers of all messages, read in pages of `max`.
-fn numbers(tools: &Tools, max: usize) -> (Vec<u64>, Vec<Finding>) {
+fn numbers(tools: &Tools, max: usize) -> (Vec<u64>, Vec<DamageFinding>) {
     let (mut found, mut findings, mut from) = (Vec::new(), Vec::new(), Some(0));
     while let Some(next) = from {
         let page = tools.page(QUEUE, next, max).unwrap();
@@ -130,7 +130,7 @@ fn what_is_imported_is_safe_and_is_read_in_order_on_disk_and_in_ram() {
     let page = tools.page(QUEUE, 0, 3).unwrap();
     assert_eq!(
         page.records[2].content,
-        Content {
+        RecordContent {
             flow: "climate".into(),
             ..records(2..3)[0].content.clone()
         }
@@ -267,7 +267,7 @@ fn letters_are_listed_in_pages_by_flow_and_reason_and_taken_out_for_good() {
     let tools = spool.tools();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = tools.letters(&Filter::default(), after, 7).unwrap();
+        let page = tools.letters(&LetterFilter::default(), after, 7).unwrap();
         seen.extend(names(&page));
         after = page.next;
         if after.is_none() {
@@ -275,7 +275,7 @@ fn letters_are_listed_in_pages_by_flow_and_reason_and_taken_out_for_good() {
         }
     }
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
-    let filter = Filter {
+    let filter = LetterFilter {
         flow: Some("odd".into()),
         reason: Some("poison".into()),
     };
@@ -339,7 +339,7 @@ fn letters_are_bounded_by_their_bytes_too_and_the_oldest_make_room() {
         names(
             &spool
                 .tools()
-                .letters(&Filter::default(), None, 100)
+                .letters(&LetterFilter::default(), None, 100)
                 .unwrap()
         ),
         [105, 106, 107, 108, 109]
@@ -348,7 +348,7 @@ fn letters_are_bounded_by_their_bytes_too_and_the_oldest_make_room() {
     let left: BTreeSet<u64> = names(
         &spool
             .tools()
-            .letters(&Filter::default(), None, 100)
+            .letters(&LetterFilter::default(), None, 100)
             .unwrap(),
     )
     .into_iter()
@@ -376,7 +376,10 @@ fn a_refused_letter_knows_its_queue_and_goes_back_there() {
     };
     backlog.refuse(QueueId(1), stored[0].clone(), "not authorised".into());
     wait(|| spool.account().dead_letters() == 1).unwrap();
-    let kept = tools.letters(&Filter::default(), None, 9).unwrap().letters;
+    let kept = tools
+        .letters(&LetterFilter::default(), None, 9)
+        .unwrap()
+        .letters;
     assert_eq!(
         (
             kept[0].queue.as_deref(),
@@ -394,7 +397,7 @@ fn a_refused_letter_knows_its_queue_and_goes_back_there() {
     let letters = [record, homeless]
         .into_iter()
         .zip(0..)
-        .map(|(record, index)| Returned {
+        .map(|(record, index)| RequeuedLetter {
             record,
             receipt: burst.receipt(index),
         });

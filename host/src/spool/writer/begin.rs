@@ -11,18 +11,18 @@ use crate::spool::disk::FORMAT;
 use crate::spool::disk::audit::{Lost, empty_ledger_store};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::{StoreError, describe};
-use crate::spool::disk::folder::{Folder, folder_error};
+use crate::spool::disk::folder::{DataFolder, folder_error};
 use crate::spool::disk::low_marks::LowMarks;
-use crate::spool::disk::mark::Mark;
-use crate::spool::disk::name::{self, Name};
-use crate::spool::disk::open::{self, Opened};
+use crate::spool::disk::mark::QueueMark;
+use crate::spool::disk::name::{self, StoreName};
+use crate::spool::disk::open::{self, OpenedStore};
 use crate::spool::disk::records::batch::Witness;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
-use crate::spool::ledger::Entry;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::settings::Config;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::free_space::FreeSpace;
 
 /// A start that cannot sign takes a number so far beyond the last at random: the next such start takes another.
@@ -31,9 +31,9 @@ const UNSIGNED: u32 = 1_000;
 const UNKNOWN: u32 = 1 << 20;
 
 /// What a start begins with.
-pub(crate) struct Begin {
+pub(crate) struct StoreContents {
     pub boot: u32,
-    pub queues: Vec<(Mark, Option<Extent>)>,
+    pub queues: Vec<(QueueMark, Option<Extent>)>,
     pub kept: KeptLetters,
     pub strangers: Vec<(String, u64)>,
     pub set_aside: Option<std::path::PathBuf>,
@@ -46,16 +46,16 @@ pub(crate) struct Begin {
     pub went_back: bool,
     /// What letters, ledger and state have lost.
     pub lost: Option<Lost>,
-    pub name: Name,
+    pub name: StoreName,
 }
 
 /// Opens the store for a start. A disk that is full, read-only or failing is no reason not to start.
 pub(crate) fn begin(
     config: &Config,
-    folder: &mut Folder,
+    folder: &mut DataFolder,
     free_space: &mut FreeSpace,
-) -> Result<Begin, Error> {
-    let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
+) -> Result<StoreContents, Error> {
+    let last = |opened: u32, folder: &DataFolder| folder.last_boot().unwrap_or(0).max(opened);
     let mut known = folder.last_boot();
     let mut went_back = false;
     // Makes the reserve file way, if that is needed; without any room opening fails and says so.
@@ -75,22 +75,22 @@ pub(crate) fn begin(
         tracing::error!(%path, "the store has gone back to an earlier start: what was written since is lost");
     }
     match opened {
-        Ok((boot, opened)) => Ok(Begin {
+        Ok((boot, opened)) => Ok(StoreContents {
             went_back,
-            ..Begin::of(boot, opened)
+            ..StoreContents::of(boot, opened)
         }),
         Err(error) => {
             let failure = Some(passing(config, folder, error)?);
             if let Some(opened) = opened_from_ram_copy(config, folder) {
                 let boot = unsigned(Some(last(opened.boot, folder)));
-                return Ok(Begin {
+                return Ok(StoreContents {
                     failure,
-                    ..Begin::of(boot, opened)
+                    ..StoreContents::of(boot, opened)
                 });
             }
-            Ok(Begin {
+            Ok(StoreContents {
                 boot: unsigned(known),
-                queues: vec![(Mark::default(), None); config.queues.len()],
+                queues: vec![(QueueMark::default(), None); config.queues.len()],
                 kept: KeptLetters::default(),
                 strangers: Vec::new(),
                 set_aside: None,
@@ -105,9 +105,9 @@ pub(crate) fn begin(
     }
 }
 
-impl Begin {
-    fn of(boot: u32, opened: Opened) -> Self {
-        let Opened {
+impl StoreContents {
+    fn of(boot: u32, opened: OpenedStore) -> Self {
+        let OpenedStore {
             store,
             low_marks,
             queues,
@@ -148,8 +148,8 @@ pub(super) fn make_up(ledger_store: &mut LedgerStore, lost: &Lost) {
         .iter()
         .map(|(reason, count)| (*reason, *count));
     for (reason, count) in given_up.chain(letters) {
-        let entry = Entry::plain(reason, &nobody, &nobody, count, now.wall_us);
-        ledger_store.post(Entry {
+        let entry = LedgerEntry::plain(reason, &nobody, &nobody, count, now.wall_us);
+        ledger_store.post(LedgerEntry {
             is_clock_set: now.is_set(),
             ..entry
         });
@@ -157,16 +157,16 @@ pub(super) fn make_up(ledger_store: &mut LedgerStore, lost: &Lost) {
 }
 
 /// A store that cannot be read has the name that its lock file says, if it does.
-fn unknown_name(folder: &Folder) -> Name {
+fn unknown_name(folder: &DataFolder) -> StoreName {
     let signed = folder.signed().store.filter(|store| name::is_name(store));
-    Name {
+    StoreName {
         store: signed.map_or_else(name::any, Arc::from),
         ids: name::any(),
     }
 }
 
 /// What can be read of a store whose disk takes nothing.
-fn opened_from_ram_copy(config: &Config, folder: &mut Folder) -> Option<Opened> {
+fn opened_from_ram_copy(config: &Config, folder: &mut DataFolder) -> Option<OpenedStore> {
     if !folder.store().exists() {
         return None;
     }
@@ -190,7 +190,7 @@ fn opened_from_ram_copy(config: &Config, folder: &mut Folder) -> Option<Opened> 
 }
 
 /// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
-pub(crate) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
+pub(crate) fn look(config: &Config, folder: &DataFolder) -> Result<StoreContents, Error> {
     let opened =
         open::open_files(config, folder, &Witness::default()).map_err(|error| match error {
             StoreError::Format(found) => Error::Format {
@@ -208,7 +208,7 @@ pub(crate) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
         .boot
         .max(folder.last_boot().unwrap_or(0))
         .saturating_add(1);
-    Ok(Begin::of(boot, opened))
+    Ok(StoreContents::of(boot, opened))
 }
 
 /// The number of a start that cannot write it down. Places and message ids come from it, so that it must be no other's.
@@ -221,7 +221,7 @@ fn unsigned(known: Option<u32>) -> u32 {
 }
 
 /// The error again if waiting can help, or else why the gateway does not start.
-fn passing(config: &Config, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
+fn passing(config: &Config, folder: &DataFolder, error: StoreError) -> Result<StoreError, Error> {
     let path = config.path.clone();
     match error {
         StoreError::Format(found) => Err(Error::Format {
@@ -244,10 +244,10 @@ fn passing(config: &Config, folder: &Folder, error: StoreError) -> Result<StoreE
 /// Opens the store; on a full disk the reserve file makes way first.
 pub(super) fn open(
     config: &Config,
-    folder: &mut Folder,
+    folder: &mut DataFolder,
     free_space: &mut FreeSpace,
     known: &Witness,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenedStore, StoreError> {
     if folder.is_away() {
         return Err(StoreError::Away);
     }
@@ -257,7 +257,7 @@ pub(super) fn open(
     })?;
     match open::open(config, folder, known) {
         Err(StoreError::Disk(error))
-            if Condition::of(&error) == Condition::DiskFull && free_space.release() =>
+            if StoreCondition::of(&error) == StoreCondition::DiskFull && free_space.release() =>
         {
             open::open(config, folder, known)
         }
@@ -267,10 +267,10 @@ pub(super) fn open(
 
 /// Notes the boot in the store, for good, and then in the lock file: that it is behind there shows what the store has lost.
 pub(super) fn sign(
-    folder: &mut Folder,
+    folder: &mut DataFolder,
     store: &Store,
     boot: u32,
-    name: &Name,
+    name: &StoreName,
 ) -> Result<(), StoreError> {
     store.write_boot(boot);
     store.settle(true)?;

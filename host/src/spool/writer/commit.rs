@@ -9,13 +9,13 @@ use crate::spool::dead_letters::waiting::Then;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::{QueueChange, Store};
-use crate::spool::ledger::Entry;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::store::LedgerChanges;
 use crate::spool::lock::locked;
-use crate::spool::memory::queue::head::{self, Held};
+use crate::spool::memory::queue::head::{self, HeadMessage};
 use crate::spool::writer::loss_reporter::LossReporter;
 use crate::spool::writer::make_room::Cleared;
-use crate::spool::writer::spill::Packed;
+use crate::spool::writer::spill::PackedSpill;
 use crate::spool::writer::work::{Demand, QueueWork};
 use crate::spool::writer::{RETRY_US, Writer};
 
@@ -55,7 +55,7 @@ impl Writer {
         let packed = if wants_spill {
             self.pack(index, spill)
         } else {
-            Packed::default()
+            PackedSpill::default()
         };
         let more: u64 = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
         self.grown[index] = self.grown[index].saturating_add(more);
@@ -84,7 +84,7 @@ impl Writer {
         &mut self,
         store: &Store,
         index: usize,
-        packed: Packed,
+        packed: PackedSpill,
         cleared: Cleared,
     ) -> Result<(), StoreError> {
         let end = packed.chunks.last().map_or(0, |chunk| chunk.extent.end);
@@ -92,7 +92,7 @@ impl Writer {
         let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
         let bytes = extents.iter().map(|extent| extent.bytes).sum();
         let victims: Vec<Extent> = packed.replaced.into_iter().chain(cleared.victims).collect();
-        let lost: Vec<Entry> = packed.lost.into_iter().chain(cleared.lost).collect();
+        let lost: Vec<LedgerEntry> = packed.lost.into_iter().chain(cleared.lost).collect();
         let Some((mark, gone)) =
             locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now())
         else {
@@ -124,7 +124,7 @@ impl Writer {
     }
 
     /// Enters `lost` in the draft of the ledger; answers what the tree has to learn, and the number of that change.
-    pub(super) fn enter(&mut self, lost: &[Entry]) -> (Option<LedgerChanges>, Option<u64>) {
+    pub(super) fn enter(&mut self, lost: &[LedgerEntry]) -> (Option<LedgerChanges>, Option<u64>) {
         if lost.is_empty() {
             return (None, None);
         }
@@ -258,7 +258,7 @@ impl Writer {
         let slot = &self.shared.slots[done.index];
         let now_us = self.shared.clock.now();
         let mut released: Vec<Receipt> = Vec::new();
-        let held: VecDeque<Held> = {
+        let held: VecDeque<HeadMessage> = {
             let mut queue = locked(&slot.queue);
             queue.give_up(&done.victims, now_us, &mut released);
             queue.committed(&done.extents, done.mark, now_us)

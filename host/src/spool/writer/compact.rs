@@ -13,7 +13,7 @@ use crate::spool::disk::store::Store;
 use crate::spool::drop_policy::Clearing;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
-use crate::spool::memory::queue::drop::Split;
+use crate::spool::memory::queue::drop::SupersededSplit;
 use crate::spool::writer::make_room::Cleared;
 use crate::spool::writer::{COMMIT_BYTES, Writer};
 
@@ -41,7 +41,7 @@ impl Writer {
             let now_us = self.shared.clock.now();
             let split = locked(&self.shared.slots[index].queue)
                 .mark_superseded_for_drop(content, &last, now_us);
-            let Some(Split { kept, superseded }) = split else {
+            let Some(SupersededSplit { kept, superseded }) = split else {
                 continue;
             };
             for stored in &superseded {

@@ -2,14 +2,14 @@
 
 use crate::spool::lock::locked;
 use crate::spool::shared::slot::Slot;
-use crate::spool::space::condition::Condition;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::disk_full::DiskFullPlan;
 use crate::spool::writer::Writer;
 
 impl Writer {
     /// What may be done. Nothing, where the disk is not the trouble.
     pub(super) fn plan_for_disk_full(&self) -> DiskFullPlan {
-        if self.space_level.condition != Condition::DiskFull {
+        if self.space_level.condition != StoreCondition::DiskFull {
             return DiskFullPlan::default();
         }
         let now_us = self.shared.clock.now();

@@ -7,11 +7,11 @@ use crate::message::Progress;
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
-use crate::spool::shared::link::Link;
+use crate::spool::shared::link::UplinkState;
 
 /// One upstream that is told.
 pub(super) struct LossReporter {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<UplinkState>,
     /// How far the record on its way is settled.
     pub(super) sent: Option<Arc<Progress>>,
     /// The commit under way notes that it is safe.
@@ -27,7 +27,7 @@ pub(super) fn all(shared: &Shared) -> Vec<LossReporter> {
 }
 
 /// The one at the other end of this link, if it is to be told and has a queue for that.
-pub(super) fn of(shared: &Shared, link: &Arc<Link>) -> Option<LossReporter> {
+pub(super) fn of(shared: &Shared, link: &Arc<UplinkState>) -> Option<LossReporter> {
     shared.config.gap_topic.as_ref()?;
     let mut uplinks = shared.slots.iter().map(|slot| &slot.uplink);
     uplinks

@@ -3,14 +3,14 @@
 //! A chunk is read before it goes, so that the ledger can say what was in it: that costs as much as writing it did, and
 //! nobody but the writer waits for it. What the uplink has in hand stays, and what goes behind it leaves a hole.
 
-use crate::spool::disk::chunk::{self, Chunk, Content, Extent};
+use crate::spool::disk::chunk::{self, Chunk, ChunkContent, Extent};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
 use crate::spool::drop_policy::Clearing;
-use crate::spool::ledger::Entry;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
-use crate::spool::reading::reader::Reader;
+use crate::spool::reading::reader::QueueReader;
 use crate::spool::writer::{COMMIT_BYTES, Writer};
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(super) struct Cleared {
     pub(super) emptied: Vec<Extent>,
     /// What comes in their place.
     pub(super) written: Vec<Chunk>,
-    pub(super) lost: Vec<Entry>,
+    pub(super) lost: Vec<LedgerEntry>,
 }
 
 impl Writer {
@@ -134,9 +134,9 @@ impl Writer {
         store: &Store,
         index: usize,
         from: u64,
-    ) -> Result<Option<Content>, StoreError> {
+    ) -> Result<Option<ChunkContent>, StoreError> {
         let slot = &self.shared.slots[index];
-        let reader = Reader {
+        let reader = QueueReader {
             shared: &self.shared,
             slot,
             index,
@@ -158,7 +158,12 @@ impl Writer {
     }
 
     /// Marks a chunk for drop and counts what is owed of it. False when the uplink has some of it in hand.
-    fn mark_chunk_for_drop(&self, index: usize, content: Content, counts: &mut LossCounts) -> bool {
+    fn mark_chunk_for_drop(
+        &self,
+        index: usize,
+        content: ChunkContent,
+        counts: &mut LossCounts,
+    ) -> bool {
         let mut owed = Vec::new();
         {
             let mut queue = locked(&self.shared.slots[index].queue);

@@ -27,18 +27,18 @@ use std::time::{Duration, Instant};
 
 use crate::spool::disk::chunk::packer::Packer;
 use crate::spool::disk::error::StoreError;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::open;
 use crate::spool::disk::store::Store;
 use crate::spool::error::Error;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
-use crate::spool::shared::end::Ending;
-use crate::spool::space::condition::Condition;
+use crate::spool::shared::end::ShutdownMode;
+use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::disk_full::DiskFullPlan;
 use crate::spool::space::free_space::{FreeSpace, SpaceLevel};
 use crate::spool::writer::loss_reporter::LossReporter;
-use crate::spool::writer::work::{Demand, Doubt, Work};
+use crate::spool::writer::work::{CommitWork, Demand, Doubt};
 
 pub(super) const WAIT_US: u64 = 1_000_000;
 /// How often the free space is looked at while there is enough, and while there is not.
@@ -55,9 +55,9 @@ pub(super) const COMMIT_BYTES: u64 = 16 << 20;
 /// The writer's own state.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    folder: Folder,
+    folder: DataFolder,
     packer: Packer,
-    work: Work,
+    work: CommitWork,
     /// After a failure: when to open the store anew (running clock).
     retry_at: Option<u64>,
     /// The delay after the next failure; back at its first value once something was written.
@@ -83,7 +83,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, folder: Folder, free_space: FreeSpace) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, folder: DataFolder, free_space: FreeSpace) -> Self {
         let was_open = shared.open_store.is_open();
         let mut writer = Self {
             was_open,
@@ -100,7 +100,7 @@ impl Writer {
             shared,
             folder,
             packer: Packer::new(),
-            work: Work::default(),
+            work: CommitWork::default(),
             retry_at: None,
             delay_us: RETRY_US.0,
             is_repeating: false,
@@ -115,8 +115,8 @@ impl Writer {
             self.shared.wake_up.look();
             let ending = self.shared.end.how();
             match ending {
-                Some(Ending::Abandon) => return Ok(()),
-                Some(Ending::Write) => return self.write_all(),
+                Some(ShutdownMode::Abandon) => return Ok(()),
+                Some(ShutdownMode::Write) => return self.write_all(),
                 None => {}
             }
             self.add_wanted();
@@ -175,7 +175,7 @@ impl Writer {
     }
 
     fn may_spill(&self) -> bool {
-        self.space_level.condition == Condition::Well
+        self.space_level.condition == StoreCondition::Well
     }
 
     /// The same, or others make room for it.
@@ -282,8 +282,8 @@ impl Writer {
     fn postpone(&mut self) -> u64 {
         let now_us = self.shared.clock.now();
         let most = match self.shared.condition(now_us) {
-            Condition::DiskFull | Condition::ReadOnly => FULL_RETRY_US,
-            Condition::Failing | Condition::Well => RETRY_US.1,
+            StoreCondition::DiskFull | StoreCondition::ReadOnly => FULL_RETRY_US,
+            StoreCondition::Failing | StoreCondition::Well => RETRY_US.1,
         };
         let at = now_us.saturating_add(self.delay_us.min(most));
         self.delay_us = self.delay_us.saturating_mul(2).min(RETRY_US.1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::store::Store;
 use crate::spool::error::NotAdded;
 use crate::spool::ledger::store::LedgerStore;
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// What the store holds of a queue that was not asked for until now; `None` where it cannot be used.
-    fn take_up(&self, name: &str) -> Result<Option<(Mark, Option<Extent>)>, NotAdded> {
+    fn take_up(&self, name: &str) -> Result<Option<(QueueMark, Option<Extent>)>, NotAdded> {
         let Some(store) = self.usable_store() else {
             return Ok(None);
         };

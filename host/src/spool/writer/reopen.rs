@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::message::Receipt;
 use crate::spool::disk::error::StoreError;
-use crate::spool::disk::open::Opened;
+use crate::spool::disk::open::OpenedStore;
 use crate::spool::disk::store::{QueueChange, Store};
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::lock::locked;
@@ -111,7 +111,11 @@ impl Writer {
     }
 
     /// What the store has lost of letters, ledger and state is made up, and it is signed. Answers the ledger as it is then.
-    fn mend(&mut self, opened: &mut Opened, knows_less: bool) -> Result<LedgerStore, StoreError> {
+    fn mend(
+        &mut self,
+        opened: &mut OpenedStore,
+        knows_less: bool,
+    ) -> Result<LedgerStore, StoreError> {
         let mut ledger_store = if knows_less {
             locked(&self.shared.ledger_store).clone()
         } else {
@@ -136,7 +140,11 @@ impl Writer {
 
     /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill. What
     /// that commit gave up is given up now if the ledger has it. Answers the receipts to release.
-    fn set_right(&mut self, opened: &Opened, survived: u64) -> Result<Vec<Receipt>, StoreError> {
+    fn set_right(
+        &mut self,
+        opened: &OpenedStore,
+        survived: u64,
+    ) -> Result<Vec<Receipt>, StoreError> {
         let released = self.settle_doubt(survived);
         for (index, slot) in self.shared.slots.iter().enumerate().take(self.known) {
             let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
@@ -155,7 +163,7 @@ impl Writer {
     }
 
     /// The queues follow the store that had to begin without it.
-    fn adopt(&mut self, opened: &Opened) {
+    fn adopt(&mut self, opened: &OpenedStore) {
         let queues = self.shared.slots.iter().zip(&opened.queues);
         for (slot, (mark, first)) in queues.skip(self.known) {
             locked(&slot.queue).adopt(*mark, *first);

@@ -9,7 +9,7 @@ use crate::message::Wait;
 use crate::spool::disk::chunk::packer::Packer;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
 use crate::spool::drop_policy::LeftOut;
-use crate::spool::ledger::Entry;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
 use crate::spool::memory::queue::spill::Copied;
@@ -19,17 +19,17 @@ use crate::spool::writer::{COMMIT_BYTES, COPY, Writer};
 
 /// What a spill comes to.
 #[derive(Default)]
-pub(super) struct Packed {
+pub(super) struct PackedSpill {
     pub(super) chunks: Vec<Chunk>,
     /// A hole at the end that a longer one replaces.
     pub(super) replaced: Vec<Extent>,
     /// What is not written, and its places.
-    pub(super) lost: Vec<Entry>,
+    pub(super) lost: Vec<LedgerEntry>,
     left_out: Ranges,
 }
 
 /// Which messages of a spill are not written.
-struct Leaving {
+struct SpillFilter {
     what: LeftOut,
     /// The place before which nothing is left out: the uplink has that in hand.
     from: u64,
@@ -37,7 +37,7 @@ struct Leaving {
     last: HashMap<Bytes, u64>,
 }
 
-impl Leaving {
+impl SpillFilter {
     /// Whether a message is one of them, with so many bytes of chunks full.
     fn takes(&self, copied: &Copied, bytes: u64) -> bool {
         let may_go = copied.place >= self.from && !copied.is_barred;
@@ -55,7 +55,7 @@ impl Leaving {
 
 impl Writer {
     /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
-    pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Packed {
+    pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> PackedSpill {
         let policy = self.shared.slots[index].policy();
         // A queue that may have little on disk is spilled in small steps, each of which makes room for itself.
         let most = COMMIT_BYTES
@@ -65,7 +65,7 @@ impl Writer {
         let leaving = self.leaving(index, from..cut);
         let slot = &self.shared.slots[index];
         let mut counts = LossCounts::new(leaving.what.reason(), &slot.uplink, &slot.class);
-        let mut packed = Packed::default();
+        let mut packed = PackedSpill::default();
         let mut bytes = 0;
         let mut place = from;
         let mut batch = Vec::with_capacity(COPY);
@@ -106,7 +106,7 @@ impl Writer {
     }
 
     /// What is left out of the places that were walked over goes with this commit, the rest is free again.
-    fn leave_out(&self, index: usize, walked: Range<u64>, what: LeftOut, packed: &mut Packed) {
+    fn leave_out(&self, index: usize, walked: Range<u64>, what: LeftOut, packed: &mut PackedSpill) {
         let left_out = std::mem::take(&mut packed.left_out);
         let slot = &self.shared.slots[index];
         let is_refused = matches!(what, LeftOut::Behind(_)) && left_out.iter().next().is_some();
@@ -119,7 +119,7 @@ impl Writer {
     }
 
     /// What is left out. What may be is barred from the uplink until that is decided.
-    fn leaving(&self, index: usize, part: Range<u64>) -> Leaving {
+    fn leaving(&self, index: usize, part: Range<u64>) -> SpillFilter {
         let policy = self.shared.slots[index].policy();
         let margin = 2 * self.shared.config.chunk_bytes as u64;
         let step = COMMIT_BYTES.min(policy.max_bytes / 4) + margin;
@@ -137,7 +137,7 @@ impl Writer {
         } else {
             HashMap::new()
         };
-        Leaving { what, from, last }
+        SpillFilter { what, from, last }
     }
 
     /// Where the last message of each topic stands.
@@ -167,7 +167,7 @@ impl Writer {
     }
 
     /// What is not taken any more ends the queue on disk as a hole, so that RAM need not remember it.
-    fn close_with_a_hole(&self, index: usize, walked: Range<u64>, packed: &mut Packed) {
+    fn close_with_a_hole(&self, index: usize, walked: Range<u64>, packed: &mut PackedSpill) {
         let since_us = self.shared.clock.now();
         let mut first = packed
             .chunks
@@ -186,7 +186,12 @@ impl Writer {
 }
 
 /// Ends the chunk that is being packed, if it has anything, and begins the next behind it. Answers its bytes.
-fn finish_chunk(packer: &mut Packer, shared: &Shared, index: usize, packed: &mut Packed) -> u64 {
+fn finish_chunk(
+    packer: &mut Packer,
+    shared: &Shared,
+    index: usize,
+    packed: &mut PackedSpill,
+) -> u64 {
     let end = packer.end();
     let chunk = packer.finish(&shared.flows, shared.sealer(index));
     let bytes = chunk.as_ref().map_or(0, |chunk| chunk.extent.bytes);

@@ -1,10 +1,10 @@
 //! What one commit is about, and what it has in hand until it is through, or until it is known what of it is on disk.
 
 use crate::spool::dead_letters::kept::KeptLetters;
-use crate::spool::dead_letters::waiting::{Forgotten, Waiting};
+use crate::spool::dead_letters::waiting::{Forgotten, WaitingLetter};
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::mark::Mark;
-use crate::spool::ledger::Entry;
+use crate::spool::disk::mark::QueueMark;
+use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::store::{LedgerStore, Settling};
 use crate::spool::memory::checkpoints::StateChanges;
 
@@ -28,9 +28,9 @@ impl Demand {
 
 /// What a commit has in hand until it is through.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct CommitWork {
     pub(super) queues: Vec<QueueWork>,
-    pub(super) letters: Vec<Waiting>,
+    pub(super) letters: Vec<WaitingLetter>,
     pub(super) forgotten: Forgotten,
     pub(super) kept: Option<KeptLetters>,
     pub(super) evicted: u64,
@@ -40,12 +40,12 @@ pub(super) struct Work {
     /// The ledger as it will be.
     pub(super) draft: Option<LedgerStore>,
     /// What was given up before this commit, and the number of the change that holds it.
-    pub(super) pending: Vec<Entry>,
+    pub(super) pending: Vec<LedgerEntry>,
     pub(super) settling: Settling,
     pub(super) pending_stamp: Option<u64>,
 }
 
-impl Work {
+impl CommitWork {
     /// Whether it has written what must survive a power cut.
     pub(super) fn must_last(&self) -> bool {
         self.bytes > 0 || self.state_bytes > 0 || self.draft.is_some()
@@ -55,11 +55,11 @@ impl Work {
 pub(super) struct QueueWork {
     pub(super) index: usize,
     pub(super) extents: Vec<Extent>,
-    pub(super) mark: Mark,
+    pub(super) mark: QueueMark,
     pub(super) gone: Vec<u64>,
     /// Chunks that are given up.
     pub(super) victims: Vec<Extent>,
-    pub(super) lost: Vec<Entry>,
+    pub(super) lost: Vec<LedgerEntry>,
     /// Number of the ledger's change that went with it, when something is given up.
     pub(super) stamp: Option<u64>,
 }
@@ -68,7 +68,7 @@ pub(super) struct QueueWork {
 #[derive(Default)]
 pub(super) struct Doubt {
     pub(super) queues: Vec<QueueWork>,
-    pub(super) pending: Vec<Entry>,
+    pub(super) pending: Vec<LedgerEntry>,
     pub(super) settling: Settling,
     pub(super) pending_stamp: Option<u64>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::inbox::{Appetite, Command, Inbox, Look, Taken};
+use super::inbox::{Appetite, Inbox, InboxPoll, LaneRequest, Taken};
 use super::pool::Seat;
 use crate::IntGauge;
 
@@ -23,8 +23,8 @@ fn inbox() -> (Arc<Inbox>, IntGauge) {
 fn look(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize) -> Taken {
     loop {
         match inbox.take(batch, Appetite::UpTo(max), false) {
-            Look::Found(taken) => return taken,
-            Look::Nothing { .. } | Look::Away => inbox.seat().wait(),
+            InboxPoll::Found(taken) => return taken,
+            InboxPoll::Nothing { .. } | InboxPoll::Away => inbox.seat().wait(),
         }
     }
 }
@@ -93,7 +93,7 @@ pub fn all() {
             let mut batch = Vec::new();
             assert!(matches!(
                 inbox.take(&mut batch, Appetite::UpTo(9), true),
-                Look::Found(Taken { last: false, .. })
+                InboxPoll::Found(Taken { last: false, .. })
             ));
             let (taken, _) = lane(&inbox, 2 - batch.len());
             let all: Vec<u32> = batch
@@ -111,7 +111,7 @@ pub fn all() {
             let (inbox, _) = inbox();
             let source = source(&inbox, vec![plain([1])]);
             let own = Arc::clone(&inbox);
-            let driver = thread::spawn(move || own.command(Command::Heed));
+            let driver = thread::spawn(move || own.command(LaneRequest::Heed));
             assert_eq!(lane(&inbox, 2), (vec![1], 1));
             (source.join().unwrap(), driver.join().unwrap());
         },

@@ -10,22 +10,22 @@ pub(super) const UNKNOWN_FLOW: FlowId = FlowId(u16::MAX);
 
 /// The flows of the config, by number and by name.
 #[derive(Debug)]
-pub(crate) struct Flows(RwLock<Names>);
+pub(crate) struct FlowNames(RwLock<NamesAndIds>);
 
 #[derive(Debug)]
-struct Names {
+struct NamesAndIds {
     names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, FlowId>,
 }
 
-impl Flows {
+impl FlowNames {
     /// In the config's order.
     pub(crate) fn new(names: &[Arc<str>]) -> Self {
         let ids = (0..)
             .zip(names)
             .map(|(id, name)| (Arc::clone(name), FlowId(id)))
             .collect();
-        Self(RwLock::new(Names {
+        Self(RwLock::new(NamesAndIds {
             names: names.to_vec(),
             ids,
         }))
@@ -53,7 +53,7 @@ impl Flows {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Names> {
+    fn read(&self) -> RwLockReadGuard<'_, NamesAndIds> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -31,7 +31,7 @@ use lz4_flex::block::decompress;
 use serde::Deserialize;
 
 use crate::message::{FlowId, Record, Seq, Stored};
-use crate::spool::disk::chunk::flows::{Flows, UNKNOWN_FLOW};
+use crate::spool::disk::chunk::flows::{FlowNames, UNKNOWN_FLOW};
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::sealing::sealer::{self, KeyId};
 
@@ -47,7 +47,7 @@ const MIN_RECORD: usize = 13;
 
 /// Why a chunk cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Damage {
+pub(crate) enum ChunkDamage {
     /// It ends inside its header.
     #[error("it is only {0} bytes long")]
     Short(usize),
@@ -110,7 +110,7 @@ pub(crate) struct Chunk {
 
 /// A chunk that was read.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct ChunkContent {
     /// What it answers for.
     pub extent: Extent,
     pub messages: Vec<Stored>,
@@ -130,10 +130,10 @@ pub(crate) fn sealed_with(start: &[u8]) -> Option<Option<KeyId>> {
 }
 
 /// The block of a chunk.
-fn open<'v>(value: &'v [u8], sealer: QueueSealer<'_>) -> Result<Cow<'v, [u8]>, Damage> {
+fn open<'v>(value: &'v [u8], sealer: QueueSealer<'_>) -> Result<Cow<'v, [u8]>, ChunkDamage> {
     let (header, block) = value
         .split_at_checked(HEADER)
-        .ok_or(Damage::Short(value.len()))?;
+        .ok_or(ChunkDamage::Short(value.len()))?;
     if value[0] == VERSION {
         return Ok(Cow::Borrowed(block));
     }
@@ -141,7 +141,7 @@ fn open<'v>(value: &'v [u8], sealer: QueueSealer<'_>) -> Result<Cow<'v, [u8]>, D
         .sealer
         .open(&sealer.about(header), block)
         .map(Cow::Owned)
-        .ok_or(Damage::Seal)
+        .ok_or(ChunkDamage::Seal)
 }
 
 /// A chunk that answers for its places with nothing.
@@ -222,18 +222,18 @@ fn checksum(value: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-struct Header {
+struct ChunkHeader {
     extent: Extent,
     count: u32,
     raw: usize,
 }
 
-fn header(value: &[u8]) -> Result<Header, Damage> {
+fn header(value: &[u8]) -> Result<ChunkHeader, ChunkDamage> {
     if value.len() < HEADER {
-        return Err(Damage::Short(value.len()));
+        return Err(ChunkDamage::Short(value.len()));
     }
     if checksum(value).to_le_bytes() != value[1..5] {
-        return Err(Damage::Checksum);
+        return Err(ChunkDamage::Checksum);
     }
     let word = |at: usize| {
         value[at..]
@@ -251,16 +251,16 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     let span = word(13);
     let count = half(21);
     let raw = half(25) as usize;
-    let end = first.checked_add(span).ok_or(Damage::Lengths)?;
+    let end = first.checked_add(span).ok_or(ChunkDamage::Lengths)?;
     let is_hole =
         value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
     if (count == 0 && !is_hole)
         || u64::from(count) > span
         || (value[0] <= SEALED && raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION))
     {
-        return Err(Damage::Lengths);
+        return Err(ChunkDamage::Lengths);
     }
-    Ok(Header {
+    Ok(ChunkHeader {
         extent: Extent {
             first,
             end,
@@ -273,29 +273,29 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
 }
 
 /// What a chunk answers for, and its messages, without unpacking it: the header is the same in every version.
-pub(crate) fn summary(value: &[u8]) -> Result<(Extent, u32), Damage> {
+pub(crate) fn summary(value: &[u8]) -> Result<(Extent, u32), ChunkDamage> {
     header(value).map(|header| (header.extent, header.count))
 }
 
 /// Reads a chunk. Never panics and never reserves more than the value's length allows, whatever the bytes.
 pub(crate) fn decode(
     value: &[u8],
-    flows: &Flows,
+    flows: &FlowNames,
     sealer: QueueSealer<'_>,
-) -> Result<Content, Damage> {
-    let Header { extent, count, raw } = header(value)?;
+) -> Result<ChunkContent, ChunkDamage> {
+    let ChunkHeader { extent, count, raw } = header(value)?;
     if value[0] != VERSION && value[0] != SEALED {
-        return Err(Damage::Version(value[0]));
+        return Err(ChunkDamage::Version(value[0]));
     }
     if count == 0 {
-        return Ok(Content {
+        return Ok(ChunkContent {
             extent,
             messages: Vec::new(),
         });
     }
-    let block = decompress(&open(value, sealer)?, raw).map_err(|_| Damage::Block)?;
+    let block = decompress(&open(value, sealer)?, raw).map_err(|_| ChunkDamage::Block)?;
     if block.len() != raw || (count as usize).saturating_mul(MIN_RECORD) > raw {
-        return Err(Damage::Lengths);
+        return Err(ChunkDamage::Lengths);
     }
     let block = Bytes::from(block);
     let mut input = rmp_serde::Deserializer::from_read_ref(block.as_ref());
@@ -303,19 +303,19 @@ pub(crate) fn decode(
     let mut messages = Vec::with_capacity(count as usize);
     let mut next = extent.first;
     for index in 0..count {
-        let record = Record::deserialize(&mut input).map_err(|_| Damage::Record(index))?;
+        let record = Record::deserialize(&mut input).map_err(|_| ChunkDamage::Record(index))?;
         let place = extent
             .first
             .checked_add(record.place)
             .filter(|place| (next..extent.end).contains(place));
-        let place = place.ok_or(Damage::Order(index))?;
+        let place = place.ok_or(ChunkDamage::Order(index))?;
         next = place + 1;
         messages.push(Stored {
             seq: Seq(place),
             message: record.message(&block),
         });
     }
-    let names = Vec::<&str>::deserialize(&mut input).map_err(|_| Damage::Record(count))?;
+    let names = Vec::<&str>::deserialize(&mut input).map_err(|_| ChunkDamage::Record(count))?;
     let ids: Vec<FlowId> = names.into_iter().map(|name| flows.id(name)).collect();
     for stored in &mut messages {
         let flow = &mut stored.message.flow;
@@ -324,7 +324,7 @@ pub(crate) fn decode(
             .copied()
             .unwrap_or(UNKNOWN_FLOW);
     }
-    Ok(Content { extent, messages })
+    Ok(ChunkContent { extent, messages })
 }
 
 impl QueueSealer<'_> {
@@ -334,7 +334,7 @@ impl QueueSealer<'_> {
         if chunk.count == 0 || sealed_with(&chunk.value) == Some(Some(current)) {
             return None;
         }
-        let Header { extent, count, raw } = header(&chunk.value).ok()?;
+        let ChunkHeader { extent, count, raw } = header(&chunk.value).ok()?;
         let block = open(&chunk.value, self).ok()?;
         Some(write(extent, count, u32::try_from(raw).ok()?, &block, self))
     }
@@ -382,8 +382,8 @@ pub(crate) mod tests {
             )
     }
 
-    fn flows() -> Flows {
-        Flows::new(&["one".into(), "two".into(), "three".into()])
+    fn flows() -> FlowNames {
+        FlowNames::new(&["one".into(), "two".into(), "three".into()])
     }
 
     fn plain() -> QueueSealer<'static> {
@@ -484,8 +484,8 @@ pub(crate) mod tests {
             let chunk = packer.finish(&flows(), of(&old, "cloud:alarm")).unwrap();
             prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
             prop_assert_eq!(chunk.value.len(), pack(first, &messages).value.len() + sealer::OVERHEAD);
-            prop_assert_eq!(decode(&chunk.value, &flows(), of(&old, "cloud:debug")).unwrap_err(), Damage::Seal);
-            prop_assert_eq!(decode(&chunk.value, &flows(), plain()).unwrap_err(), Damage::Seal);
+            prop_assert_eq!(decode(&chunk.value, &flows(), of(&old, "cloud:debug")).unwrap_err(), ChunkDamage::Seal);
+            prop_assert_eq!(decode(&chunk.value, &flows(), plain()).unwrap_err(), ChunkDamage::Seal);
             let renewed = of(&new, "cloud:alarm").renew(&chunk).unwrap();
             prop_assert!(of(&new, "cloud:alarm").renew(&renewed).is_none() && of(&old, "cloud:alarm").renew(&chunk).is_none());
             for chunk in [&chunk, &renewed, &of(&new, "cloud:alarm").renew(&pack(first, &messages)).unwrap()] {
@@ -512,7 +512,7 @@ pub(crate) mod tests {
             ..Message::default()
         };
         let chunk = pack(0, &[(0, message(0)), (1, message(2)), (2, message(9))]);
-        let today = Flows::new(&["three".into()]);
+        let today = FlowNames::new(&["three".into()]);
         let found: Vec<_> = decode(&chunk.value, &today, plain())
             .unwrap()
             .messages
@@ -537,14 +537,14 @@ pub(crate) mod tests {
         value[0] = 3;
         assert_eq!(
             decode(&value, &flows(), plain()).unwrap_err(),
-            Damage::Checksum,
+            ChunkDamage::Checksum,
             "a bit that has flipped is no version"
         );
         let sum = checksum(&value).to_le_bytes();
         value[1..5].copy_from_slice(&sum);
         assert_eq!(
             decode(&value, &flows(), plain()).unwrap_err(),
-            Damage::Version(3)
+            ChunkDamage::Version(3)
         );
         assert_eq!(summary(&value).unwrap().1, 1);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 use crate::message::{FlowId, Message, Record};
-use crate::spool::disk::chunk::flows::Flows;
+use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
 
@@ -83,7 +83,7 @@ impl Packer {
     }
 
     /// Ends the chunk; `None` when nothing was pushed.
-    pub(crate) fn finish(&mut self, flows: &Flows, sealer: QueueSealer<'_>) -> Option<Chunk> {
+    pub(crate) fn finish(&mut self, flows: &FlowNames, sealer: QueueSealer<'_>) -> Option<Chunk> {
         if self.count == 0 {
             return None;
         }

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::spool::disk::chunk::{self, Chunk, Extent};
-use crate::spool::disk::fault_injection::{Call, FaultInjection};
+use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
 use crate::spool::disk::frame::{PieceKind, is_no_file, open_regular, read_regular};
 use crate::spool::disk::log::files::{
     ActiveFile, ChunkFiles, FILE_BYTES, IDLE_BYTES, NO_FILE, Usage,
@@ -37,7 +37,7 @@ use crate::spool::disk::log::stand::Behind;
 use crate::spool::lock::locked;
 
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct ChunkLog {
     folder: PathBuf,
     name: String,
     /// Name of the store.
@@ -49,8 +49,8 @@ pub(super) struct Log {
     reading: Mutex<Option<(u64, Arc<File>)>>,
 }
 
-impl Log {
-    /// What there is of a queue of this store. Nothing in it counts as owed until [`Log::adopt`] says so. A file of another
+impl ChunkLog {
+    /// What there is of a queue of this store. Nothing in it counts as owed until [`ChunkLog::adopt`] says so. A file of another
     /// store, and what is no file, stays where it is.
     pub(super) fn open(
         folder: &Path,
@@ -114,7 +114,7 @@ impl Log {
     }
 
     /// What lies at and behind `from`, in the order it was written. A file that cannot be read is left out, and looked
-    /// through again by [`Log::look_again`].
+    /// through again by [`ChunkLog::look_again`].
     pub(super) fn since(&self, from: Position) -> Behind {
         let files: Vec<u64> = locked(&self.files)
             .used
@@ -378,7 +378,7 @@ impl Log {
             opened => opened?,
         };
         while filled < value.len() {
-            self.fault_injection.pass(Call::Read)?;
+            self.fault_injection.pass(DiskCall::Read)?;
             match opened.read_at(&mut value[filled..], offset + filled as u64)? {
                 0 => break,
                 read => filled += read,
@@ -412,7 +412,7 @@ impl Log {
 mod tests {
     use super::*;
     use crate::message::Message;
-    use crate::spool::disk::chunk::flows::Flows;
+    use crate::spool::disk::chunk::flows::FlowNames;
     use crate::spool::disk::chunk::queue_sealer::QueueSealer;
     use crate::spool::disk::frame::HEAD;
     use crate::spool::disk::sealing::sealer::Sealer;
@@ -428,8 +428,8 @@ mod tests {
             .collect()
     }
 
-    fn log(folder: &Path) -> Log {
-        Log::open(
+    fn log(folder: &Path) -> ChunkLog {
+        ChunkLog::open(
             folder,
             "cloud:telemetry",
             "abcdefgh",
@@ -488,7 +488,7 @@ mod tests {
         packer.push(place, &Message::default(), 7);
         packer
             .finish(
-                &Flows::new(&[]),
+                &FlowNames::new(&[]),
                 QueueSealer {
                     sealer: &Sealer::default(),
                     queue: "",
@@ -551,7 +551,7 @@ mod tests {
     fn a_file_of_another_store_is_left_alone() {
         let folder = crate::spool::tests::tempdir();
         let (_, starts) = file_of_five(folder.path());
-        let other = Log::open(
+        let other = ChunkLog::open(
             folder.path(),
             "cloud:telemetry",
             "hgfedcba",

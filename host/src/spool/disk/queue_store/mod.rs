@@ -13,9 +13,9 @@ use std::sync::atomic::AtomicBool;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
 use crate::spool::disk::error::{StoreError, guarded};
 use crate::spool::disk::fault_injection::FaultInjection;
-use crate::spool::disk::log::Log;
+use crate::spool::disk::log::ChunkLog;
 use crate::spool::disk::log::located::Located;
-use crate::spool::disk::mark::{MARK, Mark, encode_mark};
+use crate::spool::disk::mark::{MARK, QueueMark, encode_mark};
 use crate::spool::disk::queue_store::places::{key, located};
 use crate::spool::lock::locked;
 
@@ -28,7 +28,7 @@ const NUMBER: &[u8] = b"n";
 pub(super) struct QueueStore {
     name: String,
     tree: sled::Tree,
-    log: Log,
+    log: ChunkLog,
     is_searched: AtomicBool,
     /// Places of which it is known how many messages are missing there.
     missing: Mutex<Vec<(Range<u64>, u64)>>,
@@ -54,7 +54,7 @@ impl QueueStore {
         fault_injection: &FaultInjection,
     ) -> Result<Self, StoreError> {
         let tree = guarded(|| db.open_tree(format!("queue:{name}")))?;
-        let log = Log::open(folder, name, store, fault_injection).map_err(StoreError::Disk)?;
+        let log = ChunkLog::open(folder, name, store, fault_injection).map_err(StoreError::Disk)?;
         Ok(Self {
             name: name.to_owned(),
             tree,
@@ -94,7 +94,7 @@ impl QueueStore {
         &self,
         chunks: &[Chunk],
         gone: &[u64],
-        mark: Mark,
+        mark: QueueMark,
         number: Option<u64>,
     ) -> Result<sled::Batch, StoreError> {
         let mut batch = sled::Batch::default();

@@ -6,9 +6,9 @@ use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::log::located::Located;
 
 /// The index of a queue, by first place.
-pub(super) struct Index(pub(super) BTreeMap<u64, Located>);
+pub(super) struct QueueIndex(pub(super) BTreeMap<u64, Located>);
 
-impl Index {
+impl QueueIndex {
     pub(super) fn of(entries: impl Iterator<Item = Located>) -> Self {
         Self(entries.map(|found| (found.extent.first, found)).collect())
     }

@@ -5,14 +5,14 @@ use std::ops::Range;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::{StoreError, guarded};
 use crate::spool::disk::log::located::Position;
-use crate::spool::disk::mark::{MARK, Mark, decode_mark, encode_mark};
-use crate::spool::disk::queue_store::places::{Index, IndexEntry, key, located};
+use crate::spool::disk::mark::{MARK, QueueMark, decode_mark, encode_mark};
+use crate::spool::disk::queue_store::places::{IndexEntry, QueueIndex, key, located};
 use crate::spool::disk::queue_store::{NUMBER, POSITION, QueueStore};
 use crate::spool::lock::locked;
 
 /// What the index says of itself.
 struct Noted {
-    mark: Option<Mark>,
+    mark: Option<QueueMark>,
     /// Number of the last batch of the records that it knows of.
     number: u64,
     /// All before it is in the index.
@@ -26,7 +26,7 @@ impl QueueStore {
     pub(crate) fn recover(
         &self,
         (number, floor): (u64, u64),
-        newer: impl FnOnce(Mark) -> (Mark, bool),
+        newer: impl FnOnce(QueueMark) -> (QueueMark, bool),
     ) -> Result<Recovered, StoreError> {
         let noted = self.noted()?;
         self.log.follow(noted.position.unwrap_or(Position::START));
@@ -37,11 +37,11 @@ impl QueueStore {
                 .collect::<sled::Result<Vec<IndexEntry>>>()
         })?;
         let usable = entries.iter().filter(|_| position.is_some());
-        let mut index = Index::of(usable.filter_map(|(key, value)| located(key, value)));
+        let mut index = QueueIndex::of(usable.filter_map(|(key, value)| located(key, value)));
         let mut end = noted.mark.map_or(0, |mark| mark.end).max(index.end());
         let (grown, is_rebuilt) = self.take_what_follows(position, &mut index, &mut end);
         let told = told(noted.mark, &index, end, floor);
-        let (mark, is_exact) = newer(Mark {
+        let (mark, is_exact) = newer(QueueMark {
             end,
             owed: told.owed + grown,
             ..told
@@ -55,7 +55,7 @@ impl QueueStore {
             Some(_) => mark.owed.min(index.owed(low) + self.known_missing(low)),
             None => index.owed(low) + self.known_missing(low),
         };
-        let mark = Mark {
+        let mark = QueueMark {
             low,
             end,
             owed,
@@ -92,7 +92,7 @@ impl QueueStore {
     fn take_what_follows(
         &self,
         position: Option<Position>,
-        index: &mut Index,
+        index: &mut QueueIndex,
         end: &mut u64,
     ) -> (u64, bool) {
         let behind = self.log.since(position.unwrap_or(Position::START));
@@ -136,23 +136,23 @@ impl QueueStore {
 
 /// What was found of a queue.
 pub(crate) struct Recovered {
-    pub mark: Mark,
+    pub mark: QueueMark,
     pub first: Option<Extent>,
     /// The index was gone or behind, and was made up from the files.
     pub is_rebuilt: bool,
 }
 
 /// What the index was told. Where nothing was owed, what is owed now begins with the first chunk.
-fn told(noted: Option<Mark>, index: &Index, end: u64, floor: u64) -> Mark {
+fn told(noted: Option<QueueMark>, index: &QueueIndex, end: u64, floor: u64) -> QueueMark {
     let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
         let before = noted.unwrap_or_default();
-        Mark {
+        QueueMark {
             low: index.start().unwrap_or(end).max(before.low),
             owed: 0,
             ..before
         }
     });
-    Mark {
+    QueueMark {
         low: told.low.max(floor.min(end)),
         ..told
     }

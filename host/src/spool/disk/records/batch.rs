@@ -59,7 +59,7 @@ pub(crate) struct Witness {
 
 /// What one commit records.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Batch<'a> {
+pub(super) struct RecordBatch<'a> {
     /// Name of the store.
     #[serde(borrow)]
     pub store: &'a str,
@@ -71,7 +71,7 @@ pub(super) struct Batch<'a> {
 }
 
 /// A piece with the batch; its head is still missing.
-pub(super) fn encode(batch: &Batch<'_>) -> Vec<u8> {
+pub(super) fn encode(batch: &RecordBatch<'_>) -> Vec<u8> {
     let mut piece = vec![0; HEAD + SUM];
     rmp_serde::encode::write(&mut piece, batch)
         .expect("fields of known length always go into a Vec");
@@ -81,7 +81,7 @@ pub(super) fn encode(batch: &Batch<'_>) -> Vec<u8> {
 }
 
 /// The body of a batch, and what it says.
-pub(super) fn decode(body: &[u8]) -> Option<Batch<'_>> {
+pub(super) fn decode(body: &[u8]) -> Option<RecordBatch<'_>> {
     let (sum, rest) = body.split_first_chunk::<SUM>()?;
     (crc32fast::hash(rest) == u32::from_le_bytes(*sum)).then(|| rmp_serde::from_slice(rest).ok())?
 }

@@ -11,9 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::spool::disk::fault_injection::{Call, FaultInjection};
+use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
 use crate::spool::disk::frame::{HEAD, Piece, PieceKind, head, open_regular, pieces};
-use crate::spool::disk::records::batch::{Batch, Tree, Witness, decode, encode};
+use crate::spool::disk::records::batch::{RecordBatch, Tree, Witness, decode, encode};
 
 /// A file takes no more once it holds so much.
 const FILE_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 4 << 20 };
@@ -22,7 +22,7 @@ const MOVED_AT_ONCE: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 
 /// Where a value is.
 #[derive(Clone, Debug)]
-pub(super) enum At {
+pub(super) enum ValueLocation {
     File {
         /// Number of the file.
         file: u64,
@@ -36,7 +36,7 @@ pub(super) enum At {
 
 /// The file that is written to.
 #[derive(Debug)]
-pub(super) struct Active {
+pub(super) struct ActiveRecordFile {
     number: u64,
     file: File,
     end: u64,
@@ -46,7 +46,7 @@ pub(super) struct Active {
 #[derive(Debug, Default)]
 pub(super) struct RecordFiles {
     /// Where the value of each key is.
-    pub live: BTreeMap<Vec<u8>, At>,
+    pub live: BTreeMap<Vec<u8>, ValueLocation>,
     /// Keys that the next batch removes.
     pub gone: Vec<Vec<u8>>,
     /// Keys whose values wait for it in memory.
@@ -54,7 +54,7 @@ pub(super) struct RecordFiles {
     /// Bytes of each file, and those of them that are live.
     pub sizes: BTreeMap<u64, (u64, u64)>,
     /// None until something is written: what a file held at its opening stays as it is.
-    pub active: Option<Active>,
+    pub active: Option<ActiveRecordFile>,
     /// Number of the next file.
     pub next: u64,
     /// The last batch, with the totals as they will be with the next.
@@ -172,7 +172,7 @@ impl RecordFiles {
     pub(super) fn place(&mut self, key: Vec<u8>, file: u64, offset: u64, length: usize) {
         let size = (key.len() + length) as u64;
         self.sizes.entry(file).or_default().1 += size;
-        let at = At::File {
+        let at = ValueLocation::File {
             file,
             offset,
             length: u32::try_from(length).unwrap_or(u32::MAX),
@@ -182,8 +182,8 @@ impl RecordFiles {
     }
 
     /// A value lies there no more.
-    pub(super) fn let_go(&mut self, key: &[u8], old: Option<&At>) {
-        if let Some(At::File { file, length, .. }) = old
+    pub(super) fn let_go(&mut self, key: &[u8], old: Option<&ValueLocation>) {
+        if let Some(ValueLocation::File { file, length, .. }) = old
             && let Some((_, live)) = self.sizes.get_mut(file)
         {
             *live = live.saturating_sub((key.len() + *length as usize) as u64);
@@ -195,11 +195,11 @@ impl RecordFiles {
         &mut self,
         folder: &Path,
         fault_injection: &FaultInjection,
-        at: &At,
+        at: &ValueLocation,
     ) -> io::Result<Vec<u8>> {
         let (file, offset, length) = match at {
-            At::Memory(value) => return Ok(value.clone()),
-            At::File {
+            ValueLocation::Memory(value) => return Ok(value.clone()),
+            ValueLocation::File {
                 file,
                 offset,
                 length,
@@ -213,7 +213,7 @@ impl RecordFiles {
                 opened
             }
         };
-        fault_injection.pass(Call::Read)?;
+        fault_injection.pass(DiskCall::Read)?;
         let mut value = vec![0; length];
         opened.read_exact_at(&mut value, offset)?;
         Ok(value)
@@ -226,13 +226,13 @@ impl RecordFiles {
         fault_injection: &FaultInjection,
         key: Vec<u8>,
     ) -> io::Result<usize> {
-        let Some(at @ At::File { .. }) = self.live.get(&key).cloned() else {
+        let Some(at @ ValueLocation::File { .. }) = self.live.get(&key).cloned() else {
             return Ok(0);
         };
         let value = self.read(folder, fault_injection, &at)?;
         let bytes = key.len() + value.len();
         self.let_go(&key, Some(&at));
-        self.live.insert(key.clone(), At::Memory(value));
+        self.live.insert(key.clone(), ValueLocation::Memory(value));
         self.fresh.push(key);
         Ok(bytes)
     }
@@ -265,7 +265,8 @@ impl RecordFiles {
             return Ok(());
         }
         let oldest = *oldest;
-        let in_oldest = |at: &At| matches!(at, At::File { file, .. } if *file == oldest);
+        let in_oldest =
+            |at: &ValueLocation| matches!(at, ValueLocation::File { file, .. } if *file == oldest);
         let keys: Vec<Vec<u8>> = self
             .live
             .iter()
@@ -321,12 +322,12 @@ impl RecordFiles {
             .create_new(true)
             .open(path(folder, number))?;
         self.next += 1;
-        self.active = Some(Active {
+        self.active = Some(ActiveRecordFile {
             number,
             file,
             end: 0,
         });
-        let mut piece = encode(&Batch {
+        let mut piece = encode(&RecordBatch {
             store,
             witness: self.last.clone(),
             changes: Vec::new(),
@@ -340,7 +341,7 @@ impl RecordFiles {
         fault_injection: &FaultInjection,
         piece: &mut [u8],
     ) -> io::Result<(u64, u64)> {
-        fault_injection.pass(Call::Write)?;
+        fault_injection.pass(DiskCall::Write)?;
         let Some(active) = &mut self.active else {
             return Err(io::Error::other("there is no file of records"));
         };

@@ -12,9 +12,9 @@ use crate::spool::disk::sealing::sealer::Sealer;
 use crate::spool::disk::store::Store;
 
 /// A letter without its content: name, reason, bytes.
-pub(crate) type About = (LetterId, Option<Reason>, u64);
+pub(crate) type LetterSummary = (LetterId, Option<Reason>, u64);
 
-fn about(sealer: &Sealer, key: &[u8], value: &[u8]) -> About {
+fn about(sealer: &Sealer, key: &[u8], value: &[u8]) -> LetterSummary {
     let value = open(sealer, Sealed::Letter, key, value);
     (
         form::id(key).unwrap_or_default(),
@@ -36,7 +36,11 @@ pub(crate) fn count_letters(records: &Records, sealer: &Sealer) -> Result<KeptLe
 
 impl Store {
     /// The oldest letters: as many as it takes to have both `count` of them and `bytes`.
-    pub(crate) fn oldest_letters(&self, count: u64, bytes: u64) -> Result<Vec<About>, StoreError> {
+    pub(crate) fn oldest_letters(
+        &self,
+        count: u64,
+        bytes: u64,
+    ) -> Result<Vec<LetterSummary>, StoreError> {
         let mut found = Vec::new();
         let mut size = 0;
         for entry in self.records.each(Tree::Letters, b"l") {

@@ -25,9 +25,9 @@ use std::time::Instant;
 use crate::spool::disk::fault_injection::FaultInjection;
 use crate::spool::disk::folder::prove;
 use crate::spool::disk::frame::{HEAD, is_no_file, read_regular};
-use crate::spool::disk::records::batch::{Batch, Totals, Tree, Witness, decode, encode};
+use crate::spool::disk::records::batch::{RecordBatch, Totals, Tree, Witness, decode, encode};
 use crate::spool::disk::records::failed_reads::FailedReads;
-use crate::spool::disk::records::files::{At, RecordFiles, Scan, listed, path};
+use crate::spool::disk::records::files::{RecordFiles, Scan, ValueLocation, listed, path};
 use crate::spool::lock::locked;
 
 /// The records of one store.
@@ -130,7 +130,7 @@ impl Records {
     pub(super) fn put(&self, tree: Tree, key: &[u8], value: Vec<u8>) {
         let mut files = locked(&self.files);
         let key = tree.key(key);
-        let old = files.live.insert(key.clone(), At::Memory(value));
+        let old = files.live.insert(key.clone(), ValueLocation::Memory(value));
         files.let_go(&key, old.as_ref());
         files.states += u64::from(tree == Tree::State && old.is_none());
         files.fresh.push(key);
@@ -221,7 +221,7 @@ impl Records {
         let mut changes: BTreeMap<&[u8], Option<&[u8]>> =
             gone.iter().map(|key| (&key[..], None)).collect();
         for key in &fresh {
-            if let Some(At::Memory(value)) = files.live.get(key) {
+            if let Some(ValueLocation::Memory(value)) = files.live.get(key) {
                 changes.insert(key, Some(&value[..]));
             }
         }
@@ -231,7 +231,7 @@ impl Records {
                 value.map(serde_bytes::Bytes::new),
             )
         });
-        let batch = Batch {
+        let batch = RecordBatch {
             store: &store,
             witness: files.witness.clone(),
             changes: changes.collect(),
@@ -260,7 +260,7 @@ impl Records {
             return Ok(());
         }
         let store = locked(&self.store).clone();
-        let mut piece = encode(&Batch {
+        let mut piece = encode(&RecordBatch {
             store: &store,
             witness: files.last.clone(),
             changes: Vec::new(),

@@ -15,8 +15,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::spool::disk::error::StoreError;
-use crate::spool::disk::fault_injection::Call;
-use crate::spool::disk::folder::Folder;
+use crate::spool::disk::fault_injection::DiskCall;
+use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::log::listing::chunks_sealed_with;
 use crate::spool::disk::sealing::sealer::{KeyId, Sealer};
 
@@ -42,7 +42,7 @@ fn read(folder: &Path) -> Option<Sealing> {
     body.strip_prefix(TITLE)?.lines().map(line).collect()
 }
 
-fn write(folder: &Folder, used: &Sealing) -> io::Result<()> {
+fn write(folder: &DataFolder, used: &Sealing) -> io::Result<()> {
     let names = used
         .iter()
         .map(|key| key.map_or_else(|| PLAIN.to_owned(), |key| key.to_string()));
@@ -50,10 +50,10 @@ fn write(folder: &Folder, used: &Sealing) -> io::Result<()> {
     let text = format!("{body}crc={:08x}\n", crc32fast::hash(body.as_bytes()));
     let path = folder.path().join("keys");
     let fresh = folder.path().join("keys.new");
-    folder.fault_injection.pass(Call::Write)?;
+    folder.fault_injection.pass(DiskCall::Write)?;
     let mut file = File::create(&fresh)?;
     file.write_all(text.as_bytes())?;
-    folder.fault_injection.pass(Call::Sync)?;
+    folder.fault_injection.pass(DiskCall::Sync)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     File::open(folder.path())?.sync_all()
@@ -82,7 +82,7 @@ pub(crate) fn check(folder: &Path, sealer: &Sealer) -> Result<(), KeyId> {
 }
 
 /// Notes, for good, that today's key is about to be used.
-pub(crate) fn register(folder: &Folder, sealer: &Sealer) -> Result<(), StoreError> {
+pub(crate) fn register(folder: &DataFolder, sealer: &Sealer) -> Result<(), StoreError> {
     check(folder.path(), sealer).map_err(StoreError::Key)?;
     let Some(current) = sealer.current() else {
         return Ok(());
@@ -99,13 +99,13 @@ pub(crate) fn register(folder: &Folder, sealer: &Sealer) -> Result<(), StoreErro
 }
 
 /// Whether something may be there that today's key has not sealed.
-pub(crate) fn is_mixed(folder: &Folder, sealer: &Sealer) -> bool {
+pub(crate) fn is_mixed(folder: &DataFolder, sealer: &Sealer) -> bool {
     sealer.current().is_some() && read(folder.path()).is_none_or(|used| used.len() > 1)
 }
 
 /// Notes that today's key has sealed all but chunks: those tell by themselves. Keys that nothing needs any more may then
 /// leave the config.
-pub(crate) fn retire(folder: &Folder, sealer: &Sealer) -> io::Result<()> {
+pub(crate) fn retire(folder: &DataFolder, sealer: &Sealer) -> io::Result<()> {
     let (Some(current), Some(noted)) = (sealer.current(), read(folder.path())) else {
         return Ok(());
     };
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_is_noted_is_read_back_and_a_torn_or_altered_note_is_none() {
         let path = crate::spool::tests::tempdir();
-        let folder = Folder::lock(path.path()).unwrap();
+        let folder = DataFolder::lock(path.path()).unwrap();
         let (one, two) = (sealer(&[1]).current(), sealer(&[2]).current());
         let used: Sealing = [None, one, two].into();
         write(&folder, &used).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_key_that_has_sealed_something_is_needed_until_it_is_retired() {
         let path = crate::spool::tests::tempdir();
-        let folder = Folder::lock(path.path()).unwrap();
+        let folder = DataFolder::lock(path.path()).unwrap();
         fs::create_dir(folder.chunks()).unwrap();
         register(&folder, &Sealer::default()).unwrap();
         assert!(!path.path().join("keys").exists() && !is_mixed(&folder, &Sealer::default()));

@@ -9,16 +9,16 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::message::{Receipt, Stored};
-use crate::spool::disk::chunk::{Content, Extent};
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::chunk::{ChunkContent, Extent};
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::drop_policy::Policy;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::queue::marked::Marked;
 use crate::spool::memory::ranges::Ranges;
-use crate::spool::space::wear::Filling;
+use crate::spool::space::wear::QueueInflow;
 
 /// The messages of a chunk that are owed.
-pub(crate) struct Split {
+pub(crate) struct SupersededSplit {
     /// The last of their topics.
     pub kept: Vec<Stored>,
     pub superseded: Vec<Stored>,
@@ -56,10 +56,10 @@ impl Queue {
     }
 
     /// What fills the queue, where its class sets it a limit that loses messages.
-    pub(crate) fn filling(&self, policy: Policy) -> Option<Filling> {
+    pub(crate) fn filling(&self, policy: Policy) -> Option<QueueInflow> {
         let payload = self.tally.payload;
         let room = policy.room_left(self.tail.bytes)?;
-        Some(Filling { room, payload })
+        Some(QueueInflow { room, payload })
     }
 
     /// When something on disk is to be given up (running clock).
@@ -131,11 +131,11 @@ impl Queue {
     /// the uplink has some of the chunk in hand.
     pub(crate) fn mark_superseded_for_drop(
         &mut self,
-        content: Content,
+        content: ChunkContent,
         last: &HashMap<Bytes, u64>,
         now_us: u64,
-    ) -> Option<Split> {
-        let Content { extent, messages } = content;
+    ) -> Option<SupersededSplit> {
+        let ChunkContent { extent, messages } = content;
         if self.holds(extent) {
             return None;
         }
@@ -154,7 +154,7 @@ impl Queue {
             self.marked.insert(stored.seq.0, stored.seq.next().0);
         }
         self.marked.add_bytes(extent.bytes);
-        Some(Split { kept, superseded })
+        Some(SupersededSplit { kept, superseded })
     }
 
     /// The messages between these places are marked for drop.
@@ -231,11 +231,11 @@ impl Queue {
     }
 
     /// What the store is to be told.
-    pub(super) fn mark_then(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
+    pub(super) fn mark_then(&self, end: u64, bytes: u64, clock_us: u64) -> QueueMark {
         let owed = (self.tail.owed + self.owed_between(self.tail.end, end))
             .saturating_sub(self.marked_before(end));
         let bytes = (self.tail.bytes + bytes).saturating_sub(self.marked.bytes());
-        Mark {
+        QueueMark {
             low: self.low_then().min(end),
             end,
             owed,

@@ -76,10 +76,10 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::message::{Message, Receipt};
-    use crate::spool::disk::mark::Mark;
+    use crate::spool::disk::mark::QueueMark;
 
     fn queue() -> Queue {
-        Queue::new(0, Mark::default(), None).with_fresh_first(true)
+        Queue::new(0, QueueMark::default(), None).with_fresh_first(true)
     }
 
     fn append(queue: &mut Queue, count: usize) {

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::message::{Message, Receipt, Wait};
-use crate::spool::memory::ram::{Ram, Share};
+use crate::spool::memory::ram::{Ram, RamShare};
 
 /// A message in RAM, and when it came (running clock).
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeadMessage {
     /// Gone once it was accepted or dropped.
     pub(super) message: Option<Message>,
     pub(super) receipt: Option<Receipt>,
@@ -19,8 +19,8 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(super) struct Head {
     start: u64,
-    held: VecDeque<Held>,
-    ram: Share,
+    held: VecDeque<HeadMessage>,
+    ram: RamShare,
     /// Messages that are neither accepted nor dropped, and receipts.
     live: u64,
     unsettled: u64,
@@ -36,7 +36,7 @@ impl Head {
         Self {
             start,
             held: VecDeque::new(),
-            ram: Share::new(&Arc::new(Ram::new(usize::MAX))),
+            ram: RamShare::new(&Arc::new(Ram::new(usize::MAX))),
             live: 0,
             unsettled: 0,
             pressed: None,
@@ -46,7 +46,7 @@ impl Head {
 
     /// What it holds is of this account. For one that holds nothing yet.
     pub(super) fn count_in(&mut self, ram: &Arc<Ram>) {
-        self.ram = Share::new(ram);
+        self.ram = RamShare::new(ram);
     }
 
     pub(super) fn start(&self) -> u64 {
@@ -87,7 +87,7 @@ impl Head {
                 self.press(Wait::Sure);
             }
         }
-        self.held.push_back(Held {
+        self.held.push_back(HeadMessage {
             message: Some(message),
             receipt,
             since_us: now_us,
@@ -125,7 +125,7 @@ impl Head {
     }
 
     /// What is at a place.
-    pub(super) fn get(&self, place: u64) -> Option<&Held> {
+    pub(super) fn get(&self, place: u64) -> Option<&HeadMessage> {
         self.held
             .get(usize::try_from(place.checked_sub(self.start)?).ok()?)
     }
@@ -136,7 +136,7 @@ impl Head {
     }
 
     /// All from a place on, with theirs.
-    pub(super) fn iter_from(&self, place: u64) -> impl Iterator<Item = (u64, &Held)> {
+    pub(super) fn iter_from(&self, place: u64) -> impl Iterator<Item = (u64, &HeadMessage)> {
         (self.start..).zip(&self.held).skip(self.index(place))
     }
 
@@ -181,7 +181,7 @@ impl Head {
     }
 
     /// Splits off what lies before `end`: it is on disk.
-    pub(super) fn let_go(&mut self, end: u64) -> VecDeque<Held> {
+    pub(super) fn let_go(&mut self, end: u64) -> VecDeque<HeadMessage> {
         let count = self.index(end).min(self.held.len());
         if count == 0 {
             return VecDeque::new();
@@ -219,7 +219,7 @@ impl Head {
 }
 
 /// Releases the receipts of messages that are safe on disk.
-pub(crate) fn release(done: VecDeque<Held>) {
+pub(crate) fn release(done: VecDeque<HeadMessage>) {
     for receipt in done.into_iter().filter_map(|held| held.receipt) {
         receipt.release();
     }

@@ -1,7 +1,7 @@
 //! What is known outside of how far a queue is accepted: by the store once a second, by the low marks within milliseconds.
 
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::memory::queue::Queue;
 
 /// While the spilled part drains, the store hears of `low` and of deletes at least this often.
@@ -33,10 +33,10 @@ impl Queue {
 
     /// What is to be noted, if that is news; it counts as noted from now on. What a commit under way gives up is owed
     /// until that is through.
-    pub(crate) fn note(&mut self, clock_us: u64) -> Option<Mark> {
+    pub(crate) fn note(&mut self, clock_us: u64) -> Option<QueueMark> {
         self.told.unnoted_us.take()?;
         self.told.noted = self.told.noted.max(self.low_to_note());
-        Some(Mark {
+        Some(QueueMark {
             low: self.low_to_note(),
             end: self.tail.end,
             owed: self.tail.owed,
@@ -46,9 +46,9 @@ impl Queue {
     }
 
     /// What was noted last of how far it is accepted, and what there is now.
-    pub(crate) fn mark_noted(&self, clock_us: u64) -> Mark {
+    pub(crate) fn mark_noted(&self, clock_us: u64) -> QueueMark {
         let low = self.told.noted.min(self.low_to_note());
-        Mark {
+        QueueMark {
             low,
             end: self.tail.end,
             owed: self.tail.owed,
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// The store could be opened only now: what it holds is owed before all that came since the start.
-    pub(crate) fn adopt(&mut self, stored: Mark, first: Option<Extent>) {
+    pub(crate) fn adopt(&mut self, stored: QueueMark, first: Option<Extent>) {
         if stored.low < stored.end {
             self.accepted.insert(stored.end, self.low);
             self.low = stored.low;
@@ -102,13 +102,13 @@ mod tests {
 
     #[test]
     fn what_the_store_held_is_owed_before_what_came_since() {
-        let mut queue = Queue::new(3, Mark::default(), None);
+        let mut queue = Queue::new(3, QueueMark::default(), None);
         let base = queue.low();
         for _ in 0..3 {
             queue.append(Message::default(), None, 5);
         }
         queue.accept(base, base + 1, 6, &mut Vec::new());
-        let stored = Mark {
+        let stored = QueueMark {
             low: 7,
             end: 9,
             owed: 2,
@@ -145,14 +145,14 @@ mod tests {
 
     #[test]
     fn an_empty_store_changes_nothing_that_is_owed() {
-        let mut queue = Queue::new(3, Mark::default(), None);
+        let mut queue = Queue::new(3, QueueMark::default(), None);
         queue.append(Message::default(), None, 5);
         let before = fetched(&queue);
         queue.adopt(
-            Mark {
+            QueueMark {
                 low: 9,
                 end: 9,
-                ..Mark::default()
+                ..QueueMark::default()
             },
             None,
         );
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn deletes_wait_a_second_and_many_of_them_do_not() {
-        let mut queue = Queue::new(1, Mark::default(), None);
+        let mut queue = Queue::new(1, QueueMark::default(), None);
         let base = queue.low();
         let many = MANY_GONE as u64;
         for _ in 0..many {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_a_commit_under_way_gives_up_is_not_noted_as_accepted_and_what_it_writes_may_be() {
-        let mut queue = Queue::new(1, Mark::default(), None);
+        let mut queue = Queue::new(1, QueueMark::default(), None);
         let base = queue.low();
         (0..4).for_each(|_| queue.append(Message::default(), None, 5));
         let (first, end) = queue.cut();
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn with_nothing_on_disk_there_is_nothing_to_note() {
-        let mut queue = Queue::new(1, Mark::default(), None);
+        let mut queue = Queue::new(1, QueueMark::default(), None);
         for _ in 0..4 {
             queue.append(Message::default(), None, 5);
         }

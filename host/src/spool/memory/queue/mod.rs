@@ -24,13 +24,13 @@ use std::sync::Arc;
 
 use crate::message::{Fetch, Message, Receipt, Seq, Stored};
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::drop_policy::Policy;
 use crate::spool::memory::queue::head::Head;
 use crate::spool::memory::queue::in_flight::InFlight;
 use crate::spool::memory::queue::marked::Marked;
 use crate::spool::memory::queue::tail::Tail;
-use crate::spool::memory::queue::told::Told;
+use crate::spool::memory::queue::told::MarkLag;
 use crate::spool::memory::ram::Ram;
 use crate::spool::memory::ranges::Ranges;
 
@@ -38,7 +38,7 @@ pub(crate) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
 
 /// When a queue wants to be written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct QueueLimits {
     /// How long a message may wait in RAM, microseconds.
     pub linger_us: u64,
     pub head_bytes: usize,
@@ -48,7 +48,7 @@ pub(crate) struct Limits {
 
 /// Numbers of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct QueueTally {
     /// Messages in RAM not accepted.
     pub in_ram: u64,
     /// Messages on disk not accepted.
@@ -71,7 +71,7 @@ pub(crate) struct Tally {
     pub damaged: u64,
 }
 
-impl Tally {
+impl QueueTally {
     /// Messages not accepted.
     pub(crate) fn owed(&self) -> u64 {
         self.in_ram + self.on_disk
@@ -91,15 +91,15 @@ pub(crate) struct Queue {
     head: Head,
     in_flight: InFlight,
     marked: Marked,
-    told: Told,
+    told: MarkLag,
     /// Until then there is nothing to give up (running clock).
     rest_until_us: u64,
-    tally: Tally,
+    tally: QueueTally,
 }
 
 impl Queue {
     /// What the store holds, with new places from this boot's base on. `first` is the first chunk, if there is one.
-    pub(crate) fn new(boot: u32, stored: Mark, first: Option<Extent>) -> Self {
+    pub(crate) fn new(boot: u32, stored: QueueMark, first: Option<Extent>) -> Self {
         let base = (u64::from(boot).checked_mul(1 << BOOT_SHIFT).unwrap_or(0))
             .max(stored.end)
             .max(stored.low);
@@ -116,12 +116,12 @@ impl Queue {
             head: Head::new(base),
             in_flight: InFlight::default(),
             marked: Marked::default(),
-            told: Told {
+            told: MarkLag {
                 noted: stored.low,
-                ..Told::default()
+                ..MarkLag::default()
             },
             rest_until_us: 0,
-            tally: Tally::default(),
+            tally: QueueTally::default(),
         }
     }
 
@@ -158,7 +158,7 @@ impl Queue {
     }
 
     /// When the queue wants to be written: running clock, 0 for at once.
-    pub(crate) fn due(&self, limits: Limits) -> Option<u64> {
+    pub(crate) fn due(&self, limits: QueueLimits) -> Option<u64> {
         self.low_due()
             .into_iter()
             .chain(self.spill_due(limits))
@@ -167,7 +167,7 @@ impl Queue {
     }
 
     /// When the RAM head wants to be spilled.
-    pub(crate) fn spill_due(&self, limits: Limits) -> Option<u64> {
+    pub(crate) fn spill_due(&self, limits: QueueLimits) -> Option<u64> {
         self.head.spill_due(limits.head_bytes, limits.linger_us)
     }
 
@@ -295,13 +295,13 @@ impl Queue {
         place < self.next() && self.is_owed(place) && self.barred.insert(place, place + 1) > 0
     }
 
-    pub(crate) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> QueueTally {
         let oldest_us = if self.tail.owed > 0 {
             Some(self.tail.since_us)
         } else {
             self.head.oldest_us()
         };
-        Tally {
+        QueueTally {
             in_ram: self.head.live(),
             on_disk: self.tail.owed,
             ram_bytes: self.head.bytes() as u64,
@@ -319,18 +319,18 @@ mod tests {
 
     use super::*;
     use crate::message::{Burst, Settled, Wait};
-    use crate::spool::memory::queue::head::{Held, release};
+    use crate::spool::memory::queue::head::{HeadMessage, release};
     use std::collections::VecDeque;
 
     const LOW_EVERY_US: u64 = 1_000_000;
-    const LIMITS: Limits = Limits {
+    const LIMITS: QueueLimits = QueueLimits {
         linger_us: 1_000,
         head_bytes: 1_000,
         policy: Policy::UNLIMITED,
     };
 
     fn empty() -> Queue {
-        Queue::new(0, Mark::default(), None)
+        Queue::new(0, QueueMark::default(), None)
     }
 
     fn filled(count: u64) -> Queue {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     /// A commit of everything in RAM as chunks of `size` places.
-    fn spill(queue: &mut Queue, size: u64) -> VecDeque<Held> {
+    fn spill(queue: &mut Queue, size: u64) -> VecDeque<HeadMessage> {
         let (from, end) = queue.cut();
         let chunks: Vec<_> = (from..end)
             .step_by(usize::try_from(size).unwrap())
@@ -515,7 +515,7 @@ mod tests {
             (4, 2, 1)
         );
         assert_eq!(
-            queue.due(Limits {
+            queue.due(QueueLimits {
                 linger_us: 1 << 40,
                 ..LIMITS
             }),
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_new_boot_takes_places_of_its_own_behind_what_is_on_disk() {
-        let stored = Mark {
+        let stored = QueueMark {
             low: 7,
             end: 9,
             owed: 2,
@@ -616,7 +616,7 @@ mod tests {
     fn a_chunk_that_is_read_tells_its_size_and_its_settled_places() {
         let mut queue = Queue::new(
             0,
-            Mark {
+            QueueMark {
                 low: 2,
                 end: 9,
                 owed: 5,

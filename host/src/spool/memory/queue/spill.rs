@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use crate::message::{Message, Wait};
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 use crate::spool::memory::queue::Queue;
-use crate::spool::memory::queue::head::Held;
+use crate::spool::memory::queue::head::HeadMessage;
 use crate::spool::memory::ranges::Ranges;
 
 /// A message on its way to disk.
@@ -66,7 +66,12 @@ impl Queue {
 
     /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
-    pub(crate) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
+    pub(crate) fn plan(
+        &mut self,
+        end: u64,
+        bytes: u64,
+        clock_us: u64,
+    ) -> Option<(QueueMark, Vec<u64>)> {
         let mark = self.mark_then(end.max(self.tail.end), bytes, clock_us);
         let is_moved = mark.low > self.tail.stored.low || mark.owed != self.tail.stored.owed;
         let is_news = bytes > 0 || self.marked.bytes() > 0 || self.tail.gone() > 0 || is_moved;
@@ -79,7 +84,7 @@ impl Queue {
     }
 
     /// What the store is to be told when it was opened anew: only what is surely on disk.
-    pub(crate) fn mark_now(&self, clock_us: u64) -> Mark {
+    pub(crate) fn mark_now(&self, clock_us: u64) -> QueueMark {
         self.mark_then(self.tail.end, 0, clock_us)
     }
 
@@ -98,9 +103,9 @@ impl Queue {
     pub(crate) fn committed(
         &mut self,
         chunks: &[Extent],
-        mark: Mark,
+        mark: QueueMark,
         now_us: u64,
-    ) -> VecDeque<Held> {
+    ) -> VecDeque<HeadMessage> {
         if self.tail.end <= self.low {
             self.tail.since_us = chunks
                 .first()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::mark::Mark;
+use crate::spool::disk::mark::QueueMark;
 
 /// The chunks before `end`.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Tail {
     /// When the front of it came (running clock).
     pub(super) since_us: u64,
     /// What the store was told last.
-    pub(super) stored: Mark,
+    pub(super) stored: QueueMark,
     chunks: BTreeMap<u64, Extent>,
     /// Where chunks begin that are to be deleted.
     gone: Vec<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// What the store holds. `first` is the first chunk, if there is one.
-    pub(super) fn new(stored: Mark, first: Option<Extent>) -> Self {
+    pub(super) fn new(stored: QueueMark, first: Option<Extent>) -> Self {
         let mut tail = Self {
             end: 0,
             owed: 0,
@@ -44,7 +44,7 @@ impl Tail {
     }
 
     /// What is owed of it is what the store says.
-    pub(super) fn owe(&mut self, stored: Mark, first: Option<Extent>) {
+    pub(super) fn owe(&mut self, stored: QueueMark, first: Option<Extent>) {
         self.since_us = first.map_or(stored.clock_us, |extent| extent.since_us);
         (self.owed, self.bytes) = (stored.owed, stored.bytes);
     }

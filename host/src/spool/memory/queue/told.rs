@@ -2,7 +2,7 @@
 
 /// How far the store and the low marks are behind.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct MarkLag {
     /// Since when the store is behind (running clock).
     pub(super) changed_us: Option<u64>,
     /// `low` as the low marks have it, and since when they are behind.
