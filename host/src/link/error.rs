@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How a failure is to be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum FailureKind {
     /// Credentials, certificates or rights: trying again soon is pointless, someone must act.
     Refused,
     /// A certificate is not yet valid while the wall clock is unset: it passes when the clock is set.
@@ -21,9 +21,9 @@ pub enum Failure {
 }
 
 /// Why a connection is over, as far as that decides about the next one. Its `Display` is for the operator.
-pub trait Loss: StdError {
+pub trait ConnectionLoss: StdError {
     /// How it is to be met.
-    fn kind(&self) -> Failure;
+    fn kind(&self) -> FailureKind;
 
     /// Messages were under way, nothing was answered, and the link stood still: the next connection gets more patience.
     fn is_unanswered(&self) -> bool {
@@ -103,7 +103,7 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
         /// How it is to be met.
-        failure: Failure,
+        failure: FailureKind,
     },
     #[error("the connection broke")]
     Broken(#[source] io::Error),
@@ -119,20 +119,20 @@ impl Error {
     }
 }
 
-impl Loss for Error {
-    fn kind(&self) -> Failure {
+impl ConnectionLoss for Error {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Tls { failure, .. } => *failure,
-            Self::File { .. } => Failure::Refused,
-            Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
+            Self::File { .. } => FailureKind::Refused,
+            Self::Dial { source, .. } if is_said_at_once(source) => FailureKind::NotThere,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Failure::Refused
+                FailureKind::Refused
             }
             Self::Listen { .. }
             | Self::Lookup { .. }
             | Self::Dial { .. }
             | Self::Deadline { .. }
-            | Self::Broken(_) => Failure::Passing,
+            | Self::Broken(_) => FailureKind::Passing,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::reconnect::{Reconnect, State};
+use super::reconnect::{LinkState, Reconnect};
 use super::takeovers::{Takeover, Takeovers};
 use super::troubles::{Trouble, Troubles};
 
@@ -76,12 +76,12 @@ impl LinkMetrics {
 
     /// What the connections of `name` tell of themselves.
     pub fn account(&self, name: &str, now: Instant) -> LinkAccount {
-        let in_state = |state: &&State| {
+        let in_state = |state: &&LinkState| {
             let connections = self.state.with_label_values(&[name, state.name()]);
             connections.get() > 0
         };
         LinkAccount {
-            state: State::ALL.iter().find(in_state).copied(),
+            state: LinkState::ALL.iter().find(in_state).copied(),
             is_up: self.up.with_label_values(&[name]).get() > 0,
             failures: self.failures.with_label_values(&[name]).get(),
             trouble: self.troubles.of(name, now),
@@ -112,7 +112,7 @@ impl LinkMetrics {
     pub(super) fn of(&self, name: &str) -> LinkGauges {
         LinkGauges {
             up: Contribution::to(self.up.with_label_values(&[name])),
-            states: State::ALL
+            states: LinkState::ALL
                 .map(|state| Contribution::to(self.state.with_label_values(&[name, state.name()]))),
             alarm: self.alarm(name),
             failures: self.failures.with_label_values(&[name]),
@@ -125,7 +125,7 @@ impl LinkMetrics {
 #[derive(Clone, Debug, Default)]
 pub struct LinkAccount {
     /// Where one of them stands, the earliest state first; none once the stage has ended.
-    pub state: Option<State>,
+    pub state: Option<LinkState>,
     /// At least one is in use.
     pub is_up: bool,
     /// Failed attempts and lost connections since the start.
@@ -168,7 +168,7 @@ impl Drop for Contribution {
 #[derive(Debug)]
 pub(super) struct LinkGauges {
     up: Contribution,
-    states: [Contribution; State::ALL.len()],
+    states: [Contribution; LinkState::ALL.len()],
     alarm: Contribution,
     pub(super) failures: IntCounter,
     pub(super) reconnects: IntCounter,
@@ -176,12 +176,12 @@ pub(super) struct LinkGauges {
 
 impl LinkGauges {
     pub(super) fn show(&mut self, machine: &Reconnect) {
-        for (state, gauge) in State::ALL.iter().zip(&mut self.states) {
+        for (state, gauge) in LinkState::ALL.iter().zip(&mut self.states) {
             gauge.set(i64::from(*state == machine.state()));
         }
-        self.up.set(i64::from(machine.state() == State::Online));
+        self.up.set(i64::from(machine.state() == LinkState::Online));
         self.alarm.set(i64::from(
-            machine.is_alarming() && machine.state() != State::Online,
+            machine.is_alarming() && machine.state() != LinkState::Online,
         ));
     }
 }

@@ -7,7 +7,7 @@
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
 //!   `takeovers`: whether another one of our id throws us out again and again.
 //!
-//! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`Loss`]). A connection lives from
+//! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
 //! one dial to the next loss; whoever wants it back asks [`Redial`] for the next one.
 
 mod backoff;
@@ -25,11 +25,11 @@ mod tls;
 mod troubles;
 
 pub use backoff::delay;
-pub use error::{Causes, Error, Failure, Loss, Twin};
+pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
 pub use metrics::{Contribution, LinkAccount, LinkMetrics};
 pub use pause::{note, pause_under_load};
-pub use progress::Progress;
-pub use reconnect::{Level, Reconnect, Retry, State, Stop};
+pub use progress::TcpProgress;
+pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};
 pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls};
 pub use socket::Socket;

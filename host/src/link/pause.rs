@@ -32,7 +32,7 @@ const LONGEST: Duration = Duration::from_micros(250);
 thread_local! {
     /// Events on connections of this thread since it last paused.
     static EVENTS: Cell<usize> = const { Cell::new(0) };
-    static PACE: RefCell<Pace> = const { RefCell::new(Pace::new()) };
+    static PACE: RefCell<EventRate> = const { RefCell::new(EventRate::new()) };
 }
 
 /// Makes a current-thread runtime pause under load, as told by the events of its connections.
@@ -52,14 +52,14 @@ pub fn note(events: usize) {
 
 /// How long to pause.
 #[derive(Clone, Debug)]
-struct Pace {
+struct EventRate {
     per_second: f64,
     events: usize,
     /// Since when `events` are counted.
     since: Option<Instant>,
 }
 
-impl Pace {
+impl EventRate {
     const fn new() -> Self {
         Self {
             per_second: 0.0,
@@ -98,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn steady(events: usize, gap: Duration) -> Duration {
-        let (mut pace, start) = (Pace::new(), Instant::now());
+        let (mut pace, start) = (EventRate::new(), Instant::now());
         (0..200)
             .map(|turn| pace.after(events, start + gap * turn))
             .last()
@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn nothing_waits_after_quiet_or_at_a_low_rate() {
-        assert_eq!(Pace::new().after(1_000, Instant::now()), Duration::ZERO);
+        assert_eq!(
+            EventRate::new().after(1_000, Instant::now()),
+            Duration::ZERO
+        );
         assert_eq!(steady(2, QUIET), Duration::ZERO);
         assert_eq!(steady(2, Duration::from_millis(1)), Duration::ZERO);
     }
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn quiet_ends_the_pauses() {
-        let (mut pace, start) = (Pace::new(), Instant::now());
+        let (mut pace, start) = (EventRate::new(), Instant::now());
         let busy = (0..200)
             .map(|turn| pace.after(4, start + WINDOW / 10 * turn))
             .last()
@@ -133,7 +136,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_pause_is_longer_than_allowed(bursts in proptest::collection::vec((0..5_000_usize, 0..5_000_u64), 1..50)) {
-            let (mut pace, mut now) = (Pace::new(), Instant::now());
+            let (mut pace, mut now) = (EventRate::new(), Instant::now());
             for (events, gap) in bursts {
                 now += Duration::from_micros(gap);
                 prop_assert!(pace.after(events, now) <= LONGEST);

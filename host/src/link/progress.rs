@@ -9,12 +9,12 @@ const MOST: usize = 64;
 
 /// What one connection has got through. Places are bytes since its begin.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct TcpProgress {
     /// Up to where, and when that was seen; both rise.
     steps: VecDeque<(u64, Instant)>,
 }
 
-impl Progress {
+impl TcpProgress {
     /// The peer is seen to have everything before place `end`.
     pub fn took(&mut self, end: u64, now: Instant) {
         if self.has(end) {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn time_counts_from_the_last_byte_and_before_that_from_what_moved_last() {
-        let (start, mut progress) = (Instant::now(), Progress::default());
+        let (start, mut progress) = (Instant::now(), TcpProgress::default());
         assert_eq!((progress.has(1), progress.since(1)), (false, None));
         for (seconds, end) in [(1, 100), (2, 100), (3, 250), (4, 200), (5, 400)] {
             progress.took(end, start + seconds * SECOND);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn however_long_it_takes_little_is_remembered_and_what_was_taken_long_ago_stays_so() {
-        let (start, mut progress) = (Instant::now(), Progress::default());
+        let (start, mut progress) = (Instant::now(), TcpProgress::default());
         for second in 1..=10_000 {
             progress.took(u64::from(second) * 600, start + second * SECOND);
         }

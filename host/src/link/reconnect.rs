@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Backoff, Failure, delay};
+use super::{Backoff, FailureKind, delay};
 
 /// A connection that lasted this long was a good one: the next failure counts as the first. Longer than it takes
 /// a peer to let us in and throw us out again.
@@ -43,7 +43,7 @@ pub enum Stop {
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum LinkState {
     Waiting,
     /// An attempt is under way: TCP, TLS, the protocol's greeting.
     Dialling,
@@ -54,7 +54,7 @@ pub enum State {
     Refused,
 }
 
-impl State {
+impl LinkState {
     /// All of them, in order.
     pub const ALL: [Self; 5] = [
         Self::Waiting,
@@ -78,7 +78,7 @@ impl State {
 
 /// How loudly a failure is to be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum Loudness {
     /// It may pass by itself.
     Warn,
     /// The operator must act: refused, or `ALARM` failures in a row, then at each doubling of their number.
@@ -87,7 +87,7 @@ pub enum Level {
     Quiet,
 }
 
-impl Level {
+impl Loudness {
     /// What is said in any case: at the level it has where it is not quiet.
     pub fn aloud(self, is_alarming: bool) -> Self {
         match self {
@@ -104,13 +104,13 @@ pub struct Retry {
     /// Until the next attempt.
     pub after: Duration,
     /// How loudly to say so.
-    pub level: Level,
+    pub level: Loudness,
 }
 
 #[derive(Clone, Debug)]
 pub struct Reconnect {
     backoff: Backoff,
-    state: State,
+    state: LinkState,
     failures: u32,
     /// Of these, those that cost somebody something: time, traffic, a look at credentials.
     costly: u32,
@@ -124,7 +124,7 @@ impl Reconnect {
     pub fn new(backoff: Backoff) -> Self {
         Self {
             backoff,
-            state: State::Waiting,
+            state: LinkState::Waiting,
             failures: 0,
             costly: 0,
             since: None,
@@ -132,7 +132,7 @@ impl Reconnect {
         }
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> LinkState {
         self.state
     }
 
@@ -148,28 +148,28 @@ impl Reconnect {
 
     /// Whether so many attempts failed in a row, or one for good, that somebody should look.
     pub fn is_alarming(&self) -> bool {
-        self.failures >= ALARM || self.state == State::Refused
+        self.failures >= ALARM || self.state == LinkState::Refused
     }
 
     pub fn dial(&mut self) {
         debug_assert!(
-            matches!(self.state, State::Waiting | State::Refused),
+            matches!(self.state, LinkState::Waiting | LinkState::Refused),
             "dialled while {:?}",
             self.state
         );
-        self.state = State::Dialling;
+        self.state = LinkState::Dialling;
     }
 
     /// The other end let us in.
     pub fn greeted(&mut self) {
-        debug_assert_eq!(self.state, State::Dialling);
-        self.state = State::Authenticating;
+        debug_assert_eq!(self.state, LinkState::Dialling);
+        self.state = LinkState::Authenticating;
     }
 
     /// The other end granted what we need.
     pub fn online(&mut self, now: Instant) {
-        debug_assert_eq!(self.state, State::Authenticating);
-        self.state = State::Online;
+        debug_assert_eq!(self.state, LinkState::Authenticating);
+        self.state = LinkState::Online;
         self.online_since = Some(now);
     }
 
@@ -179,7 +179,7 @@ impl Reconnect {
     }
 
     /// The attempt failed, or the connection was lost. `random` is between 0 and 1.
-    pub fn failed(&mut self, failure: Failure, now: Instant, random: f64) -> Retry {
+    pub fn failed(&mut self, failure: FailureKind, now: Instant, random: f64) -> Retry {
         let was_stable = self
             .online_since
             .take()
@@ -190,27 +190,29 @@ impl Reconnect {
         self.failures = self.failures.saturating_add(1);
         self.costly = self
             .costly
-            .saturating_add(u32::from(failure != Failure::NotThere));
+            .saturating_add(u32::from(failure != FailureKind::NotThere));
         let age = now.saturating_duration_since(*self.since.get_or_insert(now));
-        let refused = failure == Failure::Refused;
+        let refused = failure == FailureKind::Refused;
         self.state = if refused {
-            State::Refused
+            LinkState::Refused
         } else {
-            State::Waiting
+            LinkState::Waiting
         };
         let (backoff, attempt) = match failure {
-            Failure::Refused => (self.backoff, u32::MAX),
-            Failure::NotThere if age < YOUNG => (self.backoff.capped(PROMPT), self.failures - 1),
-            Failure::NotThere => (self.backoff, self.failures - 1),
-            Failure::Passing | Failure::Clock => (self.backoff, self.costly - 1),
+            FailureKind::Refused => (self.backoff, u32::MAX),
+            FailureKind::NotThere if age < YOUNG => {
+                (self.backoff.capped(PROMPT), self.failures - 1)
+            }
+            FailureKind::NotThere => (self.backoff, self.failures - 1),
+            FailureKind::Passing | FailureKind::Clock => (self.backoff, self.costly - 1),
         };
         let alarm = self.failures >= ALARM
             && self.failures.is_multiple_of(ALARM)
             && (self.failures / ALARM).is_power_of_two();
         let level = match (refused && self.failures < ALARM) || alarm {
-            true => Level::Alarm,
-            false if self.failures < ALARM => Level::Warn,
-            false => Level::Quiet,
+            true => Loudness::Alarm,
+            false if self.failures < ALARM => Loudness::Warn,
+            false => Loudness::Quiet,
         };
         Retry {
             after: delay(&backoff, attempt, random),
@@ -239,7 +241,7 @@ mod tests {
         let (mut machine, start) = (machine(), Instant::now());
         let after = |machine: &mut Reconnect, now| {
             machine
-                .failed(Failure::Passing, now, 0.5)
+                .failed(FailureKind::Passing, now, 0.5)
                 .after
                 .as_secs_f64()
                 .round()
@@ -257,13 +259,13 @@ mod tests {
         let (mut machine, now) = (machine(), Instant::now());
         for _ in 0..8 {
             machine.dial();
-            machine.failed(Failure::Passing, now, 0.5);
+            machine.failed(FailureKind::Passing, now, 0.5);
         }
         through(&mut machine, now);
         machine.worked();
         assert_eq!(
             machine
-                .failed(Failure::Passing, now, 0.5)
+                .failed(FailureKind::Passing, now, 0.5)
                 .after
                 .as_secs_f64()
                 .round(),
@@ -276,15 +278,15 @@ mod tests {
     fn refused_credentials_wait_for_the_cap_and_say_so_at_once() {
         let mut machine = machine();
         machine.dial();
-        let retry = machine.failed(Failure::Refused, Instant::now(), 1.0);
+        let retry = machine.failed(FailureKind::Refused, Instant::now(), 1.0);
         assert_eq!(
             retry,
             Retry {
                 after: Duration::from_secs(60),
-                level: Level::Alarm
+                level: Loudness::Alarm
             }
         );
-        assert_eq!(machine.state(), State::Refused);
+        assert_eq!(machine.state(), LinkState::Refused);
         assert!(machine.is_alarming());
     }
 
@@ -298,12 +300,12 @@ mod tests {
                 .after
         };
         for at in 0..599 {
-            assert!(after(Failure::NotThere, at) <= PROMPT, "after {at} s");
+            assert!(after(FailureKind::NotThere, at) <= PROMPT, "after {at} s");
         }
         // What costs something backs off by its own count, however often it was turned down before.
-        assert_eq!(after(Failure::Passing, 599).as_secs_f64(), 1.2);
-        assert_eq!(after(Failure::Passing, 599).as_secs_f64(), 2.4);
-        assert_eq!(after(Failure::NotThere, 700).as_secs(), 60);
+        assert_eq!(after(FailureKind::Passing, 599).as_secs_f64(), 1.2);
+        assert_eq!(after(FailureKind::Passing, 599).as_secs_f64(), 2.4);
+        assert_eq!(after(FailureKind::NotThere, 700).as_secs(), 60);
     }
 
     #[test]
@@ -312,7 +314,10 @@ mod tests {
         let alarms: Vec<_> = (1..=100)
             .filter(|_| {
                 machine.dial();
-                machine.failed(Failure::Passing, Instant::now(), 0.5).level == Level::Alarm
+                machine
+                    .failed(FailureKind::Passing, Instant::now(), 0.5)
+                    .level
+                    == Loudness::Alarm
             })
             .collect();
         assert_eq!(alarms, [5, 10, 20, 40, 80]);
@@ -336,13 +341,13 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 let stable = depth > 1 && Duration::from_secs(seconds) >= STABLE;
                 in_a_row = if stable { 1 } else { in_a_row + 1 };
-                let failure = [Failure::Refused, Failure::Passing, Failure::NotThere][usize::from(kind)];
-                let refused = failure == Failure::Refused;
+                let failure = [FailureKind::Refused, FailureKind::Passing, FailureKind::NotThere][usize::from(kind)];
+                let refused = failure == FailureKind::Refused;
                 let retry = machine.failed(failure, now, random);
                 prop_assert!(retry.after <= Backoff::default().cap);
                 prop_assert!(!retry.after.is_zero());
                 prop_assert_eq!(machine.failures(), in_a_row);
-                prop_assert_eq!(machine.state(), if refused { State::Refused } else { State::Waiting });
+                prop_assert_eq!(machine.state(), if refused { LinkState::Refused } else { LinkState::Waiting });
                 prop_assert_eq!(machine.is_alarming(), refused || in_a_row >= ALARM);
             }
         }

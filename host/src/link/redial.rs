@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 use super::interface::Interfaces;
 use super::metrics::LinkGauges;
-use super::reconnect::{Level, Reconnect, State, Stop};
-use super::takeovers::Tally;
-use super::troubles::{Notice, Said, Trouble};
-use super::{Backoff, Causes, Failure, LinkMetrics, Loss, Twin};
+use super::reconnect::{LinkState, Loudness, Reconnect, Stop};
+use super::takeovers::TakeoverCounter;
+use super::troubles::{LoggedCauses, Trouble, TroubleNotice};
+use super::{Backoff, Causes, ConnectionLoss, FailureKind, LinkMetrics, Twin};
 
 /// After so many connections in a row on which nothing was answered, the next one is not more patient still.
 const MOST_PATIENCE: u32 = 6;
@@ -23,7 +23,7 @@ pub trait Dial {
     /// A connection that stands, with what the other end said of it.
     type Up;
     /// Why none came about.
-    type Error: Loss;
+    type Error: ConnectionLoss;
 
     /// Dials once; each phase has a deadline. `unanswered` connections in a row ended in silence before anything was
     /// answered.
@@ -50,9 +50,9 @@ pub struct Redial<D> {
     wait: Duration,
     stood_before: bool,
     interfaces: Interfaces,
-    notice: Notice,
-    takeovers: Tally,
-    said: Said,
+    notice: TroubleNotice,
+    takeovers: TakeoverCounter,
+    said: LoggedCauses,
     /// Connections in a row that ended in silence before anything was answered.
     unanswered: u32,
     /// The next attempt comes at once.
@@ -66,8 +66,12 @@ impl<D: Dial> Redial<D> {
         let mut gauges = metrics.of(&name);
         gauges.show(&machine);
         Self {
-            notice: Notice::on(metrics.troubles(), Arc::clone(&name), dial.id().to_owned()),
-            takeovers: Tally::on(metrics.takeovers(), Arc::clone(&name), dial.id().to_owned()),
+            notice: TroubleNotice::on(metrics.troubles(), Arc::clone(&name), dial.id().to_owned()),
+            takeovers: TakeoverCounter::on(
+                metrics.takeovers(),
+                Arc::clone(&name),
+                dial.id().to_owned(),
+            ),
             dial,
             stage,
             name,
@@ -76,7 +80,7 @@ impl<D: Dial> Redial<D> {
             wait: Duration::ZERO,
             stood_before: false,
             interfaces: Interfaces::listen(),
-            said: Said::default(),
+            said: LoggedCauses::default(),
             unanswered: 0,
             is_hasty: false,
         }
@@ -143,7 +147,7 @@ impl<D: Dial> Redial<D> {
     /// Waits for the next attempt. An interface that comes up cuts it short, to the first delay, since a route may take a
     /// moment longer; where the broker refused us no interface changes that.
     async fn pause(&mut self) {
-        let refused = self.machine.state() == State::Refused;
+        let refused = self.machine.state() == LinkState::Refused;
         tokio::select! {
             () = tokio::time::sleep(self.wait) => {}
             () = self.interfaces.came_up(), if !refused && !self.wait.is_zero() => {
@@ -183,12 +187,12 @@ impl<D: Dial> Redial<D> {
     }
 
     /// The attempt failed or the connection is over; the next [`Self::connect`] waits accordingly.
-    pub fn lost(&mut self, ended: &impl Loss) {
+    pub fn lost(&mut self, ended: &impl ConnectionLoss) {
         self.lost_as(ended.kind(), ended);
     }
 
     /// The same, where it is to be met otherwise than its kind says.
-    pub fn lost_as(&mut self, failure: Failure, ended: &impl Loss) {
+    pub fn lost_as(&mut self, failure: FailureKind, ended: &impl ConnectionLoss) {
         let now = Instant::now();
         self.look_for_another(ended.twin(), now);
         let retry = self.machine.failed(failure, now, fastrand::f64());
@@ -216,7 +220,7 @@ impl<D: Dial> Redial<D> {
         } else {
             retry.level
         };
-        if level != Level::Quiet {
+        if level != Loudness::Quiet {
             self.said.note(&cause, now);
         }
         self.say(level, &cause, ended.twin().is_some());
@@ -224,7 +228,7 @@ impl<D: Dial> Redial<D> {
 
     /// Says once that another one of our id throws us out again and again. A hang-up of which it is known what for is none.
     fn look_for_another(&mut self, twin: Option<Twin>, now: Instant) {
-        let is_open = self.machine.state() == State::Online && !self.is_hasty;
+        let is_open = self.machine.state() == LinkState::Online && !self.is_hasty;
         let Some(twin) = twin.filter(|twin| *twin == Twin::Told || is_open) else {
             return;
         };
@@ -235,7 +239,7 @@ impl<D: Dial> Redial<D> {
         }
     }
 
-    fn say(&self, level: Level, cause: &str, may_be_a_twin: bool) {
+    fn say(&self, level: Loudness, cause: &str, may_be_a_twin: bool) {
         let stage = self.stage;
         let name = &self.name;
         let failures = self.machine.failures();
@@ -243,13 +247,13 @@ impl<D: Dial> Redial<D> {
         // Only where it may be what to look at.
         let client_id = may_be_a_twin.then_some(self.dial.id());
         match level {
-            Level::Warn => {
+            Loudness::Warn => {
                 tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "{}", self.dial.complaint())
             }
-            Level::Alarm => {
+            Loudness::Alarm => {
                 tracing::error!(stage, %name, failures, retry_in, cause, client_id, "{}", self.dial.complaint())
             }
-            Level::Quiet => {
+            Loudness::Quiet => {
                 tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "{}", self.dial.complaint())
             }
         }
@@ -298,7 +302,7 @@ mod tests {
         }
     }
 
-    fn redial(failure: Failure) -> (Redial<Nobody>, std::net::UdpSocket) {
+    fn redial(failure: FailureKind) -> (Redial<Nobody>, std::net::UdpSocket) {
         let metrics = LinkMetrics::new(&Registry::new(), "uplink").unwrap();
         let mut redial = Redial::new(Nobody, "uplink", "cloud".into(), &metrics);
         let (interfaces, system) = Interfaces::hearing();
@@ -310,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interface_that_comes_up_cuts_a_back_off_short() {
-        let (mut redial, system) = redial(Failure::Passing);
+        let (mut redial, system) = redial(FailureKind::Passing);
         system.send(&new_address()).unwrap();
         tokio::time::timeout(Duration::from_secs(60), redial.pause())
             .await
@@ -319,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interface_that_comes_up_changes_nothing_where_we_were_refused() {
-        let (mut redial, system) = redial(Failure::Refused);
+        let (mut redial, system) = redial(FailureKind::Refused);
         system.send(&new_address()).unwrap();
         let paused = tokio::time::timeout(Duration::from_millis(300), redial.pause()).await;
         assert!(paused.is_err(), "it dialled again");

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 
-use super::{Error, Failure, Peer, Target, Tls, tls};
+use super::{Error, FailureKind, Peer, Target, Tls, tls};
 use crate::clock::Now;
 
 /// A quiet link is probed after 15 s, then every 30 s: below the 30 to 60 s after which mobile networks forget it.
@@ -232,7 +232,7 @@ async fn secure(
                 problem: format!(
                     "the {noun} broke off the handshake ({error}): check that the port speaks TLS; if it does not, write {plain} in the URL"
                 ),
-                failure: Failure::Passing,
+                failure: FailureKind::Passing,
             }
         })),
         Err(_) => Err(Error::late("the TLS handshake", deadline)),

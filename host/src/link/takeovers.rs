@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Twin;
+use super::troubles::ConnectionKey;
 
 /// As long as that it is remembered.
 const RECENT: Duration = Duration::from_secs(600);
@@ -42,40 +43,37 @@ impl Takeover {
     }
 }
 
-/// The name of a source or uplink, and what its connection is known by.
-type Key = (Arc<str>, String);
-
 /// Those of all connections of one kind.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Takeovers(Arc<Mutex<BTreeMap<Key, Takeover>>>);
+pub(super) struct Takeovers(Arc<Mutex<BTreeMap<ConnectionKey, Takeover>>>);
 
 impl Takeovers {
     /// The one of `name` that happened most often, as long as it goes on.
     pub(super) fn of(&self, name: &str, now: Instant) -> Option<Takeover> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_there = |(known, takeover): &(&Key, &Takeover)| {
+        let is_there = |(known, takeover): &(&ConnectionKey, &Takeover)| {
             &*known.0 == name && now.saturating_duration_since(takeover.last) < RECENT
         };
         let there = all.iter().filter(is_there).map(|(_, takeover)| takeover);
         there.max_by_key(|takeover| takeover.times).cloned()
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<Key, Takeover>)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ConnectionKey, Takeover>)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 /// Counts those of one connection; taken back at the end.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct TakeoverCounter {
     board: Takeovers,
-    key: Key,
+    key: ConnectionKey,
     recent: VecDeque<Instant>,
     times: u64,
     said_at: Option<Instant>,
 }
 
-impl Tally {
+impl TakeoverCounter {
     /// Of the connection `id` of `name`.
     pub(super) fn on(board: &Takeovers, name: Arc<str>, id: String) -> Self {
         Self {
@@ -125,7 +123,7 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for TakeoverCounter {
     fn drop(&mut self) {
         self.board.change(|all| {
             all.remove(&self.key);
@@ -139,8 +137,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn tally(board: &Takeovers) -> Tally {
-        Tally::on(board, "cloud".into(), "barn-7".to_owned())
+    fn tally(board: &Takeovers) -> TakeoverCounter {
+        TakeoverCounter::on(board, "cloud".into(), "barn-7".to_owned())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig};
 
-use super::{Error, Failure, Peer, ServerTls, Tls};
+use super::{Error, FailureKind, Peer, ServerTls, Tls};
 use crate::clock::Now;
 use crate::file;
 
@@ -38,7 +38,7 @@ fn build_plain(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
     let unusable = |error: rustls::Error| Error::Tls {
         server: server.to_owned(),
         problem: format!("it cannot be set up ({})", plain(&error)),
-        failure: Failure::Refused,
+        failure: FailureKind::Refused,
     };
     // The provider is named, since a process-wide default may be missing or another one.
     let builder =
@@ -83,9 +83,9 @@ pub fn build_server(tls: &ServerTls) -> Result<ServerConfig, Error> {
     Ok(config)
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+type CertificateAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn identity(chain_path: &Path, key_path: &Path) -> Result<Identity, Error> {
+fn identity(chain_path: &Path, key_path: &Path) -> Result<CertificateAndKey, Error> {
     let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
         .map_err(|error| file_error(key_path, &pem_problem(error, "private key")))?;
     Ok((certificates(chain_path)?, key))
@@ -179,7 +179,7 @@ pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(name.to_owned()).map_err(|_| Error::Tls {
         server: name.to_owned(),
         problem: "this is neither a host name nor an address: set `server_name`".to_owned(),
-        failure: Failure::Refused,
+        failure: FailureKind::Refused,
     })
 }
 
@@ -258,7 +258,7 @@ fn system_roots(server: &str) -> Result<RootCertStore, Error> {
             problem: format!(
                 "the system has no CA certificates{why}: install `ca-certificates` or set `ca`"
             ),
-            failure: Failure::Refused,
+            failure: FailureKind::Refused,
         });
     }
     Ok(roots)
@@ -276,9 +276,9 @@ pub(super) fn explain(server: &str, peer: &Peer, error: &io::Error, now: Now) ->
                 "the other side does not speak TLS: check the port, or write {} in the URL",
                 peer.plain
             ),
-            Failure::Passing,
+            FailureKind::Passing,
         ),
-        other => (plain(other), Failure::Passing),
+        other => (plain(other), FailureKind::Passing),
     };
     Some(Error::Tls {
         server: server.to_owned(),
@@ -287,7 +287,7 @@ pub(super) fn explain(server: &str, peer: &Peer, error: &io::Error, now: Now) ->
     })
 }
 
-fn certificate_problem(noun: &str, why: &CertificateError, now: Now) -> (String, Failure) {
+fn certificate_problem(noun: &str, why: &CertificateError, now: Now) -> (String, FailureKind) {
     let text = match why {
         CertificateError::UnknownIssuer => {
             format!("the {noun}'s certificate comes from a CA that is not trusted here: check `ca`")
@@ -306,7 +306,7 @@ fn certificate_problem(noun: &str, why: &CertificateError, now: Now) -> (String,
             let text = format!(
                 "the {noun}'s certificate is not yet valid, because the gateway's clock is not set"
             );
-            return (text, Failure::Clock);
+            return (text, FailureKind::Clock);
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
             "the {noun}'s certificate is not yet valid{}: check the gateway's clock",
@@ -328,7 +328,7 @@ fn certificate_problem(noun: &str, why: &CertificateError, now: Now) -> (String,
             plain(&why).to_lowercase()
         ),
     };
-    (text, Failure::Refused)
+    (text, FailureKind::Refused)
 }
 
 /// The library has no word of its own for this one.
@@ -351,12 +351,12 @@ fn alert_words(alert: AlertDescription) -> String {
     plain(&format!("{alert:?}")).to_lowercase()
 }
 
-fn alert_problem(noun: &str, alert: AlertDescription) -> (String, Failure) {
+fn alert_problem(noun: &str, alert: AlertDescription) -> (String, FailureKind) {
     use AlertDescription as Alert;
     match alert {
         Alert::CertificateRequired | Alert::NoCertificate => (
             format!("the {noun} asks for a client certificate: set `cert` and `key`"),
-            Failure::Refused,
+            FailureKind::Refused,
         ),
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
@@ -370,11 +370,11 @@ fn alert_problem(noun: &str, alert: AlertDescription) -> (String, Failure) {
                 "the {noun} does not accept our client certificate ({})",
                 alert_words(alert)
             ),
-            Failure::Refused,
+            FailureKind::Refused,
         ),
         alert => (
             format!("the {noun} broke it off ({})", alert_words(alert)),
-            Failure::Passing,
+            FailureKind::Passing,
         ),
     }
 }
@@ -382,7 +382,7 @@ fn alert_problem(noun: &str, alert: AlertDescription) -> (String, Failure) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::Loss;
+    use crate::link::ConnectionLoss;
 
     const BROKER: Peer = Peer {
         noun: "broker",
@@ -471,7 +471,7 @@ mod tests {
             },
         )
         .unwrap();
-        assert_eq!(unset.kind(), Failure::Clock);
+        assert_eq!(unset.kind(), FailureKind::Clock);
         let set = explain(
             "broker",
             &BROKER,
@@ -482,7 +482,7 @@ mod tests {
             },
         )
         .unwrap();
-        assert_eq!(set.kind(), Failure::Refused);
+        assert_eq!(set.kind(), FailureKind::Refused);
         assert!(explain("broker", &BROKER, &io::Error::other("else"), Now::default()).is_none());
     }
 }

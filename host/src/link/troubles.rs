@@ -46,11 +46,11 @@ impl Trouble {
 }
 
 /// The name of a source or uplink, and the client id of its connection.
-type Key = (Arc<str>, String);
+pub(super) type ConnectionKey = (Arc<str>, String);
 
 /// The troubles of all connections of one kind, each in the name of its source or uplink.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Troubles(Arc<Mutex<BTreeMap<Key, Trouble>>>);
+pub(super) struct Troubles(Arc<Mutex<BTreeMap<ConnectionKey, Trouble>>>);
 
 impl Troubles {
     /// The longest trouble among the connections of `name`.
@@ -70,19 +70,19 @@ impl Troubles {
             .cloned()
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<Key, Trouble>)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ConnectionKey, Trouble>)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 /// Where one connection tells its trouble; taken back at the end.
 #[derive(Debug)]
-pub(super) struct Notice {
+pub(super) struct TroubleNotice {
     board: Troubles,
-    key: Key,
+    key: ConnectionKey,
 }
 
-impl Notice {
+impl TroubleNotice {
     /// Of the connection `client_id` of `name`.
     pub(super) fn on(board: &Troubles, name: Arc<str>, client_id: String) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Notice {
     }
 }
 
-impl Drop for Notice {
+impl Drop for TroubleNotice {
     fn drop(&mut self) {
         self.clear();
     }
@@ -131,7 +131,7 @@ impl Drop for Notice {
 
 /// Which causes were said, and when.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct LoggedCauses {
     causes: Vec<(String, Instant)>,
     /// What was seen last, and since when nothing else.
     current: Option<(String, Instant)>,
@@ -139,7 +139,7 @@ pub(super) struct Said {
     returns: u32,
 }
 
-impl Said {
+impl LoggedCauses {
     /// Whether `cause`, which is seen now, is news: not what was said last, or that is long ago. Numbers in it do not make it
     /// another one: a clock may stand in it.
     pub(super) fn is_news(&mut self, cause: &str, now: Instant) -> bool {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn every_change_of_cause_is_news_and_one_that_lasts_again_after_an_hour() {
-        let (mut said, start) = (Said::default(), Instant::now());
+        let (mut said, start) = (LoggedCauses::default(), Instant::now());
         let mut says = |cause: &str, at: Duration| {
             let is_news = said.is_news(cause, start + at);
             if is_news {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn causes_that_take_turns_do_not_fill_the_log() {
-        let (mut said, start) = (Said::default(), Instant::now());
+        let (mut said, start) = (LoggedCauses::default(), Instant::now());
         let lines = (0..3_600).filter(|second| {
             let (cause, now) = (
                 ["refused", "hung up"][second % 2],
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_cause_that_has_returned_is_said_once_it_lasts_and_the_lines_are_bounded() {
-        let (mut said, start) = (Said::default(), Instant::now());
+        let (mut said, start) = (LoggedCauses::default(), Instant::now());
         let mut lines = Vec::new();
         // Four times a second, in turns of ten seconds and then for ever.
         for attempt in 0..14_400_u32 {
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn of_several_connections_the_longest_trouble_is_told_until_it_has_lasted_well() {
         let (board, start) = (Troubles::default(), Instant::now());
-        let notice = |client: &str| Notice::on(&board, "cloud".into(), client.to_owned());
+        let notice = |client: &str| TroubleNotice::on(&board, "cloud".into(), client.to_owned());
         let (first, second) = (notice("a"), notice("b"));
         first.post(Trouble::new("one".to_owned(), start, start + SECOND));
         second.post(Trouble::new(

@@ -16,11 +16,12 @@ use self::opening::{broken, closed_before_connack, with_todays_password};
 use super::error::CONNACK_PHASE;
 use super::manners::Manners;
 use super::session::{Session, Unreleased};
-use super::wire::Version;
+use super::wire::ProtocolVersion;
 use super::{
-    AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable, hint,
+    AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription,
+    UnsendablePublish, hint,
 };
-use crate::link::{self, Progress, Socket, note};
+use crate::link::{self, Socket, TcpProgress, note};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -50,7 +51,7 @@ pub struct Connection {
     /// late.
     ahead: usize,
     /// How far the peer's TCP is with what was sent, and when that is looked at next.
-    progress: Progress,
+    progress: TcpProgress,
     progress_at: Instant,
     paused: bool,
     manners: Option<Arc<Manners>>,
@@ -77,28 +78,33 @@ impl Connection {
 
     async fn open_by_protocol(config: &Config) -> Result<(Self, Established), Error> {
         match config.protocol {
-            Protocol::V5 => Self::open_as(config, Version::V5).await,
-            Protocol::V311 => Self::open_as(config, Version::V311).await,
+            Protocol::V5 => Self::open_as(config, ProtocolVersion::V5).await,
+            Protocol::V311 => Self::open_as(config, ProtocolVersion::V311).await,
             Protocol::Auto => Self::open_as_either(config).await,
         }
     }
 
     async fn open_as_either(config: &Config) -> Result<(Self, Established), Error> {
-        match Self::open_as(config, Version::V5).await {
+        match Self::open_as(config, ProtocolVersion::V5).await {
             Err(Error::Closed { .. }) => {
-                let (old, _) = Self::open_as(config, Version::V311).await?;
+                let (old, _) = Self::open_as(config, ProtocolVersion::V311).await?;
                 old.close().await;
-                match Self::open_as(config, Version::V5).await {
+                match Self::open_as(config, ProtocolVersion::V5).await {
                     Ok(opened) => Ok(opened),
-                    Err(_) => Self::open_as(config, Version::V311).await,
+                    Err(_) => Self::open_as(config, ProtocolVersion::V311).await,
                 }
             }
-            Err(error) if error.may_be_the_version() => Self::open_as(config, Version::V311).await,
+            Err(error) if error.may_be_the_version() => {
+                Self::open_as(config, ProtocolVersion::V311).await
+            }
             outcome => outcome,
         }
     }
 
-    async fn open_as(config: &Config, version: Version) -> Result<(Self, Established), Error> {
+    async fn open_as(
+        config: &Config,
+        version: ProtocolVersion,
+    ) -> Result<(Self, Established), Error> {
         let session = Session::new(config, version, Instant::now())?;
         let mut connection = Self {
             socket: Socket::dial(config.target()).await?,
@@ -109,7 +115,7 @@ impl Connection {
             stalled: None,
             look: None,
             ahead: 0,
-            progress: Progress::default(),
+            progress: TcpProgress::default(),
             progress_at: Instant::now(),
             paused: false,
             manners: None,
@@ -159,7 +165,7 @@ impl Connection {
     ///
     /// # Errors
     /// The message cannot be sent, and nothing was queued.
-    pub fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
+    pub fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), UnsendablePublish> {
         self.session.publish(publish, token)?;
         if self.session.wants_to_measure() {
             self.session.measure(Instant::now());

@@ -7,20 +7,20 @@ use super::{Config, Connection, Error, Established};
 use crate::link::{self, Backoff, Dial, LinkMetrics};
 
 /// One connection to a broker that is dialled again whenever it is lost.
-pub type Redial = link::Redial<Dialler>;
+pub type BrokerRedial = link::Redial<BrokerDialler>;
 
 /// Dials one broker, always in the same way.
 #[derive(Debug)]
-pub struct Dialler {
+pub struct BrokerDialler {
     config: Config,
     manners: Arc<Manners>,
 }
 
-impl Redial {
+impl BrokerRedial {
     /// Ready to dial for `name` of `stage`.
     pub fn to(config: Config, stage: &'static str, name: Arc<str>, metrics: &LinkMetrics) -> Self {
         let manners = Manners::new(stage, Arc::clone(&name), metrics.strays(&name));
-        let dialler = Dialler {
+        let dialler = BrokerDialler {
             config,
             manners: Arc::new(manners),
         };
@@ -37,7 +37,7 @@ impl Redial {
     }
 }
 
-impl Dial for Dialler {
+impl Dial for BrokerDialler {
     type Up = (Connection, Established);
     type Error = Error;
 

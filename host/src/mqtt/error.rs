@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reason;
-use crate::link::{self, Failure, Loss, Twin};
+use crate::link::{self, ConnectionLoss, FailureKind, Twin};
 use crate::message::Qos;
 use crate::message::legal::Illegal;
 
@@ -44,7 +44,7 @@ pub enum Error {
         /// Name, code in hex and a hint.
         reason: String,
         /// How it is to be met.
-        failure: Failure,
+        failure: FailureKind,
     },
     /// The broker refused MQTT 5.
     #[error("the broker does not speak MQTT 5: set the protocol to 3.1.1 or auto")]
@@ -60,7 +60,7 @@ pub enum Error {
         /// Name, code in hex and a hint.
         reason: String,
         /// How it is to be met.
-        failure: Failure,
+        failure: FailureKind,
     },
     /// The broker closed without a word.
     #[error("the broker closed the connection {}", if *.before_connack {
@@ -92,19 +92,19 @@ pub enum Error {
     Protocol(String),
 }
 
-impl Loss for Error {
-    fn kind(&self) -> Failure {
+impl ConnectionLoss for Error {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Link(error) => error.kind(),
             Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
-            Self::TooLong { .. } | Self::VersionRefused => Failure::Refused,
+            Self::TooLong { .. } | Self::VersionRefused => FailureKind::Refused,
             Self::Silent { .. }
             | Self::Password { .. }
             | Self::TurnedAway { .. }
             | Self::Stranger { .. }
             | Self::Closed { .. }
             | Self::Malformed(_)
-            | Self::Protocol(_) => Failure::Passing,
+            | Self::Protocol(_) => FailureKind::Passing,
         }
     }
 
@@ -156,7 +156,7 @@ impl Error {
 
 /// Why a stage itself ends a connection, in the words of the log.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub enum ConnectionEnded {
     #[error(transparent)]
     Link(#[from] Error),
     /// The broker granted none of the subscriptions.
@@ -169,12 +169,12 @@ pub enum Ended {
     Fault,
 }
 
-impl Loss for Ended {
-    fn kind(&self) -> Failure {
+impl ConnectionLoss for ConnectionEnded {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Link(error) => error.kind(),
-            Self::NotAuthorised => Failure::Refused,
-            Self::Fault => Failure::Passing,
+            Self::NotAuthorised => FailureKind::Refused,
+            Self::Fault => FailureKind::Passing,
         }
     }
 
@@ -192,7 +192,7 @@ impl Loss for Ended {
 
 /// Why a message cannot be sent on this connection. Nothing was queued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsendable {
+pub enum UnsendablePublish {
     /// The packet is larger than the broker takes.
     #[error("packet of {bytes} bytes is larger than the {limit} bytes the broker takes")]
     TooLarge {

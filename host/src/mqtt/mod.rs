@@ -5,7 +5,7 @@
 //!   keep-alive. Time is an argument, bytes go into a buffer.
 //! - `connection`: session and socket together; `dialler`: how [`crate::link`] makes one.
 //!
-//! A [`Connection`] lives from one dial to the next loss. [`Redial`] has the next one; packet ids and acknowledgement
+//! A [`Connection`] lives from one dial to the next loss. [`BrokerRedial`] has the next one; packet ids and acknowledgement
 //! tokens of the old one are void.
 
 mod connection;
@@ -21,8 +21,8 @@ mod settings;
 mod wire;
 
 pub use connection::Connection;
-pub use dialler::{Dialler, Redial};
-pub use error::{Ended, Error, Unsendable};
+pub use dialler::{BrokerDialler, BrokerRedial};
+pub use error::{ConnectionEnded, Error, UnsendablePublish};
 pub use manners::Manners;
 pub use session::Unreleased;
 pub use settings::{Config, Login, Protocol, Will};
@@ -151,7 +151,7 @@ pub enum Event {
         /// Its name, the code in hex and a hint, and the broker's own words if it sent any.
         reason: String,
         /// What that says about the same message, sent again.
-        kind: Refusal,
+        kind: BrokerRefusal,
     },
     /// The broker answered a [`Connection::subscribe`].
     Subscribed {
@@ -166,7 +166,7 @@ pub enum Event {
 
 /// How the broker refuses a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BrokerRefusal {
     /// Sending it again is pointless: it lies in topic, payload, flags or rights.
     Final,
     /// It lies in the moment, or may do so.

@@ -1,24 +1,24 @@
 //! Reason codes of MQTT 5 and return codes of 3.1.1: name, hint, and how each is to be met.
 
-use super::Refusal;
-use crate::link::Failure;
+use super::BrokerRefusal;
+use crate::link::FailureKind;
 
 /// Another client connected with our client id.
 pub(super) const TAKEN_OVER: u8 = 0x8E;
 
 /// One code: number, name as in the specification, what the operator can do about it.
-struct Reason {
+struct ReasonCode {
     code: u8,
     name: &'static str,
     hint: &'static str,
 }
 
-const fn reason(code: u8, name: &'static str, hint: &'static str) -> Reason {
-    Reason { code, name, hint }
+const fn reason(code: u8, name: &'static str, hint: &'static str) -> ReasonCode {
+    ReasonCode { code, name, hint }
 }
 
 /// MQTT 5, table 2-6, codes that end something; an empty hint where the name says it all.
-const V5: &[Reason] = &[
+const V5: &[ReasonCode] = &[
     reason(0x00, "normal disconnection", ""),
     reason(0x80, "unspecified error", "the broker's log may say more"),
     reason(0x81, "malformed packet", ""),
@@ -130,7 +130,7 @@ const V5: &[Reason] = &[
 ];
 
 /// MQTT 3.1.1, table 3.1.
-const V311: &[Reason] = &[
+const V311: &[ReasonCode] = &[
     reason(
         1,
         "unacceptable protocol version",
@@ -154,10 +154,10 @@ const V311: &[Reason] = &[
     ),
 ];
 
-fn describe(table: &[Reason], code: u8, words: Option<&str>) -> String {
+fn describe(table: &[ReasonCode], code: u8, words: Option<&str>) -> String {
     let mut text = match table.iter().find(|reason| reason.code == code) {
-        Some(Reason { name, hint: "", .. }) => format!("{name} (0x{code:02X})"),
-        Some(Reason { name, hint, .. }) => format!("{name} (0x{code:02X}): {hint}"),
+        Some(ReasonCode { name, hint: "", .. }) => format!("{name} (0x{code:02X})"),
+        Some(ReasonCode { name, hint, .. }) => format!("{name} (0x{code:02X}): {hint}"),
         None => format!("unknown reason (0x{code:02X})"),
     };
     if let Some(words) = words.filter(|words| !words.is_empty()) {
@@ -178,27 +178,27 @@ pub(super) fn describe_v311(code: u8) -> String {
 }
 
 /// Whether someone must act before a v5 CONNECT with this answer can succeed.
-pub(super) fn connect_failure_v5(code: u8) -> Failure {
+pub(super) fn connect_failure_v5(code: u8) -> FailureKind {
     match code {
-        0x84..=0x87 | 0x8A | 0x8C | 0x90 | 0x95 | 0x99..=0x9B | 0x9D => Failure::Refused,
-        _ => Failure::Passing,
+        0x84..=0x87 | 0x8A | 0x8C | 0x90 | 0x95 | 0x99..=0x9B | 0x9D => FailureKind::Refused,
+        _ => FailureKind::Passing,
     }
 }
 
 /// The same for 3.1.1: 3 is "unavailable", the rest will not change by itself.
-pub(super) fn connect_failure_v311(code: u8) -> Failure {
+pub(super) fn connect_failure_v311(code: u8) -> FailureKind {
     if code == 3 {
-        Failure::Passing
+        FailureKind::Passing
     } else {
-        Failure::Refused
+        FailureKind::Refused
     }
 }
 
 /// The same for a DISCONNECT. A session taken over is met by coming back with back-off: whoever took it may be gone.
-pub(super) fn disconnect_failure(code: u8) -> Failure {
+pub(super) fn disconnect_failure(code: u8) -> FailureKind {
     match code {
-        0x87 | 0x8A | 0x9D => Failure::Refused,
-        _ => Failure::Passing,
+        0x87 | 0x8A | 0x9D => FailureKind::Refused,
+        _ => FailureKind::Passing,
     }
 }
 
@@ -212,11 +212,11 @@ pub(super) fn is_too_much(code: u8) -> bool {
 /// Of the codes of PUBACK and PUBREC (MQTT 5, 3.4.2.1 and 3.5.2.1) these are 0x87, 0x90 and 0x99; the others that name a
 /// property of the message or a rate belong to DISCONNECT, and some brokers send them here all the same. 0x91, 0x96 and 0x97 pass; 0x80,
 /// 0x83 and what the standard does not know may mean either: time tells.
-pub(super) fn refusal(code: u8) -> Refusal {
+pub(super) fn refusal(code: u8) -> BrokerRefusal {
     match code {
-        0x87 | 0x90 | 0x95 | 0x99..=0x9B => Refusal::Final,
-        _ if is_too_much(code) => Refusal::Quota,
-        _ => Refusal::Busy,
+        0x87 | 0x90 | 0x95 | 0x99..=0x9B => BrokerRefusal::Final,
+        _ if is_too_much(code) => BrokerRefusal::Quota,
+        _ => BrokerRefusal::Busy,
     }
 }
 
@@ -244,10 +244,13 @@ mod tests {
     #[test]
     fn quota_passes_and_rights_do_not() {
         let all = |codes: &[u8], kind| codes.iter().all(|code| refusal(*code) == kind);
-        assert!(all(&[0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B], Refusal::Final));
-        assert!(all(&[0x80, 0x83, 0x91, 0xB0], Refusal::Busy));
-        assert!(all(&[0x96, 0x97], Refusal::Quota));
-        assert_eq!(connect_failure_v5(0x86), Failure::Refused);
-        assert_eq!(connect_failure_v5(0x88), Failure::Passing);
+        assert!(all(
+            &[0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B],
+            BrokerRefusal::Final
+        ));
+        assert!(all(&[0x80, 0x83, 0x91, 0xB0], BrokerRefusal::Busy));
+        assert!(all(&[0x96, 0x97], BrokerRefusal::Quota));
+        assert_eq!(connect_failure_v5(0x86), FailureKind::Refused);
+        assert_eq!(connect_failure_v5(0x88), FailureKind::Passing);
     }
 }

@@ -8,19 +8,19 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Config, Protocol};
 use crate::link::{Backoff, Deadlines};
 
-pub(crate) struct Broker {
+pub(crate) struct ScriptedBroker {
     listener: TcpListener,
 }
 
 /// A packet that came in: its first byte and what follows the length.
 #[derive(Debug)]
-pub(crate) struct Packet {
+pub(crate) struct RawPacket {
     pub(crate) head: u8,
     pub(crate) body: Vec<u8>,
 }
 
 /// One connection, past CONNECT.
-pub(crate) struct Client {
+pub(crate) struct ScriptedClient {
     stream: TcpStream,
     /// Answers SUBSCRIBE by itself.
     grants: bool,
@@ -33,7 +33,7 @@ pub(crate) const SUBSCRIBE: u8 = 0x82;
 pub(crate) const DISCONNECT: u8 = 0xe0;
 const PINGREQ: u8 = 0xc0;
 
-impl Broker {
+impl ScriptedBroker {
     pub(crate) async fn bind() -> Self {
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -67,8 +67,8 @@ impl Broker {
     }
 
     /// The next connection that says CONNECT.
-    pub(crate) async fn accept(&self) -> Client {
-        let mut client = Client {
+    pub(crate) async fn accept(&self) -> ScriptedClient {
+        let mut client = ScriptedClient {
             stream: self.listener.accept().await.unwrap().0,
             grants: false,
         };
@@ -77,14 +77,14 @@ impl Broker {
     }
 
     /// The next connection, let in.
-    pub(crate) async fn greet(&self, session_present: bool) -> Client {
+    pub(crate) async fn greet(&self, session_present: bool) -> ScriptedClient {
         let mut client = self.accept().await;
         client.send(0x20, &[u8::from(session_present), 0, 0]).await;
         client
     }
 
     /// The next connection, let in; whatever it subscribes to is granted, the first of it by now.
-    pub(crate) async fn subscribed(&self, session_present: bool) -> Client {
+    pub(crate) async fn subscribed(&self, session_present: bool) -> ScriptedClient {
         let mut client = self.greet(session_present).await;
         let request = client.packet().await.unwrap();
         assert_eq!(request.head, SUBSCRIBE);
@@ -94,9 +94,9 @@ impl Broker {
     }
 }
 
-impl Client {
+impl ScriptedClient {
     /// The next packet, pings answered; `None` when the connection is closed.
-    pub(crate) async fn packet(&mut self) -> Option<Packet> {
+    pub(crate) async fn packet(&mut self) -> Option<RawPacket> {
         loop {
             let head = self.stream.read_u8().await.ok()?;
             let mut length = 0;
@@ -114,7 +114,7 @@ impl Client {
             match head {
                 PINGREQ => self.send(0xd0, &[]).await,
                 SUBSCRIBE if self.grants => self.grant(&body).await,
-                _ => return Some(Packet { head, body }),
+                _ => return Some(RawPacket { head, body }),
             }
         }
     }

@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::{Books, Error, SimConfig, Until, place};
 use crate::clock::Now;
 use crate::message::Qos;
-use crate::mqtt::{Connection, Error as MqttError, Event, Publish, Unsendable};
+use crate::mqtt::{Connection, Error as MqttError, Event, Publish, UnsendablePublish};
 
 /// Messages made between two looks at the socket: enough for one write, few enough to go on reading.
 const BURST: usize = 512;
@@ -229,7 +229,7 @@ impl Publisher {
                     self.books.ledger().resend();
                 }
             }
-            Err(Unsendable::WindowFull) => return false,
+            Err(UnsendablePublish::WindowFull) => return false,
             Err(error) => {
                 tracing::warn!(%error, "a reading could not be sent");
                 self.refuse(token);

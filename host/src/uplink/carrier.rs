@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::judge::Refusal;
-use crate::link::{Dial, Failure, Loss, Redial, Twin};
+use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, Twin};
 use crate::message::{Qos, Stored};
 
 /// What goes upstream in one piece, and is answered in one.
@@ -93,7 +93,7 @@ pub(super) enum Manner {
 }
 
 /// Why a carrier did not come about, or ended.
-pub(super) trait Fault: Loss + Send {
+pub(super) trait Fault: ConnectionLoss + Send {
     fn manner(&self) -> Manner;
 }
 
@@ -186,12 +186,12 @@ pub(super) enum Ended<E: Fault> {
     },
 }
 
-impl<E: Fault> Loss for Ended<E> {
-    fn kind(&self) -> Failure {
+impl<E: Fault> ConnectionLoss for Ended<E> {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Carrier(fault) => fault.kind(),
-            Self::Level0Only => Failure::Refused,
-            Self::Silent { .. } => Failure::Passing,
+            Self::Level0Only => FailureKind::Refused,
+            Self::Silent { .. } => FailureKind::Passing,
         }
     }
 

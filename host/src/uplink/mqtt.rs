@@ -7,8 +7,8 @@ use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unse
 use super::judge::Refusal;
 use crate::link::{Causes, LinkMetrics, Redial};
 use crate::mqtt::{
-    Config, Connection, Dialler, Error, Established, Event, Protocol, Publish, Refusal as Refused,
-    Unsendable as Unpublishable,
+    BrokerDialler, BrokerRefusal as Refused, Config, Connection, Error, Established, Event,
+    Protocol, Publish, UnsendablePublish as Unpublishable,
 };
 
 /// A connection to a broker.
@@ -38,9 +38,9 @@ impl From<(Connection, Established)> for Broker {
 }
 
 impl Carrier for Broker {
-    type Dial = Dialler;
+    type Dial = BrokerDialler;
 
-    fn online(&self, redial: &mut Redial<Dialler>) {
+    fn online(&self, redial: &mut Redial<BrokerDialler>) {
         redial.online(&self.established);
     }
 

@@ -18,7 +18,7 @@ use super::rate::Throttle;
 use super::scheduler::Scheduler;
 use super::window::{Limit, Window};
 use super::{Config, Drain, Error, PublishFormat, Shared};
-use crate::link::{Failure, Loss, Stop};
+use crate::link::{ConnectionLoss, FailureKind, Stop};
 use crate::message::{Backlog, Qos, Stored};
 
 /// Round trip of the window warning.
@@ -277,13 +277,13 @@ impl Uplink {
     }
 
     /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.
-    pub(super) fn failure<E: Fault>(&self, ended: &Ended<E>) -> Failure {
+    pub(super) fn failure<E: Fault>(&self, ended: &Ended<E>) -> FailureKind {
         match ended {
             Ended::Carrier(fault)
                 if matches!(fault.manner(), Manner::Told | Manner::TooMuch)
                     && self.judge.has_sent() =>
             {
-                Failure::Passing
+                FailureKind::Passing
             }
             ended => ended.kind(),
         }

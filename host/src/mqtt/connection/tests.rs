@@ -13,11 +13,11 @@ use tokio::time::interval;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::link::{Failure, Loss, Secret, Tls};
+use crate::link::{ConnectionLoss, FailureKind, Secret, Tls};
 use crate::message::Qos;
 use crate::mqtt::Login;
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
+use crate::mqtt::wire::broker::{AckKind, Announce, BrokerWire, ClientPacket};
 
 /// A broker that sends every message back to the one who published it.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
@@ -26,15 +26,15 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     loop {
         while let Some(request) = wire.read(&mut input) {
             match request {
-                Request::Connect(_) => wire.connack(0, &Announce::default(), &mut out),
-                Request::Subscribe { packet_id, filters } => {
+                ClientPacket::Connect(_) => wire.connack(0, &Announce::default(), &mut out),
+                ClientPacket::Subscribe { packet_id, filters } => {
                     wire.suback(packet_id, &vec![1; filters.len()], &mut out)
                 }
-                Request::Publish { publish, packet_id } => {
+                ClientPacket::Publish { publish, packet_id } => {
                     match publish.qos {
                         Qos::AtMostOnce => {}
-                        Qos::AtLeastOnce => wire.acknowledge(Reply::Ack, packet_id, 0, &mut out),
-                        Qos::ExactlyOnce => wire.acknowledge(Reply::Rec, packet_id, 0, &mut out),
+                        Qos::AtLeastOnce => wire.acknowledge(AckKind::Ack, packet_id, 0, &mut out),
+                        Qos::ExactlyOnce => wire.acknowledge(AckKind::Rec, packet_id, 0, &mut out),
                     }
                     id = id % 60_000 + 1;
                     wire.publish(
@@ -47,11 +47,11 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
                         &mut out,
                     );
                 }
-                Request::PubRel(id) => wire.acknowledge(Reply::Comp, id, 0, &mut out),
-                Request::PubRec(id) => wire.acknowledge(Reply::Rel, id, 0, &mut out),
-                Request::PubAck(_) | Request::PubComp(_) => {}
-                Request::Ping => wire.pong(&mut out),
-                Request::Disconnect => return,
+                ClientPacket::PubRel(id) => wire.acknowledge(AckKind::Comp, id, 0, &mut out),
+                ClientPacket::PubRec(id) => wire.acknowledge(AckKind::Rel, id, 0, &mut out),
+                ClientPacket::PubAck(_) | ClientPacket::PubComp(_) => {}
+                ClientPacket::Ping => wire.pong(&mut out),
+                ClientPacket::Disconnect => return,
             }
         }
         if stream.write_all_buf(&mut out).await.is_err()
@@ -235,7 +235,7 @@ async fn a_password_in_a_file_is_read_at_every_dial() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let (mut wire, mut input) = (BrokerWire::new(), BytesMut::new());
             loop {
-                if let Some(Request::Connect(said)) = wire.read(&mut input) {
+                if let Some(ClientPacket::Connect(said)) = wire.read(&mut input) {
                     stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
                     return said.login;
                 }
@@ -248,7 +248,7 @@ async fn a_password_in_a_file_is_read_at_every_dial() {
     std::fs::remove_file(&path).unwrap();
     let error = Connection::open(&config).await.unwrap_err();
     assert!(
-        error.kind() == Failure::Passing && error.to_string().contains("token"),
+        error.kind() == FailureKind::Passing && error.to_string().contains("token"),
         "{error}"
     );
 }
@@ -356,7 +356,7 @@ async fn bad_credentials_are_not_tried_again_with_3_1_1() {
     let broker =
         tokio::spawn(async move { answer_connect(&listener, &[0x20, 3, 0, 0x86, 0]).await });
     let error = Connection::open(&config).await.unwrap_err();
-    assert_eq!(error.kind(), Failure::Refused);
+    assert_eq!(error.kind(), FailureKind::Refused);
     assert!(
         error
             .to_string()
@@ -370,7 +370,7 @@ async fn bad_credentials_are_not_tried_again_with_3_1_1() {
 async fn messages_right_behind_connack_are_not_lost() {
     let (listener, config) = listen().await;
     let mut bytes = BytesMut::from(&[0x20, 3, 1, 0, 0][..]);
-    BrokerWire::speaking(Version::V5).publish(&message(1, Qos::AtLeastOnce), 9, &mut bytes);
+    BrokerWire::speaking(ProtocolVersion::V5).publish(&message(1, Qos::AtLeastOnce), 9, &mut bytes);
     let broker = tokio::spawn(async move { answer_connect(&listener, &bytes).await });
     let (mut connection, established) = Connection::open(&config).await.unwrap();
     assert!(established.session_present);
@@ -595,7 +595,7 @@ fn with_identity(config: &Config, identity: (PathBuf, PathBuf)) -> Config {
     }
 }
 
-async fn refusal(config: &Config, failure: Failure, words: &[&str]) {
+async fn refusal(config: &Config, failure: FailureKind, words: &[&str]) {
     let error = match Connection::open(config).await {
         // With TLS 1.3 a refused client certificate may show only after the handshake.
         Ok((mut connection, _)) => connection.turn(&mut Vec::new()).await.unwrap_err(),
@@ -656,7 +656,12 @@ async fn a_broker_that_cannot_be_trusted_is_refused_in_words() {
             }),
             ..config.clone()
         };
-        refusal(&stranger, Failure::Refused, &["127.0.0.1", words, "`ca`"]).await;
+        refusal(
+            &stranger,
+            FailureKind::Refused,
+            &["127.0.0.1", words, "`ca`"],
+        )
+        .await;
     }
     let renamed = Config {
         tls: config.tls.clone().map(|tls| Tls {
@@ -667,18 +672,18 @@ async fn a_broker_that_cannot_be_trusted_is_refused_in_words() {
     };
     refusal(
         &renamed,
-        Failure::Refused,
+        FailureKind::Refused,
         &["for another name", "`server_name`"],
     )
     .await;
     let expired = papers
         .broker(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
         .await;
-    refusal(&expired, Failure::Refused, &["has expired"]).await;
+    refusal(&expired, FailureKind::Refused, &["has expired"]).await;
     let early = papers
         .broker(|params| params.not_before = rcgen::date_time_ymd(2090, 1, 1))
         .await;
-    refusal(&early, Failure::Refused, &["not yet valid", "clock"]).await;
+    refusal(&early, FailureKind::Refused, &["not yet valid", "clock"]).await;
 }
 
 #[tokio::test]
@@ -687,14 +692,14 @@ async fn a_client_that_the_broker_does_not_trust_is_told_why() {
     let config = papers.broker(|_| {}).await;
     refusal(
         &config,
-        Failure::Refused,
+        FailureKind::Refused,
         &["asks for a client certificate"],
     )
     .await;
     let stranger = with_identity(&config, others.issue("client", |_| {}));
     refusal(
         &stranger,
-        Failure::Refused,
+        FailureKind::Refused,
         &["does not accept our client certificate"],
     )
     .await;
@@ -720,13 +725,13 @@ async fn files_that_do_not_work_are_named() {
     };
     refusal(
         &with_ca(&papers.path("missing.pem")),
-        Failure::Refused,
+        FailureKind::Refused,
         &["missing.pem", "check the path"],
     )
     .await;
     refusal(
         &with_ca(&empty),
-        Failure::Refused,
+        FailureKind::Refused,
         &["empty.pem", "there is no certificate in it"],
     )
     .await;
@@ -745,7 +750,12 @@ async fn files_that_do_not_work_are_named() {
         ),
     ];
     for (identity, words) in cases {
-        refusal(&with_identity(&config, identity), Failure::Refused, &words).await;
+        refusal(
+            &with_identity(&config, identity),
+            FailureKind::Refused,
+            &words,
+        )
+        .await;
     }
 }
 
@@ -762,6 +772,6 @@ async fn a_port_without_tls_is_told_so() {
         ca: Some(papers.path("ca.pem")),
         ..Tls::default()
     });
-    refusal(&config, Failure::Passing, &["does not speak TLS"]).await;
+    refusal(&config, FailureKind::Passing, &["does not speak TLS"]).await;
     broker.await.unwrap();
 }

@@ -24,7 +24,7 @@ const GAIN: f64 = 1.25;
 
 /// A full window whose last answer is waited for.
 #[derive(Clone, Copy, Debug)]
-struct Round {
+struct FullWindow {
     began: Instant,
     bytes: usize,
     /// It ends when so many publishes are over.
@@ -33,16 +33,16 @@ struct Round {
 
 /// The window in bytes.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct ByteWindow {
     bytes: usize,
-    round: Option<Round>,
+    round: Option<FullWindow>,
     /// Bytes a second, when last measured.
     rate: f64,
     /// The window was just made smaller: next it is tried whether more brings more.
     is_small: bool,
 }
 
-impl Budget {
+impl ByteWindow {
     /// Nothing is known of the link.
     pub(super) fn new() -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Budget {
 
     /// The window is full: `bytes` are in flight, and the last of them is answered when `until` publishes are over.
     pub(super) fn measure(&mut self, now: Instant, bytes: usize, until: u64) {
-        self.round = Some(Round {
+        self.round = Some(FullWindow {
             began: now,
             bytes,
             until,
@@ -103,7 +103,7 @@ mod tests {
     /// A link of so many bytes a second and such a round trip, whose window is always full of messages of `size` bytes: the
     /// longest that the answer to a message took in the last half of `rounds`, and the rate of that half.
     fn drive(
-        budget: &mut Budget,
+        budget: &mut ByteWindow,
         rate: f64,
         round_trip: f64,
         size: usize,
@@ -135,7 +135,7 @@ mod tests {
     fn on_a_thin_link_no_answer_takes_longer_than_some_seconds() {
         for rate in [4_000.0, 20_000.0, 100_000.0] {
             for round_trip in [0.12, 0.85] {
-                let (longest, reached) = drive(&mut Budget::new(), rate, round_trip, 500, 40);
+                let (longest, reached) = drive(&mut ByteWindow::new(), rate, round_trip, 500, 40);
                 assert!(longest < 4.0, "{longest} s at {rate} B/s");
                 assert!(reached > rate * 0.9, "{reached} of {rate} B/s");
             }
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn at_the_start_and_when_the_link_gets_thinner_it_is_found_out_within_some_rounds() {
-        let mut budget = Budget::new();
+        let mut budget = ByteWindow::new();
         let (longest, _) = drive(&mut budget, 20_000.0, 0.12, 2_000, 6);
         assert!(longest < 4.0, "{longest}");
         drive(&mut budget, 10e6, 0.05, 2_000, 30);
@@ -156,14 +156,14 @@ mod tests {
     #[test]
     fn a_fast_link_is_used_whatever_its_round_trip() {
         for round_trip in [0.001, 0.05, 0.85, 2.5] {
-            let (_, reached) = drive(&mut Budget::new(), 1e6, round_trip, 300, 120);
+            let (_, reached) = drive(&mut ByteWindow::new(), 1e6, round_trip, 300, 120);
             assert!(reached > 5e5, "{reached} at {round_trip} s");
         }
     }
 
     #[test]
     fn a_broker_that_answers_late_does_not_shrink_the_window_for_good() {
-        let mut budget = Budget::new();
+        let mut budget = ByteWindow::new();
         drive(&mut budget, 600.0, 0.1, 100, 30);
         let (_, reached) = drive(&mut budget, 50e6, 2.0, 300, 200);
         assert!(reached > 200_000.0, "{reached}");
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn one_message_may_always_be_in_flight() {
-        let mut budget = Budget::new();
+        let mut budget = ByteWindow::new();
         drive(&mut budget, 600.0, 0.1, 200_000, 10);
         assert!(budget.has_room(0));
     }

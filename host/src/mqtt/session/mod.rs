@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use self::budget::Budget;
-use self::pulse::Pulse;
+use self::budget::ByteWindow;
+use self::pulse::KeepAlive;
 use self::subscribe::Asking;
 use self::unreleased::Inbound;
-use self::window::{LAST_ID, Received, Unexpected, Window};
-use super::wire::{self, Answer, ConnAck, Packet, Version, Wire};
-use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Unsendable, reason};
+use self::window::{InFlightWindow, LAST_ID, Received, Unexpected};
+use super::wire::{self, AckPacket, ConnAck, Packet, ProtocolVersion, Wire};
+use super::{
+    AckToken, Config, Error, Established, Event, Protocol, Publish, UnsendablePublish, reason,
+};
 use crate::message::Qos;
 
 /// Largest packet of the protocol: 5 bytes of fixed header and what four length bytes can say.
@@ -57,8 +59,8 @@ pub(super) struct Session {
     inflight: u16,
     patience: Duration,
     keep_alive: Duration,
-    window: Window,
-    budget: Budget,
+    window: InFlightWindow,
+    budget: ByteWindow,
     /// Since they were last asked for.
     odd: Oddities,
     unreleased: Unreleased,
@@ -68,7 +70,7 @@ pub(super) struct Session {
     next_subscribe: u16,
     /// Events that no packet brought.
     ready: Vec<Event>,
-    pulse: Pulse,
+    pulse: KeepAlive,
     /// Pings sent and answered: answers come in order.
     pings: u64,
     pongs: u64,
@@ -78,7 +80,11 @@ pub(super) struct Session {
 
 impl Session {
     /// A session whose CONNECT is queued.
-    pub(super) fn new(config: &Config, version: Version, now: Instant) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        version: ProtocolVersion,
+        now: Instant,
+    ) -> Result<Self, Error> {
         let wire = Wire::new(version, config.max_packet_bytes);
         let mut out = BytesMut::with_capacity(4 << 10);
         wire.connect(config, &mut out)?;
@@ -90,15 +96,15 @@ impl Session {
             inflight: config.inflight.max(1),
             patience: config.deadlines.handshake,
             keep_alive: config.keep_alive.min(LONGEST_KEEP_ALIVE),
-            window: Window::new(0),
-            budget: Budget::new(),
+            window: InFlightWindow::new(0),
+            budget: ByteWindow::new(),
             odd: Oddities::default(),
             unreleased: Unreleased::default(),
             asked: Vec::new(),
             unsubscribing: 0,
             next_subscribe: LAST_ID + 1,
             ready: Vec::new(),
-            pulse: Pulse::new(Duration::ZERO, Duration::ZERO, now),
+            pulse: KeepAlive::new(Duration::ZERO, Duration::ZERO, now),
             pings: 0,
             pongs: 0,
             question: None,
@@ -124,16 +130,16 @@ impl Session {
     fn establish(&mut self, ack: ConnAck, now: Instant) -> Result<Established, Error> {
         let version = self.wire.version();
         // MQTT 5 has no code below 0x80 for a refusal: those are 3.1.1's.
-        if version == Version::V5 && (ack.legacy || matches!(ack.code, 0x01..0x80 | 0x84)) {
+        if version == ProtocolVersion::V5 && (ack.legacy || matches!(ack.code, 0x01..0x80 | 0x84)) {
             return Err(Error::VersionRefused);
         }
         if ack.code != 0 {
             let (reason, failure) = match version {
-                Version::V5 => (
+                ProtocolVersion::V5 => (
                     reason::describe_v5(ack.code, ack.words.as_deref()),
                     reason::connect_failure_v5(ack.code),
                 ),
-                Version::V311 => (
+                ProtocolVersion::V311 => (
                     reason::describe_v311(ack.code),
                     reason::connect_failure_v311(ack.code),
                 ),
@@ -146,7 +152,7 @@ impl Session {
         }
         let established = Established {
             session_present: ack.session_present,
-            protocol: if version == Version::V5 {
+            protocol: if version == ProtocolVersion::V5 {
                 Protocol::V5
             } else {
                 Protocol::V311
@@ -161,11 +167,12 @@ impl Session {
             session_expiry: ack
                 .session_expiry
                 .map(|seconds| Duration::from_secs(u64::from(seconds))),
-            subscription_ids: version == Version::V5 && ack.subscription_ids.unwrap_or(true),
+            subscription_ids: version == ProtocolVersion::V5
+                && ack.subscription_ids.unwrap_or(true),
             keep_alive: shorter_keep_alive(self.keep_alive, ack.keep_alive),
         };
-        self.window = Window::new(self.inflight.min(established.receive_maximum));
-        self.pulse = Pulse::new(established.keep_alive, self.patience, now);
+        self.window = InFlightWindow::new(self.inflight.min(established.receive_maximum));
+        self.pulse = KeepAlive::new(established.keep_alive, self.patience, now);
         self.established = Some(established.clone());
         Ok(established)
     }
@@ -231,14 +238,14 @@ impl Session {
             }
             Packet::PubAck(answer) => self.acknowledged(answer, events),
             Packet::PubRec(answer) => self.received(answer, events),
-            Packet::PubComp(Answer { packet_id, .. }) => match self.window.pubcomp(packet_id) {
+            Packet::PubComp(AckPacket { packet_id, .. }) => match self.window.pubcomp(packet_id) {
                 // PUBREC has said that the broker has it: whatever code stands here, it was accepted.
                 Ok(token) => events.extend(token.map(|token| Event::Accepted { token })),
                 Err(Unexpected) => self.stray("PUBCOMP", packet_id),
             },
             // No message has this id, and no answer may.
-            Packet::PubRel(Answer { packet_id: 0, .. }) => self.stray("PUBREL", 0),
-            Packet::PubRel(Answer { packet_id, .. }) => {
+            Packet::PubRel(AckPacket { packet_id: 0, .. }) => self.stray("PUBREL", 0),
+            Packet::PubRel(AckPacket { packet_id, .. }) => {
                 self.unreleased.release(packet_id);
                 self.echo(wire::pubcomp, packet_id);
             }
@@ -277,8 +284,8 @@ impl Session {
         }
     }
 
-    fn acknowledged(&mut self, answer: Answer, events: &mut Vec<Event>) {
-        let Answer {
+    fn acknowledged(&mut self, answer: AckPacket, events: &mut Vec<Event>) {
+        let AckPacket {
             packet_id,
             code,
             words,
@@ -292,8 +299,8 @@ impl Session {
         }
     }
 
-    fn received(&mut self, answer: Answer, events: &mut Vec<Event>) {
-        let Answer {
+    fn received(&mut self, answer: AckPacket, events: &mut Vec<Event>) {
+        let AckPacket {
             packet_id,
             code,
             words,
@@ -361,14 +368,18 @@ impl Session {
         !self.window.is_empty()
     }
 
-    pub(super) fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
+    pub(super) fn publish(
+        &mut self,
+        publish: &Publish,
+        token: u64,
+    ) -> Result<(), UnsendablePublish> {
         let limit = self.packet_limit();
         if let Some(established) = &self.established {
             if publish.retain && !established.retain_available {
-                return Err(Unsendable::RetainNotAvailable);
+                return Err(UnsendablePublish::RetainNotAvailable);
             }
             if publish.qos > established.maximum_qos {
-                return Err(Unsendable::QosNotAvailable {
+                return Err(UnsendablePublish::QosNotAvailable {
                     maximum: established.maximum_qos,
                 });
             }
@@ -377,7 +388,7 @@ impl Session {
             return self.wire.publish(publish, 0, limit, &mut self.out);
         }
         if self.room() == 0 {
-            return Err(Unsendable::WindowFull);
+            return Err(UnsendablePublish::WindowFull);
         }
         let before = self.out.len();
         self.wire

@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mqtt::Refusal;
+use crate::mqtt::BrokerRefusal;
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
+use crate::mqtt::wire::broker::{AckKind, Announce, BrokerWire, ClientPacket};
 
 /// A message the broker has sent and the client has not finished.
 #[derive(Debug)]
-struct Sent {
+struct ModelPublish {
     id: u16,
     number: u64,
     qos: Qos,
@@ -23,13 +23,13 @@ struct Sent {
 
 /// A broker with one client, whose session it keeps.
 #[derive(Debug)]
-struct Broker {
+struct ModelBroker {
     wire: BrokerWire,
     /// What it announces, and the client's window: the smaller of both.
     receive_maximum: u16,
     window: usize,
     waiting: VecDeque<(u64, Qos)>,
-    sent: Vec<Sent>,
+    sent: Vec<ModelPublish>,
     next_id: u16,
     /// Ids of QoS 1 in the order they were sent on this connection: the order their PUBACKs must have.
     acks_wanted: VecDeque<u16>,
@@ -37,7 +37,7 @@ struct Broker {
     got: Vec<u64>,
     open: HashSet<u16>,
     received: HashMap<u16, u64>,
-    due: Vec<(Reply, u16, u8)>,
+    due: Vec<(AckKind, u16, u8)>,
 }
 
 fn message(number: u64, qos: Qos, duplicate: bool) -> Publish {
@@ -54,13 +54,15 @@ fn number(publish: &Publish) -> u64 {
     u64::from_be_bytes(publish.payload[..].try_into().unwrap())
 }
 
-impl Broker {
+impl ModelBroker {
     fn requests(&mut self, input: &mut BytesMut, out: &mut BytesMut, refuse: impl Fn() -> bool) {
         while let Some(request) = self.wire.read(input) {
             match request {
-                Request::Connect(_) => self.welcome(out),
-                Request::Publish { publish, packet_id } => self.take(&publish, packet_id, &refuse),
-                Request::PubAck(id) => {
+                ClientPacket::Connect(_) => self.welcome(out),
+                ClientPacket::Publish { publish, packet_id } => {
+                    self.take(&publish, packet_id, &refuse)
+                }
+                ClientPacket::PubAck(id) => {
                     assert_eq!(
                         self.acks_wanted.pop_front(),
                         Some(id),
@@ -68,21 +70,21 @@ impl Broker {
                     );
                     self.sent.retain(|sent| sent.id != id);
                 }
-                Request::PubRec(id) => {
+                ClientPacket::PubRec(id) => {
                     let sent = self
                         .sent
                         .iter_mut()
                         .find(|sent| sent.id == id && sent.qos == Qos::ExactlyOnce)
                         .unwrap();
                     sent.released = true;
-                    self.wire.acknowledge(Reply::Rel, id, 0, out);
+                    self.wire.acknowledge(AckKind::Rel, id, 0, out);
                 }
-                Request::PubComp(id) => self.sent.retain(|sent| sent.id != id),
-                Request::PubRel(id) => {
+                ClientPacket::PubComp(id) => self.sent.retain(|sent| sent.id != id),
+                ClientPacket::PubRel(id) => {
                     assert!(self.received.remove(&id).is_some(), "PUBREL without PUBREC");
-                    self.due.push((Reply::Comp, id, 0));
+                    self.due.push((AckKind::Comp, id, 0));
                 }
-                Request::Ping => self.wire.pong(out),
+                ClientPacket::Ping => self.wire.pong(out),
                 other => panic!("{other:?}"),
             }
         }
@@ -98,7 +100,7 @@ impl Broker {
         self.known = true;
         for sent in &self.sent {
             if sent.released {
-                self.wire.acknowledge(Reply::Rel, sent.id, 0, out);
+                self.wire.acknowledge(AckKind::Rel, sent.id, 0, out);
                 continue;
             }
             self.wire
@@ -121,11 +123,11 @@ impl Broker {
             "more in flight than the window"
         );
         let ack = if publish.qos == Qos::ExactlyOnce {
-            Reply::Rec
+            AckKind::Rec
         } else {
-            Reply::Ack
+            AckKind::Ack
         };
-        let code = if self.wire.version() == Version::V5 && refuse() {
+        let code = if self.wire.version() == ProtocolVersion::V5 && refuse() {
             0x97
         } else {
             0
@@ -143,7 +145,7 @@ impl Broker {
     fn act(&mut self, pick: usize, out: &mut BytesMut) {
         if !self.due.is_empty() {
             let (ack, id, code) = self.due.remove(pick % self.due.len());
-            if ack != Reply::Rec || code != 0 {
+            if ack != AckKind::Rec || code != 0 {
                 self.open.remove(&id);
             }
             self.wire.acknowledge(ack, id, code, out);
@@ -161,7 +163,7 @@ impl Broker {
         };
         self.wire.publish(&message(number, qos, false), id, out);
         if qos != Qos::AtMostOnce {
-            self.sent.push(Sent {
+            self.sent.push(ModelPublish {
                 id,
                 number,
                 qos,
@@ -192,9 +194,9 @@ impl Broker {
 }
 
 /// A client and its caller.
-struct Client {
+struct ModelClient {
     config: Config,
-    version: Version,
+    version: ProtocolVersion,
     session: Session,
     online: bool,
     /// What the caller owes upstream, oldest first; those in flight by token.
@@ -205,7 +207,7 @@ struct Client {
     to_acknowledge: VecDeque<AckToken>,
 }
 
-impl Client {
+impl ModelClient {
     fn events(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
@@ -229,7 +231,7 @@ impl Client {
                 Event::Refused {
                     token, code, kind, ..
                 } => {
-                    assert!(code == 0x97 && kind == Refusal::Quota);
+                    assert!(code == 0x97 && kind == BrokerRefusal::Quota);
                     let place = self
                         .flying
                         .iter()
@@ -250,7 +252,7 @@ impl Client {
         match self.session.publish(&message(number, qos, false), number) {
             Ok(()) if qos == Qos::AtMostOnce => self.accepted.push(number),
             Ok(()) => self.flying.push_back((number, qos)),
-            Err(Unsendable::WindowFull) => {
+            Err(UnsendablePublish::WindowFull) => {
                 assert_eq!(self.session.room(), 0);
                 self.owed.push_front((number, qos));
             }
@@ -282,8 +284,8 @@ const MESSAGES: u64 = 60;
 struct World {
     random: fastrand::Rng,
     now: Instant,
-    broker: Broker,
-    client: Client,
+    broker: ModelBroker,
+    client: ModelClient,
     losses: bool,
     /// On their way to the broker, read by it, on their way to the client, read by it.
     up: BytesMut,
@@ -294,7 +296,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, version: Version, losses: bool) -> Self {
+    fn new(seed: u64, version: ProtocolVersion, losses: bool) -> Self {
         let (mut random, now, mut settings) =
             (fastrand::Rng::with_seed(seed), Instant::now(), config());
         let (inflight, receive_maximum) = (random.u16(1..8), random.u16(1..8));
@@ -304,10 +306,10 @@ impl World {
                 .map(|number| (number, level(number)))
                 .collect()
         };
-        let broker = Broker {
+        let broker = ModelBroker {
             wire: BrokerWire::new(),
             receive_maximum,
-            window: usize::from(if version == Version::V5 {
+            window: usize::from(if version == ProtocolVersion::V5 {
                 inflight.min(receive_maximum)
             } else {
                 inflight
@@ -322,7 +324,7 @@ impl World {
             received: HashMap::new(),
             due: Vec::new(),
         };
-        let client = Client {
+        let client = ModelClient {
             session: Session::new(&settings, version, now).unwrap(),
             config: settings,
             version,
@@ -433,7 +435,7 @@ impl World {
 }
 
 /// Runs until nothing is left to do; gives back what the broker and the client got.
-fn run(seed: u64, version: Version, losses: bool) -> (Broker, Client) {
+fn run(seed: u64, version: ProtocolVersion, losses: bool) -> (ModelBroker, ModelClient) {
     let mut world = World::new(seed, version, losses);
     for _ in 0..200_000 {
         world.step();
@@ -464,7 +466,7 @@ proptest! {
 
     #[test]
     fn without_loss_everything_arrives_once_and_in_order(seed: u64, v5: bool) {
-        let (broker, client) = run(seed, if v5 { Version::V5 } else { Version::V311 }, false);
+        let (broker, client) = run(seed, if v5 { ProtocolVersion::V5 } else { ProtocolVersion::V311 }, false);
         let all: Vec<u64> = (0..60).collect();
         prop_assert_eq!(&broker.got, &all);
         prop_assert_eq!(sorted(client.accepted), all.clone());
@@ -473,7 +475,7 @@ proptest! {
 
     #[test]
     fn over_lost_connections_levels_1_and_2_keep_their_promise(seed: u64, v5: bool) {
-        let (broker, client) = run(seed, if v5 { Version::V5 } else { Version::V311 }, true);
+        let (broker, client) = run(seed, if v5 { ProtocolVersion::V5 } else { ProtocolVersion::V311 }, true);
         let of = |wanted: Qos| client.got.iter().filter(|(_, qos)| *qos == wanted).map(|(number, _)| *number).collect::<Vec<_>>();
         let expected = |wanted: Qos| (0..60).filter(|number| level(*number) == wanted).collect::<Vec<_>>();
         prop_assert_eq!(first(of(Qos::AtLeastOnce)), expected(Qos::AtLeastOnce));

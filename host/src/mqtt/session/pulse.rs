@@ -13,7 +13,7 @@ pub(super) enum Beat {
 /// Pings when one direction has been silent for the interval, so that a half-open link is noticed by the side
 /// that only sends, too.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct KeepAlive {
     /// Zero: keep-alive is off.
     keep_alive: Duration,
     /// What answers to pings took: rises at once, falls slowly.
@@ -29,7 +29,7 @@ pub(super) struct Pulse {
     paused: bool,
 }
 
-impl Pulse {
+impl KeepAlive {
     /// `patience` is the deadline of an answer; it is no longer than the keep-alive, unless [`Self::be_patient`].
     pub(super) fn new(keep_alive: Duration, patience: Duration, now: Instant) -> Self {
         let patience = patience.min(keep_alive);
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn silence_in_either_direction_brings_a_ping_and_its_answer_peace() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(8 * SECOND, 5 * SECOND, start);
+        let mut pulse = KeepAlive::new(8 * SECOND, 5 * SECOND, start);
         assert_eq!(pulse.due(), Some(start + 7 * SECOND));
         pulse.sent(start + 6 * SECOND);
         assert_eq!(pulse.beat(start + 6 * SECOND), Beat::Rest);
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn on_a_slow_link_pings_leave_earlier_and_a_dead_one_is_noticed_within_two_keep_alives() {
         let mut now = Instant::now();
-        let mut pulse = Pulse::new(16 * SECOND, 60 * SECOND, now);
+        let mut pulse = KeepAlive::new(16 * SECOND, 60 * SECOND, now);
         let mut silence_after_an_answer_in = |took: Duration| {
             now = pulse.due().unwrap();
             assert_eq!(pulse.beat(now), Beat::Ping);
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn while_reading_is_paused_pings_go_on_and_no_answer_is_missed() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(8 * SECOND, 5 * SECOND, start);
+        let mut pulse = KeepAlive::new(8 * SECOND, 5 * SECOND, start);
         pulse.pause(true, start);
         assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Ping);
         assert_eq!(pulse.beat(start + 14 * SECOND), Beat::Ping);
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn patience_counts_from_the_last_that_got_through() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(8 * SECOND, 5 * SECOND, start);
+        let mut pulse = KeepAlive::new(8 * SECOND, 5 * SECOND, start);
         assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Ping);
         pulse.sent(start + 10 * SECOND);
         pulse.moved(start + 11 * SECOND);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn without_keep_alive_nothing_is_ever_due() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(Duration::ZERO, SECOND, start);
+        let mut pulse = KeepAlive::new(Duration::ZERO, SECOND, start);
         assert_eq!(pulse.due(), None);
         assert_eq!(pulse.beat(start + 1_000_000 * SECOND), Beat::Rest);
     }

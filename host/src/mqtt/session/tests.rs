@@ -1,11 +1,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::link::{Failure, Loss};
+use crate::link::{ConnectionLoss, FailureKind};
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
+use crate::mqtt::wire::broker::{AckKind, Announce, BrokerWire, ClientPacket};
 use crate::mqtt::wire::tests::{mutate, valid_stream};
-use crate::mqtt::{Refusal, Subscription};
+use crate::mqtt::{BrokerRefusal, Subscription};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -16,14 +16,14 @@ struct Pair {
     now: Instant,
 }
 
-fn greeted(version: Version, announce: &Announce) -> (Pair, Established) {
+fn greeted(version: ProtocolVersion, announce: &Announce) -> (Pair, Established) {
     let now = Instant::now();
     let mut pair = Pair {
         session: Session::new(&config(), version, now).unwrap(),
         broker: BrokerWire::new(),
         now,
     };
-    assert!(matches!(pair.sent()[..], [Request::Connect(_)]));
+    assert!(matches!(pair.sent()[..], [ClientPacket::Connect(_)]));
     let mut input = BytesMut::new();
     pair.broker.connack(0, announce, &mut input);
     let established = pair.session.greet(&mut input, now).unwrap().unwrap();
@@ -31,7 +31,7 @@ fn greeted(version: Version, announce: &Announce) -> (Pair, Established) {
 }
 
 impl Pair {
-    fn sent(&mut self) -> Vec<Request> {
+    fn sent(&mut self) -> Vec<ClientPacket> {
         let mut bytes = BytesMut::from(self.session.output());
         self.session.sent(bytes.len(), self.now);
         let mut requests = Vec::new();
@@ -63,7 +63,7 @@ fn publish(qos: Qos) -> Publish {
     }
 }
 
-fn connack(version: Version, bytes: &[u8]) -> Error {
+fn connack(version: ProtocolVersion, bytes: &[u8]) -> Error {
     let now = Instant::now();
     Session::new(&config(), version, now)
         .unwrap()
@@ -81,7 +81,7 @@ fn what_the_broker_announces_holds() {
         retain_available: Some(0),
         keep_alive: Some(8),
     };
-    let (mut pair, established) = greeted(Version::V5, &announce);
+    let (mut pair, established) = greeted(ProtocolVersion::V5, &announce);
     let expected = Established {
         session_present: true,
         protocol: Protocol::V5,
@@ -101,12 +101,12 @@ fn what_the_broker_announces_holds() {
     };
     assert_eq!(
         pair.session.publish(&retained, 1),
-        Err(Unsendable::RetainNotAvailable)
+        Err(UnsendablePublish::RetainNotAvailable)
     );
     let twice = pair.session.publish(&publish(Qos::ExactlyOnce), 1);
     assert_eq!(
         twice,
-        Err(Unsendable::QosNotAvailable {
+        Err(UnsendablePublish::QosNotAvailable {
             maximum: Qos::AtLeastOnce
         })
     );
@@ -116,7 +116,7 @@ fn what_the_broker_announces_holds() {
     };
     assert_eq!(
         pair.session.publish(&large, 1),
-        Err(Unsendable::TooLarge {
+        Err(UnsendablePublish::TooLarge {
             bytes: 108,
             limit: 40
         })
@@ -128,7 +128,7 @@ fn what_the_broker_announces_holds() {
     }
     assert_eq!(
         pair.session.publish(&publish(Qos::AtLeastOnce), 2),
-        Err(Unsendable::WindowFull)
+        Err(UnsendablePublish::WindowFull)
     );
     assert_eq!(pair.session.publish(&publish(Qos::AtMostOnce), 2), Ok(()));
     assert_eq!(pair.sent().len(), 3);
@@ -136,7 +136,7 @@ fn what_the_broker_announces_holds() {
 
 #[test]
 fn without_announcements_the_protocol_s_own_limits_hold() {
-    let (pair, established) = greeted(Version::V311, &Announce::default());
+    let (pair, established) = greeted(ProtocolVersion::V311, &Announce::default());
     assert_eq!(
         (established.receive_maximum, established.protocol),
         (65_535, Protocol::V311)
@@ -149,59 +149,65 @@ fn without_announcements_the_protocol_s_own_limits_hold() {
 
 #[test]
 fn a_refused_connect_says_why_and_how_to_meet_it() {
-    let error = connack(Version::V5, &[0x20, 3, 0, 0x87, 0]);
-    assert_eq!(error.kind(), Failure::Refused);
+    let error = connack(ProtocolVersion::V5, &[0x20, 3, 0, 0x87, 0]);
+    assert_eq!(error.kind(), FailureKind::Refused);
     assert!(
         error.to_string().contains("not authorized (0x87)"),
         "{error}"
     );
-    let error = connack(Version::V311, &[0x20, 2, 0, 4]);
-    assert_eq!(error.kind(), Failure::Refused);
+    let error = connack(ProtocolVersion::V311, &[0x20, 2, 0, 4]);
+    assert_eq!(error.kind(), FailureKind::Refused);
     assert!(
         error.to_string().contains("check user name and password"),
         "{error}"
     );
     assert_eq!(
-        connack(Version::V311, &[0x20, 2, 0, 3]).kind(),
-        Failure::Passing
+        connack(ProtocolVersion::V311, &[0x20, 2, 0, 3]).kind(),
+        FailureKind::Passing
     );
     assert!(matches!(
-        connack(Version::V5, &[0x20, 3, 0, 0x84, 0]),
+        connack(ProtocolVersion::V5, &[0x20, 3, 0, 0x84, 0]),
         Error::VersionRefused
     ));
     assert!(matches!(
-        connack(Version::V5, &[0x20, 2, 0, 1]),
+        connack(ProtocolVersion::V5, &[0x20, 2, 0, 1]),
         Error::VersionRefused
     ));
     assert!(matches!(
-        connack(Version::V5, &[0x20, 3, 0, 1, 0]),
+        connack(ProtocolVersion::V5, &[0x20, 3, 0, 1, 0]),
         Error::VersionRefused
     ));
     // A code that no table lists, and the broker's words.
-    let error = connack(Version::V5, &[0x20, 8, 0, 0xB7, 5, 31, 0, 2, b'n', b'o']);
+    let error = connack(
+        ProtocolVersion::V5,
+        &[0x20, 8, 0, 0xB7, 5, 31, 0, 2, b'n', b'o'],
+    );
     assert!(
         error.to_string().contains("(0xB7)") && error.to_string().ends_with("the broker says: no"),
         "{error}"
     );
     assert!(
-        connack(Version::V311, &[0x20, 2, 0, 0x77])
+        connack(ProtocolVersion::V311, &[0x20, 2, 0, 0x77])
             .to_string()
             .contains("(0x77)")
     );
     assert!(matches!(
-        connack(Version::V5, &[0xD0, 0]),
+        connack(ProtocolVersion::V5, &[0xD0, 0]),
         Error::Protocol(_)
     ));
 }
 
 #[test]
 fn the_server_that_is_to_be_used_instead_is_told() {
-    let moved = connack(Version::V5, &[0x20, 7, 0, 0x9D, 4, 0x1C, 0, 1, b'b']);
+    let moved = connack(
+        ProtocolVersion::V5,
+        &[0x20, 7, 0, 0x9D, 4, 0x1C, 0, 1, b'b'],
+    );
     assert!(
         moved.to_string().contains("server moved (0x9D)") && moved.to_string().ends_with("use `b`"),
         "{moved}"
     );
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let put = |_: &BrokerWire, out: &mut BytesMut| {
         out.extend_from_slice(&[0xE0, 10, 0x9C, 8, 0x1F, 0, 1, b'w', 0x1C, 0, 1, b'b']);
     };
@@ -214,7 +220,7 @@ fn the_server_that_is_to_be_used_instead_is_told() {
 
 #[test]
 fn a_refused_message_is_told_with_its_token() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     pair.session
         .publish(&publish(Qos::AtLeastOnce), 41)
         .unwrap();
@@ -222,8 +228,8 @@ fn a_refused_message_is_told_with_its_token() {
         .publish(&publish(Qos::ExactlyOnce), 42)
         .unwrap();
     let events = pair.receive(|broker, out| {
-        broker.acknowledge(Reply::Ack, 1, 0x87, out);
-        broker.acknowledge(Reply::Rec, 2, 0x97, out);
+        broker.acknowledge(AckKind::Ack, 1, 0x87, out);
+        broker.acknowledge(AckKind::Rec, 2, 0x97, out);
     });
     let told: Vec<_> = events
         .unwrap()
@@ -243,14 +249,17 @@ fn a_refused_message_is_told_with_its_token() {
         .collect();
     assert_eq!(
         told,
-        [(41, 0x87, Refusal::Final), (42, 0x97, Refusal::Quota)]
+        [
+            (41, 0x87, BrokerRefusal::Final),
+            (42, 0x97, BrokerRefusal::Quota)
+        ]
     );
     assert_eq!(pair.session.room(), 20);
 }
 
 #[test]
 fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     for (id, qos) in [
         (1, Qos::AtLeastOnce),
         (2, Qos::ExactlyOnce),
@@ -260,11 +269,11 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
         pair.session.publish(&publish(qos), id).unwrap();
     }
     let events = pair.receive(|broker, out| {
-        broker.acknowledge(Reply::Ack, 1, 0x01, out);
-        broker.acknowledge(Reply::Rec, 2, 0x11, out);
-        broker.acknowledge(Reply::Comp, 2, 0x92, out);
-        broker.acknowledge(Reply::Ack, 3, 0x95, out);
-        broker.acknowledge(Reply::Rec, 4, 0xC3, out);
+        broker.acknowledge(AckKind::Ack, 1, 0x01, out);
+        broker.acknowledge(AckKind::Rec, 2, 0x11, out);
+        broker.acknowledge(AckKind::Comp, 2, 0x92, out);
+        broker.acknowledge(AckKind::Ack, 3, 0x95, out);
+        broker.acknowledge(AckKind::Rec, 4, 0xC3, out);
     });
     let refused = |token, code, kind| Event::Refused {
         token,
@@ -278,8 +287,8 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
         [
             accepted(1),
             accepted(2),
-            refused(3, 0x95, Refusal::Final),
-            refused(4, 0xC3, Refusal::Busy)
+            refused(3, 0x95, BrokerRefusal::Final),
+            refused(4, 0xC3, BrokerRefusal::Busy)
         ]
     );
     let ended = pair
@@ -293,7 +302,7 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
 
 #[test]
 fn a_subscribe_tells_which_filters_were_refused() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let wanted = ["a/+", "b#", "c"].map(|filter| Subscription {
         filter: filter.to_owned(),
         qos: Qos::AtLeastOnce,
@@ -306,7 +315,7 @@ fn a_subscribe_tells_which_filters_were_refused() {
     ];
     assert_eq!(
         pair.sent(),
-        [Request::Subscribe {
+        [ClientPacket::Subscribe {
             packet_id: 0xF000,
             filters
         }]
@@ -324,7 +333,7 @@ fn a_subscribe_tells_which_filters_were_refused() {
 
 #[test]
 fn a_suback_with_a_code_that_no_standard_knows_says_so() {
-    for version in [Version::V5, Version::V311] {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
         pair.session.subscribe(&[Subscription {
             filter: "a".to_owned(),
@@ -346,7 +355,7 @@ fn a_suback_with_a_code_that_no_standard_knows_says_so() {
 
 #[test]
 fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
-    let (mut pair, _) = greeted(Version::V311, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V311, &Announce::default());
     let wanted: Vec<_> = (0..17)
         .map(|number| Subscription {
             filter: format!("f/{number}"),
@@ -359,7 +368,7 @@ fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
         .sent()
         .into_iter()
         .map(|request| {
-            if let Request::Subscribe { packet_id, filters } = request {
+            if let ClientPacket::Subscribe { packet_id, filters } = request {
                 (packet_id, filters.len())
             } else {
                 (0, 0)
@@ -389,7 +398,7 @@ fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
 
 #[test]
 fn a_subscription_with_an_identifier_goes_alone_and_the_copies_for_it_say_so() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let wanted = |filter: &str, id| Subscription {
         filter: filter.to_owned(),
         qos: Qos::AtLeastOnce,
@@ -418,7 +427,7 @@ fn a_subscription_with_an_identifier_goes_alone_and_the_copies_for_it_say_so() {
 #[test]
 fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
     let (mut pair, _) = greeted(
-        Version::V5,
+        ProtocolVersion::V5,
         &Announce {
             maximum_packet_bytes: Some(20),
             ..Announce::default()
@@ -444,7 +453,7 @@ fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
 
 #[test]
 fn a_suback_that_does_not_fit_costs_the_connection() {
-    let (mut pair, _) = greeted(Version::V311, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V311, &Announce::default());
     pair.session.subscribe(&[Subscription {
         filter: "a".to_owned(),
         qos: Qos::AtLeastOnce,
@@ -459,20 +468,20 @@ fn a_suback_that_does_not_fit_costs_the_connection() {
 
 #[test]
 fn a_release_of_an_unknown_id_is_completed() {
-    for version in [Version::V5, Version::V311] {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
         assert_eq!(
-            pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 600, 0, out))
+            pair.receive(|broker, out| broker.acknowledge(AckKind::Rel, 600, 0, out))
                 .unwrap(),
             []
         );
-        assert_eq!(pair.sent(), [Request::PubComp(600)]);
+        assert_eq!(pair.sent(), [ClientPacket::PubComp(600)]);
     }
 }
 
 #[test]
 fn pubrec_waits_for_the_caller_and_a_repeated_message_is_given_out_once() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let inbound = publish(Qos::ExactlyOnce);
     let events = pair
         .receive(|broker, out| broker.publish(&inbound, 3, out))
@@ -492,16 +501,16 @@ fn pubrec_waits_for_the_caller_and_a_repeated_message_is_given_out_once() {
         []
     );
     pair.session.acknowledge(token);
-    assert_eq!(pair.sent(), [Request::PubRec(3)]);
+    assert_eq!(pair.sent(), [ClientPacket::PubRec(3)]);
     assert_eq!(
         pair.receive(|broker, out| broker.publish(&inbound, 3, out))
             .unwrap(),
         []
     );
-    assert_eq!(pair.sent(), [Request::PubRec(3)]);
-    pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 3, 0, out))
+    assert_eq!(pair.sent(), [ClientPacket::PubRec(3)]);
+    pair.receive(|broker, out| broker.acknowledge(AckKind::Rel, 3, 0, out))
         .unwrap();
-    assert_eq!(pair.sent(), [Request::PubComp(3)]);
+    assert_eq!(pair.sent(), [ClientPacket::PubComp(3)]);
     assert_eq!(
         pair.receive(|broker, out| broker.publish(&inbound, 3, out))
             .unwrap()
@@ -512,12 +521,12 @@ fn pubrec_waits_for_the_caller_and_a_repeated_message_is_given_out_once() {
 
 #[test]
 fn what_a_lost_session_remembered_is_forgotten() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     pair.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out))
         .unwrap();
     for (session_present, given) in [(true, 0), (false, 1)] {
         let (mut next, _) = greeted(
-            Version::V5,
+            ProtocolVersion::V5,
             &Announce {
                 session_present,
                 ..Announce::default()
@@ -537,11 +546,11 @@ fn what_a_lost_session_remembered_is_forgotten() {
 
 #[test]
 fn a_disconnect_says_who_took_the_session() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let error = pair
         .receive(|broker, out| broker.disconnect(0x8E, out))
         .unwrap_err();
-    assert_eq!(error.kind(), Failure::Passing);
+    assert_eq!(error.kind(), FailureKind::Passing);
     assert!(
         error
             .to_string()
@@ -552,11 +561,11 @@ fn a_disconnect_says_who_took_the_session() {
 
 #[test]
 fn an_answer_with_packet_id_0_is_one_to_nothing() {
-    for version in [Version::V5, Version::V311] {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
         pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
         let strays = pair.receive(|broker, out| {
-            [Reply::Ack, Reply::Rec, Reply::Rel, Reply::Comp]
+            [AckKind::Ack, AckKind::Rec, AckKind::Rel, AckKind::Comp]
                 .into_iter()
                 .for_each(|ack| broker.acknowledge(ack, 0, 0, out));
         });
@@ -571,22 +580,22 @@ fn an_answer_with_packet_id_0_is_one_to_nothing() {
         );
         // Nothing but the message goes out, and its answer counts.
         assert_eq!(pair.sent().len(), 1);
-        let answered = pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out));
+        let answered = pair.receive(|broker, out| broker.acknowledge(AckKind::Ack, 1, 0, out));
         assert_eq!(answered.unwrap(), [Event::Accepted { token: 7 }]);
     }
 }
 
 #[test]
 fn an_answer_to_nothing_changes_nothing_and_is_counted() {
-    for version in [Version::V5, Version::V311] {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
         pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
         let strays = pair.receive(|broker, out| {
-            [Reply::Ack, Reply::Rec, Reply::Comp]
+            [AckKind::Ack, AckKind::Rec, AckKind::Comp]
                 .into_iter()
                 .for_each(|ack| broker.acknowledge(ack, 2, 0, out));
             broker.suback(9, &[1], out);
-            broker.acknowledge(Reply::Rec, 1, 0, out);
+            broker.acknowledge(AckKind::Rec, 1, 0, out);
         });
         assert_eq!(strays.unwrap(), []);
         assert_eq!(
@@ -597,8 +606,9 @@ fn an_answer_to_nothing_changes_nothing_and_is_counted() {
                 is_early: false
             })
         );
-        let twice = pair
-            .receive(|broker, out| (0..2).for_each(|_| broker.acknowledge(Reply::Ack, 1, 0, out)));
+        let twice = pair.receive(|broker, out| {
+            (0..2).for_each(|_| broker.acknowledge(AckKind::Ack, 1, 0, out))
+        });
         assert_eq!(twice.unwrap(), [Event::Accepted { token: 7 }]);
         assert_eq!(
             pair.session.take_odd(),
@@ -614,14 +624,14 @@ fn an_answer_to_nothing_changes_nothing_and_is_counted() {
 
 #[test]
 fn a_second_connack_costs_the_connection() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let again = pair.receive(|broker, out| broker.connack(0, &Announce::default(), out));
     assert!(matches!(again, Err(Error::Protocol(_))));
 }
 
 #[test]
 fn level_2_is_accepted_in_whatever_way_the_broker_says_so() {
-    use Reply::{Ack, Comp, Rec};
+    use AckKind::{Ack, Comp, Rec};
     for answers in [
         &[Rec, Comp][..],
         &[Rec, Rec, Comp, Comp],
@@ -630,7 +640,7 @@ fn level_2_is_accepted_in_whatever_way_the_broker_says_so() {
         &[Ack, Rec, Comp],
         &[Rec, Ack, Comp],
     ] {
-        let (mut pair, _) = greeted(Version::V5, &Announce::default());
+        let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
         pair.session.publish(&publish(Qos::ExactlyOnce), 7).unwrap();
         let events = pair.receive(|broker, out| {
             answers
@@ -650,7 +660,7 @@ fn level_2_is_accepted_in_whatever_way_the_broker_says_so() {
 fn the_shorter_keep_alive_holds_and_none_means_our_own() {
     for (told, seconds) in [(None, 30), (Some(0), 30), (Some(8), 8), (Some(65_535), 30)] {
         let (pair, established) = greeted(
-            Version::V5,
+            ProtocolVersion::V5,
             &Announce {
                 keep_alive: told,
                 ..Announce::default()
@@ -663,7 +673,7 @@ fn the_shorter_keep_alive_holds_and_none_means_our_own() {
 
 #[test]
 fn what_is_in_flight_is_bounded_in_bytes_too_but_one_message_always_goes() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let large = Publish {
         payload: Bytes::from(vec![0; 60_000]),
         ..publish(Qos::AtLeastOnce)
@@ -671,12 +681,12 @@ fn what_is_in_flight_is_bounded_in_bytes_too_but_one_message_always_goes() {
     pair.session.publish(&large, 1).unwrap();
     assert_eq!(
         pair.session.publish(&publish(Qos::AtLeastOnce), 2),
-        Err(Unsendable::WindowFull)
+        Err(UnsendablePublish::WindowFull)
     );
     assert!(pair.session.wants_to_measure());
     pair.session.measure(pair.now);
     pair.now += SECOND / 10;
-    pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out))
+    pair.receive(|broker, out| broker.acknowledge(AckKind::Ack, 1, 0, out))
         .unwrap();
     pair.session.publish(&large, 2).unwrap();
     pair.session.publish(&publish(Qos::AtLeastOnce), 3).unwrap();
@@ -685,7 +695,7 @@ fn what_is_in_flight_is_bounded_in_bytes_too_but_one_message_always_goes() {
 #[test]
 fn a_silent_broker_is_pinged_and_given_up() {
     let (mut pair, _) = greeted(
-        Version::V5,
+        ProtocolVersion::V5,
         &Announce {
             keep_alive: Some(8),
             ..Announce::default()
@@ -696,7 +706,7 @@ fn a_silent_broker_is_pinged_and_given_up() {
     assert_eq!(pair.sent(), []);
     pair.now = start + 7 * SECOND;
     pair.session.tick(pair.now).unwrap();
-    assert_eq!(pair.sent(), [Request::Ping]);
+    assert_eq!(pair.sent(), [ClientPacket::Ping]);
     assert_eq!(pair.receive(|broker, out| broker.pong(out)).unwrap(), []);
     pair.session.tick(start + 14 * SECOND).unwrap();
     assert!(matches!(
@@ -710,10 +720,10 @@ fn a_silent_broker_is_pinged_and_given_up() {
 
 #[test]
 fn a_peer_that_only_sends_what_we_must_answer_is_cut_off() {
-    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
     let flood = |broker: &BrokerWire, out: &mut BytesMut| {
         for id in 1..=u16::MAX {
-            broker.acknowledge(Reply::Rel, id, 0, out);
+            broker.acknowledge(AckKind::Rel, id, 0, out);
         }
     };
     let outcome = (0..8).try_for_each(|_| pair.receive(flood).map(drop));
@@ -725,7 +735,7 @@ fn a_peer_that_only_sends_what_we_must_answer_is_cut_off() {
 fn mutated_streams_cost_the_connection_at_most() {
     for seed in 0..20_000 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let version = [Version::V5, Version::V311][usize::from(random.bool())];
+        let version = [ProtocolVersion::V5, ProtocolVersion::V311][usize::from(random.bool())];
         let (mut pair, _) = greeted(
             version,
             &Announce {

@@ -10,7 +10,7 @@ use crate::mqtt::Publish;
 
 /// Where an id of QoS 2 stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
+enum Qos2Stage {
     #[default]
     Free,
     /// Given out, not acknowledged.
@@ -20,8 +20,8 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Id {
-    stage: Stage,
+struct IdState {
+    stage: Qos2Stage,
     /// Not seen on this connection.
     is_carried: bool,
     /// Number of the round its message was given out in.
@@ -44,7 +44,7 @@ pub(super) enum Inbound {
 #[derive(Clone, Debug, Default)]
 pub struct Unreleased {
     /// By packet id; as long as the highest id seen, which brokers count up from 1.
-    ids: Vec<Id>,
+    ids: Vec<IdState>,
     /// Of QoS 1, by packet id: the content that was given out and not acknowledged on this connection, else 0.
     open: Vec<u64>,
     round: u32,
@@ -57,10 +57,10 @@ impl Unreleased {
         self.round
     }
 
-    fn id(&mut self, id: u16) -> &mut Id {
+    fn id(&mut self, id: u16) -> &mut IdState {
         let place = usize::from(id);
         if place >= self.ids.len() {
-            self.ids.resize(place + 1, Id::default());
+            self.ids.resize(place + 1, IdState::default());
         }
         &mut self.ids[place]
     }
@@ -88,12 +88,12 @@ impl Unreleased {
         let content = content(publish);
         let known = *self.id(id);
         let is_same = known.content == content && (publish.duplicate || !known.is_carried);
-        if known.stage == Stage::Free || !is_same {
-            let waits = known.stage == Stage::Given && !known.is_carried;
+        if known.stage == Qos2Stage::Free || !is_same {
+            let waits = known.stage == Qos2Stage::Given && !known.is_carried;
             self.round = self.round.wrapping_add(u32::from(waits));
             let round = self.round;
-            *self.id(id) = Id {
-                stage: Stage::Given,
+            *self.id(id) = IdState {
+                stage: Qos2Stage::Given,
                 is_carried: false,
                 round,
                 content,
@@ -101,7 +101,7 @@ impl Unreleased {
             return Inbound::New;
         }
         self.id(id).is_carried = false;
-        if known.stage == Stage::Given {
+        if known.stage == Qos2Stage::Given {
             Inbound::Known
         } else {
             Inbound::Answer
@@ -111,18 +111,18 @@ impl Unreleased {
     /// The caller acknowledges what was given out in that round; says whether PUBREC goes out now.
     pub(super) fn acknowledge(&mut self, id: u16, round: u32) -> bool {
         let known = self.id(id);
-        if known.stage != Stage::Given || known.round != round {
+        if known.stage != Qos2Stage::Given || known.round != round {
             return false;
         }
-        known.stage = Stage::Answered;
+        known.stage = Qos2Stage::Answered;
         !known.is_carried
     }
 
     /// PUBREL came in; PUBCOMP answers it in any case.
     pub(super) fn release(&mut self, id: u16) {
         let known = self.id(id);
-        if known.stage != Stage::Given {
-            known.stage = Stage::Free;
+        if known.stage != Qos2Stage::Given {
+            known.stage = Qos2Stage::Free;
         }
     }
 
@@ -131,7 +131,7 @@ impl Unreleased {
         let ids = self
             .ids
             .iter()
-            .map(|id| Id {
+            .map(|id| IdState {
                 is_carried: true,
                 ..*id
             })

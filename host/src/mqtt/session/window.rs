@@ -13,7 +13,7 @@ pub(super) const LAST_ID: u16 = 0xEFFF;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum AwaitedAck {
     Puback,
     Pubrec,
     Pubcomp,
@@ -21,9 +21,9 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct WindowSlot {
     token: u64,
-    stage: Stage,
+    stage: AwaitedAck,
     /// Size of the publish.
     bytes: u32,
     /// A PUBCOMP went ahead of its PUBREC.
@@ -31,10 +31,10 @@ struct Slot {
 }
 
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct InFlightWindow {
     /// Id of the first slot.
     first: u16,
-    slots: VecDeque<Slot>,
+    slots: VecDeque<WindowSlot>,
     /// Slots without a final answer.
     open: usize,
     limit: usize,
@@ -58,7 +58,7 @@ pub(super) enum Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unexpected;
 
-impl Window {
+impl InFlightWindow {
     /// A window of `limit` publishes.
     pub(super) fn new(limit: u16) -> Self {
         Self {
@@ -107,13 +107,13 @@ impl Window {
     /// Takes the next id for a publish of QoS 1 or 2 and of `bytes`. The caller has asked for room.
     pub(super) fn open(&mut self, token: u64, qos: Qos, bytes: usize) {
         let stage = if qos == Qos::ExactlyOnce {
-            Stage::Pubrec
+            AwaitedAck::Pubrec
         } else {
-            Stage::Puback
+            AwaitedAck::Puback
         };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.bytes += bytes as usize;
-        self.slots.push_back(Slot {
+        self.slots.push_back(WindowSlot {
             token,
             stage,
             bytes,
@@ -124,8 +124,8 @@ impl Window {
 
     /// PUBACK, whatever its code, and the level it answers: some brokers take QoS 2 and answer as if it were 1.
     pub(super) fn puback(&mut self, id: u16) -> Result<(u64, Qos), Unexpected> {
-        let stage = self.slot(id).map_or(Stage::Done, |slot| slot.stage);
-        let qos = if stage == Stage::Puback {
+        let stage = self.slot(id).map_or(AwaitedAck::Done, |slot| slot.stage);
+        let qos = if stage == AwaitedAck::Puback {
             Qos::AtLeastOnce
         } else {
             Qos::ExactlyOnce
@@ -136,16 +136,17 @@ impl Window {
     /// PUBREC. A second one for the same id is answered again.
     pub(super) fn pubrec(&mut self, id: u16, refused: bool) -> Result<Received, Unexpected> {
         if refused {
-            return self.finish(id, Stage::Pubrec).map(Received::Refused);
+            return self.finish(id, AwaitedAck::Pubrec).map(Received::Refused);
         }
         match self.slot(id).ok_or(Unexpected)? {
-            slot @ Slot {
-                stage: Stage::Pubrec | Stage::Pubcomp,
+            slot @ WindowSlot {
+                stage: AwaitedAck::Pubrec | AwaitedAck::Pubcomp,
                 ..
             } => {
-                slot.stage = Stage::Pubcomp;
+                slot.stage = AwaitedAck::Pubcomp;
                 if slot.is_complete {
-                    self.finish(id, Stage::Pubcomp).map(Received::Completed)
+                    self.finish(id, AwaitedAck::Pubcomp)
+                        .map(Received::Completed)
                 } else {
                     Ok(Received::Release)
                 }
@@ -158,8 +159,8 @@ impl Window {
     pub(super) fn pubcomp(&mut self, id: u16) -> Result<Option<u64>, Unexpected> {
         match self.slot(id) {
             Some(
-                slot @ Slot {
-                    stage: Stage::Pubrec,
+                slot @ WindowSlot {
+                    stage: AwaitedAck::Pubrec,
                     is_complete: false,
                     ..
                 },
@@ -167,11 +168,11 @@ impl Window {
                 slot.is_complete = true;
                 Ok(None)
             }
-            _ => self.finish(id, Stage::Pubcomp).map(Some),
+            _ => self.finish(id, AwaitedAck::Pubcomp).map(Some),
         }
     }
 
-    fn slot(&mut self, id: u16) -> Option<&mut Slot> {
+    fn slot(&mut self, id: u16) -> Option<&mut WindowSlot> {
         if id == 0 || id > LAST_ID {
             return None;
         }
@@ -180,20 +181,20 @@ impl Window {
         self.slots.get_mut(distance)
     }
 
-    fn finish(&mut self, id: u16, expected: Stage) -> Result<u64, Unexpected> {
+    fn finish(&mut self, id: u16, expected: AwaitedAck) -> Result<u64, Unexpected> {
         let slot = self
             .slot(id)
-            .filter(|slot| slot.stage == expected && expected != Stage::Done)
+            .filter(|slot| slot.stage == expected && expected != AwaitedAck::Done)
             .ok_or(Unexpected)?;
-        slot.stage = Stage::Done;
-        let Slot { token, bytes, .. } = *slot;
+        slot.stage = AwaitedAck::Done;
+        let WindowSlot { token, bytes, .. } = *slot;
         self.bytes -= bytes as usize;
         self.open -= 1;
         self.over += 1;
         while self
             .slots
             .front()
-            .is_some_and(|slot| slot.stage == Stage::Done)
+            .is_some_and(|slot| slot.stage == AwaitedAck::Done)
         {
             self.slots.pop_front();
             self.first = if self.first == LAST_ID {
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn ids_wrap_before_those_of_subscribe() {
-        let mut window = Window::new(2);
+        let mut window = InFlightWindow::new(2);
         for token in 0..u64::from(LAST_ID) * 2 + 5 {
             let id = window.next_id();
             assert_eq!(u64::from(id), token % u64::from(LAST_ID) + 1);
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_nothing_is_unexpected_and_changes_nothing() {
-        let mut window = Window::new(4);
+        let mut window = InFlightWindow::new(4);
         window.open(7, Qos::ExactlyOnce, 1);
         window.open(8, Qos::AtLeastOnce, 1);
         assert_eq!(window.pubrec(2, false), Err(Unexpected));
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_pubcomp_ahead_of_its_pubrec_waits_for_it() {
-        let mut window = Window::new(4);
+        let mut window = InFlightWindow::new(4);
         window.open(7, Qos::ExactlyOnce, 1);
         assert_eq!(window.pubcomp(1), Ok(None));
         assert_eq!(window.pubcomp(1), Err(Unexpected));
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_puback_for_level_2_is_taken_at_any_stage() {
-        let mut window = Window::new(4);
+        let mut window = InFlightWindow::new(4);
         window.open(7, Qos::ExactlyOnce, 1);
         window.open(8, Qos::ExactlyOnce, 1);
         assert_eq!(window.puback(1), Ok((7, Qos::ExactlyOnce)));
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn one_answer_that_never_comes_costs_its_own_place_and_no_more() {
-        let mut window = Window::new(2);
+        let mut window = InFlightWindow::new(2);
         window.open(0, Qos::AtLeastOnce, 1);
         for token in 1..u64::from(LAST_ID) {
             assert_eq!(window.room(), 1, "{token}");
@@ -281,7 +282,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_token_comes_back_once_whatever_the_order(limit in 1u16..40, picks in proptest::collection::vec(any::<u16>(), 1..400)) {
-            let mut window = Window::new(limit);
+            let mut window = InFlightWindow::new(limit);
             let (mut open, mut token) = (Vec::new(), 0u64);
             for pick in picks {
                 while window.room() > 0 {

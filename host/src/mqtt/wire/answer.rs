@@ -1,22 +1,26 @@
 //! What a broker answers: CONNACK, PUBACK and its kin, SUBACK, DISCONNECT. By hand, since the codec knows only the codes of
 //! its tables: any number is an answer, from 0x80 on a refusal and below it success (MQTT 5, 2.4), and its words count too.
 
-use super::publish::Fields;
-use super::{Answer, ConnAck, Malformed, Packet, Version};
+use super::publish::FieldReader;
+use super::{AckPacket, ConnAck, Malformed, Packet, ProtocolVersion};
 
 const NOT_ASKED_FOR: Malformed = Malformed("a packet that was not asked for");
 
 /// Decodes the body of a packet that is neither PUBLISH nor a plain acknowledgement.
-pub(super) fn decode(version: Version, first: u8, body: &[u8]) -> Result<Packet, Malformed> {
-    let mut fields = Fields(body);
+pub(super) fn decode(
+    version: ProtocolVersion,
+    first: u8,
+    body: &[u8],
+) -> Result<Packet, Malformed> {
+    let mut fields = FieldReader(body);
     match (first >> 4, version) {
-        (2, Version::V311) => old_connack(&mut fields).map(Packet::ConnAck),
-        (2, Version::V5) => connack(body).map(Packet::ConnAck),
-        (4..=7, Version::V5) => {
+        (2, ProtocolVersion::V311) => old_connack(&mut fields).map(Packet::ConnAck),
+        (2, ProtocolVersion::V5) => connack(body).map(Packet::ConnAck),
+        (4..=7, ProtocolVersion::V5) => {
             answer(&mut fields).map(|answer| super::acknowledgement(first, answer))
         }
         (9, _) => suback(version, &mut fields),
-        (14, Version::V5) => {
+        (14, ProtocolVersion::V5) => {
             let code = if fields.is_empty() { 0 } else { fields.u8()? };
             Ok(Packet::Disconnect {
                 code,
@@ -27,7 +31,7 @@ pub(super) fn decode(version: Version, first: u8, body: &[u8]) -> Result<Packet,
     }
 }
 
-fn old_connack(fields: &mut Fields<'_>) -> Result<ConnAck, Malformed> {
+fn old_connack(fields: &mut FieldReader<'_>) -> Result<ConnAck, Malformed> {
     let flags = fields.u8()?;
     let code = fields.u8()?;
     if !fields.is_empty() {
@@ -41,7 +45,7 @@ fn old_connack(fields: &mut Fields<'_>) -> Result<ConnAck, Malformed> {
 }
 
 fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
-    let mut fields = Fields(body);
+    let mut fields = FieldReader(body);
     let flags = fields.u8()?;
     let code = fields.u8()?;
     let mut ack = ConnAck {
@@ -55,15 +59,15 @@ fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
     }
     for property in properties(&mut fields)? {
         match property {
-            Property::Number(0x21, value) => ack.receive_maximum = u16::try_from(value).ok(),
-            Property::Number(0x27, value) => ack.maximum_packet_bytes = Some(value),
-            Property::Number(0x24, value) => ack.maximum_qos = u8::try_from(value).ok(),
-            Property::Number(0x25, value) => ack.retain_available = Some(value != 0),
-            Property::Number(0x13, value) => ack.keep_alive = u16::try_from(value).ok(),
-            Property::Number(0x11, value) => ack.session_expiry = Some(value),
-            Property::Number(0x29, value) => ack.subscription_ids = Some(value != 0),
-            Property::Text(id, text) => add_words(&mut ack.words, id, text),
-            Property::Number(..) => {}
+            AnswerProperty::Number(0x21, value) => ack.receive_maximum = u16::try_from(value).ok(),
+            AnswerProperty::Number(0x27, value) => ack.maximum_packet_bytes = Some(value),
+            AnswerProperty::Number(0x24, value) => ack.maximum_qos = u8::try_from(value).ok(),
+            AnswerProperty::Number(0x25, value) => ack.retain_available = Some(value != 0),
+            AnswerProperty::Number(0x13, value) => ack.keep_alive = u16::try_from(value).ok(),
+            AnswerProperty::Number(0x11, value) => ack.session_expiry = Some(value),
+            AnswerProperty::Number(0x29, value) => ack.subscription_ids = Some(value != 0),
+            AnswerProperty::Text(id, text) => add_words(&mut ack.words, id, text),
+            AnswerProperty::Number(..) => {}
         }
     }
     if ack.receive_maximum == Some(0) || ack.maximum_packet_bytes == Some(0) {
@@ -72,19 +76,19 @@ fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
     Ok(ack)
 }
 
-fn answer(fields: &mut Fields<'_>) -> Result<Answer, Malformed> {
+fn answer(fields: &mut FieldReader<'_>) -> Result<AckPacket, Malformed> {
     let packet_id = fields.u16()?;
     let code = if fields.is_empty() { 0 } else { fields.u8()? };
-    Ok(Answer {
+    Ok(AckPacket {
         packet_id,
         code,
         words: words(fields)?,
     })
 }
 
-fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed> {
+fn suback(version: ProtocolVersion, fields: &mut FieldReader<'_>) -> Result<Packet, Malformed> {
     let packet_id = fields.u16()?;
-    if version == Version::V5 {
+    if version == ProtocolVersion::V5 {
         properties(fields)?;
     }
     if fields.is_empty() {
@@ -97,13 +101,13 @@ fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed
 }
 
 /// What the broker says in words, among the properties that end a packet.
-fn words(fields: &mut Fields<'_>) -> Result<Option<String>, Malformed> {
+fn words(fields: &mut FieldReader<'_>) -> Result<Option<String>, Malformed> {
     if fields.is_empty() {
         return Ok(None);
     }
     let mut words = None;
     for property in properties(fields)? {
-        if let Property::Text(id, text) = property {
+        if let AnswerProperty::Text(id, text) = property {
             add_words(&mut words, id, text);
         }
     }
@@ -125,27 +129,27 @@ fn add_words(words: &mut Option<String>, id: u8, text: String) {
 }
 
 /// A property by its id; those that say nothing to us are left out.
-enum Property {
+enum AnswerProperty {
     Number(u8, u32),
     Text(u8, String),
 }
 
-fn properties(fields: &mut Fields<'_>) -> Result<Vec<Property>, Malformed> {
+fn properties(fields: &mut FieldReader<'_>) -> Result<Vec<AnswerProperty>, Malformed> {
     let length = fields.variable()?;
-    let mut fields = Fields(fields.take(length)?);
+    let mut fields = FieldReader(fields.take(length)?);
     let mut found = Vec::new();
     while !fields.is_empty() {
         let id = fields.u8()?;
         match id {
             0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => {
-                found.push(Property::Number(id, u32::from(fields.u8()?)))
+                found.push(AnswerProperty::Number(id, u32::from(fields.u8()?)))
             }
-            0x13 | 0x21..=0x23 => found.push(Property::Number(id, u32::from(fields.u16()?))),
-            0x02 | 0x11 | 0x18 | 0x27 => found.push(Property::Number(id, fields.u32()?)),
+            0x13 | 0x21..=0x23 => found.push(AnswerProperty::Number(id, u32::from(fields.u16()?))),
+            0x02 | 0x11 | 0x18 | 0x27 => found.push(AnswerProperty::Number(id, fields.u32()?)),
             0x0B => drop(fields.variable()?),
             0x26 => drop((fields.bytes()?, fields.bytes()?)),
             0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
-                found.push(Property::Text(
+                found.push(AnswerProperty::Text(
                     id,
                     String::from_utf8_lossy(fields.bytes()?).into_owned(),
                 ));

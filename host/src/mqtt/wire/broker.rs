@@ -6,13 +6,13 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes as b5;
 use rumqttc::v5::mqttbytes::v5;
 
-use super::Version;
+use super::ProtocolVersion;
 use crate::message::{Headers, Qos, push_header};
 use crate::mqtt::Publish;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum ClientPacket {
     Connect(Greeting),
     Publish {
         publish: Publish,
@@ -53,7 +53,7 @@ pub struct Announce {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum AckKind {
     Ack,
     Rec,
     Rel,
@@ -63,7 +63,7 @@ pub enum Reply {
 /// Reads what clients send and writes what they get.
 #[derive(Debug)]
 pub struct BrokerWire {
-    version: Option<Version>,
+    version: Option<ProtocolVersion>,
 }
 
 fn qos4(qos: b4::QoS) -> Qos {
@@ -80,45 +80,45 @@ impl BrokerWire {
         Self { version: None }
     }
 
-    pub fn speaking(version: Version) -> Self {
+    pub fn speaking(version: ProtocolVersion) -> Self {
         Self {
             version: Some(version),
         }
     }
 
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> ProtocolVersion {
         self.version.unwrap()
     }
 
     /// The next request, once it is all there. Panics on what is malformed: then our client is wrong.
-    pub fn read(&mut self, input: &mut BytesMut) -> Option<Request> {
+    pub fn read(&mut self, input: &mut BytesMut) -> Option<ClientPacket> {
         if b4::check(input.iter(), usize::MAX).is_err() {
             return None;
         }
         if input[..2] == [0xE0, 0] {
             let _ = input.split_to(2);
-            return Some(Request::Disconnect);
+            return Some(ClientPacket::Disconnect);
         }
         if self.version.is_none() {
             let name = input.windows(4).position(|four| four == b"MQTT").unwrap();
             self.version = Some(if input[name + 4] == 5 {
-                Version::V5
+                ProtocolVersion::V5
             } else {
-                Version::V311
+                ProtocolVersion::V311
             });
         }
         Some(match self.version() {
-            Version::V5 => read5(v5::Packet::read(input, None).unwrap()),
-            Version::V311 => read4(v4::Packet::read(input, usize::MAX).unwrap()),
+            ProtocolVersion::V5 => read5(v5::Packet::read(input, None).unwrap()),
+            ProtocolVersion::V311 => read4(v4::Packet::read(input, usize::MAX).unwrap()),
         })
     }
 
     pub fn connack(&self, code: u8, announce: &Announce, out: &mut BytesMut) {
         let session_present = announce.session_present;
         match self.version() {
-            Version::V311 => out.put_slice(&[0x20, 2, u8::from(session_present), code]),
-            Version::V5 if code != 0 => out.put_slice(&[0x20, 3, 0, code, 0]),
-            Version::V5 => {
+            ProtocolVersion::V311 => out.put_slice(&[0x20, 2, u8::from(session_present), code]),
+            ProtocolVersion::V5 if code != 0 => out.put_slice(&[0x20, 3, 0, code, 0]),
+            ProtocolVersion::V5 => {
                 let properties = v5::ConnAckProperties {
                     session_expiry_interval: None,
                     receive_max: announce.receive_maximum,
@@ -151,7 +151,7 @@ impl BrokerWire {
 
     pub fn publish(&self, publish: &Publish, packet_id: u16, out: &mut BytesMut) {
         match self.version() {
-            Version::V311 => {
+            ProtocolVersion::V311 => {
                 let topic = std::str::from_utf8(&publish.topic).unwrap();
                 let qos = b4::qos(publish.qos as u8).unwrap();
                 let mut packet = v4::Publish::from_bytes(topic, qos, publish.payload.clone());
@@ -159,7 +159,7 @@ impl BrokerWire {
                     (packet_id, publish.retain, publish.duplicate);
                 v4::Packet::Publish(packet).write(out, usize::MAX).unwrap();
             }
-            Version::V5 => {
+            ProtocolVersion::V5 => {
                 let packet = v5::Publish {
                     dup: publish.duplicate,
                     qos: b5::qos(publish.qos as u8).unwrap(),
@@ -175,24 +175,24 @@ impl BrokerWire {
     }
 
     /// An acknowledgement; MQTT 5 with a code and a reason string where the code is not 0.
-    pub fn acknowledge(&self, reply: Reply, packet_id: u16, code: u8, out: &mut BytesMut) {
+    pub fn acknowledge(&self, reply: AckKind, packet_id: u16, code: u8, out: &mut BytesMut) {
         let first = match reply {
-            Reply::Ack => 0x40,
-            Reply::Rec => 0x50,
-            Reply::Rel => 0x62,
-            Reply::Comp => 0x70,
+            AckKind::Ack => 0x40,
+            AckKind::Rec => 0x50,
+            AckKind::Rel => 0x62,
+            AckKind::Comp => 0x70,
         };
         let [high, low] = packet_id.to_be_bytes();
         match (self.version(), code) {
-            (_, 0) | (Version::V311, _) => out.put_slice(&[first, 2, high, low]),
-            (Version::V5, code) => {
+            (_, 0) | (ProtocolVersion::V311, _) => out.put_slice(&[first, 2, high, low]),
+            (ProtocolVersion::V5, code) => {
                 out.put_slice(&[first, 9, high, low, code, 5, 31, 0, 2, b'n', b'o'])
             }
         }
     }
 
     pub fn suback(&self, packet_id: u16, codes: &[u8], out: &mut BytesMut) {
-        let properties = usize::from(self.version() == Version::V5);
+        let properties = usize::from(self.version() == ProtocolVersion::V5);
         out.put_slice(&[0x90, u8::try_from(2 + properties + codes.len()).unwrap()]);
         out.put_u16(packet_id);
         out.put_slice(&[0][..properties]);
@@ -209,9 +209,9 @@ impl BrokerWire {
     }
 }
 
-fn read4(packet: v4::Packet) -> Request {
+fn read4(packet: v4::Packet) -> ClientPacket {
     match packet {
-        v4::Packet::Connect(connect) => Request::Connect(Greeting {
+        v4::Packet::Connect(connect) => ClientPacket::Connect(Greeting {
             version: 4,
             client_id: connect.client_id,
             clean_start: connect.clean_session,
@@ -228,7 +228,7 @@ fn read4(packet: v4::Packet) -> Request {
                 )
             }),
         }),
-        v4::Packet::Publish(publish) => Request::Publish {
+        v4::Packet::Publish(publish) => ClientPacket::Publish {
             packet_id: publish.pkid,
             publish: Publish {
                 topic: Bytes::from(publish.topic),
@@ -240,11 +240,11 @@ fn read4(packet: v4::Packet) -> Request {
                 ..Publish::default()
             },
         },
-        v4::Packet::PubAck(ack) => Request::PubAck(ack.pkid),
-        v4::Packet::PubRec(ack) => Request::PubRec(ack.pkid),
-        v4::Packet::PubRel(ack) => Request::PubRel(ack.pkid),
-        v4::Packet::PubComp(ack) => Request::PubComp(ack.pkid),
-        v4::Packet::Subscribe(subscribe) => Request::Subscribe {
+        v4::Packet::PubAck(ack) => ClientPacket::PubAck(ack.pkid),
+        v4::Packet::PubRec(ack) => ClientPacket::PubRec(ack.pkid),
+        v4::Packet::PubRel(ack) => ClientPacket::PubRel(ack.pkid),
+        v4::Packet::PubComp(ack) => ClientPacket::PubComp(ack.pkid),
+        v4::Packet::Subscribe(subscribe) => ClientPacket::Subscribe {
             packet_id: subscribe.pkid,
             filters: subscribe
                 .filters
@@ -252,8 +252,8 @@ fn read4(packet: v4::Packet) -> Request {
                 .map(|filter| (filter.path, qos4(filter.qos)))
                 .collect(),
         },
-        v4::Packet::PingReq => Request::Ping,
-        v4::Packet::Disconnect => Request::Disconnect,
+        v4::Packet::PingReq => ClientPacket::Ping,
+        v4::Packet::Disconnect => ClientPacket::Disconnect,
         other => panic!("a client sent {other:?}"),
     }
 }
@@ -262,9 +262,9 @@ fn greeting5(
     connect: v5::Connect,
     will: Option<v5::LastWill>,
     login: Option<v5::Login>,
-) -> Request {
+) -> ClientPacket {
     let told = connect.properties.unwrap_or_default();
-    Request::Connect(Greeting {
+    ClientPacket::Connect(Greeting {
         version: 5,
         client_id: connect.client_id,
         clean_start: connect.clean_start,
@@ -276,10 +276,10 @@ fn greeting5(
     })
 }
 
-fn read5(packet: v5::Packet) -> Request {
+fn read5(packet: v5::Packet) -> ClientPacket {
     match packet {
         v5::Packet::Connect(connect, will, login) => greeting5(connect, will, login),
-        v5::Packet::Publish(publish) => Request::Publish {
+        v5::Packet::Publish(publish) => ClientPacket::Publish {
             packet_id: publish.pkid,
             publish: Publish {
                 topic: publish.topic,
@@ -294,10 +294,10 @@ fn read5(packet: v5::Packet) -> Request {
                 ..Publish::default()
             },
         },
-        v5::Packet::PubAck(ack) => Request::PubAck(ack.pkid),
-        v5::Packet::PubRec(ack) => Request::PubRec(ack.pkid),
-        v5::Packet::PubRel(ack) => Request::PubRel(ack.pkid),
-        v5::Packet::PubComp(ack) => Request::PubComp(ack.pkid),
+        v5::Packet::PubAck(ack) => ClientPacket::PubAck(ack.pkid),
+        v5::Packet::PubRec(ack) => ClientPacket::PubRec(ack.pkid),
+        v5::Packet::PubRel(ack) => ClientPacket::PubRel(ack.pkid),
+        v5::Packet::PubComp(ack) => ClientPacket::PubComp(ack.pkid),
         v5::Packet::Subscribe(subscribe) => {
             for filter in &subscribe.filters {
                 assert!(
@@ -310,12 +310,12 @@ fn read5(packet: v5::Packet) -> Request {
                 .into_iter()
                 .map(|filter| (filter.path, qos5(filter.qos)))
                 .collect();
-            Request::Subscribe {
+            ClientPacket::Subscribe {
                 packet_id: subscribe.pkid,
                 filters,
             }
         }
-        v5::Packet::PingReq(_) => Request::Ping,
+        v5::Packet::PingReq(_) => ClientPacket::Ping,
         other => panic!("a client sent {other:?}"),
     }
 }

@@ -18,8 +18,8 @@ pub(super) use publish::check_filter;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use self::publish::{Decoded, Form};
-use super::{Config, Error, Publish, Subscription, Unsendable};
+use self::publish::{Decoded, FixedHeader};
+use super::{Config, Error, Publish, Subscription, UnsendablePublish};
 
 /// Bytes kept of a packet too large to take: the longest topic, 16 KiB of properties, 4 KiB of payload.
 const HEAD_BYTES: usize = 2 + 65_535 + 2 + 4 + (16 << 10) + PAYLOAD_HEAD_BYTES;
@@ -39,7 +39,7 @@ const DISCONNECT: [u8; 2] = [0xE0, 0x00];
 
 /// Which MQTT is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum ProtocolVersion {
     V5,
     V311,
 }
@@ -75,10 +75,10 @@ pub(super) enum Packet {
         packet_id: u16,
         bytes: u64,
     },
-    PubAck(Answer),
-    PubRec(Answer),
-    PubRel(Answer),
-    PubComp(Answer),
+    PubAck(AckPacket),
+    PubRec(AckPacket),
+    PubRel(AckPacket),
+    PubComp(AckPacket),
     SubAck {
         packet_id: u16,
         codes: Vec<u8>,
@@ -111,7 +111,7 @@ pub(super) struct ConnAck {
 
 /// An acknowledgement: `code` is 0 in 3.1.1.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct AckPacket {
     pub(super) packet_id: u16,
     pub(super) code: u8,
     pub(super) words: Option<String>,
@@ -119,13 +119,13 @@ pub(super) struct Answer {
 
 /// First byte and lengths of a packet.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
+struct PacketHeader {
     first: u8,
     header: usize,
     body: usize,
 }
 
-impl Frame {
+impl PacketHeader {
     /// Reads the fixed header; `None` when it is not all there.
     fn peek(input: &[u8]) -> Result<Option<Self>, Malformed> {
         let Some((first, rest)) = input.split_first() else {
@@ -161,7 +161,7 @@ impl Frame {
 /// A PUBLISH that is read past.
 #[derive(Debug)]
 struct Skip {
-    frame: Frame,
+    frame: PacketHeader,
     left: usize,
     head: Vec<u8>,
 }
@@ -169,13 +169,13 @@ struct Skip {
 /// Reads and writes the packets of one connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    version: Version,
+    version: ProtocolVersion,
     max_packet_bytes: usize,
     skip: Option<Skip>,
 }
 
 impl Wire {
-    pub(super) fn new(version: Version, max_packet_bytes: u32) -> Self {
+    pub(super) fn new(version: ProtocolVersion, max_packet_bytes: u32) -> Self {
         Self {
             version,
             max_packet_bytes: usize::try_from(max_packet_bytes).unwrap_or(usize::MAX),
@@ -183,7 +183,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn version(&self) -> Version {
+    pub(super) fn version(&self) -> ProtocolVersion {
         self.version
     }
 
@@ -192,7 +192,7 @@ impl Wire {
         if let Some(skip) = self.skip.take() {
             return self.read_past(skip, input);
         }
-        let Some(frame) = Frame::peek(input)? else {
+        let Some(frame) = PacketHeader::peek(input)? else {
             return Ok(None);
         };
         check_flags(frame.first)?;
@@ -220,7 +220,7 @@ impl Wire {
         let mut bytes = input.split_to(frame.len());
         if frame.is_publish() {
             bytes.advance(frame.header);
-            let form = Form {
+            let form = FixedHeader {
                 version: self.version,
                 first: frame.first,
             };
@@ -243,7 +243,7 @@ impl Wire {
 
     /// Bytes still to come until the packet at the front of `input` is complete, as far as that is known.
     pub(super) fn missing(&self, input: &[u8]) -> usize {
-        match Frame::peek(input) {
+        match PacketHeader::peek(input) {
             Ok(Some(frame)) if self.skip.is_none() && frame.len() <= self.max_packet_bytes => {
                 frame.len().saturating_sub(input.len())
             }
@@ -265,7 +265,7 @@ impl Wire {
             self.skip = Some(skip);
             return Ok(None);
         }
-        let form = Form {
+        let form = FixedHeader {
             version: self.version,
             first: skip.frame.first,
         };
@@ -285,12 +285,12 @@ impl Wire {
         }))
     }
 
-    fn control(&self, frame: Frame, bytes: &[u8]) -> Result<Packet, Malformed> {
+    fn control(&self, frame: PacketHeader, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
             return Ok(acknowledgement(
                 frame.first,
-                Answer {
+                AckPacket {
                     packet_id: u16::from_be_bytes([high, low]),
                     code: 0,
                     words: None,
@@ -309,8 +309,8 @@ impl Wire {
     pub(super) fn connect(&self, config: &Config, out: &mut BytesMut) -> Result<(), Error> {
         check_lengths(config)?;
         match self.version {
-            Version::V5 => v5::connect(config, out),
-            Version::V311 => v4::connect(config, out),
+            ProtocolVersion::V5 => v5::connect(config, out),
+            ProtocolVersion::V311 => v4::connect(config, out),
         }
     }
 
@@ -321,7 +321,7 @@ impl Wire {
         packet_id: u16,
         limit: u32,
         out: &mut BytesMut,
-    ) -> Result<(), Unsendable> {
+    ) -> Result<(), UnsendablePublish> {
         publish::encode(self.version, publish, packet_id, limit, out)
     }
 
@@ -343,8 +343,8 @@ impl Wire {
         out: &mut BytesMut,
     ) -> Result<(), Malformed> {
         match self.version {
-            Version::V5 => v5::unsubscribe(packet_id, filters, out),
-            Version::V311 => v4::unsubscribe(packet_id, filters, out),
+            ProtocolVersion::V5 => v5::unsubscribe(packet_id, filters, out),
+            ProtocolVersion::V311 => v4::unsubscribe(packet_id, filters, out),
         }
     }
 
@@ -355,8 +355,8 @@ impl Wire {
             (_, 3..0x80) => Some(format!(
                 "the broker answered 0x{code:02X}, which no standard knows"
             )),
-            (Version::V5, code) => Some(super::reason::describe_v5(code, None)),
-            (Version::V311, _) => Some("the broker does not allow it".to_owned()),
+            (ProtocolVersion::V5, code) => Some(super::reason::describe_v5(code, None)),
+            (ProtocolVersion::V311, _) => Some("the broker does not allow it".to_owned()),
         }
     }
 }
@@ -372,7 +372,7 @@ fn check_flags(first: u8) -> Result<(), Malformed> {
     }
 }
 
-fn acknowledgement(first: u8, answer: Answer) -> Packet {
+fn acknowledgement(first: u8, answer: AckPacket) -> Packet {
     match first {
         PUBACK => Packet::PubAck(answer),
         PUBREC => Packet::PubRec(answer),

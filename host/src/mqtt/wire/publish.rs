@@ -2,18 +2,18 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Malformed, Version};
+use super::{Malformed, ProtocolVersion};
 use crate::message::legal::{self, Illegal, Property};
 use crate::message::{Qos, push_header};
-use crate::mqtt::{Publish, Subscribed, Unsendable};
+use crate::mqtt::{Publish, Subscribed, UnsendablePublish};
 
 /// What fits the four bytes of a remaining length.
 const LARGEST_BODY: usize = 268_435_455;
 
 /// What the fixed header says about a PUBLISH.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
-    pub(super) version: Version,
+pub(super) struct FixedHeader {
+    pub(super) version: ProtocolVersion,
     pub(super) first: u8,
 }
 
@@ -41,9 +41,9 @@ pub(in crate::mqtt) fn check_filter(filter: &str) -> Result<(), &'static str> {
 }
 
 /// Takes fields from the front of a slice.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     /// Whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -141,7 +141,11 @@ fn put_header(block: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// Topic, id and flags; what is left in `fields` are the properties (v5) and the payload.
-fn decode_start(form: Form, body: &Bytes, fields: &mut Fields<'_>) -> Result<Decoded, Malformed> {
+fn decode_start(
+    form: FixedHeader,
+    body: &Bytes,
+    fields: &mut FieldReader<'_>,
+) -> Result<Decoded, Malformed> {
     let qos = Qos::from_level((form.first >> 1) & 0b11).ok_or(Malformed("QoS 3"))?;
     let topic = fields.bytes()?;
     let packet_id = if qos == Qos::AtMostOnce {
@@ -172,10 +176,10 @@ fn decode_start(form: Form, body: &Bytes, fields: &mut Fields<'_>) -> Result<Dec
 }
 
 /// Decodes the body of a PUBLISH. Topic and payload are slices of it.
-pub(super) fn decode(form: Form, mut body: Bytes) -> Result<Decoded, Malformed> {
-    let mut fields = Fields(&body);
+pub(super) fn decode(form: FixedHeader, mut body: Bytes) -> Result<Decoded, Malformed> {
+    let mut fields = FieldReader(&body);
     let mut decoded = decode_start(form, &body, &mut fields)?;
-    if form.version == Version::V5 {
+    if form.version == ProtocolVersion::V5 {
         let length = fields.variable()?;
         if length > 0 {
             decode_properties(fields.take(length)?, &mut decoded)?;
@@ -189,10 +193,10 @@ pub(super) fn decode(form: Form, mut body: Bytes) -> Result<Decoded, Malformed> 
 
 /// Decodes as much of a PUBLISH as is there. Properties that are not complete are left out, and with them the payload,
 /// whose begin is unknown.
-pub(super) fn decode_head(form: Form, head: Bytes) -> Result<Decoded, Malformed> {
-    let mut fields = Fields(&head);
+pub(super) fn decode_head(form: FixedHeader, head: Bytes) -> Result<Decoded, Malformed> {
+    let mut fields = FieldReader(&head);
     let mut decoded = decode_start(form, &head, &mut fields)?;
-    if form.version == Version::V5 {
+    if form.version == ProtocolVersion::V5 {
         let length = fields.variable()?;
         match fields.take(length) {
             Ok(properties) => decode_properties(properties, &mut decoded)?,
@@ -206,7 +210,7 @@ pub(super) fn decode_head(form: Form, head: Bytes) -> Result<Decoded, Malformed>
 /// Properties as headers. What a device calls by a name of ours is left out: it would be taken for our word.
 fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Malformed> {
     let mut block = Vec::with_capacity(properties.len());
-    let mut fields = Fields(properties);
+    let mut fields = FieldReader(properties);
     let mut seen = 0_u64;
     while !fields.0.is_empty() {
         let id = fields.u8()?;
@@ -341,18 +345,18 @@ fn properties_len(headers: &[u8]) -> Result<usize, Illegal> {
 
 /// Appends PUBLISH; nothing is written when it cannot be sent. `packet_id` is 0 for QoS 0.
 pub(super) fn encode(
-    version: Version,
+    version: ProtocolVersion,
     publish: &Publish,
     packet_id: u16,
     limit: u32,
     out: &mut BytesMut,
-) -> Result<(), Unsendable> {
-    legal::check_topic(&publish.topic).map_err(Unsendable::Topic)?;
+) -> Result<(), UnsendablePublish> {
+    legal::check_topic(&publish.topic).map_err(UnsendablePublish::Topic)?;
     let properties = match version {
-        Version::V5 => properties_len(&publish.headers)?,
-        Version::V311 => 0,
+        ProtocolVersion::V5 => properties_len(&publish.headers)?,
+        ProtocolVersion::V311 => 0,
     };
-    let section = if version == Version::V5 {
+    let section = if version == ProtocolVersion::V5 {
         variable_len(properties) + properties
     } else {
         0
@@ -361,7 +365,7 @@ pub(super) fn encode(
     let body = 2 + publish.topic.len() + id + section + publish.payload.len();
     let total = 1 + variable_len(body) + body;
     if body > LARGEST_BODY || total > usize::try_from(limit).unwrap_or(usize::MAX) {
-        return Err(Unsendable::TooLarge {
+        return Err(UnsendablePublish::TooLarge {
             bytes: total as u64,
             limit,
         });
@@ -373,7 +377,7 @@ pub(super) fn encode(
     if packet_id != 0 {
         out.put_u16(packet_id);
     }
-    if version == Version::V5 {
+    if version == ProtocolVersion::V5 {
         put_variable(out, properties);
         for property in legal::properties(&publish.headers).flatten() {
             put_property(&property, out);

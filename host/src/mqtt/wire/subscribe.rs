@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::Version;
+use super::ProtocolVersion;
 use super::publish::{put_field, put_variable, variable_len};
 use crate::mqtt::Subscription;
 
@@ -13,7 +13,7 @@ const RETAIN_OPTIONS: u8 = 0x08 | 0x10;
 
 /// Appends SUBSCRIBE. `id` is what the broker is to say of each copy it sends for these filters; MQTT 5 only.
 pub(super) fn encode(
-    version: Version,
+    version: ProtocolVersion,
     packet_id: u16,
     wanted: &[&Subscription],
     id: Option<u32>,
@@ -21,7 +21,7 @@ pub(super) fn encode(
 ) {
     let id = id.and_then(|id| usize::try_from(id).ok());
     let properties = id.map_or(0, |id| 1 + variable_len(id));
-    let section = if version == Version::V5 {
+    let section = if version == ProtocolVersion::V5 {
         variable_len(properties) + properties
     } else {
         0
@@ -30,14 +30,14 @@ pub(super) fn encode(
     out.put_u8(SUBSCRIBE);
     put_variable(out, 2 + section + filters);
     out.put_u16(packet_id);
-    if version == Version::V5 {
+    if version == ProtocolVersion::V5 {
         put_variable(out, properties);
         if let Some(id) = id {
             out.put_u8(SUBSCRIPTION_IDENTIFIER);
             put_variable(out, id);
         }
     }
-    let options = if version == Version::V5 {
+    let options = if version == ProtocolVersion::V5 {
         RETAIN_OPTIONS
     } else {
         0

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::broker::{Announce, BrokerWire, Greeting, Reply, Request};
+use super::broker::{AckKind, Announce, BrokerWire, ClientPacket, Greeting};
 use super::*;
 use crate::link::Secret;
 use crate::message::legal::Illegal;
@@ -8,7 +8,7 @@ use crate::message::{Headers, Qos, push_header};
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::{Login, Will};
 
-const VERSIONS: [Version; 2] = [Version::V5, Version::V311];
+const VERSIONS: [ProtocolVersion; 2] = [ProtocolVersion::V5, ProtocolVersion::V311];
 
 fn publish(topic: &str, payload: &[u8], qos: Qos) -> Publish {
     Publish {
@@ -19,7 +19,7 @@ fn publish(topic: &str, payload: &[u8], qos: Qos) -> Publish {
     }
 }
 
-fn one(version: Version, bytes: &[u8]) -> Result<Option<Packet>, Malformed> {
+fn one(version: ProtocolVersion, bytes: &[u8]) -> Result<Option<Packet>, Malformed> {
     Wire::new(version, 1 << 20).read(&mut BytesMut::from(bytes))
 }
 
@@ -77,7 +77,7 @@ fn arbitrary_publish() -> impl Strategy<Value = Publish> {
 proptest! {
     #[test]
     fn a_publish_of_ours_reads_the_same_with_rumqttc(publish in arbitrary_publish(), id in 1u16.., v5: bool) {
-        let version = if v5 { Version::V5 } else { Version::V311 };
+        let version = if v5 { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
         let packet_id = if publish.qos == Qos::AtMostOnce { 0 } else { id };
         let mut bytes = BytesMut::new();
         Wire::new(version, 1 << 20).publish(&publish, packet_id, u32::MAX, &mut bytes).unwrap();
@@ -85,13 +85,13 @@ proptest! {
         if !v5 {
             expected.headers = Bytes::new();
         }
-        prop_assert_eq!(BrokerWire::speaking(version).read(&mut bytes), Some(Request::Publish { publish: expected, packet_id }));
+        prop_assert_eq!(BrokerWire::speaking(version).read(&mut bytes), Some(ClientPacket::Publish { publish: expected, packet_id }));
         prop_assert!(bytes.is_empty());
     }
 
     #[test]
     fn a_publish_of_rumqttc_reads_the_same_with_ours(mut publish in arbitrary_publish(), id in 1u16.., duplicate: bool, v5: bool, cut: prop::sample::Index) {
-        let version = if v5 { Version::V5 } else { Version::V311 };
+        let version = if v5 { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
         let packet_id = if publish.qos == Qos::AtMostOnce { 0 } else { id };
         publish.duplicate = duplicate;
         let mut whole = BytesMut::new();
@@ -110,7 +110,7 @@ proptest! {
 
     #[test]
     fn an_oversize_publish_leaves_its_head_and_the_stream_intact(mut publish in arbitrary_publish(), more in 5_000usize..60_000, step in 1usize..9_000, v5: bool) {
-        let version = if v5 { Version::V5 } else { Version::V311 };
+        let version = if v5 { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
         publish.payload = (0..more).map(|place| place as u8).collect();
         let packet_id = if publish.qos == Qos::AtMostOnce { 0 } else { 77 };
         let broker = BrokerWire::speaking(version);
@@ -146,10 +146,10 @@ fn properties_larger_than_the_head_are_left_out_of_it() {
         ..publish("a/b", b"body", Qos::AtLeastOnce)
     };
     let mut bytes = BytesMut::new();
-    BrokerWire::speaking(Version::V5).publish(&publish, 5, &mut bytes);
+    BrokerWire::speaking(ProtocolVersion::V5).publish(&publish, 5, &mut bytes);
     let Ok(Some(Packet::Oversize {
         head, packet_id: 5, ..
-    })) = Wire::new(Version::V5, 100).read(&mut bytes)
+    })) = Wire::new(ProtocolVersion::V5, 100).read(&mut bytes)
     else {
         panic!("not read past")
     };
@@ -162,26 +162,26 @@ fn properties_larger_than_the_head_are_left_out_of_it() {
 #[test]
 fn what_the_codec_cannot_read_is_read_by_hand() {
     assert_eq!(
-        one(Version::V5, &[0xE0, 0]),
+        one(ProtocolVersion::V5, &[0xE0, 0]),
         Ok(Some(Packet::Disconnect {
             code: 0,
             words: None
         }))
     );
     assert_eq!(
-        one(Version::V5, &[0xE0, 1, 0x8E]),
+        one(ProtocolVersion::V5, &[0xE0, 1, 0x8E]),
         Ok(Some(Packet::Disconnect {
             code: 0x8E,
             words: None
         }))
     );
-    let Ok(Some(Packet::ConnAck(ack))) = one(Version::V5, &[0x20, 2, 0, 1]) else {
+    let Ok(Some(Packet::ConnAck(ack))) = one(ProtocolVersion::V5, &[0x20, 2, 0, 1]) else {
         panic!("no CONNACK")
     };
     assert!(ack.legacy && ack.code == 1);
     let words = [0xE0, 7, 0x8B, 5, 31, 0, 2, b'h', b'i'];
     assert_eq!(
-        one(Version::V5, &words),
+        one(ProtocolVersion::V5, &words),
         Ok(Some(Packet::Disconnect {
             code: 0x8B,
             words: Some("hi".to_owned())
@@ -222,13 +222,14 @@ fn what_is_malformed_is_told_so() {
         ("does not have", &[0x30, 7, 0, 1, b'a', 3, 17, 0, 1]),
     ];
     for (expected, bytes) in cases {
-        let Err(Malformed(why)) = one(Version::V5, bytes) else {
+        let Err(Malformed(why)) = one(ProtocolVersion::V5, bytes) else {
             panic!("{bytes:?} passed")
         };
         assert!(why.contains(expected), "{bytes:?}: {why}");
     }
     let large = [&[0x90, 0x80, 0x80, 0x10][..], &[0; 16]].concat();
-    let Err(Malformed(why)) = Wire::new(Version::V5, 1_000).read(&mut BytesMut::from(&large[..]))
+    let Err(Malformed(why)) =
+        Wire::new(ProtocolVersion::V5, 1_000).read(&mut BytesMut::from(&large[..]))
     else {
         panic!("taken")
     };
@@ -340,7 +341,7 @@ fn a_field_that_mqtt_forbids_costs_its_message_and_not_the_connection() {
             publish,
             packet_id: 9,
             why,
-        })) = one(Version::V5, &bytes)
+        })) = one(ProtocolVersion::V5, &bytes)
         else {
             panic!("{reason}")
         };
@@ -352,7 +353,7 @@ fn a_field_that_mqtt_forbids_costs_its_message_and_not_the_connection() {
         );
         let Ok(Some(Packet::Oversize {
             head, packet_id: 9, ..
-        })) = Wire::new(Version::V5, 8).read(&mut BytesMut::from(&bytes[..]))
+        })) = Wire::new(ProtocolVersion::V5, 8).read(&mut BytesMut::from(&bytes[..]))
         else {
             panic!("{reason}, and too large")
         };
@@ -376,7 +377,8 @@ fn what_a_device_calls_by_a_name_of_ours_does_not_come_in() {
     ];
     for name in reserved {
         let properties = [vec![2, 0, 0, 0, 9], user(name, "0"), user("unit", "C")].concat();
-        let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", &properties))
+        let Ok(Some(Packet::Publish { publish, .. })) =
+            one(ProtocolVersion::V5, &raw(b"d", &properties))
         else {
             panic!("{name}")
         };
@@ -391,12 +393,13 @@ fn what_a_device_calls_by_a_name_of_ours_does_not_come_in() {
 
 #[test]
 fn the_payload_format_is_passed_on() {
-    let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", b"\x01\x01"))
+    let Ok(Some(Packet::Publish { publish, .. })) =
+        one(ProtocolVersion::V5, &raw(b"d", b"\x01\x01"))
     else {
         panic!("not taken")
     };
     let mut out = BytesMut::new();
-    Wire::new(Version::V5, 1_000)
+    Wire::new(ProtocolVersion::V5, 1_000)
         .publish(&publish, 9, 1_000, &mut out)
         .unwrap();
     assert_eq!(out, raw(b"d", b"\x01\x01"));
@@ -406,14 +409,14 @@ fn the_payload_format_is_passed_on() {
 fn properties_may_not_run_into_the_payload() {
     let bytes = [0x30, 11, 0, 1, b'a', 3, 3, 0, 4, b't', b'e', b'x', b't'];
     assert_eq!(
-        one(Version::V5, &bytes),
+        one(ProtocolVersion::V5, &bytes),
         Err(Malformed("a field runs past the end of its packet"))
     );
 }
 
 #[test]
 fn connect_carries_login_will_and_limits() {
-    for (version, number) in [(Version::V5, 5), (Version::V311, 4)] {
+    for (version, number) in [(ProtocolVersion::V5, 5), (ProtocolVersion::V311, 4)] {
         let mut config = config();
         config.clean_start = false;
         config.receive_maximum = 321;
@@ -447,7 +450,7 @@ fn connect_carries_login_will_and_limits() {
         };
         assert_eq!(
             BrokerWire::new().read(&mut out),
-            Some(Request::Connect(expected))
+            Some(ClientPacket::Connect(expected))
         );
         config.client_id = "x".repeat(65_536);
         assert!(matches!(
@@ -465,10 +468,10 @@ fn connect_leaves_out_a_receive_maximum_that_limits_nothing() {
         ..config()
     };
     let mut out = BytesMut::new();
-    Wire::new(Version::V5, 100)
+    Wire::new(ProtocolVersion::V5, 100)
         .connect(&config, &mut out)
         .unwrap();
-    let Some(Request::Connect(greeting)) = BrokerWire::new().read(&mut out) else {
+    let Some(ClientPacket::Connect(greeting)) = BrokerWire::new().read(&mut out) else {
         panic!("no CONNECT")
     };
     assert_eq!(greeting.receive_maximum, None);
@@ -476,7 +479,7 @@ fn connect_leaves_out_a_receive_maximum_that_limits_nothing() {
 
 #[test]
 fn what_cannot_be_sent_writes_nothing() {
-    let wire = Wire::new(Version::V5, 1_000);
+    let wire = Wire::new(ProtocolVersion::V5, 1_000);
     let mut out = BytesMut::new();
     let mut refused = |publish: Publish, limit| {
         let why = wire.publish(&publish, 1, limit, &mut out).unwrap_err();
@@ -486,7 +489,7 @@ fn what_cannot_be_sent_writes_nothing() {
     let good = publish("a/b", b"0123456789", Qos::AtLeastOnce);
     assert_eq!(
         refused(good.clone(), 17),
-        Unsendable::TooLarge {
+        UnsendablePublish::TooLarge {
             bytes: 20,
             limit: 17
         }
@@ -500,7 +503,7 @@ fn what_cannot_be_sent_writes_nothing() {
                 },
                 100_000
             ),
-            Unsendable::Topic(_)
+            UnsendablePublish::Topic(_)
         ));
     }
     assert!(matches!(
@@ -511,7 +514,7 @@ fn what_cannot_be_sent_writes_nothing() {
             },
             1_000
         ),
-        Unsendable::Header(Illegal::Block(_))
+        UnsendablePublish::Header(Illegal::Block(_))
     ));
     for (name, value) in [
         (":message-expiry", &b"soon"[..]),
@@ -527,7 +530,7 @@ fn what_cannot_be_sent_writes_nothing() {
         assert!(
             matches!(
                 refused(with, 1_000),
-                Unsendable::Header(Illegal::Header { .. })
+                UnsendablePublish::Header(Illegal::Header { .. })
             ),
             "{name}"
         );
@@ -545,7 +548,10 @@ fn filters_are_checked() {
 }
 
 /// Valid packets a broker may send, one after the other.
-pub(in crate::mqtt) fn valid_stream(version: Version, random: &mut fastrand::Rng) -> BytesMut {
+pub(in crate::mqtt) fn valid_stream(
+    version: ProtocolVersion,
+    random: &mut fastrand::Rng,
+) -> BytesMut {
     let broker = BrokerWire::speaking(version);
     let mut bytes = BytesMut::new();
     broker.connack(
@@ -562,19 +568,19 @@ pub(in crate::mqtt) fn valid_stream(version: Version, random: &mut fastrand::Rng
             0 => broker.pong(&mut bytes),
             1 => broker.suback(0xF000, &[1, 0x80], &mut bytes),
             2 => broker.acknowledge(
-                Reply::Ack,
+                AckKind::Ack,
                 id,
                 random.choice([0, 0x87]).unwrap(),
                 &mut bytes,
             ),
             3 => broker.acknowledge(
-                Reply::Rec,
+                AckKind::Rec,
                 id,
                 random.choice([0, 0x97]).unwrap(),
                 &mut bytes,
             ),
-            4 => broker.acknowledge(Reply::Comp, id, 0, &mut bytes),
-            5 => broker.acknowledge(Reply::Rel, id, 0, &mut bytes),
+            4 => broker.acknowledge(AckKind::Comp, id, 0, &mut bytes),
+            5 => broker.acknowledge(AckKind::Rel, id, 0, &mut bytes),
             _ => {
                 let mut headers = Vec::new();
                 push_header(&mut headers, "name", b"value").unwrap();
@@ -774,7 +780,7 @@ proptest! {
         let qos = Qos::from_level(level).unwrap();
         let publish = Publish { topic: topic.into(), payload: payload.into(), headers: block.into(), qos, ..Publish::default() };
         let mut out = BytesMut::new();
-        if Wire::new(Version::V5, 1_000).publish(&publish, u16::from(level > 0), 10_000, &mut out).is_ok() {
+        if Wire::new(ProtocolVersion::V5, 1_000).publish(&publish, u16::from(level > 0), 10_000, &mut out).is_ok() {
             prop_assert_eq!(strict(&out), Ok(()));
         } else {
             prop_assert!(out.is_empty());
@@ -798,12 +804,12 @@ proptest! {
             }
         }
         let packet = raw(&topic, &section);
-        match (one(Version::V5, &packet).unwrap(), strict(&packet)) {
+        match (one(ProtocolVersion::V5, &packet).unwrap(), strict(&packet)) {
             (Some(Packet::Publish { publish, .. }), told) => {
                 prop_assert_eq!(told, Ok(()));
                 // And it could leave again as it came.
                 let mut out = BytesMut::new();
-                prop_assert_eq!(Wire::new(Version::V5, 1_000).publish(&publish, 9, 10_000, &mut out), Ok(()));
+                prop_assert_eq!(Wire::new(ProtocolVersion::V5, 1_000).publish(&publish, 9, 10_000, &mut out), Ok(()));
             }
             (Some(Packet::Unfit { .. }), told) => prop_assert!(told.is_err(), "{:?}", packet),
             (other, _) => prop_assert!(false, "{:?}", other),

@@ -12,7 +12,9 @@ use tokio::time::timeout_at;
 use super::frame::{Ask, Fault, Framing};
 use super::serial::{self, Port, Serial};
 use super::{Address, Config};
-use crate::link::{self, Backoff, Deadlines, Dial, Failure, Loss, Peer, Socket, Target};
+use crate::link::{
+    self, Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Peer, Socket, Target,
+};
 
 const PEER: Peer = Peer {
     noun: "device",
@@ -37,14 +39,14 @@ pub(super) enum LineError {
     Lost { address: String, fault: Fault },
 }
 
-impl Loss for LineError {
-    fn kind(&self) -> Failure {
+impl ConnectionLoss for LineError {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Link(error) => error.kind(),
             Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Failure::Refused
+                FailureKind::Refused
             }
-            Self::Open { .. } | Self::Lost { .. } => Failure::Passing,
+            Self::Open { .. } | Self::Lost { .. } => FailureKind::Passing,
         }
     }
 }

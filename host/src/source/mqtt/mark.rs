@@ -144,12 +144,12 @@ fn write(path: &Path, says: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::scripted::Broker;
+    use crate::mqtt::scripted::ScriptedBroker;
 
     #[tokio::test]
     async fn a_mark_is_of_one_broker_and_client_id() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Broker::bind().await.config();
+        let config = ScriptedBroker::bind().await.config();
         let mark = || SessionMark::find(folder.path(), "field:priority", &config);
         assert!(!mark().is_set());
         let names = |names: &[&str]| {

@@ -27,7 +27,7 @@ pub use mark::SessionMark;
 use super::taker::Borders;
 use crate::link::Stop;
 use crate::message::Qos;
-use crate::mqtt::{self, Redial};
+use crate::mqtt::{self, BrokerRedial};
 
 /// What a source over MQTT needs beside what every source needs.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub(super) async fn run(
     metrics: &super::Metrics,
     mut stop: watch::Receiver<Stop>,
 ) {
-    let mut redial = Redial::to(
+    let mut redial = BrokerRedial::to(
         own.connection.clone(),
         "source",
         Arc::clone(&config.name),

@@ -14,7 +14,8 @@ use crate::clock::Now;
 use crate::link::{self, Stop};
 use crate::message::{LossReason, Qos, Reason, Wait};
 use crate::mqtt::{
-    self, AckToken, Connection, Ended, Established, Event, Protocol, Publish, Redial, Unreleased,
+    self, AckToken, BrokerRedial, Connection, ConnectionEnded, Established, Event, Protocol,
+    Publish, Unreleased,
 };
 use crate::source::metrics::{Meters, level as gauge_level};
 use crate::source::taker::{Arrival, Borders, Judged, Taker};
@@ -81,9 +82,9 @@ impl Source {
         &mut self,
         mut connection: Connection,
         established: &Established,
-        redial: &mut Redial,
+        redial: &mut BrokerRedial,
         stop: &mut watch::Receiver<Stop>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ConnectionEnded> {
         self.begin(&mut connection, established, redial.stood_before());
         let asked = self.subscriptions.to_ask(established);
         self.is_granted = asked.is_empty();
@@ -99,14 +100,14 @@ impl Source {
         let ended = self
             .exchange(&mut connection, established, redial, stop)
             .await;
-        self.part(&connection, matches!(ended, Err(Ended::Fault)));
+        self.part(&connection, matches!(ended, Err(ConnectionEnded::Fault)));
         match ended {
             Ok(Stop::Now) => Ok(()),
             Ok(Stop::Run | Stop::Drain) => {
                 connection.close().await;
                 Ok(())
             }
-            Err(Ended::Link(error)) => Err(Ended::Link(error)),
+            Err(ConnectionEnded::Link(error)) => Err(ConnectionEnded::Link(error)),
             Err(ended) => {
                 connection.close().await;
                 Err(ended)
@@ -153,9 +154,9 @@ impl Source {
         &mut self,
         connection: &mut Connection,
         established: &Established,
-        redial: &mut Redial,
+        redial: &mut BrokerRedial,
         stop: &mut watch::Receiver<Stop>,
-    ) -> Result<Stop, Ended> {
+    ) -> Result<Stop, ConnectionEnded> {
         let settled = self.taker.settled();
         let mut events = Vec::new();
         let mut grant_deadline = std::pin::pin!(tokio::time::sleep(self.grant_deadline));
@@ -200,7 +201,7 @@ impl Source {
         turned: Result<(), mqtt::Error>,
         events: &mut Vec<Event>,
         mode: Stop,
-    ) -> Result<bool, Ended> {
+    ) -> Result<bool, ConnectionEnded> {
         if turned.is_err() {
             // QoS 1 comes again; QoS 0 does not, and QoS 2 is not given out again.
             events.retain(|event| match event {
@@ -263,7 +264,7 @@ impl Source {
     }
 
     /// Acknowledges what has settled and tells the inside how pressed we are.
-    fn settle(&mut self, connection: &mut Connection, mode: Stop) -> Result<(), Ended> {
+    fn settle(&mut self, connection: &mut Connection, mode: Stop) -> Result<(), ConnectionEnded> {
         self.taker.settle_repeats();
         let draining = mode != Stop::Run;
         self.acknowledge(connection, draining);
@@ -274,7 +275,7 @@ impl Source {
         }
         self.taker.show();
         if self.taker.fell() > 0 && self.taker.unsettled().has_fallen() {
-            return Err(Ended::Fault);
+            return Err(ConnectionEnded::Fault);
         }
         Ok(())
     }

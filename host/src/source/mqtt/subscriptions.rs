@@ -9,7 +9,7 @@ use super::grants::{needed, to_ask};
 use super::{Config, SessionMark};
 use crate::message::Pattern;
 use crate::message::Qos;
-use crate::mqtt::{Ended, Established, Protocol, Subscription};
+use crate::mqtt::{ConnectionEnded, Established, Protocol, Subscription};
 use crate::source::Route;
 use crate::source::metrics::{Meters, level as gauge_level};
 
@@ -123,7 +123,7 @@ impl Subscriptions {
         &mut self,
         refused: &[(String, String)],
         lowered: &[(String, Qos)],
-    ) -> Result<(), Ended> {
+    ) -> Result<(), ConnectionEnded> {
         let was_refused = |filter: &str| self.refused.iter().any(|before| before.filter == filter);
         for (filter, why) in refused.iter().filter(|(filter, _)| !was_refused(filter)) {
             tracing::error!(source = %self.name, filter, why, "the broker refuses a subscription: its messages do not come");
@@ -166,7 +166,7 @@ impl Subscriptions {
         self.meters.lowered.set(gauge_level(lowered.len()));
         self.set_mark();
         if !self.wanted.is_empty() && refused.len() >= self.wanted.len() {
-            return Err(Ended::NotAuthorised);
+            return Err(ConnectionEnded::NotAuthorised);
         }
         Ok(())
     }

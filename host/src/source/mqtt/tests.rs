@@ -14,7 +14,9 @@ use crate::message::{
     Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet,
     Qos, Reason,
 };
-use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC, SUBSCRIBE};
+use crate::mqtt::scripted::{
+    DISCONNECT, PUBACK, PUBREC, SUBSCRIBE, ScriptedBroker, ScriptedClient,
+};
 use crate::mqtt::{self, Protocol};
 use crate::source::{Ack, Config, Dedup, Kind, Metrics, Route, run};
 
@@ -52,7 +54,7 @@ impl Outlet for Letters {
 }
 
 struct Bench {
-    broker: Broker,
+    broker: ScriptedBroker,
     registry: Registry,
     flows: Vec<mpsc::Receiver<Delivery>>,
     letters: mpsc::Receiver<DeadLetter>,
@@ -83,7 +85,7 @@ async fn bench_over(
     max_unsettled_bytes: usize,
     change: impl Fn(&mut Route),
 ) -> Bench {
-    let broker = Broker::bind().await;
+    let broker = ScriptedBroker::bind().await;
     let (mut flows, mut table) = (Vec::new(), Vec::new());
     for (number, (pattern, ack)) in (0_u16..).zip(routes) {
         let (sender, receiver) = mpsc::channel(PLENTY);
@@ -536,7 +538,7 @@ async fn commands() -> Bench {
 }
 
 /// A command with user property `id` in packet number `packet`.
-async fn command(client: &mut Client, packet: u8, id: u8) {
+async fn command(client: &mut ScriptedClient, packet: u8, id: u8) {
     let body = [
         b"\0\x04d/d7\0".as_slice(),
         &[packet, 8, 38],

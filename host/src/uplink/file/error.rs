@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::carrier::{Fault, Manner};
-use crate::link::{Failure, Loss};
+use crate::link::{ConnectionLoss, FailureKind};
 
 /// Why nothing can be written for now. No message is ever to blame for it.
 #[derive(Debug, thiserror::Error)]
@@ -55,18 +55,18 @@ fn hint(cause: &io::Error) -> &'static str {
     }
 }
 
-impl Loss for Error {
-    fn kind(&self) -> Failure {
+impl ConnectionLoss for Error {
+    fn kind(&self) -> FailureKind {
         match self {
-            Self::Shared(_) => Failure::Refused,
+            Self::Shared(_) => FailureKind::Refused,
             Self::Disk { cause, .. } => match cause.kind() {
                 ErrorKind::NotFound
                 | ErrorKind::PermissionDenied
                 | ErrorKind::NotADirectory
-                | ErrorKind::ReadOnlyFilesystem => Failure::Refused,
-                _ => Failure::Passing,
+                | ErrorKind::ReadOnlyFilesystem => FailureKind::Refused,
+                _ => FailureKind::Passing,
             },
-            Self::Late { .. } | Self::Stopped(_) => Failure::Passing,
+            Self::Late { .. } | Self::Stopped(_) => FailureKind::Passing,
         }
     }
 }

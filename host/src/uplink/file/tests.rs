@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
-use crate::link::{Backoff, Dial, Failure, Loss};
+use crate::link::{Backoff, ConnectionLoss, Dial, FailureKind};
 use crate::message::{Message, Seq, Stored};
 use crate::uplink::{Compress, Template};
 
@@ -228,7 +228,7 @@ async fn a_folder_that_is_not_there_is_not_made() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("stick");
     let error = dial(config(&missing)).await.err().unwrap();
-    assert_eq!(error.kind(), Failure::Refused);
+    assert_eq!(error.kind(), FailureKind::Refused);
     let words = error.to_string();
     assert!(
         words.contains("stick`") && words.contains("mount the disk"),
@@ -238,7 +238,7 @@ async fn a_folder_that_is_not_there_is_not_made() {
     fs::write(&missing, "").unwrap();
     assert_eq!(
         dial(config(&missing)).await.err().unwrap().kind(),
-        Failure::Refused
+        FailureKind::Refused
     );
 }
 

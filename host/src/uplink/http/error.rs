@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::carrier::{Fault, Manner};
-use crate::link::{self, Failure, Loss};
+use crate::link::{self, ConnectionLoss, FailureKind};
 
 /// Why a connection to a server did not come about, or is over.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +66,11 @@ pub enum Error {
     Asked(Duration),
 }
 
-impl Loss for Error {
-    fn kind(&self) -> Failure {
+impl ConnectionLoss for Error {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Link(error) => error.kind(),
-            Self::Held { .. } | Self::Header(_) => Failure::Refused,
+            Self::Held { .. } | Self::Header(_) => FailureKind::Refused,
             Self::Secret { .. }
             | Self::Closed
             | Self::Stalled(_)
@@ -80,7 +80,7 @@ impl Loss for Error {
             | Self::Failed(_)
             | Self::Unwanted { .. }
             | Self::Busy { .. }
-            | Self::Asked(_) => Failure::Passing,
+            | Self::Asked(_) => FailureKind::Passing,
         }
     }
 

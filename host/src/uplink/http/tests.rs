@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::link::{Backoff, Deadlines, Dial, Loss};
+use crate::link::{Backoff, ConnectionLoss, Deadlines, Dial};
 use crate::message::{Message, Seq, Stored};
 use crate::uplink::Compress;
 
@@ -322,7 +322,7 @@ async fn what_is_said_of_a_path_that_a_message_makes_may_be_about_that_message()
             .unwrap_err();
         assert_eq!(error.manner(), Manner::HungUp, "{error}");
         assert!(error.to_string().contains(&status.to_string()), "{error}");
-        assert!(!lane.is_unproven() && error.kind() == crate::link::Failure::Passing);
+        assert!(!lane.is_unproven() && error.kind() == crate::link::FailureKind::Passing);
     }
 }
 

@@ -15,7 +15,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::{Sleep, sleep_until};
 
 use super::Error;
-use crate::link::{Deadlines, Progress, Socket, Target};
+use crate::link::{Deadlines, Socket, Target, TcpProgress};
 
 /// How often to look how far a request has got.
 const LOOK: Duration = Duration::from_secs(1);
@@ -178,7 +178,7 @@ pub(super) struct Wire {
     /// It has carried a request before: the server may close it at any moment.
     pub(super) is_used: bool,
     exchange: Option<Exchange>,
-    progress: Progress,
+    progress: TcpProgress,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
 }
@@ -206,7 +206,7 @@ impl Wire {
             is_waiting: false,
             is_used: false,
             exchange: None,
-            progress: Progress::default(),
+            progress: TcpProgress::default(),
             deadlines: target.deadlines,
             timer: Box::pin(sleep_until(Instant::now().into())),
         })

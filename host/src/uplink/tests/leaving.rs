@@ -61,7 +61,7 @@ async fn without_a_connection_there_is_nothing_to_drain() {
 async fn a_silent_upstream_lends_its_queues_to_the_fallback_and_has_them_back_when_it_is_heard() {
     let list = List::new(1);
     list.owe(0, 0..3);
-    let backup = Broker::bind().await;
+    let backup = ScriptedBroker::bind().await;
     let bench = bench_with(list, Qos::AtLeastOnce, 100, |config| {
         let mqtt = crate::mqtt::Config {
             clean_start: true,

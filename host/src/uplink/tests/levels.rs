@@ -42,7 +42,7 @@ async fn each_class_has_its_own_level_and_what_has_none_to_wait_for_passes_a_ful
 }
 
 /// CONNACK with these properties.
-async fn greet_with(broker: &Broker, properties: &[u8]) -> Client {
+async fn greet_with(broker: &ScriptedBroker, properties: &[u8]) -> ScriptedClient {
     let mut client = broker.accept().await;
     let length = u8::try_from(properties.len()).unwrap();
     client

@@ -18,7 +18,7 @@ use crate::link::Stop;
 use crate::message::{
     Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry,
 };
-use crate::mqtt::scripted::{Broker, Client, DISCONNECT};
+use crate::mqtt::scripted::{DISCONNECT, ScriptedBroker, ScriptedClient};
 
 /// Chunk size of the pretended disk.
 const CHUNK: u64 = 3;
@@ -212,7 +212,7 @@ impl Backlog for List {
 }
 
 struct Bench {
-    broker: Broker,
+    broker: ScriptedBroker,
     list: Arc<List>,
     registry: Registry,
     stop: watch::Sender<Stop>,
@@ -229,7 +229,7 @@ async fn bench_with(
     inflight: u16,
     change: impl FnOnce(&mut Config),
 ) -> Bench {
-    let broker = Broker::bind().await;
+    let broker = ScriptedBroker::bind().await;
     let mqtt = crate::mqtt::Config {
         inflight,
         clean_start: true,
@@ -327,7 +327,7 @@ impl Bench {
 }
 
 /// The next `count` publishes: ids and first payload bytes.
-async fn next(client: &mut Client, count: usize) -> (Vec<u16>, Vec<u8>) {
+async fn next(client: &mut ScriptedClient, count: usize) -> (Vec<u16>, Vec<u8>) {
     let (mut ids, mut payloads) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let (id, _, payload) = client.published().await;

@@ -193,7 +193,7 @@ impl Flow {
 /// Where a connection stands; empty when stopped.
 fn state_of(link: &LinkAccount) -> String {
     link.state
-        .map(link::State::name)
+        .map(link::LinkState::name)
         .unwrap_or_default()
         .to_owned()
 }
