@@ -1,7 +1,7 @@
 //! What was expected against what came: whether they agree, and where they part.
 
 use super::line::show_payload;
-use super::{Outcome, Sent};
+use super::{Outcome, WrittenMessage};
 
 /// Columns of what is shown of a line.
 const WIDTH: usize = 200;
@@ -10,7 +10,7 @@ const BEFORE: usize = 40;
 
 /// Whether what came is what was expected. Of several ports each keeps its own order; JSON may be spaced in any way; of a
 /// reason the words that are written have to be there.
-pub fn agree(expected: &[Outcome], came: &[Outcome], input: Option<&Sent>) -> bool {
+pub fn agree(expected: &[Outcome], came: &[Outcome], input: Option<&WrittenMessage>) -> bool {
     let (expected, came) = (ordered(expected, input), ordered(came, input));
     match expected.as_slice() {
         [] | [Outcome::Nothing] => came.iter().all(|came| {
@@ -39,7 +39,7 @@ fn is_met(expected: &Outcome, came: &Outcome) -> bool {
 }
 
 /// By port, and each in the one form that is compared: `pass` as the message that it is, JSON without spaces.
-fn ordered(outcomes: &[Outcome], input: Option<&Sent>) -> Vec<Outcome> {
+fn ordered(outcomes: &[Outcome], input: Option<&WrittenMessage>) -> Vec<Outcome> {
     let mut outcomes: Vec<_> = outcomes
         .iter()
         .map(|outcome| plain(outcome, input))
@@ -52,7 +52,7 @@ fn ordered(outcomes: &[Outcome], input: Option<&Sent>) -> Vec<Outcome> {
     outcomes
 }
 
-fn plain(outcome: &Outcome, input: Option<&Sent>) -> Outcome {
+fn plain(outcome: &Outcome, input: Option<&WrittenMessage>) -> Outcome {
     match (outcome, input) {
         (Outcome::Pass, Some(input)) => Outcome::Message {
             port: "out".to_owned(),
@@ -66,9 +66,9 @@ fn plain(outcome: &Outcome, input: Option<&Sent>) -> Outcome {
     }
 }
 
-fn spaceless(sent: &Sent) -> Sent {
+fn spaceless(sent: &WrittenMessage) -> WrittenMessage {
     // Who sends, and how often, is not for the plugin to say.
-    Sent {
+    WrittenMessage {
         payload: without_spaces(&sent.payload),
         duplicate: false,
         ..sent.clone()
@@ -102,7 +102,7 @@ pub(super) fn without_spaces(payload: &[u8]) -> Vec<u8> {
 
 /// Two lines to be read above each other; one of them may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub struct LinePair {
     pub expected: Option<String>,
     pub came: Option<String>,
     /// Column of both at which they part; `None` where they agree.
@@ -110,7 +110,11 @@ pub struct Pair {
 }
 
 /// What was expected beside what came, line by line.
-pub fn pairs(expected: &[Outcome], came: &[Outcome], input: Option<&Sent>) -> Vec<Pair> {
+pub fn pairs(
+    expected: &[Outcome],
+    came: &[Outcome],
+    input: Option<&WrittenMessage>,
+) -> Vec<LinePair> {
     let mut expected = ordered(expected, input);
     let mut came = ordered(came, input);
     if expected.is_empty() {
@@ -125,14 +129,14 @@ pub fn pairs(expected: &[Outcome], came: &[Outcome], input: Option<&Sent>) -> Ve
         .collect()
 }
 
-fn pair(expected: Option<&Outcome>, came: Option<&Outcome>) -> Pair {
+fn pair(expected: Option<&Outcome>, came: Option<&Outcome>) -> LinePair {
     let is_met = expected
         .zip(came)
         .is_some_and(|(expected, came)| is_met(expected, came));
     let (expected, came) = (expected.map(Outcome::show), came.map(Outcome::show));
     let (Some(one), Some(other)) = (&expected, &came) else {
         let cut = |text: Option<String>| text.map(|text| window(&text, 0).0);
-        return Pair {
+        return LinePair {
             expected: cut(expected),
             came: cut(came),
             parts_at: None,
@@ -149,7 +153,7 @@ fn pair(expected: Option<&Outcome>, came: Option<&Outcome>) -> Pair {
         same.saturating_sub(BEFORE)
     };
     let ((one, cut), (other, _)) = (window(one, from), window(other, from));
-    Pair {
+    LinePair {
         expected: Some(one),
         came: Some(other),
         parts_at: (!is_met).then_some(same - from + cut),
@@ -168,7 +172,7 @@ fn window(text: &str, from: usize) -> (String, usize) {
     (format!("{begins}{shown}{ends}"), begins.chars().count())
 }
 
-impl Sent {
+impl WrittenMessage {
     /// Its payload as it is shown.
     pub fn shown_payload(&self) -> String {
         show_payload(&self.payload)

@@ -3,16 +3,16 @@
 use serde_json::Value;
 
 use super::text::{read_to_end, read_word, show};
-use super::{Level, Outcome, Sent};
+use super::{Outcome, QosLevel, WrittenMessage};
 use crate::message::legal::{check_headers, check_topic};
 use crate::message::push_header;
 
 /// A line that says nothing. The text is for who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct LineError(pub String);
+pub struct CaseLineError(pub String);
 
-impl From<String> for LineError {
+impl From<String> for CaseLineError {
     fn from(text: String) -> Self {
         Self(text)
     }
@@ -22,7 +22,7 @@ impl From<String> for LineError {
 ///
 /// # Errors
 /// It is none.
-pub fn read_message(text: &str) -> Result<Sent, LineError> {
+pub fn read_message(text: &str) -> Result<WrittenMessage, CaseLineError> {
     let inner = text
         .strip_prefix('[')
         .ok_or_else(|| "a message is written `[topic] payload`".to_owned())?;
@@ -31,9 +31,9 @@ pub fn read_message(text: &str) -> Result<Sent, LineError> {
     })?;
     check_topic(&topic).map_err(|why| format!("the topic {why}"))?;
     let topic = String::from_utf8(topic).map_err(|_| "the topic is not text".to_owned())?;
-    let mut sent = Sent {
+    let mut sent = WrittenMessage {
         topic,
-        ..Sent::default()
+        ..WrittenMessage::default()
     };
     while let Some(mark) = rest.strip_prefix(" +") {
         rest = read_mark(mark, &mut sent)?;
@@ -46,7 +46,7 @@ pub fn read_message(text: &str) -> Result<Sent, LineError> {
     Ok(sent)
 }
 
-fn read_mark<'a>(text: &'a str, sent: &mut Sent) -> Result<&'a str, LineError> {
+fn read_mark<'a>(text: &'a str, sent: &mut WrittenMessage) -> Result<&'a str, CaseLineError> {
     let ends = |rest: &str| rest.starts_with(" +") || rest.starts_with(']');
     let (name, rest) = read_word(text, |rest| rest.starts_with('=') || ends(rest))?;
     let name =
@@ -59,11 +59,11 @@ fn read_mark<'a>(text: &'a str, sent: &mut Sent) -> Result<&'a str, LineError> {
     match name.as_str() {
         "retain" => sent.retain = true,
         "duplicate" => sent.duplicate = true,
-        "qos0" => sent.qos = Level(0),
-        "qos1" => sent.qos = Level(1),
-        "qos2" => sent.qos = Level(2),
+        "qos0" => sent.qos = QosLevel(0),
+        "qos1" => sent.qos = QosLevel(1),
+        "qos2" => sent.qos = QosLevel(2),
         other => {
-            return Err(LineError(format!(
+            return Err(CaseLineError(format!(
                 "`+{other}` is no mark: there are +retain, +duplicate, +qos0, +qos1, +qos2, and +name=value for a header"
             )));
         }
@@ -72,16 +72,16 @@ fn read_mark<'a>(text: &'a str, sent: &mut Sent) -> Result<&'a str, LineError> {
 }
 
 /// What could never come in is no input.
-fn check(sent: &Sent) -> Result<(), LineError> {
+fn check(sent: &WrittenMessage) -> Result<(), CaseLineError> {
     check_topic(sent.topic.as_bytes()).map_err(|why| format!("the topic {why}"))?;
-    check_headers(&headers(sent)?).map_err(|why| LineError(why.to_string()))
+    check_headers(&headers(sent)?).map_err(|why| CaseLineError(why.to_string()))
 }
 
 /// Its headers in the form that messages have them.
-pub(super) fn headers(sent: &Sent) -> Result<Vec<u8>, LineError> {
+pub(super) fn headers(sent: &WrittenMessage) -> Result<Vec<u8>, CaseLineError> {
     let mut block = Vec::new();
     for (name, value) in &sent.headers {
-        push_header(&mut block, name, value).map_err(|why| LineError(why.to_string()))?;
+        push_header(&mut block, name, value).map_err(|why| CaseLineError(why.to_string()))?;
     }
     Ok(block)
 }
@@ -91,7 +91,7 @@ pub(super) fn headers(sent: &Sent) -> Result<Vec<u8>, LineError> {
 ///
 /// # Errors
 /// It is none of these.
-pub fn read_loose(text: &str) -> Result<Option<Sent>, LineError> {
+pub fn read_loose(text: &str) -> Result<Option<WrittenMessage>, CaseLineError> {
     let text = text.trim_end_matches(['\n', '\r']);
     match text.as_bytes().first() {
         None | Some(b'#') => Ok(None),
@@ -105,17 +105,17 @@ pub fn read_loose(text: &str) -> Result<Option<Sent>, LineError> {
                 return read_message(&format!("[{message}")).map(Some);
             }
             let (topic, payload) = text.split_once(' ').unwrap_or((text, ""));
-            let sent = Sent {
+            let sent = WrittenMessage {
                 topic: topic.to_owned(),
                 payload: read_to_end(payload)?,
-                ..Sent::default()
+                ..WrittenMessage::default()
             };
             check(&sent).map(|()| Some(sent))
         }
     }
 }
 
-fn read_json(text: &str) -> Result<Option<Sent>, LineError> {
+fn read_json(text: &str) -> Result<Option<WrittenMessage>, CaseLineError> {
     let object: Value =
         serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
     if object.get("came").is_some_and(|came| came != "message") {
@@ -130,11 +130,11 @@ fn read_json(text: &str) -> Result<Option<Sent>, LineError> {
         (Value::String(text), _) => text.clone().into_bytes(),
         (other, _) => other.to_string().into_bytes(),
     };
-    let mut sent = Sent {
+    let mut sent = WrittenMessage {
         topic: topic.to_owned(),
         payload,
         retain: object["retain"] == true,
-        ..Sent::default()
+        ..WrittenMessage::default()
     };
     for (name, value) in object["headers"].as_object().into_iter().flatten() {
         let text = value
@@ -146,7 +146,7 @@ fn read_json(text: &str) -> Result<Option<Sent>, LineError> {
 }
 
 /// A message in the form that [`read_message`] takes.
-pub fn show_message(sent: &Sent) -> String {
+pub fn show_message(sent: &WrittenMessage) -> String {
     let is_plain =
         |text: &str| !text.contains([']']) && !text.contains(" +") && text.trim() == text;
     let mut shown = format!("[{}", show(sent.topic.as_bytes(), is_plain));
@@ -155,7 +155,7 @@ pub fn show_message(sent: &Sent) -> String {
             shown.push_str(&format!(" +{mark}"));
         }
     }
-    if sent.qos != Level::default() {
+    if sent.qos != QosLevel::default() {
         shown.push_str(&format!(" +qos{}", sent.qos.0));
     }
     for (name, value) in &sent.headers {
@@ -178,7 +178,7 @@ pub(super) fn show_payload(payload: &[u8]) -> String {
 
 impl Outcome {
     /// Reads what stands behind `>`.
-    pub(super) fn read(text: &str) -> Result<Self, LineError> {
+    pub(super) fn read(text: &str) -> Result<Self, CaseLineError> {
         let text = text.trim_start();
         if text.starts_with('[') {
             return Ok(Self::Message {
@@ -190,7 +190,7 @@ impl Outcome {
         let rest = rest.trim();
         let alone = |outcome: Self| match rest {
             "" => Ok(outcome),
-            rest => Err(LineError(format!(
+            rest => Err(CaseLineError(format!(
                 "behind `{word}` stands nothing, not `{rest}`"
             ))),
         };
@@ -204,7 +204,7 @@ impl Outcome {
             "rejected" => Ok(Self::Rejected(rest.to_owned())),
             "failed" => Ok(Self::Failed(rest.to_owned())),
             "refused" => Ok(Self::Refused(rest.to_owned())),
-            _ => Err(LineError(
+            _ => Err(CaseLineError(
                 "behind `>` stands `[topic] payload`, `PORT [topic] payload`, or one of: pass, nothing, filtered, absorbed, \
                  dropped, rejected WORDS, failed WORDS, refused WORDS"
                     .to_owned(),

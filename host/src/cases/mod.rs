@@ -35,8 +35,8 @@ mod text;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use difference::{Pair, agree, pairs};
-pub use line::{LineError, read_loose, read_message, show_message};
+pub use difference::{LinePair, agree, pairs};
+pub use line::{CaseLineError, read_loose, read_message, show_message};
 pub use read::{BadCases, read};
 
 /// What may stand before the first input: keys of a plugin and of a flow, with values as a config has them.
@@ -51,7 +51,7 @@ pub struct Written {
 }
 
 /// What a case has under [`KEYS`].
-pub type Setup = BTreeMap<String, Written>;
+pub type CaseSetup = BTreeMap<String, Written>;
 
 /// Something that is tried.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ pub struct Case {
     pub name: String,
     pub line: usize,
     /// That of the file included.
-    pub setup: Setup,
+    pub setup: CaseSetup,
     pub steps: Vec<Step>,
 }
 
@@ -75,7 +75,7 @@ pub struct Step {
 pub enum Act {
     /// The plugin gets its settings: the first step of each case.
     Start,
-    Message(Sent),
+    Message(WrittenMessage),
     /// Time passes.
     Advance(Duration),
     /// Time passes until this moment, microseconds since 1970. As the first it says when the case begins.
@@ -84,20 +84,20 @@ pub enum Act {
 
 /// A message, as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
+pub struct WrittenMessage {
     pub topic: String,
     pub headers: Vec<(String, Vec<u8>)>,
     pub retain: bool,
     pub duplicate: bool,
-    pub qos: Level,
+    pub qos: QosLevel,
     pub payload: Vec<u8>,
 }
 
 /// Level of delivery, 0 to 2; 1 where nothing is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level(pub u8);
+pub struct QosLevel(pub u8);
 
-impl Default for Level {
+impl Default for QosLevel {
     fn default() -> Self {
         Self(1)
     }
@@ -107,7 +107,7 @@ impl Default for Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A message leaves through a port.
-    Message { port: String, sent: Sent },
+    Message { port: String, sent: WrittenMessage },
     /// The message leaves through `out` as it came.
     Pass,
     /// Nothing leaves.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::line::read_message;
-use super::{Act, Case, KEYS, Outcome, Setup, Step, Written};
+use super::{Act, Case, CaseSetup, KEYS, Outcome, Step, Written};
 use crate::clock;
 use crate::config::read_duration;
 
@@ -33,7 +33,7 @@ impl std::error::Error for BadCases {}
 /// # Errors
 /// All that is wrong with it.
 pub fn read(text: &str) -> Result<Vec<Case>, BadCases> {
-    let mut reading = Reading::default();
+    let mut reading = CasesReader::default();
     let lines: Vec<&str> = text.lines().collect();
     let mut next = 0;
     while let Some(line) = lines.get(next) {
@@ -50,13 +50,13 @@ pub fn read(text: &str) -> Result<Vec<Case>, BadCases> {
 }
 
 #[derive(Default)]
-struct Reading {
-    common: Setup,
+struct CasesReader {
+    common: CaseSetup,
     cases: Vec<Case>,
     wrong: Vec<(usize, String)>,
 }
 
-impl Reading {
+impl CasesReader {
     /// Takes a line: how many of the `rest` belong to it.
     fn take(&mut self, number: usize, line: &str, rest: &[&str]) -> Result<usize, String> {
         let text = line.trim();

@@ -172,7 +172,7 @@ fn the_place_where_two_lines_part_is_shown_also_far_behind() {
         None,
     );
     let [
-        Pair {
+        LinePair {
             expected: Some(expected),
             came: Some(came),
             parts_at: Some(at),
@@ -240,8 +240,8 @@ proptest! {
     fn what_is_shown_is_read_back_and_no_terminal_obeys_it(
         topic in legal_text(), value in legal_text(), payload: Vec<u8>, retain: bool, qos in 0_u8..3,
     ) {
-        let sent = Sent {
-            topic, payload, retain, qos: Level(qos), duplicate: false,
+        let sent = WrittenMessage {
+            topic, payload, retain, qos: QosLevel(qos), duplicate: false,
             headers: vec![("a name".to_owned(), value.into_bytes())],
         };
         prop_assume!(super::line::headers(&sent).is_ok());

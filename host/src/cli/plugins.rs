@@ -8,8 +8,8 @@ use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::api::plugins::Plugin;
 use crate::message::short_digest;
-use crate::versions::history::{Event, History};
-use crate::versions::{Refusal, Versions};
+use crate::versions::history::{History, HistoryEvent};
+use crate::versions::{RefusedVersion, Versions};
 use crate::words;
 
 const PLUGINS_EXAMPLES: &str = "\
@@ -111,7 +111,7 @@ fn lines(plugin: &Plugin) -> Vec<String> {
             &[short_digest(&kept.version.digest).to_owned(), until],
         ));
     }
-    for Refusal {
+    for RefusedVersion {
         version,
         at,
         why,
@@ -139,7 +139,7 @@ fn lines(plugin: &Plugin) -> Vec<String> {
 /// `2026-11-21T06:26:11.123Z` as people read it.
 /// `tidegate history`.
 pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surroundings) -> Exit {
-    let found = || -> Result<Vec<Event>, Failure> {
+    let found = || -> Result<Vec<HistoryEvent>, Failure> {
         match find(global, &arguments.at, surroundings)? {
             Found::Running(client) => Ok(client.get("/v1/history")?),
             Found::Stopped(config) => {
@@ -170,14 +170,14 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
     }
 }
 
-fn is_of(event: &Event, name: &str) -> bool {
+fn is_of(event: &HistoryEvent, name: &str) -> bool {
     match name.split_once('/') {
         Some((flow, plugin)) => event.flow == flow && event.plugin == plugin,
         None => event.plugin == name,
     }
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &HistoryEvent) -> String {
     let name = match (&*event.flow, &*event.plugin) {
         ("", "") => String::new(),
         (flow, "") => format!(" {flow}"),

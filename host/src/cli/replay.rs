@@ -18,7 +18,7 @@ use crate::clock::{Now, utc};
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::short_digest;
-use crate::recording::{Event, Segment};
+use crate::recording::{RecordedEvent, Segment};
 use crate::words::with_causes;
 use scene::Scene;
 
@@ -237,7 +237,7 @@ fn play_segment(
     played: &mut Played,
 ) -> Result<(), Ended> {
     let damaged = |source| Failure::Said(format!("the recording is damaged: {source}"));
-    for event in Event::all(segment).map_err(damaged)? {
+    for event in RecordedEvent::all(segment).map_err(damaged)? {
         let Now { wall_us, .. } = event.now();
         if wall_us < start_us {
             continue;
@@ -249,16 +249,16 @@ fn play_segment(
         };
         played.ends_us = played.ends_us.max(wall_us);
         match event {
-            Event::Batch { now, messages, .. } => {
+            RecordedEvent::Batch { now, messages, .. } => {
                 played.batches += 1;
                 played.messages += messages.len() as u64;
                 replay.batch(now, messages)?;
             }
-            Event::Tick { lane, plugin, now } => {
+            RecordedEvent::Tick { lane, plugin, now } => {
                 played.ticks += 1;
                 replay.tick(lane, plugin, now)?;
             }
-            Event::Missed { messages, .. } => played.missed += u64::from(messages),
+            RecordedEvent::Missed { messages, .. } => played.missed += u64::from(messages),
         }
     }
     Ok(())

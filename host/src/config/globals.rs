@@ -16,7 +16,7 @@ use crate::config::problem::code::Code;
 use crate::file;
 use crate::link::Secret;
 use crate::spool::{Sealer, SealingKey};
-use crate::trust::{Key, Trust};
+use crate::trust::{Trust, VerifyingKey};
 
 /// The gateway as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,14 +205,14 @@ fn unmakeable(folder: &Path) -> Option<(&Path, &'static str)> {
 fn trust(fields: &mut Fields<'_>) -> Trust {
     let mut keys = Vec::new();
     for (written, place) in fields.texts("plugin_keys") {
-        let in_place = Key::parse(written);
+        let in_place = VerifyingKey::parse(written);
         let read = || {
             let path = fields
                 .check
                 .file(Code::PluginKey, place, "public key", written);
             file::read_text(&path, file::BY_HAND)
                 .ok()
-                .map(|text| Key::parse(&text))
+                .map(|text| VerifyingKey::parse(&text))
         };
         match in_place.or_else(|error| read().unwrap_or(Err(error))) {
             Ok(key) => keys.push(key),

@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::message::{Append, FlowId, Marks, Message, Mint, Qos, QueueId};
 use crate::spool::Spool;
-use crate::versions::history::{Event, History};
+use crate::versions::history::{History, HistoryEvent};
 use crate::words;
 
 /// Takes note of changes. Cheap to clone.
@@ -42,12 +42,12 @@ impl Audit {
 
     /// Something has happened. The line in the history is the durable one: until it is accepted or written, what goes
     /// upstream lives in RAM.
-    pub(super) fn note(&self, event: &Event) {
+    pub(super) fn note(&self, event: &HistoryEvent) {
         let why = event
             .why
             .as_deref()
             .map(|why| words::lines(why, words::REASON));
-        let event = Event {
+        let event = HistoryEvent {
             why,
             ..event.clone()
         };
@@ -59,7 +59,7 @@ impl Audit {
 }
 
 impl Upstream {
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: &HistoryEvent) {
         let Ok(payload) = serde_json::to_vec(event) else {
             return;
         };

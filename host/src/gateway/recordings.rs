@@ -8,7 +8,7 @@ use super::door::{Door, Doors};
 use crate::chain::{self, Chain};
 use crate::config::Config;
 use crate::message::Destination;
-use crate::recording::{Header, Metrics, Plugin, Recorder};
+use crate::recording::{Metrics, RecordedPlugin, Recorder, RecordingHeader};
 
 /// Starts the recordings the config asks for.
 ///
@@ -49,8 +49,8 @@ pub fn begin(config: &Config, flow: usize, (door, chain): (&Door, &Chain), metri
     }
 }
 
-fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> Header {
-    let plugin = |plugin: chain::PluginInfo| Plugin {
+fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> RecordingHeader {
+    let plugin = |plugin: chain::PluginInfo| RecordedPlugin {
         name: plugin.name.to_string(),
         digest: plugin.digest.to_string(),
         tick_every_us: plugin.tick_every.map_or(0, |every| {
@@ -66,7 +66,7 @@ fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> Header {
             .unwrap_or_default(),
         Destination::Flow(flow) => format!("flow.{flow}"),
     };
-    Header {
+    RecordingHeader {
         made_by: format!("tidegate {}", env!("CARGO_PKG_VERSION")),
         flow: flow.name.to_string(),
         lanes: flow.lanes,

@@ -18,16 +18,16 @@ use crate::config::Config;
 use crate::trust;
 use crate::versions::PassedOver;
 use crate::versions::Start;
-use crate::versions::Version;
+use crate::versions::StoredVersion;
 use crate::versions::Versions;
-use crate::versions::history::{Event, Who};
+use crate::versions::history::{HistoryEvent, Who};
 use crate::words::with_causes;
 
 /// A plugin as it was started.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
     /// What the config says.
-    pub(super) written: Version,
+    pub(super) written: StoredVersion,
     /// How the start came to what runs.
     pub(super) start: Start,
 }
@@ -76,9 +76,9 @@ pub(super) fn build(
 }
 
 /// What the config says of a plugin, as a version. A component that cannot be read has no digest.
-pub(super) fn written(plugin: &PluginConfig) -> Version {
+pub(super) fn written(plugin: &PluginConfig) -> StoredVersion {
     let digest = chain::digest_of(&plugin.name, &plugin.artefact).map(|digest| digest.to_string());
-    Version {
+    StoredVersion {
         digest: digest.unwrap_or_default(),
         settings: plugin.settings.to_string(),
     }
@@ -207,16 +207,16 @@ impl Starter {
         &self,
         (flow, plugin): (&str, &str),
         what: &str,
-        [old, new]: [&Version; 2],
+        [old, new]: [&StoredVersion; 2],
         why: Option<String>,
     ) {
         let old = old.digest.clone();
         let new = new.digest.clone();
-        self.audit.note(&Event {
+        self.audit.note(&HistoryEvent {
             old,
             new,
             why,
-            ..Event::now(&Who::Start, flow, plugin, what)
+            ..HistoryEvent::now(&Who::Start, flow, plugin, what)
         });
     }
 }
@@ -225,8 +225,8 @@ impl Starter {
 fn report(
     flow: &str,
     plugin: &str,
-    running: &Version,
-    written: &Version,
+    running: &StoredVersion,
+    written: &StoredVersion,
     passed_over: Option<PassedOver>,
 ) {
     let running = running.label();

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::form::{About, Damage, Segment};
+use super::form::{RecordingDamage, Segment, SegmentSummary};
 use crate::clock::Now;
 use crate::message::{Delivery, Message, Record};
 
@@ -14,7 +14,7 @@ const TICK: u8 = 1;
 const MISSED: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
-struct Mark {
+struct EventHeader {
     kind: u8,
     lane: u16,
     number: u32,
@@ -24,7 +24,7 @@ struct Mark {
 
 /// Something that is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum RecordedEvent {
     /// A lane ran a batch.
     Batch {
         lane: usize,
@@ -47,7 +47,7 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl RecordedEvent {
     pub fn now(&self) -> Now {
         match self {
             Self::Batch { now, .. } | Self::Tick { now, .. } | Self::Missed { now, .. } => *now,
@@ -58,26 +58,26 @@ impl Event {
     ///
     /// # Errors
     /// Its block does not unpack or decode.
-    pub fn all(segment: &Segment) -> Result<Vec<Self>, Damage> {
+    pub fn all(segment: &Segment) -> Result<Vec<Self>, RecordingDamage> {
         let block = segment.unpack()?;
         let mut input = rmp_serde::Deserializer::from_read_ref(block.as_ref());
         input.set_max_depth(8);
         let mut event = || {
-            let mark = Mark::deserialize(&mut input).ok()?;
+            let mark = EventHeader::deserialize(&mut input).ok()?;
             let messages = if mark.kind == BATCH { mark.number } else { 0 };
             let messages = read(&mut input, messages, &block).ok()?;
             mark.event(messages)
         };
         (0..segment.about.events)
-            .map(|index| event().ok_or(Damage::Event(index)))
+            .map(|index| event().ok_or(RecordingDamage::Event(index)))
             .collect()
     }
 }
 
-type Input<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
+type EventDeserializer<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
 
 fn read(
-    input: &mut Input<'_>,
+    input: &mut EventDeserializer<'_>,
     count: u32,
     block: &Bytes,
 ) -> Result<Vec<Message>, rmp_serde::decode::Error> {
@@ -86,25 +86,25 @@ fn read(
         .collect()
 }
 
-impl Mark {
-    fn event(self, messages: Vec<Message>) -> Option<Event> {
+impl EventHeader {
+    fn event(self, messages: Vec<Message>) -> Option<RecordedEvent> {
         let now = Now {
             wall_us: self.wall_us,
             uptime_us: self.uptime_us,
         };
         let lane = usize::from(self.lane);
         match self.kind {
-            BATCH => Some(Event::Batch {
+            BATCH => Some(RecordedEvent::Batch {
                 lane,
                 now,
                 messages,
             }),
-            TICK => Some(Event::Tick {
+            TICK => Some(RecordedEvent::Tick {
                 lane,
                 plugin: self.number as usize,
                 now,
             }),
-            MISSED => Some(Event::Missed {
+            MISSED => Some(RecordedEvent::Missed {
                 messages: self.number,
                 now,
             }),
@@ -117,7 +117,7 @@ impl Mark {
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     pub(super) raw: Vec<u8>,
-    pub(super) about: About,
+    pub(super) about: SegmentSummary,
     /// Messages that it tells to be missing.
     pub(super) missed: u32,
 }
@@ -147,17 +147,17 @@ impl Buffer {
 
     fn mark(&mut self, kind: u8, lane: usize, number: u32, now: Now) {
         if self.raw.is_empty() {
-            self.about = About {
+            self.about = SegmentSummary {
                 since_us: now.wall_us,
                 until_us: now.wall_us,
-                ..About::default()
+                ..SegmentSummary::default()
             };
         }
         self.about.events += 1;
         self.about.until_us = self.about.until_us.max(now.wall_us);
         self.about.since_us = self.about.since_us.min(now.wall_us);
         let lane = u16::try_from(lane).unwrap_or(u16::MAX);
-        let mark = Mark {
+        let mark = EventHeader {
             kind,
             lane,
             number,

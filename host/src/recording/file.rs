@@ -6,25 +6,25 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::form::{Damage, FRAME, Header, MAGIC, Segment, body_length, check};
+use super::form::{FRAME, MAGIC, RecordingDamage, RecordingHeader, Segment, body_length, check};
 
 /// Owner and group read it, as they may use the control socket.
 const MODE: u32 = 0o640;
 
 /// A file that is written.
 #[derive(Debug)]
-pub struct Writer {
+pub struct SegmentWriter {
     file: File,
     path: PathBuf,
     bytes: u64,
 }
 
-impl Writer {
+impl SegmentWriter {
     /// A new file, which must not be there yet.
     ///
     /// # Errors
     /// It cannot be made or written.
-    pub fn create(path: &Path, header: &Header) -> Result<Self, Error> {
+    pub fn create(path: &Path, header: &RecordingHeader) -> Result<Self, Error> {
         let failed = |source| Error::File {
             path: path.to_owned(),
             source,
@@ -67,15 +67,15 @@ impl Writer {
 }
 
 /// The segments of one or several files, in their order.
-pub struct Files {
+pub struct SegmentFiles {
     rest: std::vec::IntoIter<PathBuf>,
     open: Option<(PathBuf, BufReader<File>)>,
-    header: Header,
+    header: RecordingHeader,
     /// What was not whole at the end of a file.
-    torn: Vec<(PathBuf, Damage)>,
+    torn: Vec<(PathBuf, RecordingDamage)>,
 }
 
-impl Files {
+impl SegmentFiles {
     /// Opens them; the header is that of the first which has one.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Files {
         let mut files = Self {
             rest: paths.into_iter(),
             open: None,
-            header: Header::default(),
+            header: RecordingHeader::default(),
             torn: Vec::new(),
         };
         loop {
@@ -96,9 +96,9 @@ impl Files {
                 // A kill between the making of a file and its header.
                 Some(Err(Error::Damaged {
                     path,
-                    source: Damage::Torn,
+                    source: RecordingDamage::Torn,
                 })) if files.rest.len() > 0 => {
-                    files.torn.push((path, Damage::Torn));
+                    files.torn.push((path, RecordingDamage::Torn));
                 }
                 Some(Err(error)) => return Err(error),
                 None => return Ok(files),
@@ -107,16 +107,16 @@ impl Files {
     }
 
     /// What they are of.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &RecordingHeader {
         &self.header
     }
 
     /// Files whose end was not whole, so far, and why: it was dropped.
-    pub fn torn(&self) -> &[(PathBuf, Damage)] {
+    pub fn torn(&self) -> &[(PathBuf, RecordingDamage)] {
         &self.torn
     }
 
-    fn next_file(&mut self) -> Option<Result<Header, Error>> {
+    fn next_file(&mut self) -> Option<Result<RecordingHeader, Error>> {
         let path = self.rest.next()?;
         let opened = crate::file::open(&path).map(BufReader::new);
         Some(match opened {
@@ -132,7 +132,7 @@ impl Files {
     }
 }
 
-impl Iterator for Files {
+impl Iterator for SegmentFiles {
     type Item = Result<Segment, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -160,38 +160,41 @@ impl Iterator for Files {
     }
 }
 
-fn read_header(file: &mut impl Read) -> Result<Header, Damage> {
+fn read_header(file: &mut impl Read) -> Result<RecordingHeader, RecordingDamage> {
     let mut magic = [0; MAGIC.len()];
-    file.read_exact(&mut magic).map_err(|_| Damage::Torn)?;
+    file.read_exact(&mut magic)
+        .map_err(|_| RecordingDamage::Torn)?;
     if magic[..5] != MAGIC[..5] {
-        return Err(Damage::Strange);
+        return Err(RecordingDamage::Strange);
     }
     if magic != MAGIC {
-        return Err(Damage::Version(magic[5]));
+        return Err(RecordingDamage::Version(magic[5]));
     }
-    let frame = read_frame(file)?.ok_or(Damage::Torn)?;
-    let (head, body) = frame.split_first_chunk::<FRAME>().ok_or(Damage::Torn)?;
+    let frame = read_frame(file)?.ok_or(RecordingDamage::Torn)?;
+    let (head, body) = frame
+        .split_first_chunk::<FRAME>()
+        .ok_or(RecordingDamage::Torn)?;
     check(head, body)?;
-    Header::read(body)
+    RecordingHeader::read(body)
 }
 
 /// A frame with its head; `None` at the end of the file.
-fn read_frame(file: &mut impl Read) -> Result<Option<Vec<u8>>, Damage> {
+fn read_frame(file: &mut impl Read) -> Result<Option<Vec<u8>>, RecordingDamage> {
     let mut frame = Vec::new();
     file.take(FRAME as u64)
         .read_to_end(&mut frame)
-        .map_err(|_| Damage::Torn)?;
+        .map_err(|_| RecordingDamage::Torn)?;
     if frame.is_empty() {
         return Ok(None);
     }
-    let head = *frame.first_chunk::<FRAME>().ok_or(Damage::Torn)?;
+    let head = *frame.first_chunk::<FRAME>().ok_or(RecordingDamage::Torn)?;
     let length = body_length(&head)?;
     file.take(length as u64)
         .read_to_end(&mut frame)
-        .map_err(|_| Damage::Torn)?;
+        .map_err(|_| RecordingDamage::Torn)?;
     if frame.len() == FRAME + length {
         Ok(Some(frame))
     } else {
-        Err(Damage::Torn)
+        Err(RecordingDamage::Torn)
     }
 }

@@ -5,8 +5,8 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::file::Writer;
-use super::form::{Header, Segment};
+use super::file::SegmentWriter;
+use super::form::{RecordingHeader, Segment};
 use super::{Config, Error};
 
 const MODE: u32 = 0o750;
@@ -55,19 +55,23 @@ fn number_of(path: &Path) -> Option<u64> {
 
 /// The folder as it is written to.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct RecordingFolder {
     path: PathBuf,
-    header: Header,
+    header: RecordingHeader,
     limit: u64,
     reserve: u64,
     files: VecDeque<(PathBuf, u64)>,
-    writer: Option<Writer>,
+    writer: Option<SegmentWriter>,
     next: u64,
 }
 
-impl Folder {
+impl RecordingFolder {
     /// Goes on behind what an earlier process has left.
-    pub(super) fn open(path: PathBuf, header: Header, config: &Config) -> Result<Self, Error> {
+    pub(super) fn open(
+        path: PathBuf,
+        header: RecordingHeader,
+        config: &Config,
+    ) -> Result<Self, Error> {
         let made = DirBuilder::new().recursive(true).mode(MODE).create(&path);
         made.map_err(|source| Error::File {
             path: path.clone(),
@@ -105,7 +109,7 @@ impl Folder {
             none => {
                 let path = self.path.join(format!("{:010}.tgrec", self.next));
                 self.next += 1;
-                none.insert(Writer::create(&path, &self.header)?)
+                none.insert(SegmentWriter::create(&path, &self.header)?)
             }
         };
         let pushed = writer.push(segment);
@@ -161,7 +165,7 @@ impl Folder {
 
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, bytes)| bytes).sum::<u64>()
-            + self.writer.as_ref().map_or(0, Writer::bytes)
+            + self.writer.as_ref().map_or(0, SegmentWriter::bytes)
     }
 
     pub(super) fn path(&self) -> &Path {

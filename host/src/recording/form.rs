@@ -31,7 +31,7 @@ const MAX_EXPANSION: usize = 255;
 
 /// Why bytes are no recording.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
+pub enum RecordingDamage {
     /// It does not begin as one does.
     #[error("it does not begin like a recording")]
     Strange,
@@ -57,7 +57,7 @@ pub enum Damage {
 /// What a recording is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Header {
+pub struct RecordingHeader {
     /// Name and version of the program that made it.
     pub made_by: String,
     /// Name of the flow.
@@ -65,7 +65,7 @@ pub struct Header {
     /// Lanes it ran on.
     pub lanes: usize,
     /// Its plugins, when the recording began.
-    pub plugins: Vec<Plugin>,
+    pub plugins: Vec<RecordedPlugin>,
     /// Its ports, each with the queues it leads to.
     pub ports: Vec<(String, Vec<String>)>,
     pub topic: Option<String>,
@@ -77,7 +77,7 @@ pub struct Header {
 /// A plugin of a recorded flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Plugin {
+pub struct RecordedPlugin {
     pub name: String,
     /// SHA-256 of its component.
     pub digest: String,
@@ -88,27 +88,27 @@ pub struct Plugin {
     pub settings: Option<serde_json::Value>,
 }
 
-impl Plugin {
+impl RecordedPlugin {
     /// Interval of its ticks.
     pub fn tick_every(&self) -> Option<Duration> {
         (self.tick_every_us > 0).then(|| Duration::from_micros(self.tick_every_us))
     }
 }
 
-impl Header {
+impl RecordingHeader {
     pub(super) fn frame(&self) -> Vec<u8> {
         frame(&serde_json::to_vec(self).expect("text, numbers and JSON always go into JSON"))
     }
 
     /// Of the body of the first frame.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Damage> {
-        serde_json::from_slice(body).map_err(|error| Damage::Header(error.to_string()))
+    pub(super) fn read(body: &[u8]) -> Result<Self, RecordingDamage> {
+        serde_json::from_slice(body).map_err(|error| RecordingDamage::Header(error.to_string()))
     }
 }
 
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
+pub struct SegmentSummary {
     pub events: u32,
     pub messages: u32,
     /// Wall clock of its first event, microseconds since 1970.
@@ -119,13 +119,13 @@ pub struct About {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    pub about: About,
+    pub about: SegmentSummary,
     raw: usize,
     frame: Arc<[u8]>,
 }
 
 impl Segment {
-    pub(super) fn pack(about: About, raw: &[u8]) -> Self {
+    pub(super) fn pack(about: SegmentSummary, raw: &[u8]) -> Self {
         let block = compress(raw);
         let mut body = Vec::with_capacity(ABOUT + block.len());
         body.extend_from_slice(&u32::try_from(raw.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -142,8 +142,10 @@ impl Segment {
     }
 
     /// Of a frame: one that came through the control socket.
-    pub fn read(frame: Vec<u8>) -> Result<Self, Damage> {
-        let (head, body) = frame.split_first_chunk::<FRAME>().ok_or(Damage::Torn)?;
+    pub fn read(frame: Vec<u8>) -> Result<Self, RecordingDamage> {
+        let (head, body) = frame
+            .split_first_chunk::<FRAME>()
+            .ok_or(RecordingDamage::Torn)?;
         check(head, body)?;
         let (about, raw) = about(body)?;
         Ok(Self {
@@ -158,13 +160,13 @@ impl Segment {
         &self.frame
     }
 
-    pub(super) fn unpack(&self) -> Result<Bytes, Damage> {
-        let block =
-            decompress(&self.frame[FRAME + ABOUT..], self.raw).map_err(|_| Damage::Event(0))?;
+    pub(super) fn unpack(&self) -> Result<Bytes, RecordingDamage> {
+        let block = decompress(&self.frame[FRAME + ABOUT..], self.raw)
+            .map_err(|_| RecordingDamage::Event(0))?;
         if block.len() == self.raw {
             Ok(block.into())
         } else {
-            Err(Damage::Lengths)
+            Err(RecordingDamage::Lengths)
         }
     }
 }
@@ -179,31 +181,31 @@ fn frame(body: &[u8]) -> Vec<u8> {
 }
 
 /// Length of the body behind this head.
-pub(super) fn body_length(head: &[u8; FRAME]) -> Result<usize, Damage> {
+pub(super) fn body_length(head: &[u8; FRAME]) -> Result<usize, RecordingDamage> {
     let length = half(head, 0) as usize;
     if length > LONGEST {
-        Err(Damage::Lengths)
+        Err(RecordingDamage::Lengths)
     } else {
         Ok(length)
     }
 }
 
 /// Whether a body is the one its head announces.
-pub(super) fn check(head: &[u8; FRAME], body: &[u8]) -> Result<(), Damage> {
+pub(super) fn check(head: &[u8; FRAME], body: &[u8]) -> Result<(), RecordingDamage> {
     if body_length(head)? != body.len() {
-        return Err(Damage::Torn);
+        return Err(RecordingDamage::Torn);
     }
     if crc32fast::hash(body) == half(head, 4) {
         Ok(())
     } else {
-        Err(Damage::Checksum)
+        Err(RecordingDamage::Checksum)
     }
 }
 
 /// What a segment's body holds, and its length when unpacked.
-fn about(body: &[u8]) -> Result<(About, usize), Damage> {
+fn about(body: &[u8]) -> Result<(SegmentSummary, usize), RecordingDamage> {
     if body.len() < ABOUT {
-        return Err(Damage::Lengths);
+        return Err(RecordingDamage::Lengths);
     }
     let word = |at: usize| {
         body[at..]
@@ -213,10 +215,10 @@ fn about(body: &[u8]) -> Result<(About, usize), Damage> {
     };
     let raw = half(body, 0) as usize;
     if raw > (body.len() - ABOUT).saturating_mul(MAX_EXPANSION) || half(body, 4) as usize > raw {
-        return Err(Damage::Lengths);
+        return Err(RecordingDamage::Lengths);
     }
     Ok((
-        About {
+        SegmentSummary {
             events: half(body, 4),
             messages: half(body, 8),
             since_us: word(12),

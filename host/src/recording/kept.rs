@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::folder::Folder;
-use super::form::{Header, Segment};
+use super::folder::RecordingFolder;
+use super::form::{RecordingHeader, Segment};
 use super::{Config, Error, Keep};
 
 /// Bytes of segments in one answer.
@@ -11,26 +11,26 @@ const PAGE_BYTES: usize = 4 << 20;
 
 /// Segments in memory, or files.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum KeptRecording {
     Ring {
         segments: VecDeque<(u64, Segment)>,
         bytes: u64,
         limit: u64,
         next: u64,
     },
-    Files(Box<Folder>),
+    Files(Box<RecordingFolder>),
 }
 
 /// Some segments of a recording in memory.
 #[derive(Clone, Debug, Default)]
-pub struct Page {
+pub struct SegmentPage {
     pub segments: Vec<Segment>,
     /// Where the next page begins; `None` behind the last.
     pub next: Option<u64>,
 }
 
-impl Kept {
-    pub(super) fn open(config: &Config, header: Header) -> Result<Self, Error> {
+impl KeptRecording {
+    pub(super) fn open(config: &Config, header: RecordingHeader) -> Result<Self, Error> {
         Ok(match &config.keep {
             Keep::Memory => Self::Ring {
                 segments: VecDeque::new(),
@@ -38,9 +38,11 @@ impl Kept {
                 limit: config.bytes,
                 next: 0,
             },
-            Keep::Disk(folder) => {
-                Self::Files(Box::new(Folder::open(folder.clone(), header, config)?))
-            }
+            Keep::Disk(folder) => Self::Files(Box::new(RecordingFolder::open(
+                folder.clone(),
+                header,
+                config,
+            )?)),
         })
     }
 
@@ -67,11 +69,11 @@ impl Kept {
     }
 
     /// Of a ring, what begins at segment number `from`.
-    pub(super) fn page(&self, from: u64) -> Page {
+    pub(super) fn page(&self, from: u64) -> SegmentPage {
         let Self::Ring { segments, .. } = self else {
-            return Page::default();
+            return SegmentPage::default();
         };
-        let mut page = Page::default();
+        let mut page = SegmentPage::default();
         let mut bytes = 0;
         for (number, segment) in segments.iter().skip_while(|(number, _)| *number < from) {
             if bytes > PAGE_BYTES {

@@ -17,11 +17,11 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
-pub use event::Event;
-pub use file::{Files, Writer};
+pub use event::RecordedEvent;
+pub use file::{SegmentFiles, SegmentWriter};
 pub use folder::{folder, in_folder};
-pub use form::{About, Damage, Header, Plugin, Segment};
-pub use kept::Page;
+pub use form::{RecordedPlugin, RecordingDamage, RecordingHeader, Segment, SegmentSummary};
+pub use kept::SegmentPage;
 pub use recorder::{Metrics, Recorder};
 
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ pub enum Error {
     Damaged {
         path: PathBuf,
         /// What is wrong with it.
-        source: Damage,
+        source: RecordingDamage,
     },
     /// No thread is to be had.
     #[error("a thread does not start")]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::event::Buffer;
-use super::form::{Header, Segment};
-use super::kept::{Kept, Page};
+use super::form::{RecordingHeader, Segment};
+use super::kept::{KeptRecording, SegmentPage};
 use super::{Config, Error};
 use crate::clock::Now;
 use crate::message::{Delivery, Tape};
@@ -68,26 +68,26 @@ impl Metrics {
 /// The recording of one flow.
 #[derive(Debug)]
 pub struct Recorder {
-    shared: Arc<Shared>,
+    shared: Arc<SharedRecorder>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    desk: Mutex<Desk>,
+struct SharedRecorder {
+    desk: Mutex<EventBuffers>,
     /// Something is there to be packed, or the thread is to end.
     bell: Condvar,
     /// Nothing is left to be packed.
     idle: Condvar,
-    kept: Mutex<Kept>,
-    header: Header,
+    kept: Mutex<KeptRecording>,
+    header: RecordingHeader,
     bytes: IntGauge,
     missed: IntCounter,
 }
 
 /// What lanes write to.
 #[derive(Debug, Default)]
-struct Desk {
+struct EventBuffers {
     open: Buffer,
     full: VecDeque<Buffer>,
     spare: Vec<Vec<u8>>,
@@ -105,14 +105,18 @@ impl Recorder {
     ///
     /// # Errors
     /// The folder cannot be made or read, or there is no thread.
-    pub fn start(config: &Config, header: Header, metrics: &Metrics) -> Result<Self, Error> {
-        let kept = Kept::open(config, header.clone())?;
+    pub fn start(
+        config: &Config,
+        header: RecordingHeader,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let kept = KeptRecording::open(config, header.clone())?;
         let bytes = metrics.bytes.with_label_values(&[header.flow.as_str()]);
         bytes.set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
         let missed = metrics.missed.with_label_values(&[header.flow.as_str()]);
         let desk = Mutex::default();
         let kept = Mutex::new(kept);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedRecorder {
             desk,
             bell: Condvar::new(),
             idle: Condvar::new(),
@@ -133,7 +137,7 @@ impl Recorder {
     }
 
     /// What it is of.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &RecordingHeader {
         &self.shared.header
     }
 
@@ -142,15 +146,16 @@ impl Recorder {
         let mut desk = self.shared.desk();
         desk.flush = true;
         self.shared.bell.notify_one();
-        let busy =
-            |desk: &mut Desk| !desk.stop && (desk.flush || desk.packing || !desk.full.is_empty());
+        let busy = |desk: &mut EventBuffers| {
+            !desk.stop && (desk.flush || desk.packing || !desk.full.is_empty())
+        };
         // A card that hangs shall not hang whoever asks.
         let waited = self.shared.idle.wait_timeout_while(desk, PATIENCE, busy);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Some segments of a recording in memory, from number `from` on.
-    pub fn page(&self, from: u64) -> Page {
+    pub fn page(&self, from: u64) -> SegmentPage {
         self.shared.kept().page(from)
     }
 
@@ -223,12 +228,12 @@ impl Tape for Recorder {
     }
 }
 
-impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
+impl SharedRecorder {
+    fn desk(&self) -> MutexGuard<'_, EventBuffers> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, KeptRecording> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -337,7 +342,7 @@ impl Shared {
     }
 }
 
-impl Desk {
+impl EventBuffers {
     /// The open buffer is to be packed.
     fn close(&mut self) {
         let raw = self

@@ -44,10 +44,10 @@ fn batch(messages: std::ops::Range<u64>) -> Vec<Delivery> {
 }
 
 fn recorder(keep: Keep, bytes: u64) -> Recorder {
-    let header = Header {
+    let header = RecordingHeader {
         flow: "climate".to_owned(),
         lanes: 3,
-        ..Header::default()
+        ..RecordingHeader::default()
     };
     Recorder::start(
         &Config {
@@ -61,14 +61,14 @@ fn recorder(keep: Keep, bytes: u64) -> Recorder {
     .unwrap()
 }
 
-fn in_memory(recorder: &Recorder) -> Vec<Event> {
+fn in_memory(recorder: &Recorder) -> Vec<RecordedEvent> {
     recorder.flush();
     let (mut events, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
         let page = recorder.page(from);
         page.segments
             .iter()
-            .for_each(|segment| events.extend(Event::all(segment).unwrap()));
+            .for_each(|segment| events.extend(RecordedEvent::all(segment).unwrap()));
         next = page.next;
     }
     events
@@ -82,17 +82,19 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn on_disk(files: &mut Files) -> Vec<Event> {
+fn on_disk(files: &mut SegmentFiles) -> Vec<RecordedEvent> {
     files
-        .flat_map(|segment| Event::all(&segment.unwrap()).unwrap())
+        .flat_map(|segment| RecordedEvent::all(&segment.unwrap()).unwrap())
         .collect()
 }
 
 /// Numbers of the messages of these events.
-fn numbers(events: &[Event]) -> Vec<u64> {
-    let of = |event: &Event| match event {
-        Event::Batch { messages, .. } => messages.iter().map(|message| message.id.seq).collect(),
-        Event::Tick { .. } | Event::Missed { .. } => Vec::new(),
+fn numbers(events: &[RecordedEvent]) -> Vec<u64> {
+    let of = |event: &RecordedEvent| match event {
+        RecordedEvent::Batch { messages, .. } => {
+            messages.iter().map(|message| message.id.seq).collect()
+        }
+        RecordedEvent::Tick { .. } | RecordedEvent::Missed { .. } => Vec::new(),
     };
     events.iter().flat_map(of).collect()
 }
@@ -113,17 +115,17 @@ fn what_lanes_were_told_is_read_back_with_its_clocks_and_batches() {
     recorder.batch(0, now(30), &batch(3..4));
     let messages = |range: std::ops::Range<u64>| range.map(message).collect();
     let expected = [
-        Event::Batch {
+        RecordedEvent::Batch {
             lane: 1,
             now: now(10),
             messages: messages(0..3),
         },
-        Event::Tick {
+        RecordedEvent::Tick {
             lane: 2,
             plugin: 1,
             now: now(20),
         },
-        Event::Batch {
+        RecordedEvent::Batch {
             lane: 0,
             now: now(30),
             messages: messages(3..4),
@@ -175,7 +177,7 @@ fn on_disk_the_oldest_files_make_room_and_a_later_process_goes_on() {
         "{taken} {}",
         second.bytes()
     );
-    let mut files = Files::open(paths(&path)).unwrap();
+    let mut files = SegmentFiles::open(paths(&path)).unwrap();
     assert_eq!(
         (files.header().flow.as_str(), files.header().lanes),
         ("climate", 3)
@@ -205,7 +207,7 @@ fn a_disk_that_is_nearly_full_is_left_to_what_is_owed() {
     };
     let recorder = Recorder::start(
         &config,
-        Header::default(),
+        RecordingHeader::default(),
         &Metrics::new(&Registry::new()).unwrap(),
     )
     .unwrap();
@@ -231,7 +233,7 @@ fn what_a_kill_leaves_is_read_up_to_its_last_whole_frame_and_the_rest_is_told() 
     let mut found = std::collections::BTreeSet::new();
     for cut in (0..whole.len()).rev().step_by(97) {
         fs::write(&paths(&path)[0], &whole[..cut]).unwrap();
-        let Ok(mut files) = Files::open(paths(&path)) else {
+        let Ok(mut files) = SegmentFiles::open(paths(&path)) else {
             continue;
         };
         let kept = numbers(&on_disk(&mut files));
@@ -241,7 +243,7 @@ fn what_a_kill_leaves_is_read_up_to_its_last_whole_frame_and_the_rest_is_told() 
                 && files
                     .torn()
                     .iter()
-                    .all(|(_, damage)| *damage == Damage::Torn)
+                    .all(|(_, damage)| *damage == RecordingDamage::Torn)
         );
         found.insert(kept.len());
     }
@@ -259,15 +261,15 @@ fn a_changed_byte_is_seen_and_costs_the_rest_of_its_file() {
     let last = bytes.len() - 5;
     bytes[last] ^= 4;
     fs::write(&path, &bytes).unwrap();
-    let mut files = Files::open(vec![path.clone()]).unwrap();
+    let mut files = SegmentFiles::open(vec![path.clone()]).unwrap();
     assert_eq!(numbers(&on_disk(&mut files)), (0..150).collect::<Vec<_>>());
-    assert_eq!(files.torn(), [(path.clone(), Damage::Checksum)]);
+    assert_eq!(files.torn(), [(path.clone(), RecordingDamage::Checksum)]);
     bytes[5] = 9;
     fs::write(&path, &bytes).unwrap();
     assert!(matches!(
-        Files::open(vec![path]),
+        SegmentFiles::open(vec![path]),
         Err(Error::Damaged {
-            source: Damage::Version(9),
+            source: RecordingDamage::Version(9),
             ..
         })
     ));
@@ -313,7 +315,7 @@ proptest! {
             frame[4..8].copy_from_slice(&sum.to_le_bytes());
         }
         if let Ok(segment) = Segment::read(frame) {
-            let _ = Event::all(&segment);
+            let _ = RecordedEvent::all(&segment);
         }
     }
 }

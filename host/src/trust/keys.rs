@@ -11,7 +11,7 @@ use minisign::{KeyPair, PError, SecretKey, SecretKeyBox};
 use semver::Version;
 
 use super::manifest::{Manifest, digest};
-use super::{Key, KeyError, signature_path};
+use super::{KeyError, VerifyingKey, signature_path};
 
 /// How a secret key is protected.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Password {
 
 /// Files of a new pair of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub struct KeyFiles {
     /// To be kept: who has it can sign. Mode 0600.
     pub secret: PathBuf,
     /// For `plugin_keys` of the gateways.
@@ -56,7 +56,7 @@ pub struct Pair {
 ///
 /// # Errors
 /// One of them is there already, or cannot be written.
-pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
+pub fn generate(prefix: &Path, password: &Password) -> Result<KeyFiles, KeyError> {
     let with = |extension: &str| {
         let mut path = prefix.as_os_str().to_owned();
         path.push(extension);
@@ -91,9 +91,9 @@ pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
         0o644,
         &pair.pk.to_box().map_err(failed)?.into_string(),
     )?;
-    let id = Key(pair.pk.clone()).id();
+    let id = VerifyingKey(pair.pk.clone()).id();
     let line = pair.pk.to_base64();
-    Ok(Pair {
+    Ok(KeyFiles {
         secret,
         public,
         id,

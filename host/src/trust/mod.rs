@@ -51,9 +51,9 @@ pub fn read_signature(path: &Path) -> std::io::Result<Option<String>> {
 
 /// A key whose signatures count.
 #[derive(Clone)]
-pub struct Key(PublicKey);
+pub struct VerifyingKey(PublicKey);
 
-impl Key {
+impl VerifyingKey {
     /// Reads the content of a minisign public key file, or its second line alone.
     ///
     /// # Errors
@@ -74,13 +74,13 @@ impl Key {
     }
 }
 
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for VerifyingKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Key({})", self.id())
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for VerifyingKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.to_bytes() == other.0.to_bytes()
     }
@@ -98,14 +98,14 @@ fn key_id(bytes: &[u8]) -> String {
 /// Whose signatures count, and whether one is needed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trust {
-    pub keys: Arc<[Key]>,
+    pub keys: Arc<[VerifyingKey]>,
     /// No plugin without a signature, those that are compiled in excepted.
     pub required: bool,
 }
 
 /// The place a component is to take.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
+pub struct ManifestTerms<'a> {
     /// The name its manifest must have.
     pub name: &'a str,
     /// The highest version that was ever confirmed there; `None` when an operator asks to go below it.
@@ -132,7 +132,7 @@ impl Trust {
         &self,
         component: &[u8],
         signature: Option<&str>,
-        claim: Claim<'_>,
+        claim: ManifestTerms<'_>,
     ) -> Result<Option<Seal>, Denied> {
         let Some(signature) = signature.filter(|_| !self.keys.is_empty()) else {
             return if self.required {
@@ -175,10 +175,10 @@ impl Trust {
     pub fn seal(&self, component: &[u8], signature: &str) -> Result<Seal, Denied> {
         let signature = parse(signature)?;
         let id = key_id(signature.keynum());
-        let Some(Key(key)) = self.keys.iter().find(|key| key.id() == id) else {
+        let Some(VerifyingKey(key)) = self.keys.iter().find(|key| key.id() == id) else {
             return Err(Denied::UnknownKey {
                 id,
-                known: self.keys.iter().map(Key::id).collect(),
+                known: self.keys.iter().map(VerifyingKey::id).collect(),
             });
         };
         // Quiet, without a copy of the data, and not in minisign's first form, which hashes nothing.

@@ -17,8 +17,8 @@ struct Signed {
     signature: String,
 }
 
-fn claim(name: &str) -> Claim<'_> {
-    Claim {
+fn claim(name: &str) -> ManifestTerms<'_> {
+    ManifestTerms {
         name,
         highest: None,
         now: NOW,
@@ -34,9 +34,9 @@ fn signed(version: &str, expires: Option<&str>) -> Signed {
     let about = manifest("rule".to_owned(), Version::parse(version).unwrap(), expires);
     let signature = sign(&component, &pair.secret, &Password::None, about).unwrap();
     assert_eq!(signature, signature_path(&component));
-    let key = Key::parse(&fs::read_to_string(&pair.public).unwrap()).unwrap();
+    let key = VerifyingKey::parse(&fs::read_to_string(&pair.public).unwrap()).unwrap();
     assert_eq!(
-        (Key::parse(&pair.line).unwrap(), key.id()),
+        (VerifyingKey::parse(&pair.line).unwrap(), key.id()),
         (key.clone(), pair.id)
     );
     let signature = fs::read_to_string(signature).unwrap();
@@ -51,7 +51,7 @@ fn signed(version: &str, expires: Option<&str>) -> Signed {
 }
 
 impl Signed {
-    fn verify(&self, claim: Claim<'_>) -> Result<Option<Seal>, Denied> {
+    fn verify(&self, claim: ManifestTerms<'_>) -> Result<Option<Seal>, Denied> {
         self.trust.verify(COMPONENT, Some(&self.signature), claim)
     }
 }
@@ -153,7 +153,7 @@ fn an_expiry_counts_once_the_clock_is_set() {
         signed.verify(claim("rule")),
         Err(Denied::Expired { .. })
     ));
-    let unset = Claim {
+    let unset = ManifestTerms {
         now: Now {
             wall_us: 5_000_000,
             uptime_us: 0,
@@ -167,14 +167,14 @@ fn an_expiry_counts_once_the_clock_is_set() {
 fn an_older_version_comes_back_only_when_asked() {
     let signed = signed("1.9.0", None);
     let highest = Version::parse("1.10.0").unwrap();
-    let down = Claim {
+    let down = ManifestTerms {
         highest: Some(&highest),
         ..claim("rule")
     };
     assert!(matches!(signed.verify(down), Err(Denied::Downgrade { .. })));
     assert!(
         signed
-            .verify(Claim {
+            .verify(ManifestTerms {
                 highest: None,
                 ..down
             })
@@ -183,7 +183,7 @@ fn an_older_version_comes_back_only_when_asked() {
     let same = Version::parse("1.9.0").unwrap();
     assert!(
         signed
-            .verify(Claim {
+            .verify(ManifestTerms {
                 highest: Some(&same),
                 ..claim("rule")
             })
@@ -196,7 +196,7 @@ fn a_signature_without_a_manifest_names_what_is_missing() {
     let signed = signed("1.0.0", None);
     let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
     let trust = Trust {
-        keys: [Key(pair.pk)].into(),
+        keys: [VerifyingKey(pair.pk)].into(),
         required: true,
     };
     for (comment, field) in [

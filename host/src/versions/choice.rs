@@ -1,12 +1,12 @@
 //! What is to run at a start.
 
-use super::entry::{Entry, Version};
+use super::entry::{PluginVersions, StoredVersion};
 
 /// Versions to start with, best first, and why the config's own is not the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choices {
     /// Never empty: where nothing else is known, the config's.
-    pub versions: Vec<Version>,
+    pub versions: Vec<StoredVersion>,
     /// Why the first is not what the config says.
     pub passed_over: Option<PassedOver>,
     /// What the config says was under way when the gateway ended: it is to be tried again beside the first choice.
@@ -23,13 +23,13 @@ pub enum PassedOver {
 }
 
 impl Choices {
-    pub(super) fn new(entry: Option<&Entry>, written: &Version) -> Self {
+    pub(super) fn new(entry: Option<&PluginVersions>, written: &StoredVersion) -> Self {
         let Some(entry) = entry else {
             return Self::of(vec![written.clone()], None);
         };
         let good = std::iter::once(&entry.confirmed)
             .chain(entry.before.iter().map(|earlier| &earlier.version));
-        let mut good: Vec<Version> = good
+        let mut good: Vec<StoredVersion> = good
             .filter(|version| entry.refusal(version).is_none())
             .cloned()
             .collect();
@@ -56,7 +56,7 @@ impl Choices {
         }
     }
 
-    fn of(versions: Vec<Version>, passed_over: Option<PassedOver>) -> Self {
+    fn of(versions: Vec<StoredVersion>, passed_over: Option<PassedOver>) -> Self {
         Self {
             versions,
             passed_over,
@@ -66,7 +66,7 @@ impl Choices {
 }
 
 /// Why a version is not to run without something that guards it.
-fn doubt(entry: &Entry, version: &Version) -> Option<String> {
+fn doubt(entry: &PluginVersions, version: &StoredVersion) -> Option<String> {
     let refusal = entry.refusal(version).map(|refusal| {
         let what = if refusal.rolled_back {
             "rolled back"
@@ -93,7 +93,7 @@ fn doubt(entry: &Entry, version: &Version) -> Option<String> {
 
 /// The newest instruction, for component and settings apart: what the config says differently from when the running
 /// version was decided on counts, the rest is as it was decided.
-fn wanted(entry: &Entry, written: &Version) -> Version {
+fn wanted(entry: &PluginVersions, written: &StoredVersion) -> StoredVersion {
     let pick = |written: &String, based_on: &String, confirmed: &String| {
         if written == based_on {
             confirmed.clone()
@@ -101,7 +101,7 @@ fn wanted(entry: &Entry, written: &Version) -> Version {
             written.clone()
         }
     };
-    Version {
+    StoredVersion {
         digest: pick(
             &written.digest,
             &entry.based_on.digest,

@@ -10,7 +10,7 @@ const INTERRUPTIONS: u32 = 2;
 
 /// A component with its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
+pub struct StoredVersion {
     /// SHA-256 of the component, in hexadecimal; empty where there is none that can be read.
     pub digest: String,
     /// JSON, as it is handed to `configure`.
@@ -19,18 +19,18 @@ pub struct Version {
 
 /// A plugin of the config, by the names of its flow and its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct PluginVersions {
     pub flow: String,
     pub plugin: String,
     /// Runs, and has proven itself.
-    pub confirmed: Version,
+    pub confirmed: StoredVersion,
     pub since: String,
     /// What the config said when that was decided.
-    pub based_on: Version,
+    pub based_on: StoredVersion,
     /// Good versions from before, the newest first.
     pub before: Vec<Earlier>,
     /// Versions that were not taken, the newest first.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedVersion>,
     /// Is tried beside the one that runs.
     pub trying: Option<Attempt>,
     /// The highest version that a signature gave to one that was confirmed.
@@ -42,16 +42,16 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
     #[serde(flatten)]
-    pub version: Version,
+    pub version: StoredVersion,
     /// Until when it ran (UTC).
     pub until: String,
 }
 
 /// A version that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusedVersion {
     #[serde(flatten)]
-    pub version: Version,
+    pub version: StoredVersion,
     pub at: String,
     /// In words for the operator.
     pub why: String,
@@ -64,7 +64,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     #[serde(flatten)]
-    pub version: Version,
+    pub version: StoredVersion,
     /// By an operator's request, whose component is nowhere else: not tried again by itself.
     pub is_asked: bool,
     /// How often the end of the gateway has interrupted it, this time included until it has ended.
@@ -78,8 +78,8 @@ impl Attempt {
     }
 }
 
-impl Refusal {
-    pub fn now(version: Version, why: String, rolled_back: bool) -> Self {
+impl RefusedVersion {
+    pub fn now(version: StoredVersion, why: String, rolled_back: bool) -> Self {
         Self {
             version,
             at: now(),
@@ -89,9 +89,9 @@ impl Refusal {
     }
 }
 
-impl Entry {
+impl PluginVersions {
     /// Of a plugin that runs as the config says.
-    pub(super) fn new(flow: &str, plugin: &str, written: &Version) -> Self {
+    pub(super) fn new(flow: &str, plugin: &str, written: &StoredVersion) -> Self {
         Self {
             flow: flow.to_owned(),
             plugin: plugin.to_owned(),
@@ -110,14 +110,14 @@ impl Entry {
     }
 
     /// Why a version is not to run by itself, if it is not.
-    pub fn refusal(&self, version: &Version) -> Option<&Refusal> {
+    pub fn refusal(&self, version: &StoredVersion) -> Option<&RefusedVersion> {
         self.refused
             .iter()
             .find(|refusal| refusal.version == *version)
     }
 
     /// What a roll-back brings back: the newest good version from before.
-    pub fn good_before(&self) -> Option<&Version> {
+    pub fn good_before(&self) -> Option<&StoredVersion> {
         self.before
             .iter()
             .map(|earlier| &earlier.version)
@@ -130,7 +130,7 @@ impl Entry {
             .chain(self.before.iter().map(|earlier| &*earlier.version.digest))
     }
 
-    pub(super) fn begin(&mut self, version: &Version, is_asked: bool) {
+    pub(super) fn begin(&mut self, version: &StoredVersion, is_asked: bool) {
         let interrupted = self
             .trying
             .take()
@@ -154,13 +154,13 @@ impl Entry {
         match self.trying.take() {
             Some(attempt) if !attempt.is_asked && !attempt.is_tried_again() => {
                 let why = "the gateway ended again and again while it was tried".to_owned();
-                self.refuse(Refusal::now(attempt.version, why, true));
+                self.refuse(RefusedVersion::now(attempt.version, why, true));
             }
             _ => {}
         }
     }
 
-    pub(super) fn confirm(&mut self, version: &Version) {
+    pub(super) fn confirm(&mut self, version: &StoredVersion) {
         self.trying = self
             .trying
             .take()
@@ -191,7 +191,7 @@ impl Entry {
         self.highest = self.highest.take().max(signed.cloned());
     }
 
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, refusal: RefusedVersion) {
         self.trying = self
             .trying
             .take()

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Code;
-use super::entry::Entry;
+use super::IncomingComponent;
+use super::entry::PluginVersions;
 use crate::file;
 use crate::trust::digest;
 
@@ -23,7 +23,7 @@ pub(super) fn component(folder: &Path, digest: &str) -> PathBuf {
 }
 
 /// Whether a component is there, by its name (it is read when it is needed), and has this signature.
-pub(super) fn is_kept(folder: &Path, digest: &str, code: Code<'_>) -> bool {
+pub(super) fn is_kept(folder: &Path, digest: &str, code: IncomingComponent<'_>) -> bool {
     let signature = folder.join(format!("{digest}{COMPONENT}{SIGNATURE}"));
     let is_signed = |text: &str| {
         file::read(&signature, file::BY_HAND).is_ok_and(|kept| kept == text.as_bytes())
@@ -32,7 +32,7 @@ pub(super) fn is_kept(folder: &Path, digest: &str, code: Code<'_>) -> bool {
 }
 
 /// Keeps a component, after its signature, so that it never stands without.
-pub(super) fn keep(folder: &Path, digest: &str, code: Code<'_>) -> io::Result<()> {
+pub(super) fn keep(folder: &Path, digest: &str, code: IncomingComponent<'_>) -> io::Result<()> {
     if let Some(signature) = code.signature {
         replace(
             folder,
@@ -44,7 +44,7 @@ pub(super) fn keep(folder: &Path, digest: &str, code: Code<'_>) -> io::Result<()
 }
 
 /// The table; empty when there is none.
-pub(super) fn load(folder: &Path) -> io::Result<Vec<Entry>> {
+pub(super) fn load(folder: &Path) -> io::Result<Vec<PluginVersions>> {
     let text = match file::read(&folder.join(TABLE), MAX_TABLE_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -68,7 +68,7 @@ pub(super) fn load(folder: &Path) -> io::Result<Vec<Entry>> {
 }
 
 /// Writes the table, then takes away what it does not name.
-pub(super) fn save(folder: &Path, table: &[Entry]) -> io::Result<()> {
+pub(super) fn save(folder: &Path, table: &[PluginVersions]) -> io::Result<()> {
     let mut line = serde_json::to_vec(table).map_err(io::Error::other)?;
     let seal = seal(&line);
     line.push(b'\n');
@@ -77,7 +77,7 @@ pub(super) fn save(folder: &Path, table: &[Entry]) -> io::Result<()> {
         let is_named = |digest| {
             table
                 .iter()
-                .flat_map(Entry::digests)
+                .flat_map(PluginVersions::digests)
                 .any(|known| known == digest)
         };
         let own = name

@@ -39,7 +39,7 @@ pub enum Who {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
+pub struct HistoryEvent {
     pub at: String,
     #[serde(flatten)]
     pub who: Who,
@@ -77,7 +77,7 @@ impl Who {
     }
 }
 
-impl Event {
+impl HistoryEvent {
     /// Something that happens now; digests and words may be added.
     pub fn now(who: &Who, flow: &str, plugin: &str, what: &str) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Event {
 pub struct History {
     folder: PathBuf,
     /// What waits until the work of [`History::together`] is done.
-    put_off: Arc<Mutex<Option<Vec<Event>>>>,
+    put_off: Arc<Mutex<Option<Vec<HistoryEvent>>>>,
 }
 
 impl History {
@@ -121,19 +121,19 @@ impl History {
         done
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Event>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<Vec<HistoryEvent>>> {
         self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a line. Where that fails, the log has it.
-    pub fn note(&self, event: &Event) {
+    pub fn note(&self, event: &HistoryEvent) {
         match &mut *self.waiting() {
             Some(waiting) => waiting.push(event.clone()),
             None => self.write(std::slice::from_ref(event)),
         }
     }
 
-    fn write(&self, events: &[Event]) {
+    fn write(&self, events: &[HistoryEvent]) {
         if let Err(error) = self.append(events) {
             let path = self.folder.display();
             let events = serde_json::to_string(events).unwrap_or_default();
@@ -141,7 +141,7 @@ impl History {
         }
     }
 
-    fn append(&self, events: &[Event]) -> io::Result<()> {
+    fn append(&self, events: &[HistoryEvent]) -> io::Result<()> {
         if events.is_empty() {
             return Ok(());
         }
@@ -189,7 +189,11 @@ impl History {
     ///
     /// # Errors
     /// The files cannot be read; that there are none is no error.
-    pub fn read(&self, most: usize, fits: impl Fn(&Event) -> bool) -> io::Result<Vec<Event>> {
+    pub fn read(
+        &self,
+        most: usize,
+        fits: impl Fn(&HistoryEvent) -> bool,
+    ) -> io::Result<Vec<HistoryEvent>> {
         let mut events = Vec::new();
         for name in [OLDER, FILE] {
             let mut text = Vec::new();
@@ -201,7 +205,7 @@ impl History {
             // A torn line is none.
             let lines = text
                 .split(|byte| *byte == b'\n')
-                .filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+                .filter_map(|line| serde_json::from_slice::<HistoryEvent>(line).ok());
             events.extend(lines.filter(&fits));
         }
         events.drain(..events.len().saturating_sub(most));
@@ -220,14 +224,14 @@ fn ends_with_line(file: &mut File) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    fn event(number: usize) -> Event {
+    fn event(number: usize) -> HistoryEvent {
         let who = Who::Operator {
             uid: 1_000,
             user: Some("pi".to_owned()),
         };
-        Event {
+        HistoryEvent {
             why: Some(format!("{number} {}", "x".repeat(500))),
-            ..Event::now(&who, "climate", "rule", "confirmed")
+            ..HistoryEvent::now(&who, "climate", "rule", "confirmed")
         }
     }
 

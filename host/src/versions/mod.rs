@@ -6,7 +6,7 @@
 //!                    history          who changed what, and what came of it (and history.1, which is older)
 //! ```
 //!
-//! A [`Version`] is a component with its settings; neither changes alone without being another version. There are two
+//! A [`StoredVersion`] is a component with its settings; neither changes alone without being another version. There are two
 //! who say which is to run: the config, by its text and the files it names, and the operator, by `tidegate swap`. The
 //! newest instruction wins: beside what runs stands what the config said when that was decided (`based_on`), and only
 //! where the config says something else at a start does it count again.
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use choice::{Choices, PassedOver};
-pub use entry::{Attempt, Earlier, Entry, Refusal, Version};
+pub use entry::{Attempt, Earlier, PluginVersions, RefusedVersion, StoredVersion};
 
 use crate::file;
 use crate::message::short_digest;
@@ -49,7 +49,7 @@ pub fn folder(data_dir: &Path) -> PathBuf {
 
 /// A component as it came in.
 #[derive(Clone, Copy, Debug)]
-pub struct Code<'a> {
+pub struct IncomingComponent<'a> {
     pub component: &'a [u8],
     /// Its signature, if it came with one.
     pub signature: Option<&'a str>,
@@ -73,7 +73,7 @@ pub enum Start {
 pub struct Versions {
     folder: PathBuf,
     /// Held for memory work only.
-    table: Arc<Mutex<Vec<Entry>>>,
+    table: Arc<Mutex<Vec<PluginVersions>>>,
     /// Held, before the table's, by whoever changes the table, from reading it until it is written and shown: nobody else
     /// waits for the disk.
     disk: Arc<Mutex<Disk>>,
@@ -98,7 +98,7 @@ pub struct Spot<'a> {
     /// Its name in the flow.
     pub plugin: &'a str,
     /// What the config says.
-    pub written: &'a Version,
+    pub written: &'a StoredVersion,
 }
 
 impl Versions {
@@ -125,12 +125,12 @@ impl Versions {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn look(data_dir: &Path) -> std::io::Result<Vec<Entry>> {
+    pub fn look(data_dir: &Path) -> std::io::Result<Vec<PluginVersions>> {
         files::load(&folder(data_dir))
     }
 
     /// What is known of a plugin.
-    pub fn entry(&self, flow: &str, plugin: &str) -> Option<Entry> {
+    pub fn entry(&self, flow: &str, plugin: &str) -> Option<PluginVersions> {
         locked(&self.table)
             .iter()
             .find(|entry| entry.is_of(flow, plugin))
@@ -138,7 +138,7 @@ impl Versions {
     }
 
     /// What may run at a start, best first, when the config says `written`.
-    pub fn choices(&self, flow: &str, plugin: &str, written: &Version) -> Choices {
+    pub fn choices(&self, flow: &str, plugin: &str, written: &StoredVersion) -> Choices {
         Choices::new(self.entry(flow, plugin).as_ref(), written)
     }
 
@@ -156,7 +156,13 @@ impl Versions {
     }
 
     /// A start runs `version` while the config says `written`.
-    pub fn started(&self, spot: Spot<'_>, version: &Version, code: Option<Code<'_>>, start: Start) {
+    pub fn started(
+        &self,
+        spot: Spot<'_>,
+        version: &StoredVersion,
+        code: Option<IncomingComponent<'_>>,
+        start: Start,
+    ) {
         self.change(spot, code.map(|code| (&*version.digest, code)), |entry| {
             if start != Start::TryAgain {
                 entry.give_up_attempt();
@@ -168,7 +174,7 @@ impl Versions {
     }
 
     /// `version` is about to be tried beside the one that runs; an operator has asked for it, or else the config does.
-    pub fn begin(&self, spot: Spot<'_>, version: &Version, is_asked: bool) {
+    pub fn begin(&self, spot: Spot<'_>, version: &StoredVersion, is_asked: bool) {
         self.change(spot, None, |entry| {
             entry.begin(version, is_asked);
             false
@@ -176,7 +182,12 @@ impl Versions {
     }
 
     /// `version` has proven itself and runs; without `code` it has that of the one that ran before.
-    pub fn confirmed(&self, spot: Spot<'_>, version: &Version, code: Option<Code<'_>>) {
+    pub fn confirmed(
+        &self,
+        spot: Spot<'_>,
+        version: &StoredVersion,
+        code: Option<IncomingComponent<'_>>,
+    ) {
         self.change(spot, code.map(|code| (&*version.digest, code)), |entry| {
             entry.confirm(version);
             entry.raise(code.and_then(|code| code.signed));
@@ -185,7 +196,7 @@ impl Versions {
     }
 
     /// A version was not taken, and the one before runs on.
-    pub fn refused(&self, spot: Spot<'_>, refusal: Refusal) {
+    pub fn refused(&self, spot: Spot<'_>, refusal: RefusedVersion) {
         self.change(spot, None, |entry| {
             entry.refuse(refusal);
             true
@@ -217,8 +228,8 @@ impl Versions {
     fn change(
         &self,
         spot: Spot<'_>,
-        component: Option<(&str, Code<'_>)>,
-        change: impl FnOnce(&mut Entry) -> bool,
+        component: Option<(&str, IncomingComponent<'_>)>,
+        change: impl FnOnce(&mut PluginVersions) -> bool,
     ) {
         let Spot {
             flow,
@@ -229,7 +240,7 @@ impl Versions {
         let before = self.entry(flow, plugin);
         let mut entry = before
             .clone()
-            .unwrap_or_else(|| Entry::new(flow, plugin, written));
+            .unwrap_or_else(|| PluginVersions::new(flow, plugin, written));
         if change(&mut entry) {
             entry.based_on = written.clone();
         }
@@ -282,7 +293,7 @@ impl Versions {
             return;
         }
         let keep = |(digest, component, signature): &(String, Vec<u8>, Option<String>)| {
-            let code = Code {
+            let code = IncomingComponent {
                 component,
                 signature: signature.as_deref(),
                 signed: None,
@@ -318,7 +329,7 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Puts an entry in the place of that of its plugin, or behind the others, of which the oldest makes room.
-fn put(entries: &mut Vec<Entry>, entry: Entry) {
+fn put(entries: &mut Vec<PluginVersions>, entry: PluginVersions) {
     match entries
         .iter_mut()
         .find(|known| known.is_of(&entry.flow, &entry.plugin))
@@ -333,7 +344,7 @@ fn put(entries: &mut Vec<Entry>, entry: Entry) {
     }
 }
 
-impl Version {
+impl StoredVersion {
     /// As logs have it: the digest, short.
     pub fn label(&self) -> &str {
         short_digest(&self.digest)

@@ -5,7 +5,7 @@ use super::*;
 const FLOW: &str = "climate";
 const PLUGIN: &str = "rule";
 
-fn spot(written: &Version) -> Spot<'_> {
+fn spot(written: &StoredVersion) -> Spot<'_> {
     Spot {
         flow: FLOW,
         plugin: PLUGIN,
@@ -13,29 +13,29 @@ fn spot(written: &Version) -> Spot<'_> {
     }
 }
 
-fn version(name: &str) -> Version {
-    Version {
+fn version(name: &str) -> StoredVersion {
+    StoredVersion {
         digest: trust::digest(name.as_bytes()),
         settings: "{}".to_owned(),
     }
 }
 
-fn code(name: &str) -> Code<'_> {
-    Code {
+fn code(name: &str) -> IncomingComponent<'_> {
+    IncomingComponent {
         component: name.as_bytes(),
         signature: None,
         signed: None,
     }
 }
 
-fn with_settings(name: &str, settings: &str) -> Version {
-    Version {
+fn with_settings(name: &str, settings: &str) -> StoredVersion {
+    StoredVersion {
         settings: settings.to_owned(),
         ..version(name)
     }
 }
 
-fn start(versions: &Versions, name: &str, written: &Version) {
+fn start(versions: &Versions, name: &str, written: &StoredVersion) {
     versions.started(
         spot(written),
         &version(name),
@@ -44,18 +44,18 @@ fn start(versions: &Versions, name: &str, written: &Version) {
     );
 }
 
-fn confirm(versions: &Versions, name: &str, written: &Version) {
+fn confirm(versions: &Versions, name: &str, written: &StoredVersion) {
     versions.begin(spot(written), &version(name), true);
     versions.confirmed(spot(written), &version(name), Some(code(name)));
 }
 
 /// What a restart would try, best first.
-fn restart(folder: &Path, written: &Version) -> Choices {
+fn restart(folder: &Path, written: &StoredVersion) -> Choices {
     Versions::open(folder).choices(FLOW, PLUGIN, written)
 }
 
-fn refusal(version: Version, rolled_back: bool) -> Refusal {
-    Refusal::now(version, "it trapped".to_owned(), rolled_back)
+fn refusal(version: StoredVersion, rolled_back: bool) -> RefusedVersion {
+    RefusedVersion::now(version, "it trapped".to_owned(), rolled_back)
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn what_is_not_on_the_disk_yet_is_not_shown() {
     start(&versions, "a", &version("a"));
     // A pipe holds less than this, so that whoever writes it waits for the one who reads.
     let component = vec![0; 1 << 20];
-    let code = Code {
+    let code = IncomingComponent {
         component: &component,
         signature: None,
         signed: None,

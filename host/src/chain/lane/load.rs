@@ -17,7 +17,7 @@ use crate::chain::settings::{Artefact, Config, PluginConfig};
 use crate::chain::{Error, Unusable};
 use crate::clock::Now;
 use crate::message::{Destination, hexadecimal};
-use crate::trust::Claim;
+use crate::trust::ManifestTerms;
 use crate::{builtin, file, trust};
 
 /// Loads and configures every plugin of a flow without running it, and tells what is wrong with each: its index and
@@ -145,7 +145,7 @@ fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
         Artefact::Builtin(_) => return Ok(()),
     };
     let signature = read_signature(&plugin.name, path)?;
-    let claim = Claim {
+    let claim = ManifestTerms {
         name: &plugin.signed_as,
         highest,
         now,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::build::{BuildError, build};
 use crate::builtin;
-use crate::cases::{Act, Level, Outcome, Sent, Setup};
+use crate::cases::{Act, CaseSetup, Outcome, QosLevel, WrittenMessage};
 use crate::chain::{self, Came, DryRun, Engine, Workshop};
 use crate::config::{self, Config, Problems, Sources};
 use crate::message::{Headers, Marks, Message, Pattern, Qos, Reason, push_header};
@@ -92,7 +92,7 @@ pub(super) fn component(target: &str, is_quiet: bool) -> Result<String, RigError
 }
 
 /// What a case of a plugin has beside its settings, in the words of a config.
-fn config_of(plugin: &str, setup: &Setup) -> Result<Config, RigError> {
+fn config_of(plugin: &str, setup: &CaseSetup) -> Result<Config, RigError> {
     let value = |key: &str| setup.get(key).map(|written| written.value.as_str());
     let mut fields = vec![format!("plugin = {}", Value::from(plugin))];
     let of_plugin = ["settings", "limits", "grants"];
@@ -137,7 +137,7 @@ fn engine(config: &Config) -> Result<Engine, RigError> {
 impl Rig {
     /// Of a plugin, as [`component`] names it.
     pub(super) fn of_plugin(plugin: String) -> Result<Self, RigError> {
-        let engine = engine(&config_of(&plugin, &Setup::new())?)?;
+        let engine = engine(&config_of(&plugin, &CaseSetup::new())?)?;
         let what = What::Plugin(plugin);
         Ok(Self { engine, what })
     }
@@ -169,7 +169,7 @@ impl Rig {
     /// settings.
     pub(super) fn begin(
         &self,
-        setup: &Setup,
+        setup: &CaseSetup,
         begins_us: u64,
     ) -> Result<Result<Run, Outcome>, RigError> {
         let (config, begun) = match &self.what {
@@ -262,7 +262,7 @@ impl Run {
         Ok((outcomes(&came), came))
     }
 
-    fn message(&self, sent: &Sent) -> Result<Message, RigError> {
+    fn message(&self, sent: &WrittenMessage) -> Result<Message, RigError> {
         let not_taken = || RigError::NotTaken {
             topic: sent.topic.clone(),
             patterns: self.config.topics.patterns.join(", "),
@@ -319,16 +319,16 @@ fn outcomes(came: &Came) -> Vec<Outcome> {
 }
 
 /// A message as it is written.
-pub(super) fn sent(message: &Message) -> Sent {
+pub(super) fn sent(message: &Message) -> WrittenMessage {
     let headers = Headers(&message.headers).filter_map(Result::ok);
-    Sent {
+    WrittenMessage {
         topic: message.topic_str().to_owned(),
         headers: headers
             .map(|(name, value)| (name.to_owned(), value.to_vec()))
             .collect(),
         retain: message.marks.has(Marks::RETAIN),
         duplicate: message.marks.has(Marks::DUPLICATE),
-        qos: Level(message.marks.qos() as u8),
+        qos: QosLevel(message.marks.qos() as u8),
         payload: message.payload.to_vec(),
     }
 }

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::file;
 use crate::message::short_digest;
 use crate::trust::keys::{Password, generate, manifest, sign};
-use crate::trust::{Denied, Key, KeyError, Seal, Trust, read_signature, signature_path};
+use crate::trust::{Denied, KeyError, Seal, Trust, VerifyingKey, read_signature, signature_path};
 use crate::words::with_causes;
 
 const KEYGEN_EXAMPLES: &str = "\
@@ -210,7 +210,7 @@ fn signed(arguments: Sign) -> Result<PathBuf, SignError> {
 fn verified(arguments: &Verify) -> Result<(String, Seal), SignError> {
     let key = |path: &PathBuf| {
         let text = file::read_text(path, file::BY_HAND).map_err(in_file(path))?;
-        Key::parse(&text).map_err(|source| SignError::InFile {
+        VerifyingKey::parse(&text).map_err(|source| SignError::InFile {
             path: path.clone(),
             source,
         })

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::rig::{BEGINS_US, Rig, RigError, Run, component, sent};
 use super::test::{end, is_quiet};
-use crate::cases::{Act, Outcome, Sent, Setup, Written, read_loose, show_message};
+use crate::cases::{Act, CaseSetup, Outcome, Written, WrittenMessage, read_loose, show_message};
 use crate::chain::{Came, offline};
 use crate::cli::{Global, Output, Surroundings, print, print_json, say};
 use crate::config::read_duration;
@@ -80,8 +80,8 @@ pub(super) fn run(global: &Global, arguments: &TryOut, surroundings: Surrounding
     tried.unwrap_or_else(|error| end(global, &error, surroundings))
 }
 
-fn setup(arguments: &TryOut) -> Result<Setup, String> {
-    let mut setup = Setup::new();
+fn setup(arguments: &TryOut) -> Result<CaseSetup, String> {
+    let mut setup = CaseSetup::new();
     let mut put =
         |key: &str, value: String| setup.insert(key.to_owned(), Written { line: 0, value });
     if let Some(settings) = &arguments.settings {
@@ -106,7 +106,7 @@ fn as_toml(text: &str) -> Result<String, String> {
         .map_err(|error| format!("--settings cannot be said in TOML: {error}"))
 }
 
-fn go(rig: &Rig, output: Output, arguments: &TryOut, setup: &Setup) -> Result<Exit, RigError> {
+fn go(rig: &Rig, output: Output, arguments: &TryOut, setup: &CaseSetup) -> Result<Exit, RigError> {
     let mut run = match rig.begin(setup, BEGINS_US)? {
         Ok(run) => run,
         Err(Outcome::Refused(why) | Outcome::Failed(why)) => {
@@ -212,7 +212,7 @@ fn document(outcome: &Outcome) -> Value {
     document
 }
 
-fn message(sent: &Sent) -> Value {
+fn message(sent: &WrittenMessage) -> Value {
     let headers: serde_json::Map<String, Value> = sent
         .headers
         .iter()

@@ -14,7 +14,7 @@ use crate::cli::{Global, Output, Surroundings, print, print_json};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::gateway::api::recordings::{Listed, Request};
-use crate::recording::{self, Header, Writer};
+use crate::recording::{self, RecordingHeader, SegmentWriter};
 
 const LIST: &str = "\
 Examples:
@@ -111,9 +111,9 @@ fn on_disk(config: &Config) -> Result<Vec<Listed>, Failure> {
         let folder = recording::folder(&config.gateway.data_dir, &flow.name);
         let files = recording::in_folder(&folder).map_err(said)?;
         if !files.is_empty() {
-            let header = Header {
+            let header = RecordingHeader {
                 flow: flow.name.to_string(),
-                ..Header::default()
+                ..RecordingHeader::default()
             };
             let bytes = files.iter().map(|(_, bytes)| bytes).sum();
             listed.push(Listed {
@@ -171,7 +171,7 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
     if arguments.with_settings {
         add_settings(&mut header, global, arguments, surroundings)?;
     }
-    let mut writer = Writer::create(&arguments.to, &header).map_err(said)?;
+    let mut writer = SegmentWriter::create(&arguments.to, &header).map_err(said)?;
     let mut messages = 0;
     for segment in &mut reel {
         let segment = segment?;
@@ -204,7 +204,7 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
 
 /// A gateway does not tell them: whoever can read its config has them anyway.
 fn add_settings(
-    header: &mut Header,
+    header: &mut RecordingHeader,
     global: &Global,
     arguments: &Export,
     surroundings: Surroundings,

@@ -11,13 +11,13 @@ use crate::cli::place::{At, Failure, Found, find};
 use crate::cli::{Global, Surroundings};
 use crate::config::Config;
 use crate::gateway::api::recordings::{Listed, Part, Request};
-use crate::recording::{self, Files, Header, Segment};
+use crate::recording::{self, RecordingHeader, Segment, SegmentFiles};
 use crate::words::with_causes;
 
 /// Its segments, in their order.
 pub enum Reel {
     /// Files.
-    Files(Box<Files>),
+    Files(Box<SegmentFiles>),
     /// The memory of a running gateway.
     Memory(Box<Pages>),
 }
@@ -25,7 +25,7 @@ pub enum Reel {
 /// Segments that come page by page.
 pub struct Pages {
     client: Client,
-    header: Header,
+    header: RecordingHeader,
     waiting: VecDeque<String>,
     next: Option<u64>,
 }
@@ -102,11 +102,13 @@ impl Reel {
     }
 
     fn files(paths: Vec<PathBuf>) -> Result<Self, Failure> {
-        Ok(Self::Files(Box::new(Files::open(paths).map_err(said)?)))
+        Ok(Self::Files(Box::new(
+            SegmentFiles::open(paths).map_err(said)?,
+        )))
     }
 
     /// What it is of.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &RecordingHeader {
         match self {
             Self::Files(files) => files.header(),
             Self::Memory(pages) => &pages.header,
@@ -118,7 +120,7 @@ impl Reel {
         match self {
             Self::Memory(_) => Vec::new(),
             Self::Files(files) => {
-                let torn = |(path, damage): &(PathBuf, recording::Damage)| {
+                let torn = |(path, damage): &(PathBuf, recording::RecordingDamage)| {
                     format!("`{}`: {damage}", path.display())
                 };
                 files.torn().iter().map(torn).collect()

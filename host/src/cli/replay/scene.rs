@@ -14,7 +14,7 @@ use crate::config::{self, Config, Sources};
 use crate::file;
 use crate::gateway::recordings::queue_names;
 use crate::message::short_digest;
-use crate::recording::Header;
+use crate::recording::RecordingHeader;
 
 /// What is run.
 pub(super) struct Scene {
@@ -32,7 +32,7 @@ impl Scene {
         global: &Global,
         arguments: &Arguments,
         surroundings: Surroundings,
-        header: &Header,
+        header: &RecordingHeader,
     ) -> Result<Self, Ended> {
         let has_config = arguments.from.is_none() || global.config.exists();
         let sources = match &arguments.with {
@@ -100,7 +100,7 @@ impl Scene {
     }
 }
 
-fn player(config: &Config, arguments: &Arguments, header: &Header) -> Player {
+fn player(config: &Config, arguments: &Arguments, header: &RecordingHeader) -> Player {
     Player {
         lanes: usize::from(arguments.lanes),
         recorded_lanes: header.lanes.max(1),
@@ -117,7 +117,7 @@ fn player(config: &Config, arguments: &Arguments, header: &Header) -> Player {
 
 /// A config with nothing but the candidate in a flow of that name, and the ports of the recording: it has the limits
 /// of a gateway that says nothing about them.
-fn alone(global: &Global, header: &Header, with: &Path, plugin: Option<&str>) -> Sources {
+fn alone(global: &Global, header: &RecordingHeader, with: &Path, plugin: Option<&str>) -> Sources {
     let text = |text: &str| Value::from(text).to_string();
     let flow = text(&header.flow);
     let mut sets = vec![
@@ -219,7 +219,7 @@ fn read_settings(text: &str) -> Result<Value, Failure> {
 }
 
 /// Which plugins were others when the recording began.
-fn notes(header: &Header, flow: &chain::Config) -> Vec<String> {
+fn notes(header: &RecordingHeader, flow: &chain::Config) -> Vec<String> {
     let mut notes = Vec::new();
     for plugin in &header.plugins {
         let own = flow.plugins.iter().find(|own| *own.name == *plugin.name);

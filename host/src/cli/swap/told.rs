@@ -10,7 +10,7 @@ use crate::cli::{print, say};
 use crate::config::why_restart;
 use crate::gateway::live::{Done, FlowVerdict, Line, Outcome, Verdict};
 use crate::message::short_digest;
-use crate::versions::history::Event;
+use crate::versions::history::HistoryEvent;
 use crate::words;
 
 pub(super) fn show(line: &Line) {
@@ -57,7 +57,7 @@ pub(super) fn show(line: &Line) {
     }
 }
 
-pub(super) fn transition(event: &Event) -> String {
+pub(super) fn transition(event: &HistoryEvent) -> String {
     let time = event.at.get(11..19).unwrap_or_default();
     let digests = if event.what == "seen" {
         format!(
@@ -79,7 +79,7 @@ pub(super) fn transition(event: &Event) -> String {
 }
 
 /// What a shadow has found, when it is over: how much differs, and the first difference of each kind.
-pub(super) fn found(event: &Event) -> Vec<String> {
+pub(super) fn found(event: &HistoryEvent) -> Vec<String> {
     let is_told = matches!(&*event.what, "shadowed" | "refused");
     let comparison = event
         .figures

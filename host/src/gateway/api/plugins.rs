@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::json;
 use crate::chain::{ChangeUnderWay, PluginInfo};
 use crate::gateway::running::Running;
-use crate::versions::{Earlier, Entry, Refusal};
+use crate::versions::{Earlier, PluginVersions, RefusedVersion};
 
 pub(super) async fn list(State(running): State<Arc<Running>>) -> Response {
     let versions = &running.versions;
@@ -44,7 +44,7 @@ pub struct Plugin {
     /// Good versions it can go back to, the newest first.
     pub kept: Vec<Earlier>,
     /// Versions that were not taken, the newest first.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedVersion>,
 }
 
 /// A version that is tried.
@@ -58,7 +58,7 @@ pub struct Candidate {
 
 impl Plugin {
     /// Of a running gateway.
-    fn running(flow: &str, info: &PluginInfo, entry: Option<Entry>) -> Self {
+    fn running(flow: &str, info: &PluginInfo, entry: Option<PluginVersions>) -> Self {
         let plain = Self {
             flow: flow.to_owned(),
             plugin: info.name.to_string(),
@@ -80,7 +80,7 @@ impl Plugin {
     }
 
     /// As a stopped one has left it.
-    pub fn stopped(entry: Entry) -> Self {
+    pub fn stopped(entry: PluginVersions) -> Self {
         let candidate = entry.trying.map(|attempt| Candidate {
             digest: attempt.version.digest,
             state: "interrupted".to_owned(),
@@ -100,7 +100,7 @@ impl Plugin {
 }
 
 /// The component that runs; while one has proven itself and that is not durable yet, the one before.
-pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
+pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&PluginVersions>) -> String {
     let is_candidate = |change: &ChangeUnderWay| change.digest == info.digest;
     match entry {
         Some(entry) if info.change.as_ref().is_some_and(is_candidate) => {
@@ -125,13 +125,13 @@ impl Candidate {
 mod tests {
     use super::*;
     use crate::chain::{BreakerState, ChangeState};
-    use crate::versions::{Spot, Start, Version, Versions};
+    use crate::versions::{Spot, Start, StoredVersion, Versions};
 
     #[test]
     fn a_version_is_shown_to_run_once_its_change_is_over() {
         let folder = tempfile::tempdir().unwrap();
         let versions = Versions::open(folder.path());
-        let old = Version {
+        let old = StoredVersion {
             digest: "old".to_owned(),
             settings: "{}".to_owned(),
         };

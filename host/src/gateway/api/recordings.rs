@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::{Answer, Caller, json};
 use crate::gateway::running::Running;
-use crate::recording::{Header, Recorder};
+use crate::recording::{Recorder, RecordingHeader};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,7 +33,7 @@ pub enum Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listed {
     /// What it is of.
-    pub header: Header,
+    pub header: RecordingHeader,
     pub bytes: u64,
     /// Messages it lacks since the start.
     pub missed: u64,

@@ -31,7 +31,7 @@ use crate::gateway::ends::Ends;
 use crate::gateway::start::Started;
 use crate::heap;
 use crate::versions::Spot;
-use crate::versions::Version;
+use crate::versions::StoredVersion;
 use crate::versions::history::Who;
 use job::{After, Bench, InPlace, InVain, Job};
 use reload::{watch, watched};
@@ -158,9 +158,9 @@ struct Busy {
 struct About {
     flow: String,
     plugin: String,
-    running: Version,
-    new: Version,
-    written: Version,
+    running: StoredVersion,
+    new: StoredVersion,
+    written: StoredVersion,
 }
 
 impl About {
@@ -178,7 +178,7 @@ pub(super) struct Driver {
     ends: Ends,
     desk: Desk,
     /// What the config says of each plugin, as it was last seen.
-    written: Vec<Vec<Version>>,
+    written: Vec<Vec<StoredVersion>>,
     watched: Vec<PathBuf>,
     watch: Watch,
     in_vain: InVain,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{self, OnRefusedState};
-use crate::versions::history::Event;
+use crate::versions::history::HistoryEvent;
 
 /// A plugin: its flow's name and its own, or its own alone where no other flow has one of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub enum Line {
     Waits {
         behind: String,
     },
-    Event(Event),
+    Event(HistoryEvent),
     /// What another config brings.
     Difference {
         /// Plugins that change live, as `FLOW/PLUGIN`.

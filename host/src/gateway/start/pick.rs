@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Started, Starter, report, signature, signed_version, written};
 use crate::chain::{Artefact, Chain, PluginConfig};
-use crate::versions::{Choices, Code, Spot, Start, Version};
+use crate::versions::{Choices, IncomingComponent, Spot, Start, StoredVersion};
 use crate::words::with_causes;
 use crate::{chain, trust};
 
@@ -52,9 +52,9 @@ impl Starter {
     pub(super) fn places(
         &self,
         plugin: &PluginConfig,
-        version: Version,
-        written: &Version,
-    ) -> Vec<(Version, Option<PathBuf>)> {
+        version: StoredVersion,
+        written: &StoredVersion,
+    ) -> Vec<(StoredVersion, Option<PathBuf>)> {
         let of_config = (version.digest == written.digest).then(|| (version.clone(), None));
         if of_config.is_some() && matches!(plugin.artefact, Artefact::Builtin(_)) {
             return of_config.into_iter().collect();
@@ -153,7 +153,7 @@ impl Starter {
         };
         let signature = signature(&artefact);
         let signed = signed_version(plugin, &component, signature.as_deref());
-        let code = is_it.then_some(Code {
+        let code = is_it.then_some(IncomingComponent {
             component: &component,
             signature: signature.as_deref(),
             signed: signed.as_ref(),
@@ -181,10 +181,10 @@ impl Starter {
 
 /// The versions that a plugin may be started with.
 pub(crate) struct Pick {
-    written: Version,
+    written: StoredVersion,
     is_tried_again: bool,
     /// Best first; without a path, the component is the config's.
-    left: Vec<(Version, Option<PathBuf>)>,
+    left: Vec<(StoredVersion, Option<PathBuf>)>,
     /// The highest signed version that was confirmed.
     highest: Option<semver::Version>,
     /// The first one could not be used.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::message::Message;
-use crate::recording::{Event, Keep};
+use crate::recording::{Keep, RecordedEvent};
 
 #[test]
 fn one_that_falls_behind_leaves_messages_out_and_says_how_many() {
@@ -9,9 +9,9 @@ fn one_that_falls_behind_leaves_messages_out_and_says_how_many() {
         bytes: 64 << 20,
         reserve_bytes: 0,
     };
-    let header = Header {
+    let header = RecordingHeader {
         flow: "climate".to_owned(),
-        ..Header::default()
+        ..RecordingHeader::default()
     };
     let recorder =
         Recorder::start(&config, header, &Metrics::new(&Registry::new()).unwrap()).unwrap();
@@ -42,13 +42,13 @@ fn one_that_falls_behind_leaves_messages_out_and_says_how_many() {
     let segments = recorder.page(0).segments;
     let events: Vec<_> = segments
         .iter()
-        .flat_map(|segment| Event::all(segment).unwrap())
+        .flat_map(|segment| RecordedEvent::all(segment).unwrap())
         .collect();
     assert_eq!(events.len() as u64, 1_000 - missed + 2);
     let told = &events[events.len() - 2];
     assert_eq!(
         *told,
-        Event::Missed {
+        RecordedEvent::Missed {
             messages: u32::try_from(missed).unwrap(),
             now: now(2_000)
         }

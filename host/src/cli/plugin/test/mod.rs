@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::rig::{BEGINS_US, Rig, RigError, Run, component};
 use super::watch::until_changed;
-use crate::cases::{self, Act, Case, Outcome, Sent};
+use crate::cases::{self, Act, Case, Outcome, WrittenMessage};
 use crate::chain::offline;
 use crate::cli::{Global, Output, Surroundings, say};
 use crate::exit::Exit;
@@ -97,7 +97,7 @@ struct Difference {
     expected: Vec<String>,
     got: Vec<String>,
     #[serde(skip)]
-    pairs: Vec<cases::Pair>,
+    pairs: Vec<cases::LinePair>,
     /// What a plugin that failed left behind: trace and last words.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -367,7 +367,7 @@ fn difference(
     line: usize,
     input: String,
     (expected, came): (&[Outcome], &[Outcome]),
-    sent: Option<&Sent>,
+    sent: Option<&WrittenMessage>,
 ) -> Option<Difference> {
     if cases::agree(expected, came, sent) {
         return None;

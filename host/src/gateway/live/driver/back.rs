@@ -6,7 +6,7 @@ use super::{Admission, Candidate, Driver};
 use crate::chain::{Artefact, BreakerOpened, ChangePlan};
 use crate::gateway::start::signature;
 use crate::versions::history::Who;
-use crate::versions::{Entry, Version};
+use crate::versions::{PluginVersions, StoredVersion};
 
 impl Driver {
     pub(super) fn roll_back(&mut self, (id, place, who): (u64, Place, Who), to: Option<&str>) {
@@ -77,7 +77,7 @@ impl Driver {
         &mut self,
         id: u64,
         whose: (Place, Who),
-        target: &Version,
+        target: &StoredVersion,
         (plan, cure): (ChangePlan, Option<(String, String)>),
     ) {
         let before = self.about(whose.0, &Candidate::default());
@@ -122,7 +122,7 @@ impl Driver {
 }
 
 /// The version to go back to: the newest good one, or the newest whose digest begins so.
-fn target(entry: &Entry, to: Option<&str>) -> Result<Version, &'static str> {
+fn target(entry: &PluginVersions, to: Option<&str>) -> Result<StoredVersion, &'static str> {
     let found = match to {
         Some(prefix) => entry
             .before

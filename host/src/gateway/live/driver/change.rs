@@ -11,9 +11,9 @@ use crate::chain::{self, Change, ChangeState, ChangeStep, NotChanged, Swapped, V
 use crate::clock::{Now, utc};
 use crate::gateway::start::signed_version;
 use crate::message::short_digest;
-use crate::trust::{self, Claim};
-use crate::versions::history::{Event, Who};
-use crate::versions::{Code, Refusal, Version};
+use crate::trust::{self, ManifestTerms};
+use crate::versions::history::{HistoryEvent, Who};
+use crate::versions::{IncomingComponent, RefusedVersion, StoredVersion};
 use crate::words::with_causes;
 
 impl Driver {
@@ -50,7 +50,7 @@ impl Driver {
             flow: flow.to_string(),
             plugin: plugin.to_string(),
             running,
-            new: Version { digest, settings },
+            new: StoredVersion { digest, settings },
             written,
         }
     }
@@ -74,7 +74,7 @@ impl Job {
         ending.adopted = adopt.filter(|_| outcome != Outcome::Refused);
         if outcome == Outcome::Confirmed && self.after.is_way_back {
             // Else the config's file would bring it in again.
-            let refusal = Refusal::now(
+            let refusal = RefusedVersion::now(
                 self.about.running.clone(),
                 format!("{} rolled it back", self.who.name()),
                 true,
@@ -133,7 +133,7 @@ impl Job {
                 // Nothing expires by a clock that is not set.
                 Admission::Kept => (None, Now::default()),
             };
-            let claim = Claim {
+            let claim = ManifestTerms {
                 name: &self.spec.signed_as,
                 highest,
                 now,
@@ -157,7 +157,7 @@ impl Job {
         };
         let signed =
             component.and_then(|component| signed_version(&self.spec, component, signature));
-        let code = component.map(|component| Code {
+        let code = component.map(|component| IncomingComponent {
             component,
             signature,
             signed: signed.as_ref(),
@@ -192,7 +192,11 @@ impl Job {
         ))
     }
 
-    fn conclude(&self, code: Option<Code<'_>>, result: Result<Swapped, NotChanged>) -> Outcome {
+    fn conclude(
+        &self,
+        code: Option<IncomingComponent<'_>>,
+        result: Result<Swapped, NotChanged>,
+    ) -> Outcome {
         let about = &self.about;
         let spot = self.about.spot();
         let versions = &self.bench.versions;
@@ -224,7 +228,10 @@ impl Job {
                 // One that an operator has ended is not to come back by itself either.
                 let is_final = rolled_back || refused.step == ChangeStep::Cancel;
                 if self.who != Who::Breaker {
-                    versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
+                    versions.refused(
+                        spot,
+                        RefusedVersion::now(new.clone(), why.clone(), is_final),
+                    );
                 }
                 let outcome = if rolled_back {
                     Outcome::RolledBack
@@ -243,13 +250,13 @@ impl Job {
     /// A transition, for whoever follows. One that is on probation is in place.
     fn tell(&self, event: &chain::ChangeEvent) {
         let is_in_place = event.state == ChangeState::OnProbation;
-        let event = Event {
+        let event = HistoryEvent {
             at: utc(event.at),
             old: event.old.to_string(),
             new: event.new.to_string(),
             why: event.why.clone(),
             figures: to_json(event.figures.as_ref()),
-            ..Event::now(&self.who, &event.flow, &event.plugin, event.state.name())
+            ..HistoryEvent::now(&self.who, &event.flow, &event.plugin, event.state.name())
         };
         self.push(Line::Event(event));
         if is_in_place {
@@ -261,8 +268,8 @@ impl Job {
         let about = &self.about;
         let old = about.running.digest.clone();
         let new = about.new.digest.clone();
-        let event = Event::now(&self.who, &about.flow, &about.plugin, what);
-        self.bench.audit.note(&Event {
+        let event = HistoryEvent::now(&self.who, &about.flow, &about.plugin, what);
+        self.bench.audit.note(&HistoryEvent {
             old,
             new,
             why,

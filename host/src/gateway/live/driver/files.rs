@@ -7,7 +7,7 @@ use crate::chain::{Artefact, PluginConfig};
 use crate::gateway::live::Place;
 use crate::gateway::start::{signature, written};
 use crate::versions::history::Who;
-use crate::versions::{Entry, Start};
+use crate::versions::{PluginVersions, Start};
 use crate::{chain, trust};
 
 impl Driver {
@@ -39,7 +39,7 @@ impl Driver {
         &self.parts.config.flows[place.flow].plugins[place.plugin]
     }
 
-    pub(super) fn entry(&self, place: Place) -> Option<Entry> {
+    pub(super) fn entry(&self, place: Place) -> Option<PluginVersions> {
         self.parts.versions.entry(
             &self.parts.config.flows[place.flow].name,
             &self.plugin(place).name,

@@ -19,7 +19,7 @@ use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
 use crate::message::{Loss, LossReason};
 use crate::spool::NotAdded;
-use crate::versions::history::{Event, Who};
+use crate::versions::history::{HistoryEvent, Who};
 use crate::words::with_causes;
 
 /// What a flow that is gone gets for what it still has.
@@ -356,9 +356,9 @@ impl Driver {
             ),
         }
         let what = format!("flow-{}", done.name());
-        self.parts.audit.note(&Event {
+        self.parts.audit.note(&HistoryEvent {
             why: why.clone(),
-            ..Event::now(round.who, flow, "", &what)
+            ..HistoryEvent::now(round.who, flow, "", &what)
         });
         let verdict = FlowVerdict {
             flow: flow.to_owned(),

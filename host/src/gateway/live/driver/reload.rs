@@ -15,7 +15,7 @@ use crate::config::{self, Config, Difference, PluginChange, Problems, Sources};
 use crate::gateway::live::watch::Watch;
 use crate::gateway::start::signature;
 use crate::trust::{self, signature_path};
-use crate::versions::history::{Event, Who};
+use crate::versions::history::{HistoryEvent, Who};
 
 impl Driver {
     pub(super) fn reload(&mut self, id: Option<u64>, who: &Who) {
@@ -48,9 +48,9 @@ impl Driver {
             },
         );
         let why = Some(format!("{mistakes} mistakes"));
-        self.parts.audit.note(&Event {
+        self.parts.audit.note(&HistoryEvent {
             why,
-            ..Event::now(who, "", "", "config-refused")
+            ..HistoryEvent::now(who, "", "", "config-refused")
         });
     }
 
@@ -110,9 +110,9 @@ impl Driver {
                 ends.len(),
                 restart.join(", ")
             ));
-            self.parts.audit.note(&Event {
+            self.parts.audit.note(&HistoryEvent {
                 why,
-                ..Event::now(who, "", "", "reloaded")
+                ..HistoryEvent::now(who, "", "", "reloaded")
             });
         }
         let line = Line::Difference {
