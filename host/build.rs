@@ -56,7 +56,7 @@ fn run() -> Result<(), String> {
     let mut list = format!(
         "/// Names of the plugins in this binary.\npub const NAMES: &[&str] = &{names:?};\n"
     );
-    list.push_str("const PLUGINS: &[Plugin] = &[\n");
+    list.push_str("const PLUGINS: &[Builtin] = &[\n");
     for (name, path) in names.iter().zip(components::build(root, &names)?) {
         let copy = Path::new(&out_dir).join(format!("{name}.wasm"));
         fs::copy(&path, &copy).map_err(|error| {
@@ -68,7 +68,7 @@ fn run() -> Result<(), String> {
         })?;
         let code = folder.join(name).join("src/lib.rs");
         list.push_str(&format!(
-            "Plugin {{ name: {name:?}, component: include_bytes!({copy:?}), code: include_str!({code:?}) }},\n"
+            "Builtin {{ name: {name:?}, component: include_bytes!({copy:?}), code: include_str!({code:?}) }},\n"
         ));
     }
     list.push_str("];\n");

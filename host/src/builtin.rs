@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-struct Plugin {
+struct Builtin {
     name: &'static str,
     component: &'static [u8],
     /// Its `src/lib.rs`.
@@ -12,7 +12,7 @@ struct Plugin {
 // `NAMES` and `PLUGINS`: each folder of `plugins` that makes a component, as `build.rs` finds them.
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 
-fn plugin(name: &str) -> Option<&'static Plugin> {
+fn plugin(name: &str) -> Option<&'static Builtin> {
     PLUGINS.iter().find(|plugin| plugin.name == name)
 }
 

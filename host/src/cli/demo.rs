@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::sim::failed;
-use super::{Global, Output, print, say};
-use crate::demo::{self, Closing, Config, Outcome, Style, View};
+use super::{Global, OutputFormat, print, say};
+use crate::demo::{self, Closing, Config, DemoOutcome, Style, View};
 use crate::exit::Exit;
 
 const ABOUT: &str = "\
@@ -57,9 +57,9 @@ enum Error {
 /// Plays the demo.
 pub fn run(global: &Global, arguments: &Arguments) -> Exit {
     match play(global.output, arguments) {
-        Ok(Outcome::Played(closing)) if closing.is_good() => Exit::Done,
-        Ok(Outcome::Played(_)) => Exit::Failed,
-        Ok(Outcome::Interrupted) => {
+        Ok(DemoOutcome::Played(closing)) if closing.is_good() => Exit::Done,
+        Ok(DemoOutcome::Played(_)) => Exit::Failed,
+        Ok(DemoOutcome::Interrupted) => {
             say("interrupted");
             Exit::Failed
         }
@@ -67,7 +67,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Exit {
     }
 }
 
-fn play(output: Output, arguments: &Arguments) -> Result<Outcome, Error> {
+fn play(output: OutputFormat, arguments: &Arguments) -> Result<DemoOutcome, Error> {
     let config = Config {
         program: std::env::current_exe().map_err(Error::Setup)?,
         folder: folder(),
@@ -81,8 +81,8 @@ fn play(output: Output, arguments: &Arguments) -> Result<Outcome, Error> {
         .build()
         .map_err(Error::Setup)?;
     Ok(match output {
-        Output::Text => runtime.block_on(demo::run(config, text_view(), tell))?,
-        Output::Json => runtime.block_on(demo::run(
+        OutputFormat::Text => runtime.block_on(demo::run(config, text_view(), tell))?,
+        OutputFormat::Json => runtime.block_on(demo::run(
             config,
             View::new(io::stderr(), Style::Lines, None),
             print_json,

@@ -38,7 +38,7 @@ pub struct Global {
         value_name = "FORM",
         default_value = "text"
     )]
-    pub output: Output,
+    pub output: OutputFormat,
     /// Log less; repeat for still less.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub quiet: u8,
@@ -52,7 +52,7 @@ pub struct Global {
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum OutputFormat {
     /// For people.
     Text,
     /// For programs.
@@ -139,8 +139,8 @@ impl Global {
     pub fn show(&self, problems: &Problems, surroundings: Surroundings) {
         match self.output {
             // With colours of our own: what it shows of the config is cleaned where it is rendered.
-            Output::Text => sink::say(problems.render(self.colour(surroundings)).trim_end()),
-            Output::Json => print_json(&problems.to_json()),
+            OutputFormat::Text => sink::say(problems.render(self.colour(surroundings)).trim_end()),
+            OutputFormat::Json => print_json(&problems.to_json()),
         }
     }
 }

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde::Deserialize;
 
-use super::place::{At, Failure, Place, Purpose};
+use super::place::{Access, CommandFailure, DataDirArgument, GatewayOrFiles};
 use super::show::{count, moment, of};
-use super::{Global, Output, Surroundings, print, print_json};
+use super::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::clock::utc;
 use crate::exit::Exit;
 use crate::spool::ToolRequest;
@@ -36,12 +36,12 @@ Reasons:
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// An entry, as the spool tells it.
 #[derive(Debug, Deserialize)]
-struct Entry {
+struct LedgerLine {
     reason: String,
     uplink: String,
     class: String,
@@ -54,7 +54,7 @@ struct Entry {
 
 /// Shows it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
-    match Place::find(global, &arguments.at, surroundings, Purpose::Look)
+    match GatewayOrFiles::find(global, &arguments.at, surroundings, Access::Look)
         .and_then(|place| show(global, &place))
     {
         Ok(()) => Exit::Done,
@@ -62,21 +62,22 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
     }
 }
 
-fn show(global: &Global, place: &Place) -> Result<(), Failure> {
+fn show(global: &Global, place: &GatewayOrFiles) -> Result<(), CommandFailure> {
     let entries: serde_json::Value = place.ask(ToolRequest::Ledger)?;
-    let failed =
-        |error: serde_json::Error| Failure::Said(format!("an answer of another form: {error}"));
+    let failed = |error: serde_json::Error| {
+        CommandFailure::Said(format!("an answer of another form: {error}"))
+    };
     match global.output {
-        Output::Json => print_json(&entries),
-        Output::Text => print(&text(
-            &serde_json::from_value::<Vec<Entry>>(entries).map_err(failed)?,
+        OutputFormat::Json => print_json(&entries),
+        OutputFormat::Text => print(&text(
+            &serde_json::from_value::<Vec<LedgerLine>>(entries).map_err(failed)?,
         )),
     }
     Ok(())
 }
 
 /// Two lines an entry, so that it fits 80 columns.
-fn text(entries: &[Entry]) -> String {
+fn text(entries: &[LedgerLine]) -> String {
     if entries.is_empty() {
         return "nothing was given up".to_owned();
     }
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_shown_with_what_is_known() {
-        let entry = |topic: Option<&str>, count| Entry {
+        let entry = |topic: Option<&str>, count| LedgerLine {
             reason: "quota-oldest".into(),
             uplink: "cloud".into(),
             class: "telemetry".into(),

@@ -22,7 +22,7 @@ pub mod status;
 mod swap;
 mod terminal;
 
-pub use global::{Global, Output, Surroundings, When};
+pub use global::{Global, OutputFormat, Surroundings, When};
 pub use terminal::{print, print_json, say};
 
 use std::time::Duration;

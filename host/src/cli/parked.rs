@@ -11,12 +11,12 @@ use serde_json::json;
 
 use self::shown::full;
 use self::shown::line;
-use super::place::{At, Failure, Place, Purpose, running};
+use super::place::{Access, CommandFailure, DataDirArgument, GatewayOrFiles, running};
 use super::show::WIDTH;
 use super::show::count;
 use super::show::of;
-use super::terminal::lines::Lines;
-use super::{Global, Output, Surroundings, print, print_json, say};
+use super::terminal::lines::JsonLines;
+use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::api::letters::{Retried, Retry};
 use crate::spool::{AffectedCount, Letter, LetterFilter, LetterId, LetterPage, ToolRequest};
@@ -81,7 +81,7 @@ Takes letters out for good. More than those named one by one are only taken out 
 pub enum Command {
     /// Dead letters, newest first; as JSON page by page, oldest first.
     #[command(after_help = LIST)]
-    List(List),
+    List(ListLetters),
     /// Everything about one dead letter.
     #[command(after_help = SHOW)]
     Show(Show),
@@ -90,10 +90,10 @@ pub enum Command {
     Retry(Chosen),
     /// Dead letters as lines of JSON.
     #[command(after_help = EXPORT)]
-    Export(Export),
+    Export(ExportLetters),
     /// Take dead letters out for good.
     #[command(after_help = DROP)]
-    Drop(Drop),
+    Drop(DropLetters),
 }
 
 /// Which letters, by what they are.
@@ -118,7 +118,7 @@ impl Which {
 
 /// Arguments of `tidegate parked list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub struct ListLetters {
     #[command(flatten)]
     which: Which,
     /// Letters on the page.
@@ -128,7 +128,7 @@ pub struct List {
     #[arg(long, value_name = "ID")]
     after: Option<LetterId>,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate parked show`.
@@ -138,19 +138,19 @@ pub struct Show {
     #[arg(value_name = "ID")]
     id: LetterId,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate parked export`.
 #[derive(Debug, Args)]
-pub struct Export {
+pub struct ExportLetters {
     #[command(flatten)]
     which: Which,
     /// A new file to write; standard output without it.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Letters by name, or all that fit.
@@ -165,12 +165,12 @@ pub struct Chosen {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate parked drop`.
 #[derive(Debug, Args)]
-pub struct Drop {
+pub struct DropLetters {
     #[command(flatten)]
     chosen: Chosen,
     /// Yes, all of them.
@@ -180,23 +180,24 @@ pub struct Drop {
 
 /// Does what was asked.
 pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exit {
-    let find = |at: &At, purpose| Place::find(global, at, surroundings, purpose);
+    let find =
+        |at: &DataDirArgument, purpose| GatewayOrFiles::find(global, at, surroundings, purpose);
     let done = match &command {
         Command::List(arguments) => {
-            find(&arguments.at, Purpose::Look).and_then(|place| list(global, arguments, &place))
+            find(&arguments.at, Access::Look).and_then(|place| list(global, arguments, &place))
         }
         Command::Show(arguments) => {
-            find(&arguments.at, Purpose::Look).and_then(|place| show(global, arguments, &place))
+            find(&arguments.at, Access::Look).and_then(|place| show(global, arguments, &place))
         }
         Command::Retry(chosen) => retry(global, chosen, surroundings),
         Command::Export(arguments) => {
-            find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place))
+            find(&arguments.at, Access::Look).and_then(|place| export(arguments, &place))
         }
         Command::Drop(arguments) => {
             let purpose = if arguments.is_meant() {
-                Purpose::Change
+                Access::Change
             } else {
-                Purpose::Look
+                Access::Look
             };
             find(&arguments.chosen.at, purpose).and_then(|place| forget(global, arguments, place))
         }
@@ -204,14 +205,18 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
     done.unwrap_or_else(|failure| failure.end())
 }
 
-fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failure> {
+fn list(
+    global: &Global,
+    arguments: &ListLetters,
+    place: &GatewayOrFiles,
+) -> Result<Exit, CommandFailure> {
     let request = ToolRequest::Letters {
         filter: arguments.which.filter(),
         after: arguments.after,
         max: usize::from(arguments.count),
     };
     let page: LetterPage = place.ask(request)?;
-    if global.output == Output::Json {
+    if global.output == OutputFormat::Json {
         print_json(
             &json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }),
         );
@@ -252,17 +257,17 @@ fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
-fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failure> {
+fn show(global: &Global, arguments: &Show, place: &GatewayOrFiles) -> Result<Exit, CommandFailure> {
     let letter: Letter = place.ask(ToolRequest::Letter { id: arguments.id })?;
     match global.output {
-        Output::Json => print_json(&json!(letter)),
-        Output::Text => print(&full(&letter)),
+        OutputFormat::Json => print_json(&json!(letter)),
+        OutputFormat::Text => print(&full(&letter)),
     }
     Ok(Exit::Done)
 }
 
-fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
-    let mut lines = Lines::to(arguments.to.as_deref())?;
+fn export(arguments: &ExportLetters, place: &GatewayOrFiles) -> Result<Exit, CommandFailure> {
+    let mut lines = JsonLines::to(arguments.to.as_deref())?;
     each_page(place, &arguments.which.filter(), |page| {
         page.iter().try_for_each(|letter| lines.push(letter))
     })?;
@@ -271,10 +276,10 @@ fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
 }
 
 fn each_page(
-    place: &Place,
+    place: &GatewayOrFiles,
     filter: &LetterFilter,
-    mut take: impl FnMut(&[Letter]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    mut take: impl FnMut(&[Letter]) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     let mut after = None;
     loop {
         let page: LetterPage = place.ask(ToolRequest::Letters {
@@ -296,21 +301,21 @@ impl Chosen {
     }
 
     /// The names, oldest first; all that there are now, so that what is parked anew meanwhile is not met again.
-    fn names(&self, place: &Place) -> Result<Vec<LetterId>, Failure> {
+    fn names(&self, place: &GatewayOrFiles) -> Result<Vec<LetterId>, CommandFailure> {
         if self.is_by_name() {
             let mut ids = self.ids.clone();
             ids.sort_unstable();
             return Ok(ids);
         }
         if !self.all && self.which.flow.is_none() && self.which.reason.is_none() {
-            return Err(Failure::Usage(
+            return Err(CommandFailure::Usage(
                 "name letters, or say --flow, --reason or --all".to_owned(),
             ));
         }
         let mut ids = Vec::new();
         each_page(place, &self.which.filter(), |page| {
             for letter in page {
-                ids.push(letter.id.parse().map_err(Failure::Said)?);
+                ids.push(letter.id.parse().map_err(CommandFailure::Said)?);
             }
             Ok(())
         })?;
@@ -318,20 +323,24 @@ impl Chosen {
     }
 }
 
-impl Drop {
+impl DropLetters {
     fn is_meant(&self) -> bool {
         self.yes || self.chosen.is_by_name()
     }
 }
 
-fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result<Exit, Failure> {
+fn retry(
+    global: &Global,
+    chosen: &Chosen,
+    surroundings: Surroundings,
+) -> Result<Exit, CommandFailure> {
     let client = running(
         global,
         &chosen.at,
         surroundings,
         "dead letters go through the plugins of a running one",
     )?;
-    let ids = chosen.names(&Place::Running(client.clone()))?;
+    let ids = chosen.names(&GatewayOrFiles::Running(client.clone()))?;
     let mut all = Retried::default();
     for part in ids.chunks(PART) {
         let part: Retried = client.post("/v1/parked/retry", &Retry { ids: part.to_vec() })?;
@@ -339,7 +348,7 @@ fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result
         all.parked_again += part.parked_again;
         all.left.extend(part.left);
     }
-    if global.output == Output::Json {
+    if global.output == OutputFormat::Json {
         print_json(&json!(all));
     } else {
         say(&format!(
@@ -358,10 +367,14 @@ fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result
     })
 }
 
-fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
+fn forget(
+    global: &Global,
+    arguments: &DropLetters,
+    place: GatewayOrFiles,
+) -> Result<Exit, CommandFailure> {
     let ids = arguments.chosen.names(&place)?;
     if !arguments.is_meant() {
-        return Err(Failure::Usage(format!(
+        return Err(CommandFailure::Usage(format!(
             "this would take {} out for good; say --yes",
             of(ids.len() as u64, "dead letter")
         )));
@@ -373,8 +386,8 @@ fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failu
     }
     place.close()?;
     match global.output {
-        Output::Json => print_json(&json!({ "dropped": dropped })),
-        Output::Text => say(&format!("{} taken out", of(dropped, "dead letter"))),
+        OutputFormat::Json => print_json(&json!({ "dropped": dropped })),
+        OutputFormat::Text => say(&format!("{} taken out", of(dropped, "dead letter"))),
     }
     let missing = ids.len() as u64 - dropped;
     if missing > 0 {

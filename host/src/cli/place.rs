@@ -23,7 +23,7 @@ const MOST_SOCKETS: u64 = 16 << 20;
 
 /// Where to look.
 #[derive(Clone, Debug, Args)]
-pub struct At {
+pub struct DataDirArgument {
     /// Folder of the gateway's data; wins over the config's `data_dir`, and a running gateway is then found without
     /// its config.
     #[arg(long, value_name = "DIR")]
@@ -32,7 +32,7 @@ pub struct At {
 
 /// What is to be done there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum Access {
     /// Nothing changes.
     Look,
     /// Something is taken out or put in.
@@ -43,7 +43,7 @@ pub enum Purpose {
 
 /// Why a command ends.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CommandFailure {
     /// The config's mistakes have been shown.
     #[error("the config cannot be read; with --data-dir a running gateway is found without it")]
     Config,
@@ -117,7 +117,7 @@ pub enum Failure {
     Usage(String),
 }
 
-impl Failure {
+impl CommandFailure {
     /// Says it, and answers the exit code.
     pub fn end(&self) -> Exit {
         if matches!(self, Self::ReaderGone) {
@@ -133,7 +133,7 @@ impl Failure {
     }
 }
 
-impl From<spool::Error> for Failure {
+impl From<spool::Error> for CommandFailure {
     fn from(error: spool::Error) -> Self {
         match error {
             spool::Error::Locked { path, holder } => Self::Silent { holder, path },
@@ -144,24 +144,24 @@ impl From<spool::Error> for Failure {
 }
 
 /// The files of a stopped gateway.
-enum Files {
+enum LockedFiles {
     Looking(Box<Stopped>),
     Changing(Spool),
 }
 
 /// A running or a stopped gateway.
-pub enum Place {
+pub enum GatewayOrFiles {
     /// Its control socket.
     Running(Client),
     /// Its files, locked.
-    Stopped(Box<Config>, Store),
+    Stopped(Box<Config>, StoppedStore),
 }
 
-/// Locked files; see [`Place::Stopped`].
-pub struct Store(Files);
+/// Locked files; see [`GatewayOrFiles::Stopped`].
+pub struct StoppedStore(LockedFiles);
 
 /// A running gateway, or else the config of one that does not run.
-pub enum Found {
+pub enum GatewayOrConfig {
     /// Its control socket.
     Running(Client),
     /// Its config.
@@ -169,19 +169,23 @@ pub enum Found {
 }
 
 /// Looks for a running gateway.
-pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure> {
+pub fn find(
+    global: &Global,
+    at: &DataDirArgument,
+    _: Surroundings,
+) -> Result<GatewayOrConfig, CommandFailure> {
     if let Some(data_dir) = &at.data_dir
         && let Some(client) = Client::reach(data_dir)?
     {
-        return Ok(Found::Running(client));
+        return Ok(GatewayOrConfig::Running(client));
     }
     let sources = global.sources(at.data_dir.clone());
     if global.names_a_config() && at.data_dir.is_none() && !sources.path.exists() {
-        return Err(Failure::NoConfig(sources.path));
+        return Err(CommandFailure::NoConfig(sources.path));
     }
     let (config, problems) = config::load_somehow(&sources);
     if let Some(client) = Client::reach(&config.gateway.data_dir)? {
-        return Ok(Found::Running(client));
+        return Ok(GatewayOrConfig::Running(client));
     }
     let has_store = config.spool.path.join("store").exists();
     if config::is_default_data_dir(&sources, &config.gateway.data_dir)
@@ -189,7 +193,7 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
         && let Some(client) = elsewhere()?
         && (!global.names_a_config() || runs_on(&client, &sources.path)?)
     {
-        return Ok(Found::Running(client));
+        return Ok(GatewayOrConfig::Running(client));
     }
     if let Some(problems) = problems {
         // Whoever operates needs the data, not a faultless file; what it lacks shows in what is found.
@@ -198,14 +202,14 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
             problems.summary()
         ));
         if !sources.path.exists() && !has_store {
-            return Err(Failure::Nothing(config.gateway.data_dir.clone()));
+            return Err(CommandFailure::Nothing(config.gateway.data_dir.clone()));
         }
     }
-    Ok(Found::Stopped(Box::new(config)))
+    Ok(GatewayOrConfig::Stopped(Box::new(config)))
 }
 
 /// Whether a gateway was started with this config.
-fn runs_on(client: &Client, config: &Path) -> Result<bool, Failure> {
+fn runs_on(client: &Client, config: &Path) -> Result<bool, CommandFailure> {
     let status: Status = client.get("/v1/status")?;
     let file = status.config.file;
     let own = fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
@@ -214,7 +218,7 @@ fn runs_on(client: &Client, config: &Path) -> Result<bool, Failure> {
 }
 
 /// The gateway that runs on this machine on a folder that nobody named: another user's, whose default is another.
-fn elsewhere() -> Result<Option<Client>, Failure> {
+fn elsewhere() -> Result<Option<Client>, CommandFailure> {
     let sockets = file::read_text(Path::new("/proc/net/unix"), MOST_SOCKETS).unwrap_or_default();
     let path = |line: &str| {
         Some(
@@ -245,7 +249,7 @@ fn elsewhere() -> Result<Option<Client>, Failure> {
             .iter()
             .map(|(folder, _)| folder.display().to_string())
             .collect();
-        return Err(Failure::Usage(format!(
+        return Err(CommandFailure::Usage(format!(
             "several gateways run here: name one with --data-dir: {}",
             folders.join(", ")
         )));
@@ -259,37 +263,37 @@ fn elsewhere() -> Result<Option<Client>, Failure> {
 /// The running gateway; `what` says why no other will do.
 pub fn running(
     global: &Global,
-    at: &At,
+    at: &DataDirArgument,
     surroundings: Surroundings,
     what: &'static str,
-) -> Result<Client, Failure> {
+) -> Result<Client, CommandFailure> {
     match find(global, at, surroundings)? {
-        Found::Running(client) => Ok(client),
-        Found::Stopped(config) => Err(Failure::NotRunning {
+        GatewayOrConfig::Running(client) => Ok(client),
+        GatewayOrConfig::Stopped(config) => Err(CommandFailure::NotRunning {
             path: config.gateway.data_dir.clone(),
             what,
         }),
     }
 }
 
-impl Place {
+impl GatewayOrFiles {
     /// The running gateway, or the files of a stopped one.
     pub fn find(
         global: &Global,
-        at: &At,
+        at: &DataDirArgument,
         surroundings: Surroundings,
-        purpose: Purpose,
-    ) -> Result<Self, Failure> {
+        purpose: Access,
+    ) -> Result<Self, CommandFailure> {
         let config = match find(global, at, surroundings)? {
-            Found::Running(client) => return Ok(Self::Running(client)),
-            Found::Stopped(config) => config,
+            GatewayOrConfig::Running(client) => return Ok(Self::Running(client)),
+            GatewayOrConfig::Stopped(config) => config,
         };
         let store = config.spool.path.join("store");
         let Ok(about) = fs::metadata(&store) else {
-            return Err(Failure::Nothing(config.gateway.data_dir.clone()));
+            return Err(CommandFailure::Nothing(config.gateway.data_dir.clone()));
         };
         if about.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Failure::Owner {
+            return Err(CommandFailure::Owner {
                 path: store,
                 owner: about.uid(),
             });
@@ -300,37 +304,41 @@ impl Place {
         };
         quieter.start_log(&config, surroundings);
         let files = open(&config, purpose)?;
-        Ok(Self::Stopped(config, Store(files)))
+        Ok(Self::Stopped(config, StoppedStore(files)))
     }
 
     /// Asks; the answer is of the type that the request names.
-    pub fn ask<A: DeserializeOwned>(&self, request: ToolRequest) -> Result<A, Failure> {
+    pub fn ask<A: DeserializeOwned>(&self, request: ToolRequest) -> Result<A, CommandFailure> {
         let answer = match self {
             Self::Running(client) => return Ok(client.post("/v1/spool", &request)?),
-            Self::Stopped(_, Store(Files::Looking(store))) => store.tools().answer(request)?,
-            Self::Stopped(_, Store(Files::Changing(spool))) => spool.tools().answer(request)?,
+            Self::Stopped(_, StoppedStore(LockedFiles::Looking(store))) => {
+                store.tools().answer(request)?
+            }
+            Self::Stopped(_, StoppedStore(LockedFiles::Changing(spool))) => {
+                spool.tools().answer(request)?
+            }
         };
         serde_json::from_value(answer)
-            .map_err(|error| Failure::Said(format!("an answer of another form: {error}")))
+            .map_err(|error| CommandFailure::Said(format!("an answer of another form: {error}")))
     }
 
     /// The whole account.
-    pub fn status(&self) -> Result<Status, Failure> {
+    pub fn status(&self) -> Result<Status, CommandFailure> {
         Ok(match self {
             Self::Running(client) => client.get("/v1/status")?,
-            Self::Stopped(config, Store(Files::Looking(store))) => {
+            Self::Stopped(config, StoppedStore(LockedFiles::Looking(store))) => {
                 Status::of_stopped(config, &store.account())
             }
-            Self::Stopped(config, Store(Files::Changing(spool))) => {
+            Self::Stopped(config, StoppedStore(LockedFiles::Changing(spool))) => {
                 Status::of_stopped(config, &spool.account())
             }
         })
     }
 
     /// Writes what was changed and lets go of the files.
-    pub fn close(self) -> Result<(), Failure> {
+    pub fn close(self) -> Result<(), CommandFailure> {
         match self {
-            Self::Stopped(_, Store(Files::Changing(spool))) => Ok(spool.close()?),
+            Self::Stopped(_, StoppedStore(LockedFiles::Changing(spool))) => Ok(spool.close()?),
             Self::Running(_) | Self::Stopped(..) => Ok(()),
         }
     }
@@ -341,21 +349,21 @@ impl Place {
     }
 }
 
-fn open(config: &Config, purpose: Purpose) -> Result<Files, Failure> {
+fn open(config: &Config, purpose: Access) -> Result<LockedFiles, CommandFailure> {
     let metrics = || Metrics::new(&Registry::new());
     let looked = Stopped::open(config.spool.clone(), metrics()?);
     let whole = match (looked, purpose) {
-        (Ok(store), Purpose::Look) => return Ok(Files::Looking(Box::new(store))),
+        (Ok(store), Access::Look) => return Ok(LockedFiles::Looking(Box::new(store))),
         (Ok(store), _) => store.config().clone(),
-        (Err(_), Purpose::Repair) => config.spool.clone(),
+        (Err(_), Access::Repair) => config.spool.clone(),
         (Err(error), _) => return Err(error.into()),
     };
-    Ok(Files::Changing(Spool::open(whole, metrics()?)?))
+    Ok(LockedFiles::Changing(Spool::open(whole, metrics()?)?))
 }
 
 /// A file of the user's could not be read or written.
-pub fn file_failure(path: &Path, source: std::io::Error) -> Failure {
-    Failure::File {
+pub fn file_failure(path: &Path, source: std::io::Error) -> CommandFailure {
+    CommandFailure::File {
         path: path.to_owned(),
         source,
     }

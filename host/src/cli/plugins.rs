@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::place::{At, Failure, Found, find};
+use super::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find};
 use super::show::{moment, row};
-use super::{Global, Output, Surroundings, print, print_json};
+use super::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::api::plugins::Plugin;
 use crate::message::short_digest;
@@ -34,7 +34,7 @@ const WHY: usize = 60;
 #[command(after_help = PLUGINS_EXAMPLES)]
 pub struct PluginsArguments {
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate history`.
@@ -48,17 +48,17 @@ pub struct HistoryArguments {
     #[arg(long, value_name = "N", default_value = "20")]
     last: usize,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// `tidegate plugins`.
 pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surroundings) -> Exit {
-    let found = || -> Result<Vec<Plugin>, Failure> {
+    let found = || -> Result<Vec<Plugin>, CommandFailure> {
         match find(global, &arguments.at, surroundings)? {
-            Found::Running(client) => Ok(client.get("/v1/plugins")?),
-            Found::Stopped(config) => {
+            GatewayOrConfig::Running(client) => Ok(client.get("/v1/plugins")?),
+            GatewayOrConfig::Stopped(config) => {
                 let entries = Versions::look(&config.gateway.data_dir)
-                    .map_err(|error| Failure::Said(error.to_string()))?;
+                    .map_err(|error| CommandFailure::Said(error.to_string()))?;
                 Ok(entries.into_iter().map(Plugin::stopped).collect())
             }
         }
@@ -66,8 +66,8 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
     match found() {
         Ok(plugins) => {
             match global.output {
-                Output::Json => print_json(&serde_json::json!(plugins)),
-                Output::Text => plugins.iter().flat_map(lines).for_each(|line| print(&line)),
+                OutputFormat::Json => print_json(&serde_json::json!(plugins)),
+                OutputFormat::Text => plugins.iter().flat_map(lines).for_each(|line| print(&line)),
             }
             Exit::Done
         }
@@ -139,14 +139,14 @@ fn lines(plugin: &Plugin) -> Vec<String> {
 /// `2026-11-21T06:26:11.123Z` as people read it.
 /// `tidegate history`.
 pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surroundings) -> Exit {
-    let found = || -> Result<Vec<HistoryEvent>, Failure> {
+    let found = || -> Result<Vec<HistoryEvent>, CommandFailure> {
         match find(global, &arguments.at, surroundings)? {
-            Found::Running(client) => Ok(client.get("/v1/history")?),
-            Found::Stopped(config) => {
+            GatewayOrConfig::Running(client) => Ok(client.get("/v1/history")?),
+            GatewayOrConfig::Stopped(config) => {
                 let history = History::of(&config.gateway.data_dir);
                 history
                     .read(usize::MAX, |_| true)
-                    .map_err(|error| Failure::Said(error.to_string()))
+                    .map_err(|error| CommandFailure::Said(error.to_string()))
             }
         }
     };
@@ -160,8 +160,8 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
             });
             for event in &events[events.len().saturating_sub(arguments.last)..] {
                 match global.output {
-                    Output::Json => print_json(&serde_json::json!(event)),
-                    Output::Text => print(&line(event)),
+                    OutputFormat::Json => print_json(&serde_json::json!(event)),
+                    OutputFormat::Text => print(&line(event)),
                 }
             }
             Exit::Done

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::place::{At, Failure};
+use super::place::{CommandFailure, DataDirArgument};
 use super::recording::reel::Reel;
 use super::show::{age, count, moment};
 use super::terminal::differences;
-use super::{Global, Output, Surroundings, print, print_json, say};
+use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{Ran, Replay, SampleBounds, Score, offline};
 use crate::clock::{Now, utc};
 use crate::config::read_duration;
@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::message::short_digest;
 use crate::recording::{RecordedEvent, Segment};
 use crate::words::with_causes;
-use scene::Scene;
+use scene::ReplaySetup;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +70,7 @@ pub struct Arguments {
     #[arg(long)]
     expect_same: bool,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// What was run.
@@ -90,7 +90,7 @@ struct Played {
 }
 
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct ReplayReport<'a> {
     recording: &'a Played,
     #[serde(flatten)]
     score: &'a Score,
@@ -101,8 +101,8 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
     match replay(global, arguments, surroundings) {
         Ok(differing) if differing > 0 && arguments.expect_same => Exit::Refused,
         Ok(_) => Exit::Done,
-        Err(Ended::Failure(failure)) => failure.end(),
-        Err(Ended::Plugin(error)) => {
+        Err(ReplayFailure::Failure(failure)) => failure.end(),
+        Err(ReplayFailure::Plugin(error)) => {
             say(&format!("error: {}", with_causes(&error)));
             Exit::Plugin
         }
@@ -110,20 +110,20 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 }
 
 /// Why there is no result.
-pub(super) enum Ended {
+pub(super) enum ReplayFailure {
     /// The recording, the config or the command line.
-    Failure(Failure),
+    Failure(CommandFailure),
     /// A plugin.
     Plugin(crate::chain::Error),
 }
 
-impl From<Failure> for Ended {
-    fn from(failure: Failure) -> Self {
+impl From<CommandFailure> for ReplayFailure {
+    fn from(failure: CommandFailure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl From<crate::chain::Error> for Ended {
+impl From<crate::chain::Error> for ReplayFailure {
     fn from(error: crate::chain::Error) -> Self {
         Self::Plugin(error)
     }
@@ -133,7 +133,7 @@ fn replay(
     global: &Global,
     arguments: &Arguments,
     surroundings: Surroundings,
-) -> Result<u64, Ended> {
+) -> Result<u64, ReplayFailure> {
     let find = || {
         Reel::find(
             global,
@@ -149,7 +149,7 @@ fn replay(
         .transpose()?
         .unwrap_or(0);
     let mut reel = find()?;
-    let scene = Scene::set(global, arguments, surroundings, reel.header())?;
+    let scene = ReplaySetup::set(global, arguments, surroundings, reel.header())?;
     let (played, score) = offline(&scene.engine, || {
         play(&scene, arguments, global.output, &mut reel, start_us)
     })??;
@@ -161,7 +161,7 @@ fn replay(
 }
 
 /// Where the last `since` of a recording begins.
-fn start(reel: Reel, since: Duration) -> Result<u64, Failure> {
+fn start(reel: Reel, since: Duration) -> Result<u64, CommandFailure> {
     let mut end = 0;
     for segment in reel {
         end = segment?.about.until_us.max(end);
@@ -170,12 +170,12 @@ fn start(reel: Reel, since: Duration) -> Result<u64, Failure> {
 }
 
 fn play(
-    scene: &Scene,
+    scene: &ReplaySetup,
     arguments: &Arguments,
-    output: Output,
+    output: OutputFormat,
     reel: &mut Reel,
     start_us: u64,
-) -> Result<(Played, Score), Ended> {
+) -> Result<(Played, Score), ReplayFailure> {
     let begun = Instant::now();
     let mut played = Played {
         flow: reel.header().flow.clone(),
@@ -193,7 +193,7 @@ fn play(
             none => none.insert(scene.replay(begins_us, bounds(arguments, output))?),
         };
         play_segment(replay, &segment, start_us, &mut played)?;
-        if arguments.full && output == Output::Text {
+        if arguments.full && output == OutputFormat::Text {
             replay
                 .comparison()
                 .take_samples()
@@ -203,7 +203,7 @@ fn play(
     }
     played.torn = reel.torn();
     let Some(replay) = replay else {
-        return Err(Failure::Said(format!(
+        return Err(CommandFailure::Said(format!(
             "nothing is recorded of the flow `{}` yet",
             played.flow
         ))
@@ -213,13 +213,13 @@ fn play(
     Ok((played, replay.finish()))
 }
 
-fn bounds(arguments: &Arguments, output: Output) -> SampleBounds {
+fn bounds(arguments: &Arguments, output: OutputFormat) -> SampleBounds {
     let samples = if arguments.full {
         usize::MAX
     } else {
         arguments.count
     };
-    let payload_bytes = if output == Output::Json {
+    let payload_bytes = if output == OutputFormat::Json {
         4 << 10
     } else {
         SampleBounds::default().payload_bytes
@@ -235,8 +235,8 @@ fn play_segment(
     segment: &Segment,
     start_us: u64,
     played: &mut Played,
-) -> Result<(), Ended> {
-    let damaged = |source| Failure::Said(format!("the recording is damaged: {source}"));
+) -> Result<(), ReplayFailure> {
+    let damaged = |source| CommandFailure::Said(format!("the recording is damaged: {source}"));
     for event in RecordedEvent::all(segment).map_err(damaged)? {
         let Now { wall_us, .. } = event.now();
         if wall_us < start_us {
@@ -264,9 +264,15 @@ fn play_segment(
     Ok(())
 }
 
-fn show(global: &Global, arguments: &Arguments, scene: &Scene, played: &Played, score: &Score) {
-    if global.output == Output::Json {
-        return print_json(&Report {
+fn show(
+    global: &Global,
+    arguments: &Arguments,
+    scene: &ReplaySetup,
+    played: &Played,
+    score: &Score,
+) {
+    if global.output == OutputFormat::Json {
+        return print_json(&ReplayReport {
             recording: played,
             score,
         });

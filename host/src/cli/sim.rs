@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Global, Output, print, say};
+use super::{Global, OutputFormat, print, say};
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::Qos;
 use crate::sim::{
-    self, Expect, NoBroker, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch,
+    self, Expect, NoBroker, PLACEHOLDER, SimConfig, SimProgress, SimReport, Simulation, Until,
+    Watch,
 };
 use crate::words::with_causes;
 
@@ -110,7 +111,7 @@ pub(super) fn failed(error: &dyn std::error::Error) -> Exit {
     Exit::Failed
 }
 
-fn simulated(output: Output, arguments: &Arguments) -> Result<Report, Error> {
+fn simulated(output: OutputFormat, arguments: &Arguments) -> Result<SimReport, Error> {
     let config = config(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -118,8 +119,8 @@ fn simulated(output: Output, arguments: &Arguments) -> Result<Report, Error> {
         .map_err(Error::Setup)?;
     let report = runtime.block_on(simulate(config, output))?;
     match output {
-        Output::Text => print(&report.to_string()),
-        Output::Json => print(&serde_json::to_string(&report)?),
+        OutputFormat::Text => print(&report.to_string()),
+        OutputFormat::Json => print(&serde_json::to_string(&report)?),
     }
     Ok(report)
 }
@@ -155,13 +156,13 @@ fn config(args: &Arguments) -> Result<SimConfig, NoBroker> {
     })
 }
 
-async fn simulate(config: SimConfig, output: Output) -> Result<Report, Error> {
+async fn simulate(config: SimConfig, output: OutputFormat) -> Result<SimReport, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
     let watched = config.watch.is_some();
     let simulation = Simulation::start(config).await?;
-    let talks = output == Output::Text && io::stderr().is_terminal();
+    let talks = output == OutputFormat::Text && io::stderr().is_terminal();
     tokio::select! {
-        () = follow(&simulation, Shown { talks, watched }) => {}
+        () = follow(&simulation, ProgressStyle { talks, watched }) => {}
         () = stopped(&mut interrupt) => simulation.stop_sending(),
     }
     tokio::select! {
@@ -176,16 +177,16 @@ async fn stopped(interrupt: &mut Signal) {
 }
 
 #[derive(Clone, Copy)]
-struct Shown {
+struct ProgressStyle {
     talks: bool,
     watched: bool,
 }
 
 /// A line a second on standard error until the sending is over.
-async fn follow(simulation: &Simulation, shown: Shown) {
+async fn follow(simulation: &Simulation, shown: ProgressStyle) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut look = tokio::time::interval(Duration::from_millis(20));
-    let mut before = Progress::default();
+    let mut before = SimProgress::default();
     second.tick().await;
     while simulation.is_sending() {
         tokio::select! {
@@ -201,7 +202,7 @@ async fn follow(simulation: &Simulation, shown: Shown) {
     }
 }
 
-fn line(now: Progress, before: Progress, watched: bool) -> String {
+fn line(now: SimProgress, before: SimProgress, watched: bool) -> String {
     let sent = format!(
         "sent {} (+{})  acknowledged {}",
         now.sent,

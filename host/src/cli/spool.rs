@@ -9,13 +9,13 @@ use serde_json::json;
 
 use self::carry::export;
 use self::carry::import;
-use super::place::At;
-use super::place::Failure;
-use super::place::Place;
-use super::place::Purpose;
+use super::place::Access;
+use super::place::CommandFailure;
+use super::place::DataDirArgument;
+use super::place::GatewayOrFiles;
 use super::show::{WIDTH, count, row};
 use super::status::{queue as queue_row, store as store_rows};
-use super::{Global, Output, Surroundings, print, print_json, say};
+use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::spool::{AffectedCount, Checked, DamageFinding, QueueRecord, RecordPage, ToolRequest};
 use crate::words;
@@ -89,25 +89,25 @@ how many messages that were. A queue that the config does not have any more can 
 pub enum Command {
     /// What each queue owes.
     #[command(after_help = STAT)]
-    Stat(At),
+    Stat(DataDirArgument),
     /// The next messages of a queue.
     #[command(after_help = PEEK)]
     Peek(Peek),
     /// Messages as lines of JSON.
     #[command(after_help = EXPORT)]
-    Export(Export),
+    Export(ExportMessages),
     /// Lines of JSON as messages.
     #[command(after_help = IMPORT)]
-    Import(Import),
+    Import(ImportMessages),
     /// Read everything, and tell what is damaged.
     #[command(after_help = CHECK)]
-    Check(At),
+    Check(DataDirArgument),
     /// Set aside what is damaged.
     #[command(after_help = REPAIR)]
-    Repair(At),
+    Repair(DataDirArgument),
     /// Give up what a queue owes.
     #[command(after_help = DROP)]
-    Drop(Drop),
+    Drop(DropQueue),
 }
 
 /// Arguments of `tidegate spool peek`.
@@ -120,12 +120,12 @@ pub struct Peek {
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     count: u16,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate spool export`.
 #[derive(Debug, Args)]
-pub struct Export {
+pub struct ExportMessages {
     /// `uplink:class`, one or more; all queues without.
     #[arg(value_name = "QUEUE")]
     queues: Vec<String>,
@@ -133,12 +133,12 @@ pub struct Export {
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate spool import`.
 #[derive(Debug, Args)]
-pub struct Import {
+pub struct ImportMessages {
     /// What `export` has written; `-` for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -146,12 +146,12 @@ pub struct Import {
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate spool drop`.
 #[derive(Debug, Args)]
-pub struct Drop {
+pub struct DropQueue {
     /// `uplink:class`.
     #[arg(value_name = "QUEUE")]
     queue: String,
@@ -159,30 +159,31 @@ pub struct Drop {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Does what was asked.
 pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exit {
-    let find = |at: &At, purpose| Place::find(global, at, surroundings, purpose);
+    let find =
+        |at: &DataDirArgument, purpose| GatewayOrFiles::find(global, at, surroundings, purpose);
     let done = match &command {
-        Command::Stat(at) => find(at, Purpose::Look).and_then(|place| stat(global, &place)),
+        Command::Stat(at) => find(at, Access::Look).and_then(|place| stat(global, &place)),
         Command::Peek(arguments) => {
-            find(&arguments.at, Purpose::Look).and_then(|place| peek(global, arguments, &place))
+            find(&arguments.at, Access::Look).and_then(|place| peek(global, arguments, &place))
         }
         Command::Export(arguments) => {
-            find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place))
+            find(&arguments.at, Access::Look).and_then(|place| export(arguments, &place))
         }
         Command::Import(arguments) => {
-            find(&arguments.at, Purpose::Change).and_then(|place| import(global, arguments, place))
+            find(&arguments.at, Access::Change).and_then(|place| import(global, arguments, place))
         }
-        Command::Check(at) => find(at, Purpose::Look).and_then(|place| check(global, &place)),
-        Command::Repair(at) => find(at, Purpose::Repair).and_then(|place| repair(global, place)),
+        Command::Check(at) => find(at, Access::Look).and_then(|place| check(global, &place)),
+        Command::Repair(at) => find(at, Access::Repair).and_then(|place| repair(global, place)),
         Command::Drop(arguments) => {
             let purpose = if arguments.yes {
-                Purpose::Change
+                Access::Change
             } else {
-                Purpose::Look
+                Access::Look
             };
             find(&arguments.at, purpose).and_then(|place| drop_queue(global, arguments, place))
         }
@@ -190,13 +191,13 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
     done.unwrap_or_else(|failure| failure.end())
 }
 
-fn stat(global: &Global, place: &Place) -> Result<Exit, Failure> {
+fn stat(global: &Global, place: &GatewayOrFiles) -> Result<Exit, CommandFailure> {
     let status = place.status()?;
     match global.output {
-        Output::Json => print_json(
+        OutputFormat::Json => print_json(
             &json!({ "running": status.running, "queues": status.queues, "store": status.store }),
         ),
-        Output::Text => {
+        OutputFormat::Text => {
             if !place.is_running() {
                 say("the gateway does not run; this is what its files say");
             }
@@ -211,7 +212,7 @@ fn stat(global: &Global, place: &Place) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn queues(place: &Place, wanted: &[String]) -> Result<Vec<String>, Failure> {
+fn queues(place: &GatewayOrFiles, wanted: &[String]) -> Result<Vec<String>, CommandFailure> {
     if !wanted.is_empty() {
         return Ok(wanted.to_vec());
     }
@@ -223,7 +224,7 @@ fn queues(place: &Place, wanted: &[String]) -> Result<Vec<String>, Failure> {
         .collect())
 }
 
-fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failure> {
+fn peek(global: &Global, arguments: &Peek, place: &GatewayOrFiles) -> Result<Exit, CommandFailure> {
     let max = usize::from(arguments.count);
     let mut all = RecordPage::default();
     for queue in queues(place, arguments.queue.as_slice())? {
@@ -236,8 +237,10 @@ fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failur
         all.findings.extend(page.findings);
     }
     match global.output {
-        Output::Json => print_json(&json!({ "records": all.records, "findings": all.findings })),
-        Output::Text => {
+        OutputFormat::Json => {
+            print_json(&json!({ "records": all.records, "findings": all.findings }))
+        }
+        OutputFormat::Text => {
             all.records.iter().for_each(|record| print(&shown(record)));
             if all.records.is_empty() {
                 say("nothing is owed");
@@ -284,7 +287,7 @@ fn tell(findings: &[DamageFinding]) {
     }
 }
 
-fn check(global: &Global, place: &Place) -> Result<Exit, Failure> {
+fn check(global: &Global, place: &GatewayOrFiles) -> Result<Exit, CommandFailure> {
     let checked: Checked = place.ask(ToolRequest::Check)?;
     show_checked(global, &checked);
     Ok(if checked.is_well() {
@@ -294,11 +297,11 @@ fn check(global: &Global, place: &Place) -> Result<Exit, Failure> {
     })
 }
 
-fn repair(global: &Global, place: Place) -> Result<Exit, Failure> {
+fn repair(global: &Global, place: GatewayOrFiles) -> Result<Exit, CommandFailure> {
     let checked: Checked = place.ask(ToolRequest::Repair)?;
     place.close()?;
     show_checked(global, &checked);
-    if global.output == Output::Text {
+    if global.output == OutputFormat::Text {
         let parts = checked.findings.len() as u64;
         say(&if parts == 0 {
             "no queue needed repair".to_owned()
@@ -310,7 +313,7 @@ fn repair(global: &Global, place: Place) -> Result<Exit, Failure> {
 }
 
 fn show_checked(global: &Global, checked: &Checked) {
-    if global.output == Output::Json {
+    if global.output == OutputFormat::Json {
         return print_json(&json!(checked));
     }
     for queue in &checked.queues {
@@ -356,7 +359,11 @@ fn show_checked(global: &Global, checked: &Checked) {
     });
 }
 
-fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
+fn drop_queue(
+    global: &Global,
+    arguments: &DropQueue,
+    place: GatewayOrFiles,
+) -> Result<Exit, CommandFailure> {
     let queue = arguments.queue.clone();
     if !arguments.yes {
         let found = place
@@ -365,8 +372,9 @@ fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, F
             .into_iter()
             .find(|known| known.name == queue);
         let owed = found.map(|queue| queue.in_ram + queue.on_disk);
-        let owed = owed.ok_or_else(|| Failure::Said(format!("there is no queue `{queue}`")))?;
-        return Err(Failure::Usage(format!(
+        let owed =
+            owed.ok_or_else(|| CommandFailure::Said(format!("there is no queue `{queue}`")))?;
+        return Err(CommandFailure::Usage(format!(
             "this would give up {} messages for good; say --yes",
             count(owed)
         )));
@@ -374,8 +382,8 @@ fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, F
     let done: AffectedCount = place.ask(ToolRequest::Drop { queue })?;
     place.close()?;
     match global.output {
-        Output::Json => print_json(&json!({ "dropped": done.count })),
-        Output::Text => say(&format!("{} messages given up", count(done.count))),
+        OutputFormat::Json => print_json(&json!({ "dropped": done.count })),
+        OutputFormat::Text => say(&format!("{} messages given up", count(done.count))),
     }
     Ok(Exit::Done)
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::place::{At, Place, Purpose};
+use super::place::{Access, DataDirArgument, GatewayOrFiles};
 use super::show::{WIDTH, age, bytes, count, row};
-use super::{Global, Output, Surroundings, print, print_json};
+use super::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::api::status::{Flow, Queue, Source, Status, Uplink};
 use crate::gateway::api::trouble::{Condition, Trouble};
@@ -41,18 +41,18 @@ const LONG: u64 = 730 * 86_400;
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Shows it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
-    let shown = Place::find(global, &arguments.at, surroundings, Purpose::Look)
+    let shown = GatewayOrFiles::find(global, &arguments.at, surroundings, Access::Look)
         .and_then(|place| place.status());
     match shown {
         Ok(status) => {
             match global.output {
-                Output::Text => print(&text(&status)),
-                Output::Json => print_json(&status),
+                OutputFormat::Text => print(&text(&status)),
+                OutputFormat::Json => print_json(&status),
             }
             exit_of(&status)
         }

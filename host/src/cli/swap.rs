@@ -9,9 +9,9 @@ use clap::Args;
 
 use self::told::show;
 use super::Global;
-use super::Output;
+use super::OutputFormat;
 use super::Surroundings;
-use super::place::{At, Failure, file_failure, running};
+use super::place::{CommandFailure, DataDirArgument, file_failure, running};
 use super::print_json;
 use super::say;
 use crate::admin::{Client, ClientError};
@@ -100,7 +100,7 @@ pub struct SwapArguments {
     #[arg(long, conflicts_with = "file")]
     promote: bool,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate rollback`.
@@ -117,7 +117,7 @@ pub struct RollbackArguments {
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate reload`.
@@ -125,7 +125,7 @@ pub struct RollbackArguments {
 #[command(after_help = RELOAD_EXAMPLES)]
 pub struct ReloadArguments {
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// `tidegate swap`.
@@ -148,7 +148,7 @@ pub fn swap(global: &Global, arguments: &SwapArguments, surroundings: Surroundin
             arguments.detach,
         )
     };
-    ordered().unwrap_or_else(|failure: Failure| failure.end())
+    ordered().unwrap_or_else(|failure: CommandFailure| failure.end())
 }
 
 /// `tidegate rollback`.
@@ -172,7 +172,7 @@ pub fn rollback(
             arguments.detach,
         )
     };
-    ordered().unwrap_or_else(|failure: Failure| failure.end())
+    ordered().unwrap_or_else(|failure: CommandFailure| failure.end())
 }
 
 /// `tidegate reload`.
@@ -182,10 +182,14 @@ pub fn reload(global: &Global, arguments: &ReloadArguments, surroundings: Surrou
         let receipt = client.post("/v1/reload", &())?;
         told(global, &client, receipt, None, false)
     };
-    ordered().unwrap_or_else(|failure: Failure| failure.end())
+    ordered().unwrap_or_else(|failure: CommandFailure| failure.end())
 }
 
-fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Client, Failure> {
+fn find(
+    global: &Global,
+    at: &DataDirArgument,
+    surroundings: Surroundings,
+) -> Result<Client, CommandFailure> {
     running(
         global,
         at,
@@ -194,7 +198,7 @@ fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Client, 
     )
 }
 
-fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure> {
+fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, CommandFailure> {
     let mut component = Vec::new();
     let mut signature = None;
     if let Some(path) = &arguments.file {
@@ -215,7 +219,7 @@ fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure>
 
 impl SwapArguments {
     /// This component, in the place of whatever is under way, as if nothing else had been said.
-    pub fn of(plugin: String, file: PathBuf, at: At) -> Self {
+    pub fn of(plugin: String, file: PathBuf, at: DataDirArgument) -> Self {
         Self {
             plugin,
             file: Some(file),
@@ -263,16 +267,16 @@ fn told(
     receipt: Receipt,
     plugin: Option<&str>,
     detach: bool,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let Receipt { change } = receipt;
     if detach {
         match global.output {
-            Output::Json => print_json(&serde_json::json!(receipt)),
-            Output::Text => hint(plugin),
+            OutputFormat::Json => print_json(&serde_json::json!(receipt)),
+            OutputFormat::Text => hint(plugin),
         }
         return Ok(Exit::Done);
     }
-    if global.output == Output::Text && global.quiet == 0 {
+    if global.output == OutputFormat::Text && global.quiet == 0 {
         hint(plugin);
     }
     let mut from = 0;
@@ -290,8 +294,8 @@ fn told(
         from += page.lines.len();
         for line in &page.lines {
             match global.output {
-                Output::Json => print_json(&serde_json::json!(line)),
-                Output::Text => show(line),
+                OutputFormat::Json => print_json(&serde_json::json!(line)),
+                OutputFormat::Text => show(line),
             }
             exit = worse(exit, line);
         }

@@ -9,14 +9,14 @@ use crate::builtin::{NAMES, component};
 
 /// What the filter lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub enum FilterLevel {
     /// Above 20 °C, which is 68 °F: about half of all readings.
     Above20,
     /// Above 15 °C, which is 59 °F: nearly all.
     Above15,
 }
 
-impl Filter {
+impl FilterLevel {
     fn fahrenheit(self) -> u32 {
         match self {
             Self::Above20 => 68,
@@ -49,7 +49,7 @@ impl Layout {
         {
             fs::write(layout.plugin(name), component)?;
         }
-        layout.write_config(Filter::Above20)?;
+        layout.write_config(FilterLevel::Above20)?;
         Ok(layout)
     }
 
@@ -71,7 +71,7 @@ impl Layout {
     }
 
     /// Writes the config anew with this filter; readers see the old or the new, never a part.
-    pub fn write_config(&self, filter: Filter) -> io::Result<()> {
+    pub fn write_config(&self, filter: FilterLevel) -> io::Result<()> {
         replace(&self.config(), text(self, filter).as_bytes())
     }
 
@@ -103,7 +103,7 @@ fn push_note(component: &mut Vec<u8>, note: &str) {
     component.extend_from_slice(note);
 }
 
-fn text(layout: &Layout, filter: Filter) -> String {
+fn text(layout: &Layout, filter: FilterLevel) -> String {
     let Layout { field, cloud, .. } = layout;
     let limit = filter.fahrenheit();
     let plugin =
@@ -177,7 +177,7 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(limit(&layout), 68);
-        layout.write_config(Filter::Above15).unwrap();
+        layout.write_config(FilterLevel::Above15).unwrap();
         assert_eq!(limit(&layout), 59);
     }
 

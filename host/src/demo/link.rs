@@ -16,25 +16,25 @@ use tokio::task::{JoinHandle, JoinSet};
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ProxyState {
     Up,
     Cut,
 }
 
 /// The link; dropping it ends its connections.
 #[derive(Debug)]
-pub struct Link {
+pub struct LinkProxy {
     address: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<ProxyState>,
     acceptor: JoinHandle<()>,
 }
 
-impl Link {
+impl LinkProxy {
     /// Listens on a free loopback port and passes everything to `target`.
     pub async fn open(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (state, seen) = watch::channel(State::Up);
+        let (state, seen) = watch::channel(ProxyState::Up);
         let acceptor = tokio::spawn(accept(listener, target, seen));
         Ok(Self {
             address,
@@ -50,17 +50,17 @@ impl Link {
 
     /// Drops every connection; new ones are closed as soon as they come.
     pub fn cut(&self) {
-        self.state.send_replace(State::Cut);
+        self.state.send_replace(ProxyState::Cut);
     }
 
     /// Lets new connections through again.
     pub fn restore(&self) {
-        self.state.send_replace(State::Up);
+        self.state.send_replace(ProxyState::Up);
     }
 
     /// Whether it is cut.
     pub fn is_cut(&self) -> bool {
-        *self.state.borrow() == State::Cut
+        *self.state.borrow() == ProxyState::Cut
     }
 
     /// Ends all connections and the listener.
@@ -71,19 +71,19 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for LinkProxy {
     fn drop(&mut self) {
         self.acceptor.abort();
     }
 }
 
 /// The connections live in this task's set, so that they end with it.
-async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<ProxyState>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((near, _)) if *state.borrow() == State::Up => {
+                Ok((near, _)) if *state.borrow() == ProxyState::Up => {
                     connections.spawn(pass(near, target, state.clone()));
                 }
                 Ok(_) => {}
@@ -97,7 +97,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receive
     }
 }
 
-async fn pass(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
+async fn pass(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiver<ProxyState>) {
     let through = async {
         let mut far = TcpStream::connect(target).await?;
         near.set_nodelay(true)?;
@@ -110,7 +110,7 @@ async fn pass(mut near: TcpStream, target: SocketAddr, mut state: watch::Receive
                 tracing::debug!(%error, "a connection over the link ended");
             }
         }
-        _ = state.wait_for(|state| *state == State::Cut) => {}
+        _ = state.wait_for(|state| *state == ProxyState::Cut) => {}
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_cut_drops_connections_and_refuses_new_ones_until_it_is_mended() {
         let (target, server) = echo().await;
-        let link = Link::open(target).await.unwrap();
+        let link = LinkProxy::open(target).await.unwrap();
         let mut before = TcpStream::connect(link.address()).await.unwrap();
         assert_eq!(&ask(&mut before).await.unwrap(), b"tide");
 

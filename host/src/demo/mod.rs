@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use tally::{Closing, Tally};
+pub use tally::{Closing, ClosingTally};
 pub use view::{Style, View};
 
 use crate::sim;
@@ -75,7 +75,7 @@ pub enum Error {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome {
+pub enum DemoOutcome {
     Played(Closing),
     /// By a signal before there was one.
     Interrupted,
@@ -93,8 +93,8 @@ pub async fn run<W: Write>(
     config: Config,
     mut view: View<W>,
     told: impl FnOnce(&Closing),
-) -> Result<Outcome, Error> {
-    let mut signals = Signals::install().map_err(Error::setup("signals"))?;
+) -> Result<DemoOutcome, Error> {
+    let mut signals = StopSignals::install().map_err(Error::setup("signals"))?;
     let mut scene = None;
     let played = tokio::select! {
         played = play(&config, &mut view, &mut scene) => played.map(Some),
@@ -117,7 +117,7 @@ pub async fn run<W: Write>(
         // What cannot be removed is in the system's temporary folder and harms nobody.
         let _ = std::fs::remove_dir_all(&config.folder);
     }
-    Ok(played?.map_or(Outcome::Interrupted, Outcome::Played))
+    Ok(played?.map_or(DemoOutcome::Interrupted, DemoOutcome::Played))
 }
 
 /// Leaves the scene in `stage` from the moment it stands, so that it can be taken down whatever happens.
@@ -131,12 +131,12 @@ async fn play<W: Write>(
 }
 
 /// Ctrl-C and SIGTERM.
-struct Signals {
+struct StopSignals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
-impl Signals {
+impl StopSignals {
     fn install() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {

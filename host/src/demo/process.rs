@@ -49,13 +49,13 @@ pub enum Error {
 }
 
 #[derive(Debug)]
-pub struct Process {
+pub struct ChildProcess {
     name: &'static str,
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl ChildProcess {
     fn start<A: AsRef<OsStr>>(
         program: &Path,
         name: &'static str,

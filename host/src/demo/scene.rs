@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::layout::{Filter, Layout};
-use super::link::Link;
-use super::process::Process;
-use super::scrape::{self, Figures};
-use super::view::{Sample, View};
+use super::layout::{FilterLevel, Layout};
+use super::link::LinkProxy;
+use super::process::ChildProcess;
+use super::scrape::{self, GatewayFigures};
+use super::view::{DemoSample, View};
 use super::{Closing, Config, Error};
 use crate::cli::show;
 use crate::message::Qos;
@@ -30,7 +30,7 @@ const WATCHED: &str = "up/#";
 
 /// How the time of sending is shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Plan {
+struct Timetable {
     before_cut: Duration,
     before_swaps: Duration,
     between_swaps: Duration,
@@ -38,7 +38,7 @@ struct Plan {
     after_restore: Duration,
 }
 
-impl Plan {
+impl Timetable {
     fn of(sending: Duration) -> Self {
         Self {
             before_cut: sending.mul_f64(0.2),
@@ -51,10 +51,10 @@ impl Plan {
 }
 
 pub struct Scene {
-    field: Process,
-    cloud: Process,
-    gateway: Process,
-    link: Link,
+    field: ChildProcess,
+    cloud: ChildProcess,
+    gateway: ChildProcess,
+    link: LinkProxy,
     layout: Layout,
     addresses: Addresses,
     folder: PathBuf,
@@ -78,10 +78,10 @@ impl Scene {
         };
         std::fs::create_dir_all(&config.folder).map_err(folder)?;
         let (field, field_address) =
-            Process::broker(&config.program, "field-broker", &config.folder).await?;
+            ChildProcess::broker(&config.program, "field-broker", &config.folder).await?;
         let (cloud, cloud_address) =
-            Process::broker(&config.program, "upstream-broker", &config.folder).await?;
-        let link = Link::open(cloud_address)
+            ChildProcess::broker(&config.program, "upstream-broker", &config.folder).await?;
+        let link = LinkProxy::open(cloud_address)
             .await
             .map_err(Error::setup("the link"))?;
         let layout =
@@ -91,7 +91,7 @@ impl Scene {
         );
         tell(view, &text)?;
         let started = Instant::now();
-        let (gateway, admin) = Process::gateway(
+        let (gateway, admin) = ChildProcess::gateway(
             &config.program,
             &layout.config(),
             &layout.data(),
@@ -126,7 +126,7 @@ impl Scene {
         config: &Config,
         view: &mut View<W>,
     ) -> Result<Closing, Error> {
-        let plan = Plan::of(config.sending);
+        let plan = Timetable::of(config.sending);
         self.simulation = Some(Simulation::start(self.simulated(config)?).await?);
         let text = format!(
             "{} devices send {} readings a second; the filter passes those above 20 °C.",
@@ -186,7 +186,7 @@ impl Scene {
     async fn swap_settings<W: Write>(&mut self, view: &mut View<W>) -> Result<(), Error> {
         let before = self.look().await?.figures.swaps;
         self.layout
-            .write_config(Filter::Above15)
+            .write_config(FilterLevel::Above15)
             .map_err(|source| Error::Folder {
                 folder: self.folder.clone(),
                 source,
@@ -257,20 +257,20 @@ impl Scene {
         }
     }
 
-    async fn look(&mut self) -> Result<Sample, Error> {
+    async fn look(&mut self) -> Result<DemoSample, Error> {
         self.gateway.check()?;
         let address = self.addresses.admin;
         let (_, text) = scrape::get(address, "/metrics")
             .await
             .map_err(|source| Error::Metrics { address, source })?;
-        Ok(Sample {
+        Ok(DemoSample {
             at: self.began.elapsed(),
             progress: self
                 .simulation
                 .as_ref()
                 .map(Simulation::progress)
                 .unwrap_or_default(),
-            figures: Figures::parse(&text),
+            figures: GatewayFigures::parse(&text),
             cut: self.link.is_cut(),
         })
     }
@@ -340,8 +340,8 @@ impl Scene {
 }
 
 /// Everything that was acknowledged has a fate, and nothing waits.
-fn is_settled(sample: &Sample) -> bool {
-    let Sample {
+fn is_settled(sample: &DemoSample) -> bool {
+    let DemoSample {
         progress, figures, ..
     } = sample;
     let fates = progress.delivered + figures.filtered + figures.absorbed + figures.dead_letters;
@@ -352,7 +352,7 @@ fn tell<W: Write>(view: &mut View<W>, text: &str) -> Result<(), Error> {
     view.tell(text).map_err(Error::setup("output"))
 }
 
-fn show<W: Write>(view: &mut View<W>, sample: Sample) -> Result<(), Error> {
+fn show<W: Write>(view: &mut View<W>, sample: DemoSample) -> Result<(), Error> {
     view.show(sample).map_err(Error::setup("output"))
 }
 

@@ -14,7 +14,7 @@ const ANSWER_BYTES: u64 = 4 << 20;
 
 /// What the gateway counts about input messages, and its swaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct GatewayFigures {
     /// Taken from the field broker.
     pub received: u64,
     /// Dropped on purpose by a plugin.
@@ -31,7 +31,7 @@ pub struct Figures {
     pub swaps_failed: u64,
 }
 
-impl Figures {
+impl GatewayFigures {
     /// Reads them off the metrics' text.
     pub fn parse(text: &str) -> Self {
         let fate = |fate| sum(text, "tidegate_chain_messages_total", &[("fate", fate)]);
@@ -124,15 +124,15 @@ tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
 
     #[test]
     fn figures_are_summed_over_labels_and_names_are_whole() {
-        let figures = Figures::parse(TEXT);
-        let expected = Figures {
+        let figures = GatewayFigures::parse(TEXT);
+        let expected = GatewayFigures {
             received: 1_000,
             filtered: 42,
             dead_letters: 3,
             owed: 7,
             swaps: 1,
             swaps_failed: 2,
-            ..Figures::default()
+            ..GatewayFigures::default()
         };
         assert_eq!(figures, expected);
     }
@@ -140,8 +140,8 @@ tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
     #[test]
     fn text_that_is_no_metrics_reads_as_nothing() {
         assert_eq!(
-            Figures::parse("tidegate_spool_messages{ nonsense\ntidegate_spool_messages\n\n"),
-            Figures::default()
+            GatewayFigures::parse("tidegate_spool_messages{ nonsense\ntidegate_spool_messages\n\n"),
+            GatewayFigures::default()
         );
     }
 

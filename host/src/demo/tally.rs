@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::scrape::Figures;
+use super::scrape::GatewayFigures;
 use crate::cli::show;
-use crate::sim::Progress;
+use crate::sim::SimProgress;
 
 /// All figures count input messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub struct ClosingTally {
     /// Acknowledged by the field broker to the devices.
     pub sent: u64,
     /// Different ones seen upstream, read off the payloads there.
@@ -32,7 +32,7 @@ pub struct Tally {
 /// The tally and whether it can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closing {
-    pub tally: Tally,
+    pub tally: ClosingTally,
     /// Messages that have more than one fate; 0 when the tally adds up.
     pub surplus: u64,
     /// Readings above 20 °C that never arrived: known from what was sent, whatever the gateway counts.
@@ -43,7 +43,7 @@ pub struct Closing {
 
 impl Closing {
     /// From what the devices and the watcher know, and what the gateway counts.
-    pub fn new(progress: Progress, figures: Figures) -> Self {
+    pub fn new(progress: SimProgress, figures: GatewayFigures) -> Self {
         let fates = [
             progress.delivered,
             figures.owed,
@@ -52,7 +52,7 @@ impl Closing {
             figures.absorbed,
         ];
         let known: u64 = fates.into_iter().sum();
-        let tally = Tally {
+        let tally = ClosingTally {
             sent: progress.accepted,
             delivered: progress.delivered,
             owed: figures.owed,
@@ -81,7 +81,7 @@ impl Closing {
 
 impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally {
+        let ClosingTally {
             sent,
             delivered,
             owed,
@@ -140,22 +140,22 @@ impl fmt::Display for Closing {
 mod tests {
     use super::*;
 
-    fn progress(accepted: u64, delivered: u64, missing: u64) -> Progress {
-        Progress {
+    fn progress(accepted: u64, delivered: u64, missing: u64) -> SimProgress {
+        SimProgress {
             sent: accepted,
             accepted,
             delivered,
             missing,
-            ..Progress::default()
+            ..SimProgress::default()
         }
     }
 
-    fn figures(owed: u64, dead_letters: u64, filtered: u64) -> Figures {
-        Figures {
+    fn figures(owed: u64, dead_letters: u64, filtered: u64) -> GatewayFigures {
+        GatewayFigures {
             owed,
             dead_letters,
             filtered,
-            ..Figures::default()
+            ..GatewayFigures::default()
         }
     }
 
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn json_has_exactly_the_promised_names() {
-        let json = serde_json::to_value(Tally::default()).unwrap();
+        let json = serde_json::to_value(ClosingTally::default()).unwrap();
         let mut names: Vec<_> = json
             .as_object()
             .unwrap()

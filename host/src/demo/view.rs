@@ -4,9 +4,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::scrape::Figures;
+use super::scrape::GatewayFigures;
 use crate::cli::show;
-use crate::sim::Progress;
+use crate::sim::SimProgress;
 
 /// Lines are not longer than this even on a wide terminal: figures far apart are hard to read.
 const WIDEST: usize = 100;
@@ -17,12 +17,12 @@ const USUAL: usize = 80;
 
 /// One look at everything.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sample {
+pub struct DemoSample {
     /// Since the demo began.
     pub at: Duration,
-    pub progress: Progress,
+    pub progress: SimProgress,
     /// The gateway's own figures.
-    pub figures: Figures,
+    pub figures: GatewayFigures,
     /// Whether the link is cut.
     pub cut: bool,
 }
@@ -42,7 +42,7 @@ pub struct View<W> {
     style: Style,
     width: usize,
     shown: usize,
-    before: Option<Sample>,
+    before: Option<DemoSample>,
     sent_rate: u64,
     delivered_rate: u64,
     line_at: Duration,
@@ -83,7 +83,7 @@ impl<W: Write> View<W> {
     }
 
     /// The figures as of now.
-    pub fn show(&mut self, sample: Sample) -> io::Result<()> {
+    pub fn show(&mut self, sample: DemoSample) -> io::Result<()> {
         self.measure(sample);
         match self.style {
             Style::Live => {
@@ -118,7 +118,7 @@ impl<W: Write> View<W> {
     }
 
     /// Rates over the last look, smoothed so that they can be read.
-    fn measure(&mut self, sample: Sample) {
+    fn measure(&mut self, sample: DemoSample) {
         self.most_owed = self.most_owed.max(sample.figures.owed);
         if let Some(before) = self.before {
             let micros = u64::try_from((sample.at.saturating_sub(before.at)).as_micros())
@@ -138,8 +138,8 @@ impl<W: Write> View<W> {
         self.before = Some(sample);
     }
 
-    fn block(&self, sample: Sample) -> Vec<String> {
-        let Sample {
+    fn block(&self, sample: DemoSample) -> Vec<String> {
+        let DemoSample {
             at,
             progress,
             figures,
@@ -196,8 +196,8 @@ fn smooth(old: u64, new: u64) -> u64 {
     (old + new).div_ceil(2)
 }
 
-fn line(sample: Sample) -> String {
-    let Sample {
+fn line(sample: DemoSample) -> String {
+    let DemoSample {
         at,
         progress,
         figures,
@@ -238,16 +238,16 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn sample(seconds: u64, sent: u64, owed: u64) -> Sample {
-        Sample {
+    fn sample(seconds: u64, sent: u64, owed: u64) -> DemoSample {
+        DemoSample {
             at: Duration::from_secs(seconds),
-            progress: Progress {
+            progress: SimProgress {
                 sent,
-                ..Progress::default()
+                ..SimProgress::default()
             },
-            figures: Figures {
+            figures: GatewayFigures {
                 owed,
-                ..Figures::default()
+                ..GatewayFigures::default()
             },
             cut: false,
         }
@@ -263,7 +263,7 @@ mod tests {
         view.tell("link cut").unwrap();
         for quarter in 0..9_u64 {
             let at = Duration::from_millis(quarter * 250);
-            view.show(Sample {
+            view.show(DemoSample {
                 at,
                 ..sample(0, quarter, 0)
             })

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::tally::{Kind, Name};
+use super::tally::{MessageKind, SimulatedId};
 
 /// Room taken from the allocator at once; payloads are slices of it.
 const ARENA_BYTES: usize = 64 * 1024;
@@ -19,15 +19,15 @@ pub const PLACEHOLDER: &str = "{device}";
 
 /// A message ready to be published.
 #[derive(Clone, Debug)]
-pub struct Made {
-    pub name: Name,
-    pub kind: Kind,
+pub struct SimulatedMessage {
+    pub name: SimulatedId,
+    pub kind: MessageKind,
     pub topic: Bytes,
     pub payload: Bytes,
 }
 
 #[derive(Debug)]
-struct Device {
+struct SimulatedDevice {
     topic: Bytes,
     /// `{"device":"d7","seq":`
     opening: Box<[u8]>,
@@ -40,7 +40,7 @@ struct Device {
 /// All devices; they send in turn.
 #[derive(Debug)]
 pub struct Fleet {
-    devices: Vec<Device>,
+    devices: Vec<SimulatedDevice>,
     turn: usize,
     made: u64,
     broken_every: Option<u64>,
@@ -54,7 +54,7 @@ impl Fleet {
     pub fn new(count: u32, pattern: &str, broken_every: Option<u64>, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let devices = (0..count)
-            .map(|number| Device {
+            .map(|number| SimulatedDevice {
                 topic: Bytes::from(pattern.replace(PLACEHOLDER, &format!("d{number}"))),
                 opening: format!("{{\"device\":\"d{number}\",\"seq\":")
                     .into_bytes()
@@ -76,7 +76,7 @@ impl Fleet {
     }
 
     /// The next reading, stamped `now_us` (microseconds since 1970). `None` without devices.
-    pub fn next(&mut self, now_us: u64) -> Option<Made> {
+    pub fn next(&mut self, now_us: u64) -> Option<SimulatedMessage> {
         let number = self.turn;
         let count = self.devices.len();
         let device = self.devices.get_mut(number)?;
@@ -94,15 +94,15 @@ impl Fleet {
             self.arena.truncate(self.arena.len() / 2);
         }
         let above_20 = device.temperature_tenths > LIMIT_TENTHS;
-        let made = Made {
-            name: Name {
+        let made = SimulatedMessage {
+            name: SimulatedId {
                 device: u32::try_from(number).unwrap_or(u32::MAX),
                 seq: device.next_seq,
             },
             kind: if broken {
-                Kind::Broken
+                MessageKind::Broken
             } else {
-                Kind::Reading { above_20 }
+                MessageKind::Reading { above_20 }
             },
             topic: device.topic.clone(),
             payload: self.arena.split().freeze(),
@@ -112,7 +112,7 @@ impl Fleet {
     }
 }
 
-impl Device {
+impl SimulatedDevice {
     fn step(&mut self, random: &mut fastrand::Rng) {
         self.temperature_tenths = (self.temperature_tenths + random.i64(-4..=4)).clamp(120, 310);
         self.humidity_tenths = (self.humidity_tenths + random.i64(-3..=3)).clamp(200, 900);
@@ -168,14 +168,14 @@ fn push_fixed(out: &mut BytesMut, scaled: i64, scale: u64) {
 /// What a receiver reads off a payload.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamp {
-    pub name: Name,
+    pub name: SimulatedId,
     /// When it was sent, microseconds since 1970.
     pub sent_us: u64,
 }
 
 /// The fields that survive every plugin of the examples.
 #[derive(serde::Deserialize)]
-struct Wire<'a> {
+struct ReadingFields<'a> {
     #[serde(borrow)]
     device: std::borrow::Cow<'a, str>,
     seq: u64,
@@ -184,10 +184,10 @@ struct Wire<'a> {
 
 /// Reads device, seq and ts; `None` for what no device of a fleet sends.
 pub fn read_stamp(payload: &[u8]) -> Option<Stamp> {
-    let wire: Wire<'_> = serde_json::from_slice(payload).ok()?;
+    let wire: ReadingFields<'_> = serde_json::from_slice(payload).ok()?;
     let device = wire.device.strip_prefix('d')?.parse().ok()?;
     Some(Stamp {
-        name: Name {
+        name: SimulatedId {
             device,
             seq: wire.seq,
         },
@@ -251,7 +251,7 @@ mod tests {
             let made = fleet.next(NOW_US).unwrap();
             let json: serde_json::Value = serde_json::from_slice(&made.payload).unwrap();
             let is_above = json["temperature"].as_f64().unwrap() > 20.0;
-            assert_eq!(made.kind, Kind::Reading { above_20: is_above });
+            assert_eq!(made.kind, MessageKind::Reading { above_20: is_above });
             above += u32::from(is_above);
         }
         assert!((200..1_800).contains(&above), "{above} of 2000");
@@ -263,7 +263,7 @@ mod tests {
         let made: Vec<_> = (0..12).map(|_| fleet.next(NOW_US).unwrap()).collect();
         let broken: Vec<_> = made
             .iter()
-            .filter(|made| made.kind == Kind::Broken)
+            .filter(|made| made.kind == MessageKind::Broken)
             .collect();
         assert_eq!(broken.len(), 3);
         assert!(
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(
             stamp,
             Stamp {
-                name: Name { device: 7, seq: 41 },
+                name: SimulatedId { device: 7, seq: 41 },
                 sent_us: 5
             }
         );

@@ -2,56 +2,57 @@
 
 use std::collections::VecDeque;
 
-use super::device::Made;
+use super::device::SimulatedMessage;
 
 /// The sender's own memory: tokens count up from 0 and name a place in it.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct Unacknowledged {
     first: u64,
-    slots: VecDeque<Option<Slot>>,
+    slots: VecDeque<Option<MessageSlot>>,
     /// Index of the first slot that this connection has not been given.
     cursor: usize,
     open: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
-    made: Made,
+struct MessageSlot {
+    made: SimulatedMessage,
     sent: bool,
 }
 
 /// What is to be handed to the connection next.
 #[derive(Debug)]
-pub struct Next<'a> {
+pub struct NextMessage<'a> {
     /// Comes back with the acknowledgement.
     pub token: u64,
-    pub made: &'a Made,
+    pub made: &'a SimulatedMessage,
     /// An earlier connection has had it.
     pub again: bool,
 }
 
-impl Memory {
+impl Unacknowledged {
     /// Keeps a new message; it is the last one to be handed out.
-    pub fn keep(&mut self, made: Made) {
-        self.slots.push_back(Some(Slot { made, sent: false }));
+    pub fn keep(&mut self, made: SimulatedMessage) {
+        self.slots
+            .push_back(Some(MessageSlot { made, sent: false }));
         self.open += 1;
     }
 
     /// The first message this connection has not been given.
-    pub fn next(&mut self) -> Option<Next<'_>> {
+    pub fn next(&mut self) -> Option<NextMessage<'_>> {
         while matches!(self.slots.get(self.cursor), Some(None)) {
             self.cursor += 1;
         }
         let token = self.first + self.cursor as u64;
         let slot = self.slots.get(self.cursor)?.as_ref()?;
-        Some(Next {
+        Some(NextMessage {
             token,
             made: &slot.made,
             again: slot.sent,
         })
     }
 
-    /// The one [`Memory::next`] gave was handed to the connection.
+    /// The one [`Unacknowledged::next`] gave was handed to the connection.
     pub fn handed(&mut self) {
         if let Some(Some(slot)) = self.slots.get_mut(self.cursor) {
             slot.sent = true;
@@ -60,7 +61,7 @@ impl Memory {
     }
 
     /// The broker has answered; `None` for a token that is not open.
-    pub fn settle(&mut self, token: u64) -> Option<Made> {
+    pub fn settle(&mut self, token: u64) -> Option<SimulatedMessage> {
         let index = usize::try_from(token.checked_sub(self.first)?).ok()?;
         let slot = self.slots.get_mut(index)?.take()?;
         self.open -= 1;
@@ -88,16 +89,16 @@ mod tests {
     use super::*;
     use crate::sim::device::Fleet;
 
-    fn memory(count: usize) -> Memory {
+    fn memory(count: usize) -> Unacknowledged {
         let mut fleet = Fleet::new(1, "{device}", None, 1);
-        let mut memory = Memory::default();
+        let mut memory = Unacknowledged::default();
         for _ in 0..count {
             memory.keep(fleet.next(0).unwrap());
         }
         memory
     }
 
-    fn hand_all(memory: &mut Memory) -> Vec<(u64, u64, bool)> {
+    fn hand_all(memory: &mut Unacknowledged) -> Vec<(u64, u64, bool)> {
         let mut handed = Vec::new();
         while let Some(next) = memory.next() {
             handed.push((next.token, next.made.name.seq, next.again));

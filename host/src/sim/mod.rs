@@ -3,7 +3,7 @@
 //! One connection sends for all devices at a steady rate. Until the broker has acknowledged a message the sender
 //! keeps it, and sends it again after a reconnect: "acknowledged" is exact, which is what a promise about
 //! acknowledged messages has to be judged by. A second connection subscribes at the far end and books what
-//! arrives by (device, seq). What is missing, doubled or out of order follows from the two books ([`Ledger`],
+//! arrives by (device, seq). What is missing, doubled or out of order follows from the two books ([`SentLedger`],
 //! [`Tally`]), not from anything the gateway says about itself.
 
 mod address;
@@ -24,16 +24,16 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 pub use address::{NoBroker, broker};
-pub use device::{Fleet, Made, PLACEHOLDER, Stamp, read_stamp};
+pub use device::{Fleet, PLACEHOLDER, SimulatedMessage, Stamp, read_stamp};
 pub use latency::{Latencies, Quantiles};
-pub use pace::Pace;
-pub use report::{Report, WatchReport};
-pub use tally::{Arrival, Expect, Kind, Ledger, Name, Tally};
+pub use pace::SteadyRate;
+pub use report::{SimReport, WatchReport};
+pub use tally::{ArrivalKind, Expect, MessageKind, SentLedger, SimulatedId, Tally};
 
 use crate::message::Qos;
 use crate::mqtt;
 use publisher::Publisher;
-use watcher::{Seen, Watcher};
+use watcher::{WatchLog, Watcher};
 
 /// Once nothing is missing: how long it must be quiet until doubled ones count as all here.
 const QUIET: Duration = Duration::from_millis(300);
@@ -109,15 +109,15 @@ pub enum Error {
 
 /// A task that ends with its owner.
 #[derive(Debug)]
-struct Task<T>(JoinHandle<T>);
+struct OwnedTask<T>(JoinHandle<T>);
 
-impl<T> Task<T> {
+impl<T> OwnedTask<T> {
     async fn join(mut self) -> Result<T, JoinError> {
         (&mut self.0).await
     }
 }
 
-impl<T> Drop for Task<T> {
+impl<T> Drop for OwnedTask<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -126,24 +126,24 @@ impl<T> Drop for Task<T> {
 /// What both ends have written down so far.
 #[derive(Debug)]
 struct Books {
-    ledger: Mutex<Ledger>,
-    seen: Mutex<Seen>,
+    ledger: Mutex<SentLedger>,
+    seen: Mutex<WatchLog>,
 }
 
 impl Books {
     /// A panic while a book is open leaves it readable: each entry is complete in itself.
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    fn ledger(&self) -> MutexGuard<'_, SentLedger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, WatchLog> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// How far a running simulation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct SimProgress {
     /// Messages sent, each counted once.
     pub sent: u64,
     /// Of those, acknowledged by the broker.
@@ -168,20 +168,20 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Simulation {
     books: Arc<Books>,
-    publisher: Task<publisher::Outcome>,
+    publisher: OwnedTask<publisher::SendingSummary>,
     stop_sending: watch::Sender<bool>,
     watching: Option<Watching>,
 }
 
 #[derive(Debug)]
 struct Watching {
-    task: Task<Result<(), Error>>,
+    task: OwnedTask<Result<(), Error>>,
     stop: watch::Sender<bool>,
     settle: Duration,
 }
 
 /// Sends and watches until the config says stop and everything has arrived or the wait was in vain.
-pub async fn run(config: SimConfig) -> Result<Report, Error> {
+pub async fn run(config: SimConfig) -> Result<SimReport, Error> {
     Simulation::start(config).await?.finish().await
 }
 
@@ -193,8 +193,8 @@ impl Simulation {
             .as_ref()
             .map_or(Expect::All, |watch| watch.expect);
         let books = Arc::new(Books {
-            ledger: Mutex::new(Ledger::new(config.devices, expect)),
-            seen: Mutex::new(Seen::new(config.devices)),
+            ledger: Mutex::new(SentLedger::new(config.devices, expect)),
+            seen: Mutex::new(WatchLog::new(config.devices)),
         });
         let watching = match &config.watch {
             Some(watch) => Some(Watching::start(watch, Arc::clone(&books)).await?),
@@ -204,19 +204,19 @@ impl Simulation {
         let publisher = Publisher::open(config, Arc::clone(&books), stop).await?;
         Ok(Self {
             books,
-            publisher: Task(tokio::spawn(publisher.run())),
+            publisher: OwnedTask(tokio::spawn(publisher.run())),
             stop_sending,
             watching,
         })
     }
 
     /// The figures as of now.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> SimProgress {
         let ledger = self.books.ledger();
         let seen = self.books.seen();
         let tally = &seen.tally;
         let watched = self.watching.is_some();
-        Progress {
+        SimProgress {
             sent: ledger.sent(),
             accepted: ledger.accepted(),
             broken: ledger.broken_accepted(),
@@ -240,7 +240,7 @@ impl Simulation {
     }
 
     /// Waits for the end: all sent and acknowledged, all that is expected arrived, or nothing for the settle time.
-    pub async fn finish(self) -> Result<Report, Error> {
+    pub async fn finish(self) -> Result<SimReport, Error> {
         let Self {
             books,
             publisher,
@@ -256,7 +256,7 @@ impl Simulation {
             }
             None => false,
         };
-        Ok(Report::new(
+        Ok(SimReport::new(
             &books.ledger(),
             &outcome,
             watched.then(|| books.seen()).as_deref(),
@@ -269,7 +269,7 @@ impl Watching {
         let (stop, stopped) = watch::channel(false);
         let watcher = Watcher::open(watch, books).await?;
         Ok(Self {
-            task: Task(tokio::spawn(watcher.run(stopped))),
+            task: OwnedTask(tokio::spawn(watcher.run(stopped))),
             stop,
             settle: watch.settle,
         })

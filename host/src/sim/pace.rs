@@ -6,14 +6,14 @@ const SECOND_NS: u128 = 1_000_000_000;
 
 /// A steady rate. After a stall it goes on from there instead of flooding the broker with what was missed.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct SteadyRate {
     per_second: u32,
     made: u64,
     /// Messages that were due during a stall and never made.
     skipped: u64,
 }
 
-impl Pace {
+impl SteadyRate {
     /// `per_second` messages a second; 0: always due.
     pub fn new(per_second: u32) -> Self {
         Self {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_it_is_always_due() {
-        let mut pace = Pace::new(0);
+        let mut pace = SteadyRate::new(0);
         assert_eq!(
             (pace.due(Duration::ZERO), pace.next_at()),
             (u64::MAX, Duration::ZERO)
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_a_stall_missed_is_skipped_but_for_a_second() {
-        let mut pace = Pace::new(100);
+        let mut pace = SteadyRate::new(100);
         assert_eq!(pace.due(Duration::from_secs(60)), 100);
         assert_eq!(pace.due(Duration::from_secs(60)), 100);
         for _ in 0..100 {
@@ -80,7 +80,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_next_is_due_exactly_when_it_says(rate in 1_u32..100_000, made in 0_u64..1_000) {
-            let mut pace = Pace::new(rate);
+            let mut pace = SteadyRate::new(rate);
             for _ in 0..made {
                 pace.made();
             }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::device::{Fleet, Made};
-use super::memory::Memory;
-use super::pace::Pace;
+use super::device::{Fleet, SimulatedMessage};
+use super::memory::Unacknowledged;
+use super::pace::SteadyRate;
 use super::{Books, Error, SimConfig, Until, place};
 use crate::clock::Now;
 use crate::message::Qos;
@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// How the sending went, beside what stands in the ledger.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
+pub(super) struct SendingSummary {
     /// From the first message to the last.
     pub sending: Duration,
     /// Connections lost and made again.
@@ -41,8 +41,8 @@ pub(super) struct Publisher {
     stop: watch::Receiver<bool>,
     connection: Option<Connection>,
     fleet: Fleet,
-    pace: Pace,
-    memory: Memory,
+    pace: SteadyRate,
+    memory: Unacknowledged,
     made: u64,
     reconnects: u64,
     started: Instant,
@@ -71,13 +71,13 @@ impl Publisher {
         );
         let now = Instant::now();
         Ok(Self {
-            pace: Pace::new(config.rate),
+            pace: SteadyRate::new(config.rate),
             config,
             books,
             stop,
             connection: Some(connection),
             fleet,
-            memory: Memory::default(),
+            memory: Unacknowledged::default(),
             made: 0,
             reconnects: 0,
             started: now,
@@ -87,7 +87,7 @@ impl Publisher {
     }
 
     /// Sends until the config or the caller says stop, then waits for the last answers.
-    pub(super) async fn run(mut self) -> Outcome {
+    pub(super) async fn run(mut self) -> SendingSummary {
         self.started = Instant::now();
         self.last_made = self.started;
         while let Some(mut connection) = self.connect().await {
@@ -103,7 +103,7 @@ impl Publisher {
                 }
             }
         }
-        Outcome {
+        SendingSummary {
             sending: self.last_made - self.started,
             reconnects: self.reconnects,
             unanswered: self.memory.open() as u64,
@@ -274,7 +274,7 @@ impl Publisher {
 }
 
 /// Counts references, copies nothing.
-fn publish(made: &Made, qos: Qos) -> Publish {
+fn publish(made: &SimulatedMessage, qos: Qos) -> Publish {
     Publish {
         topic: made.topic.clone(),
         payload: made.payload.clone(),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::latency::Quantiles;
-use super::publisher::Outcome;
-use super::tally::Ledger;
-use super::watcher::Seen;
+use super::publisher::SendingSummary;
+use super::tally::SentLedger;
+use super::watcher::WatchLog;
 
 /// The sender's side and, where it was watched, the far end.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct SimReport {
     /// Messages sent, each counted once.
     pub sent: u64,
     /// Of those, acknowledged by the broker (QoS 0: written).
@@ -58,8 +58,12 @@ pub struct WatchReport {
     pub latency_us: Quantiles,
 }
 
-impl Report {
-    pub(super) fn new(ledger: &Ledger, outcome: &Outcome, seen: Option<&Seen>) -> Self {
+impl SimReport {
+    pub(super) fn new(
+        ledger: &SentLedger,
+        outcome: &SendingSummary,
+        seen: Option<&WatchLog>,
+    ) -> Self {
         Self {
             sent: ledger.sent(),
             accepted: ledger.accepted(),
@@ -85,7 +89,7 @@ impl Report {
 }
 
 impl WatchReport {
-    fn new(ledger: &Ledger, seen: &Seen) -> Self {
+    fn new(ledger: &SentLedger, seen: &WatchLog) -> Self {
         let tally = &seen.tally;
         Self {
             received: tally.received(),
@@ -111,7 +115,7 @@ fn per_second(count: u64, time: Duration) -> f64 {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

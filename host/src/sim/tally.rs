@@ -1,6 +1,6 @@
 //! The checker: what was sent, what came out, and the difference. Pure: no clock, no socket.
 //!
-//! A message is (device, seq); each device counts up from 0 and sends in that order. [`Ledger`] is the sender's
+//! A message is (device, seq); each device counts up from 0 and sends in that order. [`SentLedger`] is the sender's
 //! side, [`Tally`] the receiver's.
 
 use super::bits::Bits;
@@ -17,7 +17,7 @@ pub enum Expect {
 
 /// What a message is, for the one who decides whether it has to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// A reading; above 20 °C or not.
     Reading {
         /// Temperature over 20 °C.
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
+pub struct SimulatedId {
     /// Index of the device.
     pub device: u32,
     /// Its place in what the device sent, from 0 on.
@@ -43,7 +43,7 @@ struct Sender {
 
 /// What was sent and what the broker took.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct SentLedger {
     expect: Expect,
     devices: Vec<Sender>,
     sent: u64,
@@ -54,7 +54,7 @@ pub struct Ledger {
     resent: u64,
 }
 
-impl Ledger {
+impl SentLedger {
     /// Nothing sent yet by `devices` devices.
     pub fn new(devices: u32, expect: Expect) -> Self {
         let devices = vec![Sender::default(); usize::try_from(devices).unwrap_or_default()];
@@ -71,15 +71,15 @@ impl Ledger {
     }
 
     /// A message was handed to the connection for the first time.
-    pub fn send(&mut self, name: Name, kind: Kind) {
+    pub fn send(&mut self, name: SimulatedId, kind: MessageKind) {
         self.sent += 1;
         let expected = match (kind, self.expect) {
-            (Kind::Broken, _) => {
+            (MessageKind::Broken, _) => {
                 self.broken += 1;
                 false
             }
-            (Kind::Reading { .. }, Expect::All) => true,
-            (Kind::Reading { above_20 }, Expect::Above20) => above_20,
+            (MessageKind::Reading { .. }, Expect::All) => true,
+            (MessageKind::Reading { above_20 }, Expect::Above20) => above_20,
         };
         if expected && let Some(sender) = self.devices.get_mut(name.device as usize) {
             sender.expected.insert(name.seq);
@@ -87,13 +87,13 @@ impl Ledger {
     }
 
     /// The broker acknowledged it, or its level has no acknowledgement and it was written.
-    pub fn accept(&mut self, name: Name, kind: Kind) {
+    pub fn accept(&mut self, name: SimulatedId, kind: MessageKind) {
         let Some(sender) = self.devices.get_mut(name.device as usize) else {
             return;
         };
         if sender.accepted.insert(name.seq) {
             self.accepted += 1;
-            self.broken_accepted += u64::from(kind == Kind::Broken);
+            self.broken_accepted += u64::from(kind == MessageKind::Broken);
         }
     }
 
@@ -117,12 +117,12 @@ impl Ledger {
         self.accepted
     }
 
-    /// Of [`Ledger::sent`], those broken on purpose.
+    /// Of [`SentLedger::sent`], those broken on purpose.
     pub fn broken(&self) -> u64 {
         self.broken
     }
 
-    /// Of [`Ledger::accepted`], those broken on purpose.
+    /// Of [`SentLedger::accepted`], those broken on purpose.
     pub fn broken_accepted(&self) -> u64 {
         self.broken_accepted
     }
@@ -182,7 +182,7 @@ struct Receiver {
 
 /// What one arrival was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum ArrivalKind {
     /// Seen for the first time, later than all before it of its device.
     InOrder,
     /// Seen for the first time, after a later one of its device.
@@ -216,7 +216,7 @@ impl Tally {
         }
     }
 
-    pub fn receive(&mut self, name: Name) -> Arrival {
+    pub fn receive(&mut self, name: SimulatedId) -> ArrivalKind {
         self.received += 1;
         // A sequence number nobody can have reached would grow the set without bound.
         const BEYOND_ANY_RUN: u64 = 1 << 40;
@@ -226,19 +226,19 @@ impl Tally {
             .filter(|_| name.seq < BEYOND_ANY_RUN)
         else {
             self.foreign += 1;
-            return Arrival::Foreign;
+            return ArrivalKind::Foreign;
         };
         if !receiver.seen.insert(name.seq) {
             self.doubled += 1;
-            return Arrival::Again;
+            return ArrivalKind::Again;
         }
         self.delivered += 1;
         if receiver.highest.is_some_and(|highest| name.seq < highest) {
             self.out_of_order += 1;
-            return Arrival::Overtaken;
+            return ArrivalKind::Overtaken;
         }
         receiver.highest = Some(name.seq);
-        Arrival::InOrder
+        ArrivalKind::InOrder
     }
 
     /// Something arrived that no device of this run sends.

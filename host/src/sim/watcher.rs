@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::device::read_stamp;
 use super::latency::Latencies;
-use super::tally::{Arrival, Tally};
+use super::tally::{ArrivalKind, Tally};
 use super::{Books, Error, Watch, place};
 use crate::clock::Now;
 use crate::message::Qos;
@@ -18,14 +18,14 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// What the watcher has written down.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct WatchLog {
     pub(super) tally: Tally,
     /// Sent to first arrival.
     pub(super) latencies: Latencies,
     span: Option<(Instant, Instant)>,
 }
 
-impl Seen {
+impl WatchLog {
     pub(super) fn new(devices: u32) -> Self {
         Self {
             tally: Tally::new(devices),
@@ -53,7 +53,7 @@ impl Seen {
         };
         if matches!(
             self.tally.receive(stamp.name),
-            Arrival::InOrder | Arrival::Overtaken
+            ArrivalKind::InOrder | ArrivalKind::Overtaken
         ) {
             self.latencies.record(now_us.saturating_sub(stamp.sent_us));
         }

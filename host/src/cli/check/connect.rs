@@ -22,7 +22,7 @@ const SUFFIX: &str = "-check";
 
 /// What was found at one end.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding {
+pub(super) struct ConnectFinding {
     /// As in the config: `source.field`.
     pub(super) end: String,
     /// Host and port, or folder.
@@ -33,10 +33,10 @@ pub(super) struct Finding {
 }
 
 /// Something is wrong, in words for the operator.
-type Found = Result<Vec<String>, Vec<String>>;
+type ConnectResult = Result<Vec<String>, Vec<String>>;
 
 /// Tries them all at once, each with its own deadlines; in the order of the config.
-pub(super) async fn all(config: &Config) -> Vec<Finding> {
+pub(super) async fn all(config: &Config) -> Vec<ConnectFinding> {
     let mut tries = JoinSet::new();
     let mut ends = Vec::new();
     for spec in &config.sources {
@@ -49,7 +49,7 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
         let (kind, place) = (uplink.kind.clone(), ends.len() - 1);
         tries.spawn(async move { (place, of_uplink(&kind).await) });
     }
-    let mut found: Vec<Found> = ends
+    let mut found: Vec<ConnectResult> = ends
         .iter()
         .map(|_| Err(vec!["the try broke off".to_owned()]))
         .collect();
@@ -60,7 +60,7 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
     }
     ends.into_iter()
         .zip(found)
-        .map(|((end, address), found)| Finding {
+        .map(|((end, address), found)| ConnectFinding {
             end,
             address,
             is_good: found.is_ok(),
@@ -85,7 +85,7 @@ fn address_out(kind: &uplink::Kind) -> String {
     }
 }
 
-async fn of_source(spec: &SourceSpec) -> Found {
+async fn of_source(spec: &SourceSpec) -> ConnectResult {
     match &spec.kind {
         source::Kind::Mqtt(own) => {
             let mut filters: Vec<String> = spec
@@ -116,7 +116,7 @@ async fn of_source(spec: &SourceSpec) -> Found {
     }
 }
 
-async fn of_uplink(kind: &uplink::Kind) -> Found {
+async fn of_uplink(kind: &uplink::Kind) -> ConnectResult {
     match kind {
         uplink::Kind::Mqtt(broker) => of_broker(broker, Vec::new()).await,
         uplink::Kind::Http(_) | uplink::Kind::File(_) => match uplink::reach(kind).await {
@@ -127,7 +127,7 @@ async fn of_uplink(kind: &uplink::Kind) -> Found {
 }
 
 /// Logs in, subscribes, and leaves.
-async fn of_broker(config: &mqtt::Config, wanted: Vec<Subscription>) -> Found {
+async fn of_broker(config: &mqtt::Config, wanted: Vec<Subscription>) -> ConnectResult {
     let guest = mqtt::Config {
         client_id: format!("{}{SUFFIX}", config.client_id),
         clean_start: true,

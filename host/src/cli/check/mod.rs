@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::connect::Finding;
-use super::{Global, Output, Surroundings, print, print_json, say};
+use self::connect::ConnectFinding;
+use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{self, Engine, Workshop};
 use crate::config::{self, Config, MANUAL, PluginFault, Sources};
 use crate::exit::Exit;
@@ -69,19 +69,19 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         }
     };
     match (&ends, global.output) {
-        (Some(ends), Output::Json) => {
+        (Some(ends), OutputFormat::Json) => {
             let mut document = problems.to_json();
             document["ends"] = serde_json::json!(ends);
             print_json(&document);
         }
-        (_, Output::Json) => global.show(&problems, surroundings),
-        (_, Output::Text) if problems.is_empty() => {}
-        (_, Output::Text) => global.show(&problems, surroundings),
+        (_, OutputFormat::Json) => global.show(&problems, surroundings),
+        (_, OutputFormat::Text) if problems.is_empty() => {}
+        (_, OutputFormat::Text) => global.show(&problems, surroundings),
     }
     if failed {
         return Exit::Plugin;
     }
-    if global.output == Output::Text {
+    if global.output == OutputFormat::Text {
         say(&format!(
             "{} is good: {}",
             global.config.display(),
@@ -97,7 +97,7 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
 }
 
 /// Each source and uplink, tried.
-fn tried(config: &Config) -> std::io::Result<Vec<Finding>> {
+fn tried(config: &Config) -> std::io::Result<Vec<ConnectFinding>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -107,7 +107,7 @@ fn tried(config: &Config) -> std::io::Result<Vec<Finding>> {
     Ok(found)
 }
 
-fn told(end: &Finding) -> String {
+fn told(end: &ConnectFinding) -> String {
     let verdict = if end.is_good {
         "works"
     } else {

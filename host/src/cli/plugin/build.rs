@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::inspect;
 use crate::chain;
-use crate::cli::{Global, Output, print, print_json, say};
+use crate::cli::{Global, OutputFormat, print, print_json, say};
 use crate::exit::Exit;
 use crate::file;
 use crate::message::short_digest;
@@ -76,13 +76,13 @@ pub(super) fn run(global: &Global, arguments: &Build) -> Exit {
     match build(&arguments.folder, global.quiet > 0) {
         Ok(built) => {
             match global.output {
-                Output::Text => print(&format!(
+                OutputFormat::Text => print(&format!(
                     "{}  {} KiB  {}",
                     built.path.display(),
                     built.bytes.div_ceil(1024),
                     built.digest
                 )),
-                Output::Json => print_json(
+                OutputFormat::Json => print_json(
                     &json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest }),
                 ),
             }

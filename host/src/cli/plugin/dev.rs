@@ -8,7 +8,7 @@ use clap::Args;
 use super::build::build;
 use super::test::{Test, is_quiet, once};
 use super::watch::until_changed;
-use crate::cli::place::At;
+use crate::cli::place::DataDirArgument;
 use crate::cli::swap::{SwapArguments, swap};
 use crate::cli::{Global, Surroundings, say};
 use crate::exit::Exit;
@@ -35,7 +35,7 @@ pub struct Dev {
     #[arg(long)]
     once: bool,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Does what was asked.

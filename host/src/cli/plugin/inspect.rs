@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::builtin;
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::cli::show::{WIDTH, bytes};
-use crate::cli::{Global, Output, print, print_json, say};
+use crate::cli::{Global, OutputFormat, print, print_json, say};
 use crate::exit::Exit;
 use crate::file;
 use crate::words;
@@ -75,13 +75,13 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
         Ok((found, is_costly)) => {
             let needs = needs(&found, is_costly);
             match global.output {
-                Output::Text => print(
+                OutputFormat::Text => print(
                     &(text(&found, &needs)
                         + &manual
                             .map(|manual| format!("\n\n{manual}"))
                             .unwrap_or_default()),
                 ),
-                Output::Json => {
+                OutputFormat::Json => {
                     let mut document = document(&found, &needs);
                     if let Some(manual) = manual {
                         document["manual"] = manual.into();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::cli::{Global, Output, print, print_json, say};
+use crate::cli::{Global, OutputFormat, print, print_json, say};
 use crate::exit::Exit;
 
 // `SDK` and `LOCK`: the sources of the SDK, and the versions of what it needs, as `build.rs` finds them.
@@ -129,11 +129,11 @@ pub(super) fn run(global: &Global, arguments: &New) -> Exit {
         return Exit::Failed;
     }
     match global.output {
-        Output::Text => print(&format!(
+        OutputFormat::Text => print(&format!(
             "{0}/src/lib.rs         the rule\n{0}/cases/{0}.cases   what it has to do\n\nnext: cd {0} && tidegate plugin test",
             arguments.name
         )),
-        Output::Json => print_json(&json!({ "path": folder })),
+        OutputFormat::Json => print_json(&json!({ "path": folder })),
     }
     Exit::Done
 }

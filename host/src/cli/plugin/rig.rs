@@ -171,7 +171,7 @@ impl Rig {
         &self,
         setup: &CaseSetup,
         begins_us: u64,
-    ) -> Result<Result<Run, Outcome>, RigError> {
+    ) -> Result<Result<RigRun, Outcome>, RigError> {
         let (config, begun) = match &self.what {
             What::Flow(config) => {
                 if let Some(key) = setup.keys().next() {
@@ -198,7 +198,7 @@ impl Rig {
             }
         };
         match begun {
-            Ok(dry_run) => Ok(Ok(Run {
+            Ok(dry_run) => Ok(Ok(RigRun {
                 dry_run,
                 patterns: patterns(&config),
                 config,
@@ -230,13 +230,13 @@ fn patterns(config: &chain::Config) -> Vec<Pattern> {
 }
 
 /// A plugin or flow at work. It lives in [`chain::offline`].
-pub(super) struct Run {
+pub(super) struct RigRun {
     dry_run: DryRun,
     patterns: Vec<Pattern>,
     config: chain::Config,
 }
 
-impl Run {
+impl RigRun {
     /// Name and digest of each plugin.
     pub(super) fn plugins(&self) -> Vec<(String, String)> {
         let plugins = self.dry_run.plugins();

@@ -6,7 +6,7 @@ use clap::Args;
 use semver::Version;
 use serde_json::{Value, json};
 
-use crate::cli::{Global, Output, print, print_json, say};
+use crate::cli::{Global, OutputFormat, print, print_json, say};
 use crate::clock::{day, utc};
 use crate::exit::Exit;
 use crate::file;
@@ -260,8 +260,8 @@ fn answer<T>(
         Ok(value) => {
             let (text, json) = show(&value);
             match global.output {
-                Output::Text => print(&text),
-                Output::Json => print_json(&json),
+                OutputFormat::Text => print(&text),
+                OutputFormat::Json => print_json(&json),
             }
             Exit::Done
         }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::rig::{BEGINS_US, Rig, RigError, Run, component, sent};
+use super::rig::{BEGINS_US, Rig, RigError, RigRun, component, sent};
 use super::test::{end, is_quiet};
 use crate::cases::{Act, CaseSetup, Outcome, Written, WrittenMessage, read_loose, show_message};
 use crate::chain::{Came, offline};
-use crate::cli::{Global, Output, Surroundings, print, print_json, say};
+use crate::cli::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::words;
@@ -106,7 +106,12 @@ fn as_toml(text: &str) -> Result<String, String> {
         .map_err(|error| format!("--settings cannot be said in TOML: {error}"))
 }
 
-fn go(rig: &Rig, output: Output, arguments: &TryOut, setup: &CaseSetup) -> Result<Exit, RigError> {
+fn go(
+    rig: &Rig,
+    output: OutputFormat,
+    arguments: &TryOut,
+    setup: &CaseSetup,
+) -> Result<Exit, RigError> {
     let mut run = match rig.begin(setup, BEGINS_US)? {
         Ok(run) => run,
         Err(Outcome::Refused(why) | Outcome::Failed(why)) => {
@@ -151,7 +156,7 @@ fn go(rig: &Rig, output: Output, arguments: &TryOut, setup: &CaseSetup) -> Resul
     Ok(exit)
 }
 
-fn one(run: &mut Run, output: Output, line: &[u8]) -> Result<(), String> {
+fn one(run: &mut RigRun, output: OutputFormat, line: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(line)
         .map_err(|_| "it is not text: write other bytes as b\"\\xff\"".to_owned())?;
     let Some(sent) = read_loose(text).map_err(|why| why.0)? else {
@@ -165,8 +170,8 @@ fn one(run: &mut Run, output: Output, line: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn show(output: Output, input: &str, came: &[Outcome], how: &Came) {
-    if output == Output::Json {
+fn show(output: OutputFormat, input: &str, came: &[Outcome], how: &Came) {
+    if output == OutputFormat::Json {
         return came
             .iter()
             .for_each(|outcome| print_json(&document(outcome)));

@@ -9,7 +9,7 @@ const EVERY: Duration = Duration::from_millis(250);
 const MOST_FILES: usize = 10_000;
 const DEEPEST: usize = 8;
 
-type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+type FileStamps = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// Waits until a file of these, or below these folders, is another one; of what is built nothing counts.
 pub(super) fn until_changed(paths: &[PathBuf]) {
@@ -29,13 +29,13 @@ pub(super) fn until_changed(paths: &[PathBuf]) {
     }
 }
 
-fn look(paths: &[PathBuf]) -> Seen {
-    let mut seen = Seen::new();
+fn look(paths: &[PathBuf]) -> FileStamps {
+    let mut seen = FileStamps::new();
     paths.iter().for_each(|path| put(path, DEEPEST, &mut seen));
     seen
 }
 
-fn put(path: &Path, depth: usize, seen: &mut Seen) {
+fn put(path: &Path, depth: usize, seen: &mut FileStamps) {
     let Ok(found) = path.metadata() else { return };
     if seen.len() >= MOST_FILES {
         return;

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::place::{At, Failure, Found, find, running};
+use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find, running};
 use crate::cli::recording::reel::{Reel, said};
 use crate::cli::show::{bytes, count};
-use crate::cli::{Global, Output, Surroundings, print, print_json};
+use crate::cli::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::gateway::api::recordings::{Listed, Request};
@@ -41,10 +41,10 @@ Forgets what was recorded so far; recording goes on.";
 pub enum Command {
     /// Which flows are recorded, and how much there is.
     #[command(after_help = LIST)]
-    List(List),
+    List(ListRecordings),
     /// A recording as a file.
     #[command(after_help = EXPORT)]
-    Export(Export),
+    Export(ExportRecording),
     /// Forget what was recorded.
     #[command(after_help = CLEAR)]
     Clear(Clear),
@@ -52,14 +52,14 @@ pub enum Command {
 
 /// Arguments of `tidegate recording list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub struct ListRecordings {
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate recording export`.
 #[derive(Debug, Args)]
-pub struct Export {
+pub struct ExportRecording {
     /// Of which flow; may be left out where one is recorded.
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
@@ -70,7 +70,7 @@ pub struct Export {
     #[arg(long)]
     with_settings: bool,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Arguments of `tidegate recording clear`.
@@ -80,7 +80,7 @@ pub struct Clear {
     #[arg(long, value_name = "FLOW")]
     flow: String,
     #[command(flatten)]
-    at: At,
+    at: DataDirArgument,
 }
 
 /// Does what was asked.
@@ -96,16 +96,20 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
     }
 }
 
-fn list(global: &Global, arguments: &List, surroundings: Surroundings) -> Result<(), Failure> {
+fn list(
+    global: &Global,
+    arguments: &ListRecordings,
+    surroundings: Surroundings,
+) -> Result<(), CommandFailure> {
     let listed = match find(global, &arguments.at, surroundings)? {
-        Found::Running(client) => client.post("/v1/recordings", &Request::List)?,
-        Found::Stopped(config) => on_disk(&config)?,
+        GatewayOrConfig::Running(client) => client.post("/v1/recordings", &Request::List)?,
+        GatewayOrConfig::Stopped(config) => on_disk(&config)?,
     };
     show(global, &listed);
     Ok(())
 }
 
-fn on_disk(config: &Config) -> Result<Vec<Listed>, Failure> {
+fn on_disk(config: &Config) -> Result<Vec<Listed>, CommandFailure> {
     let mut listed = Vec::new();
     for flow in &config.flows {
         let folder = recording::folder(&config.gateway.data_dir, &flow.name);
@@ -129,14 +133,14 @@ fn on_disk(config: &Config) -> Result<Vec<Listed>, Failure> {
 
 fn show(global: &Global, listed: &[Listed]) {
     match global.output {
-        Output::Json => {
+        OutputFormat::Json => {
             let one = |listed: &Listed| json!({ "flow": listed.header.flow, "bytes": listed.bytes, "missed": listed.missed, "folder": listed.folder });
             print_json(&serde_json::Value::Array(listed.iter().map(one).collect()));
         }
-        Output::Text if listed.is_empty() => {
+        OutputFormat::Text if listed.is_empty() => {
             print("nothing is recorded; a flow is with, for example, record = \"16MiB\"")
         }
-        Output::Text => listed.iter().for_each(|listed| print(&line(listed))),
+        OutputFormat::Text => listed.iter().for_each(|listed| print(&line(listed))),
     }
 }
 
@@ -159,7 +163,11 @@ fn line(listed: &Listed) -> String {
     )
 }
 
-fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Result<(), Failure> {
+fn export(
+    global: &Global,
+    arguments: &ExportRecording,
+    surroundings: Surroundings,
+) -> Result<(), CommandFailure> {
     let mut reel = Reel::find(
         global,
         &arguments.at,
@@ -181,13 +189,13 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
     let path = arguments.to.display();
     let size = writer.bytes();
     match global.output {
-        Output::Json => {
+        OutputFormat::Json => {
             let torn = reel.torn();
             print_json(
                 &json!({ "flow": header.flow, "path": arguments.to, "messages": messages, "bytes": size, "torn": torn }),
             );
         }
-        Output::Text => {
+        OutputFormat::Text => {
             print(&format!(
                 "{path}  {} messages of the flow `{}`  {}",
                 count(messages),
@@ -206,13 +214,13 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
 fn add_settings(
     header: &mut RecordingHeader,
     global: &Global,
-    arguments: &Export,
+    arguments: &ExportRecording,
     surroundings: Surroundings,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let config =
         config::load(&global.sources(arguments.at.data_dir.clone())).map_err(|problems| {
             global.show(&problems, surroundings);
-            Failure::Config
+            CommandFailure::Config
         })?;
     let flow = config.flows.iter().find(|flow| *flow.name == *header.flow);
     for plugin in &mut header.plugins {
@@ -222,7 +230,11 @@ fn add_settings(
     Ok(())
 }
 
-fn clear(global: &Global, arguments: &Clear, surroundings: Surroundings) -> Result<(), Failure> {
+fn clear(
+    global: &Global,
+    arguments: &Clear,
+    surroundings: Surroundings,
+) -> Result<(), CommandFailure> {
     let why = "what a stopped one has recorded are the files of data_dir/recordings";
     let client = running(global, &arguments.at, surroundings, why)?;
     let listed: Vec<Listed> = client.post(

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::admin::Client;
-use crate::cli::place::{At, Failure, Found, find};
+use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find};
 use crate::cli::{Global, Surroundings};
 use crate::config::Config;
 use crate::gateway::api::recordings::{Listed, Part, Request};
@@ -34,16 +34,16 @@ impl Reel {
     /// Finds it: in `file`, or else what the gateway has recorded of `flow`, which may be left out where there is one.
     pub fn find(
         global: &Global,
-        at: &At,
+        at: &DataDirArgument,
         surroundings: Surroundings,
         flow: Option<&str>,
         file: Option<&Path>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandFailure> {
         if let Some(file) = file {
             let reel = Self::files(vec![file.to_owned()])?;
             let of = &reel.header().flow;
             return match flow {
-                Some(flow) if flow != of => Err(Failure::Usage(format!(
+                Some(flow) if flow != of => Err(CommandFailure::Usage(format!(
                     "`{}` is of the flow `{of}`",
                     file.display()
                 ))),
@@ -51,12 +51,12 @@ impl Reel {
             };
         }
         match find(global, at, surroundings)? {
-            Found::Running(client) => Self::running(client, flow),
-            Found::Stopped(config) => Self::stopped(&config, flow),
+            GatewayOrConfig::Running(client) => Self::running(client, flow),
+            GatewayOrConfig::Stopped(config) => Self::stopped(&config, flow),
         }
     }
 
-    fn running(client: Client, flow: Option<&str>) -> Result<Self, Failure> {
+    fn running(client: Client, flow: Option<&str>) -> Result<Self, CommandFailure> {
         let listed: Vec<Listed> = client.post("/v1/recordings", &Request::List)?;
         let names = listed
             .iter()
@@ -76,7 +76,7 @@ impl Reel {
         }
     }
 
-    fn stopped(config: &Config, flow: Option<&str>) -> Result<Self, Failure> {
+    fn stopped(config: &Config, flow: Option<&str>) -> Result<Self, CommandFailure> {
         let data_dir = &config.gateway.data_dir;
         let there = |name: &&str| {
             !recording::in_folder(&recording::folder(data_dir, name))
@@ -93,7 +93,7 @@ impl Reel {
         Self::folder(&recording::folder(data_dir, names[index]), names[index])
     }
 
-    fn folder(folder: &Path, flow: &str) -> Result<Self, Failure> {
+    fn folder(folder: &Path, flow: &str) -> Result<Self, CommandFailure> {
         let files = recording::in_folder(folder).map_err(said)?;
         if files.is_empty() {
             return Err(nothing(Some(flow)));
@@ -101,7 +101,7 @@ impl Reel {
         Self::files(files.into_iter().map(|(path, _)| path).collect())
     }
 
-    fn files(paths: Vec<PathBuf>) -> Result<Self, Failure> {
+    fn files(paths: Vec<PathBuf>) -> Result<Self, CommandFailure> {
         Ok(Self::Files(Box::new(
             SegmentFiles::open(paths).map_err(said)?,
         )))
@@ -130,7 +130,7 @@ impl Reel {
 }
 
 impl Iterator for Reel {
-    type Item = Result<Segment, Failure>;
+    type Item = Result<Segment, CommandFailure>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
@@ -141,7 +141,7 @@ impl Iterator for Reel {
 }
 
 impl Pages {
-    fn segment(&mut self) -> Result<Option<Segment>, Failure> {
+    fn segment(&mut self) -> Result<Option<Segment>, CommandFailure> {
         while self.waiting.is_empty() {
             let Some(from) = self.next else {
                 return Ok(None);
@@ -157,7 +157,7 @@ impl Pages {
             return Ok(None);
         };
         let odd = |error: &dyn std::error::Error| {
-            Failure::Said(format!("an answer of another form: {error}"))
+            CommandFailure::Said(format!("an answer of another form: {error}"))
         };
         let frame = STANDARD.decode(text).map_err(|error| odd(&error))?;
         Segment::read(frame).map(Some).map_err(|error| odd(&error))
@@ -165,11 +165,11 @@ impl Pages {
 }
 
 /// The one that was named, or the only one there is.
-fn choose(names: &[&str], flow: Option<&str>) -> Result<usize, Failure> {
+fn choose(names: &[&str], flow: Option<&str>) -> Result<usize, CommandFailure> {
     match (flow, names) {
         (None, [_]) => Ok(0),
         (_, []) => Err(nothing(flow)),
-        (None, several) => Err(Failure::Usage(format!(
+        (None, several) => Err(CommandFailure::Usage(format!(
             "name one of the flows that are recorded: --flow {}",
             several.join(" | ")
         ))),
@@ -180,15 +180,15 @@ fn choose(names: &[&str], flow: Option<&str>) -> Result<usize, Failure> {
     }
 }
 
-fn nothing(flow: Option<&str>) -> Failure {
+fn nothing(flow: Option<&str>) -> CommandFailure {
     let of = flow.map_or("no flow".to_owned(), |flow| {
         format!("of the flow `{flow}` nothing")
     });
-    Failure::Said(format!(
+    CommandFailure::Said(format!(
         "{of} is recorded: give the flow record = \"16MiB\" in the config, and start the gateway again"
     ))
 }
 
-pub(super) fn said(error: recording::Error) -> Failure {
-    Failure::Said(with_causes(&error))
+pub(super) fn said(error: recording::Error) -> CommandFailure {
+    CommandFailure::Said(with_causes(&error))
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Arguments, Ended};
+use super::{Arguments, ReplayFailure};
 use crate::chain::{self, Artefact, Engine, Player, Replay, SampleBounds, Workshop};
-use crate::cli::place::{Failure, file_failure};
+use crate::cli::place::{CommandFailure, file_failure};
 use crate::cli::{Global, Surroundings};
 use crate::config::{self, Config, Sources};
 use crate::file;
@@ -17,7 +17,7 @@ use crate::message::short_digest;
 use crate::recording::RecordingHeader;
 
 /// What is run.
-pub(super) struct Scene {
+pub(super) struct ReplaySetup {
     pub(super) engine: Engine,
     /// What is worth knowing beside the result.
     pub(super) notes: Vec<String>,
@@ -26,14 +26,14 @@ pub(super) struct Scene {
     player: Player,
 }
 
-impl Scene {
+impl ReplaySetup {
     /// Reads the config, where there is one, and puts the candidate in.
     pub(super) fn set(
         global: &Global,
         arguments: &Arguments,
         surroundings: Surroundings,
         header: &RecordingHeader,
-    ) -> Result<Self, Ended> {
+    ) -> Result<Self, ReplayFailure> {
         let has_config = arguments.from.is_none() || global.config.exists();
         let sources = match &arguments.with {
             _ if has_config => global.sources(arguments.at.data_dir.clone()),
@@ -43,12 +43,12 @@ impl Scene {
                     "there is no config `{}`: give one with -c, or a component with --with",
                     global.config.display()
                 );
-                return Err(Failure::Usage(text).into());
+                return Err(CommandFailure::Usage(text).into());
             }
         };
         let config = config::load(&sources).map_err(|problems| {
             global.show(&problems, surroundings);
-            Failure::Config
+            CommandFailure::Config
         })?;
         let quieter = Global {
             quiet: global.quiet.saturating_add(1),
@@ -56,8 +56,9 @@ impl Scene {
         };
         quieter.start_log(&config, surroundings);
         let flow = config.flows.iter().find(|flow| *flow.name == *header.flow);
-        let flow =
-            flow.ok_or_else(|| Failure::Said(format!("the config has no flow `{}`", header.flow)))?;
+        let flow = flow.ok_or_else(|| {
+            CommandFailure::Said(format!("the config has no flow `{}`", header.flow))
+        })?;
         let mut old = flow.clone();
         let mut candidate = candidate(arguments, &old)?;
         if !has_config {
@@ -178,7 +179,7 @@ fn alone(global: &Global, header: &RecordingHeader, with: &Path, plugin: Option<
 fn candidate(
     arguments: &Arguments,
     flow: &chain::Config,
-) -> Result<Option<chain::Config>, Failure> {
+) -> Result<Option<chain::Config>, CommandFailure> {
     if arguments.with.is_none() && arguments.settings.is_none() {
         return Ok(None);
     }
@@ -189,7 +190,7 @@ fn candidate(
         (Some(name), names) => names.iter().position(|own| own == name),
     };
     let usage = || {
-        Failure::Usage(format!(
+        CommandFailure::Usage(format!(
             "say which plugin of the flow `{}` is meant: --plugin {}",
             flow.name,
             names.join(" | ")
@@ -207,7 +208,7 @@ fn candidate(
 }
 
 /// JSON, or a file with it.
-fn read_settings(text: &str) -> Result<Value, Failure> {
+fn read_settings(text: &str) -> Result<Value, CommandFailure> {
     let content = if text.trim_start().starts_with('{') {
         text.to_owned()
     } else {
@@ -215,7 +216,7 @@ fn read_settings(text: &str) -> Result<Value, Failure> {
             .map_err(|source| file_failure(Path::new(text), source))?
     };
     serde_json::from_str(&content)
-        .map_err(|error| Failure::Usage(format!("--settings is not JSON: {error}")))
+        .map_err(|error| CommandFailure::Usage(format!("--settings is not JSON: {error}")))
 }
 
 /// Which plugins were others when the recording began.

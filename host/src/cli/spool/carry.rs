@@ -5,18 +5,21 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Export, Import, PAGE, PAGE_BYTES, queues, tell};
-use crate::cli::place::{Failure, Place, file_failure};
+use super::{ExportMessages, ImportMessages, PAGE, PAGE_BYTES, queues, tell};
+use crate::cli::place::{CommandFailure, GatewayOrFiles, file_failure};
 use crate::cli::show::of;
-use crate::cli::terminal::lines::Lines;
-use crate::cli::{Global, Output, print_json, say};
+use crate::cli::terminal::lines::JsonLines;
+use crate::cli::{Global, OutputFormat, print_json, say};
 use crate::exit::Exit;
 use crate::file;
 use crate::spool::{AffectedCount, QueueRecord, RecordPage, ToolRequest};
 use crate::words::with_causes;
 
-pub(super) fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
-    let mut lines = Lines::to(arguments.to.as_deref())?;
+pub(super) fn export(
+    arguments: &ExportMessages,
+    place: &GatewayOrFiles,
+) -> Result<Exit, CommandFailure> {
+    let mut lines = JsonLines::to(arguments.to.as_deref())?;
     let mut well = true;
     for queue in queues(place, &arguments.queues)? {
         let mut from = Some(0);
@@ -38,7 +41,11 @@ pub(super) fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure>
     Ok(if well { Exit::Done } else { Exit::Failed })
 }
 
-pub(super) fn import(global: &Global, arguments: &Import, place: Place) -> Result<Exit, Failure> {
+pub(super) fn import(
+    global: &Global,
+    arguments: &ImportMessages,
+    place: GatewayOrFiles,
+) -> Result<Exit, CommandFailure> {
     let input: Box<dyn BufRead> = if arguments.file == Path::new("-") {
         Box::new(BufReader::new(std::io::stdin()))
     } else {
@@ -58,15 +65,15 @@ pub(super) fn import(global: &Global, arguments: &Import, place: Place) -> Resul
     // What is in is written, whatever came of the rest.
     let closed = place.close();
     match global.output {
-        Output::Json => print_json(&json!({ "imported": done })),
-        Output::Text => say(&format!("{} imported", of(done, "message"))),
+        OutputFormat::Json => print_json(&json!({ "imported": done })),
+        OutputFormat::Text => say(&format!("{} imported", of(done, "message"))),
     }
     imported.and(closed).map(|()| Exit::Done)
 }
 
 /// Lines on their way in.
 pub(super) struct Importing<'a> {
-    place: &'a Place,
+    place: &'a GatewayOrFiles,
     queue: Option<&'a str>,
     records: Vec<QueueRecord>,
     bytes: usize,
@@ -74,14 +81,14 @@ pub(super) struct Importing<'a> {
 }
 
 impl Importing<'_> {
-    fn all(&mut self, input: Box<dyn BufRead>, file: &Path) -> Result<(), Failure> {
+    fn all(&mut self, input: Box<dyn BufRead>, file: &Path) -> Result<(), CommandFailure> {
         for (index, line) in input.lines().enumerate() {
             let line = line.map_err(|error| file_failure(file, error))?;
             if line.trim().is_empty() {
                 continue;
             }
             self.take(&line).map_err(|error| {
-                Failure::Said(format!("line {} is no message: {error}", index + 1))
+                CommandFailure::Said(format!("line {} is no message: {error}", index + 1))
             })?;
             if self.records.len() >= PAGE || self.bytes >= PAGE_BYTES {
                 self.send()?;
@@ -100,7 +107,7 @@ impl Importing<'_> {
         Ok(())
     }
 
-    fn send(&mut self) -> Result<(), Failure> {
+    fn send(&mut self) -> Result<(), CommandFailure> {
         if self.records.is_empty() {
             return Ok(());
         }
@@ -110,7 +117,7 @@ impl Importing<'_> {
         let done: Result<AffectedCount, _> = self.place.ask(ToolRequest::Import { records });
         self.done += done
             .map_err(|error| {
-                Failure::Said(format!("from message {first} on: {}", with_causes(&error)))
+                CommandFailure::Said(format!("from message {first} on: {}", with_causes(&error)))
             })?
             .count;
         Ok(())

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::place::{Failure, file_failure};
+use crate::cli::place::{CommandFailure, file_failure};
 use crate::words;
 
 /// An export under way.
-pub struct Lines {
+pub struct JsonLines {
     out: Box<dyn Write>,
     path: PathBuf,
     count: u64,
 }
 
-impl Lines {
+impl JsonLines {
     /// To this file, which must not be there yet, or to standard output.
-    pub fn to(path: Option<&Path>) -> Result<Self, Failure> {
+    pub fn to(path: Option<&Path>) -> Result<Self, CommandFailure> {
         let out: Box<dyn Write> = match path {
             Some(path) => Box::new(BufWriter::new(
                 File::create_new(path).map_err(|error| file_failure(path, error))?,
@@ -33,25 +33,26 @@ impl Lines {
     }
 
     /// One line.
-    pub fn push(&mut self, item: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_string(item).map_err(|error| Failure::Said(error.to_string()))?;
+    pub fn push(&mut self, item: &impl Serialize) -> Result<(), CommandFailure> {
+        let line =
+            serde_json::to_string(item).map_err(|error| CommandFailure::Said(error.to_string()))?;
         self.count += 1;
         // The same JSON, and nothing in it that a terminal would act on.
         writeln!(self.out, "{}", words::escaped(&line)).map_err(|error| self.failed(error))
     }
 
     /// How many lines it were, when all are written.
-    pub fn finish(mut self) -> Result<u64, Failure> {
+    pub fn finish(mut self) -> Result<u64, CommandFailure> {
         self.out
             .flush()
             .map_err(|error| self.failed(error))
             .map(|()| self.count)
     }
 
-    fn failed(&self, error: std::io::Error) -> Failure {
+    fn failed(&self, error: std::io::Error) -> CommandFailure {
         // `| head` has seen enough.
         if error.kind() == ErrorKind::BrokenPipe {
-            Failure::ReaderGone
+            CommandFailure::ReaderGone
         } else {
             file_failure(&self.path, error)
         }

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn the_plan_fills_the_time_of_sending_and_no_more() {
     let sending = Duration::from_secs(30);
-    let plan = Plan::of(sending);
+    let plan = Timetable::of(sending);
     let total = plan.before_cut
         + plan.before_swaps
         + plan.between_swaps
@@ -14,7 +14,7 @@ fn the_plan_fills_the_time_of_sending_and_no_more() {
 
 #[test]
 fn settled_means_every_message_has_a_fate_and_nothing_waits() {
-    let mut sample = Sample::default();
+    let mut sample = DemoSample::default();
     sample.progress.accepted = 10;
     sample.progress.delivered = 6;
     sample.figures.filtered = 4;

@@ -3,16 +3,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use proptest::prelude::*;
 
-const READING: Kind = Kind::Reading { above_20: true };
-const COLD: Kind = Kind::Reading { above_20: false };
+const READING: MessageKind = MessageKind::Reading { above_20: true };
+const COLD: MessageKind = MessageKind::Reading { above_20: false };
 
-fn name(device: u32, seq: u64) -> Name {
-    Name { device, seq }
+fn name(device: u32, seq: u64) -> SimulatedId {
+    SimulatedId { device, seq }
 }
 
 #[test]
 fn only_what_the_broker_acknowledged_can_be_lost() {
-    let mut ledger = Ledger::new(1, Expect::All);
+    let mut ledger = SentLedger::new(1, Expect::All);
     for seq in 0..3 {
         ledger.send(name(0, seq), READING);
     }
@@ -25,8 +25,8 @@ fn only_what_the_broker_acknowledged_can_be_lost() {
 
 #[test]
 fn above_20_expects_neither_cold_nor_broken_ones() {
-    let mut ledger = Ledger::new(1, Expect::Above20);
-    for (seq, kind) in [READING, COLD, Kind::Broken].into_iter().enumerate() {
+    let mut ledger = SentLedger::new(1, Expect::Above20);
+    for (seq, kind) in [READING, COLD, MessageKind::Broken].into_iter().enumerate() {
         ledger.send(name(0, seq as u64), kind);
         ledger.accept(name(0, seq as u64), kind);
     }
@@ -53,13 +53,13 @@ fn order_is_judged_per_device_and_by_first_arrivals() {
         .map(|(device, seq)| tally.receive(name(device, seq)))
         .collect();
     let expected = [
-        Arrival::InOrder,
-        Arrival::InOrder,
-        Arrival::InOrder,
-        Arrival::Overtaken,
-        Arrival::Again,
-        Arrival::InOrder,
-        Arrival::Foreign,
+        ArrivalKind::InOrder,
+        ArrivalKind::InOrder,
+        ArrivalKind::InOrder,
+        ArrivalKind::Overtaken,
+        ArrivalKind::Again,
+        ArrivalKind::InOrder,
+        ArrivalKind::Foreign,
     ];
     assert_eq!(booked, expected);
     assert_eq!(
@@ -76,7 +76,7 @@ fn order_is_judged_per_device_and_by_first_arrivals() {
 #[test]
 fn a_sequence_number_out_of_reach_is_foreign_and_costs_no_memory() {
     let mut tally = Tally::new(1);
-    assert_eq!(tally.receive(name(0, u64::MAX)), Arrival::Foreign);
+    assert_eq!(tally.receive(name(0, u64::MAX)), ArrivalKind::Foreign);
 }
 
 proptest! {
@@ -85,12 +85,12 @@ proptest! {
         sent in proptest::collection::vec((0_u32..3, 0_u8..3, any::<bool>()), 0..60),
         arrivals in proptest::collection::vec((0_u32..4, 0_u64..25), 0..80),
     ) {
-        let mut ledger = Ledger::new(3, Expect::Above20);
+        let mut ledger = SentLedger::new(3, Expect::Above20);
         let mut tally = Tally::new(3);
         let mut next = [0_u64; 3];
         let mut must_arrive = BTreeSet::new();
         for (device, kind, accepted) in sent {
-            let kind = [READING, COLD, Kind::Broken][usize::from(kind)];
+            let kind = [READING, COLD, MessageKind::Broken][usize::from(kind)];
             let message = name(device, next[device as usize]);
             next[device as usize] += 1;
             ledger.send(message, kind);
@@ -101,7 +101,7 @@ proptest! {
                 }
             }
         }
-        let mut counts: BTreeMap<Name, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<SimulatedId, u64> = BTreeMap::new();
         for (device, seq) in arrivals.iter().copied().filter(|(device, _)| *device < 3) {
             *counts.entry(name(device, seq)).or_default() += 1;
         }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::rig::{BEGINS_US, Rig, RigError, Run, component};
+use super::rig::{BEGINS_US, Rig, RigError, RigRun, component};
 use super::watch::until_changed;
 use crate::cases::{self, Act, Case, Outcome, WrittenMessage};
 use crate::chain::offline;
-use crate::cli::{Global, Output, Surroundings, say};
+use crate::cli::{Global, OutputFormat, Surroundings, say};
 use crate::exit::Exit;
 use crate::file;
 
@@ -80,17 +80,17 @@ struct File {
 
 /// How a case went.
 #[derive(Serialize)]
-struct Verdict {
+struct CaseResult {
     name: String,
     file: String,
     line: usize,
     passed: bool,
-    differences: Vec<Difference>,
+    differences: Vec<StepDifference>,
 }
 
 /// A step of which something else came.
 #[derive(Serialize)]
-struct Difference {
+struct StepDifference {
     line: usize,
     #[serde(rename = "in")]
     input: String,
@@ -109,7 +109,7 @@ struct Tested {
     plugins: Vec<(String, String)>,
     passed: usize,
     failed: usize,
-    cases: Vec<Verdict>,
+    cases: Vec<CaseResult>,
 }
 
 /// Does what was asked.
@@ -132,8 +132,8 @@ pub(super) fn once(global: &Global, arguments: &Test, surroundings: Surroundings
     match rig(global, arguments, surroundings).and_then(|rig| try_all(&rig, files)) {
         Ok(tested) => {
             match global.output {
-                Output::Text => report::show(&tested),
-                Output::Json => crate::cli::print_json(&tested),
+                OutputFormat::Text => report::show(&tested),
+                OutputFormat::Json => crate::cli::print_json(&tested),
             }
             if tested.failed > 0 {
                 Exit::Failed
@@ -302,7 +302,7 @@ fn try_all(rig: &Rig, files: Vec<File>) -> Result<Tested, RigError> {
                 } else {
                     &mut tested.failed
                 } += 1;
-                tested.cases.push(Verdict {
+                tested.cases.push(CaseResult {
                     name: case.name.clone(),
                     file: file.path.display().to_string(),
                     line: case.line,
@@ -321,7 +321,7 @@ fn try_case(
     rig: &Rig,
     (path, case): (&Path, &Case),
     plugins: &mut Vec<(String, String)>,
-) -> Result<Vec<Difference>, RigError> {
+) -> Result<Vec<StepDifference>, RigError> {
     let begins_us = match case.steps.get(1).map(|step| &step.act) {
         Some(Act::At(moment)) => *moment,
         _ => BEGINS_US,
@@ -352,7 +352,7 @@ fn try_case(
     Ok(found)
 }
 
-fn try_step(run: &mut Run, step: &cases::Step) -> Result<Option<Difference>, RigError> {
+fn try_step(run: &mut RigRun, step: &cases::Step) -> Result<Option<StepDifference>, RigError> {
     let (came, _) = run.act(&step.act)?;
     let (shown, input) = match &step.act {
         Act::Start => ("settings".to_owned(), None),
@@ -368,7 +368,7 @@ fn difference(
     input: String,
     (expected, came): (&[Outcome], &[Outcome]),
     sent: Option<&WrittenMessage>,
-) -> Option<Difference> {
+) -> Option<StepDifference> {
     if cases::agree(expected, came, sent) {
         return None;
     }
@@ -377,7 +377,7 @@ fn difference(
         Outcome::Failed(detail) => detail.split_once('\n').map(|(_, rest)| rest.to_owned()),
         _ => None,
     });
-    Some(Difference {
+    Some(StepDifference {
         line,
         input,
         expected: shown(expected),

@@ -1,6 +1,6 @@
 //! How the cases went, for whoever wrote the plugin.
 
-use super::{Difference, Tested, Verdict};
+use super::{CaseResult, StepDifference, Tested};
 use crate::cli::print;
 use crate::cli::show::of;
 use crate::message::short_digest;
@@ -34,7 +34,7 @@ pub(super) fn show(tested: &Tested) {
     );
 }
 
-fn failed(verdict: &Verdict) -> Vec<String> {
+fn failed(verdict: &CaseResult) -> Vec<String> {
     let mut lines = vec![format!("FAIL  {}", words::line(&verdict.name, INPUT))];
     for difference in &verdict.differences {
         let place = format!("{}:{}", words::line(&verdict.file, INPUT), difference.line);
@@ -47,7 +47,7 @@ fn failed(verdict: &Verdict) -> Vec<String> {
     lines
 }
 
-fn put(difference: &Difference, lines: &mut Vec<String>) {
+fn put(difference: &StepDifference, lines: &mut Vec<String>) {
     for pair in &difference.pairs {
         let side = |name: &str, text: &Option<String>| {
             text.as_ref()
