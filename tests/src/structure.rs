@@ -175,7 +175,8 @@ impl Graph {
 impl File {
     fn read(source: &Source, root: &str) -> Self {
         let module = module_of(&source.path, root);
-        let children = declared(&source.code, &["mod "]);
+        let code = without_reach(&source.code);
+        let children = declared(&code, &["mod "]);
         let kinds = [
             "struct ",
             "enum ",
@@ -188,17 +189,17 @@ impl File {
             "macro_rules! ",
         ];
         let mut file = Self {
-            defines: declared(&source.code, &kinds),
+            defines: declared(&code, &kinds),
             imports: Vec::new(),
             named: Vec::new(),
             module,
         };
         let mut rest = String::new();
         let mut from = 0;
-        for (start, end, is_face) in uses(&source.code) {
-            rest.push_str(&source.code[from..start]);
+        for (start, end, is_face) in uses(&code) {
+            rest.push_str(&code[from..start]);
             from = end;
-            let tree = source.code[start..end]
+            let tree = code[start..end]
                 .split_once("use ")
                 .map_or("", |(_, tree)| tree.trim_end_matches(';'));
             for (path, name) in expand(tree) {
@@ -210,7 +211,7 @@ impl File {
                 }
             }
         }
-        rest.push_str(&source.code[from..]);
+        rest.push_str(&code[from..]);
         let inline = paths(&rest);
         file.named.extend(
             inline
@@ -294,6 +295,17 @@ fn name(text: &str) -> String {
     text.chars()
         .take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_')
         .collect()
+}
+
+/// `pub(in a::b)` as `pub`: who may see an item is nothing that it uses.
+fn without_reach(code: &str) -> String {
+    let mut parts = code.split("pub(in ");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        clean.push_str("pub");
+        clean.push_str(part.split_once(')').map_or(part, |(_, behind)| behind));
+    }
+    clean
 }
 
 /// Every `a::b::c` in code.

@@ -1,34 +1,32 @@
 //! Puts the stages' configs together, and checks what no table can tell alone: names across tables, client ids,
 //! the memory budget.
 
+mod circle;
 mod lanes;
 
 use std::sync::Arc;
 
 use crate::message::{Pattern, QueueId};
 use crate::uplink::{self, Drain};
-use crate::{chain, mqtt, recording, spool};
+use crate::{chain, recording, spool};
 
 use self::lanes::Fixed;
 use self::lanes::settle_lanes;
 use super::address::Broker;
 use super::check::Check;
-use super::circle;
 use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
 use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
+use super::identity::Identity;
 use super::layers::FILE;
 use super::priority::{self, Line};
 use super::sources;
+use super::sources::spec::{RouteSpec, SourceSpec};
 use super::tree::{Place, Table};
 use super::uplinks::{self, Wish};
-use super::{RouteSpec, SourceSpec};
 use crate::config::problem::code::Code;
-
-/// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
-const HOST_BYTES: u64 = 32 << 20;
 
 /// Everything a config is made of.
 #[derive(Debug)]
@@ -42,21 +40,6 @@ pub(super) struct Parts {
     pub(super) log: Log,
     pub(super) recordings: Vec<Option<recording::Config>>,
     pub(super) plugin_places: Vec<Vec<Places>>,
-}
-
-/// One connection's identity, for the check against twins.
-pub(super) struct Identity {
-    pub(super) mqtt: mqtt::Config,
-    pub(super) path: String,
-    pub(super) place: Place,
-}
-
-impl Identity {
-    /// Of an uplink's connection, where upstream tells clients apart.
-    pub(super) fn of(kind: &uplink::Kind, path: String, place: Place) -> Option<Self> {
-        let mqtt = kind.broker()?.clone();
-        Some(Self { mqtt, path, place })
-    }
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.

@@ -11,13 +11,13 @@ mod address;
 mod adopt;
 mod assemble;
 mod check;
-mod circle;
 mod class;
 mod connection;
 mod difference;
 mod fields;
 mod flow;
 mod globals;
+mod identity;
 mod kept;
 mod layers;
 mod priority;
@@ -38,11 +38,11 @@ pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
 pub use layers::Sources;
 pub use problem::code::Code;
 pub use problem::{Problem, Problems};
+pub use sources::spec::{RouteSpec, SourceSpec};
 pub(crate) use units::read_duration;
 
-use crate::message::{FlowId, Intake, Pattern};
-use crate::source::{Ack, Dedup, Route};
-use crate::{chain, link, mqtt, recording, source, spool};
+use crate::message::FlowId;
+use crate::{chain, link, recording, spool};
 
 use flow::plugin::Places;
 use layers::Trust;
@@ -81,79 +81,6 @@ struct Origin {
     plugins: Vec<Vec<Places>>,
     /// The file as it was written. What its keys say is nobody's business who reads a log.
     written: link::Secret,
-}
-
-/// A source before the lanes of its flows exist.
-#[derive(Clone, Debug)]
-pub struct SourceSpec {
-    /// Name in config, metrics and logs.
-    pub name: Arc<str>,
-    /// What is spoken, and with whom.
-    pub kind: source::Kind,
-    /// It serves flows with `priority` alone, and belongs on a thread that does not pause.
-    pub priority: bool,
-    /// What goes to which flow.
-    pub routes: Vec<RouteSpec>,
-    /// As in `source::Config`.
-    pub max_unsettled_bytes: usize,
-    /// As in `source::Config`.
-    pub max_topic_bytes: usize,
-    /// As in `source::Config`.
-    pub max_payload_bytes: usize,
-}
-
-/// A route before the lanes of its flow exist.
-#[derive(Clone, Debug)]
-pub struct RouteSpec {
-    pub flow: FlowId,
-    pub name: Arc<str>,
-    /// Topic filter with captures.
-    pub pattern: Pattern,
-    pub ack: Ack,
-    /// As in `source::Route`.
-    pub expires: Option<u32>,
-    /// As in `source::Route`.
-    pub dedup: Option<Dedup>,
-}
-
-impl SourceSpec {
-    /// Its connection, if it is one to a broker.
-    pub fn broker(&self) -> Option<&mqtt::Config> {
-        match &self.kind {
-            source::Kind::Mqtt(own) => Some(&own.connection),
-            _ => None,
-        }
-    }
-
-    /// What its other end has to show, or what it has to show there.
-    fn secret(&self) -> Option<&link::Secret> {
-        match &self.kind {
-            source::Kind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
-            source::Kind::Http(own) => own.token.as_ref(),
-            source::Kind::Modbus(_) => None,
-        }
-    }
-
-    /// The source's config, with the lanes that `intake` knows.
-    pub fn complete(self, intake: impl Fn(FlowId) -> Arc<dyn Intake>) -> source::Config {
-        let route = |spec: RouteSpec| Route {
-            intake: intake(spec.flow),
-            flow: spec.flow,
-            name: spec.name,
-            pattern: spec.pattern,
-            ack: spec.ack,
-            expires: spec.expires,
-            dedup: spec.dedup,
-        };
-        source::Config {
-            name: self.name,
-            kind: self.kind,
-            routes: self.routes.into_iter().map(route).collect(),
-            max_unsettled_bytes: self.max_unsettled_bytes,
-            max_topic_bytes: self.max_topic_bytes,
-            max_payload_bytes: self.max_payload_bytes,
-        }
-    }
 }
 
 /// What is wrong with a plugin that the config names, found out by trying it.

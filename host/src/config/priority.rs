@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::SourceSpec;
-use super::assemble::Identity;
 use super::flow::{Flow, Queues};
+use super::identity::Identity;
+use super::sources::spec::SourceSpec;
 use super::tree::Place;
 use super::uplinks;
 use crate::message::QueueId;

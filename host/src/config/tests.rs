@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::message::{Destination, Qos, QueueId};
-use crate::uplink;
+use crate::source::{self, Ack, Dedup};
+use crate::{mqtt, uplink};
 
 mod ends;
 mod led_to;

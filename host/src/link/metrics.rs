@@ -185,3 +185,8 @@ impl LinkGauges {
         ));
     }
 }
+
+/// A count as a gauge takes it.
+pub fn level(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

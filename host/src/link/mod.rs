@@ -26,7 +26,7 @@ mod troubles;
 
 pub use backoff::delay;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
-pub use metrics::{Contribution, LinkAccount, LinkMetrics};
+pub use metrics::{Contribution, LinkAccount, LinkMetrics, level};
 pub use pause::{note, pause_under_load};
 pub use progress::TcpProgress;
 pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};

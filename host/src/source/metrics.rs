@@ -239,8 +239,3 @@ pub(super) struct Meters {
     pub(super) bytes: IntGauge,
     pub(super) bytes_capacity: IntGauge,
 }
-
-/// A count as a gauge takes it.
-pub(super) fn level(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}

@@ -83,7 +83,7 @@ impl<A: Copy> Taker<A> {
         borders
             .meters
             .bytes_capacity
-            .set(super::metrics::level(max_unsettled_bytes));
+            .set(crate::link::level(max_unsettled_bytes));
         Self {
             name: Arc::clone(&config.name),
             flows: Flows::new(&config.routes, order),
@@ -410,7 +410,7 @@ impl<A: Copy> Taker<A> {
 
     /// Shows how much is under way.
     pub(super) fn show(&self) {
-        let level = super::metrics::level;
+        let level = crate::link::level;
         let meters = &self.borders.meters;
         meters.messages.set(level(self.unsettled.messages()));
         meters.bytes.set(level(self.unsettled.bytes()));

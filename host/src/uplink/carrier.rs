@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::judge::Refusal;
 use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, Twin};
 use crate::message::{Qos, Stored};
 
@@ -47,6 +46,26 @@ pub(super) struct Limits {
     pub(super) highest: Qos,
     /// Whether headers arrive there.
     pub(super) has_headers: bool,
+}
+
+/// How a publish is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Final,
+    Busy,
+    /// For now: it was too much.
+    Quota,
+    /// It was not sent: upstream announced that it takes no such thing.
+    Limit,
+    /// It was not sent, whatever upstream is like.
+    Unfit,
+}
+
+impl Refusal {
+    /// Whether upstream has not seen it.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Self::Limit | Self::Unfit)
+    }
 }
 
 /// What became of a packet.

@@ -4,19 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::judge::{Account, Apart};
-use super::metrics::level;
-use super::serve::Uplink;
-use crate::link::Contribution;
-use crate::words;
-
-/// Characters of what upstream says.
-const WORDS: usize = 300;
-/// Characters of a topic.
-const TOPIC: usize = 120;
-/// Topics of our own that are named.
-const TOPICS: usize = 8;
-
 /// Of what sort it is; what weighs most first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -109,11 +96,11 @@ pub struct Condition {
     /// When something is tried next, where that is known.
     pub next_try: Option<Instant>,
     /// Upstream's words, or which topic; clean and bounded, on one line.
-    why: String,
+    pub(super) why: String,
 }
 
 impl Condition {
-    fn new(kind: Kind, now: Instant) -> Self {
+    pub(super) fn new(kind: Kind, now: Instant) -> Self {
         Self {
             kind,
             since: now,
@@ -136,11 +123,11 @@ impl Condition {
 }
 
 /// The name of an uplink or fallback, and the number of its connection.
-type Key = (Arc<str>, u64);
+pub(super) type Key = (Arc<str>, u64);
 
 /// The conditions of all uplinks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conditions(Arc<Mutex<BTreeMap<Key, Vec<Condition>>>>);
+pub(super) struct Conditions(pub(super) Arc<Mutex<BTreeMap<Key, Vec<Condition>>>>);
 
 impl Conditions {
     /// Those of `name` over all its connections, each kind once.
@@ -158,291 +145,5 @@ impl Conditions {
             known.next_try = known.next_try.into_iter().chain(condition.next_try).min();
         }
         found.into_values().collect()
-    }
-}
-
-/// Where one connection tells its conditions; taken back at the end.
-#[derive(Debug)]
-pub(super) struct Notice {
-    board: Conditions,
-    key: Key,
-    told: Vec<Condition>,
-    metrics: super::Metrics,
-    /// Connections in this condition, and messages that wait for it; there since it first was.
-    gauges: BTreeMap<Kind, (Contribution, Contribution)>,
-}
-
-impl Notice {
-    /// Of connection number `index` of `name`.
-    pub(super) fn on(metrics: &super::Metrics, name: &Arc<str>, index: u64) -> Self {
-        Self {
-            board: metrics.conditions.clone(),
-            key: (Arc::clone(name), index),
-            told: Vec::new(),
-            metrics: metrics.clone(),
-            gauges: BTreeMap::new(),
-        }
-    }
-
-    /// These it is in now. One that goes on keeps its beginning.
-    pub(super) fn tell(&mut self, mut found: Vec<Condition>) {
-        for condition in &mut found {
-            let told = self.told.iter().find(|told| told.kind == condition.kind);
-            condition.since = told.map_or(condition.since, |told| told.since.min(condition.since));
-        }
-        if found == self.told {
-            return;
-        }
-        for condition in &found {
-            let gauges = || self.metrics.condition(&self.key.0, condition.kind);
-            self.gauges.entry(condition.kind).or_insert_with(gauges);
-        }
-        for (kind, (connections, messages)) in &mut self.gauges {
-            let condition = found.iter().find(|condition| condition.kind == *kind);
-            connections.set(i64::from(condition.is_some()));
-            let waiting = condition.map_or(0, |condition| condition.messages);
-            messages.set(level(usize::try_from(waiting).unwrap_or(usize::MAX)));
-        }
-        let mut all = self.board.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.is_empty() {
-            all.remove(&self.key);
-        } else {
-            all.insert(self.key.clone(), found.clone());
-        }
-        drop(all);
-        self.told = found;
-    }
-}
-
-impl Drop for Notice {
-    fn drop(&mut self) {
-        self.tell(Vec::new());
-    }
-}
-
-/// What a connection knows beside the judge.
-#[derive(Debug, Default)]
-pub(super) struct Beside {
-    /// What the first message that waits apart is published under.
-    pub(super) topic: Option<String>,
-    /// Topics of our own that are not tried any more.
-    pub(super) barred: Vec<String>,
-    pub(super) is_narrow: bool,
-    /// A message that was convicted has no room.
-    pub(super) lacks_room: bool,
-}
-
-/// The conditions that follow, what weighs most first.
-fn conditions(account: Account, beside: Beside, now: Instant) -> Vec<Condition> {
-    let mut found = Vec::new();
-    if let Some((since, why)) = account.hold {
-        found.push(Condition {
-            since,
-            messages: account.apart.held,
-            next_try: account.next_try,
-            why: words::line(&why, WORDS),
-            ..Condition::new(Kind::RefusesEverything, now)
-        });
-    }
-    let plain = [
-        (Kind::AcknowledgesNothing, account.is_mute),
-        (Kind::EndsConnections, account.is_fruitless),
-        (
-            Kind::DeadLettersFull,
-            account.is_crowded || beside.lacks_room,
-        ),
-        (Kind::RefusesMany, account.refuses_many),
-        (Kind::LimitsRate, account.is_paced),
-        (Kind::LimitLowered, beside.is_narrow),
-    ];
-    let there = plain.into_iter().filter(|(_, is_there)| *is_there);
-    found.extend(there.map(|(kind, _)| Condition::new(kind, now)));
-    if !beside.barred.is_empty() {
-        found.push(Condition {
-            why: beside.barred.join(", "),
-            ..Condition::new(Kind::TopicBarred, now)
-        });
-    }
-    let Apart {
-        refused,
-        busy,
-        suspects,
-        mute,
-        behind,
-        held: _,
-    } = account.apart;
-    let mut topic = beside.topic.map(|topic| format!("`{topic}`"));
-    let mut refusal = account.refusal.map(|words| words::line(&words, WORDS));
-    let waiting = [
-        (Kind::Refused, refused),
-        (Kind::Busy, busy),
-        (Kind::Suspect, suspects),
-        (Kind::Unanswered, mute),
-        (Kind::Behind, behind),
-    ];
-    for (kind, messages) in waiting.into_iter().filter(|(_, messages)| *messages > 0) {
-        let refusal = refusal.take_if(|_| kind == Kind::Refused);
-        let why: Vec<String> = topic.take().into_iter().chain(refusal).collect();
-        let is_tried = matches!(kind, Kind::Busy | Kind::Suspect);
-        found.push(Condition {
-            messages,
-            next_try: account.next_try.filter(|_| is_tried),
-            why: why.join(": "),
-            ..Condition::new(kind, now)
-        });
-    }
-    found
-}
-
-impl Uplink {
-    /// Tells what stands still, and why.
-    pub(super) fn tell(&mut self) {
-        let account = self.judge.account();
-        if let Some((place, load)) = self.unparked {
-            let is_owed = self
-                .pulls
-                .get(place.0)
-                .is_some_and(|pull| place.1 >= pull.low());
-            if !is_owed || self.backlog.has_room_for_refused(load.0, load.1) {
-                self.unparked = None;
-            }
-        }
-        let first = account.first.and_then(|(index, seq)| {
-            let pull = self.pulls.get(index)?;
-            pull.message(pull.number(seq)?)
-        });
-        let beside = Beside {
-            topic: first.map(|stored| words::line_of_bytes(&stored.message.topic, TOPIC)),
-            barred: self.barred.clone(),
-            is_narrow: self.said.is_narrow,
-            lacks_room: self.unparked.is_some(),
-        };
-        self.notice
-            .tell(conditions(account, beside, Instant::now()));
-    }
-
-    /// Notes that messages of this topic, which tidegate makes itself, are not tried any more.
-    pub(super) fn bar(&mut self, topic: &[u8]) {
-        let topic = format!("`{}`", words::line_of_bytes(topic, TOPIC));
-        if self.barred.len() < TOPICS && !self.barred.contains(&topic) {
-            self.barred.push(topic);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use prometheus::{Registry, TextEncoder};
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn held(now: Instant, why: &str) -> Account {
-        Account {
-            hold: Some((now, why.to_owned())),
-            apart: Apart {
-                held: 3,
-                ..Apart::default()
-            },
-            next_try: Some(now + SECOND),
-            ..Account::default()
-        }
-    }
-
-    #[test]
-    fn a_hold_is_told_with_upstreams_words_cleaned_and_cut() {
-        let now = Instant::now();
-        let rude = format!("not authorized (0x87): \x1b[2J{}", "x".repeat(9_000));
-        let found = conditions(held(now, &rude), Beside::default(), now + SECOND);
-        assert_eq!(found.len(), 1);
-        let words = found[0].words();
-        assert!(
-            words.starts_with("3 messages: upstream refuses everything")
-                && words.contains("not authorized (0x87)")
-                && !words.contains('\x1b')
-                && words.len() < 600,
-            "{words}"
-        );
-        assert_eq!(
-            (found[0].since, found[0].next_try),
-            (now, Some(now + SECOND))
-        );
-    }
-
-    #[test]
-    fn each_reason_to_wait_is_a_condition_with_its_number() {
-        let now = Instant::now();
-        let account = Account {
-            is_crowded: true,
-            apart: Apart {
-                refused: 2,
-                busy: 0,
-                suspects: 1,
-                mute: 4,
-                behind: 5,
-                held: 0,
-            },
-            refusal: Some("no".to_owned()),
-            ..Account::default()
-        };
-        let beside = Beside {
-            topic: Some("devices/d1".to_owned()),
-            barred: vec!["`gaps`".to_owned()],
-            ..Beside::default()
-        };
-        let found = conditions(account, beside, now);
-        let told: Vec<_> = found
-            .iter()
-            .map(|condition| (condition.kind.name(), condition.messages))
-            .collect();
-        assert_eq!(
-            told,
-            [
-                ("dead-letters-full", 0),
-                ("topic-barred", 0),
-                ("refused", 2),
-                ("suspect", 1),
-                ("unanswered", 4),
-                ("behind", 5)
-            ]
-        );
-        assert!(found[1].words().ends_with(": `gaps`"));
-        assert!(found[2].words().ends_with(": `devices/d1`: no"));
-        assert!(conditions(Account::default(), Beside::default(), now).is_empty());
-    }
-
-    #[test]
-    fn connections_of_one_uplink_are_told_together_with_the_first_beginning_and_no_longer_than_they_last()
-     {
-        let registry = Registry::new();
-        let metrics = super::super::Metrics::new(&registry).unwrap();
-        let now = Instant::now();
-        let mut notices = [0, 1].map(|index| Notice::on(&metrics, &"cloud".into(), index));
-        for notice in &mut notices {
-            notice.tell(conditions(held(now, "no"), Beside::default(), now));
-            // It goes on.
-            let later = conditions(held(now + SECOND, "still no"), Beside::default(), now);
-            notice.tell(later);
-        }
-        let told = metrics.conditions.of("cloud");
-        assert_eq!((told.len(), told[0].messages, told[0].since), (1, 6, now));
-        assert_eq!(told[0].next_try, Some(now + SECOND * 2));
-        assert!(metrics.conditions.of("other").is_empty());
-        let text = || {
-            TextEncoder::new()
-                .encode_to_string(&registry.gather())
-                .unwrap()
-        };
-        let label = "{condition=\"refuses-everything\",uplink=\"cloud\"}";
-        assert!(text().contains(&format!("tidegate_uplink_condition{label} 2")));
-        assert!(text().contains(&format!("tidegate_uplink_condition_messages{label} 6")));
-        notices[0].tell(Vec::new());
-        assert_eq!(metrics.conditions.of("cloud")[0].messages, 3);
-        drop(notices);
-        assert!(metrics.conditions.of("cloud").is_empty());
-        assert!(text().contains(&format!("tidegate_uplink_condition{label} 0")));
     }
 }

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::drain::drain;
+use super::error::Error;
 use super::fallback::stand_in;
 use super::part::Part;
-use super::{Config, Error, Shared, drain};
+use super::settings::Config;
+use super::shared::Shared;
 use crate::link::Stop;
 use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
 

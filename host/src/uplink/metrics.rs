@@ -8,8 +8,8 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-use super::Config;
 use super::condition::{Condition, Conditions, Kind};
+use super::settings::Config;
 use crate::link::{Contribution, LinkAccount, LinkMetrics};
 
 const LABEL: &str = "uplink";
@@ -190,9 +190,4 @@ pub(super) struct Meters {
     pub(super) inflight: Contribution,
     pub(super) inflight_capacity: Contribution,
     pub(super) alarm: Contribution,
-}
-
-/// A count as a gauge takes it.
-pub(super) fn level(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::carrier::Refusal;
 use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
-use super::judge::Refusal;
 use crate::link::{Causes, LinkMetrics, Redial};
 use crate::mqtt::{
     BrokerDialler, BrokerRefusal as Refused, Config, Connection, Error, Established, Event,

@@ -18,7 +18,7 @@ fn an_arrow_leads_to_the_file_that_defines_what_is_named_and_a_face_is_none() {
         ),
         source(
             "s/a/c.rs",
-            "use super::super::b::{self, Left};\npub struct Thing;\n",
+            "use super::super::b::{self, Left};\npub(in crate::a) struct Thing;\n",
         ),
         source("s/b.rs", "use crate::a::{Thing, o};\npub struct Left;\n"),
     ];
@@ -28,7 +28,11 @@ fn an_arrow_leads_to_the_file_that_defines_what_is_named_and_a_face_is_none() {
         BTreeSet::from([2]),
         "through `c::g`, not through `pub use`"
     );
-    assert_eq!(graph.arrows[2], BTreeSet::from([3]));
+    assert_eq!(
+        graph.arrows[2],
+        BTreeSet::from([3]),
+        "who may see `Thing` is no arrow"
+    );
     assert_eq!(
         graph.arrows[3],
         BTreeSet::from([2]),

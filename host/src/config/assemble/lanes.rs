@@ -1,6 +1,5 @@
 //! How many lanes a flow has, by what memory is left for its instances and messages.
 
-use super::HOST_BYTES;
 use crate::chain::ROOM_BYTES;
 use crate::config::check::Check;
 use crate::config::flow;
@@ -11,6 +10,9 @@ use crate::config::problem::code::Code;
 use crate::config::tree::Place;
 use crate::config::units::Kind;
 use crate::recording;
+
+/// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
+const HOST_BYTES: u64 = 32 << 20;
 
 /// Limits that do not depend on the number of lanes, bytes.
 pub(super) struct Fixed {

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::SourceSpec;
 use super::super::address::{Address, AddressError};
 use super::super::connection::{backoff, certificates, identity};
 use super::super::fields::Fields;
 use super::super::secret;
+use super::spec::SourceSpec;
 use crate::config::problem::code::Code;
 use crate::link::{Secret, ServerTls};
 use crate::message::legal;

@@ -4,12 +4,13 @@
 mod http;
 mod modbus;
 mod mqtt;
+pub(super) mod spec;
 
 use std::collections::BTreeSet;
 
-use super::SourceSpec;
-use super::assemble::Identity;
+use self::spec::SourceSpec;
 use super::fields::Fields;
+use super::identity::Identity;
 use super::tree::Place;
 use crate::config::problem::code::Code;
 use crate::source::Kind;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::SourceSpec;
 use super::super::address::{self, AddressError};
 use super::super::connection::backoff_of;
 use super::super::fields::Fields;
+use super::spec::SourceSpec;
 use crate::config::problem::code::Code;
 use crate::message::legal;
 use crate::source::Kind;

@@ -1,9 +1,9 @@
 //! A source over MQTT.
 
-use super::super::SourceSpec;
-use super::super::assemble::Identity;
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
+use super::super::identity::Identity;
+use super::spec::SourceSpec;
 use crate::source::Kind;
 use crate::source::mqtt::{Config, SessionMark};
 

@@ -5,29 +5,17 @@ use std::time::Duration;
 
 use super::super::connection;
 use super::super::fields::Fields;
-use super::{Spoken, misfits};
+use super::spoken::Spoken;
 use crate::config::problem::code::Code;
-use crate::message::Qos;
 use crate::uplink::file::{Column, Config, Form};
-use crate::uplink::{Compress, IdForm, Kind, PublishFormat, ReplayMark, Template};
+use crate::uplink::{Compress, IdForm, Kind, Template};
 
 /// Keys that mean nothing elsewhere.
-pub(super) const OWN: [&str; 1] = ["files"];
+pub(super) const OWN_KEYS: &[&str] = &["files", "batch"];
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn read(fields: &mut Fields<'_>, url: &str, name: &str) -> Spoken {
-    misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
-    misfits(
-        fields,
-        &["method", "headers", "token", "influx"],
-        "http:// and https://",
-    );
-    misfits(
-        fields,
-        &["tls", "pack_max", "connections"],
-        "brokers and servers",
-    );
     let is_csv = fields
         .choice("pack", &[("ndjson", false), ("csv", true)])
         .unwrap_or_default();
@@ -58,20 +46,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, name: &str) -> Spoken {
         backoff: connection::backoff(fields),
         ..files(fields, is_csv)
     };
-    Spoken {
-        kind: Kind::File(file),
-        qos: Qos::AtLeastOnce,
-        allows_level_0: false,
-        format: PublishFormat {
-            id,
-            replay: ReplayMark::None,
-            deletes_retained: false,
-            ..PublishFormat::default()
-        },
-        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
-            .unwrap_or(u32::MAX),
-        connections: 1,
-    }
+    Spoken::answered(fields, Kind::File(file), id, 1)
 }
 
 /// In a row the id is a column.

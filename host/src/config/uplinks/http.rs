@@ -6,15 +6,22 @@ use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::super::secret;
 use super::super::tree::{Entry, Node};
-use super::{Spoken, misfits};
+use super::spoken::{Spoken, connections};
 use crate::config::problem::code::Code;
 use crate::link::Tls;
-use crate::message::Qos;
 use crate::uplink::http::{Config, DEVICE, Line, Method, Pack, Path, Pause, Tag, Value};
-use crate::uplink::{Compress, IdForm, Kind, PublishFormat, ReplayMark, Template};
+use crate::uplink::{Compress, IdForm, Kind, Template};
 
 /// Keys that mean nothing elsewhere.
-pub(super) const OWN: [&str; 5] = ["batch", "method", "headers", "token", "influx"];
+pub(super) const OWN_KEYS: &[&str] = &[
+    "batch",
+    "method",
+    "headers",
+    "token",
+    "influx",
+    "tls",
+    "connections",
+];
 
 /// Headers that are made for each request.
 const MADE: [&str; 8] = [
@@ -36,13 +43,6 @@ const PACKS: [(&str, Pack); 4] = [
 ];
 
 pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str) -> Spoken {
-    misfits(fields, &super::mqtt::OWN, "mqtt:// and mqtts://");
-    misfits(fields, &super::file::OWN, "file://");
-    misfits(
-        fields,
-        &["pack_max"],
-        "mqtt:// and mqtts://; `batch` is the limit here",
-    );
     let (address, path) = place(fields, url);
     let tls = tls(fields, &address);
     let id = id(fields);
@@ -77,20 +77,8 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         backoff: connection::backoff(fields),
         pause: Pause::default(),
     };
-    Spoken {
-        kind: Kind::Http(server),
-        qos: Qos::AtLeastOnce,
-        allows_level_0: false,
-        format: PublishFormat {
-            id,
-            replay: ReplayMark::None,
-            deletes_retained: false,
-            ..PublishFormat::default()
-        },
-        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
-            .unwrap_or(u32::MAX),
-        connections: super::connections(fields),
-    }
+    let connections = connections(fields);
+    Spoken::answered(fields, Kind::Http(server), id, connections)
 }
 
 /// Messages and bytes of one request.

@@ -3,7 +3,9 @@
 mod file;
 mod http;
 mod mqtt;
+mod spoken;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check::Check;
@@ -11,18 +13,14 @@ use super::fields::Fields;
 use super::tree::{Node, Place};
 use super::units;
 use crate::config::problem::code::Code;
-use crate::message::Qos;
-use crate::uplink::{Config, Kind, PublishFormat, Rate};
+use crate::uplink::{Config, Kind, Rate};
 
-/// What a protocol makes of the keys of an uplink.
-struct Spoken {
-    kind: Kind,
-    qos: Qos,
-    allows_level_0: bool,
-    format: PublishFormat,
-    max_packet_bytes: u32,
-    connections: u16,
-}
+/// What only some protocols have, by their schemes.
+const KEYS: [(&str, &[&str]); 3] = [
+    ("mqtt:// and mqtts://", mqtt::OWN_KEYS),
+    ("http:// and https://", http::OWN_KEYS),
+    ("file://", file::OWN_KEYS),
+];
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config {
@@ -31,13 +29,19 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         Some(Node::Text(url)) => url.as_str(),
         _ => "",
     };
-    let is_http = url.starts_with("http://") || url.starts_with("https://");
-    let spoken = if is_http {
-        http::read(fields, url, gateway, name)
-    } else if url.starts_with("file://") {
-        file::read(fields, url, name)
-    } else {
-        mqtt::read(fields, gateway, name)
+    let spoken = match url.split_once("://").map_or("", |(scheme, _)| scheme) {
+        "http" | "https" => {
+            foreign(fields, http::OWN_KEYS);
+            http::read(fields, url, gateway, name)
+        }
+        "file" => {
+            foreign(fields, file::OWN_KEYS);
+            file::read(fields, url, name)
+        }
+        _ => {
+            foreign(fields, mqtt::OWN_KEYS);
+            mqtt::read(fields, gateway, name)
+        }
     };
     let rate = Rate {
         messages: fields.per_second("rate", None, 1..=10_000_000),
@@ -59,14 +63,14 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
     }
 }
 
-/// How many connections there are to a broker or a server.
-fn connections(fields: &mut Fields<'_>) -> u16 {
-    u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1)
-}
-
-/// Keys of another kind of uplink are mistakes, whatever they say.
-fn misfits(fields: &mut Fields<'_>, keys: &[&'static str], theirs: &str) {
-    for key in keys.iter().copied() {
+/// Keys that only other protocols have than the one that has its `own`, whatever they say.
+fn foreign(fields: &mut Fields<'_>, own: &[&str]) {
+    let all: BTreeSet<&'static str> = KEYS
+        .into_iter()
+        .flat_map(|(_, keys)| keys)
+        .copied()
+        .collect();
+    for key in all.into_iter().filter(|key| !own.contains(key)) {
         if !fields.has(key) {
             continue;
         }
@@ -79,7 +83,15 @@ fn misfits(fields: &mut Fields<'_>, keys: &[&'static str], theirs: &str) {
         let url = fields.text("url").unwrap_or_default();
         let scheme = url.split("://").next().unwrap_or_default();
         let message = format!("`{}.{key}` means nothing to {scheme}://", fields.path);
-        let hint = format!("it is a key of uplinks to {theirs}: leave it out");
+        let theirs: Vec<&str> = KEYS
+            .iter()
+            .filter(|(_, keys)| keys.contains(&key))
+            .map(|(schemes, _)| *schemes)
+            .collect();
+        let hint = format!(
+            "it is a key of uplinks to {}: leave it out",
+            theirs.join(" or ")
+        );
         fields.problem(Code::Conflict, key, message, hint);
     }
 }

@@ -2,13 +2,13 @@
 
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
-use super::{Spoken, misfits};
+use super::spoken::{Spoken, connections};
 use crate::config::problem::code::Code;
 use crate::mqtt::Config;
 use crate::uplink::{IdForm, Kind, Pack, PublishFormat, ReplayMark};
 
 /// Keys that mean nothing elsewhere.
-pub(super) const OWN: [&str; 10] = [
+pub(super) const OWN_KEYS: &[&str] = &[
     "client_id",
     "protocol",
     "keep_alive",
@@ -19,11 +19,12 @@ pub(super) const OWN: [&str; 10] = [
     "allow_qos0",
     "inflight",
     "replay_mark",
+    "pack_max",
+    "tls",
+    "connections",
 ];
 
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken {
-    misfits(fields, &super::http::OWN, "http:// and https://");
-    misfits(fields, &super::file::OWN, "file://");
     let broker = connection::read(fields, Role::Uplink, gateway, name).mqtt;
     let format = format(fields);
     if format.pack_bytes as u64 > u64::from(broker.max_packet_bytes) && fields.has("pack_max") {
@@ -40,7 +41,7 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken
         allows_level_0: fields.flag("allow_qos0"),
         max_packet_bytes: broker.max_packet_bytes,
         format,
-        connections: super::connections(fields),
+        connections: connections(fields),
         kind: Kind::Mqtt(broker),
     }
 }

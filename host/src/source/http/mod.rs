@@ -24,6 +24,7 @@ mod desk;
 mod gate;
 mod guests;
 mod listener;
+mod settings;
 mod split;
 mod topic;
 mod visit;
@@ -34,12 +35,12 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+pub use settings::Config;
 pub use split::Split;
 pub use topic::{Template, TemplateError};
 
-use super::metrics::level;
 use super::taker::Borders;
-use crate::link::{Backoff, Redial, Secret, ServerTls, Stop};
+use crate::link::{Redial, Stop, level};
 use desk::{Ask, Desk};
 use gate::Gate;
 use guests::Guests;
@@ -54,32 +55,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What connections get at the end on which nothing is under way: the last answers are on their way out.
 const LAST: Duration = Duration::from_millis(500);
-
-/// What a source over HTTP needs beside what every source needs.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Address or name of this machine to listen at.
-    pub host: String,
-    pub port: u16,
-    /// TLS where the URL says `https`.
-    pub tls: Option<ServerTls>,
-    /// What every request has to show, as `Authorization: Bearer …`.
-    pub token: Option<Secret>,
-    /// From a path to a topic.
-    pub topic: Template,
-    /// How many messages a body holds.
-    pub split: Split,
-    /// Which headers become properties, in lower case.
-    pub headers: Vec<Arc<str>>,
-    /// Longest body in bytes.
-    pub max_body_bytes: usize,
-    /// How long a request waits until its messages are settled.
-    pub settle_within: Duration,
-    /// Connections at a time.
-    pub max_connections: usize,
-    /// Between attempts to listen.
-    pub backoff: Backoff,
-}
 
 /// Takes until `stop` says otherwise.
 pub(super) async fn run(

@@ -260,7 +260,7 @@ impl Desk {
             .stations
             .iter()
             .filter(|station| station.breaker.is_open());
-        self.alarm.set(crate::source::metrics::level(open.count()));
+        self.alarm.set(crate::link::level(open.count()));
         self.board.show(conditions);
     }
 

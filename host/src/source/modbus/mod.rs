@@ -30,15 +30,15 @@ mod message;
 mod plan;
 mod poll;
 mod serial;
+mod settings;
 mod station;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
@@ -47,53 +47,15 @@ pub use decimal::Decimal;
 pub use frame::Framing;
 pub use map::{Area, Device, Form, Group, Order, Point, Report, Size};
 pub use serial::{Parity, Serial};
+pub use settings::{Address, Config};
 
 use super::taker::Borders;
 use crate::clock::Now;
-use crate::link::{Backoff, Dial, Redial, Stop};
+use crate::link::{Dial, Redial, Stop};
 use desk::{Desk, Next, Place};
 use frame::Fault;
 use line::{Dialler, Line, LineError};
 use poll::{Failed, Poller};
-
-/// What a source over Modbus needs beside what every source needs.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub address: Address,
-    /// For an answer.
-    pub timeout: Duration,
-    /// How often a request is tried again within a poll.
-    pub retries: u32,
-    /// Silence between an answer and the next request.
-    pub pause: Duration,
-    /// Between the dial and the first request.
-    pub connect_pause: Duration,
-    /// Between attempts to dial.
-    pub backoff: Backoff,
-    /// Between attempts to ask a silent device.
-    pub probe: Backoff,
-    pub devices: Vec<Device>,
-}
-
-/// Where the devices are.
-#[derive(Clone, Debug)]
-pub enum Address {
-    Net {
-        host: String,
-        port: u16,
-        framing: Framing,
-    },
-    Serial(Serial),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Net { host, port, .. } => write!(f, "{host}:{port}"),
-            Self::Serial(serial) => write!(f, "{}", serial.path.display()),
-        }
-    }
-}
 
 /// Asks until `stop` says otherwise.
 pub(super) async fn run(

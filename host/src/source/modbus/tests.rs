@@ -1,5 +1,8 @@
 //! The devices of a source over time: which is asked when, and what is told of them.
 
+use std::time::Duration;
+
+use crate::link::Backoff;
 use std::sync::Mutex;
 
 use bytes::Bytes;

@@ -14,6 +14,7 @@ mod grants;
 mod mark;
 mod pressure;
 mod serve;
+mod settings;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -23,21 +24,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use mark::SessionMark;
+pub use settings::Config;
 
 use super::taker::Borders;
 use crate::link::Stop;
-use crate::message::Qos;
-use crate::mqtt::{self, BrokerRedial};
-
-/// What a source over MQTT needs beside what every source needs.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub connection: mqtt::Config,
-    /// Level asked for in SUBSCRIBE.
-    pub qos: Qos,
-    /// What session the broker has had of ours before this start.
-    pub mark: SessionMark,
-}
+use crate::mqtt::BrokerRedial;
 
 /// Takes until `stop` says otherwise. The network never ends it.
 pub(super) async fn run(

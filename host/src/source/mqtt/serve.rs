@@ -11,13 +11,14 @@ use super::grants::needed;
 use super::pressure::Pressure;
 use super::subscriptions::Subscriptions;
 use crate::clock::Now;
+use crate::link::level as gauge_level;
 use crate::link::{self, Stop};
 use crate::message::{LossReason, Qos, Reason, Wait};
 use crate::mqtt::{
     self, AckToken, BrokerRedial, Connection, ConnectionEnded, Established, Event, Protocol,
     Publish, Unreleased,
 };
-use crate::source::metrics::{Meters, level as gauge_level};
+use crate::source::metrics::Meters;
 use crate::source::taker::{Arrival, Borders, Judged, Taker};
 use crate::source::unsettled::Order;
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::copies::Copies;
 use super::grants::{needed, to_ask};
 use super::{Config, SessionMark};
+use crate::link::level as gauge_level;
 use crate::message::Pattern;
 use crate::message::Qos;
 use crate::mqtt::{ConnectionEnded, Established, Protocol, Subscription};
 use crate::source::Route;
-use crate::source::metrics::{Meters, level as gauge_level};
+use crate::source::metrics::Meters;
 
 /// MQTT 5's word for a session that does not end.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::carrier::Answer;
-use super::super::judge::Refusal;
+use super::super::carrier::Refusal;
 use crate::message::key_hash;
 
 /// How messages stand in a request.

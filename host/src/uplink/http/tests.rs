@@ -223,7 +223,7 @@ async fn an_answer_of_any_length_is_read_no_further_than_a_mebibyte() {
     let said = said.unwrap();
     let [
         Answer::Refused {
-            kind: super::super::judge::Refusal::Final,
+            kind: super::super::carrier::Refusal::Final,
             reason,
             ..
         },

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{ANSWERS, Case, Judge, ONE_IN, Place, State};
+use super::Judge;
+use super::case::{ANSWERS, Case, ONE_IN, Place, State};
 
 /// What keeps messages from going out as they come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::Judge;
+use super::case::{Case, Face, MOST, Place, State};
+use super::next::Step;
 use super::next::TRIAL;
 use super::wary::Kind;
-use super::{Case, Face, Judge, MOST, Place, Refusal, State, Step};
+use crate::uplink::carrier::Refusal;
 
 /// Of one key, at most: a device's thousands are passed over, and stay in their queue.
 const MOST_OF_A_KEY: usize = MOST / 2;

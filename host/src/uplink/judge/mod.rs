@@ -23,6 +23,7 @@
 //! back to it when there is room ([`cases`]).
 
 mod account;
+mod case;
 mod cases;
 mod mutes;
 mod next;
@@ -35,111 +36,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(super) use self::account::{Account, Apart};
+use self::case::{Case, DOUBT, Hold, LONE, PROBE, PROOFS, REMEMBERED, State, Test};
+pub(super) use self::case::{Face, Place};
 pub(super) use self::cases::Turn;
 pub(super) use self::next::Step;
 use self::pace::Pace;
-pub(super) use self::refusals::Refusal;
 pub(super) use self::suspects::{End, Haste};
-use self::suspects::{LONE, Test};
 use self::wary::Wary;
-
-use crate::message::Seq;
-
-/// A publish: index of its queue, and place of its first message.
-pub(super) type Place = (usize, Seq);
-
-/// Publishes that wait apart, at most: they are kept in memory.
-pub(super) const MOST: usize = 256;
-/// The same of those without an answer: whoever swallows them may swallow a whole window.
-const MOST_MUTE: usize = 1_024;
-/// Refusals in a row, with nothing accepted between them, that put upstream as a whole in doubt.
-const DOUBT: u32 = 16;
-/// Accepted probes that end a hold.
-const PROOFS: u32 = 3;
-/// Refused probes, one after the other, before there is a pause: what is good among a few that are not is found in one round.
-const ROUND: usize = 8;
-/// That pause: doubles from the first to the second.
-const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// Pause before what is refused for now is sent again, in the same way.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
-/// How long it is tried while others are accepted. With the last pause those of its key have waited for less than ten seconds.
-const PATIENCE: Duration = Duration::from_secs(7);
-/// Topics and keys that are remembered.
-const REMEMBERED: usize = 64;
-/// Answers over which the share of refusals is taken; both counts are halved at twice that.
-const ANSWERS: u32 = 100;
-/// One in so many is worth an alarm: 5 %.
-const ONE_IN: u32 = 20;
-
-/// What is known of a publish before it is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Face {
-    pub(super) place: Place,
-    /// Messages of one key keep their order.
-    pub(super) key: u64,
-    pub(super) topic: u64,
-    /// Tidegate made it itself: it is worth less than what devices sent.
-    pub(super) is_own: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// Refused for good; a dead letter once another one is accepted, or at once where it is sure.
-    Refused {
-        detail: String,
-        since: Instant,
-        is_sure: bool,
-        kind: Refusal,
-    },
-    Busy {
-        since: Instant,
-        next: Instant,
-        pause: Duration,
-        is_quota: bool,
-    },
-    /// Upstream ended a connection over it, perhaps.
-    /// So often when it was tried after others, and so often with no others there; or nobody waits for it.
-    Suspect {
-        strikes: u32,
-        lone: u32,
-        is_slow: bool,
-    },
-    /// There was no answer, so often and for so long in all.
-    Mute { times: u32, waited: Duration },
-    /// Waits for one of its key.
-    Behind,
-    /// To be sent again in its turn.
-    Again,
-}
-
-/// A publish that waits apart from the others.
-#[derive(Clone, Debug)]
-struct Case {
-    face: Face,
-    state: State,
-    /// The connection in use has it laid aside: it can be sent.
-    is_here: bool,
-    /// It is under way.
-    is_out: bool,
-    /// How often it was a probe, and refused.
-    probes: u32,
-}
-
-/// Upstream takes nothing: one message at a time, until it takes some again.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    since: Instant,
-    pause: Duration,
-    next: Option<Instant>,
-    proofs: u32,
-    /// Probes refused since the last pause.
-    tried: usize,
-    /// Probes take turns between what was refused and what comes next.
-    is_next: bool,
-    /// The connection ended over the last one; it began with that.
-    is_hung_up: bool,
-    is_by_hang_ups: bool,
-}
+use crate::uplink::carrier::Refusal;
 
 /// What is known of one uplink's upstream.
 #[derive(Debug)]

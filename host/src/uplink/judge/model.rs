@@ -10,7 +10,9 @@ use proptest::prelude::*;
 
 use self::uplink::{REDIAL, Uplink};
 use self::upstream::Nature;
+use super::case::ROUND;
 use super::*;
+use crate::message::Seq;
 
 fn nature() -> impl Strategy<Value = Nature> {
     prop_oneof![

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::Judge;
+use super::case::{Case, Face, MOST_MUTE, Place, State};
 use super::next::TRIAL;
 use super::wary::Kind;
-use super::{Case, Face, Judge, MOST_MUTE, Place, State};
 
 impl Judge {
     /// Whether this one had no answer before.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Case, DOUBT, Hold, Judge, MOST, Place, State};
+use super::Judge;
+use super::case::{Case, DOUBT, Hold, MOST, Place, State};
 
 /// Where any message may be refused for the pace: how many are looked at ahead of those that go first.
 const LOOKED_AT: usize = 64;

@@ -2,36 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::case::{ANSWERS, Case, Face, Hold, ONE_IN, PATIENCE, PROBE, Place, RETRY, ROUND, State};
 use super::next::ALONE;
 use super::pace::Pace;
-use super::{
-    ANSWERS, Case, Face, Hold, Judge, ONE_IN, PATIENCE, PROBE, Place, RETRY, ROUND, State, remember,
-};
+use super::{Judge, remember};
+use crate::uplink::carrier::Refusal;
 
 /// How long one that is refused as too much is tried, where that went before a dead letter of its key.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 /// Pause before the second time that such a one is sent again; the first time is at once.
 const SOON: Duration = Duration::from_millis(50);
-
-/// How a publish is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::uplink) enum Refusal {
-    Final,
-    Busy,
-    /// For now: it was too much.
-    Quota,
-    /// It was not sent: upstream announced that it takes no such thing.
-    Limit,
-    /// It was not sent, whatever upstream is like.
-    Unfit,
-}
-
-impl Refusal {
-    /// Whether upstream has not seen it.
-    pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Limit | Self::Unfit)
-    }
-}
 
 impl Judge {
     /// Upstream refused a publish, or it cannot be sent.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::case::{Case, Face, LONE, Place, State};
 use super::next::TRIAL;
 use super::pace::Pace;
 use super::wary::Kind;
-use super::{Case, Face, Judge, Place, State, remember};
+use super::{Judge, remember};
 
 /// Suspects at a time when nothing was accepted in between: upstream takes nothing, and none of them is to blame.
 const SUSPECTS: usize = 32;
@@ -26,21 +27,6 @@ const ENDS: usize = 4;
 const SURE_ENDS: usize = 8;
 /// Connections in a row that ended with nothing accepted, at which somebody should look.
 const FRUITLESS: u32 = 5;
-/// The first pause before one is sent again with which connections end and nothing else is there, and the last.
-pub(super) const LONE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-
-/// A suspect was sent alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Test {
-    pub(super) place: Place,
-    pub(super) since: Instant,
-    /// The others wait for it no longer; what happens is charged to it until it is answered.
-    pub(super) is_slow: bool,
-    /// They did not from the start: it was slow before.
-    pub(super) began_slow: bool,
-    /// One that went after it was accepted.
-    pub(super) is_passed: bool,
-}
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

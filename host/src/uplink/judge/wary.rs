@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Face, REMEMBERED};
+use super::case::{Face, REMEMBERED};
 
 /// How many of its messages have to be accepted before the rest is sent as any other: as many again with each conviction.
 const MOST: u32 = 16;

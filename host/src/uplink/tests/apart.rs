@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::uplink::part::{Part, Way};
-use crate::uplink::pull::{Pull, Sending};
+use crate::uplink::serve::pull::{Pull, Sending};
 
 #[test]
 fn what_is_accepted_behind_one_that_is_late_is_told_at_once_and_not_sent_again() {

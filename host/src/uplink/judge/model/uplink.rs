@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::*;
 use super::upstream::{Grant, Nature};
+use crate::message::Seq;
 
 pub(super) const ROUND_TRIP: Duration = Duration::from_millis(20);
 /// Before a dial that comes at once, and one as after a first failure; after others it doubles.

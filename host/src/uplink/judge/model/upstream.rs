@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::uplink::{COPY, Uplink};
+use crate::message::Seq;
 
 /// What upstream does about one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

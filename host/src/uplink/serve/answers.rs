@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::Uplink;
 use super::apart::COMPARISON;
-use super::carrier::Answer;
-use super::judge::Refusal;
-use super::metrics::level;
 use super::pull::{Path, split};
-use super::serve::Uplink;
 use crate::clock::Now;
+use crate::link::level;
 use crate::message::Qos;
+use crate::uplink::carrier::Answer;
+use crate::uplink::carrier::Refusal;
 
 /// How often a message that upstream has accepted is kept to be compared with.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);

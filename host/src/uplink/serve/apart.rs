@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::carrier::{About, Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
-use super::judge::{End, Face, Place, Refusal, Step, Turn};
+use super::Uplink;
 use super::pull::{Pull, Sending, join, split};
 use super::send::Sent;
-use super::serve::Uplink;
 use crate::clock::Now;
 use crate::link::Causes;
 use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
+use crate::uplink::carrier::Refusal;
+use crate::uplink::carrier::{About, Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
+use crate::uplink::judge::{End, Face, Place, Step, Turn};
 
 /// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
 pub(super) const COMPARISON: u64 = u64::MAX;

@@ -3,14 +3,15 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::carrier::{Carrier, Packet, Unsendable};
-use super::form::encode::Encoded;
-use super::judge::{Refusal, Step};
+use super::Uplink;
 use super::pull::{Pull, Sending};
-use super::serve::Uplink;
 use crate::clock::Now;
 use crate::link::Stop;
 use crate::message::{Life, Marks, Qos, Stored, with_expiry};
+use crate::uplink::carrier::Refusal;
+use crate::uplink::carrier::{Carrier, Packet, Unsendable};
+use crate::uplink::form::encode::Encoded;
+use crate::uplink::judge::Step;
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
 const UNSENT_BYTES: usize = 256 << 10;

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::part::{Part, Way};
 use crate::clock::Now;
 use crate::message::{Backlog, Fetch, Life, Message, QueueId, Seq, Stored};
+use crate::uplink::part::{Part, Way};
 
 /// Messages of one fetch from RAM: large enough that its lock is shared by many, small enough to keep turns short.
 const FETCH_MESSAGES: usize = 256;
@@ -29,7 +29,7 @@ const NUMBER_BITS: u32 = 48;
 
 /// How a message came from the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Path {
+pub(in crate::uplink) enum Path {
     /// It never left RAM.
     Online,
     /// It was read from disk.
@@ -61,12 +61,12 @@ struct Flight {
 
 /// When something was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Sending {
+pub(in crate::uplink) struct Sending {
     /// Rises with every publish of the uplink, over all its queues.
-    pub(super) number: u64,
-    pub(super) at: Instant,
+    pub(in crate::uplink) number: u64,
+    pub(in crate::uplink) at: Instant,
     /// The place behind it in what its connection sends.
-    pub(super) end: u64,
+    pub(in crate::uplink) end: u64,
 }
 
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub(super) fn split(token: u64) -> (usize, u64) {
 }
 
 /// A queue and how far it is sent.
-pub(super) struct Pull {
+pub(in crate::uplink) struct Pull {
     queue: QueueId,
     backlog: Arc<dyn Backlog>,
     /// Number of this run.
@@ -121,7 +121,12 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) fn new(queue: QueueId, backlog: Arc<dyn Backlog>, part: Part, way: Way) -> Self {
+    pub(in crate::uplink) fn new(
+        queue: QueueId,
+        backlog: Arc<dyn Backlog>,
+        part: Part,
+        way: Way,
+    ) -> Self {
         let cursor = backlog.low(queue);
         Self {
             queue,
@@ -146,7 +151,7 @@ impl Pull {
     }
 
     /// Forgets what is under way: sending starts over at the first message that is not accepted.
-    pub(super) fn rewind(&mut self) {
+    pub(in crate::uplink) fn rewind(&mut self) {
         self.first += self.flights.len() as u64;
         self.flights.clear();
         (self.aside, self.waiting, self.is_late) = (0, 0, false);
@@ -162,12 +167,12 @@ impl Pull {
     }
 
     /// The first message that was owed when sending last started over.
-    pub(super) fn low(&self) -> Seq {
+    pub(in crate::uplink) fn low(&self) -> Seq {
         self.low
     }
 
     /// Gets more from RAM, or starts a read from disk if `may_read`.
-    pub(super) fn refill(&mut self, may_read: bool) {
+    pub(in crate::uplink) fn refill(&mut self, may_read: bool) {
         while self.wants_more() {
             match self.fetch() {
                 Fetch::Ready(messages) => {
@@ -203,7 +208,7 @@ impl Pull {
 
     /// The next message to send and what is left of its life; gets more where that is needed. What has expired on the way
     /// is given up. Unless it `may_read`, what is on disk stays there, what was read of it already too.
-    pub(super) fn next(&mut self, may_read: bool, now: Now) -> Option<(&Message, Life)> {
+    pub(in crate::uplink) fn next(&mut self, may_read: bool, now: Now) -> Option<(&Message, Life)> {
         loop {
             self.refill(may_read);
             if !may_read && self.is_at_the_disks() {
@@ -218,7 +223,7 @@ impl Pull {
     }
 
     /// The first of what is ready, and what is left of its life.
-    pub(super) fn front(&self, now: Now) -> Option<(&Message, Life)> {
+    pub(in crate::uplink) fn front(&self, now: Now) -> Option<(&Message, Life)> {
         self.ready
             .front()
             .map(|(stored, _)| (&stored.message, stored.message.life(now, self.boot)))
@@ -283,7 +288,10 @@ impl Pull {
     }
 
     /// Looks whether a read has ended.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JoinError>> {
+    pub(in crate::uplink) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), JoinError>> {
         let Some(reading) = &mut self.reading else {
             return Poll::Pending;
         };
@@ -303,17 +311,17 @@ impl Pull {
     }
 
     /// Whether it waits for the disk or for other connections; [`Self::retry`] tries again.
-    pub(super) fn is_stuck(&self) -> bool {
+    pub(in crate::uplink) fn is_stuck(&self) -> bool {
         self.stuck
     }
 
     /// Ends such a wait.
-    pub(super) fn retry(&mut self) {
+    pub(in crate::uplink) fn retry(&mut self) {
         self.stuck = false;
     }
 
     /// What is to be sent, in order.
-    pub(super) fn ready(&self) -> impl Iterator<Item = &Stored> {
+    pub(in crate::uplink) fn ready(&self) -> impl Iterator<Item = &Stored> {
         self.ready.iter().map(|(stored, _)| stored)
     }
 }

@@ -1,12 +1,12 @@
 //! Flows that go in a circle: what one sends is taken from the same broker again, by itself or over others. Each message would
 //! come back for ever, faster than it can be sent, were it not counted how often it did.
 
-use super::address::Broker;
-use super::check::Check;
-use super::flow::{Flow, Queues};
-use super::priority::Line;
-use super::tree::Place;
+use crate::config::address::Broker;
+use crate::config::check::Check;
+use crate::config::flow::{Flow, Queues};
+use crate::config::priority::Line;
 use crate::config::problem::code::Code;
+use crate::config::tree::Place;
 use crate::message::Pattern;
 use crate::message::pattern::overlap;
 use crate::uplink;

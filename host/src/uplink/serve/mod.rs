@@ -1,23 +1,36 @@
 //! One carrier's life, from the first message owed to its end.
 
+mod answers;
+mod apart;
+mod exchange;
+mod notice;
+pub(super) mod pull;
+mod scheduler;
+mod send;
+mod stall;
+mod tell;
+mod window;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
 
+use self::notice::Notice;
+use self::pull::Pull;
+use self::scheduler::Scheduler;
+use self::window::{Limit, Window};
 use super::carrier::{Carrier, Ended, Fault, FaultOf, Limits, Manner};
-use super::condition::Notice;
-use super::fallback::Post;
-use super::form::encode::{Encoder, IdForm, Pack};
+use super::duty::Post;
+use super::error::Error;
+use super::form::encode::{Encoder, IdForm, Pack, PublishFormat};
 use super::judge::{Haste, Judge, Place};
 use super::metrics::Meters;
 use super::part::{Part, Way};
-use super::pull::Pull;
 use super::rate::Throttle;
-use super::scheduler::Scheduler;
-use super::window::{Limit, Window};
-use super::{Config, Drain, Error, PublishFormat, Shared};
+use super::settings::{Config, Drain};
+use super::shared::Shared;
 use crate::link::{ConnectionLoss, FailureKind, Stop};
 use crate::message::{Backlog, Qos, Stored};
 
@@ -40,53 +53,53 @@ impl<E: Fault> From<Ended<E>> for Parting<E> {
 
 /// An uplink, over all its connections.
 pub(super) struct Uplink {
-    pub(super) name: Arc<str>,
-    pub(super) backlog: Arc<dyn Backlog>,
-    pub(super) ready: Arc<Notify>,
-    pub(super) pulls: Vec<Pull>,
-    pub(super) scheduler: Scheduler,
-    pub(super) throttle: Option<Arc<Mutex<Throttle>>>,
-    pub(super) encoder: Encoder,
-    pub(super) judge: Judge,
-    pub(super) window: Window,
+    name: Arc<str>,
+    backlog: Arc<dyn Backlog>,
+    ready: Arc<Notify>,
+    pulls: Vec<Pull>,
+    scheduler: Scheduler,
+    throttle: Option<Arc<Mutex<Throttle>>>,
+    encoder: Encoder,
+    judge: Judge,
+    window: Window,
     /// Publishes of level 1 and 2 without an answer.
-    pub(super) under_way: usize,
+    under_way: usize,
     /// Number of the last publish.
-    pub(super) sent: u64,
+    sent: u64,
     /// One that upstream has accepted, and when that was.
-    pub(super) sample: Option<(usize, Stored, Instant)>,
+    sample: Option<(usize, Stored, Instant)>,
     /// The largest message that upstream has accepted, bytes.
-    pub(super) largest: usize,
+    largest: usize,
     /// What an answer takes, about, and when the last one came.
-    pub(super) usual: Duration,
-    pub(super) answered_at: Instant,
+    usual: Duration,
+    answered_at: Instant,
     /// When the window was widened without an answer.
-    pub(super) widened_at: Instant,
+    widened_at: Instant,
     /// When upstream was asked whether it reads what it does not acknowledge.
-    pub(super) asked_at: Option<Instant>,
+    asked_at: Option<Instant>,
     /// What it may take, as configured.
-    pub(super) answer: Duration,
-    pub(super) forwarded: Vec<IntCounter>,
-    pub(super) meters: Meters,
+    answer: Duration,
+    forwarded: Vec<IntCounter>,
+    meters: Meters,
     /// The level of each way, as configured.
-    pub(super) wanted: Vec<Qos>,
+    wanted: Vec<Qos>,
     /// A broker that takes nothing above level 0 gets that.
-    pub(super) allows_level_0: bool,
+    allows_level_0: bool,
     pub(super) post: Post,
     format: PublishFormat,
-    pub(super) is_packing: bool,
-    pub(super) max_packet_bytes: usize,
+    is_packing: bool,
+    max_packet_bytes: usize,
     inflight: u16,
     connections: u16,
     /// The same, as the connection in use allows.
-    pub(super) levels: Vec<Qos>,
-    pub(super) retain_available: bool,
-    pub(super) said: Said,
-    pub(super) notice: Notice,
+    levels: Vec<Qos>,
+    retain_available: bool,
+    said: Said,
+    notice: Notice,
     /// Topics of our own that are not tried any more.
-    pub(super) barred: Vec<String>,
+    barred: Vec<String>,
     /// One that could not be parked, and the letters and bytes it takes.
-    pub(super) unparked: Option<(Place, (u64, u64))>,
+    unparked: Option<(Place, (u64, u64))>,
 }
 
 /// What was said in the log and need not be said again: the window once, a refusal once a connection.
@@ -94,13 +107,13 @@ pub(super) struct Uplink {
 pub(super) struct Said {
     window: bool,
     limits: bool,
-    pub(super) refusal: bool,
-    pub(super) hold: bool,
-    pub(super) crowd: bool,
-    pub(super) pace: bool,
-    pub(super) quota: bool,
+    refusal: bool,
+    hold: bool,
+    crowd: bool,
+    pace: bool,
+    quota: bool,
     /// Upstream announces a limit below what it took before.
-    pub(super) is_narrow: bool,
+    is_narrow: bool,
 }
 
 impl Uplink {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
-use super::Error;
-use super::carrier::{Carrier, Ended, FaultOf};
 use super::pull::Pull;
 use super::send::Stand;
-use super::serve::{Parting, Uplink};
+use super::{Parting, Uplink};
 use crate::link::Stop;
+use crate::uplink::Error;
+use crate::uplink::carrier::{Carrier, Ended, FaultOf};
 
 /// Pause before the disk is asked again for what it did not have.
 const DISK_RETRY: Duration = Duration::from_secs(1);

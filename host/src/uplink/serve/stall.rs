@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::apart::COMPARISON;
-use super::carrier::{Answer, Carrier, Ended, FaultOf, Limits};
 use super::exchange::{any_read, sleep_until};
 use super::pull::{Pull, split};
-use super::serve::{Parting, Uplink};
+use super::{Parting, Uplink};
 use crate::link::Stop;
 use crate::message::{Qos, Stored};
+use crate::uplink::carrier::{Answer, Carrier, Ended, FaultOf, Limits};
 
 /// An answer may take so many times what it takes usually.
 const USUAL: u32 = 20;
@@ -28,7 +28,7 @@ const STALL: Duration = Duration::from_secs(3);
 
 impl Uplink {
     /// Why this connection is not to be used: its broker would take messages without ever saying so.
-    pub(super) fn is_unfit(&self, limits: &Limits) -> bool {
+    pub(in crate::uplink) fn is_unfit(&self, limits: &Limits) -> bool {
         let is_lower =
             |wanted: &Qos| *wanted > Qos::AtMostOnce && limits.highest == Qos::AtMostOnce;
         !self.allows_level_0 && self.wanted.iter().any(is_lower)
@@ -112,7 +112,7 @@ impl Uplink {
 
     /// Where another stands in for an upstream that acknowledged nothing, or it turned everything away: why it does not get its
     /// queues back. It is sent one message beside the account, as soon as there is one, and has to answer it.
-    pub(super) async fn mute<C: Carrier>(
+    pub(in crate::uplink) async fn mute<C: Carrier>(
         &mut self,
         carrier: &mut C,
         stop: &mut watch::Receiver<Stop>,

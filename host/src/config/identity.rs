@@ -1,0 +1,19 @@
+//! What a broker tells two clients apart by.
+
+use super::tree::Place;
+use crate::{mqtt, uplink};
+
+/// One connection's identity, for the check against twins.
+pub(super) struct Identity {
+    pub(super) mqtt: mqtt::Config,
+    pub(super) path: String,
+    pub(super) place: Place,
+}
+
+impl Identity {
+    /// Of an uplink's connection, where upstream tells clients apart.
+    pub(super) fn of(kind: &uplink::Kind, path: String, place: Place) -> Option<Self> {
+        let mqtt = kind.broker()?.clone();
+        Some(Self { mqtt, path, place })
+    }
+}

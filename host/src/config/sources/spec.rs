@@ -1,0 +1,80 @@
+//! A source as the config has it: complete but for the flows, which do not run yet.
+
+use std::sync::Arc;
+
+use crate::message::{FlowId, Intake, Pattern};
+use crate::source::{Ack, Dedup, Route};
+use crate::{link, mqtt, source};
+
+/// A source before the lanes of its flows exist.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// Name in config, metrics and logs.
+    pub name: Arc<str>,
+    /// What is spoken, and with whom.
+    pub kind: source::Kind,
+    /// It serves flows with `priority` alone, and belongs on a thread that does not pause.
+    pub priority: bool,
+    /// What goes to which flow.
+    pub routes: Vec<RouteSpec>,
+    /// As in `source::Config`.
+    pub max_unsettled_bytes: usize,
+    /// As in `source::Config`.
+    pub max_topic_bytes: usize,
+    /// As in `source::Config`.
+    pub max_payload_bytes: usize,
+}
+
+/// A route before the lanes of its flow exist.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    pub flow: FlowId,
+    pub name: Arc<str>,
+    /// Topic filter with captures.
+    pub pattern: Pattern,
+    pub ack: Ack,
+    /// As in `source::Route`.
+    pub expires: Option<u32>,
+    /// As in `source::Route`.
+    pub dedup: Option<Dedup>,
+}
+
+impl SourceSpec {
+    /// Its connection, if it is one to a broker.
+    pub fn broker(&self) -> Option<&mqtt::Config> {
+        match &self.kind {
+            source::Kind::Mqtt(own) => Some(&own.connection),
+            _ => None,
+        }
+    }
+
+    /// What its other end has to show, or what it has to show there.
+    pub(in crate::config) fn secret(&self) -> Option<&link::Secret> {
+        match &self.kind {
+            source::Kind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
+            source::Kind::Http(own) => own.token.as_ref(),
+            source::Kind::Modbus(_) => None,
+        }
+    }
+
+    /// The source's config, with the lanes that `intake` knows.
+    pub fn complete(self, intake: impl Fn(FlowId) -> Arc<dyn Intake>) -> source::Config {
+        let route = |spec: RouteSpec| Route {
+            intake: intake(spec.flow),
+            flow: spec.flow,
+            name: spec.name,
+            pattern: spec.pattern,
+            ack: spec.ack,
+            expires: spec.expires,
+            dedup: spec.dedup,
+        };
+        source::Config {
+            name: self.name,
+            kind: self.kind,
+            routes: self.routes.into_iter().map(route).collect(),
+            max_unsettled_bytes: self.max_unsettled_bytes,
+            max_topic_bytes: self.max_topic_bytes,
+            max_payload_bytes: self.max_payload_bytes,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What a protocol makes of an uplink's keys.
+
+use crate::config::fields::Fields;
+use crate::message::Qos;
+use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark};
+
+/// What a protocol makes of the keys of an uplink.
+pub(super) struct Spoken {
+    pub(super) kind: Kind,
+    pub(super) qos: Qos,
+    pub(super) allows_level_0: bool,
+    pub(super) format: PublishFormat,
+    pub(super) max_packet_bytes: u32,
+    pub(super) connections: u16,
+}
+
+impl Spoken {
+    /// Of a protocol that answers each message, knows no levels and keeps nothing for latecomers.
+    pub(super) fn answered(
+        fields: &mut Fields<'_>,
+        kind: Kind,
+        id: IdForm,
+        connections: u16,
+    ) -> Self {
+        Self {
+            kind,
+            qos: Qos::AtLeastOnce,
+            allows_level_0: false,
+            format: PublishFormat {
+                id,
+                replay: ReplayMark::None,
+                deletes_retained: false,
+                ..PublishFormat::default()
+            },
+            max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
+                .unwrap_or(u32::MAX),
+            connections,
+        }
+    }
+}
+
+/// How many connections there are to a broker or a server.
+pub(super) fn connections(fields: &mut Fields<'_>) -> u16 {
+    u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1)
+}

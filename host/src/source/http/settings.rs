@@ -1,0 +1,34 @@
+//! Where a source over HTTP listens, and what it takes of whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::split::Split;
+use super::topic::Template;
+use crate::link::{Backoff, Secret, ServerTls};
+
+/// What a source over HTTP needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address or name of this machine to listen at.
+    pub host: String,
+    pub port: u16,
+    /// TLS where the URL says `https`.
+    pub tls: Option<ServerTls>,
+    /// What every request has to show, as `Authorization: Bearer …`.
+    pub token: Option<Secret>,
+    /// From a path to a topic.
+    pub topic: Template,
+    /// How many messages a body holds.
+    pub split: Split,
+    /// Which headers become properties, in lower case.
+    pub headers: Vec<Arc<str>>,
+    /// Longest body in bytes.
+    pub max_body_bytes: usize,
+    /// How long a request waits until its messages are settled.
+    pub settle_within: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Between attempts to listen.
+    pub backoff: Backoff,
+}

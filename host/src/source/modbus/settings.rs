@@ -1,0 +1,48 @@
+//! Where the devices are, and how they are asked.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::frame::Framing;
+use super::map::Device;
+use super::serial::Serial;
+use crate::link::Backoff;
+
+/// What a source over Modbus needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub address: Address,
+    /// For an answer.
+    pub timeout: Duration,
+    /// How often a request is tried again within a poll.
+    pub retries: u32,
+    /// Silence between an answer and the next request.
+    pub pause: Duration,
+    /// Between the dial and the first request.
+    pub connect_pause: Duration,
+    /// Between attempts to dial.
+    pub backoff: Backoff,
+    /// Between attempts to ask a silent device.
+    pub probe: Backoff,
+    pub devices: Vec<Device>,
+}
+
+/// Where the devices are.
+#[derive(Clone, Debug)]
+pub enum Address {
+    Net {
+        host: String,
+        port: u16,
+        framing: Framing,
+    },
+    Serial(Serial),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Serial(serial) => write!(f, "{}", serial.path.display()),
+        }
+    }
+}

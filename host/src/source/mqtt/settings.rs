@@ -1,0 +1,15 @@
+//! What is asked of a broker.
+
+use super::mark::SessionMark;
+use crate::message::Qos;
+use crate::mqtt;
+
+/// What a source over MQTT needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub connection: mqtt::Config,
+    /// Level asked for in SUBSCRIBE.
+    pub qos: Qos,
+    /// What session the broker has had of ours before this start.
+    pub mark: SessionMark,
+}

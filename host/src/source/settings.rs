@@ -1,0 +1,80 @@
+//! What a source is to take, from where, and for whom.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::mqtt::SessionMark;
+use super::repeats::Dedup;
+use crate::message::{FlowId, Intake, Pattern};
+
+/// When a message of a flow is acknowledged to the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// When upstream has accepted it or it is safe on disk.
+    #[default]
+    Safe,
+    /// At once: a crash loses what was under way.
+    Received,
+}
+
+/// Where messages that match a pattern go.
+#[derive(Clone)]
+pub struct Route {
+    pub flow: FlowId,
+    /// Its name, for logs and dead letters.
+    pub name: Arc<str>,
+    /// Topic filter with captures; several patterns of a flow are several routes, the first that matches counts.
+    pub pattern: Pattern,
+    pub intake: Arc<dyn Intake>,
+    pub ack: Ack,
+    /// Longest life of a message, seconds: what says nothing gets it, what says more gets less.
+    pub expires: Option<u32>,
+    /// How repeats are known; they are dropped.
+    pub dedup: Option<Dedup>,
+}
+
+#[derive(Clone)]
+pub struct Config {
+    /// Name in config, metrics and logs.
+    pub name: Arc<str>,
+    /// What is spoken, and with whom.
+    pub kind: Kind,
+    pub routes: Vec<Route>,
+    /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
+    pub max_unsettled_bytes: usize,
+    /// Longest topic in bytes; a longer one is parked by its head.
+    pub max_topic_bytes: usize,
+    /// Longest payload in bytes; a longer one is parked by its head.
+    pub max_payload_bytes: usize,
+}
+
+/// How messages come in.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A broker sends them.
+    Mqtt(Box<super::mqtt::Config>),
+    /// Whoever has them posts them.
+    Http(Box<super::http::Config>),
+    /// Devices are asked for them.
+    Modbus(Box<super::modbus::Config>),
+}
+
+impl Config {
+    /// This one, with what it remembers on disk over a restart.
+    #[must_use]
+    pub fn beside(mut self, data_dir: &Path) -> Self {
+        if let Kind::Mqtt(own) = &mut self.kind {
+            own.mark = SessionMark::find(data_dir, &self.name, &own.connection);
+        }
+        self
+    }
+
+    /// This one, of a source that has worked with `before` until now.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        if let (Kind::Mqtt(own), Kind::Mqtt(before)) = (&mut self.kind, &before.kind) {
+            own.mark = own.mark.clone().after(&before.mark);
+        }
+        self
+    }
+}

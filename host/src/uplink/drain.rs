@@ -1,0 +1,105 @@
+//! One connection after the other, by what upstream speaks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::carrier::{Carrier, Ended};
+use super::error::Error;
+use super::judge::Haste;
+use super::part::Part;
+use super::serve::{Parting, Uplink};
+use super::settings::{Config, Kind};
+use super::shared::Shared;
+use super::{file, http, mqtt};
+use crate::link::{Causes, Redial, Stop};
+use crate::message::Backlog;
+
+/// Whether upstream is there, in words: nothing is sent and nothing stays there. A broker is asked by whoever asks, over `mqtt`.
+///
+/// # Errors
+/// In words for the operator: why it is not, and what to do.
+pub async fn reach(kind: &Kind) -> Result<String, String> {
+    match kind {
+        Kind::Mqtt(_) => Ok(String::new()),
+        Kind::Http(server) => http::reach(server).await.map_err(|error| in_words(&error)),
+        Kind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
+    }
+}
+
+fn in_words(error: &dyn std::error::Error) -> String {
+    Causes(error).to_string()
+}
+
+/// One connection, dialled again whenever it is lost.
+pub(super) async fn drain(
+    config: Config,
+    part: Part,
+    backlog: Arc<dyn Backlog>,
+    shared: Shared,
+    stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let uplink = Uplink::new(&config, part, backlog, &shared);
+    let name = config.name;
+    let link = &shared.metrics.link;
+    match config.kind {
+        Kind::Mqtt(broker) => {
+            let redial = mqtt::redial(broker, name, link);
+            keep_sending::<mqtt::Broker>(redial, uplink, &shared, stop).await
+        }
+        Kind::Http(server) => {
+            let redial = http::redial(server, name, link);
+            keep_sending::<http::Lane>(redial, uplink, &shared, stop).await
+        }
+        Kind::File(folder) => {
+            let redial = file::redial(folder, name, link);
+            keep_sending::<file::Lane>(redial, uplink, &shared, stop).await
+        }
+    }
+}
+
+async fn keep_sending<C: Carrier>(
+    mut redial: Redial<C::Dial>,
+    mut uplink: Uplink,
+    shared: &Shared,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let failed = || shared.duty.iter().for_each(|duty| duty.failed());
+    while let Some(up) = redial.connect_or(&mut stop, failed).await {
+        let mut carrier = C::from(up);
+        let unfit = if uplink.is_unfit(&carrier.limits()) {
+            Some(Ended::Level0Only)
+        } else {
+            uplink.mute(&mut carrier, &mut stop).await
+        };
+        if let Some(unfit) = unfit {
+            carrier.close().await;
+            redial.lost(&unfit);
+            failed();
+            continue;
+        }
+        let shaky = redial.is_alarming();
+        carrier.online(&mut redial);
+        uplink.post.take().await;
+        let served = uplink.serve(carrier, shaky, &mut stop).await;
+        uplink.post.leave(Instant::now());
+        match served {
+            Ok(()) => break,
+            Err(Parting::Lost(ended)) => {
+                match uplink.haste(&ended) {
+                    Haste::AtOnce => redial.hasten(),
+                    Haste::Soon => redial.worked(),
+                    Haste::Later => {}
+                }
+                redial.lost_as(uplink.failure(&ended), &ended);
+            }
+            Err(Parting::Broken(error)) => {
+                redial.left();
+                return Err(error);
+            }
+        }
+    }
+    redial.left();
+    Ok(())
+}

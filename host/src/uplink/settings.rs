@@ -1,0 +1,150 @@
+//! What an uplink is to do: its upstream, and the queues it drains there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::form::encode::PublishFormat;
+use super::part::Way;
+use super::rate::Rate;
+use super::{file, http};
+use crate::link::Secret;
+use crate::message::{Qos, QueueId};
+use crate::mqtt;
+
+/// A queue this uplink drains.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    pub queue: QueueId,
+    /// Its class, for metrics and message ids.
+    pub class: Arc<str>,
+    /// Its share beside the other queues of this uplink, from 1 to 100.
+    pub weight: u32,
+    /// Level of what is published, where it is not the uplink's.
+    pub qos: Option<Qos>,
+    /// Fresh data goes ahead of what is on disk; with one connection only.
+    pub is_fresh_first: bool,
+}
+
+impl Drain {
+    /// The ways its messages go, each with its share: beside fresh data the backlog has a quarter of it.
+    pub(super) fn ways(&self) -> impl Iterator<Item = (&Self, Way, u32)> {
+        let whole = (!self.is_fresh_first).then_some((self, Way::Whole, self.weight));
+        let parts = self.is_fresh_first.then_some([
+            (self, Way::Fresh, self.weight),
+            (self, Way::Replay, self.weight.div_ceil(4)),
+        ]);
+        whole.into_iter().chain(parts.into_iter().flatten())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name in metrics and logs.
+    pub name: Arc<str>,
+    /// The uplink whose queues it drains, as it stands in message ids: itself, but for a fallback.
+    pub owner: Arc<str>,
+    /// What drains some of its queues while it is away.
+    pub fallback: Option<Box<Config>>,
+    /// What upstream speaks, and where it is.
+    pub kind: Kind,
+    /// It carries flows with `priority` alone, and belongs on a thread that does not pause.
+    pub priority: bool,
+    /// Level of what is published.
+    pub qos: Qos,
+    /// A broker that takes nothing above level 0 gets messages all the same, none of which is known to have arrived.
+    pub allows_level_0: bool,
+    pub drains: Vec<Drain>,
+    /// Largest publish; what the broker announces may lower it.
+    pub max_packet_bytes: u32,
+    /// How fast it may send, over all its connections.
+    pub rate: Rate,
+    /// How messages are encoded.
+    pub format: PublishFormat,
+    /// Connections to the broker, 1 or more.
+    pub connections: u16,
+}
+
+impl Config {
+    /// The same for its connection number `index`.
+    #[must_use]
+    pub fn of_connection(&self, index: u16) -> Self {
+        let mut config = self.clone();
+        match &mut config.kind {
+            Kind::Mqtt(broker) if index > 0 => {
+                broker.client_id = format!("{}-{}", broker.client_id, index + 1);
+            }
+            Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
+            Kind::Mqtt(_) | Kind::Http(_) | Kind::File(_) => {}
+        }
+        config
+    }
+}
+
+/// What upstream speaks, by the scheme of its URL.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A broker; `inflight` is the window.
+    Mqtt(mqtt::Config),
+    /// A server that takes requests.
+    Http(http::Config),
+    /// Files in a folder.
+    File(file::Config),
+}
+
+impl Kind {
+    /// Name or address of upstream.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Mqtt(broker) => &broker.host,
+            Self::Http(server) => &server.host,
+            Self::File(file) => file.folder.to_str().unwrap_or_default(),
+        }
+    }
+
+    /// The broker, where upstream is one.
+    pub fn broker(&self) -> Option<&mqtt::Config> {
+        match self {
+            Self::Mqtt(broker) => Some(broker),
+            Self::Http(_) | Self::File(_) => None,
+        }
+    }
+
+    /// Whether messages have a level there: elsewhere each is answered, which is level 1.
+    pub fn has_levels(&self) -> bool {
+        matches!(self, Self::Mqtt(_))
+    }
+
+    /// What it logs in with.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Mqtt(broker) => {
+                let login = broker.login.as_ref();
+                login
+                    .and_then(|login| login.password.clone())
+                    .into_iter()
+                    .collect()
+            }
+            Self::Http(server) => server.secrets().cloned().collect(),
+            Self::File(_) => Vec::new(),
+        }
+    }
+
+    /// Packets without an answer, at most.
+    pub(super) fn window(&self) -> u16 {
+        match self {
+            Self::Mqtt(broker) => broker.inflight,
+            Self::Http(server) => server.batch_messages,
+            // One batch is with the disk while the next one gathers.
+            Self::File(file) => file.batch_messages,
+        }
+    }
+
+    /// How long an answer may take.
+    pub(super) fn answer(&self) -> Duration {
+        match self {
+            Self::Mqtt(broker) => broker.deadlines.answer,
+            Self::Http(server) => server.deadlines.answer,
+            Self::File(file) => file.answer,
+        }
+    }
+}
