@@ -3,6 +3,7 @@
 //! time: what else is wanted of it waits, and nothing of other flows does.
 
 mod back;
+mod candidate;
 mod change;
 mod ends;
 mod flows;
@@ -10,141 +11,35 @@ mod job;
 mod reload;
 mod files;
 mod orders;
+mod wanted;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use self::orders::guarded;
-use super::order::{Line, Name, Rollback, Swap};
+use super::board::Place;
+use super::desk::Desk;
+use super::order::{Line, Name};
+use super::parts::Parts;
+use super::request::Request;
 use super::watch::Watch;
-use super::{Desk, Parts, Place};
-use crate::chain;
-use crate::chain::BreakerOpened;
 use crate::chain::PluginConfig;
 use crate::gateway::ends::Ends;
 use crate::gateway::start::Started;
 use crate::heap;
-use crate::versions::Spot;
 use crate::versions::StoredVersion;
 use crate::versions::history::Who;
-use job::{After, Bench, InPlace, InVain, Job};
+use candidate::Candidate;
+use job::{After, Bench, InVain, Job};
 use reload::{watch, watched};
+use wanted::Wanted;
 
 /// How often a verdict that could not be written down is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
-
-/// What the thread is asked to do.
-pub(super) enum Request {
-    /// A watched file has new content.
-    Changed {
-        path: PathBuf,
-        content: Vec<u8>,
-    },
-    /// The config is to be read again.
-    Reload {
-        id: Option<u64>,
-        who: Who,
-    },
-    /// An operator has another version.
-    Swap {
-        id: u64,
-        order: Swap,
-        component: Option<Vec<u8>>,
-        who: Who,
-    },
-    /// An operator wants an earlier version.
-    Rollback {
-        id: u64,
-        order: Rollback,
-        who: Who,
-    },
-    /// A plugin keeps failing.
-    Opened {
-        flow: usize,
-        opened: BreakerOpened,
-    },
-    /// A change of a plugin has ended; what the config says of it from now on, if that is another.
-    Ended {
-        place: Place,
-        adopted: Option<Box<PluginConfig>>,
-    },
-    Stop,
-}
-
-impl Request {
-    /// The number under which it is followed.
-    fn id(&self) -> Option<u64> {
-        match self {
-            Self::Swap { id, .. } | Self::Rollback { id, .. } => Some(*id),
-            Self::Reload { id, .. } => *id,
-            Self::Changed { .. } | Self::Opened { .. } | Self::Ended { .. } | Self::Stop => None,
-        }
-    }
-}
-
-/// What a candidate's signature has to say.
-#[derive(Clone, Copy, Default)]
-enum Admission {
-    /// That it is not older than any version that was confirmed in its place, and has not expired.
-    #[default]
-    New,
-    /// That it has not expired.
-    Older,
-    /// Only who signed it: it has run here.
-    Kept,
-}
-
-/// What is to be different in a plugin; what is left out stays.
-#[derive(Default)]
-struct Candidate {
-    component: Option<Vec<u8>>,
-    signature: Option<String>,
-    settings: Option<Value>,
-    plan: chain::ChangePlan,
-    /// An operator asks, so that what was rolled back before is tried.
-    is_asked: bool,
-    admission: Admission,
-}
-
-/// A change of a plugin that is wanted, and begins when no other of its flow is under way.
-enum Wanted {
-    /// What an operator has, or the config's.
-    Swap {
-        id: u64,
-        order: Swap,
-        component: Option<Vec<u8>>,
-        who: Who,
-    },
-    Rollback {
-        id: u64,
-        order: Rollback,
-        who: Who,
-    },
-    /// An earlier version, since the running one keeps failing.
-    FailOver {
-        flow: usize,
-        opened: BreakerOpened,
-    },
-    /// What nobody waits for.
-    ByItself {
-        place: Place,
-        who: Who,
-        candidate: Candidate,
-    },
-    /// What the config says now.
-    Setting {
-        place: Place,
-        who: Who,
-        config: Box<PluginConfig>,
-        reload: Option<Arc<InPlace>>,
-    },
-}
 
 /// A flow of which a plugin is being changed.
 struct Busy {
@@ -152,25 +47,6 @@ struct Busy {
     adopting: Option<(usize, Box<PluginConfig>)>,
     waiting: VecDeque<Wanted>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What is known of a plugin when its turn begins.
-struct About {
-    flow: String,
-    plugin: String,
-    running: StoredVersion,
-    new: StoredVersion,
-    written: StoredVersion,
-}
-
-impl About {
-    fn spot(&self) -> Spot<'_> {
-        Spot {
-            flow: &self.flow,
-            plugin: &self.plugin,
-            written: &self.written,
-        }
-    }
 }
 
 pub(super) struct Driver {

@@ -5,12 +5,14 @@
 //! needs a restart. Whoever asks is answered at once with a number, under which the [`Board`] tells how it goes on.
 
 mod board;
+mod desk;
 mod driver;
 mod order;
+mod parts;
+mod request;
 mod watch;
 
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,48 +22,20 @@ pub use order::{
     Verdict,
 };
 
-use super::audit::Audit;
-use super::current::Current;
-use super::door::Doors;
+pub(super) use desk::Desk;
+pub(super) use parts::Parts;
+
+use self::driver::Driver;
+use self::request::Request;
 use super::ends::Ends;
-use super::standing::Shared as Standing;
-use super::start::{Started, Starter};
-use crate::chain::{Chain, Engine};
-use crate::config::{Config, Sources};
-use crate::recording;
-use crate::spool::Spool;
-use crate::versions::Versions;
+use crate::chain::Engine;
 use crate::versions::history::Who;
-use driver::{Driver, Request};
 
 /// Changes that may wait while one is being applied.
 const WAITING: usize = 64;
 
 /// Pause between two looks whether the change under way has ended, once it was told to.
 const STOPPING: Duration = Duration::from_millis(20);
-
-/// What live change works on.
-pub(super) struct Parts {
-    pub(super) config: Config,
-    /// Where others look at it.
-    pub(super) current: Current,
-    /// Where it came from.
-    pub(super) origin: Sources,
-    /// The doors of its flows.
-    pub(super) doors: Doors,
-    pub(super) versions: Versions,
-    pub(super) audit: Audit,
-    /// How they were started.
-    pub(super) started: Vec<Vec<Started>>,
-    /// Builds more of them.
-    pub(super) starter: Starter,
-    /// What is counted of recordings.
-    pub(super) recordings: recording::Metrics,
-    /// Knows the flows by number.
-    pub(super) spool: Arc<Spool>,
-    /// What became of the config.
-    pub(super) standing: Standing,
-}
 
 pub(super) struct Live {
     desk: Desk,
@@ -127,316 +101,6 @@ impl Live {
         }
         if self.driver.join().is_err() {
             tracing::error!("the live thread crashed; plugins were no longer swapped");
-        }
-    }
-}
-
-/// Takes orders. Cheap to clone; nothing here waits.
-#[derive(Clone)]
-pub(super) struct Desk {
-    requests: SyncSender<Request>,
-    board: Board,
-    doors: Doors,
-}
-
-/// What somebody wants done.
-#[derive(Clone, Copy)]
-struct Wish<'a> {
-    place: Option<Place>,
-    what: &'a str,
-    /// Not while another change of the plugin is under way.
-    alone: bool,
-}
-
-impl Desk {
-    /// Swaps a plugin; without a component, to what the config says.
-    ///
-    /// # Errors
-    /// In words for the operator.
-    pub(super) fn swap(
-        &self,
-        order: Swap,
-        component: Option<Vec<u8>>,
-        who: Who,
-    ) -> Result<Receipt, String> {
-        let place = self.place(&order.plugin)?;
-        if order.replace && self.board.under_way().contains(&place) {
-            self.cancel_at(
-                place,
-                &format!("{} put another version in its place", who.name()),
-            );
-            return self.submit(
-                Wish {
-                    place: Some(place),
-                    what: "swaps",
-                    alone: false,
-                },
-                &who,
-                |id| Request::Swap {
-                    id,
-                    order,
-                    component,
-                    who: who.clone(),
-                },
-            );
-        }
-        self.submit(
-            Wish {
-                place: Some(place),
-                what: "swaps",
-                alone: true,
-            },
-            &who,
-            |id| Request::Swap {
-                id,
-                order,
-                component,
-                who: who.clone(),
-            },
-        )
-    }
-
-    /// Whether a change of the plugin waits, or was ordered this moment: it cannot be ended yet.
-    pub(super) fn has_yet_to_begin(&self, plugin: &Name) -> bool {
-        self.place(plugin).is_ok_and(|place| {
-            let chain = self.doors.chain(place.flow);
-            let can_be_ended = chain.is_some_and(|chain| chain.is_changing(place.plugin));
-            self.board.of(place).is_some() && !can_be_ended
-        })
-    }
-
-    /// Brings a version back, or ends the change under way.
-    ///
-    /// # Errors
-    /// In words for the operator.
-    pub(super) fn roll_back(&self, order: &Rollback, who: Who) -> Result<Receipt, String> {
-        let place = self.place(&order.plugin)?;
-        if order.to.is_none()
-            && let Some(change) = self.board.of(place)
-        {
-            return if self.cancel(place, &who) {
-                Ok(Receipt { change })
-            } else {
-                Err(self.busy(place, "it can be ended as soon as it has begun"))
-            };
-        }
-        let order = order.clone();
-        self.submit(
-            Wish {
-                place: Some(place),
-                what: "rolls back",
-                alone: true,
-            },
-            &who,
-            |id| Request::Rollback {
-                id,
-                order,
-                who: who.clone(),
-            },
-        )
-    }
-
-    /// Ends the phase of the change under way as if it had gone well.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(super) fn promote(&self, plugin: &Name, who: &Who) -> Result<Receipt, String> {
-        let place = self.place(plugin)?;
-        let change = self.follow(plugin)?;
-        if self
-            .doors
-            .chain(place.flow)
-            .is_some_and(|chain| chain.promote(place.plugin))
-        {
-            tracing::info!(
-                plugin = self.name(place),
-                who = who.name(),
-                "an operator ends a phase of a change early"
-            );
-            return Ok(change);
-        }
-        Err(format!(
-            "the change of `{}` is in no phase that can be ended early",
-            self.name(place)
-        ))
-    }
-
-    /// The change of a plugin that waits or is under way.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(super) fn follow(&self, plugin: &Name) -> Result<Receipt, String> {
-        let place = self.place(plugin)?;
-        let none = || format!("no change of `{}` is under way", self.name(place));
-        self.board
-            .of(place)
-            .map(|change| Receipt { change })
-            .ok_or_else(none)
-    }
-
-    /// Reads the config again.
-    ///
-    /// # Errors
-    /// Too much is waiting.
-    pub(super) fn reload(&self, who: Who) -> Result<Receipt, String> {
-        self.submit(
-            Wish {
-                place: None,
-                what: "reads the config again",
-                alone: true,
-            },
-            &who,
-            |id| Request::Reload {
-                id: Some(id),
-                who: who.clone(),
-            },
-        )
-    }
-
-    /// What has come of an order, from line `from` on: as soon as there is more, or after `patience`.
-    pub(super) async fn page(&self, change: u64, from: usize, patience: Duration) -> Option<Page> {
-        let mut bell = self.board.bell();
-        let news = async {
-            loop {
-                match self.board.page(change, from) {
-                    Some(page) if page.lines.is_empty() && !page.has_ended => {}
-                    page => return page,
-                }
-                if bell.changed().await.is_err() {
-                    return None;
-                }
-            }
-        };
-        match tokio::time::timeout(patience, news).await {
-            Ok(page) => page,
-            Err(_) => self.board.page(change, from),
-        }
-    }
-
-    /// A plugin by its name.
-    ///
-    /// # Errors
-    /// There is none, or several.
-    pub(super) fn place(&self, Name(name): &Name) -> Result<Place, String> {
-        let all = self.doors.chains().into_iter().flat_map(|(flow, chain)| {
-            let plugins = chain.plugins().into_iter().enumerate();
-            plugins.map(move |(plugin, info)| {
-                (Place { flow, plugin }, Arc::clone(chain.name()), info.name)
-            })
-        });
-        let all: Vec<_> = all.collect();
-        let is_it = |flow: &str, plugin: &str| match name.split_once('/') {
-            Some((wanted, rest)) => wanted == flow && rest == plugin,
-            None => name == plugin,
-        };
-        let found: Vec<_> = all
-            .iter()
-            .filter(|(_, flow, plugin)| is_it(flow, plugin))
-            .collect();
-        let names = |them: &[&(Place, Arc<str>, Arc<str>)]| {
-            them.iter()
-                .map(|(_, flow, plugin)| format!("{flow}/{plugin}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        match &*found {
-            [(place, ..)] => Ok(*place),
-            [] if all.is_empty() => Err("this gateway has no plugins".to_owned()),
-            [] => Err(format!(
-                "there is no plugin `{name}`; there are: {}",
-                names(&all.iter().collect::<Vec<_>>())
-            )),
-            several => Err(format!(
-                "there are several plugins `{name}`, say which: {}",
-                names(several)
-            )),
-        }
-    }
-
-    fn cancel(&self, place: Place, who: &Who) -> bool {
-        let is_cancelled = self.cancel_at(place, &format!("{} rolled it back", who.name()));
-        if is_cancelled {
-            tracing::info!(
-                plugin = self.name(place),
-                who = who.name(),
-                "an operator ends a change"
-            );
-        }
-        is_cancelled
-    }
-
-    /// Hears of the chain's plugins that keep failing.
-    fn hear(&self, flow: usize, chain: &Chain) {
-        let desk = self.clone();
-        // Where there is no room it opens again.
-        chain.on_opened(move |opened| _ = desk.offer(Request::Opened { flow, opened }));
-    }
-
-    fn cancel_at(&self, Place { flow, plugin }: Place, why: &str) -> bool {
-        self.doors
-            .chain(flow)
-            .is_some_and(|chain| chain.cancel(plugin, why))
-    }
-
-    fn submit(
-        &self,
-        wish: Wish<'_>,
-        who: &Who,
-        request: impl FnOnce(u64) -> Request,
-    ) -> Result<Receipt, String> {
-        let Wish { place, what, alone } = wish;
-        let title = match place {
-            Some(place) => format!("{} {what} {}", who.name(), self.name(place)),
-            None => format!("{} {what}", who.name()),
-        };
-        let opened = self.board.open(title.clone(), place.filter(|_| alone));
-        let change = opened.map_err(|other| {
-            format!(
-                "a change is under way already ({other}); {}",
-                Self::follow_hint(self, place)
-            )
-        })?;
-        tracing::info!(change, "an operator {title}");
-        if self.offer(request(change)) {
-            Ok(Receipt { change })
-        } else {
-            self.board.end(change);
-            Err("more changes than can wait; try again when the last one is done".to_owned())
-        }
-    }
-
-    fn busy(&self, place: Place, what: &str) -> String {
-        format!("a change of `{}` waits or begins; {what}", self.name(place))
-    }
-
-    fn follow_hint(&self, place: Option<Place>) -> String {
-        let name = place.map(|place| self.name(place)).unwrap_or_default();
-        format!(
-            "follow it with `tidegate swap {name} --follow`, end it with `tidegate rollback {name}`, or say --replace"
-        )
-    }
-
-    fn name(&self, place: Place) -> String {
-        let Some(chain) = self.doors.chain(place.flow) else {
-            return String::new();
-        };
-        let plugin = chain
-            .plugins()
-            .get(place.plugin)
-            .map(|info| Arc::clone(&info.name))
-            .unwrap_or_default();
-        format!("{}/{plugin}", chain.name())
-    }
-
-    /// `false` when there is no room.
-    fn offer(&self, request: Request) -> bool {
-        match self.requests.try_send(request) {
-            Err(TrySendError::Full(_)) => {
-                tracing::warn!("more changes than can wait; send SIGHUP when the last one is done");
-                false
-            }
-            // An error means that the driver has ended already: so does the gateway.
-            Ok(()) | Err(TrySendError::Disconnected(_)) => true,
         }
     }
 }

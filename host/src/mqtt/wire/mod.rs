@@ -9,11 +9,13 @@
 mod answer;
 #[cfg(test)]
 pub(super) mod broker;
+mod packet;
 mod publish;
 mod subscribe;
 mod v4;
 mod v5;
 
+pub(super) use packet::{AckPacket, ConnAck, Malformed, Packet, ProtocolVersion};
 pub(super) use publish::check_filter;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -36,86 +38,6 @@ const PINGREQ: [u8; 2] = [0xC0, 0x00];
 const UNSUBACK: u8 = 0xB0;
 const PINGRESP: u8 = 0xD0;
 const DISCONNECT: [u8; 2] = [0xE0, 0x00];
-
-/// Which MQTT is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProtocolVersion {
-    V5,
-    V311,
-}
-
-/// What came in is not MQTT; says why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
-
-impl From<Malformed> for Error {
-    fn from(Malformed(why): Malformed) -> Self {
-        Self::Malformed(why)
-    }
-}
-
-/// What a broker sends.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Packet {
-    ConnAck(ConnAck),
-    /// `packet_id` is 0 for QoS 0.
-    Publish {
-        publish: Publish,
-        packet_id: u16,
-    },
-    /// A PUBLISH with a field that MQTT forbids; `why` names it.
-    Unfit {
-        publish: Publish,
-        packet_id: u16,
-        why: String,
-    },
-    /// A PUBLISH above the limit, read past; `bytes` is the size of the whole packet.
-    Oversize {
-        head: Publish,
-        packet_id: u16,
-        bytes: u64,
-    },
-    PubAck(AckPacket),
-    PubRec(AckPacket),
-    PubRel(AckPacket),
-    PubComp(AckPacket),
-    SubAck {
-        packet_id: u16,
-        codes: Vec<u8>,
-    },
-    /// What it says of the filters is nothing we could act on.
-    UnsubAck,
-    PingResp,
-    Disconnect {
-        code: u8,
-        words: Option<String>,
-    },
-}
-
-/// CONNACK. What the broker did not say is `None`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ConnAck {
-    pub(super) session_present: bool,
-    pub(super) code: u8,
-    /// Two bytes long in answer to a v5 CONNECT: the server speaks 3.1.1 only.
-    pub(super) legacy: bool,
-    pub(super) words: Option<String>,
-    pub(super) receive_maximum: Option<u16>,
-    pub(super) maximum_packet_bytes: Option<u32>,
-    pub(super) maximum_qos: Option<u8>,
-    pub(super) retain_available: Option<bool>,
-    pub(super) keep_alive: Option<u16>,
-    pub(super) session_expiry: Option<u32>,
-    pub(super) subscription_ids: Option<bool>,
-}
-
-/// An acknowledgement: `code` is 0 in 3.1.1.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct AckPacket {
-    pub(super) packet_id: u16,
-    pub(super) code: u8,
-    pub(super) words: Option<String>,
-}
 
 /// First byte and lengths of a packet.
 #[derive(Clone, Copy, Debug)]

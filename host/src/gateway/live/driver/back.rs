@@ -1,8 +1,9 @@
 //! The way back to a version that is kept: because an operator wants it, or because the running one keeps failing.
 
 use super::super::Place;
+use super::Driver;
+use super::candidate::{Admission, Candidate};
 use super::job::After;
-use super::{Admission, Candidate, Driver};
 use crate::chain::{Artefact, BreakerOpened, ChangePlan};
 use crate::gateway::start::signature;
 use crate::versions::history::Who;

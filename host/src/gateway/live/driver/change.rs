@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::super::Place;
 use super::super::order::{Line, Outcome, Verdict};
+use super::Driver;
+use super::candidate::{About, Admission, Candidate};
 use super::job::{After, Ending, Job};
-use super::{About, Admission, Candidate, Driver};
 use crate::builtin;
 use crate::chain::{self, Change, ChangeState, ChangeStep, NotChanged, Swapped, Verifier};
 use crate::clock::{Now, utc};

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Candidate, Driver, Wanted};
+use super::Driver;
+use super::candidate::Candidate;
+use super::wanted::Wanted;
 use crate::chain::{Artefact, PluginConfig};
 use crate::gateway::live::Place;
 use crate::gateway::start::{signature, written};

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::super::order::Line;
 use super::super::{Board, Desk, Place};
-use super::{About, Candidate, Request};
+use super::candidate::{About, Candidate};
 use crate::chain::PluginConfig;
 use crate::gateway::audit::Audit;
 use crate::gateway::door::Doors;
+use crate::gateway::live::request::Request;
 use crate::versions::Versions;
 use crate::versions::history::Who;
 

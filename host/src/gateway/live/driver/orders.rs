@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Admission, Candidate, Driver};
+use super::Driver;
+use super::candidate::{Admission, Candidate};
 use crate::chain;
 use crate::gateway::live::Place;
 use crate::gateway::live::board::Board;

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use super::super::order::Line;
 use super::super::{Desk, Place};
+use super::Driver;
+use super::candidate::Candidate;
 use super::flows::Round;
 use super::job::{After, InPlace};
-use super::{Candidate, Driver, Request, Wanted};
+use super::wanted::Wanted;
 use crate::chain::PluginConfig;
 use crate::chain::{self, Artefact};
 use crate::config::{self, Config, Difference, PluginChange, Problems, Sources};
+use crate::gateway::live::request::Request;
 use crate::gateway::live::watch::Watch;
 use crate::gateway::start::signature;
 use crate::trust::{self, signature_path};

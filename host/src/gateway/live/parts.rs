@@ -1,0 +1,35 @@
+//! What live change works on.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Sources};
+use crate::gateway::audit::Audit;
+use crate::gateway::current::Current;
+use crate::gateway::door::Doors;
+use crate::gateway::standing::Shared as Standing;
+use crate::gateway::start::{Started, Starter};
+use crate::recording;
+use crate::spool::Spool;
+use crate::versions::Versions;
+
+pub(in crate::gateway) struct Parts {
+    pub(in crate::gateway) config: Config,
+    /// Where others look at it.
+    pub(in crate::gateway) current: Current,
+    /// Where it came from.
+    pub(in crate::gateway) origin: Sources,
+    /// The doors of its flows.
+    pub(in crate::gateway) doors: Doors,
+    pub(in crate::gateway) versions: Versions,
+    pub(in crate::gateway) audit: Audit,
+    /// How they were started.
+    pub(in crate::gateway) started: Vec<Vec<Started>>,
+    /// Builds more of them.
+    pub(in crate::gateway) starter: Starter,
+    /// What is counted of recordings.
+    pub(in crate::gateway) recordings: recording::Metrics,
+    /// Knows the flows by number.
+    pub(in crate::gateway) spool: Arc<Spool>,
+    /// What became of the config.
+    pub(in crate::gateway) standing: Standing,
+}

@@ -1,0 +1,83 @@
+//! What a broker sends, as it is read off the wire.
+
+use crate::mqtt::{Error, Publish};
+
+/// Which MQTT is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mqtt) enum ProtocolVersion {
+    V5,
+    V311,
+}
+
+/// What came in is not MQTT; says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mqtt) struct Malformed(pub(in crate::mqtt) &'static str);
+
+impl From<Malformed> for Error {
+    fn from(Malformed(why): Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+/// What a broker sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::mqtt) enum Packet {
+    ConnAck(ConnAck),
+    /// `packet_id` is 0 for QoS 0.
+    Publish {
+        publish: Publish,
+        packet_id: u16,
+    },
+    /// A PUBLISH with a field that MQTT forbids; `why` names it.
+    Unfit {
+        publish: Publish,
+        packet_id: u16,
+        why: String,
+    },
+    /// A PUBLISH above the limit, read past; `bytes` is the size of the whole packet.
+    Oversize {
+        head: Publish,
+        packet_id: u16,
+        bytes: u64,
+    },
+    PubAck(AckPacket),
+    PubRec(AckPacket),
+    PubRel(AckPacket),
+    PubComp(AckPacket),
+    SubAck {
+        packet_id: u16,
+        codes: Vec<u8>,
+    },
+    /// What it says of the filters is nothing we could act on.
+    UnsubAck,
+    PingResp,
+    Disconnect {
+        code: u8,
+        words: Option<String>,
+    },
+}
+
+/// CONNACK. What the broker did not say is `None`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::mqtt) struct ConnAck {
+    pub(in crate::mqtt) session_present: bool,
+    pub(in crate::mqtt) code: u8,
+    /// Two bytes long in answer to a v5 CONNECT: the server speaks 3.1.1 only.
+    pub(in crate::mqtt) legacy: bool,
+    pub(in crate::mqtt) words: Option<String>,
+    pub(in crate::mqtt) receive_maximum: Option<u16>,
+    pub(in crate::mqtt) maximum_packet_bytes: Option<u32>,
+    pub(in crate::mqtt) maximum_qos: Option<u8>,
+    pub(in crate::mqtt) retain_available: Option<bool>,
+    pub(in crate::mqtt) keep_alive: Option<u16>,
+    pub(in crate::mqtt) session_expiry: Option<u32>,
+    pub(in crate::mqtt) subscription_ids: Option<bool>,
+}
+
+/// An acknowledgement: `code` is 0 in 3.1.1.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::mqtt) struct AckPacket {
+    pub(in crate::mqtt) packet_id: u16,
+    pub(in crate::mqtt) code: u8,
+    pub(in crate::mqtt) words: Option<String>,
+}
