@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Trial> {
     cases![
         every_wrong_answer_has_its_name_and_none_is_a_reading,
         an_answer_that_comes_too_late_is_not_that_to_the_next_request,
+        a_station_at_which_the_server_hangs_up_costs_itself,
         a_device_that_hangs_up_when_idle_is_dialled_again_untold,
     ]
 }
@@ -198,7 +199,7 @@ fn late(number: usize, request: &[u8; 12]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Guarantee: it is known by its number; the connection is dialled anew, and no value is that of another request.
+/// Guarantee: it is known by its number and thrown away; the one behind it is waited for, and no value is that of another request.
 fn an_answer_that_comes_too_late_is_not_that_to_the_next_request() -> Result<()> {
     let cloud = Broker::embedded()?;
     let device = Device::start(late)?;
@@ -207,9 +208,56 @@ fn an_answer_that_comes_too_late_is_not_that_to_the_next_request() -> Result<()>
     let gateway = Gateway::with(config(device.port, &cloud.url(), keys)).start()?;
     wait_until("readings go on", || told(&watch, "a/g").len() > 10)?;
     expect_good_only(&watch)?;
-    let foreign = gateway.metric("tidegate_source_requests_total", &[("status", "foreign")]);
-    ensure!(foreign >= 3.0, "{foreign} were found");
+    let counted = |status| gateway.metric("tidegate_source_requests_total", &[("status", status)]);
+    let (foreign, failed) = (
+        counted("foreign"),
+        gateway.metric("tidegate_source_polls_total", &[("outcome", "failed")]),
+    );
+    ensure!(
+        (foreign, failed) == (0.0, 0.0),
+        "{foreign} cost a request, {failed} polls failed"
+    );
     Ok(())
+}
+
+/// A server before two stations, which hangs up whenever one of them is asked, as many do for one they do not know.
+/// Guarantee: that costs the one that was asked, which is asked when its next try is due; its neighbour keeps its readings, and
+/// the line is in no trouble.
+fn a_station_at_which_the_server_hangs_up_costs_itself() -> Result<()> {
+    let cloud = Broker::embedded()?;
+    let device = Device::start(|_, request| match request[6] {
+        7 => vec![answer(request, GOOD)],
+        _ => Vec::new(),
+    })?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let other = "[source.field.device.b]\nstation = 8\n[source.field.device.b.group.g]\nevery = \"20ms\"\nwithin = \"60s\"\nvalues.x = { holding = 0 }\n\n";
+    let text = config(device.port, &cloud.url(), "")
+        .replace(
+            "[source.field.device.a]",
+            &format!("{other}[source.field.device.a]"),
+        )
+        .replace(
+            "first = \"100ms\", cap = \"300ms\"",
+            "first = \"1h\", cap = \"1h\"",
+        );
+    let gateway = Gateway::with(text).start()?;
+    readyz(&gateway, &["device `b` (station 8 at", "next try in"])?;
+    let failed = || gateway.metric("tidegate_source_polls_total", &[("outcome", "failed")]);
+    let (before, read) = (failed(), told(&watch, "a/g").len());
+    wait_until("its neighbour is read", || {
+        told(&watch, "a/g").len() > read + 50
+    })?;
+    let lost = gateway.metric("tidegate_source_failures_total", &[]);
+    ensure!(
+        (before, failed(), lost) == (3.0, 3.0, 0.0),
+        "{before} and {} failed polls, {lost} lost lines",
+        failed()
+    );
+    let stale = told(&watch, "a/g")
+        .iter()
+        .any(|one| one.get("stale").is_some());
+    ensure!(!stale, "the neighbour went stale");
+    expect_good_only(&watch)
 }
 
 /// Guarantee: that is no trouble of the link, and costs no reading.

@@ -174,6 +174,7 @@ impl Desk {
         self.polls[Outcome::Failed as usize].inc();
         let cause = crate::words::line(&fault.to_string(), 300);
         let station = &mut self.stations[number];
+        station.is_cut_off = false;
         let since = *station.failing_since.get_or_insert(at);
         if station.breaker.failed(cause.clone(), now, fastrand::f64()) {
             let (source, device, address) = (&self.name, &station.device.name, &self.address);
@@ -184,6 +185,18 @@ impl Desk {
             }
         }
         self.show(now);
+    }
+
+    /// A poll came to nothing for want of a line.
+    pub(super) fn cut_off(&mut self, place: Place, fault: &Fault, at: (Instant, Now)) {
+        self.failed(place, fault, at);
+        self.stations[place.0].is_cut_off = true;
+    }
+
+    /// Whether there is one whose last poll was answered, or that was not asked yet.
+    pub(super) fn has_working_station(&self) -> bool {
+        let mut stations = self.stations.iter();
+        stations.any(|station| station.breaker.is_trusted())
     }
 
     fn tell_stale(&mut self, (number, group): Place, since: Now, why: &str, at: Now) {
@@ -215,11 +228,11 @@ impl Desk {
         self.taker.take(1, at, std::iter::once(arrival));
     }
 
-    /// A line stands again: silent stations may have been so for want of it.
+    /// A line stands again: stations that were silent for want of it are asked at once.
     pub(super) fn line_stands(&mut self, now: Instant) {
-        self.stations
-            .iter_mut()
-            .for_each(|station| station.breaker.try_at(now));
+        let stations = self.stations.iter_mut();
+        let cut_off = stations.filter(|station| station.is_cut_off);
+        cut_off.for_each(|station| station.breaker.try_at(now));
     }
 
     /// Forgets what is settled, and tells the inside how pressed we are.

@@ -141,7 +141,50 @@ impl Exception {
     }
 }
 
+/// What was found among the bytes that have come since a request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found<'i> {
+    /// The answer, or why none can come any more.
+    pub(super) answer: Option<Result<&'i [u8], Fault>>,
+    /// So many bytes are done with.
+    pub(super) done: usize,
+    /// What stood before the answer, or in place of it.
+    pub(super) stray: Option<Fault>,
+}
+
 impl Ask {
+    /// Looks for the answer: behind frames with other numbers over TCP, behind anything on a line.
+    pub(super) fn seek<'i>(&self, framing: Framing, number: u16, input: &'i [u8]) -> Found<'i> {
+        let mut found = Found::default();
+        while found.done < input.len() {
+            let rest = &input[found.done..];
+            let answer = self.answer(framing, number, rest);
+            let skip = match (&answer, framing) {
+                (Ok(None), _) => return found,
+                (Err(Fault::Foreign(_)), Framing::Tcp) => of_another(number, rest),
+                (Ok(_) | Err(Fault::Refused(_)), _) | (_, Framing::Tcp) => None,
+                (Err(_), Framing::Rtu) => Some(1),
+            };
+            match (answer, skip) {
+                (Err(fault), Some(skip)) => {
+                    found.stray.get_or_insert(fault);
+                    if skip > rest.len() {
+                        return found;
+                    }
+                    found.done += skip;
+                }
+                (answer, _) => {
+                    let data = answer.as_ref().ok().and_then(|data| *data);
+                    let whole = framing.whole(data.map_or(0, <[u8]>::len));
+                    found.done += whole.min(rest.len());
+                    found.answer = answer.transpose();
+                    return found;
+                }
+            }
+        }
+        found
+    }
+
     /// The bytes of the request; `number` is what the answer repeats over TCP.
     pub(super) fn encode(&self, framing: Framing, number: u16) -> Vec<u8> {
         let [address, count] = [self.address, self.count].map(u16::to_be_bytes);
@@ -161,7 +204,7 @@ impl Ask {
     }
 
     /// The bytes that were asked for, once all of `input` that belongs to the answer is there.
-    pub(super) fn answer<'i>(
+    fn answer<'i>(
         &self,
         framing: Framing,
         number: u16,
@@ -261,8 +304,15 @@ impl Ask {
     }
 }
 
+/// How long the frame is that begins `input` over TCP, where it answers a request with another number.
+fn of_another(number: u16, input: &[u8]) -> Option<usize> {
+    let its = u16::from_be_bytes([*input.first()?, *input.get(1)?]);
+    let length = u16::from_be_bytes([*input.get(4)?, *input.get(5)?]);
+    (its != number).then_some(6 + usize::from(length))
+}
+
 /// The CRC-16 of Modbus.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xffff, |sum, byte| {
         (0..8).fold(sum ^ u16::from(*byte), |sum, _| {
             if sum & 1 == 1 {
@@ -363,6 +413,31 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_is_found_behind_what_is_none() {
+        let good = [17, 3, 6, 1, 2, 3, 4, 5, 6];
+        let frame = |body: &[u8]| [body, &checksum(body).to_le_bytes()].concat();
+        let damaged = [&good[..], &[0, 0]].concat();
+        let of_another = frame(&[18, 3, 2, 9, 9]);
+        for before in [vec![0, 0xff], vec![17, 3, 6], damaged, of_another] {
+            let input = [before, frame(&good)].concat();
+            let found = ASK.seek(Framing::Rtu, 5, &input);
+            assert_eq!(found.answer, Some(Ok(&good[3..])));
+            assert_eq!(found.done, input.len());
+        }
+        let late = [0, 4, 0, 0, 0, 5, 17, 3, 2, 9, 9];
+        let own = [0, 5, 0, 0, 0, 9, 17, 3, 6, 1, 2, 3, 4, 5, 6];
+        let input = [&late[..], &own].concat();
+        let found = ASK.seek(Framing::Tcp, 5, &input);
+        assert_eq!(found.answer, Some(Ok(&own[9..])));
+        assert_eq!(found.done, input.len());
+        let found = ASK.seek(Framing::Tcp, 5, &input[..8]);
+        assert_eq!((found.answer, found.done), (None, 0));
+        assert_eq!(found.stray.map(|fault| fault.name()), Some("foreign"));
+        let found = ASK.seek(Framing::Tcp, 5, &[0, 5, 0, 0, 0, 9, 18, 3]);
+        assert_eq!(found.answer, None);
+    }
+
+    #[test]
     fn bits_come_eight_to_a_byte() {
         let ask = Ask {
             area: Area::Coil,
@@ -380,7 +455,9 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic_or_are_an_answer_of_another_length(input in prop::collection::vec(any::<u8>(), 0..40)) {
             for framing in [Framing::Tcp, Framing::Rtu] {
-                if let Ok(Some(data)) = ASK.answer(framing, 5, &input) {
+                let found = ASK.seek(framing, 5, &input);
+                prop_assert!(found.done <= input.len());
+                if let Some(Ok(data)) = found.answer {
                     prop_assert_eq!(data.len(), 6);
                 }
             }

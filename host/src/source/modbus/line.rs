@@ -1,5 +1,9 @@
-//! The line to the devices: one connection or serial port, one request at a time. Every wait has its end, and what is left over
-//! of an answer is never taken for the next one: a connection is dialled anew, a serial line is listened to until it is silent.
+//! The line to the devices: one connection or serial port, one request at a time. Every wait has its end.
+//!
+//! What answers one request is never taken for the answer to another. Over TCP each has a number; behind a fault the connection is
+//! dialled anew. On a line answers have none. So a station whose answer was not read in full is left alone for twice the timeout
+//! from when it was asked, whatever came in place of the answer and however often the line was opened since, and the line is
+//! listened to until it is silent.
 
 use std::future::poll_fn;
 use std::io;
@@ -56,12 +60,15 @@ impl ConnectionLoss for LineError {
 pub(super) struct Dialler {
     config: Config,
     id: String,
+    /// Until then answers may come on a line to whoever asked before.
+    others_until: Instant,
 }
 
 impl Dialler {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             id: config.address.to_string(),
+            others_until: Instant::now() + 2 * config.timeout,
             config: config.clone(),
         }
     }
@@ -72,7 +79,7 @@ impl Dialler {
         LineError::Lost { address, fault }
     }
 
-    async fn open(&self) -> Result<(Io, Framing), LineError> {
+    async fn open(&self) -> Result<(Box<dyn Wire>, Framing), LineError> {
         match &self.config.address {
             Address::Net {
                 host,
@@ -87,11 +94,11 @@ impl Dialler {
                     peer: &PEER,
                 };
                 let socket = Socket::dial(target).await?;
-                Ok((Io::Socket(Box::new(socket)), *framing))
+                Ok((Box::new(socket), *framing))
             }
             Address::Serial(serial) => {
                 let port = open(serial)?;
-                Ok((Io::Port(port), Framing::Rtu))
+                Ok((Box::new(port), Framing::Rtu))
             }
         }
     }
@@ -110,17 +117,12 @@ impl Dial for Dialler {
 
     async fn dial(&self, _: u32) -> Result<Line, LineError> {
         let (io, framing) = self.open().await?;
-        Ok(Line {
-            io,
-            framing,
-            input: BytesMut::with_capacity(BUFFER),
-            number: 0,
-            quiet_until: Instant::now() + self.config.connect_pause,
-            pause: self.config.pause,
-            is_clean: true,
-            has_answered: false,
-            late: None,
-        })
+        let mut line = Line::over(io, framing, self.config.pause);
+        line.quiet_until = Instant::now() + self.config.connect_pause;
+        if framing == Framing::Rtu {
+            line.quiet_until = line.quiet_until.max(self.others_until);
+        }
+        Ok(line)
     }
 
     fn id(&self) -> &str {
@@ -136,64 +138,100 @@ impl Dial for Dialler {
     }
 }
 
-#[derive(Debug)]
-enum Io {
-    Socket(Box<Socket>),
-    Port(Port),
+/// What carries the bytes.
+trait Wire: Send + std::fmt::Debug {
+    /// 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Whether it can be dialled anew at once: a connection ends for many reasons, a serial line for one.
+    fn is_connection(&self) -> bool;
 }
 
-impl Io {
-    /// 0 is the end.
+impl Wire for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Socket(socket) => {
-                input.reserve(BUFFER);
-                socket.poll_read(cx, input)
-            }
-            Self::Port(port) => {
-                let mut buffer = [0; BUFFER];
-                let read = ready!(port.poll_read(cx, &mut buffer))?;
-                input.extend_from_slice(&buffer[..read]);
-                Poll::Ready(Ok(read))
-            }
-        }
+        input.reserve(BUFFER);
+        Self::poll_read(self, cx, input)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Socket(socket) => socket.poll_write(cx, bytes),
-            Self::Port(port) => port.poll_write(cx, bytes),
-        }
+        Self::poll_write(self, cx, bytes)
     }
+
+    fn is_connection(&self) -> bool {
+        true
+    }
+}
+
+impl Wire for Port {
+    fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut buffer = [0; BUFFER];
+        let read = ready!(Self::poll_read(self, cx, &mut buffer))?;
+        input.extend_from_slice(&buffer[..read]);
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Self::poll_write(self, cx, bytes)
+    }
+
+    fn is_connection(&self) -> bool {
+        false
+    }
+}
+
+/// What earlier requests leave to later ones, over every line that is dialled for a source.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    /// Of the last request over TCP.
+    number: u16,
+    /// Stations whose answer was not read in full, and until when it may come: one entry each.
+    late: Vec<(u8, Instant)>,
 }
 
 /// A line that stands.
 #[derive(Debug)]
 pub(super) struct Line {
-    io: Io,
+    wire: Box<dyn Wire>,
     framing: Framing,
     input: BytesMut,
-    /// Of the last request over TCP.
-    number: u16,
     quiet_until: Instant,
     pause: Duration,
     /// Nothing of an earlier request can come any more.
     is_clean: bool,
     has_answered: bool,
-    /// On a line an answer has no number: until then one of this station may be that to an earlier request.
-    late: Option<(u8, Instant)>,
+    owed: Owed,
 }
 
 impl Line {
-    /// Whether it has to be dialled anew before it is of use.
-    pub(super) fn is_spent(&self) -> bool {
-        !self.is_clean && matches!(self.io, Io::Socket(_))
+    fn over(wire: Box<dyn Wire>, framing: Framing, pause: Duration) -> Self {
+        Self {
+            wire,
+            framing,
+            input: BytesMut::with_capacity(BUFFER),
+            quiet_until: Instant::now(),
+            pause,
+            is_clean: true,
+            has_answered: false,
+            owed: Owed::default(),
+        }
     }
 
-    /// This one, dialled in place of `before`: a serial server may still hand on what that had asked for.
-    pub(super) fn after(mut self, before: &Self) -> Self {
-        self.late = before.late.filter(|_| self.framing == Framing::Rtu);
+    /// Whether it has to be dialled anew before it is of use.
+    pub(super) fn is_spent(&self) -> bool {
+        !self.is_clean && self.wire.is_connection()
+    }
+
+    /// This one, dialled where one stood that left `owed`: a serial server may still hand on what that had asked for.
+    pub(super) fn after(mut self, owed: Owed) -> Self {
+        self.owed = owed;
         self
+    }
+
+    /// What it leaves to the next one.
+    pub(super) fn leave(&mut self) -> Owed {
+        std::mem::take(&mut self.owed)
     }
 
     /// It is over.
@@ -206,42 +244,52 @@ impl Line {
         self.has_answered
     }
 
-    /// Whether it can be dialled anew at once: a connection ends for many reasons, a serial line for one.
     pub(super) fn is_connection(&self) -> bool {
-        matches!(self.io, Io::Socket(_))
+        self.wire.is_connection()
     }
 
     /// Asks once, and waits for the answer for `timeout`.
     pub(super) async fn ask(&mut self, ask: Ask, timeout: Duration) -> Result<Vec<u8>, Fault> {
         tokio::time::sleep_until(self.quiet_until.into()).await;
-        if let Some((_, until)) = self.late.take_if(|(station, _)| *station == ask.station) {
+        let mut late = self.owed.late.iter();
+        let late = late.find(|(station, _)| *station == ask.station).copied();
+        if let Some((_, until)) = late {
             tokio::time::sleep_until(until.into()).await;
         }
-        if !self.is_clean {
+        if late.is_some() || !self.is_clean {
             self.fall_silent(timeout).await?;
         }
         self.discard().await?;
         self.is_clean = false;
-        self.number = self.number.wrapping_add(1);
+        self.owed.number = self.owed.number.wrapping_add(1);
         let deadline = Instant::now() + timeout;
-        self.late = Some((ask.station, deadline + timeout));
-        self.write(&ask.encode(self.framing, self.number), deadline)
+        self.owe(ask.station, deadline + timeout);
+        self.write(&ask.encode(self.framing, self.owed.number), deadline)
             .await?;
         let answer = self.read(ask, timeout, deadline).await;
         self.quiet_until = Instant::now() + self.pause;
         if matches!(answer, Ok(_) | Err(Fault::Refused(_))) {
             self.is_clean = true;
             self.has_answered = true;
-            self.late = None;
-        } else if !matches!(answer, Err(Fault::Silent(_) | Fault::Short { .. })) {
-            self.late = None;
+            self.owed
+                .late
+                .retain(|(station, _)| *station != ask.station);
         }
         answer
     }
 
+    /// An answer of that station may come until then.
+    fn owe(&mut self, station: u8, until: Instant) {
+        let late = &mut self.owed.late;
+        late.retain(|(known, _)| *known != station);
+        if self.framing == Framing::Rtu {
+            late.push((station, until));
+        }
+    }
+
     async fn write(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Fault> {
         while !bytes.is_empty() {
-            let written = poll_fn(|cx| self.io.poll_write(cx, bytes));
+            let written = poll_fn(|cx| self.wire.poll_write(cx, bytes));
             let written = timeout_at(deadline.into(), written).await;
             let written = written.map_err(|_| Fault::Broken("it takes nothing".to_owned()))?;
             match written.map_err(|error| broken(&error))? {
@@ -258,41 +306,45 @@ impl Line {
         timeout: Duration,
         deadline: Instant,
     ) -> Result<Vec<u8>, Fault> {
+        let (mut stray, mut is_over) = (None, false);
         loop {
-            let found = ask.answer(self.framing, self.number, &self.input);
-            let found = found.map(|data| data.map(<[u8]>::to_vec));
-            let data = match &found {
-                Ok(data) => data.as_ref().map(Vec::len),
-                Err(Fault::Refused(_)) => Some(0),
-                Err(_) => None,
-            };
-            // What is behind it is nobody's, and found before the next request.
-            let whole = data.map_or(0, |data| self.framing.whole(data));
-            self.input.advance(whole.min(self.input.len()));
-            if let Some(found) = found? {
-                return Ok(found);
+            let found = ask.seek(self.framing, self.owed.number, &self.input);
+            let answer = found.answer.map(|data| data.map(<[u8]>::to_vec));
+            stray = stray.or(found.stray);
+            // What is behind the answer is nobody's, and found before the next request.
+            let done = found.done;
+            self.input.advance(done);
+            if let Some(answer) = answer {
+                return answer;
             }
-            let read = poll_fn(|cx| self.io.poll_read(cx, &mut self.input));
+            let read = poll_fn(|cx| self.wire.poll_read(cx, &mut self.input));
             match timeout_at(deadline.into(), read).await {
-                Err(_) if self.input.is_empty() => return Err(Fault::Silent(timeout)),
-                Err(_) => {
-                    let got = self.input.len();
-                    return Err(Fault::Short {
-                        got,
-                        within: timeout,
-                    });
+                // A line that never falls silent is read no longer either.
+                Ok(Ok(1..)) if Instant::now() < deadline => {}
+                Ok(Ok(1..)) if !is_over => is_over = true,
+                Ok(Ok(1..)) | Err(_) => {
+                    return Err(stray.unwrap_or_else(|| self.nothing_within(timeout)));
                 }
                 Ok(Err(error)) => return Err(broken(&error)),
                 Ok(Ok(0)) => return Err(Fault::Broken("the other end closed it".to_owned())),
-                Ok(Ok(_)) => {}
             }
+        }
+    }
+
+    fn nothing_within(&self, timeout: Duration) -> Fault {
+        match self.input.len() {
+            0 => Fault::Silent(timeout),
+            got => Fault::Short {
+                got,
+                within: timeout,
+            },
         }
     }
 
     /// Throws away what nobody asked for. Over TCP there must be none: it is no noise there.
     async fn discard(&mut self) -> Result<(), Fault> {
         loop {
-            let read = poll_fn(|cx| Poll::Ready(self.io.poll_read(cx, &mut self.input))).await;
+            let read = poll_fn(|cx| Poll::Ready(self.wire.poll_read(cx, &mut self.input))).await;
             match read {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return Err(broken(&error)),
@@ -319,7 +371,7 @@ impl Line {
         let end = Instant::now() + most;
         while Instant::now() < end {
             let until = end.min(Instant::now() + self.pause.max(SILENCE));
-            let read = poll_fn(|cx| self.io.poll_read(cx, &mut self.input));
+            let read = poll_fn(|cx| self.wire.poll_read(cx, &mut self.input));
             match timeout_at(until.into(), read).await {
                 Err(_) => break,
                 Ok(Err(error)) => return Err(broken(&error)),
@@ -334,3 +386,6 @@ impl Line {
 fn broken(error: &io::Error) -> Fault {
     Fault::Broken(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,10 @@
 //!
 //! **Promised**
 //! - One request at a time, each with a deadline. What is no answer to it (late, short, garbled, foreign, malformed) is never taken
-//!   for one: behind it a connection is dialled anew, a serial line is listened to until it is silent.
+//!   for one: over TCP by its number, on a line since its station is not asked again before its answer is too late by a timeout.
 //! - What could not be read is told: in the message, as a stale one, or in a metric with its reason. A poll that is late is left out
 //!   and counted; one for which there is no room is in the ledger, too. Nothing is queued.
-//! - A device that is silent does not take the others' time: it is asked now and then.
+//! - A device that is silent, or at whose name the other end hangs up, does not take the others' time: it is asked now and then.
 //! - A value that the device refuses costs itself.
 //! - A reading that was taken is as safe as any message, and those of a device keep their order.
 //!
@@ -54,7 +54,7 @@ use crate::clock::Now;
 use crate::link::{Dial, Redial, Stop};
 use desk::{Desk, Next, Place};
 use frame::Fault;
-use line::{Dialler, Line, LineError};
+use line::{Dialler, Line, LineError, Owed};
 use poll::{Failed, Poller};
 
 /// Asks until `stop` says otherwise.
@@ -78,14 +78,17 @@ pub(super) async fn run(
         desk,
         answers: &answers,
     };
+    let mut owed = Owed::default();
     while let Some(line) = service.dial(&mut redial, &mut stop).await {
+        let mut line = line.after(owed);
         let failures_before = redial.stands();
         tracing::info!(source = %config.name, address = %own.address, failures_before, "the line stands");
         service.desk.line_stands(Instant::now());
-        match service.serve(line, &mut redial, &mut stop).await {
+        match service.serve(&mut line, &mut redial, &mut stop).await {
             Some(error) => redial.lost(&error),
             None => break,
         }
+        owed = line.leave();
     }
     service.leave(&mut stop).await;
     redial.left();
@@ -136,7 +139,7 @@ impl Service<'_> {
                 _ if !is_down.load(Ordering::Relaxed) => None,
                 Next::Poll(place) => {
                     if self.desk.begin(place, now).is_some() {
-                        self.desk.failed(place, &no_line, (now, Now::read()));
+                        self.desk.cut_off(place, &no_line, (now, Now::read()));
                     }
                     continue;
                 }
@@ -155,7 +158,7 @@ impl Service<'_> {
     /// Asks whatever is due until told to stop, or until the line is lost, and to what.
     async fn serve(
         &mut self,
-        mut line: Line,
+        line: &mut Line,
         redial: &mut Redial<Dialler>,
         stop: &mut watch::Receiver<Stop>,
     ) -> Option<LineError> {
@@ -174,7 +177,7 @@ impl Service<'_> {
                             Ok(()) => continue,
                             Err(_) => return None,
                         },
-                        polled = Box::pin(self.poll(place, &mut line, redial.dialled())) => polled,
+                        polled = Box::pin(self.poll(place, line, redial.dialled())) => polled,
                     };
                     if line.has_answered() {
                         redial.worked();
@@ -218,9 +221,14 @@ impl Service<'_> {
         match polled {
             Ok(round) => self.desk.answered(place, round, at),
             Err(Failed::Station(fault)) => self.desk.failed(place, &fault, at),
+            Err(Failed::HungUp(fault)) => {
+                self.desk.failed(place, &fault, at);
+                let is_of_use = self.desk.has_working_station();
+                return (!is_of_use).then(|| dialler.lost(fault));
+            }
             Err(Failed::Line(error)) => {
                 let cause = crate::link::Causes(&error).to_string();
-                self.desk.failed(place, &Fault::Broken(cause), at);
+                self.desk.cut_off(place, &Fault::Broken(cause), at);
                 return Some(error);
             }
         }

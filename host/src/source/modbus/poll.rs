@@ -16,6 +16,8 @@ use crate::link::Dial;
 pub(super) enum Failed {
     /// The station is to blame, as far as can be told.
     Station(Fault),
+    /// The other end hangs up whenever this station is asked, or any is.
+    HungUp(Fault),
     /// There is no line any more.
     Line(LineError),
 }
@@ -88,7 +90,7 @@ impl Poller<'_> {
         loop {
             if self.line.is_spent() {
                 let anew = self.dialler.dial(0).await.map_err(Failed::Line)?;
-                *self.line = anew.after(self.line);
+                *self.line = anew.after(self.line.leave());
                 is_anew = true;
             }
             let fault = match self.line.ask(ask, self.own.timeout).await {
@@ -103,13 +105,16 @@ impl Poller<'_> {
                 Fault::Refused(exception) if exception.meaning() != Meaning::NotThere => {
                     return Ok(Err(exception));
                 }
-                // Many devices end a connection that has been idle, and one that was of use is worth a second try.
-                Fault::Broken(_)
-                    if self.line.is_connection() && !is_anew && self.line.has_answered() =>
-                {
-                    self.line.spend();
+                Fault::Broken(_) if !self.line.is_connection() => {
+                    return Err(Failed::Line(self.dialler.lost(fault)));
                 }
-                Fault::Broken(_) => return Err(Failed::Line(self.dialler.lost(fault))),
+                Fault::Broken(_) => {
+                    self.line.spend();
+                    // Many devices end a connection that has been idle, and one that was of use is worth a second try.
+                    if is_anew || !self.line.has_answered() {
+                        return Err(Failed::HungUp(fault));
+                    }
+                }
                 _ if left == 0 => return Err(Failed::Station(fault)),
                 _ => left -= 1,
             }

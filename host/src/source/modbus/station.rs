@@ -19,6 +19,8 @@ pub(super) struct Station {
     pub(super) breaker: Breaker,
     /// The clocks when polls began to fail.
     pub(super) failing_since: Option<Now>,
+    /// Whether the last one failed for want of a line.
+    pub(super) is_cut_off: bool,
     pub(super) groups: Vec<State>,
 }
 
@@ -53,6 +55,7 @@ impl Station {
         Self {
             breaker: Breaker::new(device.stale_after, probe),
             failing_since: None,
+            is_cut_off: false,
             groups: device.groups.iter().map(state).collect(),
             device: device.clone(),
         }

@@ -220,6 +220,23 @@ fn a_silent_device_is_told_once_asked_less_and_takes_no_time_of_the_others() {
 }
 
 #[test]
+fn a_line_that_stands_again_hastens_those_it_cut_off_and_no_other() {
+    let mut scene = scene(&["well", "cut off", "at fault"], Report::Always, 1 << 20);
+    let (fault, now) = (Fault::Broken("closed".to_owned()), scene.start);
+    for _ in 0..3 {
+        scene.desk.cut_off((1, 0), &fault, (now, Now::read()));
+        scene.desk.failed((2, 0), &fault, (now, Now::read()));
+    }
+    assert!(scene.desk.has_working_station());
+    scene.desk.line_stands(scene.second(1));
+    let next = |station: usize| scene.desk.stations[station].breaker.next_try();
+    assert_eq!(next(1), Some(scene.second(1)));
+    assert_eq!(next(2), Some(scene.second(5)));
+    scene.desk.failed((0, 0), &fault, (now, Now::read()));
+    assert!(!scene.desk.has_working_station());
+}
+
+#[test]
 fn the_next_reading_of_a_silent_device_is_told_even_where_nothing_has_changed() {
     let mut scene = scene(&["a"], Report::Change { at_least: None }, 1 << 20);
     for second in [0, 10, 20] {
