@@ -367,34 +367,42 @@ pub fn types(source: &Source) -> BTreeSet<String> {
     declared(&outer, &["struct ", "enum ", "trait ", "type ", "union "])
 }
 
-/// Statements that give several names their values at once: `let (a, b) = (c, d);`.
+/// Statements that give several names their values at once: `let (a, b) = (c, d);`. Those that only ask whether several values
+/// are of a form are none: `if let (Some(a), Some(b)) = (c, d)`.
 pub fn tuple_lets(source: &Source) -> usize {
     let starts = source.code.match_indices("let (").filter(|(at, _)| {
+        let before = source.code[..*at].trim_end();
+        let asks = ["if", "while", "&&"];
         let statement = source.code[*at..].split(';').next().unwrap_or_default();
-        statement
-            .split_once(" = ")
-            .is_some_and(|(_, value)| value.trim_start().starts_with('('))
+        let value = statement.split_once(" = ").map(|(_, value)| value);
+        !asks.iter().any(|word| before.ends_with(word))
+            && !statement.contains(" else {")
+            && value.is_some_and(|value| value.trim_start().starts_with('('))
     });
     starts.count()
 }
 
-/// Documentation of three words or fewer.
-pub fn short_docs(source: &Source) -> usize {
-    let is_production = |line: &&str| !line.trim().is_empty();
-    let production = source.code.lines().filter(is_production).count();
+/// Lines with documentation of three words or fewer above them, from 1 on. What `--help` shows of an argument is none.
+pub fn short_docs(source: &Source) -> Vec<usize> {
+    let is_production = |line: &str| !line.trim().is_empty();
+    let is_help = |code: &str| {
+        let code = code.trim_start();
+        code.starts_with("#[arg(") || code.starts_with("#[command(")
+    };
+    let lines = source.text.lines().zip(source.code.lines()).enumerate();
+    let mut found = Vec::new();
     let mut words = 0;
-    let mut count = 0;
-    let mut seen = 0;
-    for (line, code) in source.text.lines().zip(source.code.lines()) {
+    for (index, (line, code)) in lines {
         if let Some(text) = line.trim_start().strip_prefix("///") {
             words += text.split_whitespace().count();
             continue;
         }
-        seen += usize::from(is_production(&code));
-        count += usize::from((1..=3).contains(&words) && seen <= production);
+        if (1..=3).contains(&words) && is_production(code) && !is_help(code) {
+            found.push(index + 1);
+        }
         words = 0;
     }
-    count
+    found
 }
 
 /// The value that so many of a hundred do not exceed.

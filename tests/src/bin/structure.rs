@@ -146,7 +146,7 @@ fn habits(sources: &[&Source]) {
         "doc blocks of three words or fewer: {}",
         sources
             .iter()
-            .map(|source| short_docs(source))
+            .map(|source| short_docs(source).len())
             .sum::<usize>()
     );
 }

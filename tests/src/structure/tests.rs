@@ -65,10 +65,16 @@ fn functions_are_as_long_as_their_lines_of_code() {
 }
 
 #[test]
+fn what_help_shows_is_no_short_documentation() {
+    let text = "struct A {\n    /// The file.\n    #[arg(long)]\n    a: u8,\n    /// The file.\n    b: u8,\n}\n";
+    assert_eq!(short_docs(&source("a.rs", text)), [6]);
+}
+
+#[test]
 fn habits_are_counted() {
-    let text = "/// Which.\nstruct A;\n/// What it is good for.\nstruct B;\nfn f() {\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n}\n";
+    let text = "/// Which.\nstruct A;\n/// What it is good for.\nstruct B;\nfn f() {\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n    if let (Some(a), Some(b)) = (c, d) {}\n    let (Some(e), 1) = (c, d) else { return };\n}\n";
     let source = source("a.rs", text);
-    assert_eq!((short_docs(&source), tuple_lets(&source)), (1, 1));
+    assert_eq!((short_docs(&source), tuple_lets(&source)), (vec![2], 1));
     assert_eq!(
         types(&source),
         BTreeSet::from(["A".to_owned(), "B".to_owned()])
