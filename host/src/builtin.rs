@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 struct Builtin {
     name: &'static str,
     component: &'static [u8],
-    /// Its `src/lib.rs`.
+    /// Text of its `src/lib.rs`, whose head is its manual.
     code: &'static str,
 }
 

@@ -25,7 +25,7 @@ const HEAPS: std::ffi::c_int = 2;
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "the C library is told by a call of its own")]
 pub fn share() {
-    /// Of glibc's `malloc.h`.
+    /// As glibc's `malloc.h` has it.
     const M_ARENA_MAX: std::ffi::c_int = -8;
     unsafe extern "C" {
         fn mallopt(param: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;

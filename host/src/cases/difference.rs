@@ -11,7 +11,8 @@ const BEFORE: usize = 40;
 /// Whether what came is what was expected. Of several ports each keeps its own order; JSON may be spaced in any way; of a
 /// reason the words that are written have to be there.
 pub fn agree(expected: &[Outcome], came: &[Outcome], input: Option<&WrittenMessage>) -> bool {
-    let (expected, came) = (ordered(expected, input), ordered(came, input));
+    let expected = ordered(expected, input);
+    let came = ordered(came, input);
     match expected.as_slice() {
         [] | [Outcome::Nothing] => came.iter().all(|came| {
             matches!(
@@ -82,7 +83,8 @@ pub(super) fn without_spaces(payload: &[u8]) -> Vec<u8> {
     if !is_json || serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_err() {
         return payload.to_vec();
     }
-    let (mut is_text, mut is_escaped) = (false, false);
+    let mut is_text = false;
+    let mut is_escaped = false;
     let is_kept = |byte: &u8| {
         let was_text = is_text;
         match byte {
@@ -133,7 +135,8 @@ fn pair(expected: Option<&Outcome>, came: Option<&Outcome>) -> LinePair {
     let is_met = expected
         .zip(came)
         .is_some_and(|(expected, came)| is_met(expected, came));
-    let (expected, came) = (expected.map(Outcome::show), came.map(Outcome::show));
+    let expected = expected.map(Outcome::show);
+    let came = came.map(Outcome::show);
     let (Some(one), Some(other)) = (&expected, &came) else {
         let cut = |text: Option<String>| text.map(|text| window(&text, 0).0);
         return LinePair {
@@ -152,7 +155,8 @@ fn pair(expected: Option<&Outcome>, came: Option<&Outcome>) -> LinePair {
     } else {
         same.saturating_sub(BEFORE)
     };
-    let ((one, cut), (other, _)) = (window(one, from), window(other, from));
+    let (one, cut) = window(one, from);
+    let (other, _) = window(other, from);
     LinePair {
         expected: Some(one),
         came: Some(other),

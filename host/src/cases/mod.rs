@@ -76,7 +76,7 @@ pub enum Act {
     /// The plugin gets its settings: the first step of each case.
     Start,
     Message(WrittenMessage),
-    /// Time passes.
+    /// So much time passes, with the ticks that fall into it.
     Advance(Duration),
     /// Time passes until this moment, microseconds since 1970. As the first it says when the case begins.
     At(u64),
@@ -110,7 +110,7 @@ pub enum Outcome {
     Message { port: String, sent: WrittenMessage },
     /// The message leaves through `out` as it came.
     Pass,
-    /// Nothing leaves.
+    /// Nothing leaves, for whatever reason.
     Nothing,
     /// Nothing leaves, since no plugin named it.
     Filtered,

@@ -79,16 +79,7 @@ impl ChainBase {
             tape: OnceLock::new(),
         });
         let lanes = lanes(&config, &shared.versions());
-        let inbox = |_| {
-            Ok(Arc::new(Inbox::new(
-                engine.pool().seat()?,
-                shared.metrics.waiting.clone(),
-            )))
-        };
-        let inboxes = (0..lanes)
-            .map(inbox)
-            .collect::<std::io::Result<_>>()
-            .map_err(Error::Thread)?;
+        let inboxes = inboxes(lanes, engine, &shared).map_err(Error::Thread)?;
         let (alive, ended) = sync_channel(0);
         let most = Most::of(&config.plugins);
         let chain = Chain {
@@ -233,4 +224,17 @@ impl ChainBase {
             _alive: alive,
         }
     }
+}
+
+/// One for each lane, with a seat among the workers.
+fn inboxes(
+    lanes: usize,
+    engine: &Engine,
+    shared: &ChainContext,
+) -> std::io::Result<Vec<Arc<Inbox>>> {
+    let inbox = |_| {
+        let waiting = shared.metrics.waiting.clone();
+        Ok(Arc::new(Inbox::new(engine.pool().seat()?, waiting)))
+    };
+    (0..lanes).map(inbox).collect()
 }

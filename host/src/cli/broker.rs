@@ -20,10 +20,8 @@ pub struct Arguments {
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// No runtime.
     #[error("cannot start the network's runtime")]
     Runtime(#[source] std::io::Error),
-    /// The broker itself.
     #[error(transparent)]
     Broker(#[from] broker::Error),
 }

@@ -49,12 +49,10 @@ enum Error {
     /// No runtime, or this program's own file is not to be found.
     #[error("cannot set up the demo")]
     Setup(#[source] io::Error),
-    /// The demo itself.
     #[error(transparent)]
     Demo(#[from] demo::Error),
 }
 
-/// Plays the demo.
 pub fn run(global: &Global, arguments: &Arguments) -> Exit {
     match play(global.output, arguments) {
         Ok(DemoOutcome::Played(closing)) if closing.is_good() => Exit::Done,

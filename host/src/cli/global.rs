@@ -53,20 +53,20 @@ pub struct Global {
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// For people.
+    #[value(help = "For people")]
     Text,
-    /// For programs.
+    #[value(help = "For programs")]
     Json,
 }
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal.
+    #[value(help = "On a terminal")]
     Auto,
-    /// Always.
+    #[value(help = "Always")]
     Always,
-    /// Never.
+    #[value(help = "Never")]
     Never,
 }
 

@@ -52,7 +52,6 @@ struct LedgerLine {
     last: u64,
 }
 
-/// Shows it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
     match GatewayOrFiles::find(global, &arguments.at, surroundings, Access::Look)
         .and_then(|place| show(global, &place))

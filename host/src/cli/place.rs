@@ -21,7 +21,7 @@ use crate::words::with_causes;
 /// Bytes of the kernel's list of sockets that are looked through.
 const MOST_SOCKETS: u64 = 16 << 20;
 
-/// Where to look.
+/// Which gateway a command is about, by the folder of its data.
 #[derive(Clone, Debug, Args)]
 pub struct DataDirArgument {
     /// Folder of the gateway's data; wins over the config's `data_dir`, and a running gateway is then found without
@@ -33,7 +33,7 @@ pub struct DataDirArgument {
 /// What is to be done there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing changes.
+    /// The store is only read.
     Look,
     /// Something is taken out or put in.
     Change,
@@ -50,10 +50,10 @@ pub enum CommandFailure {
     /// Another gateway than the one that was meant would be found.
     #[error("there is no config `{}`; without -c the gateway that runs on this machine is found, with --data-dir the one on that folder", .0.display())]
     NoConfig(PathBuf),
-    /// The running gateway.
+    /// The running gateway, at its control socket.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The files.
+    /// The files of a gateway that does not run.
     #[error(transparent)]
     Spool(spool::Error),
     /// The files do not open.
@@ -68,9 +68,8 @@ pub enum CommandFailure {
         path.display()
     )]
     Silent {
-        /// The process.
+        /// Number of the process, as the lock file has it.
         holder: String,
-        /// The folder.
         path: PathBuf,
     },
     /// There is nothing at all.
@@ -79,7 +78,6 @@ pub enum CommandFailure {
     /// Only a running one will do.
     #[error("no gateway runs on `{}`: {what}; start it first", path.display())]
     NotRunning {
-        /// The data folder.
         path: PathBuf,
         /// Why it has to run.
         what: &'static str,
@@ -89,19 +87,13 @@ pub enum CommandFailure {
         "the store `{}` belongs to user {owner}, and files that another user makes in it would keep the gateway out: \
          run this as its owner (sudo -u '#{owner}' tidegate …)", path.display()
     )]
-    Owner {
-        /// The store.
-        path: PathBuf,
-        /// The user's number.
-        owner: u32,
-    },
+    Owner { path: PathBuf, owner: u32 },
     /// Numbers of the own files.
     #[error("cannot set up metrics")]
     Metrics(#[from] prometheus::Error),
     /// A file of the user's.
     #[error("`{}`", path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// What is wrong with it.
         source: std::io::Error,
@@ -151,9 +143,9 @@ enum LockedFiles {
 
 /// A running or a stopped gateway.
 pub enum GatewayOrFiles {
-    /// Its control socket.
+    /// A running one, through its control socket.
     Running(Client),
-    /// Its files, locked.
+    /// The config and the locked files of one that does not run.
     Stopped(Box<Config>, StoppedStore),
 }
 
@@ -162,9 +154,9 @@ pub struct StoppedStore(LockedFiles);
 
 /// A running gateway, or else the config of one that does not run.
 pub enum GatewayOrConfig {
-    /// Its control socket.
+    /// A running one, through its control socket.
     Running(Client),
-    /// Its config.
+    /// The config of one that does not run.
     Stopped(Box<Config>),
 }
 
@@ -322,7 +314,7 @@ impl GatewayOrFiles {
             .map_err(|error| CommandFailure::Said(format!("an answer of another form: {error}")))
     }
 
-    /// The whole account.
+    /// What `tidegate status` shows.
     pub fn status(&self) -> Result<Status, CommandFailure> {
         Ok(match self {
             Self::Running(client) => client.get("/v1/status")?,

@@ -51,7 +51,6 @@ pub struct HistoryArguments {
     at: DataDirArgument,
 }
 
-/// `tidegate plugins`.
 pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surroundings) -> Exit {
     let found = || -> Result<Vec<Plugin>, CommandFailure> {
         match find(global, &arguments.at, surroundings)? {

@@ -73,7 +73,7 @@ pub struct Arguments {
     at: DataDirArgument,
 }
 
-/// What was run.
+/// The recording that was run, and how much there was of it.
 #[derive(Debug, Default, Serialize)]
 struct Played {
     flow: String,
@@ -96,7 +96,6 @@ struct ReplayReport<'a> {
     score: &'a Score,
 }
 
-/// Runs it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
     match replay(global, arguments, surroundings) {
         Ok(differing) if differing > 0 && arguments.expect_same => Exit::Refused,
@@ -113,7 +112,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 pub(super) enum ReplayFailure {
     /// The recording, the config or the command line.
     Failure(CommandFailure),
-    /// A plugin.
+    /// A plugin that cannot be loaded.
     Plugin(crate::chain::Error),
 }
 

@@ -13,7 +13,6 @@ use crate::gateway;
 use crate::telemetry::log;
 use crate::words::with_causes;
 
-/// Examples for `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
   tidegate run -c examples/convert/tidegate.toml --data-dir /tmp/tidegate

@@ -82,10 +82,9 @@ enum Error {
     /// No runtime or no signal handler.
     #[error("cannot set up the simulation")]
     Setup(#[source] io::Error),
-    /// `--broker` or `--watch`.
+    /// What `--broker` or `--watch` names is no broker.
     #[error(transparent)]
     Address(#[from] NoBroker),
-    /// The simulation itself.
     #[error(transparent)]
     Sim(#[from] sim::Error),
     /// The user would not wait.
@@ -96,7 +95,6 @@ enum Error {
     Print(#[from] serde_json::Error),
 }
 
-/// Sends, watches, prints.
 pub fn run(global: &Global, arguments: &Arguments) -> Exit {
     match simulated(global.output, arguments) {
         Ok(report) if report.is_good() => Exit::Done,

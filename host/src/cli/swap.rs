@@ -128,7 +128,6 @@ pub struct ReloadArguments {
     at: DataDirArgument,
 }
 
-/// `tidegate swap`.
 pub fn swap(global: &Global, arguments: &SwapArguments, surroundings: Surroundings) -> Exit {
     let ordered = || {
         let client = find(global, &arguments.at, surroundings)?;
@@ -151,7 +150,6 @@ pub fn swap(global: &Global, arguments: &SwapArguments, surroundings: Surroundin
     ordered().unwrap_or_else(|failure: CommandFailure| failure.end())
 }
 
-/// `tidegate rollback`.
 pub fn rollback(
     global: &Global,
     arguments: &RollbackArguments,
@@ -175,7 +173,6 @@ pub fn rollback(
     ordered().unwrap_or_else(|failure: CommandFailure| failure.end())
 }
 
-/// `tidegate reload`.
 pub fn reload(global: &Global, arguments: &ReloadArguments, surroundings: Surroundings) -> Exit {
     let ordered = || {
         let client = find(global, &arguments.at, surroundings)?;
@@ -333,7 +330,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     read_duration(text)
 }
 
-/// `10%` or `0.1`.
+/// A share above 0 to 1, out of `10%` or `0.1`.
 fn share(text: &str) -> Result<f64, String> {
     let number = |text: &str| {
         text.trim()

@@ -114,11 +114,8 @@ pub(super) fn read(
     };
     let topic = template(fields, &topics);
     let ports = ports(fields, names, queues);
-    let settles_with_any = fields
-        .choice("settle", &[("all", false), ("any", true)])
-        .unwrap_or_default();
-    let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
-    let ack = fields.choice("ack", &acks).unwrap_or_default();
+    let settles_with_any = settles_with_any(fields);
+    let ack = ack(fields);
     let expires = expires(fields);
     let dedup = dedup(fields);
     let priority = fields.flag("priority");
@@ -157,6 +154,17 @@ pub(super) fn read(
         place: fields.place,
         to: fields.place_of("to"),
     }
+}
+
+/// Whether a message that leads to several is settled when one of them is.
+fn settles_with_any(fields: &mut Fields<'_>) -> bool {
+    let choices = [("all", false), ("any", true)];
+    fields.choice("settle", &choices).unwrap_or_default()
+}
+
+fn ack(fields: &mut Fields<'_>) -> Ack {
+    let choices = [("safe", Ack::Safe), ("received", Ack::Received)];
+    fields.choice("ack", &choices).unwrap_or_default()
 }
 
 /// Other flows may stand in for a source.

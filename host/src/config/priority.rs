@@ -40,8 +40,9 @@ pub(super) fn part_sources(
                 flow.priority == priority && flow.from.iter().any(|name| **name == *source)
             })
         };
-        // A port is one: what comes to it has priority where all of its flows have.
-        let Kind::Mqtt(kind) = &spec.kind else {
+        let are_both_there = has(true) && has(false);
+        let (Kind::Mqtt(kind), true) = (&spec.kind, are_both_there) else {
+            // A port is one: what comes to it has priority where all of its flows have.
             spec.priority = has(true) && !has(false);
             lines.push(Line {
                 spec,
@@ -51,16 +52,6 @@ pub(super) fn part_sources(
             });
             continue;
         };
-        if !(has(true) && has(false)) {
-            spec.priority = has(true);
-            lines.push(Line {
-                spec,
-                source,
-                place,
-                priority: None,
-            });
-            continue;
-        }
         let mqtt = own_connection(&kind.connection);
         identities.push(Identity {
             mqtt: mqtt.clone(),

@@ -130,7 +130,7 @@ async fn play<W: Write>(
     scene.play(config, view).await
 }
 
-/// Ctrl-C and SIGTERM.
+/// What ends the demo early: Ctrl-C and SIGTERM.
 struct StopSignals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,

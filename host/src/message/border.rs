@@ -12,7 +12,7 @@ use crate::clock::Now;
 /// A message on its way from a source into a flow.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What arrived.
+    /// What arrived, as the flow takes it.
     pub message: Message,
     /// Its claim on an acknowledgement; with QoS 0, and in a flow that acknowledges at once, on the room it takes.
     pub receipt: Option<Receipt>,
@@ -80,7 +80,7 @@ impl Seq {
 pub struct Append {
     /// Where it is owed.
     pub queue: QueueId,
-    /// What is owed.
+    /// What is owed, as it left the chain.
     pub message: Message,
     /// Released when upstream has accepted the message or it is safe on disk.
     pub receipt: Option<Receipt>,
@@ -89,9 +89,9 @@ pub struct Append {
 /// A message of a queue with its place.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Its place.
+    /// Its place in the queue, which no other message gets.
     pub seq: Seq,
-    /// The message.
+    /// The message, as it was appended.
     pub message: Message,
 }
 
@@ -215,7 +215,7 @@ pub enum LossReason {
 }
 
 impl LossReason {
-    /// All of them.
+    /// Every reason there is, for metrics and lists.
     pub const ALL: [Self; 14] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
@@ -257,7 +257,7 @@ impl LossReason {
 /// Messages that were given up before they came into a queue.
 #[derive(Clone, Debug)]
 pub struct Loss {
-    /// Why.
+    /// Why they were given up.
     pub reason: LossReason,
     /// Topic, if they had one in common; else empty.
     pub topic: Bytes,

@@ -43,7 +43,7 @@ pub enum Illegal {
     /// An entry does not fit the property it belongs in.
     #[error("header `{name}` {problem}")]
     Header {
-        /// Its name.
+        /// Name of the header, as it was given.
         name: String,
         /// What is wrong with it.
         problem: &'static str,
@@ -55,15 +55,15 @@ pub enum Illegal {
 pub enum Property<'a> {
     /// Whether the payload is text.
     PayloadFormat(bool),
-    /// Seconds.
+    /// Seconds until the message expires.
     MessageExpiry(u32),
-    /// Text.
+    /// What the payload is, as text: a MIME type mostly.
     ContentType(&'a [u8]),
     /// A topic to publish to.
     ResponseTopic(&'a [u8]),
-    /// Bytes.
+    /// Bytes by which whoever asked knows an answer again.
     CorrelationData(&'a [u8]),
-    /// Name and text.
+    /// A property of the user: name and text.
     User(&'a str, &'a [u8]),
 }
 

@@ -208,7 +208,7 @@ pub struct FlowId(pub u16);
 /// A part of the topic, in bytes: the key (device) that picks the lane and carries the order promise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Span {
-    /// First byte.
+    /// Where it begins: the index of its first byte.
     pub offset: u16,
     /// Number of bytes; 0 means no key: all such messages share one lane.
     pub len: u16,
@@ -217,7 +217,7 @@ pub struct Span {
 /// One message, shared by reference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Who it is.
+    /// Its id, which no other message of this store has.
     pub id: MessageId,
     /// The flow that carries it.
     pub flow: FlowId,

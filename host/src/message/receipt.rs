@@ -87,7 +87,7 @@ impl Burst {
         })
     }
 
-    /// Number of messages.
+    /// How many messages the burst has.
     pub fn len(&self) -> usize {
         self.progress.pending.len()
     }

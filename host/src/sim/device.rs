@@ -29,7 +29,7 @@ pub struct SimulatedMessage {
 #[derive(Debug)]
 struct SimulatedDevice {
     topic: Bytes,
-    /// `{"device":"d7","seq":`
+    /// How each payload begins: `{"device":"d7","seq":`.
     opening: Box<[u8]>,
     next_seq: u64,
     temperature_tenths: i64,

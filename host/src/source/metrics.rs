@@ -23,15 +23,9 @@ pub struct Metrics {
     conditions: Conditions,
     malformed: IntCounterVec,
     circled: IntCounterVec,
-    refused: IntGaugeVec,
-    lowered: IntGaugeVec,
-    session_cut: IntGaugeVec,
     faults: IntCounterVec,
-    sessions_lost: IntCounterVec,
-    messages: IntGaugeVec,
-    messages_capacity: IntGaugeVec,
-    bytes: IntGaugeVec,
-    bytes_capacity: IntGaugeVec,
+    session: SessionMetrics,
+    unsettled: UnsettledMetrics,
 }
 
 impl Metrics {
@@ -39,34 +33,20 @@ impl Metrics {
     ///
     /// # Errors
     /// The names are taken.
-    #[expect(clippy::too_many_lines, reason = "a list: one metric after the other")]
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| -> Result<IntCounterVec, prometheus::Error> {
-            let counter = IntCounterVec::new(Opts::new(name, help), &[LABEL])?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let gauge = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let by =
-            |name: &str, help: &str, other: &str| -> Result<IntCounterVec, prometheus::Error> {
-                let counter = IntCounterVec::new(Opts::new(name, help), &[LABEL, other])?;
-                registry.register(Box::new(counter.clone()))?;
-                Ok(counter)
-            };
+        let counter = |name: &str, help: &str| counter_by(registry, name, help, &[LABEL]);
         Ok(Self {
-            requests: by(
+            requests: counter_by(
+                registry,
                 "tidegate_source_requests_total",
                 "Requests: those that came in by the status they were answered with, those to devices by what came back.",
-                "status",
+                &[LABEL, "status"],
             )?,
-            polls: by(
+            polls: counter_by(
+                registry,
                 "tidegate_source_polls_total",
                 "Polls of a group of values, by what became of them.",
-                "outcome",
+                &[LABEL, "outcome"],
             )?,
             conditions: Conditions::default(),
             link: LinkMetrics::new(registry, LABEL)?,
@@ -102,38 +82,8 @@ impl Metrics {
                 "tidegate_source_faults_total",
                 "Read bursts whose receipts were lost inside.",
             )?,
-            sessions_lost: counter(
-                "tidegate_source_sessions_lost_total",
-                "Reconnects that found the broker without our session.",
-            )?,
-            refused: gauge(
-                "tidegate_source_refused_filters",
-                "Topic filters the broker refuses: their messages do not come.",
-            )?,
-            lowered: gauge(
-                "tidegate_source_lowered_filters",
-                "Topic filters it serves with a lower level than was asked for.",
-            )?,
-            session_cut: gauge(
-                "tidegate_source_session_seconds",
-                "How long the broker keeps our session, where that is less than for ever; 0: for ever, or it does not say.",
-            )?,
-            messages: gauge(
-                "tidegate_source_unsettled_messages",
-                "Messages taken and not yet acknowledged.",
-            )?,
-            messages_capacity: gauge(
-                "tidegate_source_unsettled_messages_capacity",
-                "How many the broker may send unacknowledged.",
-            )?,
-            bytes: gauge(
-                "tidegate_source_unsettled_bytes",
-                "Bytes taken and not yet settled.",
-            )?,
-            bytes_capacity: gauge(
-                "tidegate_source_unsettled_bytes_capacity",
-                "Bytes at which the source stops reading.",
-            )?,
+            session: SessionMetrics::new(registry)?,
+            unsettled: UnsettledMetrics::new(registry)?,
         })
     }
 
@@ -186,17 +136,107 @@ impl Metrics {
             too_long: self.too_long.with_label_values(&labels),
             malformed: self.malformed.with_label_values(&labels),
             circled: self.circled.with_label_values(&labels),
-            refused: self.refused.with_label_values(&labels),
-            lowered: self.lowered.with_label_values(&labels),
-            session_cut: self.session_cut.with_label_values(&labels),
+            refused: self.session.refused.with_label_values(&labels),
+            lowered: self.session.lowered.with_label_values(&labels),
+            session_cut: self.session.session_cut.with_label_values(&labels),
             faults: self.faults.with_label_values(&labels),
-            sessions_lost: self.sessions_lost.with_label_values(&labels),
-            messages: self.messages.with_label_values(&labels),
-            messages_capacity: self.messages_capacity.with_label_values(&labels),
-            bytes: self.bytes.with_label_values(&labels),
-            bytes_capacity: self.bytes_capacity.with_label_values(&labels),
+            sessions_lost: self.session.sessions_lost.with_label_values(&labels),
+            messages: self.unsettled.messages.with_label_values(&labels),
+            messages_capacity: self.unsettled.messages_capacity.with_label_values(&labels),
+            bytes: self.unsettled.bytes.with_label_values(&labels),
+            bytes_capacity: self.unsettled.bytes_capacity.with_label_values(&labels),
         }
     }
+}
+
+/// What the broker grants, and for how long it keeps our session.
+#[derive(Clone, Debug)]
+struct SessionMetrics {
+    refused: IntGaugeVec,
+    lowered: IntGaugeVec,
+    session_cut: IntGaugeVec,
+    sessions_lost: IntCounterVec,
+}
+
+impl SessionMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            refused: gauge(
+                registry,
+                "tidegate_source_refused_filters",
+                "Topic filters the broker refuses: their messages do not come.",
+            )?,
+            lowered: gauge(
+                registry,
+                "tidegate_source_lowered_filters",
+                "Topic filters it serves with a lower level than was asked for.",
+            )?,
+            session_cut: gauge(
+                registry,
+                "tidegate_source_session_seconds",
+                "How long the broker keeps our session, where that is less than for ever; 0: for ever, or it does not say.",
+            )?,
+            sessions_lost: counter_by(
+                registry,
+                "tidegate_source_sessions_lost_total",
+                "Reconnects that found the broker without our session.",
+                &[LABEL],
+            )?,
+        })
+    }
+}
+
+/// What was taken and is not settled, and how much of it there may be.
+#[derive(Clone, Debug)]
+struct UnsettledMetrics {
+    messages: IntGaugeVec,
+    messages_capacity: IntGaugeVec,
+    bytes: IntGaugeVec,
+    bytes_capacity: IntGaugeVec,
+}
+
+impl UnsettledMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            messages: gauge(
+                registry,
+                "tidegate_source_unsettled_messages",
+                "Messages taken and not yet acknowledged.",
+            )?,
+            messages_capacity: gauge(
+                registry,
+                "tidegate_source_unsettled_messages_capacity",
+                "How many the broker may send unacknowledged.",
+            )?,
+            bytes: gauge(
+                registry,
+                "tidegate_source_unsettled_bytes",
+                "Bytes taken and not yet settled.",
+            )?,
+            bytes_capacity: gauge(
+                registry,
+                "tidegate_source_unsettled_bytes_capacity",
+                "Bytes at which the source stops reading.",
+            )?,
+        })
+    }
+}
+
+fn counter_by(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
 }
 
 /// What one source tells of itself.

@@ -185,7 +185,7 @@ impl Shared {
         slot
     }
 
-    /// Upstream has `from..to`.
+    /// Notes that upstream has accepted `from..to`.
     pub(super) fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
         let Some(slot) = self.slot(queue) else { return };
         let limits = self.limits(slot);

@@ -10,7 +10,7 @@ use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
 
 impl Shared {
-    /// See [`crate::message::Backlog::expire`].
+    /// Does what [`crate::message::Backlog::expire`] says.
     pub(super) fn expire(&self, queue: QueueId, messages: &[Stored]) {
         let Some(slot) = self.slot(queue) else { return };
         let mut counts = LossCounts::new(LossReason::Expired, &slot.uplink, &slot.class);

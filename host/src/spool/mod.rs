@@ -166,7 +166,8 @@ impl Spool {
             && slot.set_drained(is_drained)
             && !is_drained
         {
-            let (queue, owed) = (&slot.name, locked(&slot.queue).tally().owed());
+            let queue = &slot.name;
+            let owed = locked(&slot.queue).tally().owed();
             tracing::warn!(
                 queue,
                 owed,

@@ -1,10 +1,8 @@
 //! The spool is started: the folder is locked, the store opened, and everything but the threads made.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::clock::RunningClock;
-use crate::spool::dead_letters::waiting::WaitingLetters;
 use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::sealing::keys;
@@ -77,11 +75,7 @@ impl Shared {
             slots,
             links,
             wishes: Mutex::default(),
-            letters: Letters {
-                waiting: Mutex::new(WaitingLetters::new(boot, &ram)),
-                kept: Mutex::new(begin.kept),
-                evicted: AtomicU64::new(0),
-            },
+            letters: Letters::new(boot, &ram, begin.kept),
             ram,
             checkpoints: Mutex::default(),
             ledger_store: Mutex::new(begin.ledger_store),
@@ -99,10 +93,7 @@ impl Shared {
             metrics,
             config,
         });
-        let watched = Arc::downgrade(&shared);
-        shared
-            .metrics
-            .watch(move || watched.upgrade().map(|shared| shared.account()));
+        shared.give_account();
         shared.know_strangers(begin.strangers);
         begin.lost.iter().for_each(|lost| shared.know_lost(lost));
         if let Some(error) = begin.failure {
@@ -110,5 +101,12 @@ impl Shared {
         }
         let writer = Writer::new(Arc::clone(&shared), folder, free_space);
         Ok((shared, writer))
+    }
+
+    /// Has the metrics ask for the numbers of the spool, for as long as there is one.
+    fn give_account(self: &Arc<Self>) {
+        let watched = Arc::downgrade(self);
+        self.metrics
+            .watch(move || watched.upgrade().map(|shared| shared.account()));
     }
 }

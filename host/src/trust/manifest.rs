@@ -94,7 +94,7 @@ impl Manifest {
     }
 }
 
-/// SHA-256 in hexadecimal.
+/// SHA-256 of a component, in hexadecimal.
 pub fn digest(component: &[u8]) -> String {
     hexadecimal(ring::digest::digest(&ring::digest::SHA256, component).as_ref())
 }

@@ -80,12 +80,6 @@ impl Metrics {
         };
         let gauge = |name: &str, help: &str| labelled(name, help, &[LABEL]);
         let of_condition = |name: &str, help: &str| labelled(name, help, &[LABEL, "condition"]);
-        let opts = HistogramOpts::new(
-            "tidegate_message_delivery_seconds",
-            "From arrival to acceptance upstream; path is online (never left RAM) or backlog (read from disk).",
-        );
-        let delivery = HistogramVec::new(opts.buckets(BUCKETS.to_vec()), &[LABEL, "path"])?;
-        registry.register(Box::new(delivery.clone()))?;
         Ok(Self {
             link: LinkMetrics::new(registry, LABEL)?,
             forwarded: counter(
@@ -108,7 +102,7 @@ impl Metrics {
                 "Messages sent with QoS 0 although more is configured, since the broker takes no more (`allow_qos0`).",
                 &[LABEL],
             )?,
-            delivery,
+            delivery: delivery(registry)?,
             inflight: gauge(
                 "tidegate_uplink_inflight",
                 "Messages sent and not yet accepted.",
@@ -158,6 +152,16 @@ impl Metrics {
     pub(super) fn forwarded(&self, uplink: &str, class: &str) -> IntCounter {
         self.forwarded.with_label_values(&[uplink, class])
     }
+}
+
+fn delivery(registry: &Registry) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(
+        "tidegate_message_delivery_seconds",
+        "From arrival to acceptance upstream; path is online (never left RAM) or backlog (read from disk).",
+    );
+    let delivery = HistogramVec::new(opts.buckets(BUCKETS.to_vec()), &[LABEL, "path"])?;
+    registry.register(Box::new(delivery.clone()))?;
+    Ok(delivery)
 }
 
 /// What one uplink tells of itself.

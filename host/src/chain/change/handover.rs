@@ -118,8 +118,8 @@ impl Chain {
             given
         };
         let states: Vec<_> = self.inboxes.iter().map(leave).collect();
-        let (deadline, mut legacies) =
-            (self.shared.engine.clock().moment() + LEAVE, Legacies::new());
+        let deadline = self.shared.engine.clock().moment() + LEAVE;
+        let mut legacies = Legacies::new();
         for state in states {
             for legacy in answer(&state, deadline, is_wanted)? {
                 legacies

@@ -105,16 +105,7 @@ impl Chain {
                 figures: None,
             });
         }
-        let trial = Arc::new(Trial::new(self.inboxes.len()));
-        let under_way = ChangeUnderWay {
-            digest: Arc::clone(&new),
-            state: ChangeState::Seen,
-        };
-        *self.lock_active() = Some(ActiveChange {
-            index,
-            change: under_way,
-            trial: Arc::clone(&trial),
-        });
+        let trial = self.begin(index, &new);
         let teller = Teller {
             chain: self,
             old: &old,
@@ -141,6 +132,20 @@ impl Chain {
         }
         *self.lock_active() = None;
         result
+    }
+
+    /// A trial for the change to `new`, which others can see from now on, and end.
+    fn begin(&self, index: usize, new: &Arc<str>) -> Arc<Trial> {
+        let trial = Arc::new(Trial::new(self.inboxes.len()));
+        *self.lock_active() = Some(ActiveChange {
+            index,
+            change: ChangeUnderWay {
+                digest: Arc::clone(new),
+                state: ChangeState::Seen,
+            },
+            trial: Arc::clone(&trial),
+        });
+        trial
     }
 
     /// A copy of the state of the plugin at `index` from every lane.

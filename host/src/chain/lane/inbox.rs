@@ -54,7 +54,7 @@ pub(crate) enum InitialState {
 #[derive(Default)]
 struct InboxState {
     deliveries: VecDeque<Delivery>,
-    /// What they weigh.
+    /// What the deliveries weigh together: bytes of RAM.
     bytes: usize,
     commands: VecDeque<LaneRequest>,
     leave: Option<Leave>,

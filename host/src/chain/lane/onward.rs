@@ -60,7 +60,7 @@ impl Onward {
 pub(crate) struct FlowEntry {
     pub(crate) flow: FlowId,
     pub(crate) patterns: Vec<Pattern>,
-    /// Longest life, seconds.
+    /// Longest life of a message, seconds; `None`: no bound.
     pub(crate) expires: Option<u32>,
 }
 

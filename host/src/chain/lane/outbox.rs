@@ -317,8 +317,9 @@ impl Outbox {
             let id = self.id(&item.message, &mut first);
             let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
             let sender = item.sender_of(&message);
-            let (receipt, origin, message) =
-                (item.receipt.clone(), item.origin, Message { id, ..message });
+            let receipt = item.receipt.clone();
+            let origin = item.origin;
+            let message = Message { id, ..message };
             let output = Item {
                 message,
                 receipt,

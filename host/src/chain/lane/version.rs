@@ -85,22 +85,15 @@ impl Version {
             plugin: Arc::clone(name),
             source: Box::new(fault),
         };
-        let place = GuestContext {
+        let context = GuestContext {
             limits: &plugin.limits,
             metrics,
             lane: 0,
             topics,
         };
-        let mut instance = Instance::new(&program, engine, place).map_err(broken)?;
+        let mut instance = Instance::new(&program, engine, context).map_err(broken)?;
         let configured = instance.configure(&settings, now).map_err(broken)?;
-        let setup = configured.map_err(|why| {
-            let values = serde_json::from_str(&settings).unwrap_or_default();
-            let why = words::lines(&without_values(&why, &values), words::REASON);
-            Error::Configure {
-                plugin: Arc::clone(name),
-                why,
-            }
-        })?;
+        let setup = configured.map_err(|why| settings_refused(name, &settings, &why))?;
         check_setup(&setup, &program).map_err(|why| Error::Setup {
             plugin: Arc::clone(name),
             why,
@@ -190,6 +183,14 @@ impl Version {
             self.reference.name,
             short_digest(&self.reference.digest)
         )
+    }
+}
+
+fn settings_refused(plugin: &Arc<str>, settings: &str, why: &str) -> Error {
+    let values = serde_json::from_str(settings).unwrap_or_default();
+    Error::Configure {
+        plugin: Arc::clone(plugin),
+        why: words::lines(&without_values(why, &values), words::REASON),
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Requested {
 /// What is known of a component.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// SHA-256, in hexadecimal.
+    /// SHA-256 of the component, in hexadecimal.
     pub digest: Arc<str>,
     pub bytes: usize,
     /// Version of the plugin contract it was built for.

@@ -84,7 +84,8 @@ pub(super) fn component(target: &str, is_quiet: bool) -> Result<String, RigError
     } else if builtin::NAMES.contains(&target) {
         return Ok(format!("builtin:{target}"));
     } else {
-        let (name, known) = (target.to_owned(), builtin::NAMES.join(", "));
+        let name = target.to_owned();
+        let known = builtin::NAMES.join(", ");
         return Err(RigError::Unknown { name, known });
     };
     let path = std::path::absolute(&path).unwrap_or(path);
@@ -153,7 +154,8 @@ impl Rig {
         let config = config::load(&sources).map_err(RigError::Config)?;
         let Some(flow) = config.flows.iter().find(|flow| &*flow.name == name) else {
             let known: Vec<&str> = config.flows.iter().map(|flow| &*flow.name).collect();
-            let (name, known) = (name.to_owned(), known.join(", "));
+            let name = name.to_owned();
+            let known = known.join(", ");
             return Err(RigError::NoFlow { name, known });
         };
         let engine = engine(&config)?;

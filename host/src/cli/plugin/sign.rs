@@ -105,7 +105,6 @@ impl PasswordArguments {
     }
 }
 
-/// What went wrong.
 #[derive(Debug, thiserror::Error)]
 enum SignError {
     #[error(transparent)]
@@ -153,7 +152,6 @@ pub fn keygen(global: &Global, arguments: Keygen) -> Exit {
     })
 }
 
-/// Signs a component.
 pub fn sign_component(global: &Global, arguments: Sign) -> Exit {
     answer(global, signed(arguments), |path| {
         (path.display().to_string(), json!({ "signature": path }))

@@ -16,7 +16,7 @@ use crate::words::with_causes;
 
 /// Its segments, in their order.
 pub enum Reel {
-    /// Files.
+    /// Files, as the recorder or an export has written them.
     Files(Box<SegmentFiles>),
     /// The memory of a running gateway.
     Memory(Box<Pages>),

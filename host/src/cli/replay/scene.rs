@@ -16,7 +16,7 @@ use crate::gateway::recordings::queue_names;
 use crate::message::short_digest;
 use crate::recording::RecordingHeader;
 
-/// What is run.
+/// The chains that a recording goes through, and who plays it.
 pub(super) struct ReplaySetup {
     pub(super) engine: Engine,
     /// What is worth knowing beside the result.

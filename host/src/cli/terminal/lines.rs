@@ -32,7 +32,7 @@ impl JsonLines {
         })
     }
 
-    /// One line.
+    /// Writes `item` as one line of JSON.
     pub fn push(&mut self, item: &impl Serialize) -> Result<(), CommandFailure> {
         let line =
             serde_json::to_string(item).map_err(|error| CommandFailure::Said(error.to_string()))?;

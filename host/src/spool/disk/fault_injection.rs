@@ -142,7 +142,8 @@ pub(crate) mod script {
 
         /// The next sync says so on the channel that is answered, and goes on when the other is used or dropped.
         pub fn hold_sync(&self) -> (Receiver<()>, SyncSender<()>) {
-            let ((here, seen), (go_on, told)) = (sync_channel(1), sync_channel(1));
+            let (here, seen) = sync_channel(1);
+            let (go_on, told) = sync_channel(1);
             *self.hold.lock().unwrap() = Some((here, told));
             (seen, go_on)
         }

@@ -162,7 +162,8 @@ fn open_index(config: &Config, folder: &DataFolder) -> Result<(sled::Db, bool), 
 }
 
 fn open_records(folder: &DataFolder) -> Result<(Records, Scan), StoreError> {
-    let (path, faults) = (folder.path(), &folder.fault_injection);
+    let path = folder.path();
+    let faults = &folder.fault_injection;
     Records::open(path, own_name(folder), faults, &folder.failed_reads).map_err(StoreError::Disk)
 }
 
@@ -196,11 +197,7 @@ fn open_trees(
         .iter()
         .map(|name| open_queue(name))
         .collect::<Result<Growing<_>, _>>()?;
-    let found = queues
-        .iter()
-        .enumerate()
-        .map(|(index, queue)| recover(queue, &records, |mark| low_marks.newer(index, mark)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let found = recover_all(&queues, &records, &low_marks)?;
     let boot = last_boot(&records, &found)?;
     let strangers = strangers(&records, &names, with_files, open_queue)?;
     let store = Store {
@@ -229,6 +226,16 @@ fn open_trees(
         lost,
         name,
     })
+}
+
+/// Each queue as it lies on disk, accepted as far as its index or the low marks say, whichever know more.
+fn recover_all(
+    queues: &Growing<QueueStore>,
+    records: &Records,
+    low_marks: &LowMarks,
+) -> Result<Vec<(QueueMark, Option<Extent>)>, StoreError> {
+    let recover = |(index, queue)| recover(queue, records, |mark| low_marks.newer(index, mark));
+    queues.iter().enumerate().map(recover).collect()
 }
 
 /// Of several who know what was recorded the one who knows most.

@@ -40,7 +40,8 @@ pub(super) fn recover(
         is_rebuilt,
     } = queue.recover(given_up, newer)?;
     if is_rebuilt {
-        let (queue, QueueMark { low, end, owed, .. }) = (queue.name(), mark);
+        let queue = queue.name();
+        let QueueMark { low, end, owed, .. } = mark;
         tracing::warn!(
             queue,
             low,

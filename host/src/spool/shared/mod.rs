@@ -71,6 +71,16 @@ pub(super) struct Letters {
     pub(super) evicted: AtomicU64,
 }
 
+impl Letters {
+    pub(super) fn new(boot: u32, ram: &Arc<Ram>, kept: KeptLetters) -> Self {
+        Self {
+            waiting: Mutex::new(WaitingLetters::new(boot, ram)),
+            kept: Mutex::new(kept),
+            evicted: AtomicU64::new(0),
+        }
+    }
+}
+
 /// What all threads share.
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -78,7 +88,7 @@ pub(super) struct Shared {
     /// What the store is called.
     pub(super) name: StoreName,
     pub(super) flows: FlowNames,
-    /// By `QueueId`.
+    /// Every queue, each at the index that its `QueueId` is.
     pub(super) slots: Growing<Slot>,
     pub(super) links: Growing<Arc<UplinkState>>,
     /// Queues that are to be added.

@@ -345,7 +345,8 @@ impl Shared {
     /// Bars everything a queue owes: it is settled with its entry in the ledger.
     pub(super) fn give_up_by_hand(&self, queue: QueueId) -> (Vec<Range<u64>>, u64) {
         let slot = &self.slots[usize::from(queue.0)];
-        let (uplink, class) = (&slot.uplink, &slot.class);
+        let uplink = &slot.uplink;
+        let class = &slot.class;
         let (places, messages) = locked(&slot.queue).abandon();
         if messages > 0 {
             tracing::warn!(%uplink, %class, messages, "an operator gave up what this queue owed");
@@ -364,7 +365,7 @@ impl Shared {
     }
 }
 
-/// What [`Tools::next_part`] found.
+/// What [`Tools::next_part`] found at a place.
 enum NextPart {
     /// Messages, perhaps none, and where to go on.
     Messages(Vec<Stored>, u64),

@@ -29,8 +29,9 @@ impl Writer {
         demand: Demand,
     ) -> Result<(), StoreError> {
         let slot = &self.shared.slots[index];
-        let (limits, may_spill, disk_full) =
-            (self.shared.limits(slot), self.may_spill(), self.disk_full);
+        let limits = self.shared.limits(slot);
+        let may_spill = self.may_spill();
+        let disk_full = self.disk_full;
         let (wants_spill, wants_write, spill) = {
             let mut queue = locked(&slot.queue);
             let is_due = |due: Option<u64>| demand.includes(due);

@@ -136,8 +136,9 @@ impl Writer {
         if self.shared.health.is_in_trouble() {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
-        let (may_spill, may_write, disk_full) =
-            (self.may_spill(), self.may_write(), self.disk_full);
+        let may_spill = self.may_spill();
+        let may_write = self.may_write();
+        let disk_full = self.disk_full;
         if disk_full.giver.is_some() || (may_write && locked(&self.shared.letters.waiting).is_due())
         {
             return Some(0);

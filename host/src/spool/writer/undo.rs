@@ -31,8 +31,10 @@ impl Writer {
         waiting_letters.keep(work.forgotten);
         drop(waiting_letters);
         locked(&self.shared.checkpoints).give_back(work.states, self.shared.clock.now());
-        let (queues, pending, settling, pending_stamp) =
-            (work.queues, work.pending, work.settling, work.pending_stamp);
+        let queues = work.queues;
+        let pending = work.pending;
+        let settling = work.settling;
+        let pending_stamp = work.pending_stamp;
         self.doubt = Doubt {
             queues,
             pending,

@@ -20,10 +20,6 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 
 impl Uplink {
     /// Turns until something ends it; [`Stop::Drain`] when all that lay in RAM is accepted.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one turn of the loop: every reason to end or to wait, in their order"
-    )]
     pub(super) async fn exchange<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -51,19 +47,7 @@ impl Uplink {
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
                 return Ok(mode);
             }
-            let overdue = self.overdue_at(carrier);
-            if overdue.is_some_and(|at| at <= Instant::now()) {
-                let due = Instant::now().checked_sub(self.patience());
-                return Err(Parting::Lost(
-                    self.unanswered(carrier, due.unwrap_or(self.answered_at)),
-                ));
-            }
-            let stalled_at = self
-                .stalled_at(carrier, stand == Stand::Full)
-                .filter(|_| mode == Stop::Run);
-            if stalled_at.is_some_and(|at| at <= Instant::now()) {
-                return Err(Parting::Lost(self.unanswered(carrier, Instant::now())));
-            }
+            let [overdue, stalled_at] = self.answer_deadlines(carrier, stand, mode)?;
             let silent_at = self.silent_at(carrier).filter(|_| mode == Stop::Run);
             if silent_at.is_some_and(|at| at <= Instant::now()) {
                 self.stand_by(carrier, stop).await?;
@@ -94,6 +78,27 @@ impl Uplink {
                 () = sleep_until(wake_at), if wake_at.is_some() => {}
             }
         }
+    }
+
+    /// When an answer is overdue, and when the connection counts as stalled; lost is one for which such a time has come.
+    fn answer_deadlines<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        stand: Stand,
+        mode: Stop,
+    ) -> Result<[Option<Instant>; 2], Ended<FaultOf<C>>> {
+        let overdue = self.overdue_at(carrier);
+        if overdue.is_some_and(|at| at <= Instant::now()) {
+            let due = Instant::now().checked_sub(self.patience());
+            return Err(self.unanswered(carrier, due.unwrap_or(self.answered_at)));
+        }
+        let stalled_at = self
+            .stalled_at(carrier, stand == Stand::Full)
+            .filter(|_| mode == Stop::Run);
+        if stalled_at.is_some_and(|at| at <= Instant::now()) {
+            return Err(self.unanswered(carrier, Instant::now()));
+        }
+        Ok([overdue, stalled_at])
     }
 
     /// Asks the disk again, some time after it did not have what it should have had.

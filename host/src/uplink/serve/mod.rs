@@ -127,6 +127,10 @@ impl Uplink {
         let origin = backlog.origin();
         let owner = &config.owner;
         let ways = || config.drains.iter().flat_map(Drain::ways);
+        let prefix = |(drain, way, _): (&Drain, Way, _)| {
+            let prefix = format!("{origin}/{owner}/{}/", drain.class);
+            (prefix, way == Way::Replay)
+        };
         let wanted: Vec<Qos> = ways()
             .map(|(drain, ..)| drain.qos.unwrap_or(config.qos))
             .collect();
@@ -138,17 +142,7 @@ impl Uplink {
                 .collect(),
             scheduler: Scheduler::new(ways().map(|(.., weight)| weight)),
             throttle: shared.throttle.clone(),
-            encoder: Encoder::new(
-                config.format,
-                ways()
-                    .map(|(drain, way, _)| {
-                        (
-                            format!("{origin}/{owner}/{}/", drain.class),
-                            way == Way::Replay,
-                        )
-                    })
-                    .collect(),
-            ),
+            encoder: Encoder::new(config.format, ways().map(prefix).collect()),
             judge: Judge::new(Instant::now()),
             window: Window::new(),
             under_way: 0,

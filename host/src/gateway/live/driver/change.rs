@@ -108,19 +108,12 @@ impl Job {
     }
 
     fn change(&self, candidate: Candidate) -> Outcome {
-        let (Place { flow, plugin }, about, versions) =
-            (self.place, &self.about, &self.bench.versions);
+        let Place { flow, plugin } = self.place;
+        let about = &self.about;
+        let versions = &self.bench.versions;
         self.bench.desk.board.begin(self.id, self.place);
         if let Some(why) = self.reason_not_to(candidate.is_asked) {
-            tracing::warn!(
-                flow = about.flow,
-                plugin = about.plugin,
-                candidate = about.new.label(),
-                "not tried: {why}"
-            );
-            // That the config says so is known from now on.
-            versions.confirmed(about.spot(), &about.running, None);
-            return self.verdict(Outcome::NotTried, Some(why));
+            return self.not_tried(why);
         }
         self.begin(candidate.is_asked);
         let signature = candidate.signature.as_deref();
@@ -170,6 +163,20 @@ impl Job {
             self.tell(event);
         });
         self.conclude(code, result)
+    }
+
+    fn not_tried(&self, why: String) -> Outcome {
+        let about = &self.about;
+        tracing::warn!(
+            flow = about.flow,
+            plugin = about.plugin,
+            candidate = about.new.label(),
+            "not tried: {why}"
+        );
+        // That the config says so is known from now on.
+        let versions = &self.bench.versions;
+        versions.confirmed(about.spot(), &about.running, None);
+        self.verdict(Outcome::NotTried, Some(why))
     }
 
     fn reason_not_to(&self, is_asked: bool) -> Option<String> {

@@ -72,7 +72,7 @@ pub(crate) struct QueueTally {
 }
 
 impl QueueTally {
-    /// Messages not accepted.
+    /// Messages not accepted, in RAM and on disk.
     pub(crate) fn owed(&self) -> u64 {
         self.in_ram + self.on_disk
     }
@@ -194,7 +194,7 @@ impl Queue {
             .filter(|place| *place < self.tail.end && !self.is_marked_for_drop(*place))
     }
 
-    /// See [`crate::message::Backlog::fetch`].
+    /// Does what [`crate::message::Backlog::fetch`] says of one queue.
     pub(crate) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
         let from = self.owed_from(from);
         if self.is_marked_for_drop(from) && !self.in_flight.is_fresh_first() {

@@ -83,10 +83,8 @@ impl Excerpt {
         };
         match std::str::from_utf8(payload).ok().filter(is_text) {
             Some(text) => {
-                let (from, end) = (
-                    text.floor_char_boundary(from),
-                    text.floor_char_boundary(from + length),
-                );
+                let end = text.floor_char_boundary(from + length);
+                let from = text.floor_char_boundary(from);
                 Self {
                     text: text[from..end].to_owned(),
                     hexadecimal: false,
