@@ -24,9 +24,6 @@ const HELD_LOOKS: u64 = 2;
 /// A spare that has had nothing to do for so long ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How far workers stand behind the threads of network and store, which only hand over what they bring.
-const NICE: i32 = 5;
-
 /// What sits on a seat.
 pub(super) trait Task: Send {
     /// One bounded piece of work.
@@ -360,7 +357,7 @@ impl SharedPool {
         let own = Arc::clone(&worker);
         let run = move || {
             // Where that is not allowed they are as good as any other thread.
-            let _ = rustix::process::setpriority_process(None, NICE);
+            let _ = crate::thread::step_back();
             while let Some(seat) = shared.next(&own) {
                 seat.work(&own);
             }
