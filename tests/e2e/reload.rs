@@ -2,6 +2,7 @@
 
 mod ends;
 mod queues;
+mod sessions;
 mod stopped;
 mod topics;
 
@@ -41,6 +42,7 @@ pub fn cases() -> Vec<Trial> {
     ];
     cases.extend(ends::cases());
     cases.extend(queues::cases());
+    cases.extend(sessions::cases());
     cases.extend(stopped::cases());
     cases.extend(topics::cases());
     cases

@@ -27,6 +27,7 @@ Reasons:
   spool-full, letters-full     the store could not write, and memory was full
   dead-letters-evicted         made room for newer dead letters
   qos0-pressed                 a source had no room for level 0
+  unrouted                     a broker sent it for a subscription that no flow has any more
   broker-session-lost          the devices' broker forgot us; how many is not known, so 0
   by-hand                      an operator dropped it
   plugin-failed                a plugin with `on_error = \"drop\"` failed on it";

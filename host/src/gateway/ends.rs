@@ -14,6 +14,7 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use super::door::Doors;
+use super::sessions::Specs;
 use super::supervise::{Ended, keep};
 use crate::config::SourceSpec;
 use crate::link::Stop;
@@ -214,6 +215,7 @@ type Names<C> = Arc<Mutex<HashMap<Arc<str>, mpsc::Sender<Order<C>>>>>;
 pub struct Ends {
     doors: Doors,
     data_dir: Arc<Path>,
+    specs: Specs,
     sources: Names<source::Config>,
     uplinks: Names<uplink::Config>,
     begin: mpsc::Sender<Begin>,
@@ -227,6 +229,7 @@ impl Ends {
         let ends = Self {
             doors,
             data_dir: data_dir.into(),
+            specs: Specs::default(),
             sources: Names::default(),
             uplinks: Names::default(),
             begin,
@@ -234,8 +237,18 @@ impl Ends {
         (ends, begun)
     }
 
-    /// One that is to run from now on.
-    pub(super) fn source(&self, spec: SourceSpec) -> Begin {
+    /// Those that are to run from now on, and those that empty what sessions of before still hold.
+    pub(super) fn sources(&self, specs: &[SourceSpec]) -> Vec<Begin> {
+        self.specs.put(specs);
+        let left = self.specs.left_over(&self.data_dir);
+        specs
+            .iter()
+            .chain(&left)
+            .map(|spec| self.source(spec.clone()))
+            .collect()
+    }
+
+    fn source(&self, spec: SourceSpec) -> Begin {
         let priority = spec.priority;
         let config = self.complete(spec);
         let orders = enter(&self.sources, &config.name);
@@ -258,6 +271,12 @@ impl Ends {
     /// Begins sources anew as they are here, or for the first time, side by side, and waits until what they did before is
     /// over: nothing more is delivered by that.
     pub fn put_sources(&self, specs: Vec<SourceSpec>) {
+        let before = self.specs.put(&specs);
+        self.begin_sources(specs);
+        self.empty(&before);
+    }
+
+    fn begin_sources(&self, specs: Vec<SourceSpec>) {
         wait(specs.into_iter().map(|spec| {
             let known = lock(&self.sources).get(&spec.name).cloned();
             match known {
@@ -265,6 +284,11 @@ impl Ends {
                 None => self.begin(self.source(spec)),
             }
         }));
+    }
+
+    /// Takes what is held in the sessions that only `before` opened.
+    fn empty(&self, before: &[SourceSpec]) {
+        self.begin_sources(self.specs.left_of(&self.data_dir, before));
     }
 
     /// Whether a source of this name was begun.
@@ -286,6 +310,8 @@ impl Ends {
     /// Ends sources for good, side by side.
     pub fn remove_sources(&self, names: &[Arc<str>]) {
         wait(names.iter().map(|name| leave(&self.sources, name)));
+        let before = self.specs.remove(names);
+        self.empty(&before);
     }
 
     /// Ends uplinks for good. What is owed stays in the spool.
@@ -300,7 +326,10 @@ impl Ends {
     }
 
     fn complete(&self, spec: SourceSpec) -> source::Config {
-        let config = spec.complete(|flow| self.doors.of(usize::from(flow.0)) as Arc<dyn Intake>);
+        let late = self.specs.routes_beside(&spec);
+        let config = spec.complete(late, |flow| {
+            self.doors.of(usize::from(flow.0)) as Arc<dyn Intake>
+        });
         config.beside(&self.data_dir)
     }
 }

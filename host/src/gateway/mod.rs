@@ -21,6 +21,7 @@ mod metrics;
 mod prepare;
 pub mod recordings;
 mod running;
+mod sessions;
 mod signals;
 mod stages;
 pub mod standing;

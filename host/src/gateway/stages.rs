@@ -65,8 +65,7 @@ impl Stages {
         };
         let uplinks = config.uplinks.iter().cloned();
         let uplinks: Vec<_> = uplinks.map(|config| stages.ends.uplink(config)).collect();
-        let sources = config.sources.iter().cloned();
-        let sources: Vec<_> = sources.map(|spec| stages.ends.source(spec)).collect();
+        let sources = stages.ends.sources(&config.sources);
         for end in uplinks.into_iter().chain(sources) {
             stages.begin(end)?;
         }

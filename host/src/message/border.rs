@@ -204,6 +204,8 @@ pub enum LossReason {
     Qos0Pressed,
     /// A source had no room for it, and nobody whom it could tell to wait.
     SourcePressed,
+    /// A broker sent it for a subscription that no flow has any more.
+    Unrouted,
     /// A broker forgot our session with what it held for us; how many is not known.
     BrokerSessionLost,
     /// An operator gave it up.
@@ -216,7 +218,7 @@ pub enum LossReason {
 
 impl LossReason {
     /// Every reason there is, for metrics and lists.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -227,6 +229,7 @@ impl LossReason {
         Self::DeadLettersEvicted,
         Self::Qos0Pressed,
         Self::SourcePressed,
+        Self::Unrouted,
         Self::BrokerSessionLost,
         Self::ByHand,
         Self::PluginFailed,
@@ -246,6 +249,7 @@ impl LossReason {
             Self::DeadLettersEvicted => "dead-letters-evicted",
             Self::Qos0Pressed => "qos0-pressed",
             Self::SourcePressed => "source-pressed",
+            Self::Unrouted => "unrouted",
             Self::BrokerSessionLost => "broker-session-lost",
             Self::ByHand => "by-hand",
             Self::PluginFailed => "plugin-failed",

@@ -44,12 +44,37 @@ pub(super) struct Given {
     pub(super) loose: u32,
     /// Flows that had it before.
     pub(super) repeated: u64,
-    pub(super) is_unrouted: bool,
+    /// The message itself, where no flow takes it.
+    pub(super) unrouted: Option<Message>,
+}
+
+/// The routes of each flow.
+fn by_flow(routes: &[Route], order: Order) -> Vec<Flow> {
+    let mut flows: Vec<Flow> = Vec::new();
+    for route in routes {
+        match flows.iter_mut().find(|flow| flow.id == route.flow) {
+            Some(flow) => flow.patterns.push(route.pattern.clone()),
+            None => flows.push(Flow {
+                id: route.flow,
+                name: Arc::clone(&route.name),
+                ack: route.ack,
+                expires: route.expires,
+                repeats: route.dedup.clone().map(|rule| Repeats::new(rule, order)),
+                patterns: vec![route.pattern.clone()],
+                intake: Arc::clone(&route.intake),
+                batch: Vec::new(),
+                claims: Vec::new(),
+            }),
+        }
+    }
+    flows
 }
 
 pub(super) struct Flows {
     flows: Vec<Flow>,
     index: Index,
+    /// How many of them are asked for; those behind get what no other takes.
+    asked: usize,
     /// Those that may match the message in hand.
     candidates: Vec<usize>,
     /// Those with something in their batch.
@@ -57,28 +82,16 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// Of all routes. `order` is that of the acknowledgements.
-    pub(super) fn new(routes: &[Route], order: Order) -> Self {
-        let mut flows: Vec<Flow> = Vec::new();
-        for route in routes {
-            match flows.iter_mut().find(|flow| flow.id == route.flow) {
-                Some(flow) => flow.patterns.push(route.pattern.clone()),
-                None => flows.push(Flow {
-                    id: route.flow,
-                    name: Arc::clone(&route.name),
-                    ack: route.ack,
-                    expires: route.expires,
-                    repeats: route.dedup.clone().map(|rule| Repeats::new(rule, order)),
-                    patterns: vec![route.pattern.clone()],
-                    intake: Arc::clone(&route.intake),
-                    batch: Vec::new(),
-                    claims: Vec::new(),
-                }),
-            }
-        }
+    /// Of all routes, and of those that get what these do not take. `order` is that of the acknowledgements.
+    pub(super) fn new(routes: &[Route], late: &[Route], order: Order) -> Self {
+        let mut flows = by_flow(routes, order);
+        let index = Index::new(flows.iter().map(|flow| &*flow.patterns));
+        let asked = flows.len();
+        flows.extend(by_flow(late, order));
         Self {
-            index: Index::new(flows.iter().map(|flow| &*flow.patterns)),
+            index,
             flows,
+            asked,
             candidates: Vec::new(),
             filled: Vec::new(),
         }
@@ -116,9 +129,30 @@ impl Flows {
         }
         match last {
             Some(last) => self.give_to(last, message, claim, &mut given, pending),
-            None => given.is_unrouted = true,
+            None => self.give_late(message, claim, &mut given, pending),
         }
         given
+    }
+
+    /// The same for what is not asked for here any more, and for some flow that asks for it elsewhere.
+    #[cold]
+    fn give_late<A>(
+        &mut self,
+        message: Message,
+        claim: Option<u32>,
+        given: &mut Given,
+        pending: &mut Pending<A>,
+    ) {
+        let mut is_routed = false;
+        for index in self.asked..self.flows.len() {
+            if let Some(key) = self.flows[index].key(message.topic_str()) {
+                self.give_to((index, key), message.clone(), claim, given, pending);
+                is_routed = true;
+            }
+        }
+        if !is_routed {
+            given.unrouted = Some(message);
+        }
     }
 
     #[expect(

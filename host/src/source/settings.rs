@@ -40,6 +40,8 @@ pub struct Config {
     /// What is spoken, and with whom.
     pub kind: Kind,
     pub routes: Vec<Route>,
+    /// Where what its session still brings goes when none of `routes` takes it: nothing is asked for by these.
+    pub late: Vec<Route>,
     /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
     pub max_unsettled_bytes: usize,
     /// Longest topic in bytes; a longer one is parked by its head.

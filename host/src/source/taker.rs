@@ -86,7 +86,7 @@ impl<A: Copy> Taker<A> {
             .set(crate::link::level(max_unsettled_bytes));
         Self {
             name: Arc::clone(&config.name),
-            flows: Flows::new(&config.routes, order),
+            flows: Flows::new(&config.routes, &config.late, order),
             unsettled: Unsettled::new(order),
             borders,
             max_unsettled_bytes,
@@ -136,7 +136,7 @@ impl<A: Copy> Taker<A> {
         };
         if ack.is_none() && pending.bytes() > self.max_unsettled_bytes / 2 {
             self.borders.meters.dropped.inc();
-            pending.lose(self.loss(message));
+            pending.lose(self.loss(message, LossReason::Qos0Pressed));
             return;
         }
         match fault.or_else(|| Some((Reason::TooLong, self.excess(&message)?))) {
@@ -144,15 +144,19 @@ impl<A: Copy> Taker<A> {
             None => {
                 let given = self.flows.give(message, ack.is_some(), pending);
                 self.borders.meters.repeated.inc_by(given.repeated);
-                if given.is_unrouted {
+                if let Some(message) = given.unrouted {
                     self.borders.meters.unrouted.inc();
+                    // Whoever sent it was told that it is safe.
+                    if ack.is_some() {
+                        pending.lose(self.loss(message, LossReason::Unrouted));
+                    }
                 }
                 pending.enter(ack, given.weight, given.safe, given.loose);
             }
         }
     }
 
-    fn loss(&self, message: Message) -> Loss {
+    fn loss(&self, message: Message, reason: LossReason) -> Loss {
         // Cut to its limit and copied: a slice would keep the whole read buffer until the ledger is written.
         let topic = topic_head(message.topic_str(), self.max_topic_bytes);
         let key = self
@@ -161,7 +165,7 @@ impl<A: Copy> Taker<A> {
             .map(|(_, _, key)| key)
             .filter(|_| topic.len() == message.topic.len());
         Loss {
-            reason: LossReason::Qos0Pressed,
+            reason,
             topic,
             key: key.unwrap_or_default(),
             device: None,

@@ -37,6 +37,7 @@ pub(super) fn read(
         connection: connection.mqtt,
         qos: connection::qos(fields),
         mark: SessionMark::default(),
+        is_left: false,
     }));
     super::spec(fields, name, kind, max_packet)
 }

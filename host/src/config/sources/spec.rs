@@ -57,8 +57,12 @@ impl SourceSpec {
         }
     }
 
-    /// The source's config, with the lanes that `intake` knows.
-    pub fn complete(self, intake: impl Fn(FlowId) -> Arc<dyn Intake>) -> source::Config {
+    /// The source's config, with the lanes that `intake` knows; what none of its own routes takes goes by `late`.
+    pub fn complete(
+        self,
+        late: Vec<RouteSpec>,
+        intake: impl Fn(FlowId) -> Arc<dyn Intake>,
+    ) -> source::Config {
         let route = |spec: RouteSpec| Route {
             intake: intake(spec.flow),
             flow: spec.flow,
@@ -71,7 +75,8 @@ impl SourceSpec {
         source::Config {
             name: self.name,
             kind: self.kind,
-            routes: self.routes.into_iter().map(route).collect(),
+            routes: self.routes.into_iter().map(&route).collect(),
+            late: late.into_iter().map(&route).collect(),
             max_unsettled_bytes: self.max_unsettled_bytes,
             max_topic_bytes: self.max_topic_bytes,
             max_payload_bytes: self.max_payload_bytes,

@@ -115,6 +115,7 @@ fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene 
             expires: None,
             dedup: None,
         }],
+        late: Vec::new(),
         max_unsettled_bytes,
         max_topic_bytes: 1 << 10,
         max_payload_bytes: 1 << 18,

@@ -14,6 +14,67 @@ use crate::file;
 use crate::message::Qos;
 use crate::mqtt;
 
+/// The folder of all marks.
+const SESSIONS: &str = "sessions";
+
+/// A session that a broker may have of ours, as its mark says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The source that it was of.
+    pub source: String,
+    /// `host:port client-id`.
+    pub owner: String,
+    /// What it may be subscribed to.
+    pub filters: Vec<String>,
+}
+
+/// Whose session a connection opens, as a mark says it.
+pub fn owner(mqtt: &mqtt::Config) -> String {
+    format!("{}:{} {}", mqtt.host, mqtt.port, mqtt.client_id)
+}
+
+/// All sessions that have a mark below `data_dir`. Reads the disk; what cannot be read is none.
+pub fn sessions(data_dir: &Path) -> Vec<Session> {
+    let files = fs::read_dir(data_dir.join(SESSIONS)).into_iter().flatten();
+    let mut found: Vec<Session> = files
+        .filter_map(|file| {
+            let source = file.ok()?.file_name().into_string().ok()?;
+            let path = data_dir.join(SESSIONS).join(&source);
+            let says = file::read_text(&path, file::BY_HAND).ok()?;
+            let (owner, filters) = says.split_once('\n')?;
+            Some(Session {
+                source,
+                owner: owner.to_owned(),
+                filters: filters.lines().map(|line| read_line(line).0).collect(),
+            })
+        })
+        .filter(|session| !session.source.ends_with(".new"))
+        .collect();
+    found.sort_by(|one, other| one.source.cmp(&other.source));
+    found
+}
+
+/// Notes that `session` is `name`'s from now on, and no other source's.
+///
+/// # Errors
+/// The disk's.
+pub fn hand_over(data_dir: &Path, session: &Session, name: &str) -> io::Result<()> {
+    let folder = data_dir.join(SESSIONS);
+    let lines: String = session
+        .filters
+        .iter()
+        .map(|filter| write_line((filter, &None)))
+        .collect();
+    write(&folder.join(name), &format!("{}\n{lines}", session.owner))?;
+    if name != session.source
+        && file::read_text(&folder.join(&session.source), file::BY_HAND)
+            .is_ok_and(|says| says.starts_with(&format!("{}\n", session.owner)))
+    {
+        fs::remove_file(folder.join(&session.source))?;
+    }
+    Ok(())
+}
+
 /// Filters, each with the level that the broker has granted, if it has.
 pub(super) type Filters = BTreeMap<String, Option<Qos>>;
 
@@ -32,8 +93,8 @@ pub struct SessionMark {
 impl SessionMark {
     /// The mark of source `name`, in a file of `<data_dir>/sessions`. Reads the disk; what cannot be read is no mark.
     pub fn find(data_dir: &Path, name: &str, mqtt: &mqtt::Config) -> Self {
-        let path: PathBuf = data_dir.join("sessions").join(name);
-        let owner = format!("{}:{} {}\n", mqtt.host, mqtt.port, mqtt.client_id);
+        let path: PathBuf = data_dir.join(SESSIONS).join(name);
+        let owner = format!("{}\n", owner(mqtt));
         let found = file::read_text(&path, file::BY_HAND).unwrap_or_default();
         let filters = found
             .strip_prefix(&owner)
@@ -98,6 +159,19 @@ impl SessionMark {
             if let Err(error) = write(&path, &format!("{}{lines}", own.owner)) {
                 let path = path.display();
                 tracing::warn!(%path, %error, "no mark of our session is left: if the broker loses it while we are down, nobody is told");
+            }
+        });
+    }
+
+    /// The session has nothing of ours any more.
+    pub(super) fn forget(&self) {
+        let own = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(path) = &own.path else { return };
+            if let Err(error) = fs::remove_file(path) {
+                let path = path.display();
+                tracing::warn!(%path, %error, "the mark of a session that is over stays; it is looked into again at the next start");
             }
         });
     }

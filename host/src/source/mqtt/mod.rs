@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use mark::SessionMark;
+pub use mark::{Session, SessionMark, hand_over, owner, sessions};
 pub use settings::Config;
 
 use super::taker::Borders;
@@ -44,6 +44,10 @@ pub(super) async fn run(
         Arc::clone(&config.name),
         &metrics.link,
     );
+    if own.is_left {
+        let (source, client_id) = (&config.name, &own.connection.client_id);
+        tracing::warn!(%source, client_id, "the broker has a session of ours under a client id that is no source's any more: what it holds is taken, and may come behind newer messages; its subscriptions end");
+    }
     let mut source = serve::Source::new(config, own, borders);
     while let Some((connection, established)) = redial.connect(&mut stop).await {
         match source
@@ -55,4 +59,10 @@ pub(super) async fn run(
         }
     }
     redial.left();
+    if own.is_left && *stop.borrow() == Stop::Run {
+        own.mark.forget();
+        tracing::info!(source = %config.name, "the session of before holds nothing any more");
+        // An error means that whoever could say so is gone.
+        let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
+    }
 }

@@ -34,6 +34,9 @@ const SLICE: usize = 64;
 /// Shorter than the runtime's timers, which come once a millisecond: what the broker sends for the last slice wakes us first.
 const BREATH: Duration = Duration::from_micros(250);
 
+/// A session of before that is silent for so long holds nothing any more: longer than a broker takes between two messages.
+const EMPTY: Duration = Duration::from_secs(10);
+
 /// A source, over all its connections.
 pub(super) struct Source {
     taker: Taker<AckToken>,
@@ -54,6 +57,8 @@ pub(super) struct Source {
     waits: Option<Wait>,
     /// When the next slice of a bulk of acknowledgements may leave.
     breathes_until: Option<Instant>,
+    /// When something last came, of a session of before, which is left once nothing comes any more.
+    left_since: Option<Instant>,
 }
 
 impl Source {
@@ -74,6 +79,7 @@ impl Source {
             pressure: Pressure::new(Instant::now()),
             waits: None,
             breathes_until: None,
+            left_since: own.is_left.then(Instant::now),
         }
     }
 
@@ -87,6 +93,7 @@ impl Source {
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<(), ConnectionEnded> {
         self.begin(&mut connection, established, redial.stood_before());
+        self.left_since = self.left_since.map(|_| Instant::now());
         let asked = self.subscriptions.to_ask(established);
         self.is_granted = asked.is_empty();
         if self.is_granted {
@@ -179,6 +186,7 @@ impl Source {
                 }
                 () = settled.changed(), if self.breathes_until.is_none() => {}
                 () = sleep_until(self.breathes_until) => {}
+                () = sleep_until(self.empty_at()) => return Ok(Stop::Run),
                 () = sleep_until(self.pressure.due(self.taker.unsettled().messages())), if self.waits.is_none() => {}
                 () = sleep_until(self.subscriptions.asks_again) => {
                     self.subscriptions.asks_again = None;
@@ -219,6 +227,7 @@ impl Source {
         }
         // While draining nothing is read; should something be left of an earlier read, it comes again.
         if mode == Stop::Run {
+            self.left_since = self.left_since.map(|_| Instant::now());
             let before = self.taker.unsettled().messages();
             self.hand_on(events);
             let in_flight = self.taker.unsettled().messages();
@@ -245,6 +254,14 @@ impl Source {
             }
         }
         Ok(granted)
+    }
+
+    /// When a session of before counts as empty, if nothing comes until then.
+    fn empty_at(&self) -> Option<Instant> {
+        let is_over = self.subscriptions.obsolete.is_empty() && self.taker.unsettled().is_empty();
+        self.left_since
+            .filter(|_| is_over)
+            .map(|since| since + EMPTY)
     }
 
     /// Hands on the messages among `events` and leaves the other events.

@@ -12,4 +12,7 @@ pub struct Config {
     pub qos: Qos,
     /// What session the broker has had of ours before this start.
     pub mark: SessionMark,
+    /// The session is one of before, under a client id that is no source's any more: what the broker holds in it is taken, and
+    /// its subscriptions are ended.
+    pub is_left: bool,
 }

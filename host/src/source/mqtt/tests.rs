@@ -110,8 +110,10 @@ async fn bench_over(
             },
             qos,
             mark: SessionMark::default(),
+            is_left: false,
         })),
         routes: table,
+        late: Vec::new(),
         max_unsettled_bytes,
         max_topic_bytes: 20,
         max_payload_bytes: 10_000,
@@ -666,6 +668,16 @@ async fn over_long_messages_are_parked_by_their_head_and_acknowledged_once_that_
     }
     assert_eq!(bench.metric("tidegate_source_too_long_messages_total"), 2.0);
     assert_eq!(bench.metric("tidegate_source_unrouted_messages_total"), 1.0);
+    let lost = bench.losses.lock().unwrap().clone();
+    let lost: Vec<_> = lost
+        .iter()
+        .map(|loss| (loss.reason, &*loss.topic, loss.count))
+        .collect();
+    assert_eq!(
+        lost,
+        [(LossReason::Unrouted, &b"unrouted"[..], 1)],
+        "who sent it holds it for safe"
+    );
     bench.leave(Stop::Now).await;
 }
 

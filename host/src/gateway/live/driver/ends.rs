@@ -59,7 +59,7 @@ impl Driver {
         for name in &sources.0 {
             tracing::info!(
                 source = &**name,
-                "the source is gone; what its broker has for it stays there"
+                "the source is gone; what its broker still holds for it is taken, and its session left"
             );
         }
         self.ends.remove_uplinks(&uplinks.0);

@@ -1,0 +1,130 @@
+//! What brokers still hold for sources as they were: a session is a client id's, and whoever changes that, a source's name or
+//! `priority` leaves one behind, with messages whose senders were told that they are safe. It is opened once more, by a source
+//! that asks for nothing, until nothing comes from it; what it brings goes to the flows that ask for it elsewhere now.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::{RouteSpec, SourceSpec};
+use crate::source::Kind;
+use crate::source::mqtt::{self, Session};
+
+/// The sources that run, as the config has them.
+#[derive(Clone, Default)]
+pub(super) struct Specs(Arc<Mutex<HashMap<Arc<str>, SourceSpec>>>);
+
+impl Specs {
+    /// These run from now on; what they were before, where they have changed.
+    pub(super) fn put(&self, specs: &[SourceSpec]) -> Vec<SourceSpec> {
+        let mut all = self.lock();
+        let put = |spec: &SourceSpec| all.insert(Arc::clone(&spec.name), spec.clone());
+        specs.iter().filter_map(put).collect()
+    }
+
+    /// These run no more; what they were.
+    pub(super) fn remove(&self, names: &[Arc<str>]) -> Vec<SourceSpec> {
+        let mut all = self.lock();
+        names.iter().filter_map(|name| all.remove(name)).collect()
+    }
+
+    /// Routes of the other sources over MQTT: where what a session of `spec` still brings goes when no route of its own takes it.
+    pub(super) fn routes_beside(&self, spec: &SourceSpec) -> Vec<RouteSpec> {
+        if spec.broker().is_none() {
+            return Vec::new();
+        }
+        let all = self.lock();
+        let others = all
+            .values()
+            .filter(|other| other.name != spec.name && other.broker().is_some());
+        let mut routes: Vec<RouteSpec> = others.flat_map(|other| &other.routes).cloned().collect();
+        // Flows in their order, whatever the order of sources in memory.
+        routes.sort_by_key(|route| route.flow);
+        routes
+    }
+
+    /// What takes from the sessions that `before` opened and nobody opens now.
+    pub(super) fn left_of(&self, data_dir: &Path, before: &[SourceSpec]) -> Vec<SourceSpec> {
+        let left = before.iter().filter_map(|spec| {
+            let session = Session {
+                source: spec.name.to_string(),
+                owner: mqtt::owner(spec.broker()?),
+                filters: spec
+                    .routes
+                    .iter()
+                    .map(|route| route.pattern.filter())
+                    .collect(),
+            };
+            self.taker(data_dir, &session, spec)
+        });
+        left.collect()
+    }
+
+    /// What takes from the sessions that earlier runs have left, over the connections of today.
+    pub(super) fn left_over(&self, data_dir: &Path) -> Vec<SourceSpec> {
+        let left = mqtt::sessions(data_dir).into_iter().filter_map(|session| {
+            let (address, client_id) = session.owner.split_once(' ')?;
+            let at_it = |spec: &SourceSpec| {
+                let broker = spec.broker();
+                broker.is_some_and(|broker| format!("{}:{}", broker.host, broker.port) == address)
+            };
+            let base = session.source.split(':').next().unwrap_or_default();
+            let mut lenders: Vec<SourceSpec> =
+                self.lock().values().filter(|spec| at_it(spec)).cloned().collect();
+            lenders.sort_by_key(|spec| (*spec.name != *base, Arc::clone(&spec.name)));
+            let Some(mut lender) = lenders.into_iter().next() else {
+                if !session.filters.is_empty() {
+                    tracing::warn!(source = %session.source, broker = address, client_id,
+                        "a broker that is no source's any more may still hold messages for us, which nobody takes; a source with this broker and `client_id` does");
+                }
+                return None;
+            };
+            if let Kind::Mqtt(own) = &mut lender.kind {
+                client_id.clone_into(&mut own.connection.client_id);
+            }
+            self.taker(data_dir, &session, &lender)
+        });
+        left.collect()
+    }
+
+    /// What takes from `session` over the connection of `lender`; `None` where it is some source's own. A session that is
+    /// subscribed to nothing may still hold what came before.
+    fn taker(&self, data_dir: &Path, session: &Session, lender: &SourceSpec) -> Option<SourceSpec> {
+        let is_open = |spec: &SourceSpec| {
+            let broker = spec.broker();
+            broker.is_some_and(|broker| mqtt::owner(broker) == session.owner)
+        };
+        if self.lock().values().any(is_open) {
+            return None;
+        }
+        let name = self.free_name(&session.source);
+        if let Err(error) = mqtt::hand_over(data_dir, session, &name) {
+            tracing::error!(source = %session.source, %error,
+                "what a session of before holds is not taken: its mark cannot be written; it is tried again at the next start");
+            return None;
+        }
+        let mut spec = SourceSpec {
+            name: name.into(),
+            priority: false,
+            routes: Vec::new(),
+            ..lender.clone()
+        };
+        if let Kind::Mqtt(own) = &mut spec.kind {
+            own.connection.will = None;
+            own.is_left = true;
+        }
+        Some(spec)
+    }
+
+    /// The name of the source it was of, or one made of it where that is another's now.
+    fn free_name(&self, source: &str) -> String {
+        let all = self.lock();
+        let marked = (0..).map(|times| format!("{source}{}", ":left".repeat(times)));
+        let mut free = marked.filter(|name| !all.contains_key(name.as_str()));
+        free.next().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, SourceSpec>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
