@@ -14,7 +14,7 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use super::door::Doors;
-use super::sessions::Specs;
+use super::sessions::{Before, Specs};
 use super::supervise::{Ended, keep};
 use crate::config::SourceSpec;
 use crate::link::Stop;
@@ -237,10 +237,16 @@ impl Ends {
         (ends, begun)
     }
 
-    /// Those that are to run from now on, and those that empty what sessions of before still hold.
-    pub(super) fn sources(&self, specs: &[SourceSpec]) -> Vec<Begin> {
+    /// Those that are to run from now on, and those that empty what sessions of before still hold; of a store that was copied
+    /// these may be another gateway's.
+    pub(super) fn sources(&self, specs: &[SourceSpec], is_copied: bool) -> Vec<Begin> {
         self.specs.put(specs);
-        let left = self.specs.left_over(&self.data_dir);
+        let left = if is_copied {
+            self.specs.disown(&self.data_dir);
+            Vec::new()
+        } else {
+            self.specs.left_over(&self.data_dir)
+        };
         specs
             .iter()
             .chain(&left)
@@ -273,7 +279,7 @@ impl Ends {
     pub fn put_sources(&self, specs: Vec<SourceSpec>) {
         let before = self.specs.put(&specs);
         self.begin_sources(specs);
-        self.empty(&before);
+        self.empty(before);
     }
 
     fn begin_sources(&self, specs: Vec<SourceSpec>) {
@@ -287,7 +293,7 @@ impl Ends {
     }
 
     /// Takes what is held in the sessions that only `before` opened.
-    fn empty(&self, before: &[SourceSpec]) {
+    fn empty(&self, before: Vec<Before>) {
         self.begin_sources(self.specs.left_of(&self.data_dir, before));
     }
 
@@ -311,7 +317,7 @@ impl Ends {
     pub fn remove_sources(&self, names: &[Arc<str>]) {
         wait(names.iter().map(|name| leave(&self.sources, name)));
         let before = self.specs.remove(names);
-        self.empty(&before);
+        self.empty(before);
     }
 
     /// Ends uplinks for good. What is owed stays in the spool.
@@ -330,7 +336,7 @@ impl Ends {
         let config = spec.complete(late, |flow| {
             self.doors.of(usize::from(flow.0)) as Arc<dyn Intake>
         });
-        config.beside(&self.data_dir)
+        config.beside(&self.data_dir, &self.specs.marks)
     }
 }
 

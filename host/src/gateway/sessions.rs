@@ -8,24 +8,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{RouteSpec, SourceSpec};
 use crate::source::Kind;
-use crate::source::mqtt::{self, Session};
+use crate::source::mqtt::{self, Session, SessionMarks};
 
-/// The sources that run, as the config has them.
+/// The sources that run, as the config has them, and the marks of their sessions.
 #[derive(Clone, Default)]
-pub(super) struct Specs(Arc<Mutex<HashMap<Arc<str>, SourceSpec>>>);
+pub(super) struct Specs {
+    all: Arc<Mutex<HashMap<Arc<str>, SourceSpec>>>,
+    pub(super) marks: SessionMarks,
+}
+
+/// A source as it was, and what its session may be subscribed to.
+pub(super) struct Before {
+    spec: SourceSpec,
+    filters: Vec<String>,
+}
 
 impl Specs {
-    /// These run from now on; what they were before, where they have changed.
-    pub(super) fn put(&self, specs: &[SourceSpec]) -> Vec<SourceSpec> {
+    /// These run from now on; what they were before.
+    pub(super) fn put(&self, specs: &[SourceSpec]) -> Vec<Before> {
         let mut all = self.lock();
         let put = |spec: &SourceSpec| all.insert(Arc::clone(&spec.name), spec.clone());
-        specs.iter().filter_map(put).collect()
+        let before: Vec<SourceSpec> = specs.iter().filter_map(put).collect();
+        before.into_iter().map(|spec| self.before(spec)).collect()
     }
 
     /// These run no more; what they were.
-    pub(super) fn remove(&self, names: &[Arc<str>]) -> Vec<SourceSpec> {
+    pub(super) fn remove(&self, names: &[Arc<str>]) -> Vec<Before> {
         let mut all = self.lock();
-        names.iter().filter_map(|name| all.remove(name)).collect()
+        let gone = names.iter().filter_map(|name| all.remove(name));
+        let before: Vec<Before> = gone.map(|spec| self.before(spec)).collect();
+        names.iter().for_each(|name| self.marks.remove(name));
+        before
+    }
+
+    fn before(&self, spec: SourceSpec) -> Before {
+        let routes = spec.routes.iter().map(|route| route.pattern.filter());
+        let mut filters = self.marks.filters(&spec.name);
+        filters.extend(routes);
+        filters.sort();
+        filters.dedup();
+        Before { spec, filters }
     }
 
     /// Routes of the other sources over MQTT: where what a session of `spec` still brings goes when no route of its own takes it.
@@ -44,18 +66,14 @@ impl Specs {
     }
 
     /// What takes from the sessions that `before` opened and nobody opens now.
-    pub(super) fn left_of(&self, data_dir: &Path, before: &[SourceSpec]) -> Vec<SourceSpec> {
-        let left = before.iter().filter_map(|spec| {
+    pub(super) fn left_of(&self, data_dir: &Path, before: Vec<Before>) -> Vec<SourceSpec> {
+        let left = before.into_iter().filter_map(|Before { spec, filters }| {
             let session = Session {
                 source: spec.name.to_string(),
                 owner: mqtt::owner(spec.broker()?),
-                filters: spec
-                    .routes
-                    .iter()
-                    .map(|route| route.pattern.filter())
-                    .collect(),
+                filters,
             };
-            self.taker(data_dir, &session, spec)
+            self.taker(data_dir, &session, &spec)
         });
         left.collect()
     }
@@ -85,6 +103,23 @@ impl Specs {
             self.taker(data_dir, &session, &lender)
         });
         left.collect()
+    }
+
+    /// Sessions that no source of today opens are left alone for good.
+    pub(super) fn disown(&self, data_dir: &Path) {
+        let is_open = |session: &Session| {
+            let all = self.lock();
+            let mut brokers = all.values().filter_map(SourceSpec::broker);
+            brokers.any(|broker| mqtt::owner(broker) == session.owner)
+        };
+        for session in mqtt::sessions(data_dir)
+            .iter()
+            .filter(|session| !is_open(session))
+        {
+            tracing::warn!(source = %session.source, session = %session.owner,
+                "the store was copied, so this session at the broker may be another gateway's by now: it is left alone; if it is not, a source with this broker and `client_id` takes what it holds");
+            mqtt::forget(data_dir, session);
+        }
     }
 
     /// What takes from `session` over the connection of `lender`; `None` where it is some source's own. A session that is
@@ -125,6 +160,6 @@ impl Specs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, SourceSpec>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

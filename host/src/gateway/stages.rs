@@ -65,7 +65,9 @@ impl Stages {
         };
         let uplinks = config.uplinks.iter().cloned();
         let uplinks: Vec<_> = uplinks.map(|config| stages.ends.uplink(config)).collect();
-        let sources = stages.ends.sources(&config.sources);
+        let sources = stages
+            .ends
+            .sources(&config.sources, gateway.spool.is_copied());
         for end in uplinks.into_iter().chain(sources) {
             stages.begin(end)?;
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mqtt::SessionMark;
+use super::mqtt::{SessionMark, SessionMarks};
 use super::repeats::Dedup;
 use crate::message::{FlowId, Intake, Pattern};
 
@@ -62,11 +62,13 @@ pub enum Kind {
 }
 
 impl Config {
-    /// This one, with what it remembers on disk over a restart.
+    /// This one, with what it remembers on disk over a restart, and what the others that run have been granted.
     #[must_use]
-    pub fn beside(mut self, data_dir: &Path) -> Self {
+    pub fn beside(mut self, data_dir: &Path, marks: &SessionMarks) -> Self {
         if let Kind::Mqtt(own) = &mut self.kind {
-            own.mark = SessionMark::find(data_dir, &self.name, &own.connection);
+            let mark = SessionMark::find(data_dir, &self.name, &own.connection);
+            own.mark = marks.enter(&self.name, mark);
+            own.beside = marks.clone();
         }
         self
     }

@@ -135,6 +135,11 @@ impl Spool {
         self.shared.boot
     }
 
+    /// Whether the store was copied, restored or moved to another machine since it was last open, as far as that is known.
+    pub fn is_copied(&self) -> bool {
+        self.shared.name.is_copied
+    }
+
     /// The flow that got the next number.
     pub fn learn_flow(&self, name: &Arc<str>) {
         self.shared.flows.learn(name);

@@ -1,6 +1,7 @@
 //! Sessions that a change leaves behind at the devices' broker.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -14,6 +15,8 @@ pub fn cases() -> Vec<Trial> {
     cases![with_mosquitto;
         what_came_while_it_was_down_is_taken_under_whatever_name_it_comes_back,
         a_source_gets_another_name_or_client_id_under_load,
+        a_flow_takes_from_another_source_under_load,
+        a_copy_of_a_gateway_leaves_its_sessions_alone,
     ]
 }
 
@@ -151,5 +154,87 @@ fn a_source_gets_another_name_or_client_id_under_load() -> Result<()> {
     ensure!(verdict.lost == 0, "{verdict}");
     let (ledger, _) = told(scene.gateway.folder(), &["ledger"], 0)?;
     ensure!(ledger.contains("nothing was given up"), "{ledger}");
+    Ok(())
+}
+
+/// A flow is moved to another source at the same broker and back, twice, while messages come; both sources have other flows.
+/// Guarantee: none is lost, also of those that the source of before still brings.
+fn a_flow_takes_from_another_source_under_load() -> Result<()> {
+    let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let beside = format!(
+        "[source.second]\nurl = \"{}\"\n\n[flow.second]\nfrom = \"second\"\ntopics = [\"second/{{device}}\"]\nto = {{ out = \"cloud:state\" }}\n\n",
+        field.url()
+    );
+    let first = with(&field, &cloud, |config| format!("{config}\n{beside}"));
+    let moved = first.replacen("from = \"field\"", "from = \"second\"", 1);
+    let scene = Scene {
+        gateway: Gateway::with(&first).start()?,
+        field,
+        cloud,
+        watch,
+    };
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
+    wait_until("traffic flows", || scene.watch.count() > 200)?;
+    for config in [&moved, &first, &moved, &first] {
+        let before = scene.watch.count();
+        let mark = scene.gateway.lines().count();
+        scene.gateway.rewrite_config(config)?;
+        wait_until("the flow is moved", || {
+            let says = ["a flow is as the config says now", "telemetry"];
+            scene.gateway.lines().has_since(mark, &says)
+        })?;
+        wait_until("traffic flows", || scene.watch.count() > before + 500)?;
+    }
+    let sent = load.stop()?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.lost == 0, "{verdict}");
+    let (ledger, _) = told(scene.gateway.folder(), &["ledger"], 0)?;
+    ensure!(ledger.contains("nothing was given up"), "{ledger}");
+    Ok(())
+}
+
+/// The data folder of a gateway is copied, and the copy starts with a name of its own beside the first.
+/// Guarantee: it does not open the first one's session, which would throw that off its broker, and says so.
+fn a_copy_of_a_gateway_leaves_its_sessions_alone() -> Result<()> {
+    let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
+    let named = |name: &str| {
+        with(&field, &cloud, |config| {
+            format!("{config}\n[gateway]\nname = \"{name}\"\n")
+        })
+    };
+    let gateway = Gateway::with(named("first")).start()?;
+    gateway.wait_online()?;
+    let (_, setup) = gateway.stop()?;
+    let other = Gateway::with(named("second"));
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([setup.data(), other.data()])
+        .status()?;
+    ensure!(copied.success(), "the folder is not copied");
+    let first = setup.start()?;
+    first.wait_online()?;
+    let mark = field.lines().count();
+    let second = other.start()?;
+    second.wait_online()?;
+    ensure!(
+        second
+            .lines()
+            .has(&["tidegate-first-field", "it is left alone"]),
+        "nothing is said of it"
+    );
+    ensure!(
+        field.lines().has_since(mark, &["as tidegate-second-field"])
+            && !field.lines().has_since(mark, &["as tidegate-first-field"]),
+        "the first one's session was opened"
+    );
+    ensure!(first.is_online(), "the first is off");
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::super::fields::Fields;
 use super::super::identity::Identity;
 use super::spec::SourceSpec;
 use crate::source::Kind;
-use crate::source::mqtt::{Config, SessionMark};
+use crate::source::mqtt::{Config, SessionMark, SessionMarks};
 
 /// Keys that only MQTT has.
 pub(super) const OWN_KEYS: &[&str] = &[
@@ -37,6 +37,7 @@ pub(super) fn read(
         connection: connection.mqtt,
         qos: connection::qos(fields),
         mark: SessionMark::default(),
+        beside: SessionMarks::default(),
         is_left: false,
     }));
     super::spec(fields, name, kind, max_packet)

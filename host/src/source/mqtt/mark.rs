@@ -12,7 +12,49 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::file;
 use crate::message::Qos;
+use crate::message::pattern::covers;
 use crate::mqtt;
+
+/// The marks of all sources that run, by name.
+#[derive(Clone, Debug, Default)]
+pub struct SessionMarks(Arc<Mutex<BTreeMap<Arc<str>, SessionMark>>>);
+
+impl SessionMarks {
+    /// The mark of source `name` is `mark` from now on, or the one before where the session is the same.
+    pub(crate) fn enter(&self, name: &Arc<str>, mark: SessionMark) -> SessionMark {
+        let mut all = self.lock();
+        let mark = match all.get(name) {
+            Some(before) => mark.after(before),
+            None => mark,
+        };
+        all.insert(Arc::clone(name), mark.clone());
+        mark
+    }
+
+    /// It runs no more.
+    pub fn remove(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// What the session of `name` may be subscribed to.
+    pub fn filters(&self, name: &str) -> Vec<String> {
+        self.lock()
+            .get(name)
+            .map(SessionMark::filters)
+            .unwrap_or_default()
+    }
+
+    /// Whether another source than `name` has been granted `filter`, or one that covers it.
+    pub(super) fn is_granted_beside(&self, name: &str, filter: &str) -> bool {
+        let all = self.lock();
+        let mut others = all.iter().filter(|(other, _)| &***other != name);
+        others.any(|(_, mark)| mark.granted().keys().any(|outer| covers(outer, filter)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, SessionMark>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The folder of all marks.
 const SESSIONS: &str = "sessions";
@@ -52,6 +94,15 @@ pub fn sessions(data_dir: &Path) -> Vec<Session> {
         .collect();
     found.sort_by(|one, other| one.source.cmp(&other.source));
     found
+}
+
+/// Takes its mark away.
+pub fn forget(data_dir: &Path, session: &Session) {
+    let path = data_dir.join(SESSIONS).join(&session.source);
+    if let Err(error) = fs::remove_file(&path) {
+        let path = path.display();
+        tracing::warn!(%path, %error, "the mark of a session stays; it is looked into again at the next start");
+    }
 }
 
 /// Notes that `session` is `name`'s from now on, and no other source's.

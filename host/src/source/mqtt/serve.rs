@@ -66,7 +66,7 @@ impl Source {
         let meters = Arc::clone(&borders.meters);
         let copies = Copies::new(needed(&config.routes).into_iter());
         Self {
-            subscriptions: Subscriptions::new(&config.name, &config.routes, own, &copies, &meters),
+            subscriptions: Subscriptions::new(config, own, &copies, &meters),
             taker: Taker::new(config, Order::Arrival, borders),
             copies,
             meters,
@@ -101,10 +101,8 @@ impl Source {
         } else {
             connection.subscribe(&asked);
         }
-        if !self.subscriptions.obsolete.is_empty() {
-            // Behind what is wanted, which may cover it: nothing is missed in between.
-            connection.unsubscribe(&self.subscriptions.obsolete);
-        }
+        // Behind what is wanted, which may cover it: nothing is missed in between.
+        self.end_subscriptions(&mut connection);
         let ended = self
             .exchange(&mut connection, established, redial, stop)
             .await;
@@ -120,6 +118,15 @@ impl Source {
                 connection.close().await;
                 Err(ended)
             }
+        }
+    }
+
+    /// Takes back what is to be taken back now, unless that is under way.
+    fn end_subscriptions(&mut self, connection: &mut Connection) {
+        let is_asked = self.subscriptions.is_ending();
+        let ending = self.subscriptions.to_end();
+        if !is_asked && !ending.is_empty() {
+            connection.unsubscribe(ending);
         }
     }
 
@@ -188,6 +195,7 @@ impl Source {
                 () = sleep_until(self.breathes_until) => {}
                 () = sleep_until(self.empty_at()) => return Ok(Stop::Run),
                 () = sleep_until(self.pressure.due(self.taker.unsettled().messages())), if self.waits.is_none() => {}
+                () = sleep_until(self.subscriptions.looks_again) => self.end_subscriptions(connection),
                 () = sleep_until(self.subscriptions.asks_again) => {
                     self.subscriptions.asks_again = None;
                     connection.subscribe(&self.subscriptions.refused);

@@ -1,6 +1,6 @@
 //! What is asked of a broker.
 
-use super::mark::SessionMark;
+use super::mark::{SessionMark, SessionMarks};
 use crate::message::Qos;
 use crate::mqtt;
 
@@ -12,6 +12,8 @@ pub struct Config {
     pub qos: Qos,
     /// What session the broker has had of ours before this start.
     pub mark: SessionMark,
+    /// What sources beside this one have been granted: a subscription that one of them wants is kept until it has that.
+    pub beside: SessionMarks,
     /// The session is one of before, under a client id that is no source's any more: what the broker holds in it is taken, and
     /// its subscriptions are ended.
     pub is_left: bool,

@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use super::copies::Copies;
 use super::grants::{needed, to_ask};
-use super::{Config, SessionMark};
+use super::{Config, SessionMark, SessionMarks};
 use crate::link::level as gauge_level;
 use crate::message::Pattern;
 use crate::message::Qos;
+use crate::message::pattern::covers;
 use crate::mqtt::{ConnectionEnded, Established, Protocol, Subscription};
 use crate::source::Route;
 use crate::source::metrics::Meters;
+
+/// Pause between two looks whether another source has been granted what this one is to give up.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// MQTT 5's word for a session that does not end.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -25,6 +29,13 @@ pub(super) struct Subscriptions {
     wanted: Vec<Subscription>,
     /// What the session may be subscribed to, and nobody wants any more.
     pub(super) obsolete: Vec<String>,
+    /// Of these, what was asked to end.
+    ending: Vec<String>,
+    /// What sources beside this one ask for.
+    wanted_beside: Vec<String>,
+    beside: SessionMarks,
+    /// When it is looked again whether they have been granted it.
+    pub(super) looks_again: Option<Instant>,
     /// What the broker has granted, and with which level.
     granted: BTreeMap<String, Qos>,
     protocol: Protocol,
@@ -36,13 +47,12 @@ pub(super) struct Subscriptions {
 
 impl Subscriptions {
     pub(super) fn new(
-        name: &Arc<str>,
-        routes: &[Route],
+        config: &crate::source::Config,
         own: &Config,
         copies: &Copies,
         meters: &Arc<Meters>,
     ) -> Self {
-        let wanted = needed(routes).into_iter().map(|pattern| {
+        let wanted = needed(&config.routes).into_iter().map(|pattern| {
             let filter = pattern.filter();
             let id = copies.id(&filter);
             Subscription {
@@ -52,10 +62,17 @@ impl Subscriptions {
             }
         });
         Self {
-            name: Arc::clone(name),
+            name: Arc::clone(&config.name),
             meters: Arc::clone(meters),
             wanted: wanted.collect(),
-            obsolete: obsolete(routes, &own.mark),
+            obsolete: obsolete(&config.routes, &own.mark),
+            ending: Vec::new(),
+            wanted_beside: needed(&config.late)
+                .into_iter()
+                .map(Pattern::filter)
+                .collect(),
+            beside: own.beside.clone(),
+            looks_again: None,
             mark: own.mark.clone(),
             granted: BTreeMap::new(),
             protocol: Protocol::V5,
@@ -68,6 +85,7 @@ impl Subscriptions {
     /// A connection stands; tells whether the broker has forgotten a session that it had.
     pub(super) fn begin(&mut self, established: &Established, stood_before: bool) -> bool {
         (self.asks_again, self.protocol) = (None, established.protocol);
+        self.ending.clear();
         let is_present = established.session_present;
         let is_lost = (stood_before || self.mark.is_set()) && !is_present;
         if is_lost {
@@ -112,9 +130,31 @@ impl Subscriptions {
         self.meters.session_cut.set(seconds);
     }
 
-    /// What nobody wants any more is taken back.
+    /// What is to be taken back now: all that nobody wants any more, but for what another source wants and does not have yet.
+    /// A message that comes in between has no other way to us.
+    pub(super) fn to_end(&mut self) -> &[String] {
+        if self.ending.is_empty() {
+            let is_missed = |filter: &String| {
+                self.wanted_beside.iter().any(|outer| covers(outer, filter))
+                    && !self.beside.is_granted_beside(&self.name, filter)
+            };
+            let due = self.obsolete.iter().filter(|filter| !is_missed(filter));
+            self.ending = due.cloned().collect();
+        }
+        let waits = self.obsolete.len() > self.ending.len();
+        self.looks_again = waits.then(|| Instant::now() + LOOK);
+        &self.ending
+    }
+
+    /// Whether something was asked to end, and is not answered.
+    pub(super) fn is_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// What was to be taken back is.
     pub(super) fn unsubscribed(&mut self) {
-        self.obsolete.clear();
+        let ended = std::mem::take(&mut self.ending);
+        self.obsolete.retain(|filter| !ended.contains(filter));
         self.set_mark();
     }
 

@@ -110,6 +110,7 @@ async fn bench_over(
             },
             qos,
             mark: SessionMark::default(),
+            beside: super::SessionMarks::default(),
             is_left: false,
         })),
         routes: table,

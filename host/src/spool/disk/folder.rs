@@ -447,6 +447,7 @@ mod tests {
                 &StoreName {
                     store: "abcdefgh".into(),
                     ids: "abcdefgh".into(),
+                    is_copied: false,
                 },
             )
             .unwrap();

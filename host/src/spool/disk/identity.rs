@@ -61,7 +61,11 @@ pub(super) fn find_name(
     if noted.as_ref() != Some(&ids) {
         records.put(Tree::Own, IDS, ids.as_bytes().to_vec());
     }
-    Ok(StoreName { store, ids })
+    Ok(StoreName {
+        store,
+        ids,
+        is_copied: is_mixed || is_copied,
+    })
 }
 
 /// An index of another store is as good as none.

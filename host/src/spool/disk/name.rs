@@ -25,6 +25,8 @@ const MACHINE: [&str; 2] = ["/etc/machine-id", "/proc/device-tree/serial-number"
 pub(crate) struct StoreName {
     pub store: Arc<str>,
     pub ids: Arc<str>,
+    /// It lies elsewhere than it did when it was last open, or is not known to lie there still.
+    pub is_copied: bool,
 }
 
 pub(crate) fn any() -> Arc<str> {

@@ -162,6 +162,7 @@ fn unknown_name(folder: &DataFolder) -> StoreName {
     StoreName {
         store: signed.map_or_else(name::any, Arc::from),
         ids: name::any(),
+        is_copied: true,
     }
 }
 
