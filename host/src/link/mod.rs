@@ -5,6 +5,7 @@
 //!   a log and gauges, for whatever implements [`Dial`].
 //! - `interface`: an interface that comes up ends a back-off; `pause`: events are gathered under load.
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
+//!   `overdue`: whether what was asked for is late; `shared_socket`: a socket that a library speaks over, looked at meanwhile.
 //!   `takeovers`: whether another one of our id throws us out again and again.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
@@ -14,11 +15,13 @@ mod backoff;
 mod error;
 mod interface;
 mod metrics;
+mod overdue;
 mod pause;
 mod progress;
 mod reconnect;
 mod redial;
 mod settings;
+mod shared_socket;
 mod socket;
 mod takeovers;
 mod tls;
@@ -27,11 +30,13 @@ mod troubles;
 pub use backoff::delay;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
 pub use metrics::{Contribution, LinkAccount, LinkMetrics, level};
+pub use overdue::{Overdue, Question};
 pub use pause::{note, pause_under_load};
 pub use progress::TcpProgress;
 pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};
-pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls};
+pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls, Upgrade};
+pub use shared_socket::SharedSocket;
 pub use socket::Socket;
 pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};

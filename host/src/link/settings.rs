@@ -44,6 +44,22 @@ impl Secret {
         }
     }
 
+    /// As it is now: what is in a file is read at every dial, on a thread that may wait for the disk, since tokens are renewed.
+    ///
+    /// # Errors
+    /// The file, and what is wrong with it.
+    pub async fn todays(&self) -> Result<Self, (PathBuf, String)> {
+        let Some(file) = self.file.clone() else {
+            return Ok(self.clone());
+        };
+        let path = file.to_path_buf();
+        let read = tokio::task::spawn_blocking(move || Self::read(&file))
+            .await
+            .map_err(|stopped| stopped.to_string());
+        read.and_then(|read| read)
+            .map_err(|problem| (path, problem))
+    }
+
     /// What a secret is of the text that holds it: editors and `echo` end a line, and some begin with a byte order mark.
     pub fn line(text: &str) -> &str {
         text.trim_start_matches('\u{feff}')
@@ -176,6 +192,16 @@ pub struct Peer {
     pub noun: &'static str,
     /// The scheme of a URL that speaks to it without TLS: `mqtt://`.
     pub plain: &'static str,
+    /// How it is asked for TLS, where a connection begins without.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// What is said before a TLS handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    pub ask: &'static [u8],
+    /// The byte that agrees.
+    pub yes: u8,
 }
 
 #[cfg(test)]

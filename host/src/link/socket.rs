@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 
-use super::{Error, FailureKind, Peer, Target, Tls, tls};
+use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, tls};
 use crate::clock::Now;
 
 /// A quiet link is probed after 15 s, then every 30 s: below the 30 to 60 s after which mobile networks forget it.
@@ -74,6 +74,18 @@ impl Socket {
         match &mut self.stream {
             Stream::Tcp(stream) => pin!(stream.read_buf(input)).poll(cx),
             Stream::Tls(stream) => pin!(stream.read_buf(input)).poll(cx),
+        }
+    }
+
+    /// The same into room of the caller's; nothing read is the end.
+    pub fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, room),
         }
     }
 
@@ -209,7 +221,7 @@ fn prepare(socket: TcpStream) -> io::Result<TcpStream> {
 }
 
 async fn secure(
-    socket: TcpStream,
+    mut socket: TcpStream,
     tls: &Tls,
     target: Target<'_>,
 ) -> Result<Box<TlsStream<TcpStream>>, Error> {
@@ -218,6 +230,11 @@ async fn secure(
     let name = tls::server_name(tls.server_name.as_deref().unwrap_or(server))?;
     let settings = load(tls.clone(), server.to_owned()).await?;
     let deadline = target.deadlines.handshake;
+    if let Some(upgrade) = &peer.upgrade {
+        timeout(deadline, agree(&mut socket, upgrade, target))
+            .await
+            .map_err(|_| Error::late("asking for TLS", deadline))??;
+    }
     let shaken = timeout(
         deadline,
         TlsConnector::from(Arc::new(settings)).connect(name, socket),
@@ -226,7 +243,7 @@ async fn secure(
     match shaken {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(tls::explain(server, peer, &error, Now::read()).unwrap_or_else(|| {
-            let Peer { noun, plain } = peer;
+            let Peer { noun, plain, .. } = peer;
             Error::Tls {
                 server: server.to_owned(),
                 problem: format!(
@@ -237,6 +254,20 @@ async fn secure(
         })),
         Err(_) => Err(Error::late("the TLS handshake", deadline)),
     }
+}
+
+/// Asks for TLS in the clear. One byte is read: what the peer says behind it belongs to the handshake.
+async fn agree(socket: &mut TcpStream, upgrade: &Upgrade, target: Target<'_>) -> Result<(), Error> {
+    socket.write_all(upgrade.ask).await.map_err(Error::Broken)?;
+    if socket.read_u8().await.map_err(Error::Broken)? == upgrade.yes {
+        return Ok(());
+    }
+    let Peer { noun, plain, .. } = target.peer;
+    Err(Error::Tls {
+        server: target.host.to_owned(),
+        problem: format!("the {noun} has no TLS: set it up there, or write {plain} in the URL"),
+        failure: FailureKind::Refused,
+    })
 }
 
 /// The files are read on a thread that may wait for the disk.

@@ -387,6 +387,7 @@ mod tests {
     const BROKER: Peer = Peer {
         noun: "broker",
         plain: "mqtt://",
+        upgrade: None,
     };
 
     #[test]

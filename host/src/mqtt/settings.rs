@@ -11,6 +11,7 @@ use crate::message::Qos;
 const BROKER: Peer = Peer {
     noun: "broker",
     plain: "mqtt://",
+    upgrade: None,
 };
 
 /// Which MQTT to speak.

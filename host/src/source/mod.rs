@@ -47,6 +47,18 @@ use crate::link::Stop;
 use crate::message::{Mint, Outlet};
 use taker::Borders;
 
+/// Whether messages can come from there, in words; nothing is taken. A broker is asked by whoever asks, over `mqtt`.
+///
+/// # Errors
+/// In words for the operator: why not, and what to do.
+pub async fn reach(kind: &Kind) -> Result<String, String> {
+    match kind {
+        Kind::Mqtt(_) => Ok(String::new()),
+        Kind::Http(own) => http::reach(own).await,
+        Kind::Modbus(own) => modbus::reach(own).await,
+    }
+}
+
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all
 /// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]).
 pub async fn run(

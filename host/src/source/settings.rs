@@ -61,6 +61,17 @@ pub enum Kind {
     Modbus(Box<super::modbus::Config>),
 }
 
+impl Kind {
+    /// Where it is, for people.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Mqtt(own) => format!("{}:{}", own.connection.host, own.connection.port),
+            Self::Http(own) => format!("{}:{}", own.host, own.port),
+            Self::Modbus(own) => own.address.to_string(),
+        }
+    }
+}
+
 impl Config {
     /// This one, with what it remembers on disk over a restart, and what the others that run have been granted.
     #[must_use]

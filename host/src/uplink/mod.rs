@@ -22,6 +22,7 @@
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
 mod carrier;
+mod batch;
 mod condition;
 mod connections;
 mod drain;
@@ -50,6 +51,7 @@ use tokio::sync::watch;
 pub use condition::Condition;
 pub use drain::reach;
 pub use error::Error;
+pub use form::column::Column;
 pub use form::compress::Compress;
 pub use form::encode::{IdForm, Pack, PublishFormat, ReplayMark};
 pub use form::template::Template;

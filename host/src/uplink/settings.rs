@@ -74,7 +74,7 @@ impl Config {
                 broker.client_id = format!("{}-{}", broker.client_id, index + 1);
             }
             Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
-            Kind::Mqtt(_) | Kind::Http(_) | Kind::File(_) => {}
+            _ => {}
         }
         config
     }
@@ -101,11 +101,21 @@ impl Kind {
         }
     }
 
+    /// The same with its port, where it has one.
+    pub fn address(&self) -> String {
+        let port = match self {
+            Self::Mqtt(broker) => broker.port,
+            Self::Http(server) => server.port,
+            Self::File(_) => return self.host().to_owned(),
+        };
+        format!("{}:{port}", self.host())
+    }
+
     /// The broker, where upstream is one.
     pub fn broker(&self) -> Option<&mqtt::Config> {
         match self {
             Self::Mqtt(broker) => Some(broker),
-            Self::Http(_) | Self::File(_) => None,
+            _ => None,
         }
     }
 

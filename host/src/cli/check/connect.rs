@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -40,12 +39,12 @@ pub(super) async fn all(config: &Config) -> Vec<ConnectFinding> {
     let mut tries = JoinSet::new();
     let mut ends = Vec::new();
     for spec in &config.sources {
-        ends.push((format!("source.{}", spec.name), address_in(&spec.kind)));
+        ends.push((format!("source.{}", spec.name), spec.kind.address()));
         let (spec, place) = (spec.clone(), ends.len() - 1);
         tries.spawn(async move { (place, of_source(&spec).await) });
     }
     for uplink in &config.uplinks {
-        ends.push((format!("uplink.{}", uplink.name), address_out(&uplink.kind)));
+        ends.push((format!("uplink.{}", uplink.name), uplink.kind.address()));
         let (kind, place) = (uplink.kind.clone(), ends.len() - 1);
         tries.spawn(async move { (place, of_uplink(&kind).await) });
     }
@@ -69,22 +68,6 @@ pub(super) async fn all(config: &Config) -> Vec<ConnectFinding> {
         .collect()
 }
 
-fn address_in(kind: &source::Kind) -> String {
-    match kind {
-        source::Kind::Mqtt(own) => format!("{}:{}", own.connection.host, own.connection.port),
-        source::Kind::Http(own) => format!("{}:{}", own.host, own.port),
-        source::Kind::Modbus(own) => own.address.to_string(),
-    }
-}
-
-fn address_out(kind: &uplink::Kind) -> String {
-    match kind {
-        uplink::Kind::Mqtt(broker) => format!("{}:{}", broker.host, broker.port),
-        uplink::Kind::Http(server) => format!("{}:{}", server.host, server.port),
-        uplink::Kind::File(_) => kind.host().to_owned(),
-    }
-}
-
 async fn of_source(spec: &SourceSpec) -> ConnectResult {
     match &spec.kind {
         source::Kind::Mqtt(own) => {
@@ -103,27 +86,19 @@ async fn of_source(spec: &SourceSpec) -> ConnectResult {
             let wanted = filters.into_iter().map(subscription).collect();
             of_broker(&own.connection, wanted).await
         }
-        source::Kind::Http(own) => match TcpListener::bind((own.host.as_str(), own.port)).await {
-            Ok(_) => Ok(vec!["the port is free".to_owned()]),
-            Err(cause) => Err(vec![format!(
-                "the port cannot be had: {cause}; a gateway that runs holds it rightly"
-            )]),
-        },
-        source::Kind::Modbus(own) => match source::modbus::reach(own).await {
-            Ok(words) => Ok(vec![words]),
-            Err(why) => Err(vec![why]),
-        },
+        kind => in_words(source::reach(kind).await),
     }
 }
 
 async fn of_uplink(kind: &uplink::Kind) -> ConnectResult {
-    match kind {
-        uplink::Kind::Mqtt(broker) => of_broker(broker, Vec::new()).await,
-        uplink::Kind::Http(_) | uplink::Kind::File(_) => match uplink::reach(kind).await {
-            Ok(words) => Ok(vec![words]),
-            Err(why) => Err(vec![why]),
-        },
+    match kind.broker() {
+        Some(broker) => of_broker(broker, Vec::new()).await,
+        None => in_words(uplink::reach(kind).await),
     }
+}
+
+fn in_words(reached: Result<String, String>) -> ConnectResult {
+    reached.map(|words| vec![words]).map_err(|why| vec![why])
 }
 
 /// Logs in, subscribes, and leaves.

@@ -53,7 +53,7 @@ impl SourceSpec {
         match &self.kind {
             source::Kind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
             source::Kind::Http(own) => own.token.as_ref(),
-            source::Kind::Modbus(_) => None,
+            _ => None,
         }
     }
 

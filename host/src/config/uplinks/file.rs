@@ -7,11 +7,11 @@ use super::super::connection;
 use super::super::fields::Fields;
 use super::spoken::Spoken;
 use crate::config::problem::code::Code;
-use crate::uplink::file::{Column, Config, Form};
-use crate::uplink::{Compress, IdForm, Kind, Template};
+use crate::uplink::file::{Config, Form};
+use crate::uplink::{Column, Compress, IdForm, Kind, Template};
 
 /// Keys that mean nothing elsewhere.
-pub(super) const OWN_KEYS: &[&str] = &["files", "batch"];
+pub(super) const OWN_KEYS: &[&str] = &["files", "batch", "pack", "id", "compress"];
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -6,7 +6,7 @@ use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::super::secret;
 use super::super::tree::{Entry, Node};
-use super::spoken::{Spoken, connections};
+use super::spoken::{Spoken, batch, connections};
 use crate::config::problem::code::Code;
 use crate::link::Tls;
 use crate::uplink::http::{Config, DEVICE, Line, Method, Pack, Path, Pause, Tag, Value};
@@ -21,6 +21,9 @@ pub(super) const OWN_KEYS: &[&str] = &[
     "influx",
     "tls",
     "connections",
+    "pack",
+    "id",
+    "compress",
 ];
 
 /// Headers that are made for each request.
@@ -79,18 +82,6 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
     };
     let connections = connections(fields);
     Spoken::answered(fields, Kind::Http(server), id, connections)
-}
-
-/// Messages and bytes of one request.
-fn batch(fields: &mut Fields<'_>) -> (u16, usize) {
-    let mut batch = fields.section("batch");
-    let messages = batch.count("messages", 1..=10_000);
-    let bytes = batch.size("bytes", 1 << 10..=64 << 20);
-    batch.done();
-    (
-        u16::try_from(messages).unwrap_or(u16::MAX),
-        usize::try_from(bytes).unwrap_or(usize::MAX),
-    )
 }
 
 /// How messages become lines of `pack = "influx"`.

@@ -16,7 +16,7 @@ use crate::config::problem::code::Code;
 use crate::uplink::{Config, Kind, Rate};
 
 /// What only some protocols have, by their schemes.
-const KEYS: [(&str, &[&str]); 3] = [
+const KEYS: &[(&str, &[&str])] = &[
     ("mqtt:// and mqtts://", mqtt::OWN_KEYS),
     ("http:// and https://", http::OWN_KEYS),
     ("file://", file::OWN_KEYS),
@@ -66,9 +66,8 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
 /// Keys that only other protocols have than the one that has its `own`, whatever they say.
 fn foreign(fields: &mut Fields<'_>, own: &[&str]) {
     let all: BTreeSet<&'static str> = KEYS
-        .into_iter()
-        .flat_map(|(_, keys)| keys)
-        .copied()
+        .iter()
+        .flat_map(|(_, keys)| keys.iter().copied())
         .collect();
     for key in all.into_iter().filter(|key| !own.contains(key)) {
         if !fields.has(key) {

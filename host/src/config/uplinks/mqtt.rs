@@ -22,6 +22,9 @@ pub(super) const OWN_KEYS: &[&str] = &[
     "pack_max",
     "tls",
     "connections",
+    "pack",
+    "id",
+    "compress",
 ];
 
 pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken {

@@ -39,6 +39,18 @@ impl Spoken {
     }
 }
 
+/// Messages and bytes of what is sent at once.
+pub(super) fn batch(fields: &mut Fields<'_>) -> (u16, usize) {
+    let mut batch = fields.section("batch");
+    let messages = batch.count("messages", 1..=10_000);
+    let bytes = batch.size("bytes", 1 << 10..=64 << 20);
+    batch.done();
+    (
+        u16::try_from(messages).unwrap_or(u16::MAX),
+        usize::try_from(bytes).unwrap_or(usize::MAX),
+    )
+}
+
 /// How many connections there are to a broker or a server.
 pub(super) fn connections(fields: &mut Fields<'_>) -> u16 {
     u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1)

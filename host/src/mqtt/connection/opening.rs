@@ -3,25 +3,20 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::link::{self, Secret};
+use crate::link;
 use crate::mqtt::{Config, Error, Login};
 
-/// A password in a file is read at every dial, on a thread that may wait for the disk: tokens are renewed, some each hour.
+/// With its password as it is now.
 pub(super) async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error> {
-    let file = config
+    let password = config
         .login
         .as_ref()
-        .and_then(|login| login.password.as_ref()?.file().cloned());
-    let (Some(login), Some(file)) = (&config.login, file) else {
+        .and_then(|login| login.password.as_ref());
+    let (Some(login), Some(password)) = (&config.login, password) else {
         return Ok(Cow::Borrowed(config));
     };
-    let path = file.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || Secret::read(&file))
-        .await
-        .map_err(|stopped| stopped.to_string());
-    let password = read
-        .and_then(|read| read)
-        .map_err(|problem| Error::Password { path, problem })?;
+    let read = password.todays().await;
+    let password = read.map_err(|(path, problem)| Error::Password { path, problem })?;
     let login = Login {
         user: login.user.clone(),
         password: Some(password),

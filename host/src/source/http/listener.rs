@@ -24,6 +24,19 @@ impl Listener {
     }
 }
 
+/// Whether the port can be had.
+///
+/// # Errors
+/// Why not, in words.
+pub(in crate::source) async fn reach(config: &Config) -> Result<String, String> {
+    match TcpListener::bind((config.host.as_str(), config.port)).await {
+        Ok(_) => Ok("the port is free".to_owned()),
+        Err(cause) => Err(format!(
+            "the port cannot be had: {cause}; a gateway that runs holds it rightly"
+        )),
+    }
+}
+
 impl Dial for Listener {
     type Up = (TcpListener, Gate);
     type Error = Error;

@@ -45,6 +45,7 @@ use desk::{Ask, Desk};
 use gate::Gate;
 use guests::Guests;
 use listener::Listener;
+pub(super) use listener::reach;
 use visit::Room;
 
 /// How often a token and certificates are read anew: they are renewed, some each hour.

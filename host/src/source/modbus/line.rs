@@ -23,6 +23,7 @@ use crate::link::{
 const PEER: Peer = Peer {
     noun: "device",
     plain: "modbus+tcp://",
+    upgrade: None,
 };
 
 /// Adapters hand on what they have got every 16 ms: a gap within a frame may look like that.

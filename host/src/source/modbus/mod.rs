@@ -99,7 +99,7 @@ pub(super) async fn run(
 ///
 /// # Errors
 /// Why not, in words.
-pub async fn reach(config: &Config) -> Result<String, String> {
+pub(super) async fn reach(config: &Config) -> Result<String, String> {
     if let Address::Serial(serial) = &config.address {
         let found = std::fs::metadata(&serial.path);
         let found = found.map(|_| "the line is there; it was not opened".to_owned());

@@ -6,11 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::super::form::column::{Column, Entry};
 use super::super::form::json::{as_json, is_json, on_one_line};
 use super::super::form::members::{Leaf, members};
-use super::super::form::template::Filling;
 use crate::clock;
-use crate::message::{Marks, Stored};
+use crate::message::Marks;
 
 /// How messages become lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,68 +19,6 @@ pub enum Form {
     Ndjson,
     /// Values between commas, after RFC 4180, below a line of their names.
     Csv(Vec<Column>),
-}
-
-/// What a column says of each message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Column {
-    Id,
-    /// Of its arrival, as in RFC 3339; empty where the clock was not set.
-    Time,
-    Gateway,
-    Class,
-    Topic,
-    Device,
-    Payload,
-    /// A member of its payload, of members of members as `outer_inner`.
-    Member(String),
-}
-
-/// What begins the name of a column that is a member of the payload.
-const MEMBER: &str = "payload.";
-
-const COLUMNS: [(&str, Column); 7] = [
-    ("id", Column::Id),
-    ("time", Column::Time),
-    ("gateway", Column::Gateway),
-    ("class", Column::Class),
-    ("topic", Column::Topic),
-    ("device", Column::Device),
-    ("payload", Column::Payload),
-];
-
-impl Column {
-    /// The column of this name, if there is one.
-    pub fn named(name: &str) -> Option<Self> {
-        if let Some(member) = name
-            .strip_prefix(MEMBER)
-            .filter(|member| !member.is_empty())
-        {
-            return Some(Self::Member(member.to_owned()));
-        }
-        let known = COLUMNS.iter().find(|(known, _)| *known == name);
-        known.map(|(_, column)| column.clone())
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Member(member) => member,
-            column => COLUMNS
-                .iter()
-                .find(|(_, known)| known == column)
-                .map_or("", |(name, _)| name),
-        }
-    }
-}
-
-/// A message on its way into a line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'a> {
-    pub(super) stored: &'a Stored,
-    pub(super) filling: Filling<'a>,
-    /// Its payload as the uplink sends it.
-    pub(super) payload: &'a Bytes,
-    pub(super) id: &'a str,
 }
 
 impl Form {
@@ -224,7 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{Message, Seq, Span};
+    use crate::message::{Message, Seq, Span, Stored};
+    use crate::uplink::form::template::Filling;
 
     fn columns(names: &[&str]) -> Form {
         Form::Csv(

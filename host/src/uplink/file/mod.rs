@@ -25,13 +25,13 @@ use tokio::time::Sleep;
 
 pub(super) use self::dial::reach;
 pub use self::error::Error;
-pub use self::form::{Column, Form};
+pub use self::form::Form;
 pub use self::settings::Config;
 
 use self::dial::{Desk, Dialler, Work};
 use self::folder::{Folder, Lot};
-use self::form::Entry;
 use super::carrier::{About, Answer, Carrier, Limits, Packet, Unsendable};
+use super::form::column::Entry;
 use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial};

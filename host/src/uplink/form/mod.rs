@@ -1,7 +1,9 @@
 //! What a message looks like upstream, whatever carries it there: as it is, with its id, in an envelope or packed (`encode`), as
-//! JSON that every reader takes (`json`), as the members of its payload (`members`), as a text with names in it (`template`); `compress` is
+//! JSON that every reader takes (`json`), as the members of its payload (`members`), as a text with names in it (`template`), as what a column
+//! of a table says (`column`); `compress` is
 //! for a whole of them.
 
+pub(super) mod column;
 pub(super) mod compress;
 pub(super) mod encode;
 pub(super) mod json;

@@ -1,13 +1,12 @@
 //! How a way to a server is made: its secrets are read, and it is dialled.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 
-use super::patience::Patience;
+use super::super::batch::{Patience, Unproven};
 use super::settings::Value;
 use super::wire::Wire;
 use super::{Config, Error, Lane};
@@ -17,30 +16,15 @@ use crate::link::{Backoff, Dial, Secret};
 #[derive(Debug)]
 pub(in super::super) struct Dialler {
     config: Arc<Config>,
-    is_unproven: Arc<AtomicBool>,
+    unproven: Unproven,
     patience: Arc<Mutex<Patience>>,
-}
-
-/// The server turned away what it was sent last, whatever it was.
-#[derive(Clone, Debug)]
-pub(super) struct Unproven(Arc<AtomicBool>);
-
-impl Unproven {
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Sets it, and says what it was.
-    pub(super) fn set(&self, is_unproven: bool) -> bool {
-        self.0.swap(is_unproven, Ordering::Relaxed)
-    }
 }
 
 impl Dialler {
     pub(super) fn new(config: Config) -> Self {
         Self {
             config: Arc::new(config),
-            is_unproven: Arc::default(),
+            unproven: Unproven::default(),
             patience: Arc::default(),
         }
     }
@@ -61,7 +45,7 @@ impl Dial for Dialler {
         }
         let headers = headers(&self.config).await?;
         let wire = Wire::open(self.config.target()).await?;
-        let unproven = Unproven(Arc::clone(&self.is_unproven));
+        let unproven = self.unproven.clone();
         let patience = Arc::clone(&self.patience);
         let config = Arc::clone(&self.config);
         Ok(Lane::new(config, headers, wire, (unproven, patience)))
@@ -115,15 +99,7 @@ async fn headers(config: &Config) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// A secret in a file is read at every dial, on a thread that may wait for the disk: tokens are renewed, some each hour.
 async fn todays(secret: &Secret) -> Result<Secret, Error> {
-    let Some(file) = secret.file().cloned() else {
-        return Ok(secret.clone());
-    };
-    let path = file.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || Secret::read(&file))
-        .await
-        .map_err(|stopped| stopped.to_string());
-    read.and_then(|read| read)
-        .map_err(|problem| Error::Secret { path, problem })
+    let read = secret.todays().await;
+    read.map_err(|(path, problem)| Error::Secret { path, problem })
 }

@@ -1,7 +1,7 @@
 //! Over HTTP: batches of messages in requests, one at a time, each with a verdict by its status.
 //!
-//! - `batch`: what is in hand; a batch that is refused is halved until what is wrong is alone. `verdict`: what a status says.
-//!   `path`: the path of a request. `patience`: how long its answer is waited for. None of them knows sockets or clocks.
+//! - `request`: what goes out for what is in hand. `verdict`: what a status says. `path`: the path of a request. None of them
+//!   knows sockets or clocks.
 //! - `wire`: one connection, one request on it, with deadlines. One that the server closes between two requests is dialled
 //!   again here, and nobody hears of it: some servers close after each answer.
 //! - `dial`: how a way to a server begins; secrets in files are read then.
@@ -10,12 +10,10 @@
 //! about a message (a right, a path, a pause) ends the way instead, so that everything waits, is owed again, and the back-off
 //! holds.
 
-mod batch;
 mod dial;
 mod error;
 mod line;
 mod path;
-mod patience;
 mod request;
 mod settings;
 mod verdict;
@@ -30,19 +28,17 @@ use std::time::Instant;
 use hyper::HeaderMap;
 use hyper::header::RETRY_AFTER;
 
-pub use self::batch::Pack;
 pub(super) use self::dial::reach;
 pub use self::error::Error;
 pub use self::line::{DEVICE, Line, Tag};
 pub use self::path::Path;
-pub use self::settings::{Config, Method, Pause, Value};
+pub use self::settings::{Config, Method, Pack, Pause, Value};
 
-use self::batch::{Batch, Held};
-use self::dial::{Dialler, Unproven};
-use self::patience::Patience;
-use self::request::{content_type, element, in_words, request};
+use self::dial::Dialler;
+use self::request::{Element, content_type, element, in_words, request};
 use self::verdict::Verdict;
 use self::wire::{Reply, Wire};
+use super::batch::{Batch, Held, Patience, Unproven};
 use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
 use super::form::template::Filling;
 use crate::clock::Now;
@@ -58,7 +54,7 @@ type Dialling = Pin<Box<dyn Future<Output = Result<Wire, Error>> + Send>>;
 pub(super) struct Lane {
     config: Arc<Config>,
     headers: HeaderMap,
-    batch: Batch,
+    batch: Batch<Element>,
     wire: Option<Wire>,
     dialling: Option<Dialling>,
     /// What is being sent went out over a connection that the server had closed, and is sent a second time.
@@ -84,9 +80,12 @@ impl Lane {
         wire: Wire,
         (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
     ) -> Self {
-        let most = usize::from(config.batch_messages);
+        let most = match config.pack {
+            Pack::Raw => 1,
+            _ => usize::from(config.batch_messages),
+        };
         Self {
-            batch: Batch::new(config.pack, most, config.batch_bytes),
+            batch: Batch::new(most, config.batch_bytes),
             config,
             headers,
             wire: Some(wire),
@@ -270,7 +269,8 @@ impl Carrier for Lane {
         };
         let topic = key_hash(&packet.topic);
         let is_alone = self.patience().is_doubted(topic);
-        if !self.batch.takes(&path, element.len(), is_alone) {
+        let (bytes, is_of_path) = (element.len(), |first: &Element| first.path == path);
+        if !self.batch.takes(bytes, is_alone, is_of_path) {
             return Err(Unsendable::Full);
         }
         let prefix = about.prefix;
@@ -281,12 +281,15 @@ impl Carrier for Lane {
         }
         self.batch.add(Held {
             token,
-            id,
-            path,
             topic,
             is_alone,
-            element,
-            content_type,
+            bytes,
+            what: Element {
+                id,
+                path,
+                bytes: element,
+                content_type,
+            },
         });
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! What goes out for messages, and how what comes back is shown.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
 };
 use hyper::{HeaderMap, Method as Verb, Request, Uri};
 
-use super::batch::{Batch, Held, Pack};
 use super::wire::{Reply, Whole};
-use super::{Config, Method};
-use crate::message::{Headers, legal};
+use super::{Config, Method, Pack};
+use crate::message::{Headers, key_hash, legal};
+use crate::uplink::batch::Held;
 use crate::uplink::carrier::Packet;
 use crate::uplink::form::json::{as_json, is_json, on_one_line};
 use crate::words;
@@ -20,6 +22,16 @@ const WORDS: usize = 200;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What stands for a message in a request.
+#[derive(Debug)]
+pub(super) struct Element {
+    pub(super) id: String,
+    pub(super) path: Arc<str>,
+    pub(super) bytes: Bytes,
+    /// Of what is sent alone.
+    pub(super) content_type: Option<String>,
+}
+
+/// How a payload stands there.
 pub(super) fn element(config: &Config, payload: Bytes) -> Bytes {
     if config.pack == Pack::Raw {
         return payload;
@@ -50,8 +62,12 @@ pub(super) fn content_type(config: &Config, packet: &Packet) -> Option<String> {
 }
 
 /// With all that is made for it; `headers` are those of the config, which count more.
-pub(super) fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -> Request<Whole> {
-    let plain = Batch::body(config.pack, messages);
+pub(super) fn request(
+    config: &Config,
+    headers: &HeaderMap,
+    messages: &[Held<Element>],
+) -> Request<Whole> {
+    let plain = body(config.pack, messages);
     let (body, encoding) = match config.compress.of(&plain) {
         Some((packed, name)) => (packed, Some(name)),
         None => (plain, None),
@@ -64,20 +80,20 @@ pub(super) fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -
     };
     let first = messages.first();
     *request.uri_mut() = first
-        .and_then(|first| first.path.parse().ok())
+        .and_then(|first| first.what.path.parse().ok())
         .unwrap_or_else(|| Uri::from_static("/"));
     let content_type = match config.pack {
         Pack::JsonArray => "application/json",
         Pack::Ndjson => "application/x-ndjson",
         Pack::Influx => "text/plain; charset=utf-8",
         Pack::Raw => first
-            .and_then(|first| first.content_type.as_deref())
+            .and_then(|first| first.what.content_type.as_deref())
             .unwrap_or("application/octet-stream"),
     };
     let own = request.headers_mut();
     for (name, text) in [
         (CONTENT_TYPE, content_type),
-        (IDEMPOTENCY_KEY, &*Batch::key(messages)),
+        (IDEMPOTENCY_KEY, &*key(messages)),
     ] {
         if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             own.insert(name, value);
@@ -90,6 +106,42 @@ pub(super) fn request(config: &Config, headers: &HeaderMap, messages: &[Held]) -
         own.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     request
+}
+
+/// The body of a request.
+fn body(pack: Pack, messages: &[Held<Element>]) -> Bytes {
+    if let (Pack::Raw, [alone]) = (pack, messages) {
+        return alone.what.bytes.clone();
+    }
+    let bytes: usize = messages.iter().map(|held| held.bytes + 1).sum();
+    let mut body = BytesMut::with_capacity(bytes + 1);
+    let (opens, between, closes): (&[u8], u8, &[u8]) = match pack {
+        Pack::JsonArray => (b"[", b',', b"]"),
+        Pack::Raw | Pack::Ndjson | Pack::Influx => (b"", b'\n', b"\n"),
+    };
+    body.put_slice(opens);
+    for (index, held) in messages.iter().enumerate() {
+        if index > 0 {
+            body.put_u8(between);
+        }
+        body.put_slice(&held.what.bytes);
+    }
+    body.put_slice(closes);
+    body.freeze()
+}
+
+/// The key by which a server knows a request again: the same for the same messages only. Of one alone it is its id.
+fn key(messages: &[Held<Element>]) -> String {
+    match messages {
+        [] => String::new(),
+        [alone] => alone.what.id.clone(),
+        [first, ..] => {
+            let sum = messages.iter().fold(0_u64, |sum, held| {
+                sum.rotate_left(7) ^ key_hash(held.what.id.as_bytes())
+            });
+            format!("{}+{}-{sum:016x}", first.what.id, messages.len() - 1)
+        }
+    }
 }
 
 /// Status and first words of an answer, fit to be shown.
@@ -118,4 +170,47 @@ pub(super) fn in_words(reply: &Reply) -> String {
         answer.push_str(&words);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(token: u64) -> Held<Element> {
+        let bytes = Bytes::from(format!("{{\"n\":{token}}}"));
+        Held {
+            token,
+            topic: 0,
+            is_alone: false,
+            bytes: bytes.len(),
+            what: Element {
+                id: format!("g/s/u/c/1/{token}"),
+                path: "/".into(),
+                bytes,
+                content_type: None,
+            },
+        }
+    }
+
+    #[test]
+    fn bodies_are_what_the_pack_says() {
+        let messages = [held(1), held(2)];
+        let body = |pack| super::body(pack, &messages);
+        assert_eq!(body(Pack::JsonArray), "[{\"n\":1},{\"n\":2}]");
+        assert_eq!(body(Pack::Ndjson), "{\"n\":1}\n{\"n\":2}\n");
+        assert_eq!(super::body(Pack::Raw, &messages[..1]), "{\"n\":1}");
+    }
+
+    #[test]
+    fn the_key_of_a_request_is_that_of_its_messages() {
+        let key = |tokens: &[u64]| {
+            super::key(&tokens.iter().map(|token| held(*token)).collect::<Vec<_>>())
+        };
+        assert_eq!(key(&[7]), "g/s/u/c/1/7");
+        let keys = [key(&[1, 2, 4]), key(&[1, 3, 4]), key(&[1, 2]), key(&[1])];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(keys[index + 1..].iter().all(|other| one != other));
+        }
+        assert_eq!(keys[0], key(&[1, 2, 4]));
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::form::compress::Compress;
-use super::batch::Pack;
 use super::line::Line;
 use super::path::Path;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
@@ -13,7 +12,19 @@ use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
 const SERVER: Peer = Peer {
     noun: "server",
     plain: "http://",
+    upgrade: None,
 };
+
+/// How messages stand in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pack {
+    #[default]
+    Raw,
+    JsonArray,
+    Ndjson,
+    /// A line each, of the numbers in their payloads.
+    Influx,
+}
 
 /// How a request is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

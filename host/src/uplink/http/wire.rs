@@ -1,26 +1,23 @@
 //! A connection to a server: one request at a time, each answer read to its end.
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep_until};
 
 use super::Error;
-use crate::link::{Deadlines, Socket, Target, TcpProgress};
+use crate::link::{Deadlines, Overdue, Question, SharedSocket, Socket, Target};
 
 /// How often to look how far a request has got.
 const LOOK: Duration = Duration::from_secs(1);
-/// What is read at a time.
-const CHUNK_BYTES: usize = 8 << 10;
 /// Largest head of an answer.
 const HEAD_BYTES: usize = 64 << 10;
 /// How much of an answer is read; what is longer ends its connection.
@@ -57,74 +54,6 @@ impl Body for Whole {
     }
 }
 
-/// The socket, which is looked at while it is in use.
-struct Line {
-    socket: Socket,
-    /// Read, and not yet taken.
-    input: BytesMut,
-    /// Why it ended, in words for the operator.
-    fault: Option<crate::link::Error>,
-}
-
-impl Line {
-    fn failed(&mut self, error: io::Error) -> io::Error {
-        let kind = error.kind();
-        self.fault = Some(self.socket.explain(error));
-        kind.into()
-    }
-}
-
-#[derive(Clone)]
-struct Io(Arc<Mutex<Line>>);
-
-impl Io {
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Read for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut room: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let line = &mut *self.line();
-        if line.input.is_empty() {
-            line.input.reserve(CHUNK_BYTES);
-            if let Err(error) = ready!(line.socket.poll_read(cx, &mut line.input)) {
-                return Poll::Ready(Err(line.failed(error)));
-            }
-        }
-        let count = line.input.len().min(room.remaining());
-        room.put_slice(&line.input[..count]);
-        line.input.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for Io {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        output: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let line = &mut *self.line();
-        let written = ready!(line.socket.poll_write(cx, output));
-        Poll::Ready(written.map_err(|error| line.failed(error)))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let line = &mut *self.line();
-        let flushed = ready!(line.socket.poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| line.failed(error)))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(self.line().socket.shutdown()).poll(cx)
-    }
-}
-
 /// What a server answered.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -150,27 +79,27 @@ enum Stage {
     },
 }
 
+impl From<Overdue> for Error {
+    fn from(overdue: Overdue) -> Self {
+        match overdue {
+            Overdue::Stalled(waited) => Self::Stalled(waited),
+            Overdue::Answer(waited) => Self::Late(waited),
+            Overdue::AnswerAgain(waited) => Self::LateAgain(waited),
+        }
+    }
+}
+
 /// A request under way.
 struct Exchange {
     stage: Stage,
-    /// When it was given to the socket, or something of it was last seen to move.
-    moved_at: Instant,
-    /// What was taken of the stream then.
-    taken: u64,
-    /// All of it was through then.
-    is_through: bool,
-    /// How long it was seen not to be.
-    sending: Duration,
-    asked_at: Instant,
-    /// How long the answer may take, where that is less than any may.
-    patience: Option<Duration>,
+    question: Question,
 }
 
 /// A connection to a server.
 pub(super) struct Wire {
-    io: Io,
+    socket: SharedSocket,
     sender: http1::SendRequest<Whole>,
-    connection: Pin<Box<http1::Connection<Io, Whole>>>,
+    connection: Pin<Box<http1::Connection<TokioIo<SharedSocket>, Whole>>>,
     /// The server has closed it, or it is not to be used again.
     is_over: bool,
     /// It is not ready for the next request yet.
@@ -178,7 +107,6 @@ pub(super) struct Wire {
     /// It has carried a request before: the server may close it at any moment.
     pub(super) is_used: bool,
     exchange: Option<Exchange>,
-    progress: TcpProgress,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
 }
@@ -186,27 +114,21 @@ pub(super) struct Wire {
 impl Wire {
     /// Dials; each phase has a deadline.
     pub(super) async fn open(target: Target<'_>) -> Result<Self, Error> {
-        let socket = Socket::dial(target).await?;
-        let io = Io(Arc::new(Mutex::new(Line {
-            socket,
-            input: BytesMut::new(),
-            fault: None,
-        })));
+        let socket = SharedSocket::new(Socket::dial(target).await?);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_BYTES);
         let (sender, connection) = builder
-            .handshake(io.clone())
+            .handshake(TokioIo::new(socket.clone()))
             .await
             .map_err(|error| Error::Stranger(error.to_string()))?;
         Ok(Self {
-            io,
+            socket,
             sender,
             connection: Box::pin(connection),
             is_over: false,
             is_waiting: false,
             is_used: false,
             exchange: None,
-            progress: TcpProgress::default(),
             deadlines: target.deadlines,
             timer: Box::pin(sleep_until(Instant::now().into())),
         })
@@ -243,12 +165,7 @@ impl Wire {
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {
             stage: Stage::Asked(asked),
-            moved_at: Instant::now(),
-            taken: 0,
-            is_through: false,
-            sending: Duration::ZERO,
-            asked_at: Instant::now(),
-            patience,
+            question: Question::new(patience, Instant::now()),
         });
         self.timer.as_mut().reset((Instant::now() + LOOK).into());
     }
@@ -277,11 +194,10 @@ impl Wire {
                             status: head.status,
                             headers: head.headers,
                             words: Vec::new(),
-                            sending: exchange.sending,
+                            sending: exchange.question.sending(),
                             took: Duration::ZERO,
                         };
-                        // From here on the rest of it has its time.
-                        exchange.moved_at = Instant::now();
+                        exchange.question.moved(Instant::now());
                         exchange.stage = Stage::Answered {
                             reply,
                             body,
@@ -320,10 +236,9 @@ impl Wire {
         match self.exchange.take() {
             Some(Exchange {
                 stage: Stage::Answered { reply, .. },
-                asked_at,
-                ..
+                question,
             }) => Ok(Reply {
-                took: asked_at.elapsed(),
+                took: question.took(Instant::now()),
                 ..reply
             }),
             _ => Err(Error::Closed),
@@ -338,37 +253,17 @@ impl Wire {
         let Some(exchange) = &mut self.exchange else {
             return Poll::Ready(Ok(()));
         };
-        let (taken, total) = {
-            let line = self.io.line();
-            (line.socket.taken(), line.socket.total())
-        };
-        self.progress.took(taken, now);
-        let is_through = self.progress.has(total);
-        if taken > exchange.taken || (is_through && !exchange.is_through) {
-            (exchange.taken, exchange.moved_at) = (taken, now);
+        let place = self.socket.taken_of();
+        match exchange.question.overdue(place, &self.deadlines, now) {
+            Some(overdue) => Poll::Ready(Err(overdue.into())),
+            None => Poll::Ready(Ok(())),
         }
-        exchange.is_through = is_through;
-        if !is_through {
-            exchange.sending = now.saturating_duration_since(exchange.asked_at);
-        }
-        let waited = now.saturating_duration_since(exchange.moved_at);
-        let Deadlines { write, answer, .. } = self.deadlines;
-        if exchange.is_through && waited >= exchange.patience.unwrap_or(answer) {
-            let late = exchange
-                .patience
-                .map_or(Error::Late(answer), Error::LateAgain);
-            return Poll::Ready(Err(late));
-        }
-        if !exchange.is_through && waited >= write {
-            return Poll::Ready(Err(Error::Stalled(write)));
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// What a failure means.
     fn explain(&mut self, error: &hyper::Error) -> Error {
         self.is_over = true;
-        if let Some(fault) = self.io.line().fault.take() {
+        if let Some(fault) = self.socket.take_fault() {
             return fault.into();
         }
         if error.is_parse() {
@@ -378,8 +273,8 @@ impl Wire {
     }
 
     /// Waits a moment for the other side to learn that no more comes.
-    pub(super) async fn close(self) {
-        let ended = poll_fn(|cx| pin!(self.io.line().socket.shutdown()).poll(cx));
+    pub(super) async fn close(mut self) {
+        let ended = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx));
         // Whether it learns that or not: nothing is under way.
         let _ = tokio::time::timeout(LOOK, ended).await;
     }

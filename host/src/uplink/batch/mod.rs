@@ -1,26 +1,18 @@
 //! The messages of one request, and what becomes of them: a batch that is not taken is halved until what is wrong is alone.
 //! No sockets, no clock.
+//!
+//! - `patience`: how long an answer is waited for. `unproven`: whether upstream has to answer a copy of a message first.
+
+mod patience;
+mod unproven;
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+pub(super) use self::patience::Patience;
+pub(super) use self::unproven::Unproven;
 
-use super::super::carrier::Answer;
-use super::super::carrier::Refusal;
-use crate::message::key_hash;
-
-/// How messages stand in a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pack {
-    #[default]
-    Raw,
-    JsonArray,
-    Ndjson,
-    /// A line each, of the numbers in their payloads.
-    Influx,
-}
+use super::carrier::{Answer, Refusal};
 
 /// Messages refused alone, one after the other and none taken between them, after which the rest of a batch waits: it is
 /// for the judge to say whether anything is taken.
@@ -32,28 +24,26 @@ const LEAST_BYTES: usize = 4 << 10;
 
 /// A message in hand.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Held<T> {
     pub(super) token: u64,
-    pub(super) id: String,
-    pub(super) path: Arc<str>,
     /// Hash of its topic.
     pub(super) topic: u64,
-    /// The server stood still over its topic: it shares a request with none.
+    /// Upstream stood still over its topic: it shares a request with none.
     pub(super) is_alone: bool,
-    /// What stands for it in a request.
-    pub(super) element: Bytes,
-    /// Of what is sent alone.
-    pub(super) content_type: Option<String>,
+    /// What it adds to a request.
+    pub(super) bytes: usize,
+    /// What stands for it there.
+    pub(super) what: T,
 }
 
 /// Messages that are answered before others are taken.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Batch<T> {
     most: usize,
     most_bytes: usize,
     /// What the link carries in a second or two, as far as is known: an alarm waits for one request.
     paced_bytes: usize,
-    held: Vec<Held>,
+    held: Vec<Held<T>>,
     bytes: usize,
     /// What is still to be sent, the next one last.
     slices: Vec<Range<usize>>,
@@ -61,10 +51,10 @@ pub(super) struct Batch {
     refused: u32,
 }
 
-impl Batch {
-    pub(super) fn new(pack: Pack, most: usize, most_bytes: usize) -> Self {
+impl<T> Batch<T> {
+    pub(super) fn new(most: usize, most_bytes: usize) -> Self {
         Self {
-            most: if pack == Pack::Raw { 1 } else { most.max(1) },
+            most: most.max(1),
             most_bytes,
             paced_bytes: most_bytes,
             held: Vec::new(),
@@ -95,21 +85,26 @@ impl Batch {
         }
     }
 
-    /// Whether it takes this one: of the same path, and not too much in all. One alone is always taken.
-    pub(super) fn takes(&self, path: &Arc<str>, bytes: usize, is_alone: bool) -> bool {
-        let goes_with = |first: &Held| first.path == *path && !first.is_alone && !is_alone;
-        let is_sent_together = self.held.first().is_none_or(goes_with);
+    /// Whether it takes one of so many bytes beside the first one, and not too much in all. One alone is always taken.
+    pub(super) fn takes(
+        &self,
+        bytes: usize,
+        is_alone: bool,
+        goes_with: impl FnOnce(&T) -> bool,
+    ) -> bool {
+        let is_beside = |first: &Held<T>| !first.is_alone && !is_alone && goes_with(&first.what);
+        let is_sent_together = self.held.first().is_none_or(is_beside);
         let fits = self.held.is_empty() || self.bytes + bytes <= self.limit();
         self.room() > 0 && is_sent_together && fits
     }
 
-    pub(super) fn add(&mut self, held: Held) {
-        self.bytes += held.element.len();
+    pub(super) fn add(&mut self, held: Held<T>) {
+        self.bytes += held.bytes;
         self.held.push(held);
     }
 
     /// What the next request is made of.
-    pub(super) fn next(&mut self) -> Option<&[Held]> {
+    pub(super) fn next(&mut self) -> Option<&[Held<T>]> {
         if self.slices.is_empty() && !self.held.is_empty() {
             self.slices.push(0..self.held.len());
         }
@@ -141,7 +136,7 @@ impl Batch {
         if self.halve() {
             return;
         }
-        let refused = |held: &Held, kind| Answer::Refused {
+        let refused = |held: &Held<T>, kind| Answer::Refused {
             token: held.token,
             kind,
             reason: reason.to_owned(),
@@ -181,10 +176,7 @@ impl Batch {
         let Some(sent) = self.slices.last().filter(|sent| sent.len() > 1) else {
             return;
         };
-        let bytes: usize = self.held[sent.clone()]
-            .iter()
-            .map(|held| held.element.len())
-            .sum();
+        let bytes: usize = self.held[sent.clone()].iter().map(|held| held.bytes).sum();
         self.most_bytes = (bytes / 2).max(1);
     }
 
@@ -194,42 +186,6 @@ impl Batch {
             self.bytes = 0;
         }
     }
-
-    /// The body of a request.
-    pub(super) fn body(pack: Pack, messages: &[Held]) -> Bytes {
-        if let (Pack::Raw, [alone]) = (pack, messages) {
-            return alone.element.clone();
-        }
-        let bytes: usize = messages.iter().map(|held| held.element.len() + 1).sum();
-        let mut body = BytesMut::with_capacity(bytes + 1);
-        let (opens, between, closes): (&[u8], u8, &[u8]) = match pack {
-            Pack::JsonArray => (b"[", b',', b"]"),
-            Pack::Raw | Pack::Ndjson | Pack::Influx => (b"", b'\n', b"\n"),
-        };
-        body.put_slice(opens);
-        for (index, held) in messages.iter().enumerate() {
-            if index > 0 {
-                body.put_u8(between);
-            }
-            body.put_slice(&held.element);
-        }
-        body.put_slice(closes);
-        body.freeze()
-    }
-
-    /// The key by which a server knows a request again: the same for the same messages only. Of one alone it is its id.
-    pub(super) fn key(messages: &[Held]) -> String {
-        match messages {
-            [] => String::new(),
-            [alone] => alone.id.clone(),
-            [first, ..] => {
-                let sum = messages.iter().fold(0_u64, |sum, held| {
-                    sum.rotate_left(7) ^ key_hash(held.id.as_bytes())
-                });
-                format!("{}+{}-{sum:016x}", first.id, messages.len() - 1)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -237,26 +193,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn held(token: u64) -> Held {
+    /// What goes with what has the same letter.
+    fn held(token: u64) -> Held<char> {
         Held {
             token,
-            id: format!("g/s/u/c/1/{token}"),
-            path: "/".into(),
             topic: 0,
             is_alone: false,
-            element: Bytes::from(format!("{{\"n\":{token}}}")),
-            content_type: None,
+            bytes: 8,
+            what: 'a',
         }
     }
 
-    fn filled(count: u64) -> Batch {
-        let mut batch = Batch::new(Pack::JsonArray, 1_000, 1 << 20);
+    fn filled(count: u64) -> Batch<char> {
+        let mut batch = Batch::new(1_000, 1 << 20);
         (0..count).for_each(|token| batch.add(held(token)));
         batch
     }
 
     /// Sends all of a batch to a server that takes a request unless one of these is in it.
-    fn exchange(batch: &mut Batch, is_bad: impl Fn(u64) -> bool) -> (Vec<Answer>, usize) {
+    fn exchange(batch: &mut Batch<char>, is_bad: impl Fn(u64) -> bool) -> (Vec<Answer>, usize) {
         let (mut answers, mut requests) = (Vec::new(), 0);
         while let Some(sent) = batch.next() {
             requests += 1;
@@ -308,31 +263,28 @@ mod tests {
 
     #[test]
     fn one_that_does_not_belong_with_the_others_waits() {
-        let mut batch = Batch::new(Pack::Ndjson, 3, 20);
-        let (here, there): (Arc<str>, Arc<str>) = ("/a".into(), "/b".into());
-        assert!(batch.takes(&here, 1_000, false));
-        batch.add(Held {
-            path: Arc::clone(&here),
-            ..held(1)
-        });
+        let takes = |batch: &Batch<char>, what, bytes, is_alone| {
+            batch.takes(bytes, is_alone, |first| *first == what)
+        };
+        let mut batch = Batch::new(3, 20);
+        assert!(takes(&batch, 'a', 1_000, false));
+        batch.add(held(1));
         assert!(
-            batch.takes(&here, 13, false)
-                && !batch.takes(&here, 14, false)
-                && !batch.takes(&there, 1, false)
+            takes(&batch, 'a', 12, false)
+                && !takes(&batch, 'a', 13, false)
+                && !takes(&batch, 'b', 1, false)
         );
         assert_eq!(batch.room(), 2);
-        assert!(batch.takes(&here, 1, false) && !batch.takes(&here, 1, true));
+        assert!(takes(&batch, 'a', 1, false) && !takes(&batch, 'a', 1, true));
         batch.next();
-        assert!(batch.room() == 0 && !batch.takes(&here, 1, false));
-        let mut batch = Batch::new(Pack::Ndjson, 3, 20);
-        assert!(batch.takes(&here, 1, true));
+        assert!(batch.room() == 0 && !takes(&batch, 'a', 1, false));
+        let mut batch = Batch::new(3, 20);
+        assert!(takes(&batch, 'a', 1, true));
         batch.add(Held {
             is_alone: true,
-            path: Arc::clone(&here),
             ..held(1)
         });
-        assert!(!batch.takes(&here, 1, false));
-        assert_eq!(Batch::new(Pack::Raw, 500, 1 << 20).room(), 1);
+        assert!(!takes(&batch, 'a', 1, false));
     }
 
     #[test]
@@ -342,9 +294,8 @@ mod tests {
         batch.shrink();
         assert!(batch.halve());
         exchange(&mut batch, |_| false);
-        assert!(batch.takes(&"/".into(), 1, false));
         let mut taken = 0;
-        while batch.takes(&"/".into(), held(taken).element.len(), false) {
+        while batch.takes(held(taken).bytes, false, |_| true) {
             batch.add(held(taken));
             taken += 1;
         }
@@ -366,28 +317,6 @@ mod tests {
             batch.pace(Duration::ZERO);
         }
         assert_eq!(batch.limit(), 1 << 20);
-    }
-
-    #[test]
-    fn bodies_are_what_the_pack_says() {
-        let messages = [held(1), held(2)];
-        let body = |pack| Batch::body(pack, &messages);
-        assert_eq!(body(Pack::JsonArray), "[{\"n\":1},{\"n\":2}]");
-        assert_eq!(body(Pack::Ndjson), "{\"n\":1}\n{\"n\":2}\n");
-        assert_eq!(Batch::body(Pack::Raw, &messages[..1]), "{\"n\":1}");
-    }
-
-    #[test]
-    fn the_key_of_a_request_is_that_of_its_messages() {
-        let key = |tokens: &[u64]| {
-            Batch::key(&tokens.iter().map(|token| held(*token)).collect::<Vec<_>>())
-        };
-        assert_eq!(key(&[7]), "g/s/u/c/1/7");
-        let keys = [key(&[1, 2, 4]), key(&[1, 3, 4]), key(&[1, 2]), key(&[1])];
-        for (index, one) in keys.iter().enumerate() {
-            assert!(keys[index + 1..].iter().all(|other| one != other));
-        }
-        assert_eq!(keys[0], key(&[1, 2, 4]));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! How long an answer is waited for: as configured, and less for one message of a topic over which the server stood still
+//! How long an answer is waited for: as configured, and less for one message of a topic over which upstream stood still
 //! before, since everybody else waits for it. No sockets, no clock.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ const TIMES: u32 = 8;
 const REMEMBERED: usize = 1_024;
 
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(in crate::uplink) struct Patience {
     /// The longest of the last answers, about.
     usual: Duration,
     /// Hashes of topics of which a request had no answer, and none was answered since.
@@ -19,8 +19,8 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// The server took these in so much time.
-    pub(super) fn took(&mut self, time: Duration, topics: impl Iterator<Item = u64>) {
+    /// Upstream took these in so much time.
+    pub(in crate::uplink) fn took(&mut self, time: Duration, topics: impl Iterator<Item = u64>) {
         self.usual = time.max(self.usual - self.usual / 8);
         if !self.doubted.is_empty() {
             self.told(topics);
@@ -28,14 +28,14 @@ impl Patience {
     }
 
     /// There was an answer, whatever it was.
-    pub(super) fn told(&mut self, topics: impl Iterator<Item = u64>) {
+    pub(in crate::uplink) fn told(&mut self, topics: impl Iterator<Item = u64>) {
         for topic in topics {
             self.doubted.retain(|doubted| *doubted != topic);
         }
     }
 
-    /// The server stood still over these, or one of them.
-    pub(super) fn had_none(&mut self, topics: impl Iterator<Item = u64>) {
+    /// Upstream stood still over these, or one of them.
+    pub(in crate::uplink) fn had_none(&mut self, topics: impl Iterator<Item = u64>) {
         for topic in topics {
             if !self.is_doubted(topic) {
                 self.doubted.push_back(topic);
@@ -47,12 +47,12 @@ impl Patience {
     }
 
     /// Whether messages of this topic go alone.
-    pub(super) fn is_doubted(&self, topic: u64) -> bool {
+    pub(in crate::uplink) fn is_doubted(&self, topic: u64) -> bool {
         self.doubted.contains(&topic)
     }
 
     /// How long the answer to a doubted one is waited for, where any other may take `answer`.
-    pub(super) fn left(&self, answer: Duration) -> Duration {
+    pub(in crate::uplink) fn left(&self, answer: Duration) -> Duration {
         self.usual.saturating_mul(TIMES).max(LEAST).min(answer)
     }
 }
