@@ -35,6 +35,7 @@ mod live;
 mod modbus;
 mod outage;
 mod policy;
+mod postgres;
 mod power;
 mod protocol;
 mod refusals;
@@ -91,6 +92,7 @@ fn cases() -> Vec<Trial> {
         state::cases(),
         told::cases(),
         outage::cases(),
+        postgres::cases(),
         policy::cases(),
         links::cases(),
         refusals::cases(),

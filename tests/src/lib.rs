@@ -20,6 +20,7 @@ pub mod guests;
 pub mod load;
 pub mod many;
 pub mod port;
+pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod sample;

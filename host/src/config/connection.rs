@@ -187,6 +187,14 @@ fn login(fields: &mut Fields<'_>) -> Option<Login> {
     })
 }
 
+/// How a scheme is written with TLS.
+fn secure(plain: &str) -> String {
+    match plain {
+        "postgres" => "postgres+tls://".to_owned(),
+        plain => format!("{plain}s://"),
+    }
+}
+
 /// Its TLS, where the URL says so; `plain` is its scheme where it does not.
 pub(super) fn tls(fields: &mut Fields<'_>, address: &Address, plain: &str) -> Option<Tls> {
     let written = fields.table("tls");
@@ -195,7 +203,7 @@ pub(super) fn tls(fields: &mut Fields<'_>, address: &Address, plain: &str) -> Op
             Code::Conflict,
             "tls",
             format!("`tls` is set, but the URL says {plain}://"),
-            format!("write {plain}s:// in the URL"),
+            format!("write {} in the URL", secure(plain)),
         );
     }
     let Some(mut tls) = written else {

@@ -393,6 +393,10 @@ fn of_scheme<'a>(manual: &'a Table, own: &Table) -> Option<&'a Table> {
     let (scheme, _) = url.split_once("://")?;
     let of = |scheme: &str| manual.table(&format!("{scheme}://*"));
     let secure = || of(scheme.strip_suffix('s')?);
-    let family = || of(&format!("{}+*", scheme.split('+').next()?));
-    of(scheme).or_else(secure).or_else(family)
+    let base = || scheme.split('+').next();
+    let family = || of(&format!("{}+*", base()?));
+    of(scheme)
+        .or_else(secure)
+        .or_else(family)
+        .or_else(|| of(base()?))
 }

@@ -368,6 +368,7 @@ fn manual_with_examples() -> String {
         let line = line.replace("\"http://*\"", "web");
         let line = line.replace("\"modbus+*://*\"", "meters");
         let line = line.replace("\"file://*\"", "history");
+        let line = line.replace("\"postgres://*\"", "table");
         let section = if is_over_http {
             &mut over_http
         } else {
@@ -413,7 +414,12 @@ fn every_setting_that_exists_is_in_the_manual() {
         "[uplink.history]\nurl = \"file:///media/history\"\n{unknown}files = {{ {} }}\n",
         unknown.trim()
     );
-    let problems = [file, asked, written].map(|file| load(&Case::new(&file).sources).unwrap_err());
+    let stored = format!(
+        "[uplink.table]\nurl = \"postgres://barn@127.0.0.1/farm\"\n{unknown}postgres = {{ {} }}\n",
+        unknown.trim()
+    );
+    let problems =
+        [file, asked, written, stored].map(|file| load(&Case::new(&file).sources).unwrap_err());
     let hints = problems
         .iter()
         .flat_map(|problems| problems.iter())

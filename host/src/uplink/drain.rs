@@ -9,6 +9,8 @@ use super::carrier::{Carrier, Ended};
 use super::error::Error;
 use super::judge::Haste;
 use super::part::Part;
+#[cfg(feature = "postgres")]
+use super::postgres;
 use super::serve::{Parting, Uplink};
 use super::settings::{Config, Kind};
 use super::shared::Shared;
@@ -25,6 +27,8 @@ pub async fn reach(kind: &Kind) -> Result<String, String> {
         Kind::Mqtt(_) => Ok(String::new()),
         Kind::Http(server) => http::reach(server).await.map_err(|error| in_words(&error)),
         Kind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
+        #[cfg(feature = "postgres")]
+        Kind::Postgres(own) => postgres::reach(own).await.map_err(|error| in_words(&error)),
     }
 }
 
@@ -55,6 +59,11 @@ pub(super) async fn drain(
         Kind::File(folder) => {
             let redial = file::redial(folder, name, link);
             keep_sending::<file::Lane>(redial, uplink, &shared, stop).await
+        }
+        #[cfg(feature = "postgres")]
+        Kind::Postgres(own) => {
+            let redial = postgres::redial(own, name, link);
+            keep_sending::<postgres::Lane>(redial, uplink, &shared, stop).await
         }
     }
 }

@@ -36,6 +36,8 @@ mod judge;
 mod metrics;
 mod mqtt;
 mod part;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod rate;
 mod serve;
 mod settings;

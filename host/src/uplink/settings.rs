@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::form::encode::PublishFormat;
 use super::part::Way;
+#[cfg(feature = "postgres")]
+use super::postgres;
 use super::rate::Rate;
 use super::{file, http};
 use crate::link::Secret;
@@ -74,6 +76,8 @@ impl Config {
                 broker.client_id = format!("{}-{}", broker.client_id, index + 1);
             }
             Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
             _ => {}
         }
         config
@@ -89,6 +93,9 @@ pub enum Kind {
     Http(http::Config),
     /// Files in a folder.
     File(file::Config),
+    /// A table of a database.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Config),
 }
 
 impl Kind {
@@ -98,6 +105,8 @@ impl Kind {
             Self::Mqtt(broker) => &broker.host,
             Self::Http(server) => &server.host,
             Self::File(file) => file.folder.to_str().unwrap_or_default(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => &own.host,
         }
     }
 
@@ -107,6 +116,8 @@ impl Kind {
             Self::Mqtt(broker) => broker.port,
             Self::Http(server) => server.port,
             Self::File(_) => return self.host().to_owned(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => own.port,
         };
         format!("{}:{port}", self.host())
     }
@@ -136,6 +147,8 @@ impl Kind {
             }
             Self::Http(server) => server.secrets().cloned().collect(),
             Self::File(_) => Vec::new(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => own.password.clone().into_iter().collect(),
         }
     }
 
@@ -146,6 +159,8 @@ impl Kind {
             Self::Http(server) => server.batch_messages,
             // One batch is with the disk while the next one gathers.
             Self::File(file) => file.batch_messages,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => own.batch_messages,
         }
     }
 
@@ -155,6 +170,8 @@ impl Kind {
             Self::Mqtt(broker) => broker.deadlines.answer,
             Self::Http(server) => server.deadlines.answer,
             Self::File(file) => file.answer,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => own.deadlines.answer,
         }
     }
 }

@@ -3,6 +3,8 @@
 mod file;
 mod http;
 mod mqtt;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod spoken;
 
 use std::collections::BTreeSet;
@@ -20,6 +22,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ("mqtt:// and mqtts://", mqtt::OWN_KEYS),
     ("http:// and https://", http::OWN_KEYS),
     ("file://", file::OWN_KEYS),
+    #[cfg(feature = "postgres")]
+    ("postgres://", postgres::OWN_KEYS),
 ];
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
@@ -37,6 +41,11 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         "file" => {
             foreign(fields, file::OWN_KEYS);
             file::read(fields, url, name)
+        }
+        #[cfg(feature = "postgres")]
+        scheme if scheme.starts_with("postgres") => {
+            foreign(fields, postgres::OWN_KEYS);
+            postgres::read(fields, url, gateway, name)
         }
         _ => {
             foreign(fields, mqtt::OWN_KEYS);
@@ -192,5 +201,7 @@ pub(super) fn beside(kind: &Kind, suffix: &str) -> Kind {
         Kind::Mqtt(broker) => Kind::Mqtt(mqtt::beside(broker, suffix)),
         Kind::Http(server) => Kind::Http(http::beside(server, suffix)),
         Kind::File(folder) => Kind::File(file::beside(folder, suffix)),
+        #[cfg(feature = "postgres")]
+        Kind::Postgres(own) => Kind::Postgres(postgres::beside(own, suffix)),
     }
 }

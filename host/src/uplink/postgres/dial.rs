@@ -1,0 +1,71 @@
+//! How a way into a database begins: it is dialled, and the table is looked up.
+
+use std::sync::{Arc, Mutex};
+
+use super::super::batch::{Patience, Unproven};
+use super::wire::Wire;
+use super::{Config, Error, Lane};
+use crate::link::{Backoff, Dial};
+
+/// Dials one database, always in the same way.
+#[derive(Debug)]
+pub(in super::super) struct Dialler {
+    config: Arc<Config>,
+    unproven: Unproven,
+    patience: Arc<Mutex<Patience>>,
+}
+
+impl Dialler {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config: Arc::new(config),
+            unproven: Unproven::default(),
+            patience: Arc::default(),
+        }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl Dial for Dialler {
+    type Up = Lane;
+    type Error = Error;
+
+    async fn dial(&self, _: u32) -> Result<Lane, Error> {
+        let wire = Box::pin(Wire::open(&self.config)).await?;
+        let known = (self.unproven.clone(), Arc::clone(&self.patience));
+        Ok(Lane::new(Arc::clone(&self.config), wire, known))
+    }
+
+    fn id(&self) -> &str {
+        &self.config.id
+    }
+
+    fn backoff(&self) -> Backoff {
+        self.config.backoff
+    }
+
+    fn complaint(&self) -> &'static str {
+        "no way into the database"
+    }
+}
+
+/// Logs in, looks the table up, and leaves.
+pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
+    // Whoever only looks makes nothing.
+    let config = Arc::new(Config {
+        create: false,
+        ..config.clone()
+    });
+    let wire = Box::pin(Wire::open(&config)).await?;
+    let key = wire.table.key.join("`, `");
+    wire.close().await;
+    let repeats = if key.is_empty() {
+        "no unique index has the id: what is sent twice is stored twice".to_owned()
+    } else {
+        format!("repeats are known by `{key}`")
+    };
+    Ok(format!("the table is there and takes rows; {repeats}"))
+}
