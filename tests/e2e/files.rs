@@ -1,5 +1,7 @@
 //! An uplink that is a folder of files, read by programs that nobody here wrote.
 
+mod shared;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +28,7 @@ pub fn cases() -> Vec<Trial> {
         can_mount(),
         a_full_disk_stops_the_uplink_and_nothing_is_lost,
     ));
+    cases.extend(shared::cases());
     cases
 }
 

@@ -3,6 +3,7 @@
 
 mod circle;
 mod lanes;
+mod twins;
 
 use std::sync::Arc;
 
@@ -12,8 +13,7 @@ use crate::{chain, recording, spool};
 
 use self::lanes::Fixed;
 use self::lanes::settle_lanes;
-use super::address::Broker;
-use super::check::Check;
+use super::check::{Check, nearest};
 use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
@@ -58,6 +58,10 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let mut wishes = Vec::new();
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities, &mut wishes);
     let classes = class::read_all(&mut root);
+    let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
+    uplinks
+        .iter_mut()
+        .for_each(|(uplink, _)| uplinks::know(&mut uplink.kind, &gateway.name, &class_names));
     let tables = root.named("flow");
     let led_to = tables
         .iter()
@@ -74,7 +78,6 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
             trust: &gateway.trust,
         },
     };
-    let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
     wishes
         .iter()
         .for_each(|wish| uplinks::check_fallback(check, wish, &names.uplinks, &class_names));
@@ -87,15 +90,17 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     root.done();
+    twins::refuse(check, &sources, &uplinks, &admin);
     let mut sources = priority::part_sources(sources, &flows, &mut identities);
     priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
     add_identities(&wishes, &uplinks, &mut identities);
-    check_client_ids(check, &identities);
+    twins::refuse_client_ids(check, &identities);
     let mut memory_bytes = 0;
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
+        report_classes(check, &classes, &queues);
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         circle::report(check, &flows, &queues, &sources, &uplinks);
@@ -180,28 +185,6 @@ fn flows(
         );
     }
     flows
-}
-
-fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
-    for (index, one) in identities.iter().enumerate() {
-        let twin = |other: &&Identity| {
-            other.mqtt.client_id == one.mqtt.client_id
-                && Broker::of(&other.mqtt) == Broker::of(&one.mqtt)
-        };
-        let unknown_broker = one.mqtt.host.is_empty();
-        if let Some(other) = identities[..index]
-            .iter()
-            .find(twin)
-            .filter(|_| !unknown_broker)
-        {
-            let message = format!(
-                "`{}` and `{}` have the client id `{}` at one broker",
-                other.path, one.path, one.mqtt.client_id
-            );
-            let hint = "they would throw each other out: give each its own `client_id`".to_owned();
-            check.problem(Code::ClientId, one.place, message, hint);
-        }
-    }
 }
 
 /// What is listed twice is asked for once: the first pattern that matches counts.
@@ -333,6 +316,19 @@ fn report_unused(
             format!("no flow sends to `uplink.{}`", uplink.name),
             None,
         );
+    }
+}
+
+/// A class of the operator's that nothing is of, perhaps since it is spelt otherwise where something is.
+fn report_classes(check: &Check<'_>, classes: &[Class], queues: &Queues) {
+    let used: Vec<&str> = queues.0.iter().map(|queue| &*queue.class).collect();
+    for class in classes.iter().filter(|class| !used.contains(&&*class.name)) {
+        let Some(place) = class.place else {
+            continue;
+        };
+        let hint = nearest(&class.name, &used).map(|near| format!("did you mean `{near}`?"));
+        let message = format!("no route leads to class `{}`", class.name);
+        check.problem(Code::Unused, place, message, hint);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::spool::{DropPolicy, Policy};
 
 use super::connection;
 use super::fields::Fields;
-use super::tree::Node;
+use super::tree::{Node, Place};
 use crate::config::problem::code::Code;
 
 /// The classes every gateway has.
@@ -17,6 +17,8 @@ const PRESETS: [&str; 4] = ["alarm", "state", "telemetry", "debug"];
 #[derive(Clone, Debug)]
 pub(super) struct Class {
     pub(super) name: Arc<str>,
+    /// Where the operator wrote it.
+    pub(super) place: Option<Place>,
     pub(super) policy: Policy,
     /// Its share when several classes are drained, from 1 to 100.
     pub(super) weight: u32,
@@ -30,7 +32,13 @@ pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
     let mut written: Vec<Class> = root
         .named("class")
         .into_iter()
-        .map(|(name, fields)| read(fields, name))
+        .map(|(name, fields)| {
+            let place = Some(fields.place);
+            Class {
+                place,
+                ..read(fields, name)
+            }
+        })
         .collect();
     let mut classes: Vec<Class> = Vec::new();
     for name in PRESETS {
@@ -72,6 +80,7 @@ fn read(mut fields: Fields<'_>, name: &str) -> Class {
     fields.done();
     Class {
         name: name.into(),
+        place: None,
         policy,
         weight,
         qos,

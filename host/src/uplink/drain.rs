@@ -44,6 +44,7 @@ pub(super) async fn drain(
     shared: Shared,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
+    let boot = backlog.boot();
     let uplink = Uplink::new(&config, part, backlog, &shared);
     let name = config.name;
     let link = &shared.metrics.link;
@@ -57,7 +58,7 @@ pub(super) async fn drain(
             keep_sending::<http::Lane>(redial, uplink, &shared, stop).await
         }
         Kind::File(folder) => {
-            let redial = file::redial(folder, name, link);
+            let redial = file::redial(folder, boot, name, link);
             keep_sending::<file::Lane>(redial, uplink, &shared, stop).await
         }
         #[cfg(feature = "postgres")]

@@ -10,7 +10,7 @@ use prometheus::{
 
 use super::condition::{Condition, Conditions, Kind};
 use super::settings::Config;
-use crate::link::{Contribution, LinkAccount, LinkMetrics};
+use crate::link::{Contribution, LinkAccount, LinkMetrics, Trouble};
 
 const LABEL: &str = "uplink";
 
@@ -54,6 +54,10 @@ impl Metrics {
                 .sum(),
             refused: self.refused.with_label_values(&labels).get(),
             conditions: self.conditions.of(&config.name),
+            fallback_trouble: config
+                .fallback
+                .as_ref()
+                .and_then(|fallback| self.link.account(&fallback.name, now).trouble),
             of_fallback: config
                 .fallback
                 .as_ref()
@@ -178,7 +182,9 @@ pub struct Account {
     pub refused: u64,
     /// What upstream does not take, and what stands still for it.
     pub conditions: Vec<Condition>,
-    /// The same of its fallback.
+    /// What keeps its fallback from being used while it is needed.
+    pub fallback_trouble: Option<Trouble>,
+    /// What that does not take.
     pub of_fallback: Vec<Condition>,
 }
 

@@ -109,6 +109,8 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
         id: String::new(),
         folder: PathBuf::new(),
         name,
+        // When all classes are known.
+        beginnings: Vec::new(),
         form: if is_csv {
             Form::Csv(columns)
         } else {

@@ -205,3 +205,10 @@ pub(super) fn beside(kind: &Kind, suffix: &str) -> Kind {
         Kind::Postgres(own) => Kind::Postgres(postgres::beside(own, suffix)),
     }
 }
+
+/// Tells an uplink which classes there are, where that is of use to it.
+pub(super) fn know(kind: &mut Kind, gateway: &str, classes: &[&str]) {
+    if let Kind::File(file) = kind {
+        file.know(gateway, classes.iter().copied());
+    }
+}

@@ -32,7 +32,7 @@ impl Trouble {
 /// Something that does not go as it should and is no lost connection, while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Of what sort: `client-id-taken-over`, of a source also `device-silent`, `registers-refused`, `behind`, `no-room`, of an uplink also `refuses-everything`, `acknowledges-nothing`,
+    /// Of what sort: `client-id-taken-over`, of a source also `device-silent`, `registers-refused`, `behind`, `no-room`, of an uplink also `fallback-away`, `refuses-everything`, `acknowledges-nothing`,
     /// `ends-connections`, `dead-letters-full`, `refuses-many`, `limits-rate`, `limit-lowered`, `topic-barred`, and for messages that wait
     /// apart `refused`, `refused-for-now`, `suspect`, `unanswered`, `behind`.
     pub kind: String,
@@ -81,7 +81,15 @@ impl Condition {
         };
         let own = account.conditions.iter().map(|one| of("", one));
         let stand_in = account.of_fallback.iter().map(|one| of("fallback: ", one));
-        own.chain(stand_in)
+        let trouble = account.fallback_trouble.iter().map(|trouble| Self {
+            kind: "fallback-away".to_owned(),
+            words: format!("the fallback does not work: {}", trouble.cause),
+            messages: 0,
+            since_s: seconds_since(trouble.since, now),
+            next_try_s: trouble.next_try.map(|at| seconds_until(at, now)),
+        });
+        own.chain(trouble)
+            .chain(stand_in)
             .chain(Self::of_link(&account.link, now))
             .collect()
     }

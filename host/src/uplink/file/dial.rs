@@ -13,6 +13,8 @@ use crate::link::{Backoff, Dial};
 #[derive(Debug)]
 pub(in super::super) struct Dialler {
     config: Arc<Config>,
+    /// Of the store that messages come from.
+    boot: u32,
     desk: Desk,
 }
 
@@ -61,13 +63,13 @@ impl Desk {
 }
 
 impl Dialler {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, boot: u32) -> Self {
         let config = Arc::new(config);
         let desk = Desk {
             config: Arc::clone(&config),
             lock: Arc::default(),
         };
-        Self { config, desk }
+        Self { config, boot, desk }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -82,7 +84,8 @@ impl Dial for Dialler {
     async fn dial(&self, _: u32) -> Result<Lane, Error> {
         let held = self.desk.take().await?;
         let config = Arc::clone(&self.config);
-        let opened = self.desk.start(held, move || Folder::open(&config));
+        let boot = self.boot;
+        let opened = self.desk.start(held, move || Folder::open(&config, boot));
         let folder = tokio::time::timeout(self.config.answer, opened)
             .await
             .map_err(|_| self.desk.late(self.config.answer))?

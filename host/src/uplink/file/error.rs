@@ -14,17 +14,28 @@ pub enum Error {
     Disk {
         what: &'static str,
         path: PathBuf,
-        #[source]
+        // Told in the words: as a source it would be told twice.
         cause: io::Error,
     },
-    /// Whoever writes beside us cuts our lines, and we theirs.
-    #[error("`{}` is being written by another process: give each uplink a folder of its own", .0.display())]
-    Shared(PathBuf),
+    /// What was written since the last sync may be in no file of this name.
+    #[error("`{}` {how} while it was written to: what was not accepted before is owed, and goes into a new file; let nobody else write into the folder, and take only files that are whole", path.display())]
+    Meddled { path: PathBuf, how: Meddling },
     #[error("the disk of `{}` did not take within {waited:?} what was written (`deadlines.answer`); nothing is lost", folder.display())]
     Late { folder: PathBuf, waited: Duration },
     /// Only a panic ends it so.
     #[error("what writes to `{}` stopped", .0.display())]
     Stopped(PathBuf),
+}
+
+/// What somebody else did to a file that is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Meddling {
+    #[error("was taken away")]
+    Taken,
+    #[error("was replaced by another one")]
+    Replaced,
+    #[error("was changed (it has {found} bytes, and {written} were written)")]
+    Edited { written: u64, found: u64 },
 }
 
 impl Error {
@@ -58,7 +69,6 @@ fn hint(cause: &io::Error) -> &'static str {
 impl ConnectionLoss for Error {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Shared(_) => FailureKind::Refused,
             Self::Disk { cause, .. } => match cause.kind() {
                 ErrorKind::NotFound
                 | ErrorKind::PermissionDenied
@@ -66,7 +76,7 @@ impl ConnectionLoss for Error {
                 | ErrorKind::ReadOnlyFilesystem => FailureKind::Refused,
                 _ => FailureKind::Passing,
             },
-            Self::Late { .. } | Self::Stopped(_) => FailureKind::Passing,
+            Self::Meddled { .. } | Self::Late { .. } | Self::Stopped(_) => FailureKind::Passing,
         }
     }
 }

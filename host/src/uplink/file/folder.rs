@@ -1,97 +1,105 @@
-//! The files of one uplink, on a thread that may wait for the disk. A line counts once its file is synced; what stands behind
-//! the last sync is cut away, and owed again.
+//! The files of one uplink, on a thread that may wait for the disk. A line counts once its file is synced, and its name leads
+//! to that file; what stands behind the last sync is cut away, and owed again.
+//!
+//! The lanes of one gateway (its own, the one for flows with `priority`, the stand-ins for other uplinks) share the folder: each
+//! has files of its own, and locks them. A file that nobody has locked is of a lane that is over, and any of them mends it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
-use super::name::{self, Found, PACKING, PART};
+use super::name::{self, Found, Name, PACKING, Place};
+use super::part::{Part, TWINS, claim, leads_to, make, mend, remove, rename, with};
 use super::{Config, Error};
 use crate::clock::Now;
 use crate::file;
 use crate::message::Seq;
 
-/// Files that one message begins, at most, until a name is free.
-const TWINS: u32 = 1_000;
-/// Bytes looked at together in a file that was not finished.
-const LOOKED_AT: usize = 64 << 10;
-
 /// Lines for files of one name.
 #[derive(Debug)]
 pub(super) struct Lot {
     /// What the names of its files begin with.
-    pub(super) beginning: String,
+    pub(super) beginning: Arc<str>,
     /// Of the first message in it.
     pub(super) first: Seq,
     pub(super) lines: BytesMut,
-}
-
-/// A file that is being written.
-#[derive(Debug)]
-struct Open {
-    file: File,
-    /// Without `.part`.
-    path: PathBuf,
-    /// What is in it and synced, bytes.
-    synced: u64,
-    begun: Instant,
 }
 
 /// The folder, and what is being written in it.
 #[derive(Debug)]
 pub(super) struct Folder {
     config: Arc<Config>,
-    open: BTreeMap<String, Open>,
+    /// Of the store that messages come from.
+    boot: u32,
+    open: BTreeMap<Arc<str>, Part>,
     /// Whole, and still to be compressed.
     plain: Vec<PathBuf>,
+}
+
+/// A file that is there.
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    found: Found,
+    place: Place,
+    /// Whether this uplink gives such names.
+    is_own: bool,
 }
 
 impl Folder {
     /// Looks what is there: what was being written is cut to its last whole line, and is whole; what was being compressed is
     /// compressed again.
-    pub(super) fn open(config: &Arc<Config>) -> Result<Self, Error> {
-        let folder = Self {
+    pub(super) fn open(config: &Arc<Config>, boot: u32) -> Result<Self, Error> {
+        let mut folder = Self {
             config: Arc::clone(config),
+            boot,
             open: BTreeMap::new(),
             plain: Vec::new(),
         };
-        let mut plain = Vec::new();
-        for (path, found) in folder.files()? {
-            match found {
-                Found::Part => plain.extend(finish(&path)?),
-                Found::Packing => remove(&path)?,
-                Found::Whole { is_packed: false } => plain.push(path),
-                Found::Whole { is_packed: true } => {}
-            }
+        // First, since there may be no room for what follows.
+        folder.trim()?;
+        for entry in folder.entries()? {
+            let path = &entry.path;
+            let plain = match entry.found {
+                Found::Part => mend(path, &config.id)?,
+                Found::Packing => {
+                    remove_left(path)?;
+                    None
+                }
+                Found::Whole { is_packed } => Some(entry.path).filter(|_| !is_packed),
+            };
+            folder.plain.extend(plain.filter(|_| entry.is_own));
         }
         folder.sync()?;
-        if !folder.config.compress.ending().is_empty() {
-            return Ok(Self { plain, ..folder });
-        }
         Ok(folder)
     }
 
-    /// Our files, by name.
-    fn files(&self) -> Result<Vec<(PathBuf, Found)>, Error> {
+    /// What looks like ours, by name.
+    fn entries(&self) -> Result<Vec<Entry>, Error> {
         let folder = &self.config.folder;
         let wrong = |cause| Error::new("look into", folder, cause);
-        let mut files = Vec::new();
+        let mut entries = Vec::new();
         for entry in fs::read_dir(folder).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
-            let found = entry.file_name().to_str().and_then(name::found);
             // What is a link or a pipe by such a name is not ours.
-            let is_file = entry.file_type().map_err(wrong)?.is_file();
-            files.extend(found.filter(|_| is_file).map(|found| (entry.path(), found)));
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            let file_name = entry.file_name();
+            let name = file_name.to_str().and_then(Name::read);
+            entries.extend(name.filter(|_| is_file).map(|name| Entry {
+                path: entry.path(),
+                found: name.found,
+                place: name.place,
+                is_own: self.config.gives(name.beginning),
+            }));
         }
-        files.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(files)
+        entries.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        Ok(entries)
     }
 
     fn sync(&self) -> Result<(), Error> {
@@ -104,10 +112,8 @@ impl Folder {
     pub(super) fn write(&mut self, lots: &[Lot], now: Now, at: Instant) -> Result<(), Error> {
         let written = self.append(lots, now, at);
         if written.is_err() {
-            for open in std::mem::take(&mut self.open).into_values() {
-                // Best effort: it went wrong already, and that is told.
-                let _ = open.file.set_len(open.synced);
-            }
+            let open = std::mem::take(&mut self.open);
+            open.into_values().for_each(Part::cut_back);
         }
         written
     }
@@ -115,86 +121,84 @@ impl Folder {
     fn append(&mut self, lots: &[Lot], now: Now, at: Instant) -> Result<(), Error> {
         for lot in lots {
             if !self.open.contains_key(&lot.beginning) {
-                let open = self.begin(lot, now, at)?;
-                self.open.insert(lot.beginning.clone(), open);
+                let part = self.begin(lot, now, at)?;
+                self.open.insert(Arc::clone(&lot.beginning), part);
             }
-            if let Some(open) = self.open.get_mut(&lot.beginning) {
-                let wrong = |cause| Error::new("write", &open.path, cause);
-                (&open.file).write_all(&lot.lines).map_err(wrong)?;
+            if let Some(part) = self.open.get_mut(&lot.beginning) {
+                part.append(&lot.lines)?;
             }
         }
         for lot in lots {
-            if let Some(open) = self.open.get_mut(&lot.beginning) {
-                let wrong = |cause| Error::new("sync", &open.path, cause);
-                open.file.sync_data().map_err(wrong)?;
-                open.synced = open.file.metadata().map_err(wrong)?.len();
+            if let Some(part) = self.open.get_mut(&lot.beginning) {
+                part.sync()?;
+            }
+        }
+        // What was synced last may have taken long: what was first counts only if it is there still.
+        for lot in lots {
+            if let Some(part) = self.open.get_mut(&lot.beginning) {
+                part.count()?;
             }
         }
         Ok(())
     }
 
     /// A new file, with its head.
-    fn begin(&self, lot: &Lot, now: Now, at: Instant) -> Result<Open, Error> {
+    fn begin(&self, lot: &Lot, now: Now, at: Instant) -> Result<Part, Error> {
+        self.trim()?;
         let ending = self.config.form.ending();
-        let mut twins = 0;
-        loop {
+        let head = self.config.form.head();
+        for twins in 0..=TWINS {
             let stem = name::stem(&lot.beginning, lot.first, now, twins);
             let path = self.config.folder.join(format!("{stem}.{ending}"));
-            let wrong = |cause| Error::new("make", &path, cause);
+            let Some(mut part) = Part::begin(&path, at)? else {
+                continue;
+            };
+            // Looked at only now: another lane may have named its file as whole a moment ago. The plain one first, since it
+            // goes when the other is there.
             let packed = with(&path, self.config.compress.ending());
-            let is_taken =
-                fs::symlink_metadata(&path).is_ok() || fs::symlink_metadata(&packed).is_ok();
-            match make(&with(&path, PART)) {
-                Ok(mut file) if !is_taken => {
-                    file.write_all(&self.config.form.head()).map_err(wrong)?;
-                    self.sync()?;
-                    return Ok(Open {
-                        file,
-                        path,
-                        synced: 0,
-                        begun: at,
-                    });
-                }
-                Ok(_) => remove(&with(&path, PART))?,
-                Err(cause) if cause.kind() != ErrorKind::AlreadyExists || twins == TWINS => {
-                    return Err(wrong(cause));
-                }
-                Err(_) => {}
+            let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+            if is_there(&path) || is_there(&packed) {
+                part.discard()?;
+                continue;
             }
-            twins += 1;
-            if twins > TWINS {
-                return Err(wrong(ErrorKind::AlreadyExists.into()));
-            }
+            part.append(&head)?;
+            self.sync()?;
+            return Ok(part);
         }
+        let cause = ErrorKind::AlreadyExists.into();
+        Err(Error::new(
+            "make another file in",
+            &self.config.folder,
+            cause,
+        ))
     }
 
     /// When a file is old enough to be whole, if one is being written.
     pub(super) fn ripe_at(&self) -> Option<Instant> {
-        let begun = self.open.values().map(|open| open.begun).min();
+        let begun = self.open.values().map(Part::begun).min();
         begun.map(|begun| begun + self.config.file_age)
     }
 
     /// Whether there is something to be tidied up.
     pub(super) fn is_untidy(&self, at: Instant) -> bool {
-        !self.plain.is_empty() || self.open.values().any(|open| self.is_ripe(open, at))
+        !self.plain.is_empty() || self.open.values().any(|part| self.is_ripe(part, at))
     }
 
-    fn is_ripe(&self, open: &Open, at: Instant) -> bool {
-        open.synced >= self.config.file_bytes || at >= open.begun + self.config.file_age
+    fn is_ripe(&self, part: &Part, at: Instant) -> bool {
+        part.synced() >= self.config.file_bytes || at >= part.begun() + self.config.file_age
     }
 
     /// Finishes what is large or old enough, compresses a file, lets the oldest go.
     pub(super) fn tidy(&mut self, at: Instant) -> Result<(), Error> {
-        let ripe: Vec<String> = self
+        let ripe: Vec<Arc<str>> = self
             .open
             .iter()
-            .filter(|(_, open)| self.is_ripe(open, at))
-            .map(|(beginning, _)| beginning.clone())
+            .filter(|(_, part)| self.is_ripe(part, at))
+            .map(|(beginning, _)| Arc::clone(beginning))
             .collect();
         for beginning in &ripe {
-            if let Some(open) = self.open.remove(beginning) {
-                rename(&with(&open.path, PART), &open.path)?;
-                self.plain.push(open.path);
+            if let Some(part) = self.open.remove(beginning) {
+                self.plain.push(part.finish()?);
             }
         }
         if !ripe.is_empty() {
@@ -202,18 +206,23 @@ impl Folder {
         }
         let is_packed = !self.config.compress.ending().is_empty();
         match self.plain.pop().filter(|_| is_packed) {
-            Some(path) => self.pack(&path)?,
+            Some(path) => {
+                if let Err(error) = self.pack(&path) {
+                    tracing::warn!(uplink = %self.config.id, %error, "a file stays as it is, and is compressed at the next look into the folder");
+                }
+            }
             None => self.plain.clear(),
         }
         self.trim()
     }
 
-    /// Writes everything down as whole, before it is left.
+    /// Names everything as whole, before it is left. One that cannot be so named keeps no other from it.
     pub(super) fn close(mut self) -> Result<(), Error> {
-        for open in std::mem::take(&mut self.open).into_values() {
-            rename(&with(&open.path, PART), &open.path)?;
+        let mut closed = Ok(());
+        for part in std::mem::take(&mut self.open).into_values() {
+            closed = closed.and(part.finish().map(drop));
         }
-        self.sync()
+        closed.and(self.sync())
     }
 
     /// Puts a compressed file in the place of a whole one.
@@ -226,13 +235,21 @@ impl Folder {
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
             opened => opened.map_err(wrong)?,
         };
+        // Another lane compresses it otherwise, or has done so.
+        let is_free = flock(&plain, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !is_free || !leads_to(path, &plain).map_err(wrong)? {
+            return Ok(());
+        }
+        remove_left(&packing)?;
         let copied = make(&packing).and_then(|file| {
             self.config.compress.copy(&mut plain, &file)?;
-            file.sync_all()
+            file.sync_all()?;
+            leads_to(&packing, &file)
         });
-        if let Err(cause) = copied {
+        if !matches!(copied, Ok(true)) {
             // Best effort: what is left of it goes at the next look into the folder.
             let _ = fs::remove_file(&packing);
+            let cause = copied.err().unwrap_or_else(|| ErrorKind::NotFound.into());
             return Err(wrong(cause));
         }
         rename(&packing, &packed)?;
@@ -240,20 +257,23 @@ impl Folder {
         remove(path)
     }
 
-    /// Lets the oldest whole files go until what is kept fits.
+    /// Lets the oldest whole files go until what is kept fits. Which ones are the oldest their names say, as the store counts:
+    /// by a clock that is behind, as after a start without a network, it would be what came last.
     fn trim(&self) -> Result<(), Error> {
         let Some(keep) = self.config.keep_bytes else {
             return Ok(());
         };
         let mut whole = Vec::new();
-        for (path, found) in self.files()? {
-            if matches!(found, Found::Whole { .. }) {
-                let wrong = |cause| Error::new("look at", &path, cause);
-                let about = fs::symlink_metadata(&path).map_err(wrong)?;
-                whole.push(((about.mtime(), about.mtime_nsec()), about.len(), path));
+        for entry in self.entries()? {
+            if entry.is_own && matches!(entry.found, Found::Whole { .. }) {
+                // Another lane may have let it go.
+                let about = fs::symlink_metadata(&entry.path);
+                whole.extend(about.map(|about| (entry.place, about.len(), entry.path)));
             }
         }
-        whole.sort_unstable();
+        // Of a start that this store has not had yet is what another one wrote, before.
+        let age = |place: Place| (place.boot <= u64::from(self.boot), place);
+        whole.sort_unstable_by(|(one, ..), (other, ..)| age(*one).cmp(&age(*other)));
         let mut bytes: u64 = whole.iter().map(|(_, length, _)| length).sum();
         for (_, length, path) in whole {
             if bytes <= keep {
@@ -267,6 +287,12 @@ impl Folder {
     }
 }
 
+/// Takes away what is left of a file that was being compressed.
+fn remove_left(packing: &Path) -> Result<(), Error> {
+    let claimed = claim(packing).map_err(|cause| Error::new("look at", packing, cause))?;
+    claimed.map_or(Ok(()), |_| remove(packing))
+}
+
 /// Makes a file in a folder and takes it away again.
 pub(super) fn try_out(folder: &Path) -> Result<(), Error> {
     let path = folder.join(format!(".tidegate-check-{}", std::process::id()));
@@ -274,85 +300,4 @@ pub(super) fn try_out(folder: &Path) -> Result<(), Error> {
     let removed = remove(&path);
     made.map_err(|cause| Error::new("write into", folder, cause))?;
     removed
-}
-
-/// A file that is new, and ours while it is open.
-fn make(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
-}
-
-/// Cuts a file to its last whole line, and names it as whole; gives its name. One without a line is removed.
-fn finish(part: &Path) -> Result<Option<PathBuf>, Error> {
-    let wrong = |cause| Error::new("mend", part, cause);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(part)
-        .map_err(wrong)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
-            return Err(Error::Shared(part.to_path_buf()));
-        }
-        locked => locked.map_err(|cause| wrong(cause.into()))?,
-    }
-    let whole = whole_lines(&mut file).map_err(wrong)?;
-    if whole == 0 {
-        remove(part)?;
-        return Ok(None);
-    }
-    file.set_len(whole).map_err(wrong)?;
-    file.sync_all().map_err(wrong)?;
-    let path = part.with_extension("");
-    rename(part, &path)?;
-    Ok(Some(path))
-}
-
-/// Bytes up to the end of the last whole line. None has a NUL in it: where one stands, a power cut took the data and left the
-/// length.
-fn whole_lines(file: &mut impl Read) -> io::Result<u64> {
-    let mut buffer = vec![0; LOOKED_AT];
-    let (mut whole, mut seen) = (0, 0);
-    loop {
-        let count = match file.read(&mut buffer) {
-            Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        let (sound, is_sound) = match buffer[..count].iter().position(|byte| *byte == 0) {
-            Some(place) => (&buffer[..place], false),
-            None => (&buffer[..count], true),
-        };
-        if let Some(place) = sound.iter().rposition(|byte| *byte == b'\n') {
-            whole = seen + place as u64 + 1;
-        }
-        seen += count as u64;
-        if count == 0 || !is_sound {
-            return Ok(whole);
-        }
-    }
-}
-
-fn with(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|cause| Error::new("rename", from, cause))
-}
-
-/// Takes a file away that may be gone already.
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(Error::new("remove", path, cause)),
-        _ => Ok(()),
-    }
 }

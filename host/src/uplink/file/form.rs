@@ -67,7 +67,7 @@ fn row(columns: &[Column], entry: Entry<'_>) -> Bytes {
     let mut row = Row::default();
     for column in columns {
         match column {
-            Column::Id => row.put(entry.id),
+            Column::Id => row.put(&entry.id()),
             Column::Time if message.marks.has(Marks::CLOCK_UNSET) => row.put(""),
             Column::Time => row.put(&clock::utc(message.received_us)),
             Column::Gateway => row.put_text(entry.filling.gateway()),
@@ -129,11 +129,7 @@ impl Row {
                 '\n' => value.push_str("\\n"),
                 '\r' => value.push_str("\\r"),
                 '\t' => value.push_str("\\t"),
-                character if u32::from(character) < 0x20 || character == '\u{7f}' => {
-                    // Writing into a text cannot fail.
-                    let _ = write!(value, "\\u{:04x}", u32::from(character));
-                }
-                character => value.push(character),
+                character => push_harmless(&mut value, character),
             }
         }
         self.put(&value);
@@ -143,7 +139,17 @@ impl Row {
     fn put_payload(&mut self, payload: &Bytes) {
         if is_json(payload) {
             let json = on_one_line(payload.clone());
-            return self.put(&String::from_utf8_lossy(&json));
+            // What is written otherwise stands in its texts only, where that means the same.
+            let mut value = String::with_capacity(json.len());
+            let json = String::from_utf8_lossy(&json);
+            for character in json.chars() {
+                match character {
+                    // It stands between values.
+                    '\t' => value.push(' '),
+                    character => push_harmless(&mut value, character),
+                }
+            }
+            return self.put(&value);
         }
         match std::str::from_utf8(payload) {
             Ok(text) => self.put_text(text),
@@ -154,6 +160,16 @@ impl Row {
     fn end(mut self) -> Bytes {
         self.line.push('\n');
         self.line.into()
+    }
+}
+
+/// A character as it is, or as `\u0085` if it steers a machine: C0, DEL and C1, and what ends a line for some readers.
+fn push_harmless(text: &mut String, character: char) {
+    if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
+        // Writing into a text cannot fail.
+        let _ = write!(text, "\\u{:04x}", u32::from(character));
+    } else {
+        text.push(character);
     }
 }
 
@@ -197,7 +213,6 @@ mod tests {
             },
             stored: &stored,
             payload: &stored.message.payload,
-            id: "gw/store/disk/telemetry/0/7",
         };
         String::from_utf8(form.line(entry, false).to_vec()).unwrap()
     }
@@ -253,6 +268,14 @@ mod tests {
         assert_eq!(row("-12", b"@x\ny"), "-12,'@x\\ny\n");
         assert_eq!(row("a\tb\u{1b}", &[0xff, 0]), "a\\tb\\u001b,/wA=\n");
         assert_eq!(row("d", b"{\"a\":\r\n1}"), "d,\"{\"\"a\"\":  1}\"\n");
+        assert_eq!(
+            row("a\u{85}\u{9b}", "x\u{2028}\u{7f}".as_bytes()),
+            "a\\u0085\\u009b,x\\u2028\\u007f\n"
+        );
+        assert_eq!(
+            row("d", "[\t\"\u{85}\u{2029}é\"]".as_bytes()),
+            "d,\"[ \"\"\\u0085\\u2029é\"\"]\"\n"
+        );
         let json = line(&Form::Ndjson, "d", b"[1,\n2]", Marks::default());
         assert_eq!(json, "[1, 2]\n");
         let bytes = line(&Form::Ndjson, "d", b"21,5", Marks::default());
@@ -274,6 +297,8 @@ mod tests {
                 prop_assert!(line.ends_with('\n'));
                 let inner = &line[..line.len() - 1];
                 prop_assert!(!inner.contains(['\n', '\r', '\0']), "{line:?}");
+                let steers = |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}');
+                prop_assert!(*form == Form::Ndjson || !inner.contains(steers), "{line:?}");
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! - `form`: what stands for a message in a file. `name`: what files are called. Neither of them knows disks or clocks.
 //! - `folder`: the files, on a thread that may wait for the disk; what was not synced is cut away before anything follows it.
+//! - `part`: one file that is being written, and what is left of one. Nothing counts that is not in the file of that name.
 //! - `dial`: how a way into a folder begins.
 //!
 //! No message is ever to blame for what a disk does: what goes wrong ends the way, everything waits and is owed again, and
@@ -12,6 +13,7 @@ mod error;
 mod folder;
 mod form;
 mod name;
+mod part;
 mod settings;
 
 use std::future::{Future, poll_fn};
@@ -34,7 +36,7 @@ use super::carrier::{About, Answer, Carrier, Limits, Packet, Unsendable};
 use super::form::column::Entry;
 use super::form::template::Filling;
 use crate::clock::Now;
-use crate::link::{LinkMetrics, Redial};
+use crate::link::{Causes, LinkMetrics, Redial};
 use crate::message::Qos;
 
 /// How much longer than its answer a disk may take for each MiB that is compressed.
@@ -59,6 +61,8 @@ pub(super) struct Lane {
     /// Messages that are gathered, and since when.
     held: Vec<u64>,
     lots: Vec<Lot>,
+    /// What names of files begin with, by what ids begin with: one for each class.
+    beginnings: Vec<(String, Arc<str>)>,
     bytes: usize,
     since: Instant,
 }
@@ -66,10 +70,11 @@ pub(super) struct Lane {
 /// Ready to write for the uplink `name`.
 pub(super) fn redial(
     config: Config,
+    boot: u32,
     name: Arc<str>,
     metrics: &LinkMetrics,
 ) -> Redial<<Lane as Carrier>::Dial> {
-    Redial::new(Dialler::new(config), "uplink", name, metrics)
+    Redial::new(Dialler::new(config, boot), "uplink", name, metrics)
 }
 
 impl Lane {
@@ -84,6 +89,7 @@ impl Lane {
             writing: Vec::new(),
             held: Vec::new(),
             lots: Vec::new(),
+            beginnings: Vec::new(),
             bytes: 0,
             since: Instant::now(),
         }
@@ -156,6 +162,37 @@ impl Lane {
         self.start(waits, |folder| folder.tidy(Instant::now()))
     }
 
+    /// What names of files begin with, for a class.
+    fn beginning(&mut self, prefix: &str) -> Arc<str> {
+        let known = self.beginnings.iter().find(|(of, _)| of == prefix);
+        if let Some((_, beginning)) = known {
+            return Arc::clone(beginning);
+        }
+        let beginning = Arc::from(name::beginning(&self.config.name, prefix));
+        self.beginnings
+            .push((prefix.to_owned(), Arc::clone(&beginning)));
+        beginning
+    }
+
+    /// Ends what is under way, and names as whole what was written.
+    async fn leave(&mut self) -> Result<(), Error> {
+        let late = |_| self.desk.late(self.config.answer);
+        let stopped = |_| Error::Stopped(self.config.folder.clone());
+        let mut ended = Ok(());
+        if let Some(work) = self.work.take() {
+            let done = tokio::time::timeout(self.config.answer, work).await;
+            let (folder, done) = done.map_err(late)?.map_err(stopped)?;
+            self.folder = Some(folder);
+            ended = done;
+        }
+        if let (Some(folder), Some(held)) = (self.folder.take(), self.desk.take_now()) {
+            let closing = self.desk.start(held, move || folder.close());
+            let closed = tokio::time::timeout(self.config.answer, closing).await;
+            ended = ended.and(closed.map_err(late)?.map_err(stopped)?);
+        }
+        ended
+    }
+
     /// Gives the disk something to do.
     fn start(
         &mut self,
@@ -219,16 +256,13 @@ impl Carrier for Lane {
             topic: &packet.topic,
             device: about.stored.message.key(),
         };
-        let seq = about.stored.seq;
-        let id = format!("{}{}/{}", about.prefix, seq.boot(), seq.number());
         let entry = Entry {
             stored: about.stored,
             filling,
             payload: &packet.payload,
-            id: &id,
         };
         let line = self.config.form.line(entry, self.config.has_envelope);
-        let beginning = name::beginning(&self.config.name, filling);
+        let beginning = self.beginning(about.prefix);
         if self.held.is_empty() {
             self.since = Instant::now();
         }
@@ -238,7 +272,7 @@ impl Carrier for Lane {
             Some(lot) => lot.lines.extend_from_slice(&line),
             None => self.lots.push(Lot {
                 beginning,
-                first: seq,
+                first: about.stored.seq,
                 lines: BytesMut::from(&line[..]),
             }),
         }
@@ -249,16 +283,11 @@ impl Carrier for Lane {
         poll_fn(|cx| self.poll_turn(cx, answers)).await
     }
 
-    /// What is being written is waited for, and names what was.
+    /// What is being written is waited for, and named as whole.
     async fn close(mut self) {
-        if let Some(work) = self.work.take() {
-            let done = tokio::time::timeout(self.config.answer, work).await;
-            self.folder = done.ok().and_then(Result::ok).map(|(folder, _)| folder);
-        }
-        if let (Some(folder), Some(held)) = (self.folder.take(), self.desk.take_now()) {
-            let closing = self.desk.start(held, move || folder.close());
-            // What is not named now is at the next look into the folder.
-            let _ = tokio::time::timeout(self.config.answer, closing).await;
+        if let Err(error) = self.leave().await {
+            let cause = Causes(&error);
+            tracing::warn!(uplink = %self.config.id, %cause, "files were left as they are: what is not named as whole is at the next look into the folder");
         }
     }
 }

@@ -10,11 +10,21 @@ pub(super) const PART: &str = ".part";
 /// One that is being compressed.
 pub(super) const PACKING: &str = ".packing";
 
+/// What was cut off from one, behind its whole name.
+pub(super) const DAMAGED: &str = ".damaged";
+
 /// Longest beginning, bytes: file systems take 255 in all.
 const MOST: usize = 150;
 
-/// What the names of the files begin with that a message may stand in.
-pub(super) fn beginning(template: &Template, filling: Filling<'_>) -> String {
+/// What the names of the files begin with for messages whose ids begin with `prefix`.
+///
+/// The template names neither topic nor device.
+pub(super) fn beginning(template: &Template, prefix: &str) -> String {
+    let filling = Filling {
+        prefix,
+        topic: &[],
+        device: &[],
+    };
     let mut name: String = template
         .text(filling)
         .chars()
@@ -67,36 +77,62 @@ pub(super) enum Found {
     Whole { is_packed: bool },
 }
 
-/// Whether a file is one of ours.
-pub(super) fn found(name: &str) -> Option<Found> {
-    let (name, found) = if let Some(name) = name.strip_suffix(PART) {
-        (name, Found::Part)
-    } else if let Some(name) = name.strip_suffix(PACKING) {
-        (name, Found::Packing)
-    } else {
-        (name, Found::Whole { is_packed: false })
-    };
-    let packed = name
-        .strip_suffix(".gz")
-        .or_else(|| name.strip_suffix(".zst"));
-    let plain = packed.unwrap_or(name);
-    let stem = plain
-        .strip_suffix(".ndjson")
-        .or_else(|| plain.strip_suffix(".csv"))?;
-    let mut parts = stem.rsplitn(4, '-');
-    let number = parts.next()?;
-    let number = number.split_once('~').map_or(number, |(number, _)| number);
-    let (boot, begun) = (parts.next()?, parts.next()?);
-    parts.next()?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_time = begun == "unset" || (begun.len() == 16 && begun.ends_with('Z'));
-    let is_ours = is_number(number) && is_number(boot) && is_time;
-    is_ours.then_some(match found {
-        Found::Whole { .. } => Found::Whole {
-            is_packed: packed.is_some(),
-        },
-        found => found,
-    })
+/// Where a file stands among others of one store; the newest is last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) boot: u64,
+    number: u64,
+    twin: u64,
+}
+
+/// What the name of a file says that is one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'a> {
+    pub(super) beginning: &'a str,
+    pub(super) place: Place,
+    pub(super) found: Found,
+}
+
+impl<'a> Name<'a> {
+    /// Nothing if it is none of ours.
+    pub(super) fn read(name: &'a str) -> Option<Self> {
+        let (name, found) = if let Some(name) = name.strip_suffix(PART) {
+            (name, Some(Found::Part))
+        } else if let Some(name) = name.strip_suffix(PACKING) {
+            (name, Some(Found::Packing))
+        } else {
+            (name, None)
+        };
+        let packed = name
+            .strip_suffix(".gz")
+            .or_else(|| name.strip_suffix(".zst"));
+        let plain = packed.unwrap_or(name);
+        let stem = plain
+            .strip_suffix(".ndjson")
+            .or_else(|| plain.strip_suffix(".csv"))?;
+        let mut parts = stem.rsplitn(4, '-');
+        let (number, boot, begun) = (parts.next()?, parts.next()?, parts.next()?);
+        let beginning = parts.next()?;
+        let (number, twin) = number.split_once('~').unwrap_or((number, "0"));
+        let is_packed = packed.is_some();
+        let name = Self {
+            beginning,
+            place: Place {
+                boot: count(boot)?,
+                number: count(number)?,
+                twin: count(twin)?,
+            },
+            found: found.unwrap_or(Found::Whole { is_packed }),
+        };
+        let is_time = begun == "unset" || (begun.len() == 16 && begun.ends_with('Z'));
+        is_time.then_some(name)
+    }
+}
+
+/// A number as we write them.
+fn count(digits: &str) -> Option<u64> {
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]
@@ -123,6 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_left_alone() {
+        let found = |name: &str| Name::read(name).map(|name| name.found);
         for twins in 0..2 {
             let stem = stem("a-b.c", seq(1, 2), Now::default(), twins);
             let whole = |is_packed| Some(Found::Whole { is_packed });
@@ -133,6 +170,11 @@ mod tests {
                 found(&format!("{stem}.csv.zst.packing")),
                 Some(Found::Packing)
             );
+        }
+        let newest = Name::read("a-b-unset-3-12~2.csv").unwrap();
+        assert_eq!(newest.beginning, "a-b");
+        for older in ["a-unset-2-99.csv", "a-unset-3-9.csv", "a-unset-3-12~1.csv"] {
+            assert!(Name::read(older).unwrap().place < newest.place, "{older}");
         }
         for name in [
             "notes.csv",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::form::compress::Compress;
 use super::super::form::template::Template;
 use super::form::Form;
+use super::name;
 use crate::link::Backoff;
 
 /// Files in one folder.
@@ -17,6 +18,8 @@ pub struct Config {
     pub folder: PathBuf,
     /// What names of files begin with.
     pub name: Template,
+    /// What it makes of each class there is: by that, files are known as this uplink's.
+    pub beginnings: Vec<String>,
     pub form: Form,
     /// Whether messages come as an envelope, which is JSON.
     pub has_envelope: bool,
@@ -34,4 +37,17 @@ pub struct Config {
     /// How long the disk may take.
     pub answer: Duration,
     pub backoff: Backoff,
+}
+
+impl Config {
+    /// Says which classes there are.
+    pub fn know<'a>(&mut self, gateway: &str, classes: impl Iterator<Item = &'a str>) {
+        let of = |class| name::beginning(&self.name, &format!("{gateway}///{class}/"));
+        self.beginnings = classes.map(of).collect();
+    }
+
+    /// Whether names of this uplink's files begin so.
+    pub(super) fn gives(&self, beginning: &str) -> bool {
+        self.beginnings.iter().any(|own| own == beginning)
+    }
 }

@@ -12,7 +12,14 @@ pub(in crate::uplink) struct Entry<'a> {
     pub(in crate::uplink) filling: Filling<'a>,
     /// Its payload as the uplink sends it.
     pub(in crate::uplink) payload: &'a Bytes,
-    pub(in crate::uplink) id: &'a str,
+}
+
+impl Entry<'_> {
+    /// Unlike any other message's.
+    pub(in crate::uplink) fn id(&self) -> String {
+        let (prefix, seq) = (self.filling.prefix, self.stored.seq);
+        format!("{prefix}{}/{}", seq.boot(), seq.number())
+    }
 }
 
 /// What a column says of each message.

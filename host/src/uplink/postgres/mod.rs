@@ -227,9 +227,7 @@ impl Carrier for Lane {
         if self.batch.room() == 0 {
             return Err(Unsendable::Full);
         }
-        let seq = about.stored.seq;
-        // One that is asked about anew has the same: a table has no use for a second one.
-        let id = format!("{}{}/{}", about.prefix, seq.boot(), seq.number());
+        // One that is asked about anew has the same id: a table has no use for a second one.
         let entry = Entry {
             stored: about.stored,
             filling: Filling {
@@ -238,7 +236,6 @@ impl Carrier for Lane {
                 device: about.stored.message.key(),
             },
             payload: &packet.payload,
-            id: &id,
         };
         let shapes = &self.wire.table.shapes;
         let cells = self.config.columns.iter().map(|(_, cell)| cell);

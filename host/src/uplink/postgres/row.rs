@@ -61,7 +61,7 @@ fn value(
     let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let message = &entry.stored.message;
     match column {
-        Column::Id => Some(text(owned(entry.id), shape)),
+        Column::Id => Some(text(owned(&entry.id()), shape)),
         Column::Time if message.marks.has(Marks::CLOCK_UNSET) => None,
         Column::Time if shape == Shape::Whole => Some(message.received_us.to_string().into()),
         Column::Time => Some(text(time(message.received_us).into(), shape)),
@@ -174,7 +174,6 @@ mod tests {
             },
             stored: &stored,
             payload: &stored.message.payload,
-            id: "gw/store/db/telemetry/0/7",
         };
         row(&columns, entry)
             .into_iter()

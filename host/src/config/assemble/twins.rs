@@ -1,0 +1,166 @@
+//! What two would want that one can have: a client id, an address to listen at, a serial line, a folder.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use crate::config::address::Broker;
+use crate::config::check::Check;
+use crate::config::globals::Admin;
+use crate::config::identity::Identity;
+use crate::config::problem::code::Code;
+use crate::config::sources::spec::SourceSpec;
+use crate::config::tree::Place;
+use crate::source::{self, modbus};
+use crate::uplink;
+
+/// Something of which there is one.
+#[derive(Debug, PartialEq, Eq)]
+enum Thing {
+    Port { host: String, port: u16 },
+    Line(PathBuf),
+    Folder(PathBuf),
+}
+
+/// Refuses that two sources or two uplinks have one thing, or a source what is the admin port's.
+pub(super) fn refuse(
+    check: &Check<'_>,
+    sources: &[(SourceSpec, Place)],
+    uplinks: &[(uplink::Config, Place)],
+    admin: &Admin,
+) {
+    let listening = Thing::Port {
+        host: admin.listen.ip().to_string(),
+        port: admin.listen.port(),
+    };
+    let mut all = vec![("admin.listen".to_owned(), listening)];
+    let of_sources = sources.iter().map(|(source, place)| {
+        let path = format!("source.{}", source.name);
+        (path, Thing::of_source(&source.kind), *place)
+    });
+    let of_uplinks = uplinks.iter().map(|(uplink, place)| {
+        let path = format!("uplink.{}", uplink.name);
+        (path, Thing::of_uplink(&uplink.kind), *place)
+    });
+    for (path, thing, place) in of_sources.chain(of_uplinks) {
+        let Some(thing) = thing else {
+            continue;
+        };
+        if let Some((other, _)) = all.iter().find(|(_, other)| thing.is_also(other)) {
+            let (what, hint) = thing.words();
+            let message = format!("`{other}` and `{path}` have one {what}");
+            check.problem(Code::Conflict, place, message, hint.to_owned());
+        }
+        all.push((path, thing));
+    }
+}
+
+impl Thing {
+    fn of_source(kind: &source::Kind) -> Option<Self> {
+        match kind {
+            source::Kind::Http(http) => Some(Self::Port {
+                host: http.host.clone(),
+                port: http.port,
+            }),
+            source::Kind::Modbus(modbus) => match &modbus.address {
+                modbus::Address::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
+                modbus::Address::Net { .. } => None,
+            },
+            source::Kind::Mqtt(_) => None,
+        }
+    }
+
+    fn of_uplink(kind: &uplink::Kind) -> Option<Self> {
+        match kind {
+            uplink::Kind::File(file) => Some(Self::Folder(led_to(&file.folder))),
+            uplink::Kind::Mqtt(_) | uplink::Kind::Http(_) => None,
+        }
+    }
+
+    fn is_also(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Port { host, port },
+                Self::Port {
+                    host: one,
+                    port: its,
+                },
+            ) => {
+                // An unknown host has been told of already; port 0 takes a free one.
+                port == its && *port != 0 && !host.is_empty() && meet(host, one)
+            }
+            // The same.
+            (Self::Folder(path), Self::Folder(_)) => self == other && !path.as_os_str().is_empty(),
+            _ => self == other,
+        }
+    }
+
+    fn words(&self) -> (String, &'static str) {
+        match self {
+            Self::Port { port, .. } => (
+                format!("address to listen at, port {port}"),
+                "only the first of them could: give each a port of its own",
+            ),
+            Self::Line(path) => (
+                format!("serial line, `{}`", shown(path)),
+                "their requests would meet on the wire: put all its devices into one source",
+            ),
+            Self::Folder(path) => (
+                format!("folder, `{}`", shown(path)),
+                "each would count and delete what the other has written: give each a folder of its own",
+            ),
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
+}
+
+/// Whether two that listen at these hosts would want the same port.
+fn meet(one: &str, other: &str) -> bool {
+    let at = |host: &str| match host.trim_matches(['[', ']']) {
+        name if name.eq_ignore_ascii_case("localhost") => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        host => host.parse::<IpAddr>().ok(),
+    };
+    match (at(one), at(other)) {
+        (Some(one), Some(other)) => {
+            let is_any =
+                |ip: IpAddr, of: IpAddr| ip.is_unspecified() && (ip.is_ipv6() || of.is_ipv4());
+            one == other || is_any(one, other) || is_any(other, one)
+        }
+        _ => one.eq_ignore_ascii_case(other),
+    }
+}
+
+/// Where a path leads to, as far as there is something.
+fn led_to(path: &Path) -> PathBuf {
+    let known = path.ancestors().find_map(|ancestor| {
+        let rest = path.strip_prefix(ancestor).ok()?;
+        Some(fs::canonicalize(ancestor).ok()?.join(rest))
+    });
+    let known = known.unwrap_or_else(|| path.to_path_buf());
+    known.components().collect()
+}
+
+pub(super) fn refuse_client_ids(check: &Check<'_>, identities: &[Identity]) {
+    for (index, one) in identities.iter().enumerate() {
+        let twin = |other: &&Identity| {
+            other.mqtt.client_id == one.mqtt.client_id
+                && Broker::of(&other.mqtt) == Broker::of(&one.mqtt)
+        };
+        let unknown_broker = one.mqtt.host.is_empty();
+        if let Some(other) = identities[..index]
+            .iter()
+            .find(twin)
+            .filter(|_| !unknown_broker)
+        {
+            let message = format!(
+                "`{}` and `{}` have the client id `{}` at one broker",
+                other.path, one.path, one.mqtt.client_id
+            );
+            let hint = "they would throw each other out: give each its own `client_id`".to_owned();
+            check.problem(Code::ClientId, one.place, message, hint);
+        }
+    }
+}
