@@ -8,9 +8,8 @@ use super::*;
 /// The file that is being written.
 fn part(folder: &Path) -> PathBuf {
     let names = fs::read_dir(folder).unwrap();
-    let paths = names.map(|file| file.unwrap().path());
+    let mut paths = names.map(|file| file.unwrap().path());
     paths
-        .into_iter()
         .find(|path| path.extension().is_some_and(|ending| ending == "part"))
         .unwrap()
 }
