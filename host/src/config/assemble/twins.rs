@@ -73,7 +73,7 @@ impl Thing {
     fn of_uplink(kind: &uplink::Kind) -> Option<Self> {
         match kind {
             uplink::Kind::File(file) => Some(Self::Folder(led_to(&file.folder))),
-            uplink::Kind::Mqtt(_) | uplink::Kind::Http(_) => None,
+            _ => None,
         }
     }
 
