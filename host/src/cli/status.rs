@@ -171,7 +171,11 @@ fn source(source: &Source) -> String {
 /// A row, and below it why its connection is not in use and what else is not as it should be.
 fn below(row: String, trouble: Option<&Trouble>, conditions: &[Condition]) -> Vec<String> {
     let trouble = trouble.map(|trouble| {
-        let next = trouble.next_try_s.map_or("tried now".to_owned(), next_try);
+        let next = match (trouble.over_s, trouble.next_try_s) {
+            (Some(seconds), _) => format!("until {} ago", age(Duration::from_secs(seconds))),
+            (None, Some(seconds)) => next_try(seconds),
+            (None, None) => "tried now".to_owned(),
+        };
         cause(trouble.since_s, &next, &trouble.cause)
     });
     let conditions = conditions.iter().map(|condition| {

@@ -29,8 +29,8 @@ pub struct Trouble {
     pub since: Instant,
     /// When it is tried next; `None` while it is being tried, or stands again.
     pub next_try: Option<Instant>,
-    /// Since when it stands again.
-    online: Option<Instant>,
+    /// Since when it stands again; it is told for a while longer, since it may not last.
+    pub online: Option<Instant>,
 }
 
 impl Trouble {
@@ -270,7 +270,11 @@ mod tests {
         first.trying();
         assert_eq!(board.of("cloud", start).unwrap().next_try, None);
         first.online(start + 2 * SECOND);
-        assert_eq!(board.of("cloud", start + 3 * SECOND).unwrap().cause, "one");
+        let over = board.of("cloud", start + 3 * SECOND).unwrap();
+        assert_eq!(
+            (&*over.cause, over.online),
+            ("one", Some(start + 2 * SECOND))
+        );
         assert_eq!(
             board
                 .of("cloud", start + 2 * SECOND + STABLE)

@@ -83,6 +83,7 @@ fn busy() -> Status {
                     .into(),
                 since_s: 3_700,
                 next_try_s: Some(42),
+                over_s: None,
             }),
             conditions: vec![condition("refuses-everything", Some(3))],
             on_fallback: false,
@@ -115,6 +116,18 @@ fn busy() -> Status {
             strangers: [("old:debug".to_owned(), 17)].into(),
         },
     }
+}
+
+#[test]
+fn a_trouble_that_is_over_is_told_as_such() {
+    let mut status = busy();
+    let trouble = status.uplinks[0].trouble.as_mut().unwrap();
+    (trouble.next_try_s, trouble.over_s) = (None, Some(4));
+    let shown = text(&status);
+    assert!(
+        shown.contains("until 4 s ago") && !shown.contains("tried now"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -143,12 +143,15 @@ fn degraded(
         cause,
         since_s,
         next_try_s,
+        over_s,
     }: &Trouble,
 ) -> String {
     let since = Duration::from_secs(*since_s);
-    let next = next_try_s.map_or("being tried now".to_owned(), |seconds| {
-        format!("next try in {seconds} s")
-    });
+    let next = match (over_s, next_try_s) {
+        (Some(seconds), _) => format!("until {seconds} s ago"),
+        (None, Some(seconds)) => format!("next try in {seconds} s"),
+        (None, None) => "being tried now".to_owned(),
+    };
     format!("degraded for {since:?}, {next}: {cause}")
 }
 

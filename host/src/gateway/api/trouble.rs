@@ -12,10 +12,13 @@ use crate::{source, uplink};
 pub struct Trouble {
     /// In words, and what to do.
     pub cause: String,
-    /// Seconds since it was last in use for long, or since the first attempt failed.
+    /// Seconds since it was last in use for long, or since the first attempt failed; where it stands again, until then.
     pub since_s: u64,
     /// Seconds until it is tried again; missing while it is being tried, or stands again.
     pub next_try_s: Option<u64>,
+    /// Seconds since it stands again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_s: Option<u64>,
 }
 
 impl Trouble {
@@ -23,8 +26,9 @@ impl Trouble {
     pub(super) fn of(trouble: link::Trouble, now: Instant) -> Self {
         Self {
             cause: trouble.cause,
-            since_s: seconds_since(trouble.since, now),
+            since_s: seconds_since(trouble.since, trouble.online.unwrap_or(now)),
             next_try_s: trouble.next_try.map(|at| seconds_until(at, now)),
+            over_s: trouble.online.map(|at| seconds_since(at, now)),
         }
     }
 }
