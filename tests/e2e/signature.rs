@@ -141,7 +141,7 @@ fn a_start_takes_only_what_is_signed() -> Result<()> {
     sign(&folder, "1.0.0", &["--name", "other"])?;
     refused(&setup, "signed as `other`")?;
     sign(&folder, "1.0.0", &["--expires", "2024-02-29"])?;
-    refused(&setup, "good until 2024-03-01")?;
+    refused(&setup, "expired on 2024-03-01")?;
     ensure!(
         fake.connections() == 0,
         "a broker was dialled although the plugin was not let in"

@@ -48,7 +48,7 @@ pub enum Denied {
         /// What the config says.
         expected: String,
     },
-    #[error("its signature was good until {}: it has to be signed anew", utc(*expired_us))]
+    #[error("its signature expired on {}: it has to be signed anew", utc(*expired_us))]
     Expired {
         /// When it ended, microseconds since 1970.
         expired_us: u64,

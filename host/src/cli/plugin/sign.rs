@@ -7,7 +7,7 @@ use semver::Version;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, OutputFormat, print, print_json, say};
-use crate::clock::{day, utc};
+use crate::clock::{Now, day, utc};
 use crate::exit::Exit;
 use crate::file;
 use crate::message::short_digest;
@@ -153,6 +153,12 @@ pub fn keygen(global: &Global, arguments: Keygen) -> Exit {
 }
 
 pub fn sign_component(global: &Global, arguments: Sign) -> Exit {
+    if let Some(end) = past(arguments.expires) {
+        let end = utc(end);
+        say(&format!(
+            "warning: a signature that expired on {end} is refused by every gateway: name a later day with --expires"
+        ));
+    }
     answer(global, signed(arguments), |path| {
         (path.display().to_string(), json!({ "signature": path }))
     })
@@ -231,7 +237,19 @@ fn verified(arguments: &Verify) -> Result<(String, Seal), SignError> {
             path: arguments.component.clone(),
             source,
         })?;
+    if let Some(expired_us) = past(seal.manifest.expires_us) {
+        return Err(SignError::Denied {
+            path: arguments.component.clone(),
+            source: Denied::Expired { expired_us },
+        });
+    }
     Ok((crate::trust::digest(&component), seal))
+}
+
+/// That end of a signature, if it is over.
+fn past(expires_us: Option<u64>) -> Option<u64> {
+    let now = Now::read();
+    expires_us.filter(|end| now.is_set() && *end <= now.wall_us)
 }
 
 fn in_file(path: &Path) -> impl FnOnce(std::io::Error) -> SignError {
