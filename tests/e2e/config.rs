@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tidegate::config::{Code, Sources, load};
+use tidegate::config::{Code, Secrets, Sources, load};
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::{case, cases};
 
@@ -56,7 +56,7 @@ fn sources(name: &str) -> Result<Sources> {
         sets: Vec::new(),
         data_dir: Some("/var/lib/tidegate".into()),
         cores: 4,
-        is_check: false,
+        secrets: Secrets::default(),
     };
     let layers = fs::read_to_string(folder().join(format!("{name}.layers"))).unwrap_or_default();
     for line in layers.lines() {
@@ -251,7 +251,7 @@ fn no_secret_is_shown_wherever_it_stands() -> Result<()> {
             sets: sets.iter().map(|set| (*set).to_owned()).collect(),
             data_dir: Some(folder.path().join("data")),
             cores: 1,
-            is_check: false,
+            secrets: Secrets::default(),
         };
         let Err(problems) = load(&sources) else {
             bail!("no mistake in\n{}", fs::read_to_string(&file)?)

@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Trial> {
         client_certificates_on_both_sides,
         a_broker_of_another_authority_is_refused,
         a_stopped_upstream_over_tls_loses_nothing,
+        a_damaged_key_at_a_start_costs_its_uplink_until_it_is_mended,
     ]
 }
 
@@ -60,6 +61,32 @@ fn client_certificates_on_both_sides() -> Result<()> {
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
+}
+
+/// The key of the uplink is empty at a start, as a power cut in a renewal leaves it.
+/// Guarantee: the gateway starts and takes what comes, says what is wrong, and goes on by itself once the key is there.
+fn a_damaged_key_at_a_start_costs_its_uplink_until_it_is_mended() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let authority = Authority::new(folder.path(), "authority")?;
+    let (field, cloud) = (Mosquitto::new().start()?, secured(&authority)?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let identity = authority.client("gateway")?;
+    let key = std::fs::read(&identity.key)?;
+    std::fs::write(&identity.key, "")?;
+    let text = config(&field.url(), &cloud.tls_url()?, &flow(""));
+    let tls = tls_table(&authority, &identity);
+    let text = text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{tls}"));
+    let gateway = Gateway::with(text).start()?;
+    field.publish("devices/d1/telemetry", "kept")?;
+    wait_until("the message is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 1.0
+    })?;
+    wait_until("it says which file", || {
+        let told = gateway.get("/readyz?verbose");
+        told.is_ok_and(|(_, text)| text.contains("cloud degraded") && text.contains("private key"))
+    })?;
+    std::fs::write(&identity.key, key)?;
+    wait_until("the message arrives", || !watch.arrivals().is_empty())
 }
 
 /// The upstream broker's certificate comes from an authority the gateway was not told to trust.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::check::plugin_faults;
 use super::{Global, Surroundings, say};
-use crate::config;
+use crate::config::{self, Secrets, Sources};
 use crate::exit::Exit;
 use crate::gateway;
 use crate::telemetry::log;
@@ -37,7 +37,12 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
     // A start must not wait for whoever reads what is wrong with the config.
     drop(log::queue());
     let sources = global.sources(arguments.data_dir);
-    let (config, mistakes) = match config::load(&sources) {
+    let at_dial = Sources {
+        secrets: Secrets::AtDial,
+        ..sources.clone()
+    };
+    // What is wrong with files that are read at each dial is told by those who dial.
+    let (config, mistakes) = match config::load(&at_dial) {
         Ok(config) => (config, None),
         Err(problems) => {
             global.show(&problems, surroundings);

@@ -96,6 +96,7 @@ impl<'a> Check<'a> {
     pub(super) fn file(&self, code: Code, place: Place, what: &str, written: &str) -> PathBuf {
         let path = self.sources.folder().join(written);
         match std::fs::metadata(&path) {
+            _ if code == Code::Certificate && self.waits_for(written) => {}
             Ok(found) if found.is_file() => {}
             Ok(_) => self.problem(
                 code,
@@ -119,6 +120,11 @@ impl<'a> Check<'a> {
             ),
         }
         path
+    }
+
+    fn waits_for(&self, written: &str) -> bool {
+        let sources = self.sources;
+        sources.secrets.wait_for(written, sources.folder())
     }
 
     /// Looks `name` up among `known`; a problem with the nearest and the list when it is none of them.

@@ -248,7 +248,7 @@ pub(super) fn identity(tls: &mut Fields<'_>, what: &str) -> Option<(PathBuf, Pat
         && !tls.check.has_problem_at(tls.place_of("key"))
         && let Err(error) = check_identity(certificate, key)
     {
-        tls.problem(Code::Certificate, "key", error.to_string(), None);
+        tls.file_problem(Code::Certificate, "key", error.to_string(), None);
     }
     identity
 }
@@ -340,7 +340,7 @@ pub(super) fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
 fn pem(tls: &Fields<'_>, key: &str, what: &str, path: &Path) -> Option<Vec<u8>> {
     let read = file::read(path, file::BY_HAND);
     let told = |error| {
-        tls.problem(
+        tls.file_problem(
             Code::Certificate,
             key,
             format!("the {what} `{}` cannot be read: {error}", shown(path)),
@@ -352,7 +352,7 @@ fn pem(tls: &Fields<'_>, key: &str, what: &str, path: &Path) -> Option<Vec<u8>> 
 
 fn not_pem(tls: &Fields<'_>, key: &str, what: &str, written: &str, label: &str) {
     let hint = format!("a PEM file has a line -----BEGIN {label}-----");
-    tls.problem(
+    tls.file_problem(
         Code::Certificate,
         key,
         format!("`{written}` cannot be read as a {what}"),

@@ -114,6 +114,19 @@ impl<'a> Fields<'a> {
         self.check.problem(code, self.place_of(key), message, hint);
     }
 
+    /// A problem of a file that `key` names and that is read when something is dialled: a start does without it.
+    pub(super) fn file_problem(
+        &self,
+        code: Code,
+        key: &str,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
+        if self.check.sources.secrets.judges_files() {
+            self.problem(code, key, message, hint);
+        }
+    }
+
     /// Whether `key` is there; a problem with the example when it is not.
     pub(super) fn require(&mut self, key: &'static str, example: &str) -> bool {
         let there = self.find(key).is_some();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::check::shown;
 use super::connection::is_topic;
 use super::fields::Fields;
-use super::layers::Sources;
+use super::layers::{Secrets, Sources};
 use super::secret;
 use super::tree::Node;
 use crate::chain::CompileLimits;
@@ -319,9 +319,12 @@ fn sealer(fields: &mut Fields<'_>) -> Sealer {
     let Some(mut encrypt) = fields.table("encrypt") else {
         return Sealer::default();
     };
+    if fields.check.sources.secrets == Secrets::Unused {
+        return Sealer::default();
+    }
     encrypt.require("key", "{ file = \"spool.key\" }");
     let current =
-        secret::read(&mut encrypt, "key").and_then(|text| sealing_key(&encrypt, "key", &text));
+        secret::read_now(&mut encrypt, "key").and_then(|text| sealing_key(&encrypt, "key", &text));
     let old = secret::read_list(&mut encrypt, "old_keys");
     let old: Vec<SealingKey> = old
         .iter()

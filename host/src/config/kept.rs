@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::layers::{self, Layers, MOST_BYTES};
 use super::tree::Node;
-use super::{Config, Problems, Sources, load_text};
+use super::{Config, Problems, Secrets, Sources, load_text};
 use crate::file;
 
 const FOLDER: &str = "config";
@@ -48,8 +48,12 @@ pub fn keep(config: &Config, sources: &Sources) -> io::Result<()> {
 }
 
 /// The config that worked last, in place of what the file says today; `None` when none is kept of this file, or today's
-/// machine, overrides or secrets do not go with it.
+/// machine or overrides do not go with it. Files that are read at each dial may be missing.
 pub fn load_kept(sources: &Sources) -> Option<Config> {
+    let sources = &Sources {
+        secrets: Secrets::Proven,
+        ..sources.clone()
+    };
     let path = data_dir(sources)?.join(FOLDER).join(FILE);
     file::own(&path).ok()?;
     let text = file::read_text(&path, 2 * MOST_BYTES).ok()?;
@@ -84,6 +88,10 @@ pub fn is_default_data_dir(sources: &Sources, folder: &Path) -> bool {
 /// A config for looking at what is on disk: as [`super::load`], else what worked last, else with nothing in it but where the
 /// data is. Problems are those of the file.
 pub fn load_somehow(sources: &Sources) -> (Config, Option<Problems>) {
+    let sources = &Sources {
+        secrets: Secrets::AtDial,
+        ..sources.clone()
+    };
     let problems = match super::load(sources) {
         Ok(config) => return (config, None),
         Err(problems) => problems,
@@ -118,7 +126,7 @@ mod tests {
             sets: Vec::new(),
             data_dir: Some(folder.join("data")),
             cores: 2,
-            is_check: false,
+            secrets: Secrets::default(),
         }
     }
 

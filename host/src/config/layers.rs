@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Text};
-use super::secrecy::Hidden;
+use super::secrecy::{self, Hidden};
 use super::tree::{Item, Node, Place, Table};
 use crate::config::problem::code::Code;
 use crate::file;
@@ -27,6 +27,39 @@ pub(super) const MOST_BYTES: u64 = 1 << 20;
 
 const PREFIX: &str = "TIDEGATE_";
 
+/// What is asked of what the config only refers to: passwords, tokens, certificates and keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// All of them are there, and good.
+    #[default]
+    Needed,
+    /// Somebody else runs it: what that one's environment and rights give is not asked for.
+    Elsewhere,
+    /// Files are looked at when something is dialled with them: one that is damaged costs what needs it, not the start. What
+    /// leads to none, and has not the form of a file's name, may be the secret itself: that is a mistake.
+    AtDial,
+    /// The same of a config that has worked: what it names is a file.
+    Proven,
+    /// Nothing is dialled.
+    Unused,
+}
+
+impl Secrets {
+    /// Whether a file that cannot be used is a mistake of the config.
+    pub(super) fn judges_files(self) -> bool {
+        matches!(self, Self::Needed | Self::Elsewhere)
+    }
+
+    /// Whether a file that is not there may come later.
+    pub(super) fn wait_for(self, written: &str, folder: &Path) -> bool {
+        match self {
+            Self::Needed | Self::Elsewhere => false,
+            Self::AtDial => secrecy::is_reference("file", written, folder),
+            Self::Proven | Self::Unused => true,
+        }
+    }
+}
+
 /// What a config is loaded from. Only [`Sources::new`] reads the environment, so that a load can be repeated.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -40,8 +73,7 @@ pub struct Sources {
     pub data_dir: Option<PathBuf>,
     /// Processors to spread lanes over.
     pub cores: usize,
-    /// Somebody else runs it: what that one's environment and rights give is not asked for.
-    pub is_check: bool,
+    pub secrets: Secrets,
 }
 
 impl Sources {
@@ -56,7 +88,7 @@ impl Sources {
             sets: Vec::new(),
             data_dir: None,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            is_check: false,
+            secrets: Secrets::default(),
         }
     }
 

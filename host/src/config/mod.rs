@@ -35,7 +35,7 @@ pub(crate) use address::{Address, AddressError};
 pub use difference::{Difference, Ends, Fate, FlowChange, PluginChange, difference, why_restart};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
-pub use layers::Sources;
+pub use layers::{Secrets, Sources};
 pub use problem::code::Code;
 pub use problem::{Problem, Problems};
 pub use sources::spec::{RouteSpec, SourceSpec};

@@ -234,7 +234,7 @@ fn is_secret(name: &str, in_flow: bool) -> bool {
 }
 
 /// Whether a text is what such a place should hold: the name of something that holds the secret.
-fn is_reference(key: &str, text: &str, folder: &Path) -> bool {
+pub(super) fn is_reference(key: &str, text: &str, folder: &Path) -> bool {
     if matches!(key, "ca" | "cert" | "server_name" | "alpn") {
         // What everybody may read, and what goes over the wire in the open.
         return true;

@@ -1,5 +1,5 @@
 //! Secrets: never in the config itself, always by reference. What is read here is looked at; a connection reads a file anew
-//! at each dial, since tokens are renewed.
+//! at each dial, since tokens are renewed. So at a start one that cannot be read is no mistake: its connection tells.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -9,6 +9,7 @@ use crate::link::Secret;
 
 use super::check::shown;
 use super::fields::Fields;
+use super::layers::Secrets;
 use super::tree::Node;
 use crate::config::problem::code::Code;
 
@@ -30,7 +31,24 @@ pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret>
     follow(fields.table(key)?)
 }
 
-/// Reads what each of the references under `key` leads to.
+/// The same of one that is wanted now: whatever it is for, it is not read again.
+pub(super) fn read_now(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret> {
+    let found = read(fields, key)?;
+    now(fields, key, found)
+}
+
+fn now(fields: &Fields<'_>, key: &str, found: Secret) -> Option<Secret> {
+    if found.is_read() {
+        return Some(found);
+    }
+    let path = found.file()?;
+    let problem = Secret::read(path).err().unwrap_or_default();
+    let message = format!("secret `{}` cannot be read: {problem}", shown(path));
+    fields.problem(Code::SecretUnreadable, key, message, None);
+    None
+}
+
+/// Reads what each of the references under `key` leads to, which is wanted now.
 pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secret> {
     let Some(item) = fields.find(key) else {
         return Vec::new();
@@ -54,7 +72,9 @@ pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secre
         );
         return Vec::new();
     }
-    fields.list(key).into_iter().filter_map(follow).collect()
+    let found: Vec<Secret> = fields.list(key).into_iter().filter_map(follow).collect();
+    let all = found.into_iter();
+    all.filter_map(|found| now(fields, key, found)).collect()
 }
 
 /// Reads what a reference leads to.
@@ -63,11 +83,16 @@ pub(super) fn follow(mut reference: Fields<'_>) -> Option<Secret> {
     let file = reference.text("file");
     let credential = reference.text("credential");
     let secret = match (env, file, credential) {
+        (Some(name), None, None) | (None, Some(name), None) | (None, None, Some(name))
+            if reference.check.sources.secrets == Secrets::Unused =>
+        {
+            Some(Secret::in_file(name))
+        }
         (Some(name), None, None) => from_env(&reference, name),
         (None, Some(path), None) => from_file(
             &reference,
             "file",
-            &reference.check.sources.folder().join(path),
+            (reference.check.sources.folder(), path),
             true,
         ),
         (None, None, Some(name)) => from_credential(&reference, name),
@@ -114,22 +139,21 @@ fn from_credential(reference: &Fields<'_>, name: &str) -> Option<Secret> {
         );
         return None;
     };
-    from_file(
-        reference,
-        "credential",
-        &Path::new(folder).join(name),
-        false,
-    )
+    from_file(reference, "credential", (Path::new(folder), name), false)
 }
 
 fn from_file(
     reference: &Fields<'_>,
     key: &str,
-    path: &Path,
+    (folder, written): (&Path, &str),
     guarded_by_mode: bool,
 ) -> Option<Secret> {
+    let path = &folder.join(written);
     let secret = match Secret::read(path) {
         Ok(secret) => secret,
+        Err(_) if reference.check.sources.secrets.wait_for(written, folder) => {
+            return Some(Secret::in_file(path));
+        }
         Err(problem) => {
             let message = format!("secret `{}` cannot be read: {problem}", shown(path));
             if crate::file::open(path)
@@ -162,7 +186,7 @@ fn from_file(
 
 /// What the process that runs the gateway may have: for whoever checks it is a note.
 fn not_here(reference: &Fields<'_>, key: &str, message: String, hint: &str) {
-    let code = if reference.check.sources.is_check {
+    let code = if reference.check.sources.secrets == Secrets::Elsewhere {
         Code::SecretElsewhere
     } else {
         Code::SecretUnreadable

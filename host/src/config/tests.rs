@@ -44,7 +44,7 @@ impl Case {
                 sets: Vec::new(),
                 data_dir,
                 cores: 4,
-                is_check: false,
+                secrets: Secrets::default(),
             },
             folder,
         }
@@ -163,6 +163,83 @@ fn what_a_hint_about_listen_says_is_taken() {
     }
 }
 
+/// Whoever checks or reloads is told; a start goes on, and what dials with it tells.
+#[test]
+fn a_file_that_is_read_at_each_dial_keeps_no_start_from_going_on() {
+    let tls = "tls = { ca = \"ca.pem\", cert = \"a.pem\", key = \"a.key\" }";
+    let uplink = format!(
+        "url = \"mqtts://localhost\"\nuser = \"u\"\npassword = {{ file = \"login.password\" }}\n{tls}"
+    );
+    let text = MINIMAL.replace("url = \"mqtt://127.0.0.1:1884\"", &uplink);
+    assert_ne!(text, MINIMAL);
+    let damage: [fn(Case) -> Case; 3] = [
+        |case| case,
+        |case| {
+            ["ca.pem", "a.pem", "a.key", "login.password"]
+                .iter()
+                .fold(case, |case, name| case.file(name, "", 0o600))
+        },
+        |case| {
+            ["ca.pem", "a.pem", "a.key"]
+                .iter()
+                .fold(case, |case, name| case.file(name, "x", 0o600))
+        },
+    ];
+    for damaged in damage {
+        let mut case = damaged(Case::new(&text));
+        for judged in [Secrets::Needed, Secrets::Elsewhere] {
+            case.sources.secrets = judged;
+            let codes = case.codes();
+            assert!(
+                codes.contains(&Code::Certificate) && codes.contains(&Code::SecretUnreadable),
+                "{codes:?}"
+            );
+        }
+        for left in [Secrets::AtDial, Secrets::Unused] {
+            case.sources.secrets = left;
+            let config = case.good();
+            let own = upstream(&config.uplinks[0]);
+            let password = own.login.as_ref().and_then(|login| login.password.as_ref());
+            assert!(own.tls.as_ref().is_some_and(|tls| tls.identity.is_some()));
+            assert!(password.is_some_and(|password| password.file().is_some()));
+        }
+    }
+}
+
+/// A name that may be the password itself is waited for only where it has worked.
+#[test]
+fn what_has_not_the_form_of_a_file_s_name_is_waited_for_only_where_it_has_worked() {
+    for written in ["hunter2", "ab\\n/etc/x.pem"] {
+        let login = format!("user = \"me\"\npassword = {{ file = \"{written}\" }}\n[uplink.cloud]");
+        let mut case = Case::new(&MINIMAL.replace("[uplink.cloud]", &login));
+        case.sources.secrets = Secrets::AtDial;
+        assert_eq!(case.codes(), [Code::SecretUnreadable]);
+        case.sources.secrets = Secrets::Proven;
+        case.good();
+    }
+    let tls = "url = \"mqtts://localhost\"\ntls = { ca = \"-----BEGIN CERTIFICATE-----\" }";
+    let mut case = Case::new(&MINIMAL.replace("url = \"mqtt://127.0.0.1:1884\"", tls));
+    case.sources.secrets = Secrets::AtDial;
+    assert_eq!(case.codes(), [Code::Certificate]);
+}
+
+/// What is read once has to be there; what nobody reads does not.
+#[test]
+fn the_key_of_the_spool_is_wanted_at_a_start_and_no_secret_where_nothing_is_dialled() {
+    let text = format!("{MINIMAL}\n[spool]\nencrypt = {{ key = {{ file = \"none\" }} }}\n");
+    let mut case = Case::new(&text);
+    for wanted in [Secrets::Needed, Secrets::AtDial] {
+        case.sources.secrets = wanted;
+        assert_eq!(case.codes(), [Code::SecretUnreadable]);
+    }
+    case.sources.secrets = Secrets::Unused;
+    case.good();
+    let login = "user = \"me\"\npassword = { env = \"MYPW\" }\n[uplink.cloud]";
+    case = Case::new(&MINIMAL.replace("[uplink.cloud]", login));
+    case.sources.secrets = Secrets::Unused;
+    case.good();
+}
+
 #[test]
 fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
     for reference in ["{ env = \"MYPW\" }", "{ credential = \"cloud\" }"] {
@@ -172,7 +249,7 @@ fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
         );
         let mut case = Case::new(&text);
         assert_eq!(case.codes(), [Code::SecretUnreadable]);
-        case.sources.is_check = true;
+        case.sources.secrets = Secrets::Elsewhere;
         let warnings = case.good().warnings;
         assert_eq!(
             warnings

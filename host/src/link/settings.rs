@@ -25,6 +25,19 @@ impl Secret {
         }
     }
 
+    /// One that is still to be read, from this file.
+    pub fn in_file(file: impl AsRef<Path>) -> Self {
+        Self {
+            text: "".into(),
+            file: Some(file.as_ref().into()),
+        }
+    }
+
+    /// Whether it was read: none is empty.
+    pub fn is_read(&self) -> bool {
+        !self.text.is_empty() || self.file.is_none()
+    }
+
     /// Reads a file, or a credential; the end of its line does not belong to it.
     ///
     /// # Errors

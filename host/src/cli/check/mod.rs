@@ -9,7 +9,7 @@ use clap::Args;
 use self::connect::ConnectFinding;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{self, Engine, Workshop};
-use crate::config::{self, Config, MANUAL, PluginFault, Sources};
+use crate::config::{self, Config, MANUAL, PluginFault, Secrets, Sources};
 use crate::exit::Exit;
 use crate::message::FlowId;
 use crate::words::with_causes;
@@ -47,7 +47,7 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         return Exit::Done;
     }
     let sources = Sources {
-        is_check: true,
+        secrets: Secrets::Elsewhere,
         ..global.sources(arguments.data_dir)
     };
     let config = match config::load(&sources) {

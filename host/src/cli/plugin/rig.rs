@@ -11,7 +11,7 @@ use super::build::{BuildError, build};
 use crate::builtin;
 use crate::cases::{Act, CaseSetup, Outcome, QosLevel, WrittenMessage};
 use crate::chain::{self, Came, DryRun, Engine, Workshop};
-use crate::config::{self, Config, Problems, Sources};
+use crate::config::{self, Config, Problems, Secrets, Sources};
 use crate::message::{Headers, Marks, Message, Pattern, Qos, Reason, push_header};
 use crate::words::with_causes;
 
@@ -147,8 +147,7 @@ impl Rig {
     pub(super) fn of_flow(config: &Path, sets: &[String], name: &str) -> Result<Self, RigError> {
         let sources = Sources {
             sets: sets.to_vec(),
-            // Passwords are for those who connect.
-            is_check: true,
+            secrets: Secrets::Unused,
             ..Sources::new(config)
         };
         let config = config::load(&sources).map_err(RigError::Config)?;

@@ -11,7 +11,7 @@ use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find, 
 use crate::cli::recording::reel::{Reel, said};
 use crate::cli::show::{bytes, count};
 use crate::cli::{Global, OutputFormat, Surroundings, print, print_json};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Secrets, Sources};
 use crate::exit::Exit;
 use crate::gateway::api::recordings::{Listed, Request};
 use crate::recording::{self, RecordingHeader, SegmentWriter};
@@ -217,11 +217,14 @@ fn add_settings(
     arguments: &ExportRecording,
     surroundings: Surroundings,
 ) -> Result<(), CommandFailure> {
-    let config =
-        config::load(&global.sources(arguments.at.data_dir.clone())).map_err(|problems| {
-            global.show(&problems, surroundings);
-            CommandFailure::Config
-        })?;
+    let sources = Sources {
+        secrets: Secrets::Unused,
+        ..global.sources(arguments.at.data_dir.clone())
+    };
+    let config = config::load(&sources).map_err(|problems| {
+        global.show(&problems, surroundings);
+        CommandFailure::Config
+    })?;
     let flow = config.flows.iter().find(|flow| *flow.name == *header.flow);
     for plugin in &mut header.plugins {
         let own = flow.and_then(|flow| flow.plugins.iter().find(|own| *own.name == *plugin.name));

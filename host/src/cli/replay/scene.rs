@@ -10,7 +10,7 @@ use super::{Arguments, ReplayFailure};
 use crate::chain::{self, Artefact, Engine, Player, Replay, SampleBounds, Workshop};
 use crate::cli::place::{CommandFailure, file_failure};
 use crate::cli::{Global, Surroundings};
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Config, Secrets, Sources};
 use crate::file;
 use crate::gateway::recordings::queue_names;
 use crate::message::short_digest;
@@ -45,6 +45,10 @@ impl ReplaySetup {
                 );
                 return Err(CommandFailure::Usage(text).into());
             }
+        };
+        let sources = Sources {
+            secrets: Secrets::Unused,
+            ..sources
         };
         let config = config::load(&sources).map_err(|problems| {
             global.show(&problems, surroundings);

@@ -14,7 +14,7 @@ fn layers(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Layers {
         sets: sets.iter().map(|set| (*set).to_owned()).collect(),
         data_dir: None,
         cores: 1,
-        is_check: false,
+        secrets: Secrets::default(),
     };
     Layers::read(&sources, text)
 }

@@ -131,6 +131,9 @@ fn tls(fields: &mut Fields<'_>, is_wanted: bool) -> Option<ServerTls> {
 
 fn token(fields: &mut Fields<'_>) -> Option<Secret> {
     let token = secret::read(fields, "token")?;
+    if !token.is_read() {
+        return Some(token);
+    }
     if legal::check_text(token.reveal().as_bytes()).is_err() || token.reveal().trim().is_empty() {
         fields.problem(
             Code::OutOfRange,
