@@ -57,6 +57,11 @@ impl RunningClock {
         self.at(Now::read().uptime_us)
     }
 
+    /// How long the gateway has run since its start when it shows `now_us`.
+    pub fn ran(self, now_us: u64) -> Duration {
+        Duration::from_micros(now_us.saturating_sub(self.base_us))
+    }
+
     /// What it shows at this uptime of the machine; before the start it stood still.
     pub fn at(self, uptime_us: u64) -> u64 {
         self.base_us

@@ -32,7 +32,7 @@ Exit codes:
   2  wrong command line         5  there is no gateway to talk to
   6  refused or taken back: what ran before runs on; replay --expect-same: something differs
   7  status: the gateway runs, but no source or no uplink is connected, or its store is not well;
-     check --connect: a source or an uplink does not work";
+     health: a part of it is degraded; check --connect: a source or an uplink does not work";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

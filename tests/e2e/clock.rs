@@ -21,7 +21,7 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// Where distributions put it.
-fn library() -> Option<PathBuf> {
+pub fn library() -> Option<PathBuf> {
     let libraries = fs::read_dir("/usr/lib")
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()));

@@ -26,6 +26,7 @@ mod files;
 mod flow;
 mod host;
 mod http_out;
+mod health;
 mod hostile;
 mod http_in;
 mod influx;
@@ -33,7 +34,9 @@ mod instruments;
 mod links;
 mod live;
 mod modbus;
+mod monitoring;
 mod outage;
+mod page;
 mod policy;
 mod postgres;
 mod power;
@@ -41,6 +44,7 @@ mod protocol;
 mod refusals;
 mod reload;
 mod replay;
+mod said;
 mod scene;
 mod shutdown;
 mod signature;
@@ -97,6 +101,10 @@ fn cases() -> Vec<Trial> {
         links::cases(),
         refusals::cases(),
         conditions::cases(),
+        health::cases(),
+        monitoring::cases(),
+        page::cases(),
+        said::cases(),
         commands::cases(),
         fallback::cases(),
         thin::cases(),

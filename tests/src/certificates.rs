@@ -62,13 +62,31 @@ impl Authority {
         self.issue(name, vec![name.into()], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// The same, which counts until this moment (microseconds since 1970, to the day).
+    pub fn client_until(&self, name: &str, until_us: u64) -> Result<Identity> {
+        let day = tidegate::clock::utc(until_us);
+        let part = |range: std::ops::Range<usize>| -> Result<i32> { Ok(day[range].parse()?) };
+        let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
+        let mut params = CertificateParams::new(vec![name.into()])?;
+        params.not_after = rcgen::date_time_ymd(year, u8::try_from(month)?, u8::try_from(day)?);
+        self.issue_with(name, params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn issue(
         &self,
         name: &str,
         alternatives: Vec<String>,
         purpose: ExtendedKeyUsagePurpose,
     ) -> Result<Identity> {
-        let mut params = CertificateParams::new(alternatives)?;
+        self.issue_with(name, CertificateParams::new(alternatives)?, purpose)
+    }
+
+    fn issue_with(
+        &self,
+        name: &str,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<Identity> {
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];

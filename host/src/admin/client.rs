@@ -63,10 +63,11 @@ impl Client {
         let client = Self {
             path: socket::path(data_dir),
         };
+        // There is nothing at that path, which costs nobody anything.
         let mut ends = 0;
         loop {
             match client.exchange(
-                "GET /",
+                "GET /v1",
                 &[],
                 Bound {
                     patience: GREETING,

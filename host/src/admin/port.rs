@@ -142,9 +142,25 @@ fn is_local(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether an `Origin` header names a page of this machine's own; one that has none to name says `null`.
+fn is_own(origin: &str) -> bool {
+    origin
+        .split_once("://")
+        .is_some_and(|(_, host)| is_local(host))
+}
+
+/// Whether every header of this name is as it has to be.
+fn all(request: &Request, name: header::HeaderName, fits: fn(&str) -> bool) -> bool {
+    let mut values = request.headers().get_all(name).iter();
+    values.all(|value| value.to_str().is_ok_and(fits))
+}
+
 async fn for_this_machine(request: Request, next: Next) -> Response {
-    let hosts = request.headers().get_all(header::HOST);
-    if hosts.iter().all(|host| host.to_str().is_ok_and(is_local)) {
+    if !all(&request, header::ORIGIN, is_own) {
+        let words = "no page from elsewhere may ask here\n";
+        return (StatusCode::FORBIDDEN, words).into_response();
+    }
+    if all(&request, header::HOST, is_local) {
         return next.run(request).await;
     }
     let words = "this port is for this machine: ask it as localhost, 127.0.0.1 or [::1]\n";
@@ -166,6 +182,26 @@ mod tests {
             second.listening().await.unwrap().local_addr().unwrap(),
             address
         );
+    }
+
+    #[test]
+    fn only_pages_of_this_machine_may_ask() {
+        for own in [
+            "http://localhost:9646",
+            "http://127.0.0.1",
+            "http://[::1]:1",
+        ] {
+            assert!(is_own(own), "{own}");
+        }
+        for foreign in [
+            "null",
+            "",
+            "http://evil.example",
+            "https://localhost.evil.example:9646",
+            "localhost",
+        ] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
     }
 
     #[test]

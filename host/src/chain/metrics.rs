@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -18,6 +20,7 @@ use crate::chain::sandbox::fault::FaultKind;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     messages: IntCounterVec,
+    bytes: IntCounterVec,
     waiting: IntGaugeVec,
     quarantined: IntGaugeVec,
     restarts: IntCounterVec,
@@ -91,6 +94,7 @@ impl Metrics {
             "Devices whose messages are not tried since they were bad.",
         );
         let gauges = Opts::new("tidegate_plugin_value", "Gauges that plugins set.");
+        let gauges = GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?;
         let seconds = HistogramOpts::new(
             "tidegate_plugin_call_seconds",
             "Time of one call of a plugin with a batch.",
@@ -101,6 +105,11 @@ impl Metrics {
                 "chain_messages",
                 "Input messages of a chain by what became of them.",
                 &["flow", "fate"],
+            )?,
+            bytes: counter(
+                "flow_bytes",
+                "Bytes of messages that came into a flow, and of those that left it, topics and headers included.",
+                &["flow", "direction"],
             )?,
             waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
             quarantined: add(registry, IntGaugeVec::new(quarantined, &["flow"])?)?,
@@ -125,10 +134,7 @@ impl Metrics {
                 "Counters that plugins add to.",
                 &["flow", "plugin", "name"],
             )?,
-            own_gauges: add(
-                registry,
-                GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?,
-            )?,
+            own_gauges: add(registry, gauges)?,
             rations: Rations::default(),
             tallies: add(registry, Tallies::new()?)?,
         })
@@ -137,6 +143,8 @@ impl Metrics {
     pub(super) fn flow(&self, flow: &str) -> FlowMetrics {
         FlowMetrics {
             fates: Fate::ALL.map(|fate| self.messages.with_label_values(&[flow, fate.name()])),
+            bytes_in: self.bytes.with_label_values(&[flow, "in"]),
+            bytes_out: self.bytes.with_label_values(&[flow, "out"]),
             waiting: self.waiting.with_label_values(&[flow]),
             quarantined: self.quarantined.with_label_values(&[flow]),
             restarts: self.restarts.with_label_values(&[flow]),
@@ -167,6 +175,7 @@ impl Metrics {
     fn remove(&self, is_gone: impl Fn(&Labels<'_>) -> bool) {
         let counters = [
             &self.messages,
+            &self.bytes,
             &self.restarts,
             &self.transitions,
             &self.code,
@@ -225,6 +234,8 @@ fn add<C: Collector + Clone + 'static>(
 #[derive(Clone, Debug)]
 pub(super) struct FlowMetrics {
     fates: [IntCounter; 5],
+    pub(super) bytes_in: IntCounter,
+    pub(super) bytes_out: IntCounter,
     pub(super) waiting: IntGauge,
     pub(super) quarantined: IntGauge,
     pub(super) restarts: IntCounter,
@@ -242,6 +253,8 @@ impl FlowMetrics {
             dropped: fate(Fate::Dropped),
             quarantined: level(&self.quarantined),
             waiting: level(&self.waiting),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
         }
     }
 
@@ -277,6 +290,10 @@ pub struct Account {
     pub quarantined: u64,
     /// Messages that wait for a lane.
     pub waiting: u64,
+    /// Bytes of messages that came in, topics and headers included.
+    pub bytes_in: u64,
+    /// Bytes of messages that left.
+    pub bytes_out: u64,
 }
 
 impl Account {
@@ -284,6 +301,17 @@ impl Account {
     pub fn settled(&self) -> u64 {
         self.forwarded + self.filtered + self.absorbed + self.parked + self.dropped
     }
+}
+
+/// What a plugin costs, over all its lanes and versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PluginCost {
+    /// Processor time since the start.
+    pub cpu: Duration,
+    pub memory_bytes: u64,
+    /// The limit that it came nearest to of late, and how near: 1 is the limit.
+    pub limit: &'static str,
+    pub used: f64,
 }
 
 /// Metrics of one plugin of a flow.
@@ -300,6 +328,17 @@ pub(super) struct PluginMetrics {
 impl PluginMetrics {
     pub(super) fn error(&self, kind: FaultKind) {
         self.tally.error(kind);
+    }
+
+    pub(super) fn cost(&self) -> PluginCost {
+        let (limit, used) = self.tally.nearest();
+        PluginCost {
+            cpu: Duration::from_nanos(self.tally.cpu_ns.get()),
+            memory_bytes: u64::try_from(self.tally.memory.load(Ordering::Relaxed))
+                .unwrap_or_default(),
+            limit,
+            used,
+        }
     }
 
     /// The worst of all lanes.

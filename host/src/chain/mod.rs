@@ -15,6 +15,7 @@
 
 mod answer;
 mod change;
+mod cost;
 mod error;
 mod failure;
 mod lane;
@@ -47,7 +48,7 @@ pub use lane::trial::compare::{
 };
 pub use lane::trial::phase::{Canary, Shadow};
 pub use lane::trial::report::{ChangeStep, TrialFigures, TrialReport};
-pub use metrics::{Account, Metrics};
+pub use metrics::{Account, Metrics, PluginCost};
 pub use replay::dry_run::{Came, DryRun, DryRunOutput, HandedOn};
 pub use replay::hop::Hop;
 pub use replay::{Player, Ran, Replay, Score, offline};
@@ -97,7 +98,7 @@ pub struct Wiring {
 }
 
 /// A plugin of a chain, as it runs now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginInfo {
     /// Its name in the config.
     pub name: Arc<str>,
@@ -113,6 +114,7 @@ pub struct PluginInfo {
     pub change: Option<ChangeUnderWay>,
     /// The worst of its breakers, one in each lane.
     pub breaker: BreakerState,
+    pub cost: PluginCost,
 }
 
 /// What changes need to know beside the running versions. One change at a time holds it.
@@ -365,6 +367,7 @@ impl Version {
                 .then_some(self.setup.state_version()),
             change: None,
             breaker: self.metrics.breaker(),
+            cost: self.metrics.cost(),
         }
     }
 }

@@ -241,6 +241,27 @@ impl Pool {
             sitting: Mutex::default(),
         }))
     }
+
+    /// Has a worker do `work`, behind the lanes that wait.
+    ///
+    /// # Errors
+    /// There are no threads to be had.
+    pub(super) fn once(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.seat()?.take(Box::new(Once(Some(work))));
+        Ok(())
+    }
+}
+
+/// Work of one turn.
+struct Once<F>(Option<F>);
+
+impl<F: FnOnce() + Send> Task for Once<F> {
+    fn turn(&mut self) -> AfterTurn {
+        if let Some(work) = self.0.take() {
+            work();
+        }
+        AfterTurn::Done
+    }
 }
 
 impl Drop for Pool {
@@ -358,9 +379,11 @@ impl SharedPool {
         let run = move || {
             // Where that is not allowed they are as good as any other thread.
             let _ = crate::thread::step_back();
-            while let Some(seat) = shared.next(&own) {
-                seat.work(&own);
-            }
+            crate::thread::keep("worker", || {
+                while let Some(seat) = shared.next(&own) {
+                    seat.work(&own);
+                }
+            });
         };
         let thread = std::thread::Builder::new()
             .name("worker".to_owned())

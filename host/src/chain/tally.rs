@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::cost::{Limit, Peaks};
 use super::lane::guard::breaker::BreakerState;
 use super::sandbox::fault::FaultKind;
 
@@ -39,9 +40,33 @@ pub(super) struct PluginTally {
     pub(super) names_refused: Count,
     pub(super) state_lost: Count,
     pub(super) recycled: Count,
+    /// Processor time of its batches and ticks, a candidate's beside it included, nanoseconds.
+    pub(super) cpu_ns: Count,
+    /// Linear memory of all its instances, bytes.
+    pub(super) memory: AtomicI64,
+    peaks: Mutex<Peaks>,
 }
 
 impl PluginTally {
+    /// It has come so near to these limits, at this uptime of the machine.
+    pub(super) fn came_near(&self, uptime_us: u64, seen: &[(Limit, f64)]) {
+        self.lock_peaks().note(uptime_us, seen);
+    }
+
+    /// The limit that it came nearest to, and how near.
+    pub(super) fn nearest(&self) -> (&'static str, f64) {
+        let peaks = self.lock_peaks();
+        let parts = Limit::ALL.map(|limit| (limit.name(), peaks.of(limit)));
+        let nearest = parts
+            .into_iter()
+            .max_by(|one, other| one.1.total_cmp(&other.1));
+        nearest.unwrap_or_default()
+    }
+
+    fn lock_peaks(&self) -> MutexGuard<'_, Peaks> {
+        self.peaks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn error(&self, kind: FaultKind) {
         if let Some(place) = FaultKind::ALL.iter().position(|known| *known == kind) {
             self.errors[place].inc();
@@ -90,6 +115,13 @@ impl PluginTally {
             PluginSeries::NamesRefused => one(&self.names_refused),
             PluginSeries::StateLost => one(&self.state_lost),
             PluginSeries::Recycled => one(&self.recycled),
+            PluginSeries::Cpu => vec![(None, self.cpu_ns.get() as f64 / 1e9)],
+            PluginSeries::Memory => vec![(None, self.memory.load(Ordering::Relaxed) as f64)],
+            PluginSeries::LimitUsed => {
+                let peaks = self.lock_peaks();
+                let part = |limit: Limit| (Some(limit.name()), peaks.of(limit));
+                Limit::ALL.into_iter().map(part).collect()
+            }
         }
     }
 }
@@ -102,16 +134,22 @@ enum PluginSeries {
     NamesRefused,
     StateLost,
     Recycled,
+    Cpu,
+    Memory,
+    LimitUsed,
 }
 
 impl PluginSeries {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Errors,
         Self::Breakers,
         Self::LogLinesDropped,
         Self::NamesRefused,
         Self::StateLost,
         Self::Recycled,
+        Self::Cpu,
+        Self::Memory,
+        Self::LimitUsed,
     ];
 
     /// Its name, what it is, and its label beside flow and plugin.
@@ -147,7 +185,26 @@ impl PluginSeries {
                 "Instances replaced since they had grown past their soft limit.",
                 None,
             ),
+            Self::Cpu => (
+                "tidegate_plugin_cpu_seconds_total",
+                "Processor time of a plugin's batches and ticks.",
+                None,
+            ),
+            Self::Memory => (
+                "tidegate_plugin_memory_bytes",
+                "Linear memory of all instances of a plugin.",
+                None,
+            ),
+            Self::LimitUsed => (
+                "tidegate_plugin_limit_used_ratio",
+                "How near a plugin has come to each of its limits in the last minutes in which it was called; 1 is the limit.",
+                Some("limit"),
+            ),
         }
+    }
+
+    fn is_gauge(self) -> bool {
+        matches!(self, Self::Breakers | Self::Memory | Self::LimitUsed)
     }
 
     fn desc(self) -> Result<Desc, prometheus::Error> {
@@ -172,7 +229,7 @@ impl PluginSeries {
         labels.extend(name.zip(own).map(|(name, value)| label(name, value)));
         labels.sort();
         let mut metric = Metric::from_label(labels);
-        if self == Self::Breakers {
+        if self.is_gauge() {
             let mut gauge = Gauge::default();
             gauge.set_value(value);
             metric.set_gauge(gauge);
@@ -264,7 +321,7 @@ impl Collector for Tallies {
             let mut family = MetricFamily::default();
             family.set_name(name.to_owned());
             family.set_help(help.to_owned());
-            family.set_field_type(if series == PluginSeries::Breakers {
+            family.set_field_type(if series.is_gauge() {
                 MetricType::GAUGE
             } else {
                 MetricType::COUNTER

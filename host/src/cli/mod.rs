@@ -7,7 +7,9 @@ pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod global;
+pub mod health;
 pub mod ledger;
+pub mod log;
 mod parked;
 mod place;
 pub mod plugin;
@@ -72,6 +74,8 @@ pub enum Command {
     Check(check::Arguments),
     /// The whole account of a gateway at a glance.
     Status(status::Arguments),
+    /// How each part of a running gateway is: ok, degraded or failed, and why.
+    Health(health::Arguments),
     /// Dead letters: what could not be processed or was refused, and how to send it again.
     #[command(subcommand)]
     Parked(parked::Command),
@@ -88,6 +92,8 @@ pub enum Command {
     Plugins(plugins::PluginsArguments),
     /// Who changed which plugin when, and what came of it.
     History(plugins::HistoryArguments),
+    /// How much a running gateway says in its log; more or less of it for a while.
+    Log(log::Arguments),
     /// Have a running gateway read its config again, and show what changes.
     Reload(swap::ReloadArguments),
     /// What came in, as a flow recorded it: list, export, clear.
@@ -133,7 +139,9 @@ impl Cli {
             Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
+            Command::Health(arguments) => health::run(&self.global, &arguments, surroundings),
             Command::Ledger(arguments) => ledger::run(&self.global, &arguments, surroundings),
+            Command::Log(arguments) => log::run(&self.global, arguments, surroundings),
             Command::Parked(command) => parked::run(&self.global, command, surroundings),
             Command::Spool(command) => spool::run(&self.global, command, surroundings),
             Command::Swap(arguments) => swap::swap(&self.global, &arguments, surroundings),

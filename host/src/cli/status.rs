@@ -5,12 +5,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::place::{Access, DataDirArgument, GatewayOrFiles};
-use super::show::{WIDTH, age, bytes, count, row};
+use super::show::{WIDTH, age, bytes, count, moment, of, row};
 use super::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::api::status::{Flow, Queue, Source, Status, Uplink};
 use crate::gateway::api::trouble::{Condition, Trouble};
 use crate::message::short_digest;
+use crate::telemetry::crash::Crash;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,6 +111,7 @@ fn text(status: &Status) -> String {
     lines.extend(parked(status));
     lines.extend(given_up(status));
     lines.extend(store(status));
+    lines.extend(crashes(&status.crashes));
     if let Some(process) = &status.process {
         let limit = format!("of {}", bytes(process.memory_limit_bytes));
         lines.push(row("memory", &bytes(process.resident_bytes), &[limit]));
@@ -196,7 +198,12 @@ fn next_try(seconds: u64) -> String {
 fn cause(since_s: u64, next: &str, words: &str) -> String {
     let since = age(Duration::from_secs(since_s));
     let between = if next.is_empty() { "" } else { ", " };
-    let mut lines = vec![format!("  └ for {since}{between}{next}:")];
+    folded(&format!("for {since}{between}{next}:"), words)
+}
+
+/// A head, and below it words that may be long.
+fn folded(head: &str, words: &str) -> String {
+    let mut lines = vec![format!("  └ {head}")];
     for word in words.split_whitespace() {
         match lines
             .last_mut()
@@ -319,6 +326,25 @@ fn parked(status: &Status) -> Vec<String> {
             .then(|| format!("{} made room for newer ones", count(letters.evicted))),
     );
     vec![row("parked", &count(letters.kept), &details)]
+}
+
+/// The newest of them, and how many there are.
+fn crashes(crashes: &[Crash]) -> Vec<String> {
+    let Some(last) = crashes.last() else {
+        return Vec::new();
+    };
+    let many = of(crashes.len() as u64, "panic");
+    let details = [
+        format!(
+            "the last at {} in thread `{}`",
+            moment(&last.at),
+            last.thread
+        ),
+        "-o json has them with their stacks".to_owned(),
+    ];
+    let words = format!("{} ({})", last.what, last.place);
+    let report = folded("a fault in tidegate, please report it:", &words);
+    vec![row("crashes", &many, &details), report]
 }
 
 fn given_up(status: &Status) -> Option<String> {

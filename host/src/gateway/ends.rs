@@ -14,6 +14,7 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use super::door::Doors;
+use super::pulse::Pulses;
 use super::sessions::{Before, Specs};
 use super::supervise::{Ended, keep};
 use crate::config::SourceSpec;
@@ -117,6 +118,7 @@ pub(super) struct Line<E: End> {
     pub(super) end: E,
     pub(super) stage: String,
     pub(super) crashes: IntCounter,
+    pub(super) pulses: Pulses,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) orders: mpsc::Receiver<Order<E::Config>>,
 }
@@ -127,13 +129,17 @@ impl<E: End> Line<E> {
             end,
             stage,
             crashes,
+            pulses,
             mut stop,
             mut orders,
         } = self;
         loop {
             let (own, stopped) = watch::channel(*stop.borrow_and_update());
             let served = config.clone();
-            let start = || end.serve(served.clone(), stopped.clone());
+            let start = || {
+                let work = end.serve(served.clone(), stopped.clone());
+                pulses.clone().beside(stage.clone(), work)
+            };
             let mut running = pin!(keep(stage.clone(), crashes.clone(), start));
             let order = tokio::select! {
                 ended = attend(running.as_mut(), &own, &mut stop) => return ended,

@@ -19,6 +19,7 @@ mod listeners;
 pub mod live;
 mod metrics;
 mod prepare;
+mod pulse;
 pub mod recordings;
 mod running;
 mod sessions;
@@ -43,6 +44,7 @@ use crate::config::{Config, Problems, Sources};
 use crate::file;
 use crate::heap;
 use crate::link::pause_under_load;
+use crate::telemetry::crash;
 
 use listeners::Listeners;
 use live::{Live, Parts};
@@ -80,6 +82,7 @@ fn run_here(
 ) -> Result<(), Error> {
     close_to_others();
     file::own_folder(&config.gateway.data_dir)?;
+    crash::keep_in(&config.gateway.data_dir);
     let port = Port::bind(config.admin.listen)?;
     let network = network()?;
     let (running, parts) = prepare::prepare(config, origin, standing, &network)?;

@@ -8,12 +8,14 @@ use prometheus::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use super::api::certificates;
 use super::audit::Audit;
 use super::current::Current;
 use super::door::Doors;
 use super::error::Error;
 use super::live::Parts;
 use super::metrics::Metrics;
+use super::pulse::{Pulses, Workers};
 use super::running::Running;
 use super::standing::Shared as Standing;
 use super::{recordings, start};
@@ -59,6 +61,8 @@ pub(super) fn prepare(
     }
     let recordings = recordings::start(&config, &doors, &registry)?;
     let current = Current::new(&config);
+    registry.register(Box::new(certificates::Expiry::new(current.clone())?))?;
+    let workers = Workers::new(starter.engine().clone());
     let parts = Parts {
         // A copy that changes with each reload.
         config: Config::clone(&config),
@@ -87,6 +91,8 @@ pub(super) fn prepare(
         mint,
         versions,
         standing,
+        pulses: Pulses::default(),
+        workers,
     };
     Ok((running, parts))
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::current::Current;
 use super::door::Doors;
 use super::metrics::Metrics;
+use super::pulse::{Pulses, Workers};
 use super::standing::Shared as Standing;
 use crate::config::Config;
 use crate::message::Mint;
@@ -32,4 +33,6 @@ pub struct Running {
     pub(super) mint: Arc<Mint>,
     pub(super) versions: Versions,
     pub(super) standing: Standing,
+    pub(super) pulses: Pulses,
+    pub(super) workers: Workers,
 }

@@ -8,6 +8,7 @@ use prometheus::IntCounterVec;
 use tokio::sync::{mpsc, watch};
 
 use super::ends::{Begin, Ends, Line, Spout, Tap};
+use super::pulse::Pulses;
 use super::running::Running;
 use super::supervise::{Failed, Tasks};
 use super::threads::Threads;
@@ -36,6 +37,7 @@ struct Needs {
     sources: source::Metrics,
     uplinks: uplink::Metrics,
     crashes: IntCounterVec,
+    pulses: Pulses,
 }
 
 impl Stages {
@@ -57,6 +59,7 @@ impl Stages {
                 sources: gateway.sources.clone(),
                 uplinks: gateway.uplinks.clone(),
                 crashes: gateway.metrics.crashes.clone(),
+                pulses: gateway.pulses.clone(),
             },
             stop_sources: watch::channel(Stop::Run).0,
             stop_uplinks: watch::channel(Stop::Run).0,
@@ -91,6 +94,7 @@ impl Stages {
                         metrics: self.needs.sources.clone(),
                     },
                     crashes: crashes(&stage),
+                    pulses: self.needs.pulses.clone(),
                     stage,
                     stop: self.stop_sources.subscribe(),
                     orders,
@@ -106,6 +110,7 @@ impl Stages {
                         metrics: self.needs.uplinks.clone(),
                     },
                     crashes: crashes(&stage),
+                    pulses: self.needs.pulses.clone(),
                     stage,
                     stop: self.stop_uplinks.subscribe(),
                     orders,

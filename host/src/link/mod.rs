@@ -6,7 +6,7 @@
 //! - `interface`: an interface that comes up ends a back-off; `pause`: events are gathered under load.
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
 //!   `overdue`: whether what was asked for is late; `shared_socket`: a socket that a library speaks over, looked at meanwhile.
-//!   `takeovers`: whether another one of our id throws us out again and again.
+//!   `takeovers`: whether another one of our id throws us out again and again; `validity`: until when a certificate counts.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
 //! one dial to the next loss; whoever wants it back asks [`Redial`] for the next one.
@@ -26,6 +26,7 @@ mod socket;
 mod takeovers;
 mod tls;
 mod troubles;
+mod validity;
 
 pub use backoff::delay;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
@@ -41,3 +42,4 @@ pub use socket::Socket;
 pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};
 pub use troubles::Trouble;
+pub use validity::valid_until;

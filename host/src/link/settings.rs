@@ -119,6 +119,26 @@ pub struct Tls {
     pub alpn: Vec<String>,
 }
 
+impl Tls {
+    /// The files with certificates, and what each is for.
+    pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        let own = self.identity.as_ref().map(|(chain, _)| ("cert", &**chain));
+        let ca = self.ca.as_deref().map(|ca| ("ca", ca));
+        own.into_iter().chain(ca).collect()
+    }
+}
+
+impl ServerTls {
+    /// The same.
+    pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        let ca = self.client_ca.as_deref().map(|ca| ("client_ca", ca));
+        [("cert", &*self.identity.0)]
+            .into_iter()
+            .chain(ca)
+            .collect()
+    }
+}
+
 /// TLS at a port that others dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {

@@ -157,7 +157,7 @@ fn rsa_bits(certificate: &[u8]) -> Option<usize> {
 }
 
 /// Length and what follows of a value of this kind.
-fn der(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
+pub(super) fn der(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<2>()?;
     if head[0] != kind {
         return None;
@@ -210,7 +210,7 @@ fn pem_problem(error: pem::Error, wanted: &str) -> String {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|error| file_error(path, &pem_problem(error, "certificate")))?;

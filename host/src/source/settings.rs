@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::mqtt::{SessionMark, SessionMarks};
 use super::repeats::Dedup;
+use crate::link::{ServerTls, Tls};
 use crate::message::{FlowId, Intake, Pattern};
 
 /// When a message of a flow is acknowledged to the broker.
@@ -69,6 +70,16 @@ impl Kind {
             Self::Http(own) => format!("{}:{}", own.host, own.port),
             Self::Modbus(own) => own.address.to_string(),
         }
+    }
+
+    /// The files with certificates, and what each is for.
+    pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        match self {
+            Self::Mqtt(own) => own.connection.tls.as_ref().map(Tls::certificates),
+            Self::Http(own) => own.tls.as_ref().map(ServerTls::certificates),
+            Self::Modbus(_) => None,
+        }
+        .unwrap_or_default()
     }
 }
 

@@ -27,6 +27,10 @@ pub struct QueueAccount {
     pub disk_bytes: u64,
     /// Bytes in RAM at which the queue is written.
     pub capacity_bytes: u64,
+    /// Bytes that its class may hold on disk, where there is a bound.
+    pub limit_bytes: Option<u64>,
+    /// How long an outage its class has room for, at the rate since the start; `None` without a bound, or while nothing comes.
+    pub full_in: Option<Duration>,
     /// Age of the oldest message owed, counted while running.
     pub oldest_age: Option<Duration>,
     /// Messages appended since the start.
@@ -70,6 +74,15 @@ pub struct UnreadableQueue {
     pub since: Duration,
 }
 
+/// Whether the writer's loop goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Turning {
+    /// Since it last looked at what is due; it does so every five seconds at least.
+    pub idle: Duration,
+    /// It may wait for the disk: that is the store's trouble, and told as such.
+    pub is_at_disk: bool,
+}
+
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Number of this start.
@@ -108,6 +121,7 @@ pub struct Account {
     pub unreadable: Vec<UnreadableQueue>,
     /// Dead letters, messages in the ledger and entries of plugins' state that damage has cost since the start.
     pub lost_records: (u64, u64, u64),
+    pub writer: Turning,
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
     pub strangers: Vec<(String, u64)>,
 }

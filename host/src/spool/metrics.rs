@@ -65,6 +65,7 @@ struct QueueGauges {
     capacity: IntGaugeVec,
     disk_messages: IntGaugeVec,
     disk_bytes: IntGaugeVec,
+    limit: IntGaugeVec,
     oldest: GaugeVec,
     /// Uplink and class of those that are shown.
     shown: Arc<Mutex<Vec<[Arc<str>; 2]>>>,
@@ -249,13 +250,14 @@ impl Scrape {
             .set(account.wear.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
-    fn all(&self) -> [&dyn Collector; 16] {
+    fn all(&self) -> [&dyn Collector; 17] {
         [
             &self.queues.messages,
             &self.queues.bytes,
             &self.queues.capacity,
             &self.queues.disk_messages,
             &self.queues.disk_bytes,
+            &self.queues.limit,
             &self.queues.oldest,
             &self.kept,
             &self.ledger,
@@ -310,6 +312,10 @@ impl QueueGauges {
                 "tidegate_spool_disk_bytes",
                 "Bytes of a queue's chunks on disk.",
             )?,
+            limit: gauges(
+                "tidegate_spool_limit_bytes",
+                "Bytes on disk at which a queue's class gives messages up; missing without a bound.",
+            )?,
             oldest: GaugeVec::new(
                 Opts::new(
                     "tidegate_spool_oldest_age_seconds",
@@ -330,6 +336,7 @@ impl QueueGauges {
             &self.capacity,
             &self.disk_messages,
             &self.disk_bytes,
+            &self.limit,
         ] {
             // An error means that it is not there.
             let _ = gauges.remove_label_values(&labels);
@@ -360,6 +367,9 @@ impl QueueGauges {
             self.disk_bytes
                 .with_label_values(&labels)
                 .set(whole(queue.disk_bytes));
+            if let Some(limit) = queue.limit_bytes {
+                self.limit.with_label_values(&labels).set(whole(limit));
+            }
             self.oldest
                 .with_label_values(&labels)
                 .set(queue.oldest_age.map_or(0.0, |age| age.as_secs_f64()));

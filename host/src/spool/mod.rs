@@ -65,7 +65,7 @@ mod writer;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-pub use account::{Account, LetterAccount, LossAccount, QueueAccount, UnreadableQueue};
+pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Turning, UnreadableQueue};
 pub use dead_letters::letter::{LetterId, LetterRecord};
 pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
 pub use drop_policy::{DropPolicy, Policy};
@@ -101,7 +101,8 @@ impl Spool {
             .spawn(move || crate::thread::keep("low-marks", || marking.keep_low_marks()))
             .map_err(Error::Thread)?;
         let store = move || {
-            let ended = writer.run();
+            let mut ended = Ok(());
+            crate::thread::keep("writer", || ended = writer.run());
             // The folder is locked until the writer is dropped.
             if marking.join().is_err() {
                 tracing::error!("the thread that notes how far upstream has accepted has panicked");

@@ -162,6 +162,8 @@ impl Said {
             // What came by the `log` crate has its own place in its values.
             "log.target" => self.target = words::line(text, VALUE),
             name if name.starts_with("log.") => {}
+            // Of a panic; it comes seldom, and is of no use when it is cut.
+            "stack" => self.put(field, words::line(text, 4 * MESSAGE).into()),
             _ => self.put(field, words::line(text, VALUE).into()),
         }
     }

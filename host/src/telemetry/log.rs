@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{Event, Level as EventLevel, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
 use super::line::{Look, Said};
 use super::repeats::Repeats;
 use super::sink::{self, Sink};
+use super::{crash, levels};
 use crate::clock::{Now, utc};
 use crate::config::{Format, Level, Log};
 
@@ -30,15 +31,6 @@ pub struct Place {
 /// A second call changes nothing: the first one counts.
 pub fn start(settings: Log, louder: i8, place: Place) {
     let level = moved(settings.level, louder);
-    // What our dependencies say matters from `warn` on, unless somebody digs deep.
-    let others = if level == LevelFilter::TRACE {
-        LevelFilter::DEBUG
-    } else {
-        level.min(LevelFilter::WARN)
-    };
-    let filter = Targets::new()
-        .with_default(others)
-        .with_target("tidegate", level);
     let Some(sink) = queue() else { return };
     let lines = Lines {
         sink,
@@ -46,7 +38,7 @@ pub fn start(settings: Log, louder: i8, place: Place) {
         repeats: Mutex::default(),
     };
     if tracing_subscriber::registry()
-        .with(filter)
+        .with(levels::filter(level))
         .with(lines)
         .try_init()
         .is_err()
@@ -54,7 +46,7 @@ pub fn start(settings: Log, louder: i8, place: Place) {
         tracing::debug!("logging was started before");
         return;
     }
-    std::panic::set_hook(Box::new(tell_panic));
+    std::panic::set_hook(Box::new(crash::tell));
 }
 
 /// From now on nothing that is said waits for whoever reads standard error. A second call changes nothing.
@@ -70,23 +62,6 @@ fn tell_dropped(lines: u64) {
     tracing::warn!(
         lines,
         "log lines were dropped here: standard error did not take them"
-    );
-}
-
-/// In place of the standard library's words, which go to standard error in place: a reader that has stopped would hold up
-/// the stage that has panicked.
-fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let what = panic.payload_as_str().unwrap_or("without words");
-    let place = panic.location().map(ToString::to_string);
-    let thread = std::thread::current().name().unwrap_or_default().to_owned();
-    let stack = std::backtrace::Backtrace::capture();
-    let stack =
-        (stack.status() == std::backtrace::BacktraceStatus::Captured).then(|| stack.to_string());
-    tracing::error!(
-        thread,
-        place,
-        stack,
-        "a panic of the host's own code: {what}"
     );
 }
 

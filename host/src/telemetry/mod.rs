@@ -2,6 +2,8 @@
 
 #[cfg(feature = "allocations")]
 pub mod allocations;
+pub mod crash;
+pub mod levels;
 mod line;
 pub mod log;
 mod repeats;

@@ -61,7 +61,7 @@ pub fn start(tell: fn(u64)) -> io::Result<Arc<Sink>> {
         // Never joined: a reader that has stopped for good must not hold up the end.
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || own.write_to(out, tell))?;
+            .spawn(move || crate::thread::keep("log", || own.write_to(&out, tell)))?;
     }
     Ok(sink)
 }
@@ -123,7 +123,11 @@ impl Sink {
     }
 
     /// The thread's loop; it ends with the process.
-    fn write_to(&self, mut out: impl Write + std::os::fd::AsFd, tell: fn(u64)) {
+    fn write_to<O: std::os::fd::AsFd>(&self, out: &O, tell: fn(u64))
+    where
+        for<'a> &'a O: Write,
+    {
+        let mut out = out;
         let mut is_torn = false;
         loop {
             match self.next() {
@@ -134,7 +138,7 @@ impl Sink {
                     } else {
                         Ok(())
                     };
-                    let written = begun.and_then(|()| write_all(&mut out, &line));
+                    let written = begun.and_then(|()| write_all(out, &line));
                     is_torn = written.is_err();
                     self.is_written(written.is_ok());
                 }
@@ -189,9 +193,13 @@ impl Sink {
 }
 
 /// As `write_all`, on a descriptor that somebody else who has it may have made non-blocking.
-fn write_all(out: &mut (impl Write + std::os::fd::AsFd), mut line: &[u8]) -> io::Result<()> {
+fn write_all<O: std::os::fd::AsFd>(out: &O, mut line: &[u8]) -> io::Result<()>
+where
+    for<'a> &'a O: Write,
+{
+    let mut writer = out;
     while !line.is_empty() {
-        match out.write(line) {
+        match writer.write(line) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => line = &line[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -218,7 +226,7 @@ mod tests {
         let (out, reader) = UnixStream::pair().unwrap();
         let sink = Arc::new(Sink::new().unwrap());
         let own = Arc::clone(&sink);
-        std::thread::spawn(move || own.write_to(out, no_word));
+        std::thread::spawn(move || own.write_to(&out, no_word));
         (sink, reader)
     }
 
@@ -255,7 +263,7 @@ mod tests {
         drop(reader);
         let sink = Arc::new(Sink::new().unwrap());
         let own = Arc::clone(&sink);
-        std::thread::spawn(move || own.write_to(out, no_word));
+        std::thread::spawn(move || own.write_to(&out, no_word));
         sink.push(b"nobody hears this\n".to_vec());
         sink.drain(Duration::from_secs(60));
         sink.push(b"nor this\n".to_vec());

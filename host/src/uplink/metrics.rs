@@ -15,9 +15,9 @@ use crate::link::{Contribution, LinkAccount, LinkMetrics, Trouble};
 const LABEL: &str = "uplink";
 
 /// From a tenth of a millisecond, on a wire, to a week, through the spool.
-const BUCKETS: [f64; 18] = [
-    0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.5, 2.0,
-    10.0, 60.0, 3_600.0, 86_400.0, 604_800.0,
+const BUCKETS: [f64; 23] = [
+    0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 600.0, 3_600.0, 86_400.0, 604_800.0,
 ];
 
 /// The metrics of all uplinks.

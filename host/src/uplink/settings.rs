@@ -1,5 +1,6 @@
 //! What an uplink is to do: its upstream, and the queues it drains there.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::part::Way;
 use super::postgres;
 use super::rate::Rate;
 use super::{file, http};
-use crate::link::Secret;
+use crate::link::{Secret, Tls};
 use crate::message::{Qos, QueueId};
 use crate::mqtt;
 
@@ -99,6 +100,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The files with certificates, and what each is for.
+    pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        let tls = match self {
+            Self::Mqtt(broker) => broker.tls.as_ref(),
+            Self::Http(server) => server.tls.as_ref(),
+            Self::File(_) => None,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(server) => server.tls.as_ref(),
+        };
+        tls.map(Tls::certificates).unwrap_or_default()
+    }
+
     /// Name or address of upstream.
     pub fn host(&self) -> &str {
         match self {

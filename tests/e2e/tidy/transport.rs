@@ -22,7 +22,9 @@ fn the_transport_names_no_route_and_no_stage() -> Result<()> {
     let admin = sources("host/src/admin")?;
     ensure!(admin.len() > 5, "the transport is not where it was");
     let routes = api::reading().into_iter().chain(api::operating());
-    let paths: Vec<&str> = routes.map(|route| route.path).collect();
+    // The root stands in every path.
+    let paths = routes.map(|route| route.path).filter(|path| *path != "/");
+    let paths: Vec<&str> = paths.collect();
     ensure!(paths.len() > 10, "only {} routes", paths.len());
     let named = |path: &&str| admin.iter().any(|source| source.text.contains(*path));
     let mut found: Vec<String> = paths

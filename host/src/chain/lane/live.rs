@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::slot::LaneIndex;
 use super::version::Version;
+use crate::chain::cost::Limit;
 use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry, PackedBatch, unpack};
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
@@ -145,11 +146,25 @@ impl Live {
         let answer = result?;
         unpack(&answer, self.version.shape(Some(packed.len())), entries)?;
         self.version.grants.check(&answer, entries)?;
+        if !self.muted {
+            self.note_output(&answer, entries.len(), now);
+        }
         if self.has_state() {
             self.note_batch(packed, now, taken)?;
         }
         self.recycle_if_grown(now)?;
         Ok(answer)
+    }
+
+    /// How near a batch's output has come to its limits.
+    fn note_output(&self, answer: &GuestAnswer, entries: usize, now: Now) {
+        let limits = &self.version.limits;
+        let part = |held: usize, limit: usize| held as f64 / limit.max(1) as f64;
+        let near = [
+            (Limit::Output, part(answer.data.len(), limits.output_bytes)),
+            (Limit::OutputMessages, part(entries, limits.output_messages)),
+        ];
+        self.version.metrics.tally.came_near(now.uptime_us, &near);
     }
 
     /// Takes a batch into what can be had back after a fault.

@@ -304,6 +304,11 @@ impl Lane {
         let count = self.batch.len();
         self.outbox.begin(count);
         self.items.clear();
+        let bytes = self.batch.iter().map(|delivery| delivery.message.weight());
+        self.shared
+            .metrics
+            .bytes_in
+            .inc_by(bytes.sum::<usize>() as u64);
         let item = |(origin, delivery): (usize, Delivery)| Item {
             message: delivery.message,
             receipt: delivery.receipt,
@@ -342,11 +347,16 @@ impl Lane {
 
     /// Runs `items` through the plugins from `first` on, and hands over what is left of them.
     fn run_from(&mut self, first: usize, now: Now) -> Result<(), Broken> {
+        let clock = self.shared.engine.clock();
+        let mut before = clock.thread_cpu();
         for stage in &mut self.stages[first..] {
             if self.items.is_empty() {
                 break;
             }
             stage.run(&mut self.items, now, &mut self.outbox)?;
+            let after = clock.thread_cpu();
+            stage.spent(after.saturating_sub(before), now);
+            before = after;
             self.items.clear();
             std::mem::swap(&mut self.items, &mut self.outbox.next);
         }

@@ -26,6 +26,13 @@ impl Running {
         }
     }
 
+    /// Bytes of linear memory of all its instances, and of the largest.
+    pub(super) fn memory_bytes(&self) -> [usize; 2] {
+        let own = self.confirmed().memory_bytes();
+        let other = self.pair().map_or(0, |pair| pair.candidate.memory_bytes());
+        [own + other, own.max(other)]
+    }
+
     pub(super) fn confirmed_mut(&mut self) -> &mut Live {
         match self {
             Self::Alone(live) => live,

@@ -1,5 +1,7 @@
 //! One plugin's place in a lane: runs its batches, finds the one message it fails on, and exchanges its version.
 
+mod cost;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,7 @@ pub(crate) struct Stage {
     /// While it holds messages beside a candidate: when to look how far that is.
     next_look: Option<Instant>,
     lane: usize,
+    cost: crate::chain::cost::Cost,
 }
 
 /// While messages are held, between two looks at how far a candidate is.
@@ -60,6 +63,7 @@ impl Stage {
             held: Vec::new(),
             next_look: None,
             lane,
+            cost: Default::default(),
         }
     }
 
@@ -70,10 +74,8 @@ impl Stage {
 
     /// When it wants to be told the time, or to have its state kept.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let candidate = self
-            .running
-            .pair()
-            .and_then(|pair| pair.candidate.next_tick);
+        let candidate = self.running.pair();
+        let candidate = candidate.and_then(|pair| pair.candidate.next_tick);
         [
             self.running.confirmed().next_tick,
             self.next_checkpoint,

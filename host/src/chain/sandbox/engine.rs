@@ -97,6 +97,14 @@ impl Engine {
         &self.shared.pool
     }
 
+    /// Has one of the lanes' workers do `work`, behind the lanes that wait: whether they still work shows in that.
+    ///
+    /// # Errors
+    /// There are no threads to be had.
+    pub fn once(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.shared.pool.once(work)
+    }
+
     /// Native stack a guest may use; a thread that runs one needs that much beside its own.
     pub(crate) fn stack_bytes(&self) -> usize {
         self.shared.stack_bytes
@@ -199,16 +207,7 @@ impl Ticker {
         let thread = std::thread::Builder::new()
             .name("ticker".to_owned())
             .stack_size(64 << 10)
-            .spawn(move || {
-                while !seen.stop.load(Ordering::SeqCst) {
-                    let Some(engine) = engine.upgrade() else {
-                        return;
-                    };
-                    tick_until_quiet(&engine, &seen, &pool);
-                    drop(engine);
-                    sleep_until_called(&seen, &pool);
-                }
-            })?;
+            .spawn(move || crate::thread::keep("ticker", || tick(&engine, &seen, &pool)))?;
         Ok(Self {
             pulse,
             thread: Some(thread),
@@ -236,6 +235,17 @@ impl Ticker {
         {
             thread.thread().unpark();
         }
+    }
+}
+
+fn tick(engine: &wasmtime::EngineWeak, pulse: &TickerState, pool: &PoolView) {
+    while !pulse.stop.load(Ordering::SeqCst) {
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        tick_until_quiet(&engine, pulse, pool);
+        drop(engine);
+        sleep_until_called(pulse, pool);
     }
 }
 

@@ -19,6 +19,7 @@ fn busy() -> Status {
         fallback: Some(digest.clone()),
         differs_from_config: swapping,
         breaker: "closed".to_owned(),
+        ..Plugin::default()
     };
     let condition = |kind: &str, next_try_s| Condition {
         kind: kind.to_owned(),
@@ -33,6 +34,8 @@ fn busy() -> Status {
         on_disk,
         ram_bytes: 3_000,
         disk_bytes: on_disk * 40,
+        limit_bytes: Some(1 << 30),
+        full_in_s: None,
         oldest_age_s: Some(90_061),
         appended: 1_234_567_890,
         accepted: 1_234_000_000,
@@ -71,6 +74,10 @@ fn busy() -> Status {
             quarantined: 0,
             waiting: 5,
             down: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            from: Vec::new(),
+            to: Vec::new(),
             plugins: vec![plugin("decode-json", false), plugin("threshold", true)],
         }],
         queues: vec![queue("cloud:telemetry", 1_192_000), queue("cloud:alarm", 0)],
@@ -115,6 +122,13 @@ fn busy() -> Status {
             lost: Some("the disk has lost 2 dead letters".to_owned()),
             strangers: [("old:debug".to_owned(), 17)].into(),
         },
+        crashes: vec![Crash {
+            at: "2026-11-22T01:02:03.004Z".into(),
+            thread: "writer".into(),
+            place: "host/src/spool/writer/mod.rs:7:9".into(),
+            what: "index out of bounds".into(),
+            ..Crash::default()
+        }],
     }
 }
 

@@ -2,10 +2,13 @@
 //! the two its callers may call (`admin`). Memory work is done on the spot, what waits for the disk on the blocking pool.
 
 mod accounts;
+pub(super) mod certificates;
 mod changes;
-mod health;
+pub mod health;
 pub mod letters;
+pub mod log;
 mod metrics;
+mod page;
 pub mod plugins;
 pub mod recordings;
 mod spool;
@@ -17,18 +20,21 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use self::metrics::Rendering;
+use self::page::Page;
 use super::live::Desk;
 use super::running::Running;
 use crate::admin::{Route, Routes};
 
 /// What anybody on this machine may read: nothing that a device, a plugin or an operator keeps to itself.
 pub fn reading() -> Vec<Route<Api>> {
-    vec![
+    let mut routes = page::routes();
+    routes.extend([
         Route::get("/metrics", metrics::text),
         Route::get("/livez", health::alive),
         Route::get("/readyz", health::ready),
-        Route::get("/healthz", health::ready),
-    ]
+        Route::get("/healthz", health::healthy),
+    ]);
+    routes
 }
 
 /// What only the operator sees and does: payloads, settings, who did what, and changes.
@@ -36,6 +42,11 @@ pub fn operating() -> Vec<Route<Api>> {
     vec![
         // The whole account at a glance.
         Route::get("/v1/status", status::show),
+        // How each part is.
+        Route::get("/v1/health", health::show),
+        // How much the log says; another level for a while, a `log::Order`.
+        Route::get("/v1/log", log::show),
+        Route::post("/v1/log", log::change),
         // Queues and dead letters, a `spool::ToolRequest`: look, take out, put in, mend.
         Route::post("/v1/spool", spool::ask),
         // Dead letters on their way again, a `letters::Retry`.
@@ -63,6 +74,7 @@ pub struct Api {
     running: Arc<Running>,
     desk: Desk,
     rendering: Arc<Rendering>,
+    page: Page,
 }
 
 /// The routes of this gateway.
@@ -74,6 +86,7 @@ pub(super) fn routes(running: &Arc<Running>, desk: Desk) -> Routes {
             running.registry.clone(),
             running.current.clone(),
         )),
+        page: Page::of(running),
     };
     Routes::new(reading(), operating(), api)
 }
@@ -87,6 +100,12 @@ impl FromRef<Api> for Arc<Running> {
 impl FromRef<Api> for Desk {
     fn from_ref(api: &Api) -> Self {
         api.desk.clone()
+    }
+}
+
+impl FromRef<Api> for Page {
+    fn from_ref(api: &Api) -> Self {
+        api.page.clone()
     }
 }
 

@@ -124,7 +124,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::{BreakerState, ChangeState};
+    use crate::chain::{BreakerState, ChangeState, PluginCost};
     use crate::versions::{Spot, Start, StoredVersion, Versions};
 
     #[test]
@@ -154,6 +154,7 @@ mod tests {
             state_version: None,
             change,
             breaker: BreakerState::Closed,
+            cost: PluginCost::default(),
         };
         let shown =
             |change| Plugin::running("climate", &info(change), versions.entry("climate", "rule"));

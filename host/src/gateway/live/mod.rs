@@ -61,7 +61,7 @@ impl Live {
         let mut driver = Driver::new(parts, ends, desk.clone())?;
         let driver = std::thread::Builder::new()
             .name("live".into())
-            .spawn(move || driver.run(&waiting))?;
+            .spawn(move || crate::thread::keep("live", || driver.run(&waiting)))?;
         Ok(Self {
             desk,
             engine,

@@ -52,13 +52,18 @@ impl Shared {
             ram_bytes: self.ram.held() as u64,
             most_ram_bytes: self.ram.most() as u64,
             damaged_store: locked(&self.found.set_aside).clone(),
+            writer: self.health.turning(now_us),
             strangers: self.strangers(),
         }
     }
 
     fn queue_accounts(&self, now_us: u64) -> Vec<QueueAccount> {
         let account = |slot: &Slot| {
-            let tally = locked(&slot.queue).tally();
+            let queue = locked(&slot.queue);
+            let tally = queue.tally();
+            let limit = slot.policy().max_bytes;
+            let filling = queue.filling(slot.policy());
+            drop(queue);
             let age = |oldest: u64| Duration::from_micros(now_us.saturating_sub(oldest));
             QueueAccount {
                 uplink: Arc::clone(&slot.uplink),
@@ -69,6 +74,8 @@ impl Shared {
                 ram_bytes: tally.ram_bytes,
                 disk_bytes: tally.disk_bytes,
                 capacity_bytes: self.config.head_bytes as u64,
+                limit_bytes: (limit < u64::MAX).then_some(limit),
+                full_in: filling.and_then(|filling| filling.full_in(self.clock.ran(now_us))),
                 oldest_age: tally.oldest_us.map(age),
                 appended: tally.appended,
                 accepted: tally.accepted,

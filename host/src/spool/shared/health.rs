@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::spool::account::Turning;
 use crate::spool::lock::locked;
 use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::free_space::SpaceLevel;
@@ -28,6 +30,8 @@ pub(crate) struct StoreHealth {
     is_reported: AtomicBool,
     /// When the commit under way began (running clock); 0 when there is none.
     commit_since: AtomicU64,
+    /// When the writer last looked at what is due (running clock).
+    turned: AtomicU64,
 }
 
 impl StoreHealth {
@@ -41,6 +45,7 @@ impl StoreHealth {
             space_level: Mutex::default(),
             is_reported: AtomicBool::new(false),
             commit_since: AtomicU64::new(0),
+            turned: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +79,20 @@ impl StoreHealth {
     /// The store was opened anew.
     pub(crate) fn recover(&self) {
         self.is_in_trouble.store(false, Ordering::Release);
+    }
+
+    /// The writer looks at what is due (running clock).
+    pub(crate) fn turn(&self, now_us: u64) {
+        self.turned.store(now_us, Ordering::Relaxed);
+    }
+
+    /// For how long the writer has not looked at what is due, and whether it is the disk that it waits for.
+    pub(crate) fn turning(&self, now_us: u64) -> Turning {
+        let turned = self.turned.load(Ordering::Relaxed);
+        Turning {
+            idle: Duration::from_micros(now_us.saturating_sub(turned)),
+            is_at_disk: self.commit_since.load(Ordering::Acquire) > 0 || self.is_in_trouble(),
+        }
     }
 
     /// A commit begins (running clock).

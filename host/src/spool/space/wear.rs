@@ -27,6 +27,15 @@ pub(crate) struct QueueInflow {
     pub payload: u64,
 }
 
+impl QueueInflow {
+    /// How long the room lasts at the rate of the time that the process `ran`, if nothing leaves.
+    pub(crate) fn full_in(self, ran: Duration) -> Option<Duration> {
+        let seconds = ran.as_secs_f64() * self.room as f64 / self.payload as f64;
+        let lasts = Duration::try_from_secs_f64(seconds).ok();
+        lasts.filter(|_| self.payload > 0 && !ran.is_zero())
+    }
+}
+
 /// The card, as an operator asks about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WearAccount {

@@ -121,6 +121,7 @@ impl Writer {
             }
             self.add_wanted();
             let now_us = self.shared.clock.now();
+            self.shared.health.turn(now_us);
             match self.next_due() {
                 Some(due) if due <= now_us => {
                     self.shared.wake_up.busy();

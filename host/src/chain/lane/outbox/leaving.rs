@@ -77,6 +77,7 @@ impl Outbox {
         }
         // Before the receipts are out of our hands: whoever sees all settled shall find all counted.
         metrics.settle(&self.fates);
+        let before = self.brought;
         let mut appends = Vec::with_capacity(self.leaving.len());
         let mut to_flows = Vec::new();
         for (_, leaving) in self.leaving.drain(..) {
@@ -95,6 +96,7 @@ impl Outbox {
                 Destination::Flow(name) => to_flows.push((name, Delivery { message, receipt })),
             }
         }
+        metrics.bytes_out.inc_by((self.brought - before) as u64);
         if !to_flows.is_empty() {
             for message in onward.hand_on(to_flows) {
                 self.lose(LossReason::MemoryFull, message, None);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::gateway::api::plugins::Candidate;
 use crate::gateway::api::trouble::{Condition, Trouble};
 use crate::gateway::standing::Standing;
+use crate::telemetry::crash::Crash;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -33,6 +34,9 @@ pub struct Status {
     /// Messages given up since the store was made, by reason, as the ledger has them.
     pub given_up: BTreeMap<String, u64>,
     pub store: Store,
+    /// Panics of the host's own code that are kept, the oldest first.
+    #[serde(default)]
+    pub crashes: Vec<Crash>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +97,18 @@ pub struct Flow {
     pub quarantined: u64,
     /// Messages that wait for a lane.
     pub waiting: u64,
+    /// Bytes of messages that came in since the start, topics and headers included.
+    #[serde(default)]
+    pub bytes_in: u64,
+    /// The same of those that left.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// Names of the sources that it takes from; empty when stopped.
+    #[serde(default)]
+    pub from: Vec<String>,
+    /// Where its ports lead: queues, as `uplink:class`, and other flows by their names; empty when stopped.
+    #[serde(default)]
+    pub to: Vec<String>,
     /// Its plugins, first to last.
     pub plugins: Vec<Plugin>,
     /// It could not be started: why. Its messages wait.
@@ -110,6 +126,18 @@ pub struct Plugin {
     /// `closed`, `open` or `half-open`, the worst of its lanes; empty when stopped.
     #[serde(default)]
     pub breaker: String,
+    /// Processor time since the start, seconds, a candidate's beside it included.
+    #[serde(default)]
+    pub cpu_s: f64,
+    /// Linear memory of all its instances.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// The limit that it came nearest to of late; empty where it was not called.
+    #[serde(default)]
+    pub limit: String,
+    /// How near: 1 is the limit.
+    #[serde(default)]
+    pub limit_used: f64,
     /// The version that is tried beside it.
     #[serde(default)]
     pub candidate: Option<Candidate>,
@@ -131,6 +159,12 @@ pub struct Queue {
     pub ram_bytes: u64,
     /// Bytes of its chunks on disk.
     pub disk_bytes: u64,
+    /// Bytes that its class may hold on disk; missing without a bound.
+    #[serde(default)]
+    pub limit_bytes: Option<u64>,
+    /// Seconds of an outage that its class has room for at the rate since the start; missing without a bound, or while nothing comes.
+    #[serde(default)]
+    pub full_in_s: Option<u64>,
     /// Age of the oldest message owed, counted while running, seconds.
     pub oldest_age_s: Option<u64>,
     /// Messages appended since the start.

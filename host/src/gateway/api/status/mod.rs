@@ -3,6 +3,7 @@
 
 mod form;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,12 +17,14 @@ use super::plugins::{Candidate, shown_digest};
 use super::trouble::{Condition, Trouble};
 use crate::admin::{Answer, json};
 use crate::chain::{self, PluginInfo};
-use crate::config::Config;
+use crate::config::{Config, SourceSpec};
 use crate::gateway::running::Running;
 use crate::gateway::standing::Standing;
 use crate::heap::resident_bytes;
 use crate::link::{self, LinkAccount};
+use crate::message::QueueId;
 use crate::spool::{Account, QueueAccount};
+use crate::telemetry::crash;
 use crate::versions::Versions;
 use crate::{source, uplink};
 
@@ -49,11 +52,12 @@ impl Status {
             sources: config.sources.iter().map(|one| source(&one.name)).collect(),
             flows: config.flows.iter().map(flow).collect(),
             uplinks: config.uplinks.iter().map(|one| uplink(&one.name)).collect(),
+            crashes: crash::read(&config.gateway.data_dir),
             ..Self::of_spool(config, account)
         }
     }
 
-    fn of_running(running: &Running) -> Self {
+    pub(super) fn of_running(running: &Running) -> Self {
         let accounts = Accounts::of(running);
         let config = &running.config;
         let now = accounts.at;
@@ -64,7 +68,8 @@ impl Status {
             resident_bytes: resident_bytes(),
             memory_limit_bytes: config.gateway.memory_bytes,
         };
-        let flow = |flow| Flow::running(flow, &running.versions);
+        let current = running.current.now();
+        let flow = |flow| Flow::running(flow, &running.versions, &current);
         let sources = accounts.sources.into_iter();
         let uplinks = accounts.uplinks.into_iter();
         Self {
@@ -78,6 +83,7 @@ impl Status {
             uplinks: uplinks
                 .map(|(name, account)| Uplink::of(&name, account, now))
                 .collect(),
+            crashes: crash::all().0,
             store: Store {
                 why: store_trouble(&accounts.spool),
                 ..spool.store
@@ -106,6 +112,7 @@ impl Status {
                 .map(|loss| (loss.reason.name().to_owned(), loss.messages))
                 .collect(),
             store: Store::of(account),
+            crashes: Vec::new(),
         }
     }
 }
@@ -154,6 +161,8 @@ impl Queue {
             on_disk: account.on_disk,
             ram_bytes: account.ram_bytes,
             disk_bytes: account.disk_bytes,
+            limit_bytes: account.limit_bytes,
+            full_in_s: account.full_in.map(|time| time.as_secs()),
             oldest_age_s: account.oldest_age.map(|age| age.as_secs()),
             appended: account.appended,
             accepted: account.accepted,
@@ -164,11 +173,13 @@ impl Queue {
 }
 
 impl Flow {
-    fn running(flow: accounts::Flow, versions: &Versions) -> Self {
+    fn running(flow: accounts::Flow, versions: &Versions, config: &Config) -> Self {
         let plugin = |info: &PluginInfo| Plugin::running(&flow.name, info, versions);
         Self {
             plugins: flow.plugins.iter().map(plugin).collect(),
             down: flow.down,
+            from: sources_of(config, &flow.name),
+            to: targets_of(config, &flow.name),
             ..Self::of(&flow.name, flow.account)
         }
     }
@@ -184,10 +195,35 @@ impl Flow {
             dropped: account.dropped,
             quarantined: account.quarantined,
             waiting: account.waiting,
+            bytes_in: account.bytes_in,
+            bytes_out: account.bytes_out,
+            from: Vec::new(),
+            to: Vec::new(),
             plugins: Vec::new(),
             down: None,
         }
     }
+}
+
+/// Names of the sources that a flow takes from.
+fn sources_of(config: &Config, flow: &str) -> Vec<String> {
+    let leads = |source: &&SourceSpec| source.routes.iter().any(|route| *route.name == *flow);
+    let sources = config.sources.iter().filter(leads);
+    sources.map(|source| source.name.to_string()).collect()
+}
+
+/// Where the ports of a flow lead: queues, as `uplink:class`, and other flows by their names.
+fn targets_of(config: &Config, flow: &str) -> Vec<String> {
+    let Some(flow) = config.flows.iter().find(|one| *one.name == *flow) else {
+        return Vec::new();
+    };
+    let queue = |queue: QueueId| {
+        let queue = config.spool.queues.get(usize::from(queue.0))?;
+        Some(format!("{}:{}", queue.uplink, queue.class))
+    };
+    let queues = flow.queues().filter_map(queue);
+    let targets = queues.chain(flow.flows().map(ToString::to_string));
+    targets.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Where a connection stands; empty when stopped.
@@ -248,6 +284,10 @@ impl Plugin {
             digest: shown_digest(info, entry.as_ref()),
             swapping: info.change.is_some(),
             breaker: info.breaker.name().to_owned(),
+            cpu_s: info.cost.cpu.as_secs_f64(),
+            memory_bytes: info.cost.memory_bytes,
+            limit: info.cost.limit.to_owned(),
+            limit_used: info.cost.used,
             candidate: Candidate::of(info),
             fallback: before.map(|version| version.digest.clone()),
             differs_from_config: entry

@@ -1,106 +1,33 @@
-//! What `/livez` and `/readyz` say. Not ready: a lane that is gone, a flow that could not be started, a store that cannot be
-//! written. Degraded, with cause, since when and the next try: a source or uplink without a connection, which is retrying by
-//! design; a broker that grants less than was asked for. An unreachable upstream is not unready: to store and forward is the
-//! job.
+//! One part for each source, flow and uplink, one for the spool, one for the config: what `/readyz` is made of.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-
-use super::accounts::{Accounts, Flow};
-use super::trouble::{Condition, Trouble};
+use super::form::{Health, Part};
 use crate::chain::{BreakerState, PluginInfo};
-use crate::gateway::running::Running;
+use crate::gateway::api::accounts::{Accounts, Flow};
+use crate::gateway::api::trouble::{Condition, Trouble};
 use crate::link::LinkAccount;
 use crate::source;
 use crate::spool::{self, Account, UnreadableQueue};
 
-/// How one part of the gateway is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Health {
-    Good,
-    /// Does its job in part: ready, and said.
-    Fair(String),
-    /// Cannot do its job: not ready.
-    Bad(String),
-}
-
-pub(super) async fn alive() -> &'static str {
-    "ok\n"
-}
-
-pub(super) async fn ready(
-    State(running): State<Arc<Running>>,
-    RawQuery(query): RawQuery,
-) -> (StatusCode, String) {
-    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose"));
-    verdict(&look(&Accounts::of(&running)), verbose)
-}
-
-/// One line for each source, flow and uplink, one for the spool, one for the config.
-fn look(accounts: &Accounts) -> Vec<(String, Health)> {
+pub(super) fn of(accounts: &Accounts) -> Vec<Part> {
     let now = accounts.at;
-    let name = |flow: &Flow| format!("flow {}", flow.name);
     let flows = accounts.flows.iter();
-    let mut found: Vec<_> = flows.map(|one| (name(one), flow(one))).collect();
-    found.push(("spool".to_owned(), store(&accounts.spool)));
-    found.push(("config".to_owned(), fair(accounts.config.words(), "; ")));
+    let mut found: Vec<_> = flows.map(|one| flow(one).of("flow", &one.name)).collect();
+    found.push(store(&accounts.spool).of("spool", ""));
+    found.push(Health::fair(accounts.config.words(), "; ").of("config", ""));
     for (name, account) in &accounts.sources {
-        let name = format!("source {name}");
         let conditions = Condition::of_source(account, now);
-        found.push((name.clone(), connection(&account.link, conditions, now)));
+        found.push(connection(&account.link, conditions, now).of("source", name));
         if let fair @ Health::Fair(_) = grants(account) {
-            found.push((format!("{name}: subscriptions"), fair));
+            found.push(fair.of("subscriptions", name));
         }
     }
     for (name, account) in &accounts.uplinks {
         let conditions = Condition::of_uplink(account, now);
-        let health = connection(&account.link, conditions, now);
-        found.push((format!("uplink {name}"), health));
+        found.push(connection(&account.link, conditions, now).of("uplink", name));
     }
     found
-}
-
-fn verdict(found: &[(String, Health)], verbose: bool) -> (StatusCode, String) {
-    let bad = found
-        .iter()
-        .any(|(_, health)| matches!(health, Health::Bad(_)));
-    let mut text = String::new();
-    for (name, health) in found {
-        match health {
-            Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
-            Health::Fair(why) => text.push_str(&format!("[~] {name} {why}\n")),
-            Health::Bad(why) => text.push_str(&format!("[-] {name} failed: {why}\n")),
-            Health::Good => {}
-        }
-    }
-    let is_degraded = found
-        .iter()
-        .any(|(_, health)| matches!(health, Health::Fair(_)));
-    text.push_str(match (bad, is_degraded) {
-        (true, _) => "not ready\n",
-        (false, true) => "ready, degraded\n",
-        (false, false) => "ready\n",
-    });
-    (
-        if bad {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::OK
-        },
-        text,
-    )
-}
-
-/// Well, unless there is something to say.
-fn fair(words: Vec<String>, between: &str) -> Health {
-    if words.is_empty() {
-        Health::Good
-    } else {
-        Health::Fair(words.join(between))
-    }
 }
 
 /// What the broker grants less of than was asked for.
@@ -119,7 +46,7 @@ fn grants(account: &source::Account) -> Health {
         (session_s > 0)
             .then(|| format!("the broker forgets its session {session_s} s after a loss")),
     ];
-    fair(words.into_iter().flatten().collect(), ", ")
+    Health::fair(words.into_iter().flatten().collect(), ", ")
 }
 
 /// Of a source or uplink: what keeps its connection from being in use, and what else is not as it should be.
@@ -134,7 +61,7 @@ fn connection(link: &LinkAccount, conditions: Vec<Condition>, now: Instant) -> H
         });
         format!("for {since:?}{next}: {}", condition.words)
     });
-    fair(trouble.into_iter().chain(conditions).collect(), "; ")
+    Health::fair(trouble.into_iter().chain(conditions).collect(), "; ")
 }
 
 /// One line for a connection in trouble.
@@ -170,13 +97,13 @@ fn flow(flow: &Flow) -> Health {
             state.name()
         )),
     };
-    fair(flow.plugins.iter().filter_map(trouble).collect(), ", ")
+    Health::fair(flow.plugins.iter().filter_map(trouble).collect(), ", ")
 }
 
 fn store(account: &Account) -> Health {
     let words = || {
         let lost = store_losses(account).into_iter();
-        fair(lost.chain(owed_to_nobody(account)).collect(), "; ")
+        Health::fair(lost.chain(owed_to_nobody(account)).collect(), "; ")
     };
     store_trouble(account).map_or_else(words, Health::Bad)
 }
@@ -189,7 +116,7 @@ fn owed_to_nobody(account: &Account) -> impl Iterator<Item = String> {
 }
 
 /// What is wrong with the store, in words.
-pub(super) fn store_trouble(account: &Account) -> Option<String> {
+pub(in crate::gateway::api) fn store_trouble(account: &Account) -> Option<String> {
     match account.condition {
         spool::StoreCondition::Well => None,
         spool::StoreCondition::Failing if !account.unreadable.is_empty() => {
@@ -213,7 +140,7 @@ pub(super) fn store_trouble(account: &Account) -> Option<String> {
 }
 
 /// What damage has cost the store besides messages, which each queue tells of.
-pub(super) fn store_losses(account: &Account) -> Option<String> {
+pub(in crate::gateway::api) fn store_losses(account: &Account) -> Option<String> {
     let (letters, ledger, states) = account.lost_records;
     let lost: Vec<String> = [
         (letters, "dead letters"),
@@ -228,43 +155,4 @@ pub(super) fn store_losses(account: &Account) -> Option<String> {
     .map(|(number, what)| format!("{number} {what}"))
     .collect();
     (!lost.is_empty()).then(|| format!("the disk has lost {}", lost.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_that_work_are_told_when_asked() {
-        let checks = [("spool".to_owned(), Health::Good)];
-        assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
-        assert_eq!(
-            verdict(&checks, true),
-            (StatusCode::OK, "[+] spool ok\nready\n".into())
-        );
-    }
-
-    #[test]
-    fn what_works_in_part_is_ready_and_degraded() {
-        let checks = [(
-            "uplink cloud".to_owned(),
-            Health::Fair("degraded for 5s: no route".into()),
-        )];
-        for verbose in [false, true] {
-            let expected = "[~] uplink cloud degraded for 5s: no route\nready, degraded\n";
-            assert_eq!(verdict(&checks, verbose), (StatusCode::OK, expected.into()));
-        }
-    }
-
-    #[test]
-    fn a_failed_part_is_named_without_being_asked() {
-        let checks = [("spool".to_owned(), Health::Bad("disk full".into()))];
-        assert_eq!(
-            verdict(&checks, false),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "[-] spool failed: disk full\nnot ready\n".into()
-            )
-        );
-    }
 }

@@ -1,0 +1,86 @@
+//! What `/livez`, `/readyz` and `/healthz` say: three questions with one account behind them.
+//!
+//! `/livez`: does each loop turn that must? Else the process is to be started again. `/readyz`: can it do its job? Not ready: a
+//! lane that is gone, a flow that could not be started, a store that cannot be written. Degraded, with cause, since when and
+//! the next try: a source or uplink without a connection, which is retrying by design; a broker that grants less than was
+//! asked for. An unreachable upstream is not unready: to store and forward is the job. `/healthz`: how is each part, and what
+//! will soon not do? Nobody is to start anything again because of that.
+
+mod form;
+mod further;
+mod parts;
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State as Of};
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+pub use form::{Part, Report, State};
+
+use self::form::{Asked, Health};
+use super::accounts::Accounts;
+use crate::admin::{Answer, json};
+use crate::gateway::pulse;
+use crate::gateway::running::Running;
+pub(super) use parts::{store_losses, store_trouble};
+
+pub(super) async fn alive(
+    Of(running): Of<Arc<Running>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let part = |one: pulse::Loop| {
+        let seconds = one.idle.as_secs();
+        let health = match one.excuse {
+            Some(excuse) if one.idle > pulse::STILL => {
+                Health::Fair(format!("has not turned for {seconds} s: {excuse}"))
+            }
+            _ if one.stands_still() => Health::Bad(format!("has not turned for {seconds} s")),
+            _ => Health::Good,
+        };
+        health.of("loop", &one.name)
+    };
+    let loops = pulse::loops(&running).await;
+    let report = Report::new(loops.into_iter().map(part).collect());
+    let words = ["ok", "ok", "stands still"];
+    report.answer(&Asked::of(query.as_deref(), &headers), words)
+}
+
+pub(super) async fn ready(
+    Of(running): Of<Arc<Running>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let report = Report::new(parts::of(&Accounts::of(&running)));
+    let words = ["ready", "ready, degraded", "not ready"];
+    report.answer(&Asked::of(query.as_deref(), &headers), words)
+}
+
+pub(super) async fn healthy(
+    Of(running): Of<Arc<Running>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let report = tokio::task::spawn_blocking(move || Report::of(&running)).await?;
+    Ok(report.answer(&Asked::of(query.as_deref(), &headers), WORDS))
+}
+
+/// For the operator's command.
+pub(super) async fn show(Of(running): Of<Arc<Running>>) -> Answer {
+    let report = tokio::task::spawn_blocking(move || json(&Report::of(&running)));
+    Ok(report.await?)
+}
+
+/// What the worst of the parts comes to.
+pub const WORDS: [&str; 3] = ["healthy", "degraded", "failed"];
+
+impl Report {
+    /// Every part. Reads the files with certificates.
+    pub(in crate::gateway::api) fn of(running: &Running) -> Self {
+        let accounts = Accounts::of(running);
+        let ready = parts::of(&accounts).into_iter();
+        let further = further::of(&accounts, &further::Surroundings::of(running));
+        Self::new(ready.chain(further).collect())
+    }
+}
