@@ -18,7 +18,7 @@ pub enum Exit {
     /// There is no gateway to talk to.
     NotRunning = 5,
     /// What was asked for was refused, or taken back: what ran before runs on. Of a replay: it was to be the same, and
-    /// is not.
+    /// is not. Of a strict check: it should not go live.
     Refused = 6,
     /// The gateway runs, and does its job in part only: nothing comes in, nothing goes upstream, or its store is not well.
     Degraded = 7,
@@ -30,9 +30,11 @@ Exit codes:
   0  all went well              3  the config is invalid
   1  failed                     4  a plugin cannot be used
   2  wrong command line         5  there is no gateway to talk to
-  6  refused or taken back: what ran before runs on; replay --expect-same: something differs
+  6  refused or taken back: what ran before runs on; replay --expect-same: something differs;
+     check --strict: something is neither mended nor accepted
   7  status: the gateway runs, but no source or no uplink is connected, or its store is not well;
-     health: a part of it is degraded; check --connect: a source or an uplink does not work";
+     health: a part of it is degraded; check --connect: a source or an uplink does not work;
+     doctor: something has failed";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

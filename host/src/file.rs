@@ -201,6 +201,36 @@ pub fn own(path: &Path) -> Result<(), Strange> {
     fs::symlink_metadata(path).map_or(Ok(()), |found| is_ours(path, &found, path))
 }
 
+/// How a secret's file is guarded against others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretGuard {
+    Kept,
+    /// It belongs to this user, who is neither root nor who runs the gateway.
+    Owner(u32),
+    /// Others, or a group that is not the gateway's, can write it.
+    Written,
+}
+
+/// Looks at whose a secret is. Whoever looks need not be who runs the gateway: that one has the data folder, `beside`. What is
+/// not there is kept.
+pub fn guard(path: &Path, beside: &Path) -> SecretGuard {
+    let Ok(found) = fs::metadata(path) else {
+        return SecretGuard::Kept;
+    };
+    let runs = fs::metadata(beside).ok();
+    let user = rustix::process::geteuid().as_raw();
+    let owns = |owner: u32| runs.as_ref().is_some_and(|folder| folder.uid() == owner);
+    let shares = |group: u32| runs.as_ref().is_some_and(|folder| folder.gid() == group);
+    if found.uid() != 0 && found.uid() != user && !owns(found.uid()) {
+        return SecretGuard::Owner(found.uid());
+    }
+    let is_shared = found.mode() & GROUP_WRITES != 0 && is_foreign_group(&found);
+    if found.mode() & OTHERS_WRITE != 0 || (is_shared && !shares(found.gid())) {
+        return SecretGuard::Written;
+    }
+    SecretGuard::Kept
+}
+
 /// Looks at whose a folder is, a link that leads to it, and what is in it: what a gateway believes without looking again.
 ///
 /// # Errors
@@ -361,6 +391,28 @@ mod tests {
                 Err(Strange::Owner { owner: 12_345, .. })
             ));
             assert!(own(&key).unwrap_err().to_string().contains("chown -R"));
+        }
+    }
+
+    #[test]
+    fn a_secret_belongs_to_root_or_to_whoever_runs_the_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let (secret, data) = (folder.path().join("secret"), folder.path().join("data"));
+        assert_eq!(guard(&secret, &data), SecretGuard::Kept);
+        fs::write(&secret, "x").unwrap();
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(guard(&secret, &data), SecretGuard::Kept);
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o602)).unwrap();
+        assert_eq!(guard(&secret, &data), SecretGuard::Written);
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o660)).unwrap();
+        // Only root can give a file away.
+        if chown(&secret, Some(12_345), Some(12_345)).is_ok() {
+            assert_eq!(guard(&secret, &data), SecretGuard::Owner(12_345));
+            chown(&data, Some(12_345), Some(12_345)).unwrap();
+            assert_eq!(guard(&secret, &data), SecretGuard::Kept);
+            chown(&secret, Some(12_345), Some(12_346)).unwrap();
+            assert_eq!(guard(&secret, &data), SecretGuard::Written);
         }
     }
 

@@ -75,6 +75,21 @@ pub fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
+/// A text in quotes as TOML has it, with every character, and none that a terminal would act on.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for symbol in text.chars() {
+        match symbol {
+            '"' | '\\' => out.extend(['\\', symbol]),
+            symbol if visible(symbol) == symbol => out.push(symbol),
+            symbol => out.push_str(&format!("\\U{:08x}", u32::from(symbol))),
+        }
+    }
+    out.push('"');
+    out
+}
+
 fn clip(text: &str, most: usize, shown: impl Fn(char) -> char) -> String {
     let mut clean: String = text.chars().take(most).map(shown).collect();
     if text.chars().nth(most).is_some() {
@@ -143,6 +158,14 @@ mod tests {
         let shown = escaped(&serde_json::json!([text]).to_string()).into_owned();
         assert_eq!(shown, r#"["a\u009bb\u202ec\udb40\udc41ä\u001b"]"#);
         assert_eq!(serde_json::from_str::<Vec<String>>(&shown).unwrap(), [text]);
+    }
+
+    #[test]
+    fn what_is_quoted_stays_in_its_quotes_and_shows_nothing_that_a_terminal_obeys() {
+        assert_eq!(
+            quoted("a\"\\\n\x1b\u{202e}ä"),
+            r#""a\"\\\U0000000a\U0000001b\U0000202eä""#
+        );
     }
 
     proptest::proptest! {

@@ -1,6 +1,7 @@
 //! Mistakes in a config: `tests/config/NAME.toml` beside `NAME.err`, the exact text the user sees.
 //!
 //! `NAME.layers`, where it is there, holds what lies over the file: lines `env NAME=VALUE` and `set KEY=VALUE`.
+//! Of a NAME that begins with `strict` it is what `check --strict` shows.
 //! After a change that is meant: `TIDEGATE_GOLDEN=write cargo test --test e2e config`, then read the diff.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,7 @@ fn sources(name: &str) -> Result<Sources> {
 
 fn shown(name: &str) -> Result<String> {
     let problems = match load(&sources(name)?) {
+        Ok(config) if name.starts_with("strict") => config.strict().problems,
         Ok(config) => config.warnings,
         Err(problems) => problems,
     };

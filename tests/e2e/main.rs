@@ -20,6 +20,7 @@ mod connect;
 mod crash;
 mod demo;
 mod disk;
+mod doctor;
 mod fallback;
 mod field;
 mod files;
@@ -71,6 +72,7 @@ fn cases() -> Vec<Trial> {
         cli::cases(),
         config::cases(),
         connect::cases(),
+        doctor::cases(),
         flow::cases(),
         field::cases(),
         files::cases(),

@@ -4,8 +4,10 @@
 pub mod broker;
 pub mod check;
 pub mod compile;
+mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 mod global;
 pub mod health;
 pub mod ledger;
@@ -40,6 +42,7 @@ Examples:
   tidegate run -c tidegate.toml                   run it in the foreground
   tidegate run --set log.level=debug              with one setting changed
   TIDEGATE_LOG__LEVEL=debug tidegate run          the same from the environment
+  tidegate doctor                                 what of this machine is not as it should be
   tidegate status                                 what it takes, owes and has parked
   tidegate parked list                            what could not be processed, and why
   tidegate ledger                                 what was given up, and why
@@ -48,7 +51,7 @@ Examples:
   tidegate plugin test my-rule                    build it, and run its cases
   tidegate replay --flow climate --with rule.wasm what a changed rule would have done
 
-Every setting, its default and the reason for it: tidegate check --manual";
+Every setting, its default and the reason for it: tidegate check --manual; of one: tidegate config explain spool.reserve";
 
 /// How long the last lines may take when the process ends: longer than a reader that reads, shorter than a grace.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -72,6 +75,11 @@ pub enum Command {
     Run(run::Arguments),
     /// Check a config and its plugins; opens no connection, starts nothing.
     Check(check::Arguments),
+    /// The config as it is in effect, what the manual says of a key, and the schema for editors.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// What of this machine, its disk, its network and its gateway is not as it should be, and what mends it.
+    Doctor(doctor::Arguments),
     /// The whole account of a gateway at a glance.
     Status(status::Arguments),
     /// How each part of a running gateway is: ok, degraded or failed, and why.
@@ -138,6 +146,8 @@ impl Cli {
         match self.command {
             Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
+            Command::Config(command) => config::run(&self.global, &command, surroundings),
+            Command::Doctor(arguments) => doctor::run(&self.global, &arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
             Command::Health(arguments) => health::run(&self.global, &arguments, surroundings),
             Command::Ledger(arguments) => ledger::run(&self.global, &arguments, surroundings),

@@ -24,6 +24,7 @@ use super::layers::FILE;
 use super::priority::{self, Line};
 use super::sources;
 use super::sources::spec::{RouteSpec, SourceSpec};
+use super::strict::accepted::{self, Accepted};
 use super::tree::{Place, Table};
 use super::uplinks::{self, Wish};
 use crate::config::problem::code::Code;
@@ -40,6 +41,7 @@ pub(super) struct Parts {
     pub(super) log: Log,
     pub(super) recordings: Vec<Option<recording::Config>>,
     pub(super) plugin_places: Vec<Vec<Places>>,
+    pub(super) accepted: Vec<Accepted>,
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
@@ -89,6 +91,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     });
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
+    let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();
     twins::refuse(check, &sources, &uplinks, &admin);
     let mut sources = priority::part_sources(sources, &flows, &mut identities);
@@ -129,6 +132,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         log,
         recordings,
         plugin_places,
+        accepted,
     }
 }
 

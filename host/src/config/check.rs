@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
+use super::known::{Asked, Known};
 use super::layers::Sources;
 use super::problem::Problem;
 use super::secrecy::Hidden;
@@ -19,6 +20,8 @@ pub(super) struct Check<'a> {
     found: RefCell<Vec<Problem>>,
     more: Cell<usize>,
     hidden: RefCell<Hidden>,
+    /// What is asked for, where somebody wants to know that.
+    known: Option<RefCell<Known>>,
 }
 
 /// What a pass has found.
@@ -28,6 +31,8 @@ pub(super) struct Found {
     pub(super) more: usize,
     /// What must not be shown with them.
     pub(super) hidden: Hidden,
+    /// What was asked for; nothing unless it was to be noted.
+    pub(super) known: Known,
 }
 
 impl<'a> Check<'a> {
@@ -37,6 +42,29 @@ impl<'a> Check<'a> {
             found: RefCell::default(),
             more: Cell::default(),
             hidden: RefCell::new(hidden),
+            known: None,
+        }
+    }
+
+    /// One that notes every key that is asked for.
+    pub(super) fn noting(sources: &'a Sources, hidden: Hidden) -> Self {
+        Self {
+            known: Some(RefCell::default()),
+            ..Self::new(sources, hidden)
+        }
+    }
+
+    /// `key` is asked for in the table `path`, and `more` says as what.
+    pub(super) fn note(&self, path: &str, key: &'static str, more: impl FnOnce(&mut Asked)) {
+        if let Some(known) = &self.known {
+            known.borrow_mut().note(path, key, more);
+        }
+    }
+
+    /// The table `path` takes any key.
+    pub(super) fn note_open(&self, path: &str) {
+        if let Some(known) = &self.known {
+            known.borrow_mut().open(path);
         }
     }
 
@@ -73,6 +101,7 @@ impl<'a> Check<'a> {
             problems: self.found.into_inner(),
             more: self.more.get(),
             hidden: self.hidden.into_inner(),
+            known: self.known.map(RefCell::into_inner).unwrap_or_default(),
         }
     }
 

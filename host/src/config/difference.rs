@@ -109,7 +109,8 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     let new_tree = &new.origin.tree;
     for key in keys(old_tree, new_tree) {
         match (old_tree.table(&key), new_tree.table(&key)) {
-            _ if key == "flow" => {}
+            // What is accepted changes nothing that runs.
+            _ if key == "flow" || key == "accepted" => {}
             (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class") => {
                 let empty = Table::default();
                 let tables = (old_table.unwrap_or(&empty), new_table.unwrap_or(&empty));

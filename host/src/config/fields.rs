@@ -70,6 +70,7 @@ impl<'a> Fields<'a> {
     /// The value of `key`, its own or the default.
     pub(super) fn find(&mut self, key: &'static str) -> Option<&'a Item> {
         self.asked.push(key);
+        self.check.note(&self.path, key, |_| {});
         self.own(key)
             .or_else(|| self.base.and_then(|table| table.get(key)))
     }
@@ -186,6 +187,7 @@ impl<'a> Fields<'a> {
     /// The table `key`, where it was written or has defaults.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
         self.asked.push(key);
+        self.check.note(&self.path, key, |_| {});
         let base = self.base.and_then(|table| table.table(key));
         let entry = self.own.and_then(|table| table.entry(key));
         let (own, place) = match entry {
@@ -222,6 +224,8 @@ impl<'a> Fields<'a> {
     /// `[key."*"]`.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
         self.asked.push(key);
+        self.check
+            .note(&self.path, key, |asked| asked.is_named = true);
         let manual = self.base.and_then(|table| table.table(key));
         let Some(item) = self.own(key) else {
             return Vec::new();
@@ -237,10 +241,7 @@ impl<'a> Fields<'a> {
                 continue;
             };
             let place = entry.place;
-            let base = manual.and_then(|table| {
-                let named = table.table(&entry.key).or_else(|| of_scheme(table, own));
-                named.or_else(|| table.table("*"))
-            });
+            let base = manual.and_then(|table| default_of(table, &entry.key, own));
             named.push((
                 entry.key.as_str(),
                 Self {
@@ -275,6 +276,8 @@ impl<'a> Fields<'a> {
     /// The tables `[[key]]` with the manual's only one as their default.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Self> {
         self.asked.push(key);
+        self.check
+            .note(&self.path, key, |asked| asked.is_list = true);
         let base = self
             .base
             .and_then(|table| table.get(key))
@@ -337,6 +340,7 @@ impl<'a> Fields<'a> {
             .map(|table| table.entries.as_slice())
             .unwrap_or_default();
         self.own = None;
+        self.check.note_open(&self.path);
         entries
     }
 
@@ -396,6 +400,12 @@ fn is_in_quotes(text: &str, expected: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// The defaults of the table `own` with a name that the operator chose, among the manual's of its sort.
+pub(super) fn default_of<'a>(manual: &'a Table, name: &str, own: &Table) -> Option<&'a Table> {
+    let named = manual.table(name).or_else(|| of_scheme(manual, own));
+    named.or_else(|| manual.table("*"))
 }
 
 /// The manual's table of the scheme that `own` has in its URL.

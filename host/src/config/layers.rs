@@ -16,8 +16,8 @@ use crate::file;
 pub(super) const DEFAULTS: &str = include_str!("../../default.toml");
 
 /// The tables of a config.
-pub(super) const TABLES: [&str; 8] = [
-    "gateway", "source", "uplink", "flow", "class", "spool", "admin", "log",
+pub(super) const TABLES: [&str; 9] = [
+    "gateway", "source", "uplink", "flow", "class", "spool", "admin", "log", "accepted",
 ];
 
 /// Lines that are no TOML and are told of: twenty are shown.

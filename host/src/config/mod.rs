@@ -19,12 +19,14 @@ mod flow;
 mod globals;
 mod identity;
 mod kept;
+mod known;
 mod layers;
 mod priority;
 mod problem;
 mod secrecy;
 mod secret;
 mod sources;
+mod strict;
 mod tree;
 mod units;
 mod uplinks;
@@ -35,10 +37,15 @@ pub(crate) use address::{Address, AddressError};
 pub use difference::{Difference, Ends, Fate, FlowChange, PluginChange, difference, why_restart};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
+pub use known::effective::{Effective, Setting};
+pub use known::manual::{ManualEntry, explain};
+pub use known::schema::schema;
 pub use layers::{Secrets, Sources};
 pub use problem::code::Code;
 pub use problem::{Problem, Problems};
 pub use sources::spec::{RouteSpec, SourceSpec};
+pub use strict::advice::Advice;
+pub use strict::{Pardon, Strict};
 pub(crate) use units::read_duration;
 
 use crate::message::FlowId;
@@ -69,6 +76,7 @@ pub struct Config {
     pub recordings: Vec<Option<recording::Config>>,
     /// What is odd, but no reason not to start.
     pub warnings: Problems,
+    accepted: Vec<strict::accepted::Accepted>,
     origin: Origin,
 }
 
@@ -79,6 +87,8 @@ struct Origin {
     tree: Table,
     /// By flow and plugin.
     plugins: Vec<Vec<Places>>,
+    /// Where relative paths start.
+    folder: std::path::PathBuf,
     /// The file as it was written. What its keys say is nobody's business who reads a log.
     written: link::Secret,
 }
@@ -189,6 +199,7 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
         problems: found,
         more,
         hidden,
+        ..
     } = check.finish();
     problems.extend(found.into_iter().filter(|problem| match trust {
         Trust::Full => true,
@@ -206,16 +217,17 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     if problems.errors() > 0 {
         return Err(problems);
     }
-    Ok(whole(parts, texts, tree, written, problems))
+    let origin = Origin {
+        texts,
+        tree,
+        plugins: parts.plugin_places.clone(),
+        folder: sources.folder().to_owned(),
+        written,
+    };
+    Ok(whole(parts, origin, problems))
 }
 
-fn whole(
-    parts: assemble::Parts,
-    texts: Arc<[Text]>,
-    tree: Table,
-    written: link::Secret,
-    warnings: Problems,
-) -> Config {
+fn whole(parts: assemble::Parts, origin: Origin, warnings: Problems) -> Config {
     let assemble::Parts {
         gateway,
         sources,
@@ -225,14 +237,9 @@ fn whole(
         admin,
         log,
         recordings,
-        plugin_places,
+        accepted,
+        plugin_places: _,
     } = parts;
-    let origin = Origin {
-        texts,
-        tree,
-        plugins: plugin_places,
-        written,
-    };
     Config {
         gateway,
         sources,
@@ -243,6 +250,7 @@ fn whole(
         log,
         recordings,
         warnings,
+        accepted,
         origin,
     }
 }
@@ -260,7 +268,14 @@ fn bare(sources: &Sources) -> Config {
     let parts = assemble::assemble(&check, &base, &tree);
     let texts: Arc<[Text]> = texts.into();
     let none = Problems::new(Arc::clone(&texts), Vec::new());
-    whole(parts, texts, tree, link::Secret::new(""), none)
+    let origin = Origin {
+        texts,
+        tree,
+        plugins: Vec::new(),
+        folder: sources.folder().to_owned(),
+        written: link::Secret::new(""),
+    };
+    whole(parts, origin, none)
 }
 
 /// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key, unless that is

@@ -213,7 +213,7 @@ impl Problems {
         .join(", ")
     }
 
-    /// `{"problems": [{code, severity, message, file, line, column, hint}], "errors": 2, "warnings": 0}`; line and column are null where the
+    /// `{"problems": [{code, severity, message, file, line, column, why, hint}], "errors": 2, "warnings": 0}`; line and column are null where the
     /// whole text is meant.
     pub fn to_json(&self) -> Value {
         let shown = self.shown();
@@ -234,6 +234,7 @@ impl Problems {
             "file": shown(&text.name),
             "line": position.map(|(line, _)| line),
             "column": position.map(|(_, column)| column),
+            "why": problem.code.why(),
             "hint": problem.hint,
         })
     }
@@ -249,6 +250,7 @@ impl Problems {
             .primary_title(problem.message.as_str())
             .id(problem.code.name());
         let name = shown(&text.name);
+        let why = problem.code.why().map(|why| Level::NOTE.message(why));
         let span = problem.place.span;
         let excerpt = span.filter(|(start, end)| text.lines_of(*start, *end) <= LONGEST_EXCERPT);
         let Some((start, end)) = excerpt else {
@@ -262,7 +264,7 @@ impl Problems {
                 .hint
                 .as_deref()
                 .map(|hint| Level::HELP.message(hint));
-            return renderer.render(&[group.elements(hint)]);
+            return renderer.render(&[group.elements(hint).elements(why)]);
         };
         let annotation = AnnotationKind::Primary
             .span(start..end)
@@ -270,7 +272,7 @@ impl Problems {
         let snippet = Snippet::source(text.content.as_str())
             .path(name)
             .annotation(annotation);
-        renderer.render(&[title.element(snippet)])
+        renderer.render(&[title.element(snippet).elements(why)])
     }
 }
 

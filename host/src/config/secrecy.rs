@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::problem::{Problem, Text};
-use super::tree::{Item, Node, Table};
+use super::tree::{Item, Node, Place, Table};
 
 /// Parts of names under which secrets stand.
 const NAMES: [&str; 10] = [
@@ -30,6 +30,8 @@ const FILES: [&str; 11] = [
 ];
 /// Where a key or certificate begins that is written out.
 const PEM: &str = "-----BEGIN";
+/// The table of what is accepted, with the reasons.
+const ACCEPTED: &str = "accepted";
 /// What stands for a secret.
 const STARS: &str = "***";
 /// A shorter text is part of too many words to be looked for in others.
@@ -47,7 +49,8 @@ pub(super) struct Hidden {
 impl Hidden {
     /// Looks through a document, or what a variable or an argument sets, for what must not be shown.
     pub(super) fn look(&mut self, table: &Table, folder: &Path) {
-        for entry in &table.entries {
+        // Why something is accepted is said to everybody, whatever its name speaks of.
+        for entry in table.entries.iter().filter(|entry| entry.key != ACCEPTED) {
             self.look_at(
                 &entry.key,
                 &entry.item,
@@ -65,6 +68,9 @@ impl Hidden {
         let Some((key, above)) = path.split_last() else {
             return;
         };
+        if path.first().is_some_and(|table| table == ACCEPTED) {
+            return;
+        }
         let flow = path.first().is_some_and(|table| table == "flow");
         let secret = above.iter().any(|name| is_secret(name, flow));
         self.look_at(key, item, Under { secret, flow }, folder);
@@ -117,6 +123,13 @@ impl Hidden {
         if let Some((start, end)) = item.place.span {
             self.places.insert((item.place.text, start), (end, word));
         }
+    }
+
+    /// Whether what stands there is not to be shown.
+    pub(super) fn hides(&self, place: Place) -> bool {
+        place
+            .span
+            .is_some_and(|(start, _)| self.places.contains_key(&(place.text, start)))
     }
 
     /// Hides texts, and leaves numbers and flags.

@@ -21,21 +21,21 @@ const SUFFIX: &str = "-check";
 
 /// What was found at one end.
 #[derive(Debug, Serialize)]
-pub(super) struct ConnectFinding {
+pub(in crate::cli) struct ConnectFinding {
     /// As in the config: `source.field`.
-    pub(super) end: String,
+    pub(in crate::cli) end: String,
     /// Host and port, or folder.
-    pub(super) address: String,
-    pub(super) is_good: bool,
+    pub(in crate::cli) address: String,
+    pub(in crate::cli) is_good: bool,
     /// What it said, or why not and what to do.
-    pub(super) words: Vec<String>,
+    pub(in crate::cli) words: Vec<String>,
 }
 
 /// Something is wrong, in words for the operator.
 type ConnectResult = Result<Vec<String>, Vec<String>>;
 
 /// Tries them all at once, each with its own deadlines; in the order of the config.
-pub(super) async fn all(config: &Config) -> Vec<ConnectFinding> {
+pub(in crate::cli) async fn all(config: &Config) -> Vec<ConnectFinding> {
     let mut tries = JoinSet::new();
     let mut ends = Vec::new();
     for spec in &config.sources {

@@ -1,6 +1,6 @@
 //! `tidegate check`: all that is wrong with a config and its plugins, at once.
 
-mod connect;
+pub(super) mod connect;
 
 use std::path::PathBuf;
 
@@ -9,7 +9,9 @@ use clap::Args;
 use self::connect::ConnectFinding;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{self, Engine, Workshop};
-use crate::config::{self, Config, MANUAL, PluginFault, Secrets, Sources};
+use crate::config::{
+    self, Config, MANUAL, Pardon, PluginFault, Problems, Secrets, Sources, Strict,
+};
 use crate::exit::Exit;
 use crate::message::FlowId;
 use crate::words::with_causes;
@@ -19,10 +21,11 @@ Examples:
   tidegate check -c tidegate.toml
   tidegate check -c tidegate.toml -o json | jq '.problems[] | select(.severity == \"error\")'
   tidegate check -c tidegate.toml --connect
+  tidegate check -c tidegate.toml --strict
   tidegate check --manual | less
 
-Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault, 7 when all that is good and an
-end does not work (--connect).";
+Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault, 6 when all that is good and
+something is neither mended nor accepted (--strict), 7 when an end does not work (--connect).";
 
 /// Arguments of `tidegate check`.
 #[derive(Debug, Args)]
@@ -35,6 +38,10 @@ pub struct Arguments {
     /// nothing is sent, and a gateway that runs is not disturbed.
     #[arg(long)]
     pub connect: bool,
+    /// Look for what should not go live, too: messages in the clear, what is acknowledged before it is safe, alarms that nobody
+    /// hears. Each finding has a name; what is meant to be so is accepted in the config's [accepted], with the reason.
+    #[arg(long)]
+    pub strict: bool,
     /// Print every setting with its default and the reason for it, and check nothing.
     #[arg(long)]
     pub manual: bool,
@@ -57,10 +64,11 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
             return Exit::Config;
         }
     };
-    let problems = config
-        .plugin_problems(plugin_faults(&config))
-        .and(&config.warnings);
-    let failed = problems.errors() > 0;
+    let strict = arguments.strict.then(|| config.strict());
+    let told = strict
+        .as_ref()
+        .map_or(&config.warnings, |strict| &strict.problems);
+    let problems = config.plugin_problems(plugin_faults(&config)).and(told);
     let ends = match arguments.connect.then(|| tried(&config)).transpose() {
         Ok(ends) => ends,
         Err(error) => {
@@ -68,32 +76,90 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
             return Exit::Failed;
         }
     };
-    match (&ends, global.output) {
-        (Some(ends), OutputFormat::Json) => {
-            let mut document = problems.to_json();
-            document["ends"] = serde_json::json!(ends);
-            print_json(&document);
+    let found = CheckReport {
+        problems,
+        strict,
+        ends,
+    };
+    found.tell(global, &config, surroundings);
+    found.exit()
+}
+
+/// All that was found of a config that can be read.
+struct CheckReport {
+    problems: Problems,
+    strict: Option<Strict>,
+    ends: Option<Vec<ConnectFinding>>,
+}
+
+impl CheckReport {
+    fn open(&self) -> usize {
+        self.strict.as_ref().map_or(0, |strict| strict.open)
+    }
+
+    fn exit(&self) -> Exit {
+        if self.problems.errors() > 0 {
+            Exit::Plugin
+        } else if self.open() > 0 {
+            Exit::Refused
+        } else if self.ends.iter().flatten().all(|end| end.is_good) {
+            Exit::Done
+        } else {
+            Exit::Degraded
         }
-        (_, OutputFormat::Json) => global.show(&problems, surroundings),
-        (_, OutputFormat::Text) if problems.is_empty() => {}
-        (_, OutputFormat::Text) => global.show(&problems, surroundings),
     }
-    if failed {
-        return Exit::Plugin;
-    }
-    if global.output == OutputFormat::Text {
+
+    fn tell(&self, global: &Global, config: &Config, surroundings: Surroundings) {
+        if global.output == OutputFormat::Json {
+            return print_json(&self.to_json());
+        }
+        if !self.problems.is_empty() {
+            global.show(&self.problems, surroundings);
+        }
+        if self.problems.errors() > 0 {
+            return;
+        }
+        let pardons = self.strict.iter().flat_map(|strict| &strict.accepted);
+        pardons.for_each(|pardon| say(&forgiven(pardon)));
         say(&format!(
-            "{} is good: {}",
+            "{} {}: {}",
             global.config.display(),
-            contents(&config)
+            verdict(self.open()),
+            contents(config)
         ));
-        ends.iter().flatten().for_each(|end| say(&told(end)));
+        self.ends.iter().flatten().for_each(|end| say(&told(end)));
     }
-    if ends.iter().flatten().all(|end| end.is_good) {
-        Exit::Done
-    } else {
-        Exit::Degraded
+
+    fn to_json(&self) -> serde_json::Value {
+        let mut document = self.problems.to_json();
+        if let Some(ends) = &self.ends {
+            document["ends"] = serde_json::json!(ends);
+        }
+        if let Some(strict) = &self.strict {
+            document["open"] = strict.open.into();
+            document["accepted"] = serde_json::json!(strict.accepted);
+        }
+        document
     }
+}
+
+fn verdict(open: usize) -> String {
+    match open {
+        0 => "is good".to_owned(),
+        1 => "can be run, and should not go live: mend what is found, or accept it in [accepted]"
+            .to_owned(),
+        open => format!(
+            "can be run, and should not go live: mend the {open} that are found, or accept them in [accepted]"
+        ),
+    }
+}
+
+fn forgiven(pardon: &Pardon) -> String {
+    let of = match &*pardon.subject {
+        "" => String::new(),
+        subject => format!(" ({subject})"),
+    };
+    format!("accepted: {}{of}: {}", pardon.code, pardon.reason)
 }
 
 /// Each source and uplink, tried.

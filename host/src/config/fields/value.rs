@@ -75,6 +75,8 @@ impl<'a> Fields<'a> {
 
     /// A number in `range`.
     pub(crate) fn share(&mut self, key: &'static str, range: RangeInclusive<f64>) -> f64 {
+        self.check
+            .note(&self.path, key, |asked| asked.is_number = true);
         let number = self.typed(key, "a number", |node| match node {
             Node::Float(number) => Some(*number),
             Node::Integer(Some(number)) => i32::try_from(*number).ok().map(f64::from),
@@ -228,6 +230,9 @@ impl<'a> Fields<'a> {
 
     /// One of some words.
     pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        self.check.note(&self.path, key, |asked| {
+            asked.words = words.iter().map(|(word, _)| (*word).to_owned()).collect();
+        });
         let item = self.find(key)?;
         let Node::Text(text) = &item.node else {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -262,6 +267,8 @@ impl<'a> Fields<'a> {
 
     /// One text or a list of them.
     pub(crate) fn texts(&mut self, key: &'static str) -> Vec<(&'a str, Place)> {
+        self.check
+            .note(&self.path, key, |asked| asked.is_texts = true);
         self.find(key)
             .map(|item| self.texts_of(&self.full(key), item))
             .unwrap_or_default()

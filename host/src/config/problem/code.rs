@@ -1,5 +1,7 @@
 //! Every code a problem of the config can have. A code never changes its meaning and is never used twice.
 
+use crate::config::strict::advice::Advice;
+
 /// What kind of mistake it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Code {
@@ -71,13 +73,17 @@ pub enum Code {
     DataDir,
     /// Topics of which nothing says which part is the device's name.
     Nameless,
+    /// Something is accepted that is not found.
+    Unneeded,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
+    /// What should not go live; only a strict check looks for it.
+    Advice(Advice),
 }
 
 impl Code {
-    /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 35] = [
+    /// Every code with a number, in their order.
+    pub const ALL: [Self; 36] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -112,6 +118,7 @@ impl Code {
         Self::Port,
         Self::DataDir,
         Self::Nameless,
+        Self::Unneeded,
         Self::Plugin,
     ];
 
@@ -152,7 +159,17 @@ impl Code {
             Self::Port => "TG0218",
             Self::DataDir => "TG0219",
             Self::Nameless => "TG0220",
+            Self::Unneeded => "TG0221",
             Self::Plugin => "TG0301",
+            Self::Advice(advice) => advice.name(),
+        }
+    }
+
+    /// Why it matters, where its words do not say it.
+    pub fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Advice(advice) => Some(advice.why()),
+            _ => None,
         }
     }
 
@@ -166,6 +183,8 @@ impl Code {
                 | Self::Circle
                 | Self::Port
                 | Self::Nameless
+                | Self::Unneeded
+                | Self::Advice(_)
         )
     }
 
