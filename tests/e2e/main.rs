@@ -31,6 +31,7 @@ mod health;
 mod hostile;
 mod http_in;
 mod influx;
+mod init;
 mod instruments;
 mod links;
 mod live;
@@ -73,6 +74,7 @@ fn cases() -> Vec<Trial> {
         config::cases(),
         connect::cases(),
         doctor::cases(),
+        init::cases(),
         flow::cases(),
         field::cases(),
         files::cases(),

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod doctor;
 mod global;
 pub mod health;
+pub mod init;
 pub mod ledger;
 pub mod log;
 mod parked;
@@ -38,6 +39,7 @@ use crate::telemetry::sink;
 
 const EXAMPLES: &str = "\
 Examples:
+  tidegate init                                   a config for what is there
   tidegate check -c tidegate.toml                 every mistake of a config at once
   tidegate run -c tidegate.toml                   run it in the foreground
   tidegate run --set log.level=debug              with one setting changed
@@ -73,6 +75,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway in the foreground.
     Run(run::Arguments),
+    /// Write a config for what is there: it asks, looks at the broker of the devices, and writes flows for what it recognises.
+    Init(init::Arguments),
     /// Check a config and its plugins; opens no connection, starts nothing.
     Check(check::Arguments),
     /// The config as it is in effect, what the manual says of a key, and the schema for editors.
@@ -145,6 +149,7 @@ impl Cli {
     fn obey(self, surroundings: Surroundings) -> Exit {
         match self.command {
             Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
+            Command::Init(arguments) => init::run(&self.global, &arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Config(command) => config::run(&self.global, &command, surroundings),
             Command::Doctor(arguments) => doctor::run(&self.global, &arguments, surroundings),

@@ -143,7 +143,7 @@ async fn of_broker(config: &mqtt::Config, wanted: Vec<Subscription>) -> ConnectR
 }
 
 /// What the broker said when it let us in.
-fn granted(established: &Established) -> String {
+pub(in crate::cli) fn granted(established: &Established) -> String {
     let protocol = match established.protocol {
         Protocol::V311 => "MQTT 3.1.1",
         _ => "MQTT 5",
