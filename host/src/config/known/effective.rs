@@ -1,5 +1,6 @@
 //! The config as it is in effect: what was written, what lies over it, and for the rest the manual's defaults, each with where it
-//! comes from. Secrets stand there as the references that they are.
+//! comes from. Secrets stand there as the references that they are; of an address with more than a host and a port, which may hold one,
+//! nothing is shown.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -48,6 +48,7 @@ tls = { ca = "a" }
 headers = { a = "a" }
 [uplink.file]
 url = "file:///a"
+files = { keep = "1GiB" }
 [class.own]
 [flow.flow]
 from = "mqtt"

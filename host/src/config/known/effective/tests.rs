@@ -24,7 +24,7 @@ station = 3
 values.voltage = { holding = 0, scale = 0.1 }
 
 [uplink.cloud]
-url = "https://ingest.example.com/v1"
+url = "https://ingest.example.com"
 pack = "ndjson"
 headers = { X-Site = "a\"b" }
 

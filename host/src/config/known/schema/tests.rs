@@ -149,7 +149,10 @@ fn keys(path: &str, schema: &Value, found: &mut Vec<(String, bool)>) {
         keys(&path, property, found);
     }
     for inner in ["items", "additionalProperties"] {
-        keys(path, &schema[inner], found);
+        // What a schema does not say is null, and null has everything inside of it.
+        if schema[inner].is_object() {
+            keys(path, &schema[inner], found);
+        }
     }
 }
 
