@@ -74,7 +74,7 @@ pub fn run(global: &Global, command: &Command, surroundings: Surroundings) -> Ex
 
 fn show(global: &Global, arguments: &ShowArguments, surroundings: Surroundings) -> Exit {
     let sources = Sources {
-        is_check: true,
+        secrets: crate::config::Secrets::Elsewhere,
         ..global.sources(arguments.data_dir.clone())
     };
     let effective = match Effective::read(&sources) {

@@ -265,6 +265,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
         match &uplink.kind {
             uplink::Kind::Mqtt(broker) => of_client(&of, broker.tls.as_ref(), &mut files),
             uplink::Kind::Http(server) => of_client(&of, server.tls.as_ref(), &mut files),
+            uplink::Kind::Postgres(database) => of_client(&of, database.tls.as_ref(), &mut files),
             uplink::Kind::File(_) => {}
         }
     }

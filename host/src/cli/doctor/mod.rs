@@ -63,7 +63,7 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
     let sources = global.sources(arguments.at.data_dir.clone());
     let sources = config::Sources {
-        is_check: true,
+        secrets: crate::config::Secrets::Elsewhere,
         ..sources
     };
     let (config, problems) = config::load_somehow(&sources);

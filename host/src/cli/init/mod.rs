@@ -257,7 +257,7 @@ impl Draft {
             .and_then(|()| file.sync_all())
             .map_err(failed)?;
         let sources = Sources {
-            is_check: true,
+            secrets: crate::config::Secrets::Elsewhere,
             ..Sources::new(&self.path)
         };
         config::load(&sources).map_err(InitFailure::Config)

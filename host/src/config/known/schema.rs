@@ -113,7 +113,7 @@ pub fn schema() -> Value {
         sets: Vec::new(),
         data_dir: Some("/".into()),
         cores: 1,
-        is_check: true,
+        secrets: crate::config::Secrets::Elsewhere,
     };
     let layers = Layers::read(&sources, Ok(ONE_OF_EACH.to_owned()));
     let check = check::Check::noting(&sources, layers.hidden);

@@ -127,6 +127,16 @@ impl<'a> StrictLook<'a> {
                     server.headers.iter().any(opens) || has_certificate,
                 )
             }
+            uplink::Kind::Postgres(database) => {
+                let has_certificate = database
+                    .tls
+                    .as_ref()
+                    .is_some_and(|tls| tls.identity.is_some());
+                (
+                    database.tls.is_none(),
+                    database.password.is_some() || has_certificate,
+                )
+            }
             uplink::Kind::File(folder) => {
                 if folder.keep_bytes.is_none() {
                     let message = format!("`{subject}` keeps every file it has written");

@@ -40,7 +40,7 @@ impl Case {
                 sets: Vec::new(),
                 data_dir: Some("/var/lib/tidegate-of-a-test".into()),
                 cores: 2,
-                is_check: true,
+                secrets: crate::config::Secrets::Elsewhere,
             },
             folder,
         };

@@ -67,7 +67,7 @@ impl Case {
                 sets: Vec::new(),
                 data_dir: Some(folder.path().join("data")),
                 cores: 2,
-                is_check: true,
+                secrets: crate::config::Secrets::Elsewhere,
             },
             folder,
         }
