@@ -16,6 +16,11 @@ fn plugin(name: &str) -> Option<&'static Builtin> {
     PLUGINS.iter().find(|plugin| plugin.name == name)
 }
 
+/// Whether this names a plugin in this binary.
+pub fn is_meant(written: &str) -> bool {
+    NAMES.contains(&written.strip_prefix("builtin:").unwrap_or(written))
+}
+
 /// The component of a plugin in this binary; `None` when there is none of that name.
 pub fn component(name: &str) -> Option<&'static [u8]> {
     plugin(name).map(|plugin| plugin.component)

@@ -42,6 +42,7 @@ mod page;
 mod policy;
 mod postgres;
 mod power;
+mod presence;
 mod protocol;
 mod refusals;
 mod reload;
@@ -110,6 +111,7 @@ fn cases() -> Vec<Trial> {
         page::cases(),
         said::cases(),
         commands::cases(),
+        presence::cases(),
         fallback::cases(),
         thin::cases(),
         shutdown::cases(),

@@ -1,5 +1,6 @@
 //! The operator's commands against the real binary: status, dead letters, the spool by hand.
 
+mod looking;
 mod sealed;
 
 use std::fs;
@@ -33,6 +34,7 @@ pub fn cases() -> Vec<Trial> {
         parked_messages_go_through_the_mended_plugin,
         what_is_exported_and_imported_is_delivered,
     ]);
+    cases.extend(looking::cases());
     cases.extend(sealed::cases());
     cases
 }

@@ -1,9 +1,11 @@
 //! One line: a message on its way in, or something that came of it. What is shown is read back as the same.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::text::{read_to_end, read_word, show};
-use super::{Outcome, QosLevel, WrittenMessage};
+use super::{MARKS, OUTCOMES, Outcome, QosLevel, WrittenMessage};
 use crate::message::legal::{check_headers, check_topic};
 use crate::message::push_header;
 
@@ -64,7 +66,8 @@ fn read_mark<'a>(text: &'a str, sent: &mut WrittenMessage) -> Result<&'a str, Ca
         "qos2" => sent.qos = QosLevel(2),
         other => {
             return Err(CaseLineError(format!(
-                "`+{other}` is no mark: there are +retain, +duplicate, +qos0, +qos1, +qos2, and +name=value for a header"
+                "`+{other}` is no mark: there are {}, the last for a header",
+                MARKS.join(", ")
             )));
         }
     }
@@ -125,6 +128,8 @@ fn read_json(text: &str) -> Result<Option<WrittenMessage>, CaseLineError> {
         .as_str()
         .ok_or_else(|| "it has no `topic`".to_owned())?;
     let payload = match (&object["payload"], object["payload_bytes"].as_str()) {
+        // An export of a queue, or of dead letters.
+        (payload, _) if object["received"].is_string() => exported(&object["text"], payload)?,
         (Value::Null, Some(quoted)) => read_to_end(quoted)?,
         (Value::Null, None) => Vec::new(),
         (Value::String(text), _) => text.clone().into_bytes(),
@@ -136,6 +141,12 @@ fn read_json(text: &str) -> Result<Option<WrittenMessage>, CaseLineError> {
         retain: object["retain"] == true,
         ..WrittenMessage::default()
     };
+    for pair in object["headers"].as_array().into_iter().flatten() {
+        if let (Some(name), Some(value)) = (pair[0].as_str(), pair[1].as_str()) {
+            sent.headers
+                .push((name.to_owned(), value.as_bytes().to_vec()));
+        }
+    }
     for (name, value) in object["headers"].as_object().into_iter().flatten() {
         let text = value
             .as_str()
@@ -143,6 +154,17 @@ fn read_json(text: &str) -> Result<Option<WrittenMessage>, CaseLineError> {
         sent.headers.push((name.clone(), read_to_end(&text)?));
     }
     check(&sent).map(|()| Some(sent))
+}
+
+/// The payload of an export: its text, or else its bytes in base64.
+fn exported(text: &Value, payload: &Value) -> Result<Vec<u8>, CaseLineError> {
+    match (text.as_str(), payload.as_str()) {
+        (Some(text), _) => Ok(text.as_bytes().to_vec()),
+        (None, Some(payload)) => STANDARD
+            .decode(payload)
+            .map_err(|error| CaseLineError(format!("its `payload` is no base64: {error}"))),
+        (None, None) => Ok(Vec::new()),
+    }
 }
 
 /// A message in the form that [`read_message`] takes.
@@ -195,7 +217,10 @@ impl Outcome {
             ))),
         };
         match word {
-            _ if rest.starts_with('[') => Ok(Self::Message { port: word.to_owned(), sent: read_message(rest)? }),
+            _ if rest.starts_with('[') => Ok(Self::Message {
+                port: word.to_owned(),
+                sent: read_message(rest)?,
+            }),
             "pass" => alone(Self::Pass),
             "nothing" => alone(Self::Nothing),
             "filtered" => alone(Self::Filtered),
@@ -204,11 +229,10 @@ impl Outcome {
             "rejected" => Ok(Self::Rejected(rest.to_owned())),
             "failed" => Ok(Self::Failed(rest.to_owned())),
             "refused" => Ok(Self::Refused(rest.to_owned())),
-            _ => Err(CaseLineError(
-                "behind `>` stands `[topic] payload`, `PORT [topic] payload`, or one of: pass, nothing, filtered, absorbed, \
-                 dropped, rejected WORDS, failed WORDS, refused WORDS"
-                    .to_owned(),
-            )),
+            _ => Err(CaseLineError(format!(
+                "behind `>` stands `[topic] payload`, `PORT [topic] payload`, or one of: {}",
+                OUTCOMES.join(", ")
+            ))),
         }
     }
 

@@ -42,6 +42,38 @@ pub use read::{BadCases, read};
 /// What may stand before the first input: keys of a plugin and of a flow, with values as a config has them.
 pub const KEYS: [&str; 6] = ["settings", "limits", "grants", "topics", "key", "topic"];
 
+/// What begins any other line.
+pub const STARTS: [&str; 6] = [
+    "case NAME",
+    "[topic] payload",
+    ">",
+    "advance 10m",
+    "at 2026-03-29T00:59:00Z",
+    "# comment",
+];
+
+/// What stands behind `>`, but for messages.
+pub const OUTCOMES: [&str; 8] = [
+    "pass",
+    "nothing",
+    "filtered",
+    "absorbed",
+    "dropped",
+    "rejected WORDS",
+    "failed WORDS",
+    "refused WORDS",
+];
+
+/// What stands behind a topic.
+pub const MARKS: [&str; 6] = [
+    "+retain",
+    "+duplicate",
+    "+qos0",
+    "+qos1",
+    "+qos2",
+    "+name=value",
+];
+
 /// A value of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::line::read_message;
-use super::{Act, Case, CaseSetup, KEYS, Outcome, Step, Written};
+use super::{Act, Case, CaseSetup, KEYS, Outcome, STARTS, Step, Written};
 use crate::clock;
 use crate::config::read_duration;
 
@@ -105,8 +105,8 @@ impl CasesReader {
                 self.step(number, Act::At(moment))
             }
             _ => Err(format!(
-                "`{word}` begins no line here: `case NAME`, `[topic] payload`, `> what comes of it`, `advance 10m`, \
-                 `at 2026-03-29T00:59:00Z`, `# comment`, or one of {} with ` = `",
+                "`{word}` begins no line here: `{}`, or one of {} with ` = `",
+                STARTS.join("`, `"),
                 KEYS.join(", ")
             )),
         }

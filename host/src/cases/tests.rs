@@ -11,6 +11,50 @@ fn message(text: &str) -> Outcome {
 }
 
 #[test]
+fn every_word_that_is_named_is_read_and_no_other() {
+    for word in OUTCOMES {
+        assert!(
+            Outcome::read(word).unwrap().show().starts_with(word),
+            "{word}"
+        );
+    }
+    for mark in MARKS {
+        let sent = read_message(&format!("[d/1 {mark}]")).unwrap();
+        assert!(
+            mark == "+qos1" || show_message(&sent).contains(mark),
+            "{mark}"
+        );
+    }
+    assert!(Outcome::read("lost").is_err() && read_message("[d/1 +late]").is_err());
+}
+
+#[test]
+fn what_is_exported_is_read_as_the_message_it_was() {
+    let read = |text: &str| read_loose(text).unwrap().unwrap();
+    let text = read(
+        r#"{"queue":"cloud:x","topic":"d/1","headers":[["unit","C"]],"payload":"eyJhIjoxfQ==","text":"{\"a\":1}","received":"2026-11-29T19:00:00Z"}"#,
+    );
+    assert_eq!(
+        (text.payload.as_slice(), text.headers[0].0.as_str()),
+        (&b"{\"a\":1}"[..], "unit")
+    );
+    let bytes = read(r#"{"topic":"d/1","payload":"/wA=","received":"2026-11-29T19:00:00Z"}"#);
+    assert_eq!(bytes.payload, [0xff, 0]);
+    assert_eq!(read(r#"{"topic":"d/1","payload":"/wA="}"#).payload, b"/wA=");
+}
+
+#[test]
+fn help_and_page_have_every_word() {
+    let page = include_str!("../../../plugins/README.md");
+    let words = KEYS.iter().chain(&MARKS).chain(&OUTCOMES).chain(&STARTS);
+    for word in words {
+        for text in [crate::cli::CASES_HELP, page] {
+            assert!(text.contains(word), "`{word}` is not in\n{text}");
+        }
+    }
+}
+
+#[test]
 fn a_file_is_read_as_its_manual_says() {
     let text = "\
 # all

@@ -8,6 +8,7 @@ use super::show::{count, moment, of};
 use super::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::clock::utc;
 use crate::exit::Exit;
+use crate::message::LossReason;
 use crate::spool::ToolRequest;
 
 const EXAMPLES: &str = "\
@@ -17,24 +18,46 @@ Examples:
 
 A message is delivered, owed, filtered, a dead letter, or in the ledger. Its entries are merged by reason, class, topic, \
 device and time; when there are too many, device and topic are left out first, and no message is ever un-counted. A `-` \
-stands for what is not known or was merged.
+stands for what is not known or was merged.";
 
-Reasons:
-  quota-oldest, quota-newest   the class had no room: its `max` and `drop`
-  expired                      it was owed for longer than `max_age`
-  superseded                   a newer message of the same topic took its place
-  damaged                      the disk lost it
-  spool-full, letters-full     the store could not write, and memory was full
-  dead-letters-evicted         made room for newer dead letters
-  qos0-pressed                 a source had no room for level 0
-  unrouted                     a broker sent it for a subscription that no flow has any more
-  broker-session-lost          the devices' broker forgot us; how many is not known, so 0
-  by-hand                      an operator dropped it
-  plugin-failed                a plugin with `on_error = \"drop\"` failed on it";
+/// What each reason says.
+fn meaning(reason: LossReason) -> &'static str {
+    match reason {
+        LossReason::QuotaOldest => "its class had no room (`max`), and the oldest went",
+        LossReason::QuotaNewest => "its class had no room (`max`), and what came went",
+        LossReason::Superseded => "a newer message of the same topic took its place",
+        LossReason::Expired => {
+            "over its class' `max_age`, its flow's `expires`, or the expiry it came with"
+        }
+        LossReason::Damaged => "the disk lost it",
+        LossReason::SpoolFull => "the store could not write, and memory was full",
+        LossReason::LettersFull => {
+            "a dead letter, where the store could not write and memory was full"
+        }
+        LossReason::DeadLettersEvicted => "a dead letter that made room for newer ones",
+        LossReason::Qos0Pressed => "a source had no room for level 0",
+        LossReason::Unrouted => "a broker sent it for a subscription that no flow has any more",
+        LossReason::SourcePressed => "a source had no room, and nobody whom it could tell to wait",
+        LossReason::BrokerSessionLost => {
+            "the devices' broker forgot us; how many is not known, so 0"
+        }
+        LossReason::ByHand => "an operator dropped it",
+        LossReason::PluginFailed => "a plugin with `on_error = \"drop\"` failed on it",
+        LossReason::MemoryFull => {
+            "memory was full, and nobody waits for it: a plugin's timer made it"
+        }
+    }
+}
+
+fn help() -> String {
+    let reasons =
+        LossReason::ALL.map(|reason| format!("\n  {:<22}{}", reason.name(), meaning(reason)));
+    format!("{EXAMPLES}\n\nReasons:{}", reasons.concat())
+}
 
 /// Arguments of `tidegate ledger`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = help())]
 pub struct Arguments {
     #[command(flatten)]
     at: DataDirArgument,
@@ -117,6 +140,16 @@ fn text(entries: &[LedgerLine]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_has_every_reason_and_fits_a_terminal() {
+        let help = help();
+        for reason in LossReason::ALL {
+            assert!(help.contains(&format!("\n  {} ", reason.name())), "{help}");
+        }
+        let reasons = help.split_once("Reasons:").unwrap().1;
+        assert!(reasons.lines().all(|line| line.len() <= 100), "{reasons}");
+    }
 
     #[test]
     fn an_entry_is_shown_with_what_is_known() {

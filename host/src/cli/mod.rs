@@ -28,6 +28,8 @@ mod swap;
 mod terminal;
 
 pub use global::{Global, OutputFormat, Surroundings, When};
+#[cfg(test)]
+pub(crate) use plugin::CASES_HELP;
 pub use terminal::{print, print_json, say};
 
 use std::time::Duration;

@@ -34,7 +34,7 @@ const LIST: &str = "\
 Examples:
   tidegate parked list
   tidegate parked list --flow climate --reason poison
-  tidegate parked list --after 3-66                   the next page
+  tidegate parked list --after 3-17                   the next page: those behind the last one shown
   tidegate parked list -o json | jq -r '.letters[] | [.id, .topic, .detail] | @tsv'
 
 Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on \
@@ -124,7 +124,7 @@ pub struct ListLetters {
     /// Letters on the page.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     count: u16,
-    /// Only what was parked after this letter; as JSON the page behind it.
+    /// The page behind this letter: of older ones; as JSON, where the oldest come first, of newer ones.
     #[arg(long, value_name = "ID")]
     after: Option<LetterId>,
     #[command(flatten)]
@@ -210,32 +210,18 @@ fn list(
     arguments: &ListLetters,
     place: &GatewayOrFiles,
 ) -> Result<Exit, CommandFailure> {
-    let request = ToolRequest::Letters {
-        filter: arguments.which.filter(),
-        after: arguments.after,
-        max: usize::from(arguments.count),
-    };
-    let page: LetterPage = place.ask(request)?;
     if global.output == OutputFormat::Json {
+        let page: LetterPage = place.ask(ToolRequest::Letters {
+            filter: arguments.which.filter(),
+            after: arguments.after,
+            max: usize::from(arguments.count),
+        })?;
         print_json(
             &json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }),
         );
         return Ok(Exit::Done);
     }
-    let mut newest = VecDeque::from(page.letters);
-    let mut all = page.next;
-    let mut older = 0;
-    while let Some(after) = all {
-        let page: LetterPage = place.ask(ToolRequest::Letters {
-            filter: arguments.which.filter(),
-            after: Some(after),
-            max: PAGE,
-        })?;
-        newest.extend(page.letters);
-        let beyond = newest.len().saturating_sub(usize::from(arguments.count));
-        older += newest.drain(..beyond).count();
-        all = page.next;
-    }
+    let (newest, older) = newest(arguments, place)?;
     // A pipe has no width.
     let width = if std::io::stdout().is_terminal() {
         WIDTH
@@ -250,11 +236,40 @@ fn list(
         (0, _) => say("no dead letters"),
         (_, 0) => {}
         (_, older) => say(&format!(
-            "{} more, older: --count shows more of them",
-            count(older as u64)
+            "{} more, older: --after {} shows the next page",
+            count(older as u64),
+            newest.front().map_or("", |letter| letter.id.as_str())
         )),
     }
     Ok(Exit::Done)
+}
+
+/// The newest letters of those that are older than `after`, oldest first, and how many are older still.
+fn newest(
+    arguments: &ListLetters,
+    place: &GatewayOrFiles,
+) -> Result<(VecDeque<Letter>, usize), CommandFailure> {
+    let (mut newest, mut older, mut from) = (VecDeque::new(), 0, None);
+    let is_meant = |letter: &Letter| {
+        let id = letter.id.parse::<LetterId>().ok();
+        arguments
+            .after
+            .is_none_or(|after| id.is_none_or(|id| id < after))
+    };
+    loop {
+        let page: LetterPage = place.ask(ToolRequest::Letters {
+            filter: arguments.which.filter(),
+            after: from,
+            max: PAGE,
+        })?;
+        newest.extend(page.letters.into_iter().filter(is_meant));
+        let beyond = newest.len().saturating_sub(usize::from(arguments.count));
+        older += newest.drain(..beyond).count();
+        from = page.next;
+        if from.is_none() || (arguments.after.is_some() && from >= arguments.after) {
+            return Ok((newest, older));
+        }
+    }
 }
 
 fn show(global: &Global, arguments: &Show, place: &GatewayOrFiles) -> Result<Exit, CommandFailure> {
@@ -352,8 +367,9 @@ fn retry(
         print_json(&json!(all));
     } else {
         say(&format!(
-            "{} sent on their way, {} of them parked again",
+            "{} sent on {} way, {} parked again",
             of(all.retried, "dead letter"),
+            if all.retried == 1 { "its" } else { "their" },
             count(all.parked_again)
         ));
         all.left

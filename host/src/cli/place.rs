@@ -190,14 +190,30 @@ pub fn find(
     if let Some(problems) = problems {
         // Whoever operates needs the data, not a faultless file; what it lacks shows in what is found.
         say(&format!(
-            "the config has {}; `tidegate check` shows them",
-            problems.summary()
+            "the config has {}; `tidegate check` shows {}",
+            problems.summary(),
+            if problems.errors() == 1 { "it" } else { "them" }
         ));
         if !sources.path.exists() && !has_store {
             return Err(CommandFailure::Nothing(config.gateway.data_dir.clone()));
         }
     }
     Ok(GatewayOrConfig::Stopped(Box::new(config)))
+}
+
+/// A running gateway, or else the config of one that has left a store.
+pub fn find_left(
+    global: &Global,
+    at: &DataDirArgument,
+    surroundings: Surroundings,
+) -> Result<GatewayOrConfig, CommandFailure> {
+    let found = find(global, at, surroundings)?;
+    if let GatewayOrConfig::Stopped(config) = &found
+        && !config.spool.path.join("store").exists()
+    {
+        return Err(CommandFailure::Nothing(config.gateway.data_dir.clone()));
+    }
+    Ok(found)
 }
 
 /// Whether a gateway was started with this config.

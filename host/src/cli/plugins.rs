@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find};
+use super::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find_left};
 use super::show::{moment, row};
-use super::{Global, OutputFormat, Surroundings, print, print_json};
+use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::api::plugins::Plugin;
 use crate::message::short_digest;
@@ -53,7 +53,7 @@ pub struct HistoryArguments {
 
 pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surroundings) -> Exit {
     let found = || -> Result<Vec<Plugin>, CommandFailure> {
-        match find(global, &arguments.at, surroundings)? {
+        match find_left(global, &arguments.at, surroundings)? {
             GatewayOrConfig::Running(client) => Ok(client.get("/v1/plugins")?),
             GatewayOrConfig::Stopped(config) => {
                 let entries = Versions::look(&config.gateway.data_dir)
@@ -135,11 +135,10 @@ fn lines(plugin: &Plugin) -> Vec<String> {
     lines
 }
 
-/// `2026-11-21T06:26:11.123Z` as people read it.
 /// `tidegate history`.
 pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surroundings) -> Exit {
     let found = || -> Result<Vec<HistoryEvent>, CommandFailure> {
-        match find(global, &arguments.at, surroundings)? {
+        match find_left(global, &arguments.at, surroundings)? {
             GatewayOrConfig::Running(client) => Ok(client.get("/v1/history")?),
             GatewayOrConfig::Stopped(config) => {
                 let history = History::of(&config.gateway.data_dir);
@@ -157,6 +156,9 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
                     .as_deref()
                     .is_none_or(|name| is_of(event, name))
             });
+            if events.is_empty() && global.output == OutputFormat::Text {
+                say("nothing has changed yet");
+            }
             for event in &events[events.len().saturating_sub(arguments.last)..] {
                 match global.output {
                     OutputFormat::Json => print_json(&serde_json::json!(event)),

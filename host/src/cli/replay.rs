@@ -175,7 +175,7 @@ fn play(
     reel: &mut Reel,
     start_us: u64,
 ) -> Result<(Played, Score), ReplayFailure> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let mut played = Played {
         flow: reel.header().flow.clone(),
         ..Played::default()
@@ -189,7 +189,12 @@ fn play(
         let begins_us = segment.about.since_us.max(start_us);
         let replay = match &mut replay {
             Some(replay) => replay,
-            none => none.insert(scene.replay(begins_us, bounds(arguments, output))?),
+            none => {
+                let replay = scene.replay(begins_us, bounds(arguments, output))?;
+                // Compiling says nothing of the rate.
+                begun = Instant::now();
+                none.insert(replay)
+            }
         };
         play_segment(replay, &segment, start_us, &mut played)?;
         if arguments.full && output == OutputFormat::Text {

@@ -13,7 +13,7 @@ use super::place::Access;
 use super::place::CommandFailure;
 use super::place::DataDirArgument;
 use super::place::GatewayOrFiles;
-use super::show::{WIDTH, count, row};
+use super::show::{WIDTH, count, of, row};
 use super::status::{queue as queue_row, store as store_rows};
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
@@ -63,7 +63,8 @@ Examples:
   tidegate spool check
   tidegate spool check -o json | jq '.findings'
 
-Reads every message on disk and every dead letter, and names what is damaged or missing. Changes nothing. Ends with 0 \
+Reads every message on disk and every dead letter, and names what is damaged or missing. Changes nothing, as all that only \
+looks: of a stopped gateway the index (64 MiB at most) is copied to memory, and read there. Ends with 0 \
 when all is well and with 1 when something was found; `tidegate spool repair` then sets the damaged parts aside.";
 
 const REPAIR: &str = "\
@@ -71,10 +72,9 @@ Examples:
   tidegate spool repair
   tidegate spool repair --data-dir /mnt/card/tidegate
 
-Sets damaged chunks aside (they are kept in the store for salvage), so that what lies behind them is delivered, and \
-notes afresh what each queue owes. A store that does not open at all is moved to store.damaged-<seconds>, with dead letters, \
-ledger and plugins' state; what is owed lies beside it and is found again. A gateway does the same by itself, at its start \
-and when it comes to a damaged place.";
+Sets damaged chunks aside (their bytes are kept in `damaged/`), so that what lies behind them is delivered, and notes \
+afresh what each queue owes. An index that does not open is moved to store.damaged-<seconds> and made up from the files: \
+nothing is lost by it. A gateway does the same by itself, at its start and when it comes to a damaged place.";
 
 const DROP: &str = "\
 Examples:
@@ -299,14 +299,18 @@ fn check(global: &Global, place: &GatewayOrFiles) -> Result<Exit, CommandFailure
 
 fn repair(global: &Global, place: GatewayOrFiles) -> Result<Exit, CommandFailure> {
     let checked: Checked = place.ask(ToolRequest::Repair)?;
+    let index = place.status()?.store.damaged_store;
     place.close()?;
     show_checked(global, &checked);
     if global.output == OutputFormat::Text {
         let parts = checked.findings.len() as u64;
-        say(&if parts == 0 {
-            "no queue needed repair".to_owned()
-        } else {
-            format!("repaired: {} parts set aside", count(parts))
+        say(&match (&index, parts) {
+            (Some(path), 0) => format!(
+                "repaired: the index was damaged, lies in {}, and was made up from the files",
+                path.display()
+            ),
+            (None, 0) => "no queue needed repair".to_owned(),
+            (_, parts) => format!("repaired: {} set aside", of(parts, "part")),
         });
     }
     Ok(Exit::Done)

@@ -28,6 +28,9 @@ and the dead letters outlive it.
   dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
   └ for       how long a connection has not been in use, or upstream has not taken what it should, when it is tried
               next, and why; -o json has each as a condition of a kind
+  full        a class has as much as its `max` lets it have: what comes takes the place of what was there
+  lasts       how long an outage there is room for, at what came so far: in the free space, or in the class that is full
+              first; one that is full already does not count
   given up    since the store was made, as classes and faults wanted it: see `tidegate ledger`
   damaged     lost to damage on disk: see `tidegate spool check`
 
@@ -87,7 +90,7 @@ fn text(status: &Status) -> String {
             .config
             .words()
             .iter()
-            .map(|words| row("config", words, &[])),
+            .map(|words| wrapped("  config   ".to_owned(), words)),
     );
     lines.extend(
         status
@@ -198,12 +201,12 @@ fn next_try(seconds: u64) -> String {
 fn cause(since_s: u64, next: &str, words: &str) -> String {
     let since = age(Duration::from_secs(since_s));
     let between = if next.is_empty() { "" } else { ", " };
-    folded(&format!("for {since}{between}{next}:"), words)
+    wrapped(format!("  └ for {since}{between}{next}:"), words)
 }
 
-/// A head, and below it words that may be long.
-fn folded(head: &str, words: &str) -> String {
-    let mut lines = vec![format!("  └ {head}")];
+/// `head` and words, on as many lines as they take.
+fn wrapped(head: String, words: &str) -> String {
+    let mut lines = vec![head];
     for word in words.split_whitespace() {
         match lines
             .last_mut()
@@ -228,7 +231,7 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
         details.extend((flow.dropped > 0).then(|| format!("{} dropped", count(flow.dropped))));
         details.extend(
             (flow.quarantined > 0)
-                .then(|| format!("{} devices quarantined", count(flow.quarantined))),
+                .then(|| format!("{} quarantined", of(flow.quarantined, "device"))),
         );
         details.extend((flow.absorbed > 0).then(|| format!("{} into state", count(flow.absorbed))));
         details.extend((flow.waiting > 0).then(|| format!("{} waiting", count(flow.waiting))));
@@ -284,6 +287,7 @@ pub fn queue(queue: &Queue) -> String {
         details.push(format!("{} appended", count(queue.appended)));
         details.push(format!("{} accepted", count(queue.accepted)));
     }
+    details.extend(queue.full.then(|| "full".to_owned()));
     details.extend((queue.dropped > 0).then(|| format!("{} dropped", count(queue.dropped))));
     details.extend((queue.damaged > 0).then(|| format!("{} damaged", count(queue.damaged))));
     row("queue", &queue.name, &details)
@@ -304,7 +308,7 @@ fn uplink(uplink: &Uplink) -> String {
             .on_fallback
             .then(|| "its fallback has its queues".to_owned()),
     );
-    details.extend((uplink.failures > 0).then(|| format!("{} failures", count(uplink.failures))));
+    details.extend((uplink.failures > 0).then(|| of(uplink.failures, "failure")));
     row("uplink", &uplink.name, &details)
 }
 
@@ -343,7 +347,10 @@ fn crashes(crashes: &[Crash]) -> Vec<String> {
         "-o json has them with their stacks".to_owned(),
     ];
     let words = format!("{} ({})", last.what, last.place);
-    let report = folded("a fault in tidegate, please report it:", &words);
+    let report = wrapped(
+        "  └ a fault in tidegate, please report it:".to_owned(),
+        &words,
+    );
     vec![row("crashes", &many, &details), report]
 }
 

@@ -165,7 +165,12 @@ impl<'a> Check<'a> {
             format!("define it: [{what}.{name}]")
         } else {
             nearest(name, known).map_or_else(
-                || format!("defined are: {}", known.join(", ")),
+                || {
+                    format!(
+                        "defined are: {}; define it: [{what}.{name}]",
+                        known.join(", ")
+                    )
+                },
                 |near| format!("did you mean `{near}`? (defined are: {})", known.join(", ")),
             )
         };

@@ -50,7 +50,7 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         protocol: protocol(fields),
         clean_start: role == Role::Uplink,
         keep_alive: fields.duration("keep_alive", Duration::from_secs(1)..=HOUR),
-        // Each side limits one direction only; the other one carries nothing but our last will.
+        // Each side limits one direction only; the other one carries nothing but that we are there.
         receive_maximum: if role == Role::Source {
             port_sized(fields, "receive_maximum")
         } else {
@@ -379,6 +379,7 @@ fn will(fields: &mut Fields<'_>) -> Option<Will> {
         Qos::default()
     };
     let retain = will.flag("retain");
+    let online = will.text("online").map(|text| text.to_owned().into());
     will.find("qos");
     will.done();
     Some(Will {
@@ -386,6 +387,7 @@ fn will(fields: &mut Fields<'_>) -> Option<Will> {
         payload,
         qos,
         retain,
+        online,
     })
 }
 

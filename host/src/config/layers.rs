@@ -143,7 +143,7 @@ impl Layers {
                     name,
                     content: String::new(),
                 });
-                let hint = "give the file's path with `--config FILE`".to_owned();
+                let hint = hint_of(&sources.path, &message).to_owned();
                 layers.problem(Code::Unreadable, Place::whole(FILE), message, Some(hint));
             }
         }
@@ -330,6 +330,21 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
             error.utf8_error().valid_up_to()
         )
     })
+}
+
+/// What to do about a config that cannot be read.
+fn hint_of(path: &Path, message: &str) -> &'static str {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() && message.contains("UTF-8") => "save it as text in UTF-8",
+        Ok(found) if found.is_file() && found.len() > MOST_BYTES => {
+            "1 MiB is read at most: is it the config?"
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            "let this user read it, and pass the folders above it"
+        }
+        Ok(found) if found.is_file() => "let this user read it",
+        Ok(_) | Err(_) => "give the file's path with `--config FILE`",
+    }
 }
 
 /// The keys of `a.b."c.d"`.

@@ -69,6 +69,7 @@ impl Standing {
             } else {
                 String::new()
             };
+            let at = at.get(..19).unwrap_or(at).replace('T', " ");
             words.push(format!(
                 "the config of {at} was refused, {runs}: {first}{more}; `tidegate check` shows all"
             ));
@@ -152,7 +153,8 @@ mod tests {
         };
         let words = standing.words().join("\n");
         assert!(
-            words.contains("unknown key `qso`, and 2 more")
+            words.contains("the config of 2026-11-22 01:02:03 was refused")
+                && words.contains("unknown key `qso`, and 2 more")
                 && words.contains("needs a restart: [spool]")
                 && words.contains("source.annex is as before: a flow takes from it"),
             "{words}"

@@ -1,6 +1,7 @@
 //! Session and socket together.
 
 mod opening;
+mod presence;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
 use self::opening::{broken, closed_before_connack, with_todays_password};
+use self::presence::Presence;
 use super::error::CONNACK_PHASE;
 use super::manners::Manners;
 use super::session::{Session, Unreleased};
@@ -55,6 +57,7 @@ pub struct Connection {
     progress_at: Instant,
     paused: bool,
     manners: Option<Arc<Manners>>,
+    presence: Option<Presence>,
     write_deadline: Duration,
     /// Set to the next thing that is due, or earlier: it is moved only when that comes before it.
     timer: Pin<Box<Sleep>>,
@@ -119,6 +122,7 @@ impl Connection {
             progress_at: Instant::now(),
             paused: false,
             manners: None,
+            presence: None,
             write_deadline: config.deadlines.write,
             timer: Box::pin(sleep(Duration::ZERO)),
         };
@@ -258,6 +262,7 @@ impl Connection {
     pub async fn turn(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
         let before = events.len();
         let turned = poll_fn(|cx| self.poll_turn(cx, events)).await;
+        self.hear(events, before);
         note(events.len() - before);
         if let Some(odd) = self.session.take_odd()
             && let Some(manners) = &self.manners
@@ -287,6 +292,7 @@ impl Connection {
 
     /// Sends DISCONNECT, flushes within the write deadline and closes.
     pub async fn close(mut self) {
+        self.say_gone();
         self.session.disconnect();
         let deadline = self.write_deadline;
         let ended = timeout(deadline, async {

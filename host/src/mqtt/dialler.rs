@@ -45,6 +45,9 @@ impl Dial for BrokerDialler {
         let (mut connection, established) = Connection::open(&self.config).await?;
         connection.mind(Arc::clone(&self.manners));
         connection.be_patient(1 << unanswered);
+        if let Some(will) = &self.config.will {
+            connection.announce(will, &established);
+        }
         Ok((connection, established))
     }
 

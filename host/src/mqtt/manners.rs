@@ -15,6 +15,7 @@ pub struct Manners {
     strays: IntCounter,
     said_stray: AtomicBool,
     said_early: AtomicBool,
+    said_unheard: AtomicBool,
 }
 
 impl Manners {
@@ -26,6 +27,15 @@ impl Manners {
             strays,
             said_stray: AtomicBool::new(false),
             said_early: AtomicBool::new(false),
+            said_unheard: AtomicBool::new(false),
+        }
+    }
+
+    /// The broker does not take what says that we are there.
+    pub(super) fn unheard(&self, why: &str) {
+        let Self { stage, name, .. } = self;
+        if !self.said_unheard.swap(true, Ordering::Relaxed) {
+            tracing::warn!(stage, %name, why, "the broker does not take what `will` says with `online`: let this user publish to its topic");
         }
     }
 

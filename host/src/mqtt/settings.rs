@@ -43,6 +43,8 @@ pub struct Will {
     pub qos: Qos,
     /// Whether the broker keeps it.
     pub retain: bool,
+    /// What is published there once a connection stands, and taken back by the will, or by its payload before we leave.
+    pub online: Option<Bytes>,
 }
 
 #[derive(Clone, Debug)]

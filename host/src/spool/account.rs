@@ -41,6 +41,8 @@ pub struct QueueAccount {
     pub dropped: u64,
     /// Messages lost to damage on disk.
     pub damaged: u64,
+    /// Its class has no more room for it.
+    pub is_full: bool,
 }
 
 impl QueueAccount {

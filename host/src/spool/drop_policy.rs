@@ -143,6 +143,12 @@ impl Policy {
         loses.then(|| self.max_bytes.saturating_sub(disk_bytes))
     }
 
+    /// Whether a queue with so many bytes on disk is full: the last eighth comes and goes with its chunks.
+    pub(crate) fn is_filled(self, disk_bytes: u64) -> bool {
+        let room = self.room_left(disk_bytes);
+        room.is_some_and(|room| room < self.max_bytes / 8)
+    }
+
     /// What a spill does not write of a queue that has so many bytes on disk, takes `step` at most with this spill, and
     /// keeps `margin` for what the last chunk brings. `may_spill` is false while the disk is nearly full.
     pub(crate) fn left_out(

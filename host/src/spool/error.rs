@@ -65,6 +65,14 @@ pub enum Error {
         path: PathBuf,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Somebody wants to look, and what would be written to is not copied.
+    #[error(
+        "the index of the store in `{}` cannot be copied to memory, where it is looked at: start the gateway and ask it", path.display()
+    )]
+    NotCopied {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The thread cannot be started.
     #[error("the store's thread cannot be started")]
     Thread(#[source] std::io::Error),

@@ -27,7 +27,7 @@ use crate::spool::writer::{Writer, begin};
 pub(super) enum OpenPurpose {
     /// To take and give messages.
     Run,
-    /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
+    /// To be looked at: nothing is written or moved aside, no new boot begins, and no thread runs.
     Look,
 }
 
@@ -55,7 +55,7 @@ impl Shared {
         let mut free_space = FreeSpace::new(&folder, config.reserve_bytes);
         let begin = match purpose {
             OpenPurpose::Run => begin::begin(&config, &mut folder, &mut free_space)?,
-            OpenPurpose::Look => begin::look(&config, &folder)?,
+            OpenPurpose::Look => begin::look(&config, &mut folder)?,
         };
         let boot = begin.boot;
         metrics.faults.inc_by(u64::from(begin.went_back));

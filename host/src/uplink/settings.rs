@@ -75,6 +75,8 @@ impl Config {
         match &mut config.kind {
             Kind::Mqtt(broker) if index > 0 => {
                 broker.client_id = format!("{}-{}", broker.client_id, index + 1);
+                // That one of them breaks does not mean that we are gone.
+                broker.will = None;
             }
             Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
             #[cfg(feature = "postgres")]

@@ -28,7 +28,7 @@ fn a_new_plugin_builds_offline_and_passes_its_cases() -> Result<()> {
     told(folder.path(), &["plugin", "new", "my-rule"], "")?.expect(0, &["cd my-rule"])?;
     let project = folder.path().join("my-rule");
     told(&project, &["plugin", "test"], "")?
-        .expect(0, &["4 cases: 4 passed, 0 failed", "my_rule"])?;
+        .expect(0, &["5 cases: 5 passed, 0 failed", "my_rule"])?;
     told(&project, &["plugin", "build"], "")?.expect(0, &["my_rule.wasm"])?;
     let code = project.join("src/lib.rs");
     let text = fs::read_to_string(&code)?;
@@ -37,7 +37,7 @@ fn a_new_plugin_builds_offline_and_passes_its_cases() -> Result<()> {
         "FAIL  keeps what is warm",
         "my-rule.cases:5: ",
         "expected",
-        "2 passed, 2 failed",
+        "3 passed, 2 failed",
     ];
     told(&project, &["plugin", "test"], "")?.expect(1, &failed)?;
     fs::write(&code, text.replace("self.limit", "self.limt"))?;
@@ -58,7 +58,7 @@ fn what_passes_its_cases_is_swapped_in_and_nothing_else() -> Result<()> {
     let project = folder.path().join("dev-rule");
     let built = told(&project, &["plugin", "build"], "")?;
     let path = built.out.split("  ").next().context("a path is printed")?;
-    let settings = "settings = { field = \"temperature\", limit = 20 }\n";
+    let settings = "settings = { limit = 20 }\n";
     let plugins = plugin_file("rule", "rule.wasm").trim_end().to_owned() + "\n" + settings;
     let scene = Scene::with(&flow(&plugins), &[("rule.wasm", fs::read(path)?)])?;
     let data_dir = scene.gateway.folder().join("data");
@@ -79,12 +79,12 @@ fn what_passes_its_cases_is_swapped_in_and_nothing_else() -> Result<()> {
     };
     let code = project.join("src/lib.rs");
     let text = fs::read_to_string(&code)?;
-    let better = "host::info(\"seen\");\n        Ok(message.number(&self.field)? > self.limit)";
+    let better = "host::info(\"seen\");\n        Ok(message.number(\"temperature\")? > self.limit)";
     fs::write(
         &code,
-        text.replace("Ok(message.number(&self.field)? > self.limit)", better),
+        text.replace("Ok(message.number(\"temperature\")? > self.limit)", better),
     )?;
-    dev()?.expect(0, &["4 passed", "swapped", "runs now"])?;
+    dev()?.expect(0, &["5 passed", "swapped", "runs now"])?;
     let running = || {
         told(
             folder.path(),

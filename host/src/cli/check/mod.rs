@@ -224,12 +224,16 @@ fn contents(config: &Config) -> String {
     let count = |number: usize, noun: &str| {
         format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
     };
+    // One with flows of `priority` has a connection more, and is one.
+    let own = |name: &str| !name.contains(':');
+    let sources = config.sources.iter().filter(|source| own(&source.name));
+    let uplinks = config.uplinks.iter().filter(|uplink| own(&uplink.name));
     let plugins = config.flows.iter().map(|flow| flow.plugins.len()).sum();
     let parts = [
-        count(config.sources.len(), "source"),
+        count(sources.count(), "source"),
         count(config.flows.len(), "flow"),
         count(plugins, "plugin"),
-        count(config.uplinks.len(), "uplink"),
+        count(uplinks.count(), "uplink"),
     ];
     parts.join(", ")
 }

@@ -35,7 +35,7 @@ and told. Ends with 4 when no gateway would let it in.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Inspect {
-    /// The component, or one that is compiled in: builtin:NAME.
+    /// The component, or the name of one that is compiled in.
     #[arg(value_name = "FILE")]
     component: PathBuf,
     /// Settings as JSON: configures it and tells its ports.
@@ -49,10 +49,11 @@ fn json_value(text: &str) -> Result<Value, String> {
 
 /// Does what was asked.
 pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
-    let builtin = arguments
-        .component
-        .to_str()
-        .and_then(|written| written.strip_prefix("builtin:"));
+    let written = arguments.component.to_str();
+    let is_bare = |name: &&str| builtin::NAMES.contains(name) && !arguments.component.exists();
+    let builtin = written
+        .and_then(|written| written.strip_prefix("builtin:"))
+        .or(written.filter(is_bare));
     let content = match builtin {
         Some(name) => builtin::component(name).map(<[u8]>::to_vec).ok_or_else(|| {
             format!(

@@ -10,6 +10,9 @@ mod test;
 mod try_out;
 mod watch;
 
+#[cfg(test)]
+pub(crate) use test::EXAMPLES as CASES_HELP;
+
 use clap::Subcommand;
 
 use crate::cli::{Global, Surroundings};

@@ -176,6 +176,16 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_show_what_is_made() {
+        let text = |path: &str| RUST.iter().find(|(known, _)| *known == path).unwrap().1;
+        let code = text("src/lib.rs").split_once("\n\n").unwrap().1;
+        let cases = text("cases/{{name}}.cases").split_once('\n').unwrap().1;
+        let page = include_str!("../../../../plugins/README.md");
+        assert!(include_str!("../../../../README.md").contains(code));
+        assert!(page.contains(code) && page.contains(cases));
+    }
+
+    #[test]
     fn all_that_the_sdk_needs_comes_along_and_is_small() {
         let files: Vec<&str> = SDK.iter().map(|(path, _)| *path).collect();
         for wanted in [

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::build::{BuildError, build};
 use crate::builtin;
-use crate::cases::{Act, CaseSetup, Outcome, QosLevel, WrittenMessage};
+use crate::cases::{Act, CaseSetup, Outcome, QosLevel, Written, WrittenMessage};
 use crate::chain::{self, Came, DryRun, Engine, Workshop};
 use crate::config::{self, Config, Problems, Secrets, Sources};
 use crate::message::{Headers, Marks, Message, Pattern, Qos, Reason, push_header};
@@ -47,6 +47,14 @@ pub(super) enum RigError {
 }
 
 impl RigError {
+    /// Nothing has this name.
+    pub(super) fn unknown(target: &str) -> Self {
+        Self::Unknown {
+            name: target.to_owned(),
+            known: builtin::NAMES.join(", "),
+        }
+    }
+
     /// The same, where it is of a line of a file.
     pub(super) fn at(self, path: &Path, line: usize) -> Self {
         match self {
@@ -84,9 +92,7 @@ pub(super) fn component(target: &str, is_quiet: bool) -> Result<String, RigError
     } else if builtin::NAMES.contains(&target) {
         return Ok(format!("builtin:{target}"));
     } else {
-        let name = target.to_owned();
-        let known = builtin::NAMES.join(", ");
-        return Err(RigError::Unknown { name, known });
+        return Err(RigError::unknown(target));
     };
     let path = std::path::absolute(&path).unwrap_or(path);
     Ok(path.to_string_lossy().into_owned())
@@ -160,6 +166,24 @@ impl Rig {
         let engine = engine(&config)?;
         let what = What::Flow(Box::new(flow.clone()));
         Ok(Self { engine, what })
+    }
+
+    /// The line of the first value that is wrong by itself, or else of the last.
+    pub(super) fn first_wrong(&self, setup: &CaseSetup) -> Option<usize> {
+        let What::Plugin(plugin) = &self.what else {
+            return setup.values().map(|written| written.line).max();
+        };
+        let is_wrong = |(key, written): &(&String, &Written)| {
+            let alone = [((*key).clone(), (*written).clone())];
+            config_of(plugin, &alone.into()).is_err()
+        };
+        let wrong = setup
+            .iter()
+            .filter(is_wrong)
+            .map(|(_, written)| written.line);
+        wrong
+            .min()
+            .or(setup.values().map(|written| written.line).max())
     }
 
     pub(super) fn engine(&self) -> &Engine {

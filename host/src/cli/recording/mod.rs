@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find, running};
+use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find_left, running};
 use crate::cli::recording::reel::{Reel, said};
 use crate::cli::show::{bytes, count};
 use crate::cli::{Global, OutputFormat, Surroundings, print, print_json};
@@ -101,7 +101,7 @@ fn list(
     arguments: &ListRecordings,
     surroundings: Surroundings,
 ) -> Result<(), CommandFailure> {
-    let listed = match find(global, &arguments.at, surroundings)? {
+    let listed = match find_left(global, &arguments.at, surroundings)? {
         GatewayOrConfig::Running(client) => client.post("/v1/recordings", &Request::List)?,
         GatewayOrConfig::Stopped(config) => on_disk(&config)?,
     };

@@ -185,7 +185,7 @@ fn nothing(flow: Option<&str>) -> CommandFailure {
         format!("of the flow `{flow}` nothing")
     });
     CommandFailure::Said(format!(
-        "{of} is recorded: give the flow record = \"16MiB\" in the config, and start the gateway again"
+        "{of} is recorded: give the flow record = \"16MiB\" in the config; a running gateway takes that up by itself"
     ))
 }
 

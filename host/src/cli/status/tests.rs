@@ -41,6 +41,7 @@ fn busy() -> Status {
         accepted: 1_234_000_000,
         dropped: 3,
         damaged: 4,
+        full: true,
     };
     Status {
         running: true,
@@ -168,6 +169,7 @@ fn nothing_is_wider_than_a_terminal_and_nothing_is_left_out() {
         "1,192,000 on disk (45 MiB)",
         "oldest 1 d 1 h",
         "1,234,567,890 appended",
+        "full",
         "3 dropped",
         "4 damaged",
         "waiting",

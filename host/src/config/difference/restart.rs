@@ -4,7 +4,7 @@
 pub fn why_restart(name: &str) -> &'static str {
     match name {
         "gateway" | "spool" | "admin" | "log" => {
-            "folders, memory, threads and ports of the whole gateway are laid out at its start"
+            "what concerns the whole gateway (its name, folders, memory, threads, ports, log) is laid out at its start"
         }
         _ => {
             "it gives messages another connection, for `priority`, and each connection is a session of its own at the broker: what is on its way in one would be overtaken or lost if they changed places while messages come"

@@ -133,6 +133,11 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
             "plugins from a registry are not available yet",
             "give the path of a component".to_owned(),
         );
+    } else if builtin::NAMES.contains(&written)
+        && !fields.check.sources.folder().join(written).exists()
+    {
+        let hint = format!("did you mean `builtin:{written}`?");
+        fields.problem(Code::PluginFile, "plugin", "plugin file not found", hint);
     } else if fields.has("plugin") && !written.is_empty() {
         fields
             .check

@@ -52,7 +52,7 @@ pub struct Part {
 /// What cannot be answered.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "flow `{0}` is not recorded: give it, for example, record = \"16MiB\", and start the gateway again"
+    "flow `{0}` is not recorded: give it, for example, record = \"16MiB\" in the config; a running gateway takes that up by itself"
 )]
 pub struct NotRecorded(String);
 

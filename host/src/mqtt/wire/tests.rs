@@ -425,6 +425,7 @@ fn connect_carries_login_will_and_limits() {
             password: Some(Secret::new("pass")),
         });
         config.will = Some(Will {
+            online: None,
             topic: "gone".into(),
             payload: Bytes::from_static(b"x"),
             qos: Qos::AtLeastOnce,

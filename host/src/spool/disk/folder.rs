@@ -83,6 +83,8 @@ pub(crate) struct DataFolder {
     signed: Signed,
     /// What stands for sled's files while they cannot be opened.
     ram_copy: Option<RamCopy>,
+    /// Nothing in it is to change.
+    is_looked_at: bool,
     /// Of letters, ledger and state, over all tries to open the store.
     pub failed_reads: FailedReads,
     pub fault_injection: FaultInjection,
@@ -104,6 +106,7 @@ impl DataFolder {
             last_boot: None,
             signed,
             ram_copy: None,
+            is_looked_at: false,
             failed_reads: FailedReads::default(),
             fault_injection,
         };
@@ -212,7 +215,7 @@ impl DataFolder {
 
     /// The store goes on without these files of letters, ledger and state.
     pub(crate) fn move_aside(&self, given_up: &[PathBuf]) {
-        for path in given_up {
+        for path in given_up.iter().filter(|_| !self.is_looked_at) {
             tracing::error!(path = %path.display(), "this file of letters, ledger and state cannot be read: it is moved aside, and the store goes on without it");
             self.keep_damaged(path, Now::read());
         }
@@ -250,6 +253,18 @@ impl DataFolder {
         self.fault_injection.pass(DiskCall::Write)?;
         self.ram_copy = Some(RamCopy::of(&self.store())?);
         Ok(())
+    }
+
+    /// From now on nothing in the folder changes.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        self.ram_copy = Some(RamCopy::of(&self.store())?);
+        self.is_looked_at = true;
+        Ok(())
+    }
+
+    /// Whether nothing in it is to change.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.is_looked_at
     }
 
     /// They stand for themselves again.

@@ -55,7 +55,8 @@ pub(super) fn find_name(
         Some(noted) => noted,
         None => Arc::clone(&store),
     };
-    if is_copied {
+    // Who only looks gives it none.
+    if is_copied && !folder.is_looked_at() {
         tracing::warn!(%path, %store, %ids, "the store was copied, restored or moved to another machine: the ids of its messages carry a new name");
     }
     if noted.as_ref() != Some(&ids) {

@@ -1,6 +1,6 @@
-//! The index of a store whose disk takes nothing at a start: sled cannot open a file that it may not write, so its files
-//! are copied to memory and read there. What is owed then leaves before what comes; what is written to the copy is lost
-//! with it. The chunks are read where they lie.
+//! The index of a store that is not to be written: sled writes to the files that it opens, so they are copied to memory and
+//! read there. The chunks are read where they lie. That is for whoever only looks, and for a start on a disk that takes
+//! nothing: what is owed then leaves before what comes, and what is written to the copy is lost with it.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -81,11 +81,19 @@ fn copy(from: &Path, to: &Path, room: &mut u64) -> io::Result<()> {
         } else if source.extension() != Some(OsStr::new("generating")) {
             *room = room
                 .checked_sub(entry.metadata()?.len())
-                .ok_or(io::ErrorKind::FileTooLarge)?;
+                .ok_or_else(too_large)?;
             fs::copy(&source, &target)?;
         }
     }
     Ok(())
+}
+
+fn too_large() -> io::Error {
+    let most = MOST >> 20;
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!("it has more than {most} MiB"),
+    )
 }
 
 #[cfg(test)]

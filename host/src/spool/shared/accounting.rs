@@ -81,6 +81,7 @@ impl Shared {
                 accepted: tally.accepted,
                 dropped: tally.dropped,
                 damaged: tally.damaged,
+                is_full: slot.policy().is_filled(tally.disk_bytes),
             }
         };
         let drained = self.slots.iter().filter(|slot| slot.is_drained());

@@ -25,6 +25,8 @@ pub(crate) struct QueueInflow {
     pub room: u64,
     /// Bytes of payload that came into it since the start.
     pub payload: u64,
+    /// Its class has no more room, so that what comes takes the place of what was there: it does not grow.
+    pub is_full: bool,
 }
 
 impl QueueInflow {
@@ -53,7 +55,8 @@ pub struct WearAccount {
     /// Those bytes for each byte of payload.
     pub bytes_per_payload_byte: Option<f64>,
     /// How long an outage there is room for, a byte on disk for each byte of payload: in the free space at the day's rate, and
-    /// in each class at the rate since the start. `None` while nothing comes in.
+    /// in each class at the rate since the start. What comes into a class that is full is no growth. `None` while nothing
+    /// grows.
     pub lasts: Option<Duration>,
 }
 
@@ -114,10 +117,14 @@ impl Wear {
             (payload > 0 && seconds > 0.0).then(|| seconds * room as f64 / payload as f64)
         };
         let run = Duration::from_micros(now_us.saturating_sub(self.started_us)).as_secs_f64();
-        let classes = queues
+        let (full, growing): (Vec<&QueueInflow>, Vec<&QueueInflow>) =
+            queues.iter().partition(|queue| queue.is_full);
+        let replaced: u64 = full.iter().map(|queue| queue.payload).sum();
+        let growth = payload.saturating_sub(replaced);
+        let classes = growing
             .iter()
             .filter_map(|queue| lasts(run, queue.room, queue.payload));
-        let lasts = lasts(day.as_secs_f64(), room, payload).map(|all| classes.fold(all, f64::min));
+        let lasts = lasts(day.as_secs_f64(), room, growth).map(|all| classes.fold(all, f64::min));
         let ratio = |bytes: u64| (totals.payload > 0).then(|| bytes as f64 / totals.payload as f64);
         WearAccount {
             day_bytes: totals.written.saturating_sub(from.written),
@@ -200,16 +207,32 @@ mod tests {
             QueueInflow {
                 room: u64::MAX,
                 payload: 900,
+                is_full: false,
             },
             QueueInflow {
                 room: 200,
                 payload: 100,
+                is_full: false,
             },
         ];
         assert_eq!(
             wear.account(10_000_000, totals, (6_000, &queues), None)
                 .lasts,
             Some(Duration::from_secs(20))
+        );
+        // One that is full does not grow: the other has the disk, and nothing is left to say where all are.
+        let mut queues = queues;
+        queues[1].is_full = true;
+        assert_eq!(
+            wear.account(10_000_000, totals, (6_300, &queues), None)
+                .lasts,
+            Some(Duration::from_secs(70))
+        );
+        queues[0].is_full = true;
+        assert_eq!(
+            wear.account(10_000_000, totals, (6_300, &queues), None)
+                .lasts,
+            None
         );
     }
 

@@ -5,6 +5,7 @@ mod state;
 mod opening;
 mod missing;
 mod letters;
+mod looking;
 mod given_up;
 mod faults;
 mod dropping;

@@ -30,6 +30,7 @@ use crate::spool::ledger::format::to_json;
 use crate::spool::lock::locked;
 use crate::spool::reading::reader::{QueueReader, ReadPart};
 use crate::spool::shared::Shared;
+use crate::spool::shared::slot::Slot;
 
 /// How long the store may take to become usable, or a commit to get through.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +43,11 @@ const PAGE: (usize, usize) = (10_000, 4 << 20);
 pub enum ToolError {
     #[error("there is no queue `{name}`; there are: {known}")]
     NoQueue { name: String, known: String },
+    /// The store owes it something, and it was not opened.
+    #[error(
+        "the config has no queue `{0}`: lead a flow to it, and it goes out; or stop the gateway, and look into it, export or drop it then"
+    )]
+    NotInConfig(String),
     #[error("there is no dead letter {0}")]
     NoLetter(LetterId),
     /// A record that makes no message.
@@ -159,22 +165,33 @@ impl Tools {
         })
     }
 
+    /// A queue that an uplink drains: what is put in goes out.
     fn queue(&self, name: &str) -> Result<QueueId, ToolError> {
-        let drained = || {
-            let all = (0..).zip(self.shared.slots.iter());
-            all.filter(|(_, slot)| slot.is_drained())
-        };
-        let index = drained()
-            .find(|(_, slot)| slot.name == name)
-            .map(|(index, _)| index);
-        let unknown = || {
-            let known: Vec<_> = drained().map(|(_, slot)| &*slot.name).collect();
-            ToolError::NoQueue {
-                name: name.to_owned(),
-                known: known.join(", "),
-            }
-        };
-        index.map(QueueId).ok_or_else(unknown)
+        self.find(name, Slot::is_drained)
+    }
+
+    /// Any that is open: one that the config has lost still owes what it did.
+    fn any_queue(&self, name: &str) -> Result<QueueId, ToolError> {
+        self.find(name, |_| true)
+    }
+
+    fn find(&self, name: &str, is_meant: fn(&Slot) -> bool) -> Result<QueueId, ToolError> {
+        let mut all = (0..).zip(self.shared.slots.iter());
+        let found = all.find(|(_, slot)| slot.name == name && is_meant(slot));
+        if let Some((index, _)) = found {
+            return Ok(QueueId(index));
+        }
+        let name = name.to_owned();
+        let is_stranger = |stranger: &(String, u64)| stranger.0 == name;
+        if locked(&self.shared.found.strangers).iter().any(is_stranger) {
+            return Err(ToolError::NotInConfig(name));
+        }
+        let known = self.shared.slots.iter().filter(|slot| is_meant(slot));
+        let known: Vec<_> = known.map(|slot| &*slot.name).collect();
+        Err(ToolError::NoQueue {
+            name,
+            known: known.join(", "),
+        })
     }
 
     fn store(&self) -> Result<Arc<Store>, ToolError> {
@@ -193,7 +210,7 @@ impl Tools {
 
     /// Messages of a queue from a place on, on disk and in RAM.
     pub fn page(&self, queue: &str, from: u64, max: usize) -> Result<RecordPage, ToolError> {
-        let index = usize::from(self.queue(queue)?.0);
+        let index = usize::from(self.any_queue(queue)?.0);
         let reader = self.reader(index);
         let store = self.store()?;
         let mut page = RecordPage::default();
@@ -329,7 +346,7 @@ impl Tools {
 
     /// Gives up everything a queue owes; returns when the ledger has it for good.
     pub fn drop_queue(&self, queue: &str) -> Result<u64, ToolError> {
-        let id = self.queue(queue)?;
+        let id = self.any_queue(queue)?;
         let (places, count) = self.shared.give_up_by_hand(id);
         let queue = &self.shared.slots[usize::from(id.0)].queue;
         wait(|| {

@@ -11,8 +11,7 @@ use crate::spool::start::OpenPurpose;
 use crate::spool::tools::Tools;
 use crate::spool::writer::Writer;
 
-/// The lock is held as long as this lives. Nothing is moved aside and no new boot begins; what sled itself does when
-/// it opens its files is all that is written.
+/// The lock is held as long as this lives. Nothing is written or moved aside: the index is looked at in a copy.
 pub struct Stopped {
     tools: Tools,
     /// Holds the lock; never run.

@@ -190,8 +190,15 @@ fn opened_from_ram_copy(config: &Config, folder: &mut DataFolder) -> Option<Open
     }
 }
 
-/// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
-pub(crate) fn look(config: &Config, folder: &DataFolder) -> Result<StoreContents, Error> {
+/// Opens the store as it is, for somebody who only wants to look: nothing is signed, moved or written. sled writes to the
+/// files that it opens, so it gets a copy of them.
+pub(crate) fn look(config: &Config, folder: &mut DataFolder) -> Result<StoreContents, Error> {
+    if folder.store().exists() {
+        folder.look().map_err(|source| Error::NotCopied {
+            path: config.path.clone(),
+            source,
+        })?;
+    }
     let opened =
         open::open_files(config, folder, &Witness::default()).map_err(|error| match error {
             StoreError::Format(found) => Error::Format {

@@ -12,10 +12,11 @@ use super::watch::until_changed;
 use crate::cases::{self, Act, Case, Outcome, WrittenMessage};
 use crate::chain::offline;
 use crate::cli::{Global, OutputFormat, Surroundings, say};
+use crate::config::Problems;
 use crate::exit::Exit;
 use crate::file;
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   tidegate plugin test                                  build the crate in this folder, run cases/*.cases
   tidegate plugin test rule.wasm rule.cases             a component
@@ -25,16 +26,24 @@ Examples:
   tidegate plugin test --flow climate tidegate.toml climate.cases
 
 A file of cases:
-  settings = { limit = 20 }                             as in a config; also limits, grants, topics, key, topic
-  case keeps what is warm
-  [devices/d7/telemetry] {\"temperature\": 25.5}          a message comes in, +retain or +name=value behind its topic
-  > pass                                                and goes on as it is; or: > [topic] payload
-  advance 10m                                           time passes, timers tick
-  > alarms [alarms/d7] {\"state\": \"raised\"}              out of another port
-  [devices/d7/telemetry] b\"\\xff\"                        bytes by escapes; b\"ab\" * 500000 is long
-  > rejected not a JSON object                          words of the reason
-What is not written must not come. Others: > filtered, > absorbed, > failed WORDS, and, before the first message, \
-> refused WORDS. Without `topics` they are devices/{device}/{metric}.
+  settings = { limit = 20 }          as in a config; also limits, grants, topics, key, topic
+  case NAME                          one case; what stands before the first holds for all of them
+  [topic] payload                    a message comes in; behind its topic may stand +retain,
+                                     +duplicate, +qos0, +qos1, +qos2, and +name=value, a header
+  [topic] b\"\\xff\"                    bytes by escapes; b\"ab\" * 500000 is long
+  advance 10m                        time passes, timers tick
+  at 2026-03-29T00:59:00Z            the same, until then; as the first of a case: when it begins
+  # comment
+What has to come of a message, or of time:
+  > pass                             it goes on as it is
+  > [topic] payload                  a message leaves
+  > alarms [topic] payload           through another port
+  > nothing                          nothing leaves, whatever the reason
+  > filtered, > absorbed             the same, since it was kept back, or went into state
+  > dropped                          it is given up, as `on_error = \"drop\"` says
+  > rejected WORDS, > failed WORDS   a dead letter: by the plugin, in these words; a trap or a limit
+  > refused WORDS                    before the first message: the settings are not taken
+What is not written must not come. Without `topics` they are devices/{device}/{metric}.
 
 Ends with 1 when a case fails, with 3 when a file of cases has mistakes, with 4 when the plugin cannot be used.";
 
@@ -150,7 +159,10 @@ pub(super) fn end(global: &Global, error: &RigError, surroundings: Surroundings)
     match error {
         RigError::Build(error) => error.end(),
         RigError::At { place, error } if matches!(**error, RigError::Config(_)) => {
-            say(&format!("error: {place}: this is not what a config takes"));
+            if let (OutputFormat::Text, RigError::Config(problems)) = (global.output, &**error) {
+                say(&in_cases(place, problems));
+                return Exit::Config;
+            }
             end(global, error, surroundings)
         }
         RigError::Config(problems) => {
@@ -168,6 +180,20 @@ pub(super) fn end(global: &Global, error: &RigError, surroundings: Surroundings)
             }
         }
     }
+}
+
+/// The mistakes of a value in a file of cases, which knows nothing of the flow that stands around it.
+fn in_cases(place: &str, problems: &Problems) -> String {
+    let mistakes = problems.iter().filter(|problem| !problem.code.is_warning());
+    let lines = mistakes.map(|problem| {
+        let hint = problem.hint.as_deref().map(|hint| format!("; {hint}"));
+        let words = format!("{}{}", problem.message, hint.unwrap_or_default());
+        let words = words
+            .replace("flow.cases.plugin.0.", "")
+            .replace("flow.cases.", "");
+        format!("error: {place}: {words}")
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn rig(global: &Global, arguments: &Test, surroundings: Surroundings) -> Result<Rig, RigError> {
@@ -189,8 +215,13 @@ pub(super) fn is_quiet(global: &Global, surroundings: Surroundings) -> bool {
 fn files(arguments: &Test) -> Result<Vec<File>, Exit> {
     let paths = paths(arguments);
     if paths.is_empty() {
+        let (target, is_file) = (&arguments.target, Path::new(&arguments.target).exists());
+        if arguments.flow.is_none() && !is_file && !crate::builtin::is_meant(target) {
+            say(&format!("error: {}", RigError::unknown(target)));
+            return Err(Exit::Usage);
+        }
         say(
-            "error: there are no cases: name a file of them, or put one into the crate's folder `cases`",
+            "error: there are no cases: name a file of them, or put one into the crate's folder `cases`; with --flow the config comes before them",
         );
         return Err(Exit::Usage);
     }
@@ -326,8 +357,10 @@ fn try_case(
         Some(Act::At(moment)) => *moment,
         _ => BEGINS_US,
     };
-    let first = case.setup.values().map(|written| written.line).max();
-    let at = |error: RigError| error.at(path, first.unwrap_or(case.line));
+    let at = |error: RigError| {
+        let wrong = rig.first_wrong(&case.setup);
+        error.at(path, wrong.unwrap_or(case.line))
+    };
     let mut run = match rig.begin(&case.setup, begins_us).map_err(at)? {
         Ok(run) => run,
         Err(refused) => {

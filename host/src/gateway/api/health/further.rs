@@ -254,6 +254,7 @@ mod tests {
 
     fn queued() -> QueueAccount {
         QueueAccount {
+            is_full: false,
             uplink: "cloud".into(),
             class: "telemetry".into(),
             in_ram: 0,

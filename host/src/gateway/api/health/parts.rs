@@ -1,6 +1,6 @@
 //! One part for each source, flow and uplink, one for the spool, one for the config: what `/readyz` is made of.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::form::{Health, Part};
 use crate::chain::{BreakerState, PluginInfo};
@@ -54,12 +54,11 @@ fn connection(link: &LinkAccount, conditions: Vec<Condition>, now: Instant) -> H
     let trouble = link.trouble.clone();
     let trouble = trouble.map(|trouble| degraded(&Trouble::of(trouble, now)));
     let conditions = conditions.iter().map(|condition| {
-        let since = Duration::from_secs(condition.since_s);
-        let next = condition.next_try_s;
+        let (since, next) = (condition.since_s, condition.next_try_s);
         let next = next.map_or(String::new(), |seconds| {
             format!(", next try in {seconds} s")
         });
-        format!("for {since:?}{next}: {}", condition.words)
+        format!("for {since}s{next}: {}", condition.words)
     });
     Health::fair(trouble.into_iter().chain(conditions).collect(), "; ")
 }
@@ -73,13 +72,12 @@ fn degraded(
         over_s,
     }: &Trouble,
 ) -> String {
-    let since = Duration::from_secs(*since_s);
     let next = match (over_s, next_try_s) {
         (Some(seconds), _) => format!("until {seconds} s ago"),
         (None, Some(seconds)) => format!("next try in {seconds} s"),
         (None, None) => "being tried now".to_owned(),
     };
-    format!("degraded for {since:?}, {next}: {cause}")
+    format!("degraded for {since_s}s, {next}: {cause}")
 }
 
 fn flow(flow: &Flow) -> Health {
@@ -111,7 +109,9 @@ fn store(account: &Account) -> Health {
 /// What lies in queues that the config does not have: nothing sends it.
 fn owed_to_nobody(account: &Account) -> impl Iterator<Item = String> {
     account.strangers.iter().map(|(queue, messages)| {
-        format!("{messages} messages are owed to `{queue}`, which nothing in the config leads to: lead a flow to it, and they go out")
+        let is_one = *messages == 1;
+        let what = if is_one { "message is" } else { "messages are" };
+        format!("{messages} {what} owed to `{queue}`, which nothing in the config leads to: lead a flow to it, and it goes out; or stop the gateway, and `tidegate spool` exports or drops it")
     })
 }
 

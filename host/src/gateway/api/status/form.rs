@@ -175,6 +175,9 @@ pub struct Queue {
     pub dropped: u64,
     /// Messages lost to damage on disk.
     pub damaged: u64,
+    /// Its class has no more room for it.
+    #[serde(default)]
+    pub full: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -231,7 +234,8 @@ pub struct Store {
     pub last_write_age_s: Option<u64>,
     /// Bytes free on its file system.
     pub free_bytes: u64,
-    /// Seconds of an outage that the free space has room for at the day's rate; missing while nothing comes in.
+    /// Seconds of an outage that there is room for at the day's rate: in the free space, or in the class that is full first.
+    /// One that is full already does not count. Missing while nothing grows.
     pub lasts_s: Option<u64>,
     /// Bytes of messages and dead letters in RAM.
     pub ram_bytes: u64,

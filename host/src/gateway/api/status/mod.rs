@@ -168,6 +168,7 @@ impl Queue {
             accepted: account.accepted,
             dropped: account.dropped,
             damaged: account.damaged,
+            full: account.is_full,
         }
     }
 }

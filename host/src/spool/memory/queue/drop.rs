@@ -59,7 +59,12 @@ impl Queue {
     pub(crate) fn filling(&self, policy: Policy) -> Option<QueueInflow> {
         let payload = self.tally.payload;
         let room = policy.room_left(self.tail.bytes)?;
-        Some(QueueInflow { room, payload })
+        let is_full = policy.is_filled(self.tail.bytes);
+        Some(QueueInflow {
+            room,
+            payload,
+            is_full,
+        })
     }
 
     /// When something on disk is to be given up (running clock).
