@@ -6,3 +6,4 @@ pub(super) mod event;
 pub(super) mod handover;
 pub(super) mod plan;
 pub(super) mod swap;
+mod teller;

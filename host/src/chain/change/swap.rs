@@ -11,8 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::event::{ChangeEvent, ChangeState, ChangeUnderWay, Events};
+use super::event::{ChangeState, ChangeUnderWay, Events};
 use super::plan::{Change, ChangePlan, OnRefusedState, Verifier};
+use super::teller::Teller;
 use crate::chain::lane::inbox::{Inbox, InitialState, LaneRequest};
 use crate::chain::lane::live::Live;
 use crate::chain::lane::load;
@@ -26,7 +27,6 @@ use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::sandbox::state::Snapshot;
 use crate::chain::{ActiveChange, Chain, ChangeContext};
 use crate::clock::Clock;
-use crate::message::short_digest;
 use crate::trust;
 
 /// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
@@ -167,63 +167,6 @@ impl Chain {
             answer
         };
         self.inboxes.iter().map(send).collect()
-    }
-}
-
-/// Tells of the transitions of one change.
-#[derive(Clone, Copy)]
-struct Teller<'a> {
-    chain: &'a Chain,
-    old: &'a Version,
-    new: &'a Arc<str>,
-    events: Events<'a>,
-}
-
-impl Teller<'_> {
-    /// The change is in `state` now: the caller hears of it, then the log, the metric and whoever asks; so that a caller who
-    /// writes it down has done so before anybody sees it.
-    fn tell(&self, state: ChangeState, why: Option<String>, figures: Option<TrialReport>) {
-        let reference = &self.old.reference;
-        let flow = &self.old.metrics.flow;
-        let plugin = &reference.name;
-        let old = short_digest(&reference.digest);
-        let new = short_digest(self.new);
-        let state_name = state.name();
-        (self.events)(&ChangeEvent {
-            flow: Arc::clone(flow),
-            plugin: Arc::clone(plugin),
-            old: Arc::clone(&reference.digest),
-            new: Arc::clone(self.new),
-            state,
-            why: why.clone(),
-            figures: figures.clone(),
-            at: self.chain.shared.engine.clock().now().wall_us,
-        });
-        self.chain.note_state(state);
-        self.old.metrics.transition(state.name());
-        match (&why, state) {
-            (Some(why), ChangeState::Refused | ChangeState::RolledBack) => tracing::warn!(
-                flow = &**flow,
-                plugin = &**plugin,
-                running = old,
-                candidate = new,
-                state = state_name,
-                "plugin not swapped, the running version stays: {why}"
-            ),
-            (why, _) => tracing::info!(
-                flow = &**flow,
-                plugin = &**plugin,
-                old,
-                new,
-                state = state_name,
-                why = why.as_deref(),
-                pause_us = figures
-                    .as_ref()
-                    .filter(|_| state == ChangeState::Confirmed)
-                    .map(|figures| figures.pause_us),
-                "change of a plugin"
-            ),
-        }
     }
 }
 

@@ -6,11 +6,13 @@
 
 mod alive;
 mod budget;
+mod oddities;
 mod pulse;
 mod subscribe;
 mod unreleased;
 mod window;
 
+pub(super) use oddities::Oddities;
 pub use unreleased::Unreleased;
 
 use std::time::{Duration, Instant};
@@ -36,17 +38,6 @@ const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 const MAX_ECHO_BYTES: usize = 1 << 20;
 /// A drained output buffer larger than this is given back.
 const KEPT_OUTPUT_BYTES: usize = 1 << 20;
-
-/// What the broker said that it should not have, and that harms nobody.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Oddities {
-    /// Answers to nothing: they change nothing.
-    pub(super) strays: u64,
-    /// The first of them: packet and id.
-    pub(super) first: Option<(&'static str, u16)>,
-    /// It sent PUBACK for a message of QoS 2, which counts as its acceptance.
-    pub(super) is_early: bool,
-}
 
 /// One session on one network connection.
 #[derive(Debug)]
@@ -314,18 +305,6 @@ impl Session {
             Ok(Received::Refused(token)) => events.push(outcome(token, code, words.as_deref())),
             Err(Unexpected) => self.stray("PUBREC", packet_id),
         }
-    }
-
-    /// An answer to nothing. It says nothing about what is under way, so it is no reason to part.
-    fn stray(&mut self, packet: &'static str, packet_id: u16) {
-        self.odd.strays += 1;
-        self.odd.first.get_or_insert((packet, packet_id));
-    }
-
-    /// What the broker said since the last call that it should not have.
-    pub(super) fn take_odd(&mut self) -> Option<Oddities> {
-        let odd = std::mem::take(&mut self.odd);
-        (odd != Oddities::default()).then_some(odd)
     }
 
     fn echo(&mut self, put: fn(u16, &mut BytesMut), packet_id: u16) {
