@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tidegate::config::{Code, Secrets, Sources, load};
+use tidegate::config::{ProblemCode, Secrets, Sources, load};
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::{case, cases};
 
@@ -108,13 +108,13 @@ fn every_code_is_seen_in_a_pair() -> Result<()> {
         texts.push_str(&shown(&name)?);
     }
     let elsewhere = [
-        Code::Unreadable,
-        Code::SecretExposed,
-        Code::SecretElsewhere,
-        Code::DataDir,
-        Code::Plugin,
+        ProblemCode::Unreadable,
+        ProblemCode::SecretExposed,
+        ProblemCode::SecretElsewhere,
+        ProblemCode::DataDir,
+        ProblemCode::Plugin,
     ];
-    let unseen: Vec<_> = Code::ALL
+    let unseen: Vec<_> = ProblemCode::ALL
         .iter()
         .filter(|code| !elsewhere.contains(code) && !texts.contains(code.name()))
         .collect();

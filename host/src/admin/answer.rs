@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::words::with_causes;
 
 /// What a handler at the control socket gives.
-pub type Answer = Result<Response, Refused>;
+pub type ApiResult = Result<Response, ApiRefusal>;
 
 /// A request that is not granted; whoever asked gets the words as they are.
 #[derive(Debug)]
-pub struct Refused(pub String);
+pub struct ApiRefusal(pub String);
 
-impl<E: std::error::Error> From<E> for Refused {
+impl<E: std::error::Error> From<E> for ApiRefusal {
     fn from(error: E) -> Self {
         Self(with_causes(&error))
     }
@@ -21,13 +21,13 @@ impl<E: std::error::Error> From<E> for Refused {
 
 /// A refusal on its way.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct RefusalBody {
     pub(super) error: String,
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ApiRefusal {
     fn into_response(self) -> Response {
-        (StatusCode::CONFLICT, json(&Refusal { error: self.0 })).into_response()
+        (StatusCode::CONFLICT, json(&RefusalBody { error: self.0 })).into_response()
     }
 }
 

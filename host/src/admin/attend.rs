@@ -32,7 +32,7 @@ const LAST: Duration = Duration::from_millis(500);
 
 /// What one listener gives to its guests.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct ConnectionBounds {
     /// Connections at a time.
     pub most: usize,
     /// For a request's head.
@@ -44,7 +44,7 @@ pub(super) struct Bounds {
 }
 
 /// Where connections come in.
-pub(super) trait Door {
+pub(super) trait Listening {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next one, and who is at its other end. Cancel safe.
@@ -52,13 +52,13 @@ pub(super) trait Door {
 }
 
 /// Serves `routes` until `stop` is true, and what is under way then for a moment longer.
-pub(super) async fn attend<D: Door>(
+pub(super) async fn attend<D: Listening>(
     door: &mut D,
     routes: Router,
-    bounds: Bounds,
+    bounds: ConnectionBounds,
     mut stop: watch::Receiver<bool>,
-) -> Guests {
-    let mut guests = Guests {
+) -> AdminConnections {
+    let mut guests = AdminConnections {
         routes,
         bounds,
         bodies: Arc::new(Semaphore::new(kib(bounds.body_bytes))),
@@ -92,15 +92,15 @@ struct Idle {
 }
 
 /// The connections under way.
-pub(super) struct Guests {
+pub(super) struct AdminConnections {
     routes: Router,
-    bounds: Bounds,
+    bounds: ConnectionBounds,
     bodies: Arc<Semaphore>,
     tasks: JoinSet<()>,
     idle: VecDeque<Idle>,
 }
 
-impl Guests {
+impl AdminConnections {
     async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &mut self,
         stream: S,
@@ -145,7 +145,7 @@ struct Visit {
     caller: Caller,
     routes: Router,
     bodies: Arc<Semaphore>,
-    bounds: Bounds,
+    bounds: ConnectionBounds,
 }
 
 impl Visit {
@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: ConnectionBounds = ConnectionBounds {
         most: 4,
         head: Duration::from_secs(300),
         whole: Duration::from_secs(300),
@@ -224,7 +224,7 @@ mod tests {
     };
 
     async fn start(
-        bounds: Bounds,
+        bounds: ConnectionBounds,
     ) -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
         let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -277,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_has_its_deadline_and_its_bound() {
-        let (address, _stop, _serving) = start(Bounds {
+        let (address, _stop, _serving) = start(ConnectionBounds {
             head: Duration::from_millis(20),
             ..BOUNDS
         })

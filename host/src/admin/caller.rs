@@ -16,7 +16,7 @@ pub enum Scope {
 
 /// Where a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum CallerOrigin {
     /// The loopback port: some process of this machine.
     Port,
     /// The control socket; the other end as the kernel says.
@@ -25,7 +25,7 @@ pub enum Origin {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
-    pub origin: Origin,
+    pub origin: CallerOrigin,
     pub scope: Scope,
 }
 
@@ -33,14 +33,14 @@ impl Caller {
     /// Number and name of the user, as far as the transport and this machine's own list know them. The list is on the disk.
     pub fn user(&self) -> Option<(u32, Option<String>)> {
         match self.origin {
-            Origin::Port => None,
-            Origin::Socket { uid, .. } => Some((uid, user_name(uid))),
+            CallerOrigin::Port => None,
+            CallerOrigin::Socket { uid, .. } => Some((uid, user_name(uid))),
         }
     }
 
     /// For the log. Reads the list of users, too.
     pub fn words(&self) -> String {
-        let Origin::Socket { uid, pid } = self.origin else {
+        let CallerOrigin::Socket { uid, pid } = self.origin else {
             return "somebody at the loopback port".to_owned();
         };
         let user = user_name(uid).unwrap_or_else(|| format!("user {uid}"));

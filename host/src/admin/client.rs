@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Type};
 
-use super::answer::Refusal;
+use super::answer::RefusalBody;
 use super::socket;
 
 /// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
@@ -69,7 +69,7 @@ impl Client {
             match client.exchange(
                 "GET /v1",
                 &[],
-                Bound {
+                AnswerBound {
                     patience: GREETING,
                     bytes: GREETING_BYTES,
                 },
@@ -123,7 +123,7 @@ impl Client {
             .exchange(
                 what,
                 body,
-                Bound {
+                AnswerBound {
                     patience: PATIENCE,
                     bytes: ANSWER_BYTES,
                 },
@@ -135,7 +135,7 @@ impl Client {
             403 => Err(ClientError::Denied {
                 path: self.path.clone(),
             }),
-            _ => match serde_json::from_slice::<Refusal>(body) {
+            _ => match serde_json::from_slice::<RefusalBody>(body) {
                 Ok(refusal) => Err(ClientError::Refused(refusal.error)),
                 Err(_) => Err(self.odd(format!(
                     "status {status}: {}",
@@ -155,9 +155,9 @@ impl Client {
     }
 
     /// HTTP/1.0, so that the answer ends where the connection does.
-    fn exchange(&self, what: &str, body: &[u8], bound: Bound) -> io::Result<Vec<u8>> {
+    fn exchange(&self, what: &str, body: &[u8], bound: AnswerBound) -> io::Result<Vec<u8>> {
         let until = Instant::now() + bound.patience;
-        let mut call = Call {
+        let mut call = ClientCall {
             stream: self
                 .connect(bound.patience)
                 .map_err(|error| bound.explain(error))?,
@@ -202,12 +202,12 @@ impl Client {
 
 /// How long one answer may take, and how long it may be, in all.
 #[derive(Clone, Copy)]
-struct Bound {
+struct AnswerBound {
     patience: Duration,
     bytes: usize,
 }
 
-impl Bound {
+impl AnswerBound {
     /// The system's words for a time that is over are none.
     fn explain(self, error: io::Error) -> io::Error {
         let late = || {
@@ -226,12 +226,12 @@ impl Bound {
 }
 
 /// One question and its answer, until a moment that is the same for every part of it.
-struct Call {
+struct ClientCall {
     stream: UnixStream,
     until: Instant,
 }
 
-impl Call {
+impl ClientCall {
     fn left(&self) -> io::Result<Option<Duration>> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -360,7 +360,7 @@ mod tests {
                     let _ = pause.map(|_| stream.read(&mut [0; 512]));
                 }
             });
-            let bound = Bound {
+            let bound = AnswerBound {
                 patience: Duration::from_millis(300),
                 bytes: 100_000,
             };

@@ -11,12 +11,12 @@ mod port;
 mod routes;
 mod socket;
 
-pub use answer::{Answer, Refused, json};
-pub use caller::{Caller, Origin, Scope};
+pub use answer::{ApiRefusal, ApiResult, json};
+pub use caller::{Caller, CallerOrigin, Scope};
 pub use client::{Client, ClientError};
-pub use port::Port;
+pub use port::LoopbackPort;
 pub use routes::{Route, Routes};
-pub use socket::Socket;
+pub use socket::ControlSocket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

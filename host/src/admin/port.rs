@@ -15,14 +15,14 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::Error;
-use super::attend::{Bounds, Door, attend, until};
-use super::caller::{Caller, Origin, Scope};
+use super::attend::{ConnectionBounds, Listening, attend, until};
+use super::caller::{Caller, CallerOrigin, Scope};
 use super::routes::Routes;
 
 /// There is no password.
 const SCOPE: Scope = Scope::Read;
 /// Scrapers and probes: each asks something small and goes.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: ConnectionBounds = ConnectionBounds {
     most: 16,
     head: Duration::from_secs(5),
     whole: Duration::from_secs(30),
@@ -33,12 +33,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// The loopback port, bound or to be bound.
 #[derive(Debug)]
-pub struct Port {
+pub struct LoopbackPort {
     listener: Option<TcpListener>,
     address: SocketAddr,
 }
 
-impl Port {
+impl LoopbackPort {
     /// Binds `address`; port 0 takes a free one. One that is taken is no reason not to run: it is tried again.
     ///
     /// # Errors
@@ -107,13 +107,13 @@ impl Port {
     }
 }
 
-impl Door for tokio::net::TcpListener {
+impl Listening for tokio::net::TcpListener {
     type Stream = TcpStream;
 
     async fn next(&mut self) -> io::Result<(TcpStream, Caller)> {
         let (stream, _) = self.accept().await?;
         let caller = Caller {
-            origin: Origin::Port,
+            origin: CallerOrigin::Port,
             scope: SCOPE,
         };
         Ok((stream, caller))
@@ -173,9 +173,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_served_as_soon_as_it_is_free() {
-        let first = Port::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let first = LoopbackPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = first.address().unwrap();
-        let second = Port::bind(address).unwrap();
+        let second = LoopbackPort::bind(address).unwrap();
         assert_eq!(second.address(), None);
         drop(first);
         assert_eq!(

@@ -99,7 +99,7 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
-    use crate::admin::Origin;
+    use crate::admin::CallerOrigin;
 
     fn routes() -> Routes {
         let reading = vec![Route::get("/health", async || "well")];
@@ -110,7 +110,7 @@ mod tests {
     async fn asked(served: Router, method: &str, path: &str, scope: Option<Scope>) -> u16 {
         let request = Request::builder().method(method).uri(path);
         let mut request = request.body(Body::empty()).unwrap();
-        let origin = Origin::Port;
+        let origin = CallerOrigin::Port;
         if let Some(scope) = scope {
             request.extensions_mut().insert(Caller { origin, scope });
         }

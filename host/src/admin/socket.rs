@@ -18,8 +18,8 @@ use tokio::net::unix::UCred;
 use tokio::sync::watch;
 
 use super::Error;
-use super::attend::{Bounds, Door, attend};
-use super::caller::{Caller, Origin, Scope};
+use super::attend::{ConnectionBounds, Listening, attend};
+use super::caller::{Caller, CallerOrigin, Scope};
 use super::routes::Routes;
 use crate::file;
 
@@ -32,7 +32,7 @@ const MODE: u32 = 0o660;
 /// The kernel takes no longer path for a socket; a longer one goes through an open folder.
 const LONGEST_PATH: usize = 107;
 /// A command waits for a commit, and a tired card takes long for one; two pages of an import may come in at a time.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: ConnectionBounds = ConnectionBounds {
     most: 16,
     head: Duration::from_secs(5),
     whole: Duration::from_secs(150),
@@ -67,12 +67,12 @@ pub(super) fn with_short_path<T>(
 
 /// A bound socket that is not served yet. Its file goes when it is dropped.
 #[derive(Debug)]
-pub struct Socket {
+pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Socket {
+impl ControlSocket {
     /// Binds it in `data_dir`, in place of one that a killed gateway left behind: the caller holds the folder's lock.
     pub fn bind(data_dir: &Path) -> Result<Self, Error> {
         let path = path(data_dir);
@@ -112,7 +112,7 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         // A file that stays behind answers nobody, and the next gateway replaces it.
         let _ = fs::remove_file(&self.path);
@@ -136,7 +136,7 @@ impl Entrance {
     }
 }
 
-impl Door for Entrance {
+impl Listening for Entrance {
     type Stream = UnixStream;
 
     async fn next(&mut self) -> io::Result<(UnixStream, Caller)> {
@@ -144,7 +144,7 @@ impl Door for Entrance {
             let (stream, _) = self.listener.accept().await?;
             let peer = stream.peer_cred().ok();
             if let Some(peer) = peer.filter(|peer| self.admits(*peer)) {
-                let origin = Origin::Socket {
+                let origin = CallerOrigin::Socket {
                     uid: peer.uid(),
                     pid: peer.pid(),
                 };
@@ -186,7 +186,7 @@ mod tests {
     fn a_socket_left_behind_is_replaced_and_ours_goes_with_us() {
         let folder = tempfile::tempdir().unwrap();
         drop(UnixListener::bind(path(folder.path())).unwrap());
-        let socket = Socket::bind(folder.path()).unwrap();
+        let socket = ControlSocket::bind(folder.path()).unwrap();
         let mode = fs::metadata(path(folder.path()))
             .unwrap()
             .permissions()
@@ -201,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("a".repeat(120));
         fs::create_dir(&deep).unwrap();
-        let _socket = Socket::bind(&deep).unwrap();
+        let _socket = ControlSocket::bind(&deep).unwrap();
         with_short_path(&path(&deep), |short| Connection::connect(short)).unwrap();
     }
 

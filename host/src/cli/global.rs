@@ -115,7 +115,7 @@ impl Global {
         log::start(
             config.log,
             louder,
-            log::Place {
+            log::LogOutput {
                 terminal,
                 journal,
                 colour: self.colour(surroundings),

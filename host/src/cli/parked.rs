@@ -18,7 +18,7 @@ use super::show::of;
 use super::terminal::lines::JsonLines;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
-use crate::gateway::api::letters::{Retried, Retry};
+use crate::gateway::api::letters::{Retried, RetryRequest};
 use crate::spool::{AffectedCount, Letter, LetterFilter, LetterId, LetterPage, ToolRequest};
 use crate::words;
 
@@ -358,7 +358,8 @@ fn retry(
     let ids = chosen.names(&GatewayOrFiles::Running(client.clone()))?;
     let mut all = Retried::default();
     for part in ids.chunks(PART) {
-        let part: Retried = client.post("/v1/parked/retry", &Retry { ids: part.to_vec() })?;
+        let part: Retried =
+            client.post("/v1/parked/retry", &RetryRequest { ids: part.to_vec() })?;
         all.retried += part.retried;
         all.parked_again += part.parked_again;
         all.left.extend(part.left);

@@ -6,7 +6,7 @@ use super::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find_left};
 use super::show::{moment, row};
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
-use crate::gateway::api::plugins::Plugin;
+use crate::gateway::api::plugins::ListedPlugin;
 use crate::message::short_digest;
 use crate::versions::history::{History, HistoryEvent};
 use crate::versions::{RefusedVersion, Versions};
@@ -52,13 +52,13 @@ pub struct HistoryArguments {
 }
 
 pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surroundings) -> Exit {
-    let found = || -> Result<Vec<Plugin>, CommandFailure> {
+    let found = || -> Result<Vec<ListedPlugin>, CommandFailure> {
         match find_left(global, &arguments.at, surroundings)? {
             GatewayOrConfig::Running(client) => Ok(client.get("/v1/plugins")?),
             GatewayOrConfig::Stopped(config) => {
                 let entries = Versions::look(&config.gateway.data_dir)
                     .map_err(|error| CommandFailure::Said(error.to_string()))?;
-                Ok(entries.into_iter().map(Plugin::stopped).collect())
+                Ok(entries.into_iter().map(ListedPlugin::stopped).collect())
             }
         }
     };
@@ -74,7 +74,7 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
     }
 }
 
-fn lines(plugin: &Plugin) -> Vec<String> {
+fn lines(plugin: &ListedPlugin) -> Vec<String> {
     let mut about = vec![short_digest(&plugin.digest).to_owned()];
     about.extend(
         plugin

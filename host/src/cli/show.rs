@@ -9,7 +9,7 @@ const DETAILS: usize = 29;
 /// Column where the name of a row begins.
 const NAME: usize = 11;
 
-/// `1204` as `1,204`.
+/// A number with commas between its thousands: `1204` as `1,204`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);

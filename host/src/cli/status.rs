@@ -8,8 +8,8 @@ use super::place::{Access, DataDirArgument, GatewayOrFiles};
 use super::show::{WIDTH, age, bytes, count, moment, of, row};
 use super::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::exit::Exit;
-use crate::gateway::api::status::{Flow, Queue, Source, Status, Uplink};
-use crate::gateway::api::trouble::{Condition, Trouble};
+use crate::gateway::api::status::{FlowStatus, QueueStatus, SourceStatus, Status, UplinkStatus};
+use crate::gateway::api::trouble::{ConditionStatus, TroubleStatus};
 use crate::message::short_digest;
 use crate::telemetry::crash::Crash;
 
@@ -48,7 +48,6 @@ pub struct Arguments {
     at: DataDirArgument,
 }
 
-/// Shows it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
     let shown = GatewayOrFiles::find(global, &arguments.at, surroundings, Access::Look)
         .and_then(|place| place.status());
@@ -67,12 +66,12 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 /// What scripts are told: a gateway none of whose sources or none of whose uplinks has a connection that is of use does its job in part, and
 /// one whose store is not well may soon not even do that.
 fn exit_of(status: &Status) -> Exit {
-    let stands = |uplink: &Uplink| {
+    let stands = |uplink: &UplinkStatus| {
         let kinds = ["refuses-everything", "acknowledges-nothing"];
         let mut own = uplink.conditions.iter();
         own.any(|condition| kinds.contains(&&*condition.kind))
     };
-    let is_up = |uplink: &Uplink| uplink.on_fallback || (uplink.connected && !stands(uplink));
+    let is_up = |uplink: &UplinkStatus| uplink.on_fallback || (uplink.connected && !stands(uplink));
     let is_cut_off = (!status.uplinks.is_empty() && !status.uplinks.iter().any(is_up))
         || (!status.sources.is_empty() && !status.sources.iter().any(|source| source.connected));
     if status.running && (is_cut_off || !status.store.well) {
@@ -146,7 +145,7 @@ fn head(status: &Status) -> Vec<String> {
     }
 }
 
-fn source(source: &Source) -> String {
+fn source(source: &SourceStatus) -> String {
     if source.state.is_empty() {
         return row("source", &source.name, &[]);
     }
@@ -174,7 +173,11 @@ fn source(source: &Source) -> String {
 }
 
 /// A row, and below it why its connection is not in use and what else is not as it should be.
-fn below(row: String, trouble: Option<&Trouble>, conditions: &[Condition]) -> Vec<String> {
+fn below(
+    row: String,
+    trouble: Option<&TroubleStatus>,
+    conditions: &[ConditionStatus],
+) -> Vec<String> {
     let trouble = trouble.map(|trouble| {
         let next = match (trouble.over_s, trouble.next_try_s) {
             (Some(seconds), _) => format!("until {} ago", age(Duration::from_secs(seconds))),
@@ -219,7 +222,7 @@ fn wrapped(head: String, words: &str) -> String {
     lines.join("\n")
 }
 
-fn flow(flow: &Flow, running: bool) -> Vec<String> {
+fn flow(flow: &FlowStatus, running: bool) -> Vec<String> {
     let mut details = Vec::new();
     if running {
         details = vec![
@@ -272,7 +275,7 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
 }
 
 /// One queue; `tidegate spool stat` shows the same.
-pub fn queue(queue: &Queue) -> String {
+pub fn queue(queue: &QueueStatus) -> String {
     let mut details = vec![format!("{} in RAM", count(queue.in_ram))];
     details.push(match queue.disk_bytes {
         0 => format!("{} on disk", count(queue.on_disk)),
@@ -293,7 +296,7 @@ pub fn queue(queue: &Queue) -> String {
     row("queue", &queue.name, &details)
 }
 
-fn uplink(uplink: &Uplink) -> String {
+fn uplink(uplink: &UplinkStatus) -> String {
     if uplink.state.is_empty() {
         return row("uplink", &uplink.name, &[]);
     }

@@ -15,11 +15,13 @@ use super::place::{CommandFailure, DataDirArgument, file_failure, running};
 use super::print_json;
 use super::say;
 use crate::admin::{Client, ClientError};
+use crate::chain::{Canary, Shadow};
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::file;
 use crate::gateway::live::{
-    Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap,
+    ChangeLine, ChangeOutcome, ChangeProgress, ChangeReceipt, FlowOutcome, FlowVerdict, PluginName,
+    Rollback, SwapOrder, SwapPlan,
 };
 use crate::trust;
 
@@ -131,7 +133,7 @@ pub struct ReloadArguments {
 pub fn swap(global: &Global, arguments: &SwapArguments, surroundings: Surroundings) -> Exit {
     let ordered = || {
         let client = find(global, &arguments.at, surroundings)?;
-        let name = Name(arguments.plugin.clone());
+        let name = PluginName(arguments.plugin.clone());
         let receipt = if arguments.follow {
             client.post("/v1/plugins/follow", &name)?
         } else if arguments.promote {
@@ -158,7 +160,7 @@ pub fn rollback(
     let ordered = || {
         let client = find(global, &arguments.at, surroundings)?;
         let order = Rollback {
-            plugin: Name(arguments.plugin.clone()),
+            plugin: PluginName(arguments.plugin.clone()),
             to: arguments.to.clone(),
         };
         let receipt = client.post("/v1/plugins/rollback", &order)?;
@@ -195,7 +197,7 @@ fn find(
     )
 }
 
-fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, CommandFailure> {
+fn order(client: &Client, arguments: &SwapArguments) -> Result<ChangeReceipt, CommandFailure> {
     let mut component = Vec::new();
     let mut signature = None;
     if let Some(path) = &arguments.file {
@@ -203,8 +205,8 @@ fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, CommandF
         let beside = trust::signature_path(path);
         signature = trust::read_signature(&beside).map_err(|error| file_failure(&beside, error))?;
     }
-    let order = Swap {
-        plugin: Name(arguments.plugin.clone()),
+    let order = SwapOrder {
+        plugin: PluginName(arguments.plugin.clone()),
         from_config: arguments.file.is_none(),
         signature,
         plan: arguments.plan(),
@@ -236,7 +238,7 @@ impl SwapArguments {
         }
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> SwapPlan {
         let is_shadowed = self.shadow.is_some() || self.messages.is_some();
         let shadow = Shadow {
             time: self.shadow,
@@ -249,7 +251,7 @@ impl SwapArguments {
             time: Some(self.canary_time),
             messages: None,
         };
-        Plan {
+        SwapPlan {
             shadow: is_shadowed.then_some(shadow),
             canary: self.canary.map(canary),
             fresh_state: self.fresh_state,
@@ -261,11 +263,11 @@ impl SwapArguments {
 fn told(
     global: &Global,
     client: &Client,
-    receipt: Receipt,
+    receipt: ChangeReceipt,
     plugin: Option<&str>,
     detach: bool,
 ) -> Result<Exit, CommandFailure> {
-    let Receipt { change } = receipt;
+    let ChangeReceipt { change } = receipt;
     if detach {
         match global.output {
             OutputFormat::Json => print_json(&serde_json::json!(receipt)),
@@ -279,7 +281,7 @@ fn told(
     let mut from = 0;
     let mut exit = Exit::Done;
     loop {
-        let page: Page = match client.get(&format!("/v1/changes/{change}?from={from}")) {
+        let page: ChangeProgress = match client.get(&format!("/v1/changes/{change}?from={from}")) {
             Err(ClientError::Silent { .. }) if from > 0 => {
                 say(
                     "error: the gateway has stopped meanwhile; `tidegate plugins` shows what runs at its next start",
@@ -311,16 +313,16 @@ fn hint(plugin: Option<&str>) {
 }
 
 /// The first that went wrong decides.
-fn worse(exit: Exit, line: &Line) -> Exit {
+fn worse(exit: Exit, line: &ChangeLine) -> Exit {
     let this = match line {
-        Line::Verdict(verdict) if verdict.verdict == Outcome::Suspended => Exit::Failed,
-        Line::Verdict(verdict) if !verdict.verdict.is_taken() => Exit::Refused,
-        Line::Flow(FlowVerdict {
-            verdict: Done::Refused,
+        ChangeLine::Verdict(verdict) if verdict.verdict == ChangeOutcome::Suspended => Exit::Failed,
+        ChangeLine::Verdict(verdict) if !verdict.verdict.is_taken() => Exit::Refused,
+        ChangeLine::Flow(FlowVerdict {
+            verdict: FlowOutcome::Refused,
             ..
         })
-        | Line::Gone { .. } => Exit::Refused,
-        Line::Mistakes { .. } => Exit::Config,
+        | ChangeLine::Gone { .. } => Exit::Refused,
+        ChangeLine::Mistakes { .. } => Exit::Config,
         _ => Exit::Done,
     };
     if exit == Exit::Done { this } else { exit }

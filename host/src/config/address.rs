@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::mqtt;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
+pub(crate) struct BrokerAddress {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: bool,
@@ -64,7 +64,7 @@ impl AddressError {
     }
 }
 
-impl Address {
+impl BrokerAddress {
     /// Parses a URL; 1883 and 8883 are the ports where it names none.
     pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::NoScheme)?;
@@ -132,9 +132,9 @@ impl Address {
 
 /// Which broker it is, for comparisons: a machine's own names are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broker(String, u16);
+pub(super) struct BrokerIdentity(String, u16);
 
-impl Broker {
+impl BrokerIdentity {
     /// The broker of a connection.
     pub(super) fn of(mqtt: &mqtt::Config) -> Self {
         Self::at(&mqtt.host, mqtt.port)
@@ -228,8 +228,8 @@ mod tests {
     #[track_caller]
     fn check(url: &str, host: &str, port: u16, tls: bool) {
         assert_eq!(
-            Address::parse(url),
-            Ok(Address {
+            BrokerAddress::parse(url),
+            Ok(BrokerAddress {
                 host: host.to_owned(),
                 port,
                 tls
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_url_is_told_apart() {
-        let error = |url| Address::parse(url).unwrap_err();
+        let error = |url| BrokerAddress::parse(url).unwrap_err();
         assert_eq!(error("localhost"), AddressError::NoScheme);
         assert_eq!(
             error("ssl://x"),
@@ -284,7 +284,7 @@ mod tests {
             "h\u{7}",
             "a*b",
         ] {
-            let error = Address::parse(&format!("mqtt://{host}")).unwrap_err();
+            let error = BrokerAddress::parse(&format!("mqtt://{host}")).unwrap_err();
             assert!(
                 matches!(error, AddressError::Host(_) | AddressError::NoHost),
                 "{host}: {error}"
@@ -299,7 +299,10 @@ mod tests {
             "[fe80::1%eth0]",
             "1.2.3.4",
         ] {
-            assert!(Address::parse(&format!("mqtt://{host}")).is_ok(), "{host}");
+            assert!(
+                BrokerAddress::parse(&format!("mqtt://{host}")).is_ok(),
+                "{host}"
+            );
         }
     }
 
@@ -315,19 +318,19 @@ mod tests {
                 "mqtt://[fe80:0:0:0:0:0:0:7]:99",
             ),
         ] {
-            let hint = Address::parse(url).unwrap_err().hint();
+            let hint = BrokerAddress::parse(url).unwrap_err().hint();
             assert_eq!(hint, format!("write {meant}"));
-            assert!(Address::parse(meant).is_ok());
+            assert!(BrokerAddress::parse(meant).is_ok());
         }
         assert!(matches!(
-            Address::parse("mqtt://a:b:1883"),
+            BrokerAddress::parse("mqtt://a:b:1883"),
             Err(AddressError::Host(_))
         ));
     }
 
     #[test]
     fn a_broker_is_one_under_all_names_of_this_machine() {
-        let at = |host| Broker::at(host, 1883);
+        let at = |host| BrokerIdentity::at(host, 1883);
         for host in [
             "LOCALHOST",
             "127.0.0.1",

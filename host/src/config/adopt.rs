@@ -12,7 +12,7 @@ use crate::uplink::{self, Drain};
 
 use super::difference::base;
 use super::priority::PRIORITY;
-use super::tree::{Entry, Item, Node, Place, Table};
+use super::tree::{Node, Place, Table, TomlEntry, TomlItem};
 use super::{Config, RouteSpec, SourceSpec};
 
 impl Config {
@@ -284,9 +284,9 @@ impl Config {
         let index = tree.iter().position(|entry| entry.key == kind);
         let index = index.unwrap_or_else(|| {
             let node = Node::Table(Table::default());
-            let item = Item { place, node };
+            let item = TomlItem { place, node };
             let key = kind.to_owned();
-            tree.push(Entry { key, place, item });
+            tree.push(TomlEntry { key, place, item });
             tree.len() - 1
         });
         let Node::Table(flows) = &mut tree[index].item.node else {
@@ -294,11 +294,11 @@ impl Config {
         };
         flows.entries.retain(|entry| entry.key != name);
         if let Some(table) = written {
-            let item = Item {
+            let item = TomlItem {
                 place,
                 node: Node::Table(table.clone()),
             };
-            flows.entries.push(Entry {
+            flows.entries.push(TomlEntry {
                 key: name.to_owned(),
                 place,
                 item,

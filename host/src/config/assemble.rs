@@ -17,39 +17,35 @@ use super::check::{Check, nearest};
 use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
-use super::flow::{self, Flow, Names, Queues};
-use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
-use super::identity::Identity;
+use super::flow::{self, FlowSpec, KnownNames, Queues};
+use super::globals::{self, Admin, Gateway, LogSettings, SpoolLimits};
+use super::identity::ClientIdentity;
 use super::layers::FILE;
-use super::priority::{self, Line};
+use super::priority::{self, SourceConnection};
 use super::sources;
 use super::sources::spec::{RouteSpec, SourceSpec};
 use super::strict::accepted::{self, Accepted};
 use super::tree::{Place, Table};
-use super::uplinks::{self, Wish};
-use crate::config::problem::code::Code;
+use super::uplinks::{self, FallbackSpec};
+use crate::config::problem::code::ProblemCode;
 
 /// Everything a config is made of.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct ConfigParts {
     pub(super) gateway: Gateway,
     pub(super) sources: Vec<SourceSpec>,
     pub(super) uplinks: Vec<uplink::Config>,
     pub(super) flows: Vec<chain::Config>,
     pub(super) spool: spool::Config,
     pub(super) admin: Admin,
-    pub(super) log: Log,
+    pub(super) log: LogSettings,
     pub(super) recordings: Vec<Option<recording::Config>>,
     pub(super) plugin_places: Vec<Vec<Places>>,
     pub(super) accepted: Vec<Accepted>,
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
-#[expect(
-    clippy::too_many_lines,
-    reason = "the order in which tables are read and held against each other, in one place"
-)]
-pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
+pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigParts {
     let mut root = Fields::root(check, Place::whole(FILE), tree, base);
     let mut section = root.section("gateway");
     let gateway = globals::gateway(&mut section);
@@ -65,24 +61,8 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         .iter_mut()
         .for_each(|(uplink, _)| uplinks::know(&mut uplink.kind, &gateway.name, &class_names));
     let tables = root.named("flow");
-    let led_to = tables
-        .iter()
-        .flat_map(|(_, fields)| flow::ports::flows_led_to(fields))
-        .collect();
-    let names = Names {
-        flows: tables.iter().map(|(name, _)| *name).collect(),
-        led_to,
-        sources: sources.iter().map(|(source, _)| &*source.name).collect(),
-        uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
-        classes: &classes,
-        plugins: Common {
-            stack_bytes: gateway.plugin_stack_bytes,
-            trust: &gateway.trust,
-        },
-    };
-    wishes
-        .iter()
-        .for_each(|wish| uplinks::check_fallback(check, wish, &names.uplinks, &class_names));
+    let names = known_names(&tables, &sources, &uplinks, &classes, &gateway);
+    check_fallbacks(check, &wishes, &names);
     let mut queues = Queues::default();
     let mut flows = flows(&root, tables, &names, &mut queues);
     circle::refuse(check, &flows);
@@ -111,18 +91,12 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
-    if limits.sealer.current().is_some() {
-        flows.iter().for_each(|flow| check_recording(check, flow));
-    }
-    let recordings = flows
-        .iter()
-        .map(|flow| recording_config(flow, &gateway, &limits))
-        .collect();
+    let recordings = recordings(check, &flows, &gateway, &limits);
     let (plugin_places, flows): (Vec<_>, Vec<_>) = flows
         .into_iter()
         .map(|flow| (flow.plugin_places, flow.chain))
         .unzip();
-    Parts {
+    ConfigParts {
         spool: spool_config(&gateway, limits, (queues, memory_bytes), &flows),
         gateway,
         sources: sources.into_iter().map(|line| line.spec).collect(),
@@ -134,6 +108,53 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         plugin_places,
         accepted,
     }
+}
+
+/// What flows may refer to.
+fn known_names<'a, 't: 'a>(
+    tables: &[(&'t str, Fields<'t>)],
+    sources: &'a [(SourceSpec, Place)],
+    uplinks: &'a [(uplink::Config, Place)],
+    classes: &'a [Class],
+    gateway: &'a Gateway,
+) -> KnownNames<'a> {
+    let led_to = tables
+        .iter()
+        .flat_map(|(_, fields)| flow::ports::flows_led_to(fields));
+    KnownNames {
+        led_to: led_to.collect(),
+        flows: tables.iter().map(|(name, _)| *name).collect(),
+        sources: sources.iter().map(|(source, _)| &*source.name).collect(),
+        uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
+        classes,
+        plugins: Common {
+            stack_bytes: gateway.plugin_stack_bytes,
+            trust: &gateway.trust,
+        },
+    }
+}
+
+fn check_fallbacks(check: &Check<'_>, wishes: &[FallbackSpec], names: &KnownNames<'_>) {
+    let classes: Vec<&str> = names.classes.iter().map(|class| &*class.name).collect();
+    for wish in wishes {
+        uplinks::check_fallback(check, wish, &names.uplinks, &classes);
+    }
+}
+
+/// What is recorded of each flow, and where.
+fn recordings(
+    check: &Check<'_>,
+    flows: &[FlowSpec],
+    gateway: &Gateway,
+    limits: &SpoolLimits,
+) -> Vec<Option<recording::Config>> {
+    if limits.sealer.current().is_some() {
+        flows.iter().for_each(|flow| check_recording(check, flow));
+    }
+    flows
+        .iter()
+        .map(|flow| recording_config(flow, gateway, limits))
+        .collect()
 }
 
 fn closed<'a, T>(
@@ -150,8 +171,8 @@ fn closed<'a, T>(
 fn uplinks(
     root: &mut Fields<'_>,
     gateway: &str,
-    identities: &mut Vec<Identity>,
-    wishes: &mut Vec<Wish>,
+    identities: &mut Vec<ClientIdentity>,
+    wishes: &mut Vec<FallbackSpec>,
 ) -> Vec<(uplink::Config, Place)> {
     let mut uplinks = Vec::new();
     for (name, mut fields) in root.named("uplink") {
@@ -160,7 +181,7 @@ fn uplinks(
         let path = fields.path.clone();
         let place = fields.place_of("client_id");
         let ids = (0..config.connections).map(|index| config.of_connection(index).kind);
-        identities.extend(ids.filter_map(|kind| Identity::of(&kind, path.clone(), place)));
+        identities.extend(ids.filter_map(|kind| ClientIdentity::of(&kind, path.clone(), place)));
         uplinks.push((config, fields.place));
         fields.done();
     }
@@ -170,9 +191,9 @@ fn uplinks(
 fn flows(
     root: &Fields<'_>,
     tables: Vec<(&str, Fields<'_>)>,
-    names: &Names<'_>,
+    names: &KnownNames<'_>,
     queues: &mut Queues,
-) -> Vec<Flow> {
+) -> Vec<FlowSpec> {
     let mut flows = Vec::new();
     for (index, (name, mut fields)) in tables.into_iter().enumerate() {
         flows.push(flow::read(&mut fields, index, name, names, queues));
@@ -182,7 +203,7 @@ fn flows(
         let hint =
             "add a [source.NAME], an [uplink.NAME] and a [flow.NAME] that joins them".to_owned();
         root.check.problem(
-            Code::Empty,
+            ProblemCode::Empty,
             root.place,
             "the config has no flow: no message would ever be taken",
             hint,
@@ -192,15 +213,15 @@ fn flows(
 }
 
 /// What is listed twice is asked for once: the first pattern that matches counts.
-fn add_routes(flows: &[Flow], lines: &mut [Line]) {
-    for Line {
+fn add_routes(flows: &[FlowSpec], lines: &mut [SourceConnection]) {
+    for SourceConnection {
         spec: source,
         source: of,
         priority,
         ..
     } in lines
     {
-        let serves = |flow: &&Flow| {
+        let serves = |flow: &&FlowSpec| {
             flow.from.iter().any(|name| **name == **of)
                 && priority.is_none_or(|own| flow.priority == own)
         };
@@ -241,7 +262,7 @@ fn add_drains(
                     uplink.name, queue.class
                 );
                 let hint = "that goes over one connection: leave one of the two out".to_owned();
-                check.problem(Code::Conflict, *place, message, hint);
+                check.problem(ProblemCode::Conflict, *place, message, hint);
             }
             uplink.drains.push(Drain {
                 queue: id,
@@ -256,9 +277,9 @@ fn add_drains(
 
 /// The stand-in of each uplink that has one, by its place and that of its settings.
 fn stand_ins<'a>(
-    wishes: &'a [Wish],
+    wishes: &'a [FallbackSpec],
     uplinks: &[(uplink::Config, Place)],
-) -> Vec<(usize, usize, &'a Wish)> {
+) -> Vec<(usize, usize, &'a FallbackSpec)> {
     let by_place = |(first, (uplink, _)): (usize, &(uplink::Config, Place))| {
         let found = |(other, (config, _)): (usize, &(uplink::Config, Place))| {
             Some((
@@ -276,19 +297,19 @@ fn stand_ins<'a>(
 
 /// The connections of stand-ins, for the check against twins.
 fn add_identities(
-    wishes: &[Wish],
+    wishes: &[FallbackSpec],
     uplinks: &[(uplink::Config, Place)],
-    identities: &mut Vec<Identity>,
+    identities: &mut Vec<ClientIdentity>,
 ) {
     for (first, other, wish) in stand_ins(wishes, uplinks) {
         let (other, place) = &uplinks[other];
         let kind = uplinks::stand_in(wish, &uplinks[first].0, other).kind;
         let path = format!("uplink.{} (fallback)", other.name);
-        identities.extend(Identity::of(&kind, path, *place));
+        identities.extend(ClientIdentity::of(&kind, path, *place));
     }
 }
 
-fn add_fallbacks(wishes: &[Wish], uplinks: &mut [(uplink::Config, Place)]) {
+fn add_fallbacks(wishes: &[FallbackSpec], uplinks: &mut [(uplink::Config, Place)]) {
     for (first, other, wish) in stand_ins(wishes, uplinks) {
         let stand_in = uplinks::stand_in(wish, &uplinks[first].0, &uplinks[other].0);
         uplinks[first].0.fallback =
@@ -298,13 +319,13 @@ fn add_fallbacks(wishes: &[Wish], uplinks: &mut [(uplink::Config, Place)]) {
 
 fn report_unused(
     check: &Check<'_>,
-    sources: &[Line],
+    sources: &[SourceConnection],
     uplinks: &[(uplink::Config, Place)],
-    wishes: &[Wish],
+    wishes: &[FallbackSpec],
 ) {
     for line in sources.iter().filter(|line| line.spec.routes.is_empty()) {
         check.problem(
-            Code::Unused,
+            ProblemCode::Unused,
             line.place,
             format!("no flow takes from `source.{}`", line.source),
             None,
@@ -315,7 +336,7 @@ fn report_unused(
     };
     for (uplink, place) in uplinks.iter().filter(|(uplink, _)| is_unused(uplink)) {
         check.problem(
-            Code::Unused,
+            ProblemCode::Unused,
             *place,
             format!("no flow sends to `uplink.{}`", uplink.name),
             None,
@@ -332,24 +353,24 @@ fn report_classes(check: &Check<'_>, classes: &[Class], queues: &Queues) {
         };
         let hint = nearest(&class.name, &used).map(|near| format!("did you mean `{near}`?"));
         let message = format!("no route leads to class `{}`", class.name);
-        check.problem(Code::Unused, place, message, hint);
+        check.problem(ProblemCode::Unused, place, message, hint);
     }
 }
 
 /// What a recording holds lies in the clear: beside a sealed store only where that was said.
-fn check_recording(check: &Check<'_>, flow: &Flow) {
+fn check_recording(check: &Check<'_>, flow: &FlowSpec) {
     if let Some(place) = flow.record.and_then(|record| record.in_the_clear) {
         let message = format!(
             "`flow.{}.record_to` would write in the clear what `spool.encrypt` seals",
             flow.chain.name
         );
         let hint = "write \"memory\", or \"disk-unsealed\" where that may be".to_owned();
-        check.problem(Code::Conflict, place, message, hint);
+        check.problem(ProblemCode::Conflict, place, message, hint);
     }
 }
 
 fn recording_config(
-    flow: &Flow,
+    flow: &FlowSpec,
     gateway: &Gateway,
     limits: &SpoolLimits,
 ) -> Option<recording::Config> {

@@ -7,8 +7,8 @@ use super::known::{Asked, Known};
 use super::layers::Sources;
 use super::problem::Problem;
 use super::secrecy::Hidden;
-use super::tree::{Item, Place};
-use crate::config::problem::code::Code;
+use super::tree::{Place, TomlItem};
+use crate::config::problem::code::ProblemCode;
 
 /// Problems that are kept: twenty are shown, and a file may be nothing but mistakes.
 const MOST_PROBLEMS: usize = 500;
@@ -26,7 +26,7 @@ pub(super) struct Check<'a> {
 
 /// What a pass has found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
     pub(super) more: usize,
     /// What must not be shown with them.
@@ -70,7 +70,7 @@ impl<'a> Check<'a> {
 
     pub(super) fn problem(
         &self,
-        code: Code,
+        code: ProblemCode,
         place: Place,
         message: impl Into<String>,
         hint: impl Into<Option<String>>,
@@ -92,12 +92,12 @@ impl<'a> Check<'a> {
     }
 
     /// What stands there is a secret and is not to be shown with a problem.
-    pub(super) fn hide(&self, item: &Item) {
+    pub(super) fn hide(&self, item: &TomlItem) {
         self.hidden.borrow_mut().hide(item);
     }
 
-    pub(super) fn finish(self) -> Found {
-        Found {
+    pub(super) fn finish(self) -> Findings {
+        Findings {
             problems: self.found.into_inner(),
             more: self.more.get(),
             hidden: self.hidden.into_inner(),
@@ -122,10 +122,16 @@ impl<'a> Check<'a> {
     }
 
     /// The file `written` means, as a path from here; a problem with the nearest name when it is not there.
-    pub(super) fn file(&self, code: Code, place: Place, what: &str, written: &str) -> PathBuf {
+    pub(super) fn file(
+        &self,
+        code: ProblemCode,
+        place: Place,
+        what: &str,
+        written: &str,
+    ) -> PathBuf {
         let path = self.sources.folder().join(written);
         match std::fs::metadata(&path) {
-            _ if code == Code::Certificate && self.waits_for(written) => {}
+            _ if code == ProblemCode::Certificate && self.waits_for(written) => {}
             Ok(found) if found.is_file() => {}
             Ok(_) => self.problem(
                 code,
@@ -175,7 +181,7 @@ impl<'a> Check<'a> {
             )
         };
         self.problem(
-            Code::Undefined,
+            ProblemCode::Undefined,
             place,
             format!("there is no {what} `{name}`"),
             hint,
@@ -194,7 +200,7 @@ impl<'a> Check<'a> {
             let hint = "use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first"
                 .to_owned();
             self.problem(
-                Code::BadName,
+                ProblemCode::BadName,
                 place,
                 format!("the {what} name `{name}` is not allowed"),
                 hint,

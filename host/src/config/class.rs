@@ -9,7 +9,7 @@ use crate::spool::{DropPolicy, Policy};
 use super::connection;
 use super::fields::Fields;
 use super::tree::{Node, Place};
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 
 /// The classes every gateway has.
 const PRESETS: [&str; 4] = ["alarm", "state", "telemetry", "debug"];
@@ -71,7 +71,7 @@ fn read(mut fields: Fields<'_>, name: &str) -> Class {
     if is_fresh_first && policy.drop.supersedes() {
         let hint = "a class that keeps the last of each topic has little to catch up with: leave `order` out".to_owned();
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "order",
             "an old state would arrive behind a newer one of its topic",
             hint,

@@ -13,12 +13,12 @@ use crate::link::{Backoff, Deadlines, Tls, check_identity};
 use crate::message::Qos;
 use crate::mqtt::{self, Login, Protocol, Will};
 
-use super::address::{Address, AddressError};
+use super::address::{AddressError, BrokerAddress};
 use super::check::shown;
 use super::fields::Fields;
 use super::secret;
 use super::tree::Place;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 
 /// Which side of the gateway a connection is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) enum Role {
 
 /// A connection, and how to speak of it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct ConnectionSpec {
     pub(super) mqtt: mqtt::Config,
     pub(super) path: String,
     /// Where its client id was written, else the table.
@@ -41,7 +41,12 @@ pub(super) struct Connection {
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Reads the keys of a connection.
-pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &str) -> Connection {
+pub(super) fn read(
+    fields: &mut Fields<'_>,
+    role: Role,
+    gateway: &str,
+    name: &str,
+) -> ConnectionSpec {
     let address = address(fields);
     let tls = tls(fields, &address, "mqtt");
     let client_id = client_id(fields, gateway, name);
@@ -73,7 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         host: address.host,
         port: address.port,
     };
-    Connection {
+    ConnectionSpec {
         mqtt,
         path: fields.path.clone(),
         client_id_place: fields.place_of("client_id"),
@@ -93,7 +98,7 @@ pub(super) fn is_topic(topic: &str) -> bool {
 }
 
 /// The port of the other kind of connection: it may be meant, and mostly it cannot work.
-fn unusual_port(fields: &Fields<'_>, address: &Address) {
+fn unusual_port(fields: &Fields<'_>, address: &BrokerAddress) {
     let (is, meant) = match (address.tls, address.port) {
         (false, 8883) => (
             "is the port of connections with TLS, and `mqtt://` is one without",
@@ -106,15 +111,15 @@ fn unusual_port(fields: &Fields<'_>, address: &Address) {
         _ => return,
     };
     fields.problem(
-        Code::Port,
+        ProblemCode::Port,
         "url",
         format!("{} {is}", address.port),
         format!("{meant}, unless your broker has it so"),
     );
 }
 
-fn address(fields: &mut Fields<'_>) -> Address {
-    let nowhere = Address {
+fn address(fields: &mut Fields<'_>) -> BrokerAddress {
+    let nowhere = BrokerAddress {
         host: String::new(),
         port: 0,
         tls: false,
@@ -125,17 +130,17 @@ fn address(fields: &mut Fields<'_>) -> Address {
     let Some(url) = fields.text("url") else {
         return nowhere;
     };
-    Address::parse(url)
+    BrokerAddress::parse(url)
         .inspect(|address| unusual_port(fields, address))
         .unwrap_or_else(|error| {
             let code = if matches!(error, AddressError::Later(_)) {
-                Code::Later
+                ProblemCode::Later
             } else {
-                Code::Url
+                ProblemCode::Url
             };
             fields.problem(code, "url", format!("the URL {error}"), error.hint());
             // What follows from the scheme is not to be a second mistake.
-            Address {
+            BrokerAddress {
                 tls: fields.has("tls"),
                 ..nowhere
             }
@@ -148,7 +153,7 @@ fn client_id(fields: &mut Fields<'_>, gateway: &str, name: &str) -> String {
     };
     if written.is_empty() || written.len() > 256 || written.chars().any(char::is_control) {
         fields.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             "client_id",
             "a client id has 1 to 256 bytes and no control characters",
             None,
@@ -175,7 +180,7 @@ fn login(fields: &mut Fields<'_>) -> Option<Login> {
     let password = secret::read(fields, "password");
     if user.is_none() && fields.has("password") && !fields.has("user") {
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "password",
             format!("`{}` has a password and no user", fields.path),
             "add: user = \"…\"".to_owned(),
@@ -196,11 +201,11 @@ fn secure(plain: &str) -> String {
 }
 
 /// Its TLS, where the URL says so; `plain` is its scheme where it does not.
-pub(super) fn tls(fields: &mut Fields<'_>, address: &Address, plain: &str) -> Option<Tls> {
+pub(super) fn tls(fields: &mut Fields<'_>, address: &BrokerAddress, plain: &str) -> Option<Tls> {
     let written = fields.table("tls");
     if written.is_some() && !address.tls {
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "tls",
             format!("`tls` is set, but the URL says {plain}://"),
             format!("write {} in the URL", secure(plain)),
@@ -234,7 +239,7 @@ pub(super) fn identity(tls: &mut Fields<'_>, what: &str) -> Option<(PathBuf, Pat
         };
         let message = format!("`{given}` without `{missing}`: a {what} needs both");
         tls.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             given,
             message,
             format!("add: {missing} = \"…\""),
@@ -248,7 +253,7 @@ pub(super) fn identity(tls: &mut Fields<'_>, what: &str) -> Option<(PathBuf, Pat
         && !tls.check.has_problem_at(tls.place_of("key"))
         && let Err(error) = check_identity(certificate, key)
     {
-        tls.file_problem(Code::Certificate, "key", error.to_string(), None);
+        tls.file_problem(ProblemCode::Certificate, "key", error.to_string(), None);
     }
     identity
 }
@@ -262,7 +267,7 @@ fn server_name(tls: &mut Fields<'_>) -> Option<String> {
         let hint =
             "write the name the broker's certificate is for, such as broker.example.com".to_owned();
         tls.problem(
-            Code::Certificate,
+            ProblemCode::Certificate,
             "server_name",
             format!("`{name}` is neither a host name nor an address"),
             hint,
@@ -283,7 +288,7 @@ fn alpn(tls: &mut Fields<'_>) -> Vec<String> {
         .any(|protocol| !(1..=255).contains(&protocol.len()))
     {
         tls.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             "alpn",
             "a protocol name has 1 to 255 bytes",
             None,
@@ -296,7 +301,7 @@ pub(super) fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) 
     let written = tls.text(key)?;
     let path = tls
         .check
-        .file(Code::Certificate, tls.place_of(key), what, written);
+        .file(ProblemCode::Certificate, tls.place_of(key), what, written);
     if path.is_file()
         && let Some(pem) = pem(tls, key, what, &path)
     {
@@ -311,7 +316,7 @@ pub(super) fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) 
 pub(super) fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     let written = tls.text("key")?;
     let path = tls.check.file(
-        Code::Certificate,
+        ProblemCode::Certificate,
         tls.place_of("key"),
         "private key",
         written,
@@ -327,7 +332,7 @@ pub(super) fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     } else if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
         let hint = format!("chmod 640 {}", shown(&path));
         tls.problem(
-            Code::SecretExposed,
+            ProblemCode::SecretExposed,
             "key",
             "everybody on this machine can read this private key",
             hint,
@@ -341,7 +346,7 @@ fn pem(tls: &Fields<'_>, key: &str, what: &str, path: &Path) -> Option<Vec<u8>> 
     let read = file::read(path, file::BY_HAND);
     let told = |error| {
         tls.file_problem(
-            Code::Certificate,
+            ProblemCode::Certificate,
             key,
             format!("the {what} `{}` cannot be read: {error}", shown(path)),
             None,
@@ -353,7 +358,7 @@ fn pem(tls: &Fields<'_>, key: &str, what: &str, path: &Path) -> Option<Vec<u8>> 
 fn not_pem(tls: &Fields<'_>, key: &str, what: &str, written: &str, label: &str) {
     let hint = format!("a PEM file has a line -----BEGIN {label}-----");
     tls.file_problem(
-        Code::Certificate,
+        ProblemCode::Certificate,
         key,
         format!("`{written}` cannot be read as a {what}"),
         hint,
@@ -366,7 +371,7 @@ fn will(fields: &mut Fields<'_>) -> Option<Will> {
     let topic = will.text("topic").unwrap_or_default().to_owned();
     if will.has("topic") && !is_topic(&topic) {
         will.problem(
-            Code::Topic,
+            ProblemCode::Topic,
             "topic",
             format!("`{topic}` cannot be published to"),
             "a topic is not empty and has no `+` and `#`".to_owned(),
@@ -423,7 +428,7 @@ pub(super) fn backoff_of(fields: &mut Fields<'_>, key: &'static str) -> Backoff 
     };
     if read.first > read.cap {
         section.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "first",
             "`first` is longer than `cap`",
             None,

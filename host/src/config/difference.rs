@@ -14,8 +14,8 @@ use crate::message::FlowId;
 
 use super::Config;
 use super::priority::PRIORITY;
-use super::tree::{Item, Node, Table};
-pub use ends::Ends;
+use super::tree::{Node, Table, TomlItem};
+pub use ends::EndpointChanges;
 pub(super) use ends::base;
 use ends::{changed_classes, changed_sources, changed_uplinks};
 pub use restart::why_restart;
@@ -32,7 +32,7 @@ pub struct PluginChange {
 
 /// What is to become of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum FlowFate {
     /// Another chain, other topics, or both.
     Changed {
         /// Its chain is another: what it does with messages.
@@ -51,18 +51,18 @@ pub enum Fate {
 pub struct FlowChange {
     pub name: String,
     /// What is to become of it.
-    pub fate: Fate,
+    pub fate: FlowFate,
 }
 
 /// What one config has and another has not.
 #[derive(Clone, Debug, Default)]
-pub struct Difference {
+pub struct ConfigDifference {
     /// Plugins of flows that are otherwise the same, or stay as they are until a restart.
     pub plugins: Vec<PluginChange>,
     /// Flows that change live.
     pub flows: Vec<FlowChange>,
-    pub sources: Ends,
-    pub uplinks: Ends,
+    pub sources: EndpointChanges,
+    pub uplinks: EndpointChanges,
     /// Classes that give up otherwise, or have another share or order.
     pub classes: Vec<String>,
     /// Full names of what else has changed (`flow.climate.priority`, `spool`), sorted: it needs a restart.
@@ -75,7 +75,7 @@ const ROUTES: [&str; 6] = ["from", "topics", "ack", "expires", "dedup", "dedup_w
 /// The key of a flow that makes connections of its own.
 const FIXED: &str = "priority";
 
-impl Difference {
+impl ConfigDifference {
     /// Whether the two configs mean the same.
     pub fn is_empty(&self) -> bool {
         let has_ends = [&self.sources, &self.uplinks]
@@ -86,10 +86,10 @@ impl Difference {
     }
 }
 
-impl Difference {
+impl ConfigDifference {
     /// Sources, uplinks and classes that change live, each with its table: `source.field`.
     pub fn ends(&self) -> Vec<String> {
-        let of = |kind: &'static str, ends: &Ends| -> Vec<String> {
+        let of = |kind: &'static str, ends: &EndpointChanges| -> Vec<String> {
             let names = ends.names().into_iter();
             names.map(|name| format!("{kind}.{name}")).collect()
         };
@@ -102,7 +102,7 @@ impl Difference {
 
 /// Compares what was written, so order, comments and spelling of the same value do not count, and what the
 /// references of secrets led to.
-pub fn difference(old: &Config, new: &Config) -> Difference {
+pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
     let mut other: BTreeSet<String> = BTreeSet::new();
     let mut ends: BTreeSet<String> = changed_secrets(old, new).into_iter().collect();
     let old_tree = &old.origin.tree;
@@ -131,15 +131,15 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     let classes = changed_classes(&ends);
     let sources = changed_sources(old, new, &ends);
     let uplinks = changed_uplinks(old, new, &ends, &mut other);
-    let mut difference = Difference {
+    let mut difference = ConfigDifference {
         sources,
         uplinks,
         classes,
-        ..Difference::default()
+        ..ConfigDifference::default()
     };
     for name in keys(flows(old_tree), flows(new_tree)) {
         difference.add_flow(
-            &Pair {
+            &FlowPair {
                 old,
                 new,
                 name: &name,
@@ -147,7 +147,7 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
             &mut other,
         );
     }
-    Difference {
+    ConfigDifference {
         other: other.into_iter().collect(),
         ..difference
     }
@@ -197,7 +197,7 @@ fn without_plugin_parts(flow: &Table) -> Table {
         })
         .flatten()
     {
-        if let Item {
+        if let TomlItem {
             node: Node::Table(table),
             ..
         } = plugin
@@ -235,21 +235,21 @@ fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
 }
 
 /// A flow in both configs.
-struct Pair<'a> {
+struct FlowPair<'a> {
     old: &'a Config,
     new: &'a Config,
     name: &'a str,
 }
 
-impl Difference {
-    fn add_flow(&mut self, pair: &Pair<'_>, other: &mut BTreeSet<String>) {
-        let Pair { old, new, name } = *pair;
+impl ConfigDifference {
+    fn add_flow(&mut self, pair: &FlowPair<'_>, other: &mut BTreeSet<String>) {
+        let FlowPair { old, new, name } = *pair;
         let before = flows(&old.origin.tree).table(name);
         let after = flows(&new.origin.tree).table(name);
         let (fate, changed) = match (before, after) {
             (Some(before), Some(after)) => pair.changed(before, after),
             (None, _) => (
-                Fate::Added,
+                FlowFate::Added,
                 ROUTES
                     .into_iter()
                     .chain(["to"])
@@ -257,7 +257,7 @@ impl Difference {
                     .collect(),
             ),
             (_, None) => (
-                Fate::Removed,
+                FlowFate::Removed,
                 ROUTES.into_iter().map(str::to_owned).collect(),
             ),
         };
@@ -265,7 +265,7 @@ impl Difference {
         if !fixed.is_empty() {
             other.extend(fixed);
         } else if fate
-            != (Fate::Changed {
+            != (FlowFate::Changed {
                 chain: false,
                 routes: false,
             })
@@ -285,13 +285,13 @@ impl Difference {
     }
 }
 
-fn has_new_chain(fate: Fate) -> bool {
-    !matches!(fate, Fate::Changed { chain: false, .. })
+fn has_new_chain(fate: FlowFate) -> bool {
+    !matches!(fate, FlowFate::Changed { chain: false, .. })
 }
 
-impl Pair<'_> {
+impl FlowPair<'_> {
     /// What is different, and by which keys.
-    fn changed(&self, before: &Table, after: &Table) -> (Fate, BTreeSet<String>) {
+    fn changed(&self, before: &Table, after: &Table) -> (FlowFate, BTreeSet<String>) {
         let before = without_plugin_parts(before);
         let after = without_plugin_parts(after);
         let differs = |key: &String| match (before.get(key), after.get(key)) {
@@ -311,27 +311,27 @@ impl Pair<'_> {
         let renamed = matches!(topics, [Some(old), Some(new)] if !old.names_as(new));
         let chain = !changed.iter().all(is_route) || renamed && changed.contains("topics");
         let routes = changed.iter().any(|key| is_route(key) || key == "key");
-        (Fate::Changed { chain, routes }, changed)
+        (FlowFate::Changed { chain, routes }, changed)
     }
 
     /// Full names of the keys for which this change cannot be made while the gateway runs.
-    fn needs_restart(&self, fate: Fate, changed: &BTreeSet<String>) -> Vec<String> {
+    fn needs_restart(&self, fate: FlowFate, changed: &BTreeSet<String>) -> Vec<String> {
         let Self { old, new, name } = *self;
         let full = |key: &str| format!("flow.{name}.{key}");
         let mut fixed = Vec::new();
-        if matches!(fate, Fate::Changed { .. }) && changed.contains(FIXED) {
+        if matches!(fate, FlowFate::Changed { .. }) && changed.contains(FIXED) {
             fixed.push(full(FIXED));
         }
-        let has_routes = !matches!(fate, Fate::Changed { routes: false, .. });
+        let has_routes = !matches!(fate, FlowFate::Changed { routes: false, .. });
         if has_routes && connections(old) != connections(new) {
-            fixed.push(if matches!(fate, Fate::Changed { .. }) {
+            fixed.push(if matches!(fate, FlowFate::Changed { .. }) {
                 full("from")
             } else {
                 format!("flow.{name}")
             });
         }
         if changed.contains("to")
-            && fate != Fate::Removed
+            && fate != FlowFate::Removed
             && new
                 .flow(name)
                 .is_some_and(|flow| !old.may_have(new, flow.queues()))

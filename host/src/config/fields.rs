@@ -7,8 +7,8 @@
 mod value;
 
 use super::check::{Check, nearest};
-use super::tree::{Entry, Item, Node, Place, Table};
-use crate::config::problem::code::Code;
+use super::tree::{Node, Place, Table, TomlEntry, TomlItem};
+use crate::config::problem::code::ProblemCode;
 
 /// Keys other products use for the same thing.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -63,12 +63,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn own(&self, key: &str) -> Option<&'a Item> {
+    pub(super) fn own(&self, key: &str) -> Option<&'a TomlItem> {
         self.own.and_then(|table| table.get(key))
     }
 
     /// The value of `key`, its own or the default.
-    pub(super) fn find(&mut self, key: &'static str) -> Option<&'a Item> {
+    pub(super) fn find(&mut self, key: &'static str) -> Option<&'a TomlItem> {
         self.asked.push(key);
         self.check.note(&self.path, key, |_| {});
         self.own(key)
@@ -89,8 +89,14 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes that `key` should not be there; what it says may be a secret.
-    pub(super) fn refuse(&mut self, code: Code, key: &'static str, message: String, hint: String) {
-        let is_open = |item: &&Item| !matches!(item.node, Node::Table(_));
+    pub(super) fn refuse(
+        &mut self,
+        code: ProblemCode,
+        key: &'static str,
+        message: String,
+        hint: String,
+    ) {
+        let is_open = |item: &&TomlItem| !matches!(item.node, Node::Table(_));
         if let Some(item) = self.find(key).filter(is_open)
             && matches!(key, "password" | "token")
         {
@@ -107,7 +113,7 @@ impl<'a> Fields<'a> {
     /// Notes a problem with `key`'s value.
     pub(super) fn problem(
         &self,
-        code: Code,
+        code: ProblemCode,
         key: &str,
         message: impl Into<String>,
         hint: impl Into<Option<String>>,
@@ -118,7 +124,7 @@ impl<'a> Fields<'a> {
     /// A problem of a file that `key` names and that is read when something is dialled: a start does without it.
     pub(super) fn file_problem(
         &self,
-        code: Code,
+        code: ProblemCode,
         key: &str,
         message: impl Into<String>,
         hint: impl Into<Option<String>>,
@@ -134,7 +140,7 @@ impl<'a> Fields<'a> {
         if !there {
             let hint = format!("add, for example: {key} = {example}");
             self.check.problem(
-                Code::Missing,
+                ProblemCode::Missing,
                 self.place,
                 format!("`{}` has no `{key}`", self.path),
                 hint,
@@ -144,7 +150,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes that `item` has the wrong type.
-    pub(super) fn wrong_type(&self, name: &str, expected: &str, item: &Item) {
+    pub(super) fn wrong_type(&self, name: &str, expected: &str, item: &TomlItem) {
         let message = format!("`{name}` is {}, but must be {expected}", item.node.kind());
         let hint = match (&item.node, expected) {
             (Node::Integer(Some(number)), "text") if !name.ends_with("url") => {
@@ -159,11 +165,11 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         self.check
-            .problem(Code::WrongType, item.place, message, hint);
+            .problem(ProblemCode::WrongType, item.place, message, hint);
     }
 
     /// An integer or a flag where one of some words belongs.
-    fn wrong_word(&self, key: &str, words: &[&str], item: &Item) {
+    fn wrong_word(&self, key: &str, words: &[&str], item: &TomlItem) {
         let list = words
             .iter()
             .map(|word| format!("\"{word}\""))
@@ -181,7 +187,7 @@ impl<'a> Fields<'a> {
             item.node.kind()
         );
         self.check
-            .problem(Code::WrongType, item.place, message, hint);
+            .problem(ProblemCode::WrongType, item.place, message, hint);
     }
 
     /// The table `key`, where it was written or has defaults.
@@ -303,7 +309,7 @@ impl<'a> Fields<'a> {
             );
             return Vec::new();
         };
-        let table = |(number, item): (usize, &'a Item)| {
+        let table = |(number, item): (usize, &'a TomlItem)| {
             let path = format!("{}.{number}", self.full(key));
             let own = self.as_table(&path, item)?;
             Some(Self {
@@ -319,7 +325,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The table in an entry with a name that the operator chose, if it is one.
-    pub(super) fn below(&self, entry: &'a Entry) -> Option<Self> {
+    pub(super) fn below(&self, entry: &'a TomlEntry) -> Option<Self> {
         let Node::Table(table) = &entry.item.node else {
             return None;
         };
@@ -334,7 +340,7 @@ impl<'a> Fields<'a> {
     }
 
     /// All entries of this table, for names the operator chooses; none of them is unknown then.
-    pub(super) fn entries(&mut self) -> &'a [Entry] {
+    pub(super) fn entries(&mut self) -> &'a [TomlEntry] {
         let entries = self
             .own
             .map(|table| table.entries.as_slice())
@@ -344,7 +350,7 @@ impl<'a> Fields<'a> {
         entries
     }
 
-    fn as_table(&self, name: &str, item: &'a Item) -> Option<&'a Table> {
+    fn as_table(&self, name: &str, item: &'a TomlItem) -> Option<&'a Table> {
         if let Node::Table(table) = &item.node {
             return Some(table);
         }
@@ -365,7 +371,8 @@ impl<'a> Fields<'a> {
             // Whatever belongs there: a misspelt password is one.
             self.check.hide(&entry.item);
             if self.check.is_full() {
-                self.check.problem(Code::UnknownKey, entry.place, "", None);
+                self.check
+                    .problem(ProblemCode::UnknownKey, entry.place, "", None);
                 continue;
             }
             let other = OTHER_WORDS
@@ -382,7 +389,7 @@ impl<'a> Fields<'a> {
                 _ => format!("unknown key `{}` in `{}`", entry.key, self.path),
             };
             self.check
-                .problem(Code::UnknownKey, entry.place, message, hint);
+                .problem(ProblemCode::UnknownKey, entry.place, message, hint);
         }
     }
 }

@@ -20,7 +20,7 @@ use super::connection::is_topic;
 use super::fields::Fields;
 use super::tree::Node;
 use super::tree::Place;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use plugin::{Common, Places};
 
 /// How long a message may be given to live: a longer life than a year is none that ends.
@@ -31,7 +31,7 @@ const CORRELATION_DATA: &str = ":correlation-data";
 
 /// What a flow may refer to, and what its plugins share with all others.
 #[derive(Debug)]
-pub(super) struct Names<'a> {
+pub(super) struct KnownNames<'a> {
     pub(super) sources: Vec<&'a str>,
     pub(super) uplinks: Vec<&'a str>,
     pub(super) classes: &'a [Class],
@@ -65,7 +65,7 @@ impl Queues {
 
 /// A flow; its lanes are settled when all flows are known.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(super) struct FlowSpec {
     pub(super) chain: chain::Config,
     /// `None`: as many as the machine and the memory allow.
     pub(super) lanes: Option<usize>,
@@ -79,7 +79,7 @@ pub(super) struct Flow {
     pub(super) dedup: Option<Dedup>,
     /// Has a connection of its own.
     pub(super) priority: bool,
-    pub(super) record: Option<Record>,
+    pub(super) record: Option<RecordSettings>,
     pub(super) plugin_places: Vec<Places>,
     pub(super) place: Place,
     /// Where its routes are written.
@@ -88,7 +88,7 @@ pub(super) struct Flow {
 
 /// How much of what comes in is recorded, and where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record {
+pub(super) struct RecordSettings {
     pub(super) bytes: u64,
     pub(super) on_disk: bool,
     /// Where that is written, unless it says too that it lies there unsealed.
@@ -100,9 +100,9 @@ pub(super) fn read(
     fields: &mut Fields<'_>,
     index: usize,
     name: &str,
-    names: &Names<'_>,
+    names: &KnownNames<'_>,
     queues: &mut Queues,
-) -> Flow {
+) -> FlowSpec {
     let is_led_to = names.led_to.contains(name);
     let from = from(fields, names, is_led_to);
     let may_lack_topics = is_led_to && from.is_empty();
@@ -139,7 +139,7 @@ pub(super) fn read(
         expires,
         quarantine,
     };
-    Flow {
+    FlowSpec {
         chain,
         lanes,
         from,
@@ -168,7 +168,7 @@ fn ack(fields: &mut Fields<'_>) -> Ack {
 }
 
 /// Other flows may stand in for a source.
-fn from(fields: &mut Fields<'_>, names: &Names<'_>, is_led_to: bool) -> Vec<String> {
+fn from(fields: &mut Fields<'_>, names: &KnownNames<'_>, is_led_to: bool) -> Vec<String> {
     let example = names
         .sources
         .first()
@@ -201,7 +201,7 @@ fn patterns(fields: &mut Fields<'_>, may_lack: bool) -> (Vec<Pattern>, Vec<Strin
         && matches!(fields.find("topics").map(|item| &item.node), Some(Node::List(items)) if items.is_empty())
     {
         fields.problem(
-            Code::Empty,
+            ProblemCode::Empty,
             "topics",
             format!("`{}` listens to no topic", fields.path),
             "add, for example: \"devices/{device}/telemetry\"".to_owned(),
@@ -217,7 +217,7 @@ fn patterns(fields: &mut Fields<'_>, may_lack: bool) -> (Vec<Pattern>, Vec<Strin
             }
             Err(error) => fields
                 .check
-                .problem(Code::Topic, place, error.to_string(), None),
+                .problem(ProblemCode::Topic, place, error.to_string(), None),
         }
     }
     found
@@ -232,7 +232,7 @@ fn expires(fields: &mut Fields<'_>) -> Option<u32> {
     if life >= *LIFE.start() && life.subsec_nanos() > 0 {
         let hint = "write, for example: \"2s\"".to_owned();
         fields.problem(
-            Code::Unit,
+            ProblemCode::Unit,
             "expires",
             format!("`{}.expires` is not in whole seconds", fields.path),
             hint,
@@ -251,16 +251,19 @@ fn dedup(fields: &mut Fields<'_>) -> Option<Dedup> {
         // What devices send under the gateway's own names does not come in.
         if legal::is_reserved(name) && name != CORRELATION_DATA {
             let hint = format!("write \"{CORRELATION_DATA}\", or the name of a user property");
-            fields
-                .check
-                .problem(Code::Choice, place, format!("`{name}` is not an id"), hint);
+            fields.check.problem(
+                ProblemCode::Choice,
+                place,
+                format!("`{name}` is not an id"),
+                hint,
+            );
         }
         headers.push(name.into());
     }
     if headers.is_empty() && fields.has("dedup_window") {
         let hint = "add, for example: dedup = \"id\"".to_owned();
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "dedup_window",
             "`dedup_window` says for how long, but not by what",
             hint,
@@ -275,7 +278,7 @@ fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
         Some(Node::Text(text)) => {
             let message = format!("`{}.lanes` cannot be \"{text}\"", fields.path);
             fields.problem(
-                Code::Choice,
+                ProblemCode::Choice,
                 "lanes",
                 message,
                 "write \"auto\", or a number from 1 to 64 without quotes".to_owned(),
@@ -286,7 +289,7 @@ fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
     }
 }
 
-fn record(fields: &mut Fields<'_>) -> Option<Record> {
+fn record(fields: &mut Fields<'_>) -> Option<RecordSettings> {
     let places = [
         ("memory", (false, false)),
         ("disk", (true, true)),
@@ -297,7 +300,7 @@ fn record(fields: &mut Fields<'_>) -> Option<Record> {
         return None;
     }
     let in_the_clear = is_unsaid.then(|| fields.place_of("record_to"));
-    Some(Record {
+    Some(RecordSettings {
         bytes: fields.size("record", 1 << 20..=64 << 30),
         on_disk,
         in_the_clear,
@@ -312,13 +315,18 @@ fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
         .and_then(|rest| rest.strip_suffix('}'))
     else {
         let hint = "write a name of the flow's `topics` in braces, as in \"{site}\"".to_owned();
-        fields.problem(Code::Topic, "key", format!("`{text}` is no key"), hint);
+        fields.problem(
+            ProblemCode::Topic,
+            "key",
+            format!("`{text}` is no key"),
+            hint,
+        );
         return None;
     };
     if patterns.is_empty() && fields.find("topics").is_none() {
         let hint = "add the `topics` that have it".to_owned();
         fields.problem(
-            Code::Topic,
+            ProblemCode::Topic,
             "key",
             format!("there are no topics that have `{text}`"),
             hint,
@@ -334,7 +342,7 @@ fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
                     pattern.filter()
                 );
                 let hint = "every one of the flow's `topics` needs it".to_owned();
-                fields.problem(Code::Topic, "key", message, hint);
+                fields.problem(ProblemCode::Topic, "key", message, hint);
                 return None;
             }
         }
@@ -354,7 +362,7 @@ fn report_nameless(fields: &Fields<'_>, (pattern, text): (&Pattern, &str), place
             "`{text}` does not say which level is the device: order and state go by the whole topic"
         );
         fields.check.problem(
-            Code::Nameless,
+            ProblemCode::Nameless,
             place,
             message,
             format!("name it: \"{named}\""),
@@ -376,7 +384,7 @@ fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
-            fields.problem(Code::Topic, "topic", "`{` without `}`", None);
+            fields.problem(ProblemCode::Topic, "topic", "`{` without `}`", None);
             return None;
         };
         if !known.contains(&name) {
@@ -387,7 +395,7 @@ fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
                 .join(", ");
             let message = format!("`{{{name}}}` is not known where the topic is made");
             fields.problem(
-                Code::Topic,
+                ProblemCode::Topic,
                 "topic",
                 message,
                 format!("known here: {shown}"),
@@ -401,7 +409,7 @@ fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
     if !is_topic(&plain) || plain.contains('}') {
         let hint = "a topic is not empty and has no `+`, `#` and lone `}`".to_owned();
         fields.problem(
-            Code::Topic,
+            ProblemCode::Topic,
             "topic",
             format!("`{text}` cannot be published to"),
             hint,

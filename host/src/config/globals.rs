@@ -12,7 +12,7 @@ use super::layers::{Secrets, Sources};
 use super::secret;
 use super::tree::Node;
 use crate::chain::CompileLimits;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::file;
 use crate::link::Secret;
 use crate::spool::{Sealer, SealingKey};
@@ -48,7 +48,7 @@ pub struct Admin {
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum LogLevel {
     /// Data lost, or the operator must act.
     Error,
     Warn,
@@ -70,8 +70,8 @@ pub enum Format {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    pub level: Level,
+pub struct LogSettings {
+    pub level: LogLevel,
     pub format: Format,
 }
 
@@ -90,7 +90,6 @@ pub(super) struct SpoolLimits {
     pub(super) sealer: Sealer,
 }
 
-/// Reads `[gateway]`.
 pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
     let name = match fields.text("name") {
         Some(name) => {
@@ -135,7 +134,7 @@ fn data_dir(fields: &mut Fields<'_>) -> PathBuf {
     if written == Some("") {
         let hint = "name a folder, or leave the line out".to_owned();
         fields.problem(
-            Code::DataDir,
+            ProblemCode::DataDir,
             "data_dir",
             "`gateway.data_dir` is empty",
             hint,
@@ -150,7 +149,7 @@ fn data_dir(fields: &mut Fields<'_>) -> PathBuf {
         .unwrap_or_else(|| {
             let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
             fields.check.problem(
-                Code::Missing,
+                ProblemCode::Missing,
                 fields.place,
                 "there is no folder for what must survive a restart",
                 hint,
@@ -164,7 +163,7 @@ fn data_dir(fields: &mut Fields<'_>) -> PathBuf {
             shown(place)
         );
         fields.problem(
-            Code::DataDir,
+            ProblemCode::DataDir,
             "data_dir",
             message,
             "name a folder on a disk".to_owned(),
@@ -209,7 +208,7 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
         let read = || {
             let path = fields
                 .check
-                .file(Code::PluginKey, place, "public key", written);
+                .file(ProblemCode::PluginKey, place, "public key", written);
             file::read_text(&path, file::BY_HAND)
                 .ok()
                 .map(|text| VerifyingKey::parse(&text))
@@ -221,7 +220,7 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
                     "`tidegate plugin keygen` makes a pair; the one that ends in .pub belongs here"
                         .to_owned();
                 fields.check.problem(
-                    Code::PluginKey,
+                    ProblemCode::PluginKey,
                     place,
                     format!("`{written}` holds no public key"),
                     hint,
@@ -235,7 +234,7 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
     if required && keys.is_empty() && !fields.has("plugin_keys") {
         let hint = "add, for example: plugin_keys = [\"ops.pub\"]".to_owned();
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "require_signature",
             "a signature is required, and no key is trusted",
             hint,
@@ -283,7 +282,6 @@ pub(super) fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
     )
 }
 
-/// Reads `[spool]`.
 pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
     let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let range = || Duration::from_millis(1)..=Duration::from_secs(3_600);
@@ -302,7 +300,7 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "chunk",
             "`chunk` is larger than `head`",
             None,
@@ -339,7 +337,7 @@ fn sealing_key(encrypt: &Fields<'_>, key: &str, text: &Secret) -> Option<Sealing
     if found.is_none() {
         let hint = "make one: (umask 077; openssl rand -hex 32 > spool.key)".to_owned();
         encrypt.problem(
-            Code::SecretUnreadable,
+            ProblemCode::SecretUnreadable,
             key,
             "a key to encrypt with is not 64 hexadecimal digits",
             hint,
@@ -359,7 +357,7 @@ fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Ar
             "a topic has no `+` and `#`, and only {gateway} may stand in this one; \"\" for none"
                 .to_owned();
         fields.problem(
-            Code::Topic,
+            ProblemCode::Topic,
             key,
             format!("`{topic}` cannot be published to"),
             hint,
@@ -368,7 +366,6 @@ fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Ar
     Some(topic.into())
 }
 
-/// Reads `[admin]`.
 pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     if let Some(port) = fields
@@ -376,7 +373,7 @@ pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
         .filter(|port| (0..=65_535).contains(port))
     {
         fields.problem(
-            Code::WrongType,
+            ProblemCode::WrongType,
             "listen",
             "`admin.listen` is an integer, but must be an address and a port",
             format!("write \"127.0.0.1:{port}\""),
@@ -394,7 +391,7 @@ pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
             "write \"127.0.0.1:9646\"; it cannot be turned off, but only this machine reaches it"
                 .to_owned();
         let message = format!("`admin.listen` is {flag}, but must be an address and a port");
-        fields.problem(Code::WrongType, "listen", message, hint);
+        fields.problem(ProblemCode::WrongType, "listen", message, hint);
         return Admin { listen: nowhere };
     }
     let Some(written) = fields.text("listen") else {
@@ -411,13 +408,13 @@ pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
                 listen.ip()
             );
             let hint = format!("write \"127.0.0.1:{}\"", listen.port());
-            fields.problem(Code::Exposed, "listen", message, hint);
+            fields.problem(ProblemCode::Exposed, "listen", message, hint);
             Admin { listen: nowhere }
         }
         Err(_) => {
             let hint = "write \"127.0.0.1:9646\"; port 0 takes a free one".to_owned();
             fields.problem(
-                Code::Url,
+                ProblemCode::Url,
                 "listen",
                 format!("`{written}` is not an address and a port"),
                 hint,
@@ -427,21 +424,20 @@ pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
     }
 }
 
-/// Reads `[log]`.
-pub(super) fn log(fields: &mut Fields<'_>) -> Log {
+pub(super) fn log(fields: &mut Fields<'_>) -> LogSettings {
     let levels = [
-        ("error", Level::Error),
-        ("warn", Level::Warn),
-        ("info", Level::Info),
-        ("debug", Level::Debug),
-        ("trace", Level::Trace),
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
     ];
     let formats = [
         ("auto", Format::Auto),
         ("text", Format::Text),
         ("json", Format::Json),
     ];
-    Log {
+    LogSettings {
         level: fields.choice("level", &levels).unwrap_or_default(),
         format: fields.choice("format", &formats).unwrap_or_default(),
     }

@@ -4,15 +4,15 @@ use super::tree::Place;
 use crate::{mqtt, uplink};
 
 /// One connection's identity, for the check against twins.
-pub(super) struct Identity {
+pub(super) struct ClientIdentity {
     pub(super) mqtt: mqtt::Config,
     pub(super) path: String,
     pub(super) place: Place,
 }
 
-impl Identity {
+impl ClientIdentity {
     /// Of an uplink's connection, where upstream tells clients apart.
-    pub(super) fn of(kind: &uplink::Kind, path: String, place: Place) -> Option<Self> {
+    pub(super) fn of(kind: &uplink::UplinkKind, path: String, place: Place) -> Option<Self> {
         let mqtt = kind.broker()?.clone();
         Some(Self { mqtt, path, place })
     }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Problem, Text};
+use super::problem::{ConfigText, Problem};
 use super::secrecy::{self, Hidden};
-use super::tree::{Item, Node, Place, Table};
-use crate::config::problem::code::Code;
+use super::tree::{Node, Place, Table, TomlItem};
+use crate::config::problem::code::ProblemCode;
 use crate::file;
 
 /// The manual, which is also the default of everything.
@@ -105,7 +105,7 @@ impl Sources {
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     /// Everything that was read; number 0 is the manual, number 1 the file.
-    pub(super) texts: Vec<Text>,
+    pub(super) texts: Vec<ConfigText>,
     pub(super) base: Table,
     pub(super) tree: Table,
     /// What is wrong so far.
@@ -117,7 +117,7 @@ pub(super) struct Layers {
 
 /// How far the tree can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum Completeness {
     Full,
     /// Some lines could not be read: what seems to be missing may stand there.
     Partial,
@@ -139,12 +139,17 @@ impl Layers {
         match file {
             Ok(content) => layers.tree = layers.document(name, content),
             Err(message) => {
-                layers.texts.push(Text {
+                layers.texts.push(ConfigText {
                     name,
                     content: String::new(),
                 });
                 let hint = hint_of(&sources.path, &message).to_owned();
-                layers.problem(Code::Unreadable, Place::whole(FILE), message, Some(hint));
+                layers.problem(
+                    ProblemCode::Unreadable,
+                    Place::whole(FILE),
+                    message,
+                    Some(hint),
+                );
             }
         }
         for (name, value) in &sources.env {
@@ -157,21 +162,21 @@ impl Layers {
     }
 
     /// How far the tree can be believed.
-    pub(super) fn trust(&self) -> Trust {
+    pub(super) fn trust(&self) -> Completeness {
         let any = |is_one: &dyn Fn(&Problem) -> bool| self.problems.iter().any(is_one);
         let left_open = |problem: &Problem| {
-            problem.code == Code::Syntax && problem.message.starts_with("unclosed")
+            problem.code == ProblemCode::Syntax && problem.message.starts_with("unclosed")
         };
-        if any(&left_open) || any(&|problem| problem.code == Code::Unreadable) {
-            Trust::None
-        } else if any(&|problem| problem.code == Code::Syntax) {
-            Trust::Partial
+        if any(&left_open) || any(&|problem| problem.code == ProblemCode::Unreadable) {
+            Completeness::None
+        } else if any(&|problem| problem.code == ProblemCode::Syntax) {
+            Completeness::Partial
         } else {
-            Trust::Full
+            Completeness::Full
         }
     }
 
-    fn problem(&mut self, code: Code, place: Place, message: String, hint: Option<String>) {
+    fn problem(&mut self, code: ProblemCode, place: Place, message: String, hint: Option<String>) {
         self.problems.push(Problem {
             code,
             message,
@@ -190,9 +195,9 @@ impl Layers {
                 .span()
                 .map_or(Place::whole(text), |span| Place::at(text, span));
             let (message, hint) = explain(error.message());
-            self.problem(Code::Syntax, place, message, hint);
+            self.problem(ProblemCode::Syntax, place, message, hint);
         }
-        self.texts.push(Text { name, content });
+        self.texts.push(ConfigText { name, content });
         tree
     }
 
@@ -217,7 +222,7 @@ impl Layers {
                 table.to_ascii_uppercase()
             );
             self.problem(
-                Code::Override,
+                ProblemCode::Override,
                 place,
                 format!("variable `{name}` sets nothing"),
                 Some(hint),
@@ -230,7 +235,7 @@ impl Layers {
     }
 
     fn text_of_variable(&mut self, name: &str, value: &str) {
-        self.texts.push(Text {
+        self.texts.push(ConfigText {
             name: format!("environment variable {name}"),
             content: value.to_owned(),
         });
@@ -258,7 +263,7 @@ impl Layers {
 
     fn argument(&mut self, set: &str) {
         let text = self.texts.len();
-        self.texts.push(Text {
+        self.texts.push(ConfigText {
             name: "argument --set".to_owned(),
             content: set.to_owned(),
         });
@@ -268,7 +273,7 @@ impl Layers {
         let Some((path, start)) = split else {
             let hint = "write `--set table.key=value`, as in `--set log.level=debug`".to_owned();
             self.problem(
-                Code::Override,
+                ProblemCode::Override,
                 Place::at(text, 0..set.len()),
                 "`--set` without a key and a value".to_owned(),
                 Some(hint),
@@ -287,9 +292,9 @@ impl Layers {
         let shift = shift + value.len() - value.trim_start().len();
         let value = value.trim();
         let item = match DeValue::parse(value) {
-            Ok(parsed) => Item::from_toml(place.text, shift, &parsed),
+            Ok(parsed) => TomlItem::from_toml(place.text, shift, &parsed),
             // A lone word needs no quotes here: shells take them away.
-            Err(_) if !value.starts_with(['"', '\'', '[', '{']) => Item {
+            Err(_) if !value.starts_with(['"', '\'', '[', '{']) => TomlItem {
                 place,
                 node: Node::Text(value.to_owned()),
             },
@@ -297,7 +302,7 @@ impl Layers {
                 let span = error.span().unwrap_or(0..value.len());
                 let (message, hint) = explain(error.message());
                 self.problem(
-                    Code::Syntax,
+                    ProblemCode::Syntax,
                     Place::at(place.text, span.start + shift..span.end + shift),
                     message,
                     hint,
@@ -308,7 +313,7 @@ impl Layers {
         self.hidden.look_along(path, &item, &self.folder);
         if let Err(error) = self.tree.insert(path, item) {
             self.problem(
-                Code::Override,
+                ProblemCode::Override,
                 place,
                 format!("cannot set `{}`: {error}", path.join(".")),
                 None,

@@ -33,15 +33,17 @@ mod uplinks;
 
 use std::sync::Arc;
 
-pub(crate) use address::{Address, AddressError};
-pub use difference::{Difference, Ends, Fate, FlowChange, PluginChange, difference, why_restart};
-pub use globals::{Admin, Format, Gateway, Level, Log};
+pub(crate) use address::{AddressError, BrokerAddress};
+pub use difference::{
+    ConfigDifference, EndpointChanges, FlowChange, FlowFate, PluginChange, difference, why_restart,
+};
+pub use globals::{Admin, Format, Gateway, LogLevel, LogSettings};
 pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
 pub use known::effective::{Effective, Setting};
 pub use known::manual::{ManualEntry, explain};
 pub use known::schema::schema;
 pub use layers::{Secrets, Sources};
-pub use problem::code::Code;
+pub use problem::code::ProblemCode;
 pub use problem::{Problem, Problems};
 pub use sources::spec::{RouteSpec, SourceSpec};
 pub use strict::advice::Advice;
@@ -52,8 +54,8 @@ use crate::message::FlowId;
 use crate::{chain, link, recording, spool};
 
 use flow::plugin::Places;
-use layers::Trust;
-use problem::Text;
+use layers::Completeness;
+use problem::ConfigText;
 use tree::Table;
 
 /// The manual: every setting with its default and the reason for it.
@@ -71,19 +73,19 @@ pub struct Config {
     /// The spool; the order of its queues gives the `QueueId`s.
     pub spool: spool::Config,
     pub admin: Admin,
-    pub log: Log,
+    pub log: LogSettings,
     /// What is recorded of each flow.
     pub recordings: Vec<Option<recording::Config>>,
     /// What is odd, but no reason not to start.
     pub warnings: Problems,
     accepted: Vec<strict::accepted::Accepted>,
-    origin: Origin,
+    origin: ConfigOrigin,
 }
 
 /// Where a config came from: for a comparison with the next one, and to point at a plugin that is at fault.
 #[derive(Clone, Debug)]
-struct Origin {
-    texts: Arc<[Text]>,
+struct ConfigOrigin {
+    texts: Arc<[ConfigText]>,
     tree: Table,
     /// By flow and plugin.
     plugins: Vec<Vec<Places>>,
@@ -133,7 +135,7 @@ impl Config {
             });
             let place = place.unwrap_or(tree::Place::whole(layers::FILE));
             Problem {
-                code: Code::Plugin,
+                code: ProblemCode::Plugin,
                 message: fault.message,
                 hint: fault.hint,
                 place,
@@ -144,7 +146,7 @@ impl Config {
         Problems::new(texts.into(), problems)
     }
 
-    fn settings_of(&self, fault: &PluginFault) -> Option<&tree::Item> {
+    fn settings_of(&self, fault: &PluginFault) -> Option<&tree::TomlItem> {
         let flow = self.flows.get(usize::from(fault.flow.0))?;
         let plugin = fault.plugin.to_string();
         let plugins = self
@@ -195,16 +197,16 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     } = layers;
     let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
-    let check::Found {
+    let check::Findings {
         problems: found,
         more,
         hidden,
         ..
     } = check.finish();
     problems.extend(found.into_iter().filter(|problem| match trust {
-        Trust::Full => true,
-        Trust::Partial => !problem.code.may_be_an_echo(),
-        Trust::None => false,
+        Completeness::Full => true,
+        Completeness::Partial => !problem.code.may_be_an_echo(),
+        Completeness::None => false,
     }));
     let mut problems = without_echoes(&texts, problems);
     hide_broken_lines(&mut texts, &problems);
@@ -212,12 +214,12 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
         .iter_mut()
         .for_each(|text| text.mask_all(&secrecy::comments(&text.content)));
     hidden.apply(&mut texts, &mut problems);
-    let texts: Arc<[Text]> = texts.into();
+    let texts: Arc<[ConfigText]> = texts.into();
     let problems = Problems::new(Arc::clone(&texts), problems).with_more(more);
     if problems.errors() > 0 {
         return Err(problems);
     }
-    let origin = Origin {
+    let origin = ConfigOrigin {
         texts,
         tree,
         plugins: parts.plugin_places.clone(),
@@ -227,8 +229,8 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     Ok(whole(parts, origin, problems))
 }
 
-fn whole(parts: assemble::Parts, origin: Origin, warnings: Problems) -> Config {
-    let assemble::Parts {
+fn whole(parts: assemble::ConfigParts, origin: ConfigOrigin, warnings: Problems) -> Config {
+    let assemble::ConfigParts {
         gateway,
         sources,
         uplinks,
@@ -266,9 +268,9 @@ fn bare(sources: &Sources) -> Config {
     } = layers::Layers::read(sources, Ok(String::new()));
     let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
-    let texts: Arc<[Text]> = texts.into();
+    let texts: Arc<[ConfigText]> = texts.into();
     let none = Problems::new(Arc::clone(&texts), Vec::new());
-    let origin = Origin {
+    let origin = ConfigOrigin {
         texts,
         tree,
         plugins: Vec::new(),
@@ -280,11 +282,10 @@ fn bare(sources: &Sources) -> Config {
 
 /// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key, unless that is
 /// known for something else.
-fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
-    for problem in problems
-        .iter()
-        .filter(|problem| problem.code == Code::Syntax || problem.code == Code::Override)
-    {
+fn hide_broken_lines(texts: &mut [ConfigText], problems: &[Problem]) {
+    for problem in problems.iter().filter(|problem| {
+        problem.code == ProblemCode::Syntax || problem.code == ProblemCode::Override
+    }) {
         let (text, Some((start, end))) = (&mut texts[problem.place.text], problem.place.span)
         else {
             continue;
@@ -331,7 +332,7 @@ fn is_like_a_key(text: &str) -> bool {
 }
 
 /// Leaves out unknown keys in lines that are no TOML: what stands there may be anything.
-fn without_echoes(texts: &[Text], problems: Vec<Problem>) -> Vec<Problem> {
+fn without_echoes(texts: &[ConfigText], problems: Vec<Problem>) -> Vec<Problem> {
     let line = |problem: &Problem| {
         problem
             .place
@@ -340,11 +341,12 @@ fn without_echoes(texts: &[Text], problems: Vec<Problem>) -> Vec<Problem> {
     };
     let broken: std::collections::HashSet<_> = problems
         .iter()
-        .filter(|problem| problem.code == Code::Syntax)
+        .filter(|problem| problem.code == ProblemCode::Syntax)
         .filter_map(line)
         .collect();
     let is_echo = |problem: &Problem| {
-        problem.code == Code::UnknownKey && line(problem).is_some_and(|line| broken.contains(&line))
+        problem.code == ProblemCode::UnknownKey
+            && line(problem).is_some_and(|line| broken.contains(&line))
     };
     problems
         .into_iter()

@@ -4,20 +4,20 @@
 
 use std::sync::Arc;
 
-use super::flow::{Flow, Queues};
-use super::identity::Identity;
+use super::flow::{FlowSpec, Queues};
+use super::identity::ClientIdentity;
 use super::sources::spec::SourceSpec;
 use super::tree::Place;
 use super::uplinks;
 use crate::message::QueueId;
-use crate::source::{Kind, mqtt};
+use crate::source::{SourceKind, mqtt};
 use crate::uplink;
 
 /// What the name of a connection of its own ends with.
 pub(super) const PRIORITY: &str = ":priority";
 
 /// A source connection, with what tells which flows it serves.
-pub(super) struct Line {
+pub(super) struct SourceConnection {
     pub(super) spec: SourceSpec,
     /// The source it belongs to.
     pub(super) source: Arc<str>,
@@ -29,9 +29,9 @@ pub(super) struct Line {
 /// Gives a second connection to each source that has flows with priority beside flows without.
 pub(super) fn part_sources(
     sources: Vec<(SourceSpec, Place)>,
-    flows: &[Flow],
-    identities: &mut Vec<Identity>,
-) -> Vec<Line> {
+    flows: &[FlowSpec],
+    identities: &mut Vec<ClientIdentity>,
+) -> Vec<SourceConnection> {
     let mut lines = Vec::new();
     for (mut spec, place) in sources {
         let source = Arc::clone(&spec.name);
@@ -41,10 +41,10 @@ pub(super) fn part_sources(
             })
         };
         let are_both_there = has(true) && has(false);
-        let (Kind::Mqtt(kind), true) = (&spec.kind, are_both_there) else {
+        let (SourceKind::Mqtt(kind), true) = (&spec.kind, are_both_there) else {
             // A port is one: what comes to it has priority where all of its flows have.
             spec.priority = has(true) && !has(false);
-            lines.push(Line {
+            lines.push(SourceConnection {
                 spec,
                 source,
                 place,
@@ -53,27 +53,27 @@ pub(super) fn part_sources(
             continue;
         };
         let mqtt = own_connection(&kind.connection);
-        identities.push(Identity {
+        identities.push(ClientIdentity {
             mqtt: mqtt.clone(),
             path: format!("source.{source} (priority)"),
             place,
         });
         let own = SourceSpec {
             name: own_name(&source),
-            kind: Kind::Mqtt(Box::new(mqtt::Config {
+            kind: SourceKind::Mqtt(Box::new(mqtt::Config {
                 connection: mqtt,
                 ..(**kind).clone()
             })),
             priority: true,
             ..spec.clone()
         };
-        lines.push(Line {
+        lines.push(SourceConnection {
             spec,
             source: Arc::clone(&source),
             place,
             priority: Some(false),
         });
-        lines.push(Line {
+        lines.push(SourceConnection {
             spec: own,
             source,
             place,
@@ -87,10 +87,10 @@ pub(super) fn part_sources(
 pub(super) fn part_uplinks(
     uplinks: &mut Vec<(uplink::Config, Place)>,
     queues: &mut Queues,
-    flows: &[Flow],
-    identities: &mut Vec<Identity>,
+    flows: &[FlowSpec],
+    identities: &mut Vec<ClientIdentity>,
 ) {
-    let leads_to = |flow: &Flow, index: usize| {
+    let leads_to = |flow: &FlowSpec, index: usize| {
         let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
         flow.chain.queues().any(|queue| queue == id)
     };
@@ -123,7 +123,7 @@ pub(super) fn part_uplinks(
             ..first.clone()
         };
         let path = format!("uplink.{} (priority)", first.name);
-        identities.extend(Identity::of(&second.kind, path, place));
+        identities.extend(ClientIdentity::of(&second.kind, path, place));
         for (queue, _) in queues
             .0
             .iter_mut()

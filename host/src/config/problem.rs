@@ -9,7 +9,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use self::code::Code;
+use self::code::ProblemCode;
 use super::tree::Place;
 use crate::words;
 
@@ -23,14 +23,14 @@ const LONGEST_NAME: usize = 400;
 
 /// Something the config was read from: a file, a variable, an argument.
 #[derive(Clone, Debug)]
-pub(super) struct Text {
+pub(super) struct ConfigText {
     /// The path, or `environment variable X`, or `argument --set`.
     pub(super) name: String,
     /// What stands there; secrets are masked before anybody gets to see it.
     pub(super) content: String,
 }
 
-impl Text {
+impl ConfigText {
     /// Overwrites the bytes of these spans (whole characters) with asterisks. Lines keep their number and length.
     pub(super) fn mask_all(&mut self, spans: &[Range<usize>]) {
         let is_whole = |span: &&Range<usize>| self.content.get((*span).clone()).is_some();
@@ -81,7 +81,7 @@ impl Text {
 
 #[derive(Clone, Debug)]
 pub struct Problem {
-    pub code: Code,
+    pub code: ProblemCode,
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -91,7 +91,7 @@ pub struct Problem {
 /// Mistakes together with the texts they stand in. As an error its text is all of them, without colour.
 #[derive(Clone, Debug)]
 pub struct Problems {
-    texts: Arc<[Text]>,
+    texts: Arc<[ConfigText]>,
     list: Vec<Problem>,
     /// Mistakes beyond the list.
     more: usize,
@@ -106,7 +106,7 @@ impl fmt::Display for Problems {
 }
 
 impl Problems {
-    pub(super) fn new(texts: Arc<[Text]>, mut list: Vec<Problem>) -> Self {
+    pub(super) fn new(texts: Arc<[ConfigText]>, mut list: Vec<Problem>) -> Self {
         for problem in &mut list {
             // Names that somebody else chose stand in them.
             problem.message = words::lines(&problem.message, words::REASON);

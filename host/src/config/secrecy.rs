@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::problem::{Problem, Text};
-use super::tree::{Item, Node, Place, Table};
+use super::problem::{ConfigText, Problem};
+use super::tree::{Node, Place, Table, TomlItem};
 
 /// Parts of names under which secrets stand.
 const NAMES: [&str; 10] = [
@@ -64,7 +64,7 @@ impl Hidden {
     }
 
     /// The same of one value with the names that lead to it.
-    pub(super) fn look_along(&mut self, path: &[String], item: &Item, folder: &Path) {
+    pub(super) fn look_along(&mut self, path: &[String], item: &TomlItem, folder: &Path) {
         let Some((key, above)) = path.split_last() else {
             return;
         };
@@ -77,7 +77,7 @@ impl Hidden {
     }
 
     /// Hides a value whatever it is.
-    pub(super) fn hide(&mut self, item: &Item) {
+    pub(super) fn hide(&mut self, item: &TomlItem) {
         match &item.node {
             Node::List(items) => items.iter().for_each(|item| self.hide(item)),
             Node::Table(table) => table
@@ -88,7 +88,7 @@ impl Hidden {
         }
     }
 
-    fn look_at(&mut self, key: &str, item: &Item, under: Under, folder: &Path) {
+    fn look_at(&mut self, key: &str, item: &TomlItem, under: Under, folder: &Path) {
         let under = Under {
             secret: under.secret || is_secret(key, under.flow),
             ..under
@@ -119,7 +119,7 @@ impl Hidden {
         }
     }
 
-    fn put(&mut self, item: &Item, word: Option<String>) {
+    fn put(&mut self, item: &TomlItem, word: Option<String>) {
         if let Some((start, end)) = item.place.span {
             self.places.insert((item.place.text, start), (end, word));
         }
@@ -133,7 +133,7 @@ impl Hidden {
     }
 
     /// Hides texts, and leaves numbers and flags.
-    pub(super) fn hide_texts(&mut self, item: &Item) {
+    pub(super) fn hide_texts(&mut self, item: &TomlItem) {
         match &item.node {
             Node::List(items) => items.iter().for_each(|item| self.hide_texts(item)),
             Node::Table(table) => table
@@ -146,7 +146,7 @@ impl Hidden {
     }
 
     /// Takes the secrets out of the texts and out of the words of `problems`.
-    pub(super) fn apply(&self, texts: &mut [Text], problems: &mut [Problem]) {
+    pub(super) fn apply(&self, texts: &mut [ConfigText], problems: &mut [Problem]) {
         let mut spans: BTreeMap<usize, Vec<Range<usize>>> = BTreeMap::new();
         for ((text, start), (end, _)) in &self.places {
             spans.entry(*text).or_default().push(*start..*end);

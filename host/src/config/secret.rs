@@ -11,7 +11,7 @@ use super::check::shown;
 use super::fields::Fields;
 use super::layers::Secrets;
 use super::tree::Node;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 
 pub(super) const HOW: &str = "write { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
 
@@ -21,7 +21,7 @@ pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret>
     if !matches!(item.node, Node::Table(_)) {
         fields.check.hide(item);
         fields.problem(
-            Code::OpenSecret,
+            ProblemCode::OpenSecret,
             key,
             format!("`{}.{key}` stands in the open", fields.path),
             HOW.to_owned(),
@@ -44,7 +44,7 @@ fn now(fields: &Fields<'_>, key: &str, found: Secret) -> Option<Secret> {
     let path = found.file()?;
     let problem = Secret::read(path).err().unwrap_or_default();
     let message = format!("secret `{}` cannot be read: {problem}", shown(path));
-    fields.problem(Code::SecretUnreadable, key, message, None);
+    fields.problem(ProblemCode::SecretUnreadable, key, message, None);
     None
 }
 
@@ -65,7 +65,7 @@ pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secre
         fields.check.hide(open);
         let message = format!("`{}.{key}` stands in the open", fields.path);
         fields.check.problem(
-            Code::OpenSecret,
+            ProblemCode::OpenSecret,
             open.place,
             message,
             format!("a list of references: {HOW}"),
@@ -98,7 +98,7 @@ pub(super) fn follow(mut reference: Fields<'_>) -> Option<Secret> {
         (None, None, Some(name)) => from_credential(&reference, name),
         _ => {
             reference.problem(
-                Code::Conflict,
+                ProblemCode::Conflict,
                 "",
                 format!("`{}` needs exactly one reference", reference.path),
                 HOW.to_owned(),
@@ -166,7 +166,7 @@ fn from_file(
                     "whoever runs the gateway must be allowed to read it",
                 );
             } else {
-                reference.problem(Code::SecretUnreadable, key, message, None);
+                reference.problem(ProblemCode::SecretUnreadable, key, message, None);
             }
             return None;
         }
@@ -175,7 +175,7 @@ fn from_file(
     if guarded_by_mode && mode & 0o004 != 0 {
         let hint = format!("chmod 640 {}", shown(path));
         reference.problem(
-            Code::SecretExposed,
+            ProblemCode::SecretExposed,
             key,
             "everybody on this machine can read this secret",
             hint,
@@ -187,9 +187,9 @@ fn from_file(
 /// What the process that runs the gateway may have: for whoever checks it is a note.
 fn not_here(reference: &Fields<'_>, key: &str, message: String, hint: &str) {
     let code = if reference.check.sources.secrets == Secrets::Elsewhere {
-        Code::SecretElsewhere
+        ProblemCode::SecretElsewhere
     } else {
-        Code::SecretUnreadable
+        ProblemCode::SecretUnreadable
     };
     reference.problem(code, key, message, hint.to_owned());
 }

@@ -73,7 +73,7 @@ impl Case {
     }
 
     #[track_caller]
-    fn codes(&self) -> Vec<Code> {
+    fn codes(&self) -> Vec<ProblemCode> {
         load(&self.sources).map_or_else(
             |problems| problems.iter().map(|problem| problem.code).collect(),
             |config| panic!("{config:?}"),
@@ -118,14 +118,14 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     );
     assert_eq!(flow.quarantine, Some(chain::QuarantineConfig::default()));
     assert_eq!(flow.plugins[0].probation, chain::Probation::default());
-    let source::Kind::Mqtt(own) = &source.kind else {
+    let source::SourceKind::Mqtt(own) = &source.kind else {
         panic!("{:?}", source.kind)
     };
     assert_eq!(
         (own.qos, uplink.qos, source.routes[0].ack),
         (Qos::default(), Qos::default(), Ack::default())
     );
-    assert_eq!(config.log, Log::default());
+    assert_eq!(config.log, LogSettings::default());
     // An uplink takes nothing, so its CONNECT says nothing of a window.
     assert!(
         broker(source).receive_maximum < u16::MAX && upstream(uplink).receive_maximum == u16::MAX
@@ -191,7 +191,8 @@ fn a_file_that_is_read_at_each_dial_keeps_no_start_from_going_on() {
             case.sources.secrets = judged;
             let codes = case.codes();
             assert!(
-                codes.contains(&Code::Certificate) && codes.contains(&Code::SecretUnreadable),
+                codes.contains(&ProblemCode::Certificate)
+                    && codes.contains(&ProblemCode::SecretUnreadable),
                 "{codes:?}"
             );
         }
@@ -213,14 +214,14 @@ fn what_has_not_the_form_of_a_file_s_name_is_waited_for_only_where_it_has_worked
         let login = format!("user = \"me\"\npassword = {{ file = \"{written}\" }}\n[uplink.cloud]");
         let mut case = Case::new(&MINIMAL.replace("[uplink.cloud]", &login));
         case.sources.secrets = Secrets::AtDial;
-        assert_eq!(case.codes(), [Code::SecretUnreadable]);
+        assert_eq!(case.codes(), [ProblemCode::SecretUnreadable]);
         case.sources.secrets = Secrets::Proven;
         case.good();
     }
     let tls = "url = \"mqtts://localhost\"\ntls = { ca = \"-----BEGIN CERTIFICATE-----\" }";
     let mut case = Case::new(&MINIMAL.replace("url = \"mqtt://127.0.0.1:1884\"", tls));
     case.sources.secrets = Secrets::AtDial;
-    assert_eq!(case.codes(), [Code::Certificate]);
+    assert_eq!(case.codes(), [ProblemCode::Certificate]);
 }
 
 /// What is read once has to be there; what nobody reads does not.
@@ -230,7 +231,7 @@ fn the_key_of_the_spool_is_wanted_at_a_start_and_no_secret_where_nothing_is_dial
     let mut case = Case::new(&text);
     for wanted in [Secrets::Needed, Secrets::AtDial] {
         case.sources.secrets = wanted;
-        assert_eq!(case.codes(), [Code::SecretUnreadable]);
+        assert_eq!(case.codes(), [ProblemCode::SecretUnreadable]);
     }
     case.sources.secrets = Secrets::Unused;
     case.good();
@@ -248,7 +249,7 @@ fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
             &format!("user = \"me\"\npassword = {reference}\n[uplink.cloud]"),
         );
         let mut case = Case::new(&text);
-        assert_eq!(case.codes(), [Code::SecretUnreadable]);
+        assert_eq!(case.codes(), [ProblemCode::SecretUnreadable]);
         case.sources.secrets = Secrets::Elsewhere;
         let warnings = case.good().warnings;
         assert_eq!(
@@ -256,7 +257,7 @@ fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
                 .iter()
                 .map(|problem| problem.code)
                 .collect::<Vec<_>>(),
-            [Code::SecretElsewhere]
+            [ProblemCode::SecretElsewhere]
         );
         assert!(!warnings.render(false).contains("***"));
     }
@@ -339,7 +340,7 @@ fn a_client_certificate_with_the_key_of_another_is_refused() {
     with_key(&one.signing_key.serialize_pem()).good();
     assert_eq!(
         with_key(&other.signing_key.serialize_pem()).codes(),
-        [Code::Certificate]
+        [ProblemCode::Certificate]
     );
 }
 
@@ -469,7 +470,12 @@ fn every_example_of_the_manual_is_a_setting_that_exists() {
     let problems = load(&case.sources).unwrap_err();
     let unexpected: Vec<_> = problems
         .iter()
-        .filter(|problem| !matches!(problem.code, Code::Certificate | Code::SecretUnreadable))
+        .filter(|problem| {
+            !matches!(
+                problem.code,
+                ProblemCode::Certificate | ProblemCode::SecretUnreadable
+            )
+        })
         .collect();
     assert!(unexpected.is_empty(), "{problems}");
 }
@@ -500,7 +506,7 @@ fn every_setting_that_exists_is_in_the_manual() {
     let hints = problems
         .iter()
         .flat_map(|problems| problems.iter())
-        .filter(|problem| problem.code == Code::UnknownKey)
+        .filter(|problem| problem.code == ProblemCode::UnknownKey)
         .map(|problem| problem.hint.clone().unwrap());
     let keys: Vec<String> = hints
         .flat_map(|hint| {
@@ -539,7 +545,7 @@ fn a_secret_is_read_by_reference_and_never_shows() {
             .iter()
             .map(|problem| problem.code)
             .collect::<Vec<_>>(),
-        [Code::SecretExposed]
+        [ProblemCode::SecretExposed]
     );
 }
 
@@ -577,11 +583,11 @@ fn a_secret_comes_from_a_variable_or_a_credential_too() {
     );
     assert_eq!(
         Case::new(&with("{ env = \"PW\" }")).codes(),
-        [Code::SecretUnreadable]
+        [ProblemCode::SecretUnreadable]
     );
     assert_eq!(
         Case::new(&with("{ env = \"PW\", file = \"x\" }")).codes(),
-        [Code::Conflict]
+        [ProblemCode::Conflict]
     );
 }
 
@@ -644,7 +650,7 @@ fn lanes_follow_processors_and_memory() {
     );
     assert_eq!(
         Case::new(MINIMAL).set("flow.climate.lanes=40").codes(),
-        [Code::Memory]
+        [ProblemCode::Memory]
     );
 }
 
@@ -688,7 +694,7 @@ fn settings_are_a_swap_and_other_changes_of_a_flow_another_chain() {
             0,
             vec![changed(
                 "climate",
-                Fate::Changed {
+                FlowFate::Changed {
                     chain: true,
                     routes: false
                 }
@@ -698,7 +704,7 @@ fn settings_are_a_swap_and_other_changes_of_a_flow_another_chain() {
     );
 }
 
-fn changed(name: &str, fate: Fate) -> FlowChange {
+fn changed(name: &str, fate: FlowFate) -> FlowChange {
     FlowChange {
         name: name.to_owned(),
         fate,
@@ -713,11 +719,11 @@ fn each_key_of_a_flow_has_its_way_of_changing() {
         std::fs::write(&case.sources.path, MINIMAL.replace(from, to)).unwrap();
         difference(&before, &case.good())
     };
-    let chain = Fate::Changed {
+    let chain = FlowFate::Changed {
         chain: true,
         routes: false,
     };
-    let routes = Fate::Changed {
+    let routes = FlowFate::Changed {
         chain: false,
         routes: true,
     };
@@ -737,7 +743,7 @@ fn each_key_of_a_flow_has_its_way_of_changing() {
         (
             "from =",
             "ack = \"received\"\nlanes = 2\nfrom =",
-            Fate::Changed {
+            FlowFate::Changed {
                 chain: true,
                 routes: true,
             },
@@ -770,7 +776,7 @@ fn flows_come_go_and_come_back_under_their_own_numbers() {
     )
     .good();
     let fates = |running: &Config, new: &Config| difference(running, new).flows;
-    assert_eq!(fates(&running, &with), [changed("more", Fate::Added)]);
+    assert_eq!(fates(&running, &with), [changed("more", FlowFate::Added)]);
     assert_eq!(running.adopt(&with, "more"), 1);
     assert_eq!(
         (
@@ -788,8 +794,8 @@ fn flows_come_go_and_come_back_under_their_own_numbers() {
     assert_eq!(
         fates(&running, &only),
         [
-            changed("climate", Fate::Removed),
-            changed("other", Fate::Added)
+            changed("climate", FlowFate::Removed),
+            changed("other", FlowFate::Added)
         ]
     );
     assert_eq!(
@@ -964,7 +970,7 @@ fn the_key_is_a_name_that_all_topics_have() {
     ] {
         assert_eq!(
             topics(names, &format!("key = \"{key}\"")).codes(),
-            [Code::Topic],
+            [ProblemCode::Topic],
             "{names} {key}"
         );
     }
@@ -974,7 +980,7 @@ fn the_key_is_a_name_that_all_topics_have() {
         .iter()
         .map(|problem| problem.code)
         .collect();
-    assert_eq!(codes, [Code::Nameless]);
+    assert_eq!(codes, [ProblemCode::Nameless]);
     assert!(
         topics("\"a/b/t\", \"c/{device}/#\"", "")
             .good()
@@ -998,7 +1004,7 @@ fn another_key_or_other_names_are_another_chain_and_more_topics_are_not() {
             .first()
             .map(|change| change.fate)
     };
-    let changed = |chain, routes| Some(Fate::Changed { chain, routes });
+    let changed = |chain, routes| Some(FlowFate::Changed { chain, routes });
     assert_eq!(
         fate("\"devices/{device}/{kind}\", \"devices/{device}/{kind}/x\""),
         changed(false, true)
@@ -1014,9 +1020,9 @@ fn another_key_or_other_names_are_another_chain_and_more_topics_are_not() {
 fn a_file_that_is_not_there_or_no_text_is_one_problem() {
     let mut case = Case::new(MINIMAL);
     std::fs::write(&case.sources.path, b"\xff\xfe").unwrap();
-    assert_eq!(case.codes(), [Code::Unreadable]);
+    assert_eq!(case.codes(), [ProblemCode::Unreadable]);
     case.sources.path = case.folder.path().join("nothing.toml");
-    assert_eq!(case.codes(), [Code::Unreadable]);
+    assert_eq!(case.codes(), [ProblemCode::Unreadable]);
 }
 
 proptest::proptest! {

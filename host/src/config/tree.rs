@@ -36,7 +36,7 @@ pub(super) enum Node {
     Flag(bool),
     /// A date or time, as text.
     Moment(String),
-    List(Vec<Item>),
+    List(Vec<TomlItem>),
     Table(Table),
 }
 
@@ -76,8 +76,8 @@ impl Node {
     }
 
     /// What lies at a path in it, by names and by places in lists.
-    pub(super) fn find<'p>(&self, path: impl IntoIterator<Item = &'p str>) -> Option<&Item> {
-        let mut found: Option<&Item> = None;
+    pub(super) fn find<'p>(&self, path: impl IntoIterator<Item = &'p str>) -> Option<&TomlItem> {
+        let mut found: Option<&TomlItem> = None;
         for name in path {
             found = Some(match found.map_or(self, |item| &item.node) {
                 Self::Table(table) => table.get(name)?,
@@ -123,23 +123,23 @@ impl Node {
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(super) struct TomlItem {
     pub(super) place: Place,
     pub(super) node: Node,
 }
 
 /// A key, its place and its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct TomlEntry {
     pub(super) key: String,
     pub(super) place: Place,
-    pub(super) item: Item,
+    pub(super) item: TomlItem,
 }
 
 /// Entries in the order they were written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<TomlEntry>,
 }
 
 /// A step of an override's path could not be taken.
@@ -156,10 +156,10 @@ impl Table {
     fn shifted(text: usize, shift: usize, table: &DeTable<'_>) -> Self {
         let mut entries: Vec<_> = table
             .iter()
-            .map(|(key, value)| Entry {
+            .map(|(key, value)| TomlEntry {
                 key: key.get_ref().to_string(),
                 place: Place::at(text, moved(key.span(), shift)),
-                item: Item::from_toml(text, shift, value),
+                item: TomlItem::from_toml(text, shift, value),
             })
             .collect();
         entries.sort_by_key(|entry| entry.place);
@@ -167,12 +167,12 @@ impl Table {
     }
 
     /// The value of `key`.
-    pub(super) fn get(&self, key: &str) -> Option<&Item> {
+    pub(super) fn get(&self, key: &str) -> Option<&TomlItem> {
         self.entry(key).map(|entry| &entry.item)
     }
 
     /// The entry of `key`.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&TomlEntry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -195,18 +195,18 @@ impl Table {
     }
 
     /// Puts `item` at `path`, making the tables on the way; a number steps into a list.
-    pub(super) fn insert(&mut self, path: &[String], item: Item) -> Result<(), NotATable> {
+    pub(super) fn insert(&mut self, path: &[String], item: TomlItem) -> Result<(), NotATable> {
         let Some((key, rest)) = path.split_first() else {
             return Ok(());
         };
         let place = item.place;
         let known = self.entries.iter().position(|entry| entry.key == *key);
         let at = known.unwrap_or_else(|| {
-            let item = Item {
+            let item = TomlItem {
                 place,
                 node: Node::Table(Self::default()),
             };
-            self.entries.push(Entry {
+            self.entries.push(TomlEntry {
                 key: key.clone(),
                 place,
                 item,
@@ -217,7 +217,7 @@ impl Table {
     }
 }
 
-impl Item {
+impl TomlItem {
     /// Builds the tree of a value; `shift` is where the parsed piece begins in its text.
     pub(super) fn from_toml(text: usize, shift: usize, value: &Spanned<DeValue<'_>>) -> Self {
         let node = match value.get_ref() {
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn an_override_reaches_into_lists_and_makes_tables() {
         let mut tree = tree("[[flow.a.plugin]]\nplugin = \"x\"\n");
-        let item = Item {
+        let item = TomlItem {
             place: Place::whole(1),
             node: Node::Integer(Some(3)),
         };

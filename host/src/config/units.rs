@@ -62,12 +62,12 @@ pub(super) enum UnitError {
 
 /// Which of the two is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Quantity {
     Duration,
     Size,
 }
 
-impl Kind {
+impl Quantity {
     fn units(self) -> Units {
         match self {
             Self::Duration => DURATIONS,
@@ -174,7 +174,7 @@ pub(super) fn duration(nanoseconds: u64) -> Duration {
 
 /// A duration given on the command line; the error is for whoever typed it.
 pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
-    let read = Kind::Duration.parse(text).map(duration);
+    let read = Quantity::Duration.parse(text).map(duration);
     read.map_err(|error| format!("it {error}; write 500ms, 10s, 5m or 1h"))
 }
 
@@ -185,45 +185,48 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_have_units() {
-        assert_eq!(Kind::Duration.parse("5s"), Ok(5_000_000_000));
-        assert_eq!(Kind::Duration.parse("1.5s"), Ok(1_500_000_000));
-        assert_eq!(Kind::Duration.parse("2 m"), Ok(120_000_000_000));
-        assert_eq!(Kind::Size.parse("64MiB"), Ok(64 << 20));
-        assert_eq!(Kind::Size.parse("64MB"), Ok(64_000_000));
-        assert_eq!(Kind::Size.parse("0.5KiB"), Ok(512));
+        assert_eq!(Quantity::Duration.parse("5s"), Ok(5_000_000_000));
+        assert_eq!(Quantity::Duration.parse("1.5s"), Ok(1_500_000_000));
+        assert_eq!(Quantity::Duration.parse("2 m"), Ok(120_000_000_000));
+        assert_eq!(Quantity::Size.parse("64MiB"), Ok(64 << 20));
+        assert_eq!(Quantity::Size.parse("64MB"), Ok(64_000_000));
+        assert_eq!(Quantity::Size.parse("0.5KiB"), Ok(512));
     }
 
     #[test]
     fn what_is_wrong_with_a_unit_is_told_apart() {
-        assert_eq!(Kind::Duration.parse("5"), Err(UnitError::NoUnit));
+        assert_eq!(Quantity::Duration.parse("5"), Err(UnitError::NoUnit));
         assert_eq!(
-            Kind::Duration.parse("5sec"),
+            Quantity::Duration.parse("5sec"),
             Err(UnitError::UnknownUnit(Some("s")))
         );
         assert_eq!(
-            Kind::Duration.parse("5MS"),
+            Quantity::Duration.parse("5MS"),
             Err(UnitError::UnknownUnit(Some("ms")))
         );
         assert_eq!(
-            Kind::Size.parse("64mib"),
+            Quantity::Size.parse("64mib"),
             Err(UnitError::UnknownUnit(Some("MiB")))
         );
         assert_eq!(
-            Kind::Size.parse("64M"),
+            Quantity::Size.parse("64M"),
             Err(UnitError::UnknownUnit(Some("MiB")))
         );
         assert_eq!(
-            Kind::Size.parse("64 parsecs"),
+            Quantity::Size.parse("64 parsecs"),
             Err(UnitError::UnknownUnit(None))
         );
-        assert_eq!(Kind::Size.parse("soon"), Err(UnitError::NotANumber));
-        assert_eq!(Kind::Size.parse("-1B"), Err(UnitError::NotANumber));
-        assert_eq!(Kind::Size.parse(""), Err(UnitError::NotANumber));
+        assert_eq!(Quantity::Size.parse("soon"), Err(UnitError::NotANumber));
+        assert_eq!(Quantity::Size.parse("-1B"), Err(UnitError::NotANumber));
+        assert_eq!(Quantity::Size.parse(""), Err(UnitError::NotANumber));
         assert_eq!(
-            Kind::Size.parse("99999999999999999999GiB"),
+            Quantity::Size.parse("99999999999999999999GiB"),
             Err(UnitError::TooLarge)
         );
-        assert_eq!(Kind::Duration.parse("999999999d"), Err(UnitError::TooLarge));
+        assert_eq!(
+            Quantity::Duration.parse("999999999d"),
+            Err(UnitError::TooLarge)
+        );
     }
 
     #[test]
@@ -237,24 +240,27 @@ mod tests {
 
     #[test]
     fn a_bare_number_gets_the_unit_that_was_meant() {
-        assert_eq!(Kind::Duration.with_unit("30", Some("10s")), "30s");
-        assert_eq!(Kind::Duration.with_unit("200", Some("200ms")), "200ms");
-        assert_eq!(Kind::Size.with_unit("64", Some("512MiB")), "64MiB");
-        assert_eq!(Kind::Size.with_unit("67108864", Some("512MiB")), "64MiB");
+        assert_eq!(Quantity::Duration.with_unit("30", Some("10s")), "30s");
+        assert_eq!(Quantity::Duration.with_unit("200", Some("200ms")), "200ms");
+        assert_eq!(Quantity::Size.with_unit("64", Some("512MiB")), "64MiB");
+        assert_eq!(
+            Quantity::Size.with_unit("67108864", Some("512MiB")),
+            "64MiB"
+        );
     }
 
     proptest! {
         #[test]
         fn what_is_shown_is_read_back(value in 1_000_u64..) {
-            prop_assert_eq!(Kind::Size.parse(&Kind::Size.show(value)), Ok(value));
+            prop_assert_eq!(Quantity::Size.parse(&Quantity::Size.show(value)), Ok(value));
             let whole = value / 1_000 * 1_000;
-            prop_assert_eq!(Kind::Duration.parse(&Kind::Duration.show(whole)), Ok(whole));
+            prop_assert_eq!(Quantity::Duration.parse(&Quantity::Duration.show(whole)), Ok(whole));
         }
 
         #[test]
         fn no_text_makes_it_panic(text in ".{0,12}") {
-            let _ = Kind::Size.parse(&text);
-            let _ = Kind::Duration.parse(&text);
+            let _ = Quantity::Size.parse(&text);
+            let _ = Quantity::Duration.parse(&text);
         }
     }
 }

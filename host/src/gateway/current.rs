@@ -13,7 +13,7 @@ impl Current {
         Self(Arc::new(RwLock::new(Arc::clone(config))))
     }
 
-    /// What runs now.
+    /// The config that runs now.
     pub fn now(&self) -> Arc<Config> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -17,7 +17,7 @@ struct Inside {
     /// `None` once the flow is gone: what is brought then is forgotten, and comes again from the broker.
     chain: Option<Arc<Chain>>,
     /// There while the door is closed.
-    queue: Option<Queue>,
+    queue: Option<DoorQueue>,
     recorder: Option<Arc<Recorder>>,
     /// The flow could not be started: why. What is brought waits.
     down: Option<String>,
@@ -26,9 +26,9 @@ struct Inside {
 /// What waits until the door opens, batch by batch. What it can hold is bounded by those who bring it: a source by its
 /// `max_unsettled`, a retry by its letters, a flow by asking.
 #[derive(Default)]
-struct Queue {
+struct DoorQueue {
     deliveries: Vec<Vec<Delivery>>,
-    /// What they weigh.
+    /// What the deliveries weigh together: bytes of RAM.
     bytes: usize,
     letters: Vec<(Option<Arc<str>>, Vec<ReturnedLetter>)>,
 }
@@ -39,7 +39,7 @@ impl Door {
         Self {
             inside: Mutex::new(Inside {
                 chain: None,
-                queue: Some(Queue::default()),
+                queue: Some(DoorQueue::default()),
                 recorder: None,
                 down: None,
             }),
@@ -82,7 +82,7 @@ impl Door {
         if chain.is_some() {
             (inside.chain, inside.down) = (chain, None);
         }
-        let Some(Queue {
+        let Some(DoorQueue {
             deliveries,
             letters,
             ..
@@ -145,16 +145,16 @@ impl Intake for Door {
 
 /// The doors of all flows, by `FlowId` and by name; one that has had a door keeps it. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Doors(Arc<RwLock<All>>);
+pub struct Doors(Arc<RwLock<DoorTable>>);
 
 #[derive(Default)]
-struct All {
+struct DoorTable {
     by_number: Vec<Arc<Door>>,
     /// Flows that are led to have a door before they are there.
     by_name: HashMap<Arc<str>, Arc<Door>>,
 }
 
-impl All {
+impl DoorTable {
     fn named(&mut self, name: &str) -> Arc<Door> {
         let door = self.by_name.entry(name.into());
         Arc::clone(door.or_insert_with(|| Arc::new(Door::new())))
@@ -258,11 +258,11 @@ impl Doors {
         self.read().by_number.clone()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, All> {
+    fn read(&self) -> RwLockReadGuard<'_, DoorTable> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write<R>(&self, change: impl FnOnce(&mut All) -> R) -> R {
+    fn write<R>(&self, change: impl FnOnce(&mut DoorTable) -> R) -> R {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::door::Doors;
 use super::pulse::Pulses;
 use super::sessions::{Before, Specs};
-use super::supervise::{Ended, keep};
+use super::supervise::{StageEnded, keep};
 use crate::config::SourceSpec;
 use crate::link::Stop;
 use crate::message::{Intake, Mint, Outlet};
@@ -27,7 +27,7 @@ use crate::{source, uplink};
 const WAITING: usize = 64;
 
 /// What is at one end of the gateway, whatever its config.
-pub(super) trait End: Send + Sync + 'static {
+pub(super) trait Endpoint: Send + Sync + 'static {
     type Config: Clone + Send + Sync + 'static;
     type Error: std::error::Error + Send + 'static;
 
@@ -44,14 +44,14 @@ pub(super) trait End: Send + Sync + 'static {
     fn after(config: Self::Config, before: &Self::Config) -> Self::Config;
 }
 
-/// A source.
-pub(super) struct Tap {
+/// What a source keeps, whatever its config.
+pub(super) struct SourceEndpoint {
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) mint: Arc<Mint>,
     pub(super) metrics: source::Metrics,
 }
 
-impl End for Tap {
+impl Endpoint for SourceEndpoint {
     type Config = source::Config;
     type Error = Infallible;
     const DRAIN: Duration = Duration::from_secs(10);
@@ -75,13 +75,13 @@ impl End for Tap {
     }
 }
 
-/// An uplink.
-pub(super) struct Spout {
+/// What an uplink keeps, whatever its config.
+pub(super) struct UplinkEndpoint {
     pub(super) spool: Arc<Spool>,
     pub(super) metrics: uplink::Metrics,
 }
 
-impl End for Spout {
+impl Endpoint for UplinkEndpoint {
     type Config = uplink::Config;
     type Error = uplink::Error;
     /// What upstream has not acknowledged by then is sent again.
@@ -106,7 +106,7 @@ impl End for Spout {
 }
 
 /// What one end is told while it runs.
-pub(super) enum Order<C> {
+pub(super) enum EndpointOrder<C> {
     /// It is to begin anew.
     Anew { config: C, done: SyncSender<()> },
     /// It is to go for good.
@@ -114,17 +114,17 @@ pub(super) enum Order<C> {
 }
 
 /// One end over all its configs.
-pub(super) struct Line<E: End> {
+pub(super) struct EndpointLine<E: Endpoint> {
     pub(super) end: E,
     pub(super) stage: String,
     pub(super) crashes: IntCounter,
     pub(super) pulses: Pulses,
     pub(super) stop: watch::Receiver<Stop>,
-    pub(super) orders: mpsc::Receiver<Order<E::Config>>,
+    pub(super) orders: mpsc::Receiver<EndpointOrder<E::Config>>,
 }
 
-impl<E: End> Line<E> {
-    pub(super) async fn run(self, mut config: E::Config) -> Result<(), Ended<E::Error>> {
+impl<E: Endpoint> EndpointLine<E> {
+    pub(super) async fn run(self, mut config: E::Config) -> Result<(), StageEnded<E::Error>> {
         let Self {
             end,
             stage,
@@ -161,11 +161,11 @@ impl<E: End> Line<E> {
             }
             // An error means that the driver has ended.
             match order {
-                Order::Anew { config: next, done } => {
+                EndpointOrder::Anew { config: next, done } => {
                     config = E::after(next, &config);
                     let _ = done.send(());
                 }
-                Order::Leave { done } => {
+                EndpointOrder::Leave { done } => {
                     let _ = done.send(());
                     return Ok(());
                 }
@@ -200,44 +200,44 @@ async fn attend<R>(
 }
 
 /// An end that is to begin to run.
-pub(super) enum Begin {
+pub(super) enum NewEndpoint {
     Source {
         config: source::Config,
         priority: bool,
-        orders: mpsc::Receiver<Order<source::Config>>,
+        orders: mpsc::Receiver<EndpointOrder<source::Config>>,
     },
     Uplink {
         config: Box<uplink::Config>,
-        orders: mpsc::Receiver<Order<uplink::Config>>,
+        orders: mpsc::Receiver<EndpointOrder<uplink::Config>>,
     },
 }
 
 /// Who takes orders, by name.
-type Names<C> = Arc<Mutex<HashMap<Arc<str>, mpsc::Sender<Order<C>>>>>;
+type OrderSenders<C> = Arc<Mutex<HashMap<Arc<str>, mpsc::Sender<EndpointOrder<C>>>>>;
 
 /// The handle on the running sources and uplinks. For a thread that may wait; nothing waits while the gateway stops, since
 /// what is under way needs the lanes.
 #[derive(Clone)]
-pub struct Ends {
+pub struct Endpoints {
     doors: Doors,
     data_dir: Arc<Path>,
     specs: Specs,
-    sources: Names<source::Config>,
-    uplinks: Names<uplink::Config>,
-    begin: mpsc::Sender<Begin>,
+    sources: OrderSenders<source::Config>,
+    uplinks: OrderSenders<uplink::Config>,
+    begin: mpsc::Sender<NewEndpoint>,
 }
 
-impl Ends {
+impl Endpoints {
     /// The handle, and where its ends come out that are to begin.
-    pub(super) fn new(doors: Doors, data_dir: &Path) -> (Self, mpsc::Receiver<Begin>) {
+    pub(super) fn new(doors: Doors, data_dir: &Path) -> (Self, mpsc::Receiver<NewEndpoint>) {
         // Nobody takes them any more once the gateway stops, and nobody shall wait for that.
         let (begin, begun) = mpsc::channel(WAITING);
         let ends = Self {
             doors,
             data_dir: data_dir.into(),
             specs: Specs::default(),
-            sources: Names::default(),
-            uplinks: Names::default(),
+            sources: OrderSenders::default(),
+            uplinks: OrderSenders::default(),
             begin,
         };
         (ends, begun)
@@ -245,7 +245,7 @@ impl Ends {
 
     /// Those that are to run from now on, and those that empty what sessions of before still hold; of a store that was copied
     /// these may be another gateway's.
-    pub(super) fn sources(&self, specs: &[SourceSpec], is_copied: bool) -> Vec<Begin> {
+    pub(super) fn sources(&self, specs: &[SourceSpec], is_copied: bool) -> Vec<NewEndpoint> {
         self.specs.put(specs);
         let left = if is_copied {
             self.specs.disown(&self.data_dir);
@@ -260,11 +260,11 @@ impl Ends {
             .collect()
     }
 
-    fn source(&self, spec: SourceSpec) -> Begin {
+    fn source(&self, spec: SourceSpec) -> NewEndpoint {
         let priority = spec.priority;
         let config = self.complete(spec);
         let orders = enter(&self.sources, &config.name);
-        Begin::Source {
+        NewEndpoint::Source {
             config,
             priority,
             orders,
@@ -272,9 +272,9 @@ impl Ends {
     }
 
     /// One that is to run from now on.
-    pub(super) fn uplink(&self, config: uplink::Config) -> Begin {
+    pub(super) fn uplink(&self, config: uplink::Config) -> NewEndpoint {
         let orders = enter(&self.uplinks, &config.name);
-        Begin::Uplink {
+        NewEndpoint::Uplink {
             config: Box::new(config),
             orders,
         }
@@ -331,7 +331,7 @@ impl Ends {
         wait(names.iter().map(|name| leave(&self.uplinks, name)));
     }
 
-    fn begin(&self, begin: Begin) -> Option<Receiver<()>> {
+    fn begin(&self, begin: NewEndpoint) -> Option<Receiver<()>> {
         // An error means that the gateway stops.
         let _ = self.begin.blocking_send(begin);
         None
@@ -346,28 +346,30 @@ impl Ends {
     }
 }
 
-fn lock<C>(names: &Names<C>) -> MutexGuard<'_, HashMap<Arc<str>, mpsc::Sender<Order<C>>>> {
+fn lock<C>(
+    names: &OrderSenders<C>,
+) -> MutexGuard<'_, HashMap<Arc<str>, mpsc::Sender<EndpointOrder<C>>>> {
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn enter<C>(names: &Names<C>, name: &Arc<str>) -> mpsc::Receiver<Order<C>> {
+fn enter<C>(names: &OrderSenders<C>, name: &Arc<str>) -> mpsc::Receiver<EndpointOrder<C>> {
     let (orders, waiting) = mpsc::channel(1);
     lock(names).insert(Arc::clone(name), orders);
     waiting
 }
 
 /// Answers where it tells that it is done; nowhere where it ends because the gateway does.
-fn anew<C>(orders: &mpsc::Sender<Order<C>>, config: C) -> Option<Receiver<()>> {
+fn anew<C>(orders: &mpsc::Sender<EndpointOrder<C>>, config: C) -> Option<Receiver<()>> {
     let (done, ended) = sync_channel(1);
-    let sent = orders.blocking_send(Order::Anew { config, done });
+    let sent = orders.blocking_send(EndpointOrder::Anew { config, done });
     sent.is_ok().then_some(ended)
 }
 
-/// As above.
-fn leave<C>(names: &Names<C>, name: &str) -> Option<Receiver<()>> {
+/// The same of one that goes for good; `None` where there is none of that name.
+fn leave<C>(names: &OrderSenders<C>, name: &str) -> Option<Receiver<()>> {
     let orders = lock(names).remove(name)?;
     let (done, ended) = sync_channel(1);
-    let sent = orders.blocking_send(Order::Leave { done });
+    let sent = orders.blocking_send(EndpointOrder::Leave { done });
     sent.is_ok().then_some(ended)
 }
 
@@ -386,8 +388,9 @@ mod tests {
 
     #[test]
     fn all_are_told_before_any_is_waited_for() {
-        let (orders, mut waiting): (Vec<_>, Vec<_>) =
-            (0..3).map(|_| mpsc::channel::<Order<u8>>(1)).unzip();
+        let (orders, mut waiting): (Vec<_>, Vec<_>) = (0..3)
+            .map(|_| mpsc::channel::<EndpointOrder<u8>>(1))
+            .unzip();
         // Each has done what it was told only when all the others were told, too.
         let ends = std::thread::spawn(move || {
             let told: Vec<_> = waiting
@@ -396,7 +399,9 @@ mod tests {
                 .collect();
             told.into_iter()
                 .map(|order| match order {
-                    Some(Order::Anew { config, done }) => done.send(()).map_or(0, |()| config),
+                    Some(EndpointOrder::Anew { config, done }) => {
+                        done.send(()).map_or(0, |()| config)
+                    }
                     _ => 0,
                 })
                 .sum::<u8>()

@@ -39,7 +39,7 @@ pub enum Error {
     Crashed,
     /// A stage failed for good or kept crashing.
     #[error(transparent)]
-    Stage(#[from] supervise::Failed),
+    Stage(#[from] supervise::StageFailed),
     /// A flow's lane ended for good.
     #[error("flow `{flow}` cannot go on: {why}")]
     Lane {

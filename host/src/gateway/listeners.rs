@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::api;
-use super::live::Desk;
-use super::running::Running;
-use crate::admin::{Error, Port, Routes, Socket};
+use super::live::Orders;
+use super::running::RunningGateway;
+use crate::admin::{ControlSocket, Error, LoopbackPort, Routes};
 use crate::telemetry::sink;
 
 type Serving = JoinHandle<Result<(), Error>>;
@@ -23,7 +23,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn start(running: &Arc<Running>, desk: Desk, port: Port) -> Self {
+    pub(super) fn start(running: &Arc<RunningGateway>, desk: Orders, port: LoopbackPort) -> Self {
         let routes = api::routes(running, desk);
         let (stop_port, port_stops) = watch::channel(false);
         let (stop_socket, socket_stops) = watch::channel(false);
@@ -66,9 +66,13 @@ impl Listeners {
 }
 
 /// A full or read-only disk takes no new socket: the gateway does its work without.
-fn serve_socket(running: &Running, routes: Routes, stop: watch::Receiver<bool>) -> Option<Serving> {
+fn serve_socket(
+    running: &RunningGateway,
+    routes: Routes,
+    stop: watch::Receiver<bool>,
+) -> Option<Serving> {
     // The spool is open, so the data folder is ours alone.
-    match Socket::bind(&running.config.gateway.data_dir) {
+    match ControlSocket::bind(&running.config.gateway.data_dir) {
         Ok(socket) => Some(tokio::spawn(socket.serve(routes, stop))),
         Err(error) => {
             tracing::error!(

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Mode;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::Port;
+use crate::admin::LoopbackPort;
 use crate::config::{Config, Problems, Sources};
 use crate::file;
 use crate::heap;
@@ -47,11 +47,11 @@ use crate::link::pause_under_load;
 use crate::telemetry::crash;
 
 use listeners::Listeners;
-use live::{Live, Parts};
-use running::Running;
-use signals::{Ended, Signals, Wish};
+use live::{LiveChange, LiveParts};
+use running::RunningGateway;
+use signals::{AttendOutcome, Instruction, Signals};
 use stages::Stages;
-use standing::Shared as Standing;
+use standing::SharedStanding as Standing;
 
 /// What tasks that are left get when everything has ended.
 const LAST: Duration = Duration::from_secs(2);
@@ -64,10 +64,10 @@ pub fn run(config: Arc<Config>, origin: Sources, mistakes: Option<&Problems>) ->
     match signals::attend(grace, move |signals| {
         run_here(config, origin, standing, signals)
     })? {
-        Ended::Done(ended) => ended,
-        Ended::Late => Err(Error::Late(grace)),
-        Ended::Crashed => Err(Error::Crashed),
-        Ended::Left => {
+        AttendOutcome::Done(ended) => ended,
+        AttendOutcome::Late => Err(Error::Late(grace)),
+        AttendOutcome::Crashed => Err(Error::Crashed),
+        AttendOutcome::Left => {
             tracing::warn!("left at once; the broker sends again what was not acknowledged");
             Ok(())
         }
@@ -83,7 +83,7 @@ fn run_here(
     close_to_others();
     file::own_folder(&config.gateway.data_dir)?;
     crash::keep_in(&config.gateway.data_dir);
-    let port = Port::bind(config.admin.listen)?;
+    let port = LoopbackPort::bind(config.admin.listen)?;
     let network = network()?;
     let (running, parts) = prepare::prepare(config, origin, standing, &network)?;
     let ended = network.block_on(serve(Arc::new(running), parts, port, signals));
@@ -103,14 +103,14 @@ fn network() -> std::io::Result<Runtime> {
 }
 
 async fn serve(
-    running: Arc<Running>,
-    parts: Parts,
-    port: Port,
+    running: Arc<RunningGateway>,
+    parts: LiveParts,
+    port: LoopbackPort,
     mut signals: Signals,
 ) -> Result<(), Error> {
     let grace = running.config.gateway.shutdown_grace;
     let mut stages = Stages::start(&running)?;
-    let live = Live::start(parts, stages.ends())?;
+    let live = LiveChange::start(parts, stages.ends())?;
     let listeners = Listeners::start(&running, live.desk(), port);
     heap::give_back();
     let peaks = tokio::spawn(heap::give_back_after_peaks());
@@ -133,16 +133,16 @@ async fn serve(
 }
 
 async fn until_stopped(
-    running: &Running,
+    running: &RunningGateway,
     signals: &mut Signals,
     stages: &mut Stages,
-    live: &Live,
+    live: &LiveChange,
 ) -> Result<(), Error> {
     loop {
         tokio::select! {
             wish = signals.next() => match wish {
-                Wish::Stop => return Ok(()),
-                Wish::Reload => live.reload(),
+                Instruction::Stop => return Ok(()),
+                Instruction::Reload => live.reload(),
             },
             failed = stages.ended() => return Err(failed.into()),
             failed = lane_failed(running) => return Err(failed),
@@ -151,7 +151,7 @@ async fn until_stopped(
 }
 
 /// Waits until a flow has lost a lane for good.
-async fn lane_failed(running: &Running) -> Error {
+async fn lane_failed(running: &RunningGateway) -> Error {
     loop {
         let failed = running.doors.chains().into_iter().find_map(|(_, chain)| {
             let why = chain.failure().why()?;

@@ -13,11 +13,11 @@ use super::audit::Audit;
 use super::current::Current;
 use super::door::Doors;
 use super::error::Error;
-use super::live::Parts;
+use super::live::LiveParts;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
-use super::running::Running;
-use super::standing::Shared as Standing;
+use super::running::RunningGateway;
+use super::standing::SharedStanding as Standing;
 use super::{recordings, start};
 use crate::chain::{self, Wiring};
 use crate::config::{self, Config, Sources};
@@ -32,7 +32,7 @@ pub(super) fn prepare(
     origin: Sources,
     standing: Standing,
     network: &Runtime,
-) -> Result<(Running, Parts), Error> {
+) -> Result<(RunningGateway, LiveParts), Error> {
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     let spool = open_spool(&config, &registry)?;
@@ -42,14 +42,7 @@ pub(super) fn prepare(
     let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
     let failed = Arc::<Notify>::default();
     let doors = Doors::default();
-    let wiring = Wiring {
-        outlet: spool.outlet(),
-        flows: Arc::new(doors.clone()),
-        states: spool.state_store(),
-        mint: Arc::clone(&mint),
-        metrics: chain::Metrics::new(&registry)?,
-        failed: Arc::clone(&failed),
-    };
+    let wiring = wiring(&spool, &doors, &mint, &failed, &registry)?;
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
@@ -63,7 +56,7 @@ pub(super) fn prepare(
     let current = Current::new(&config);
     registry.register(Box::new(certificates::Expiry::new(current.clone())?))?;
     let workers = Workers::new(starter.engine().clone());
-    let parts = Parts {
+    let parts = LiveParts {
         // A copy that changes with each reload.
         config: Config::clone(&config),
         current: current.clone(),
@@ -77,7 +70,7 @@ pub(super) fn prepare(
         spool: Arc::clone(&spool),
         standing: standing.clone(),
     };
-    let running = Running {
+    let running = RunningGateway {
         config,
         current,
         started: Instant::now(),
@@ -95,6 +88,24 @@ pub(super) fn prepare(
         workers,
     };
     Ok((running, parts))
+}
+
+/// What the chains need of all else.
+fn wiring(
+    spool: &Spool,
+    doors: &Doors,
+    mint: &Arc<Mint>,
+    failed: &Arc<Notify>,
+    registry: &Registry,
+) -> Result<Wiring, Error> {
+    Ok(Wiring {
+        outlet: spool.outlet(),
+        flows: Arc::new(doors.clone()),
+        states: spool.state_store(),
+        mint: Arc::clone(mint),
+        metrics: chain::Metrics::new(registry)?,
+        failed: Arc::clone(failed),
+    })
 }
 
 fn open_spool(config: &Config, registry: &Registry) -> Result<Arc<Spool>, Error> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::running::Running;
+use super::running::RunningGateway;
 use crate::chain::Engine;
 
 /// How often a task that has nothing else to do beats.
@@ -122,7 +122,7 @@ impl Loop {
 }
 
 /// All loops that must turn. The network's own turns, or this would not be asked.
-pub(super) async fn loops(running: &Running) -> Vec<Loop> {
+pub(super) async fn loops(running: &RunningGateway) -> Vec<Loop> {
     let found = look(running);
     if !found.iter().any(Loop::stands_still) {
         return found;
@@ -132,7 +132,7 @@ pub(super) async fn loops(running: &Running) -> Vec<Loop> {
     look(running)
 }
 
-fn look(running: &Running) -> Vec<Loop> {
+fn look(running: &RunningGateway) -> Vec<Loop> {
     let now = Instant::now();
     let turning = running.spool.account().writer;
     let one = |(name, idle)| Loop {

@@ -10,14 +10,14 @@ use super::current::Current;
 use super::door::Doors;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
-use super::standing::Shared as Standing;
+use super::standing::SharedStanding as Standing;
 use crate::config::Config;
 use crate::message::Mint;
 use crate::spool::Spool;
 use crate::versions::Versions;
 use crate::{source, uplink};
 
-pub struct Running {
+pub struct RunningGateway {
     /// As it was at the start: what `[gateway]` and `[spool]` say holds until the end.
     pub(super) config: Arc<Config>,
     pub(super) current: Current,

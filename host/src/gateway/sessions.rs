@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{RouteSpec, SourceSpec};
-use crate::source::Kind;
+use crate::source::SourceKind;
 use crate::source::mqtt::{self, Session, SessionMarks};
 
 /// The sources that run, as the config has them, and the marks of their sessions.
@@ -97,7 +97,7 @@ impl Specs {
                 }
                 return None;
             };
-            if let Kind::Mqtt(own) = &mut lender.kind {
+            if let SourceKind::Mqtt(own) = &mut lender.kind {
                 client_id.clone_into(&mut own.connection.client_id);
             }
             self.taker(data_dir, &session, &lender)
@@ -144,7 +144,7 @@ impl Specs {
             routes: Vec::new(),
             ..lender.clone()
         };
-        if let Kind::Mqtt(own) = &mut spec.kind {
+        if let SourceKind::Mqtt(own) = &mut spec.kind {
             own.connection.will = None;
             own.is_left = true;
         }

@@ -21,7 +21,7 @@ const STACK_BYTES: usize = 8 << 20;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Instruction {
     /// SIGTERM or SIGINT: drain, then end.
     Stop,
     /// SIGHUP: read the config again.
@@ -30,11 +30,11 @@ pub enum Wish {
 
 /// What the gateway hears of the signals.
 #[derive(Debug)]
-pub struct Signals(mpsc::Receiver<Wish>);
+pub struct Signals(mpsc::Receiver<Instruction>);
 
 impl Signals {
     /// The next one. Cancel safe.
-    pub async fn next(&mut self) -> Wish {
+    pub async fn next(&mut self) -> Instruction {
         match self.0.recv().await {
             Some(wish) => wish,
             // Whoever hears them lives as long as we do.
@@ -45,7 +45,7 @@ impl Signals {
 
 /// How what was attended ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ended<T> {
+pub enum AttendOutcome<T> {
     Done(T),
     /// Somebody wanted it gone at once, and it did not end.
     Left,
@@ -61,7 +61,7 @@ pub enum Ended<T> {
 pub fn attend<T: Send + 'static>(
     grace: Duration,
     work: impl FnOnce(Signals) -> T + Send + 'static,
-) -> io::Result<Ended<T>> {
+) -> io::Result<AttendOutcome<T>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     // First of all: a SIGHUP that comes earlier ends the process.
     let handlers = runtime.block_on(async { Handlers::install() })?;
@@ -74,7 +74,7 @@ pub fn attend<T: Send + 'static>(
         .stack_size(STACK_BYTES)
         .spawn(run)?;
     let ended = runtime.block_on(listen(handlers, &say, over, grace));
-    if matches!(ended, Ended::Done(_) | Ended::Crashed) {
+    if matches!(ended, AttendOutcome::Done(_) | AttendOutcome::Crashed) {
         // A panic has said so.
         let _ = thread.join();
     }
@@ -83,17 +83,17 @@ pub fn attend<T: Send + 'static>(
 
 async fn listen<T>(
     mut handlers: Handlers,
-    say: &mpsc::Sender<Wish>,
+    say: &mpsc::Sender<Instruction>,
     mut over: oneshot::Receiver<T>,
     grace: Duration,
-) -> Ended<T> {
+) -> AttendOutcome<T> {
     let mut stops = 0;
     let mut until = None;
     loop {
         tokio::select! {
-            ended = &mut over => return ended.map_or(Ended::Crashed, Ended::Done),
+            ended = &mut over => return ended.map_or(AttendOutcome::Crashed, AttendOutcome::Done),
             wish = handlers.next() => {
-                if wish == Wish::Stop {
+                if wish == Instruction::Stop {
                     stops += 1;
                     let patience = if stops == 1 { grace + BEYOND } else { AT_ONCE };
                     until = Some(until.unwrap_or(Instant::now() + patience).min(Instant::now() + patience));
@@ -102,7 +102,7 @@ async fn listen<T>(
                 let _ = say.try_send(wish);
             }
             () = async { sleep_until(until.unwrap_or_else(Instant::now)).await }, if until.is_some() => {
-                return if stops > 1 { Ended::Left } else { Ended::Late };
+                return if stops > 1 { AttendOutcome::Left } else { AttendOutcome::Late };
             }
         }
     }
@@ -139,11 +139,11 @@ impl Handlers {
         })
     }
 
-    async fn next(&mut self) -> Wish {
+    async fn next(&mut self) -> Instruction {
         tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Instruction::Stop,
+            _ = self.interrupt.recv() => Instruction::Stop,
+            _ = self.hangup.recv() => Instruction::Reload,
         }
     }
 }
@@ -160,15 +160,18 @@ mod tests {
                 rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
             }
         });
-        assert_eq!(sent.unwrap(), Ended::Done(()));
+        assert_eq!(sent.unwrap(), AttendOutcome::Done(()));
     }
 
     #[test]
     fn what_ends_by_itself_is_waited_for_and_a_panic_is_told() {
-        assert_eq!(attend(Duration::ZERO, |_| 7).unwrap(), Ended::Done(7));
+        assert_eq!(
+            attend(Duration::ZERO, |_| 7).unwrap(),
+            AttendOutcome::Done(7)
+        );
         assert_eq!(
             attend(Duration::ZERO, |_| -> () { panic!("for the test") }).unwrap(),
-            Ended::Crashed
+            AttendOutcome::Crashed
         );
     }
 }

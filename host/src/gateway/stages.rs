@@ -7,10 +7,10 @@ use std::time::Duration;
 use prometheus::IntCounterVec;
 use tokio::sync::{mpsc, watch};
 
-use super::ends::{Begin, Ends, Line, Spout, Tap};
+use super::ends::{EndpointLine, Endpoints, NewEndpoint, SourceEndpoint, UplinkEndpoint};
 use super::pulse::Pulses;
-use super::running::Running;
-use super::supervise::{Failed, Tasks};
+use super::running::RunningGateway;
+use super::supervise::{StageFailed, Tasks};
 use super::threads::Threads;
 use crate::link::Stop;
 use crate::message::{Mint, Outlet};
@@ -20,8 +20,8 @@ use crate::{source, uplink};
 pub struct Stages {
     sources: Tasks,
     uplinks: Tasks,
-    ends: Ends,
-    begun: mpsc::Receiver<Begin>,
+    ends: Endpoints,
+    begun: mpsc::Receiver<NewEndpoint>,
     needs: Needs,
     stop_sources: watch::Sender<Stop>,
     stop_uplinks: watch::Sender<Stop>,
@@ -45,9 +45,9 @@ impl Stages {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(gateway: &Running) -> io::Result<Self> {
+    pub fn start(gateway: &RunningGateway) -> io::Result<Self> {
         let config = &gateway.config;
-        let (ends, begun) = Ends::new(gateway.doors.clone(), &config.gateway.data_dir);
+        let (ends, begun) = Endpoints::new(gateway.doors.clone(), &config.gateway.data_dir);
         let mut stages = Self {
             sources: Tasks::new(),
             uplinks: Tasks::new(),
@@ -77,18 +77,18 @@ impl Stages {
         Ok(stages)
     }
 
-    fn begin(&mut self, begin: Begin) -> io::Result<()> {
+    fn begin(&mut self, begin: NewEndpoint) -> io::Result<()> {
         let Needs { crashes, .. } = &self.needs;
         let crashes = |stage: &str| crashes.with_label_values(&[stage]);
         match begin {
-            Begin::Source {
+            NewEndpoint::Source {
                 config,
                 priority,
                 orders,
             } => {
                 let stage = format!("source {}", config.name);
-                let line = Line {
-                    end: Tap {
+                let line = EndpointLine {
+                    end: SourceEndpoint {
                         outlet: Arc::clone(&self.needs.outlet),
                         mint: Arc::clone(&self.needs.mint),
                         metrics: self.needs.sources.clone(),
@@ -99,13 +99,13 @@ impl Stages {
                     stop: self.stop_sources.subscribe(),
                     orders,
                 };
-                let run = async move { line.run(config).await.map_err(Failed::from) };
+                let run = async move { line.run(config).await.map_err(StageFailed::from) };
                 self.sources.spawn_on(run, self.threads.of(priority)?);
             }
-            Begin::Uplink { config, orders } => {
+            NewEndpoint::Uplink { config, orders } => {
                 let stage = format!("uplink {}", config.name);
-                let line = Line {
-                    end: Spout {
+                let line = EndpointLine {
+                    end: UplinkEndpoint {
                         spool: Arc::clone(&self.needs.spool),
                         metrics: self.needs.uplinks.clone(),
                     },
@@ -116,7 +116,7 @@ impl Stages {
                     orders,
                 };
                 let runtime = self.threads.of(config.priority)?;
-                let run = async move { line.run(*config).await.map_err(Failed::from) };
+                let run = async move { line.run(*config).await.map_err(StageFailed::from) };
                 self.uplinks.spawn_on(run, runtime);
             }
         }
@@ -124,17 +124,17 @@ impl Stages {
     }
 
     /// The handle on them.
-    pub fn ends(&self) -> Ends {
+    pub fn ends(&self) -> Endpoints {
         self.ends.clone()
     }
 
     /// Waits for a stage that ends by itself, and begins those that come meanwhile. Cancel safe.
-    pub async fn ended(&mut self) -> Failed {
+    pub async fn ended(&mut self) -> StageFailed {
         loop {
             let ended = tokio::select! {
                 Some(ended) = self.sources.join_next() => ended,
                 Some(ended) = self.uplinks.join_next() => ended,
-                Some(end) = self.begun.recv() => Ok(self.begin(end).map_err(Failed::from)),
+                Some(end) = self.begun.recv() => Ok(self.begin(end).map_err(StageFailed::from)),
             };
             // One that was told to go has gone.
             if let Ok(Err(failed)) = ended {

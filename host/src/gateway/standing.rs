@@ -11,7 +11,7 @@ use crate::config::Problems;
 
 /// How the config stands, for `status` and health.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct ConfigStanding {
     pub file: PathBuf,
     /// The file had mistakes at the start: this gateway runs on the last config that worked.
     pub runs_on_kept: bool,
@@ -49,7 +49,7 @@ impl RefusedConfig {
     }
 }
 
-impl Standing {
+impl ConfigStanding {
     /// What an operator should know, each in one line; empty when all is as the file says.
     pub fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
@@ -88,12 +88,12 @@ impl Standing {
 
 /// Shared by who changes it and who shows it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<Mutex<Standing>>);
+pub(super) struct SharedStanding(Arc<Mutex<ConfigStanding>>);
 
-impl Shared {
+impl SharedStanding {
     /// A start, on what the file says, or because of `problems` on what worked last.
     pub(super) fn of_start(file: &Path, problems: Option<&Problems>) -> Self {
-        let standing = Standing {
+        let standing = ConfigStanding {
             file: file.to_owned(),
             runs_on_kept: problems.is_some(),
             needs_restart: Vec::new(),
@@ -104,7 +104,7 @@ impl Shared {
     }
 
     /// As it is now.
-    pub(super) fn look(&self) -> Standing {
+    pub(super) fn look(&self) -> ConfigStanding {
         self.lock().clone()
     }
 
@@ -116,10 +116,10 @@ impl Shared {
     /// The file was read again and applied, but for these tables.
     pub(super) fn accept(&self, needs_restart: Vec<String>) {
         let mut standing = self.lock();
-        *standing = Standing {
+        *standing = ConfigStanding {
             file: std::mem::take(&mut standing.file),
             needs_restart,
-            ..Standing::default()
+            ..ConfigStanding::default()
         };
     }
 
@@ -128,7 +128,7 @@ impl Shared {
         self.lock().unchanged.insert(what, why);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, ConfigStanding> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -139,17 +139,17 @@ mod tests {
 
     #[test]
     fn what_is_not_as_the_file_says_is_said() {
-        assert!(Standing::default().words().is_empty());
+        assert!(ConfigStanding::default().words().is_empty());
         let refused = RefusedConfig {
             at: "2026-11-22T01:02:03.004Z".into(),
             mistakes: 3,
             first: "unknown key `qso`".into(),
         };
-        let standing = Standing {
+        let standing = ConfigStanding {
             refused: Some(refused),
             needs_restart: vec!["[spool]".into()],
             unchanged: [("source.annex".to_owned(), "a flow takes from it".to_owned())].into(),
-            ..Standing::default()
+            ..ConfigStanding::default()
         };
         let words = standing.words().join("\n");
         assert!(

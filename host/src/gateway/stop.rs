@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::door::Doors;
-use super::live::Live;
-use super::running::Running;
+use super::live::LiveChange;
+use super::running::RunningGateway;
 use super::stages::Stages;
 use crate::chain::Chain;
 use crate::spool::Spool;
@@ -17,7 +17,12 @@ const LAST_DELIVERY: Duration = Duration::from_millis(800);
 const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_millis(500);
 
 /// Waits until `deadline` for what is under way, and little longer for the disk.
-pub(super) async fn drain(running: &Running, stages: &mut Stages, live: Live, deadline: Instant) {
+pub(super) async fn drain(
+    running: &RunningGateway,
+    stages: &mut Stages,
+    live: LiveChange,
+    deadline: Instant,
+) {
     let left = || deadline.saturating_duration_since(Instant::now());
     stages.drain_sources();
     end_lanes(running.doors.clone(), live, deadline).await;
@@ -30,7 +35,7 @@ pub(super) async fn drain(running: &Running, stages: &mut Stages, live: Live, de
     stages.end_sources().await;
 }
 
-async fn end_lanes(doors: Doors, live: Live, deadline: Instant) {
+async fn end_lanes(doors: Doors, live: LiveChange, deadline: Instant) {
     let work = move || {
         live.stop(deadline);
         work_off(&doors, deadline)

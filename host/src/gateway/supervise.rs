@@ -30,23 +30,23 @@ impl Crashes {
 
 /// A stage that ended though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum StageFailed {
     /// A source; nothing but a panic ends it.
     #[error(transparent)]
-    Source(#[from] Ended<Infallible>),
+    Source(#[from] StageEnded<Infallible>),
     #[error(transparent)]
-    Uplink(#[from] Ended<uplink::Error>),
+    Uplink(#[from] StageEnded<uplink::Error>),
     /// There is no thread to be had for those with priority.
     #[error("no thread for connections with priority")]
     Thread(#[from] std::io::Error),
 }
 
 /// The tasks of sources or of uplinks.
-pub(super) type Tasks = JoinSet<Result<(), Failed>>;
+pub(super) type Tasks = JoinSet<Result<(), StageFailed>>;
 
 /// How a stage ended that will not be started again.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended<E: std::error::Error + 'static> {
+pub enum StageEnded<E: std::error::Error + 'static> {
     /// By its own word.
     #[error("{stage} ended")]
     Failed {
@@ -69,7 +69,7 @@ pub async fn keep<E, F>(
     stage: String,
     crashes: IntCounter,
     mut start: impl FnMut() -> F,
-) -> Result<(), Ended<E>>
+) -> Result<(), StageEnded<E>>
 where
     E: std::error::Error + Send + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -77,7 +77,7 @@ where
     let mut history = Crashes::default();
     loop {
         match tokio::spawn(start()).await {
-            Ok(result) => return result.map_err(|source| Ended::Failed { stage, source }),
+            Ok(result) => return result.map_err(|source| StageEnded::Failed { stage, source }),
             Err(end) if end.is_panic() => {
                 crashes.inc();
                 tracing::error!(
@@ -85,7 +85,7 @@ where
                     "the stage crashed; what it held unsettled will be sent again by the broker"
                 );
                 if !history.another_try(Instant::now()) {
-                    return Err(Ended::Crashed { stage });
+                    return Err(StageEnded::Crashed { stage });
                 }
             }
             Err(_) => return Ok(()),
@@ -122,7 +122,7 @@ mod tests {
                 Err(std::io::Error::other("gone"))
             }
         });
-        assert!(matches!(ended.await, Err(Ended::Failed { .. })));
+        assert!(matches!(ended.await, Err(StageEnded::Failed { .. })));
         assert_eq!(crashes.get(), 1);
     }
 
@@ -132,7 +132,7 @@ mod tests {
         let ended = keep::<std::io::Error, _>("uplink cloud".into(), crashes.clone(), || async {
             panic!("always")
         });
-        assert!(matches!(ended.await, Err(Ended::Crashed { .. })));
+        assert!(matches!(ended.await, Err(StageEnded::Crashed { .. })));
         assert_eq!(crashes.get(), 3);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Address, AddressError};
+use crate::config::{AddressError, BrokerAddress};
 use crate::link::{Backoff, Deadlines, Secret, Tls};
 use crate::mqtt::{Config, Login, Protocol};
 
@@ -18,7 +18,7 @@ pub struct NoBroker {
 /// A clean connection to the broker at `url` as `client_id`. Port 1883, or 8883 with TLS, where the URL has none.
 pub fn broker(url: &str, client_id: &str) -> Result<Config, NoBroker> {
     let (url, login) = without_login(url);
-    let address = Address::parse(&url).map_err(|mistake| NoBroker { url, mistake })?;
+    let address = BrokerAddress::parse(&url).map_err(|mistake| NoBroker { url, mistake })?;
     Ok(Config {
         host: address.host,
         port: address.port,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// One such thing.
+/// Something that does not go as it should, while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub struct SourceCondition {
     /// Of what sort, in one word.
     pub kind: &'static str,
     /// What, where, why, and what to do: on one line, cleaned.
@@ -20,17 +20,17 @@ pub struct Condition {
 
 /// Those of all sources.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conditions(Arc<Mutex<BTreeMap<Arc<str>, Vec<Condition>>>>);
+pub(super) struct SourceConditions(Arc<Mutex<BTreeMap<Arc<str>, Vec<SourceCondition>>>>);
 
-impl Conditions {
-    pub(super) fn of(&self, source: &str) -> Vec<Condition> {
+impl SourceConditions {
+    pub(super) fn of(&self, source: &str) -> Vec<SourceCondition> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(source).cloned().unwrap_or_default()
     }
 
     /// Where one source tells its own.
-    pub(super) fn board(&self, source: &str) -> Board {
-        Board {
+    pub(super) fn board(&self, source: &str) -> ConditionBoard {
+        ConditionBoard {
             all: self.clone(),
             source: source.into(),
         }
@@ -39,14 +39,14 @@ impl Conditions {
 
 /// Where one source tells its conditions; taken back at its end.
 #[derive(Debug)]
-pub(super) struct Board {
-    all: Conditions,
+pub(super) struct ConditionBoard {
+    all: SourceConditions,
     source: Arc<str>,
 }
 
-impl Board {
+impl ConditionBoard {
     /// These, in place of what was.
-    pub(super) fn show(&self, conditions: Vec<Condition>) {
+    pub(super) fn show(&self, conditions: Vec<SourceCondition>) {
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if conditions.is_empty() {
             all.remove(&self.source);
@@ -56,7 +56,7 @@ impl Board {
     }
 }
 
-impl Drop for Board {
+impl Drop for ConditionBoard {
     fn drop(&mut self) {
         self.show(Vec::new());
     }

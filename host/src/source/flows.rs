@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::index::Index;
-use super::pending::Pending;
-use super::repeats::{Repeats, Seen};
-use super::unsettled::Order;
-use super::{Ack, Route};
+use super::index::FlowIndex;
+use super::pending::PendingBurst;
+use super::repeats::{Repeats, SeenBefore};
+use super::unsettled::AckOrder;
+use super::{Ack, FlowRoute};
 use crate::message::{
     Delivery, FlowId, Intake, Message, Pattern, Progress, Receipt, Span, with_shorter_expiry,
 };
 
 /// The routes of one flow.
-struct Flow {
+struct FlowRoutes {
     id: FlowId,
     name: Arc<str>,
     ack: Ack,
@@ -26,7 +26,7 @@ struct Flow {
     claims: Vec<Option<u32>>,
 }
 
-impl Flow {
+impl FlowRoutes {
     fn key(&self, topic: &str) -> Option<Span> {
         self.patterns
             .iter()
@@ -36,7 +36,7 @@ impl Flow {
 
 /// To whom a message was given.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct GivenTo {
     pub(super) weight: usize,
     /// Flows whose word is waited for.
     pub(super) safe: u32,
@@ -49,12 +49,12 @@ pub(super) struct Given {
 }
 
 /// The routes of each flow.
-fn by_flow(routes: &[Route], order: Order) -> Vec<Flow> {
-    let mut flows: Vec<Flow> = Vec::new();
+fn by_flow(routes: &[FlowRoute], order: AckOrder) -> Vec<FlowRoutes> {
+    let mut flows: Vec<FlowRoutes> = Vec::new();
     for route in routes {
         match flows.iter_mut().find(|flow| flow.id == route.flow) {
             Some(flow) => flow.patterns.push(route.pattern.clone()),
-            None => flows.push(Flow {
+            None => flows.push(FlowRoutes {
                 id: route.flow,
                 name: Arc::clone(&route.name),
                 ack: route.ack,
@@ -70,9 +70,9 @@ fn by_flow(routes: &[Route], order: Order) -> Vec<Flow> {
     flows
 }
 
-pub(super) struct Flows {
-    flows: Vec<Flow>,
-    index: Index,
+pub(super) struct RoutedFlows {
+    flows: Vec<FlowRoutes>,
+    index: FlowIndex,
     /// How many of them are asked for; those behind get what no other takes.
     asked: usize,
     /// Those that may match the message in hand.
@@ -81,11 +81,11 @@ pub(super) struct Flows {
     filled: Vec<usize>,
 }
 
-impl Flows {
+impl RoutedFlows {
     /// Of all routes, and of those that get what these do not take. `order` is that of the acknowledgements.
-    pub(super) fn new(routes: &[Route], late: &[Route], order: Order) -> Self {
+    pub(super) fn new(routes: &[FlowRoute], late: &[FlowRoute], order: AckOrder) -> Self {
         let mut flows = by_flow(routes, order);
-        let index = Index::new(flows.iter().map(|flow| &*flow.patterns));
+        let index = FlowIndex::new(flows.iter().map(|flow| &*flow.patterns));
         let asked = flows.len();
         flows.extend(by_flow(late, order));
         Self {
@@ -109,12 +109,12 @@ impl Flows {
         &mut self,
         message: Message,
         is_claimed: bool,
-        pending: &mut Pending<A>,
-    ) -> Given {
+        pending: &mut PendingBurst<A>,
+    ) -> GivenTo {
         let claim = is_claimed.then(|| pending.next());
-        let mut given = Given {
+        let mut given = GivenTo {
             weight: message.weight(),
-            ..Given::default()
+            ..GivenTo::default()
         };
         // The last flow that matches takes the message itself, the others a clone.
         let mut last: Option<(usize, Span)> = None;
@@ -140,8 +140,8 @@ impl Flows {
         &mut self,
         message: Message,
         claim: Option<u32>,
-        given: &mut Given,
-        pending: &mut Pending<A>,
+        given: &mut GivenTo,
+        pending: &mut PendingBurst<A>,
     ) {
         let mut is_routed = false;
         for index in self.asked..self.flows.len() {
@@ -164,20 +164,18 @@ impl Flows {
         (index, key): (usize, Span),
         mut message: Message,
         claim: Option<u32>,
-        given: &mut Given,
-        pending: &mut Pending<A>,
+        given: &mut GivenTo,
+        pending: &mut PendingBurst<A>,
     ) {
         let flow = &mut self.flows[index];
         let claim = claim.filter(|_| flow.ack == Ack::Safe);
         let now_us = message.uptime_us;
-        match flow
-            .repeats
-            .as_mut()
-            .map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us))
-        {
-            Seen::New => {}
-            Seen::Repeat => return given.repeated += 1,
-            Seen::UnderWay(first, index) => {
+        match flow.repeats.as_mut().map_or(SeenBefore::New, |repeats| {
+            repeats.look(&message, claim, now_us)
+        }) {
+            SeenBefore::New => {}
+            SeenBefore::Repeat => return given.repeated += 1,
+            SeenBefore::UnderWay(first, index) => {
                 given.safe += 1;
                 pending
                     .waiting

@@ -8,14 +8,14 @@ use crate::message::Pattern;
 const FEW: usize = 8;
 
 /// The flows of a source, by the levels that their patterns begin with.
-pub(super) enum Index {
+pub(super) enum FlowIndex {
     /// So many that all are asked.
     Few(usize),
     /// Numbers of flows by the plain levels before a pattern's first wildcard.
     Many(HashMap<String, Vec<usize>>),
 }
 
-impl Index {
+impl FlowIndex {
     /// Of the patterns of each flow.
     pub(super) fn new<'a>(flows: impl ExactSizeIterator<Item = &'a [Pattern]>) -> Self {
         if flows.len() <= FEW {
@@ -68,7 +68,7 @@ mod tests {
         ) {
             let flows: Vec<Vec<Pattern>> = patterns.iter().filter_map(|text| Some(vec![Pattern::parse(text).ok()?])).collect();
             prop_assume!(flows.len() > FEW);
-            let index = Index::new(flows.iter().map(Vec::as_slice));
+            let index = FlowIndex::new(flows.iter().map(Vec::as_slice));
             let mut found = Vec::new();
             for topic in topics {
                 index.look(&topic, &mut found);
@@ -86,7 +86,7 @@ mod tests {
         let flows: Vec<_> = (0..1_000)
             .map(|flow| vec![pattern(&format!("site/m{flow}/{{device}}/data"))])
             .collect();
-        let index = Index::new(flows.iter().map(Vec::as_slice));
+        let index = FlowIndex::new(flows.iter().map(Vec::as_slice));
         let mut found = Vec::new();
         index.look("site/m7/d1/data", &mut found);
         assert_eq!(found, [7]);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::conditions::{Board, Condition, Conditions};
+use super::conditions::{ConditionBoard, SourceCondition, SourceConditions};
 use crate::link::{LinkAccount, LinkMetrics};
 
 const LABEL: &str = "source";
@@ -20,7 +20,7 @@ pub struct Metrics {
     too_long: IntCounterVec,
     requests: IntCounterVec,
     polls: IntCounterVec,
-    conditions: Conditions,
+    conditions: SourceConditions,
     malformed: IntCounterVec,
     circled: IntCounterVec,
     faults: IntCounterVec,
@@ -48,7 +48,7 @@ impl Metrics {
                 "Polls of a group of values, by what became of them.",
                 &[LABEL, "outcome"],
             )?,
-            conditions: Conditions::default(),
+            conditions: SourceConditions::default(),
             link: LinkMetrics::new(registry, LABEL)?,
             received: counter(
                 "tidegate_messages_received_total",
@@ -89,7 +89,7 @@ impl Metrics {
 
     /// What a source that was started tells of itself.
     pub fn account(&self, source: &str, now: Instant) -> Account {
-        let Meters {
+        let SourceMeters {
             received,
             dropped,
             refused,
@@ -117,7 +117,7 @@ impl Metrics {
     }
 
     /// Where a source tells what does not go as it should.
-    pub(super) fn board(&self, source: &str) -> Board {
+    pub(super) fn board(&self, source: &str) -> ConditionBoard {
         self.conditions.board(source)
     }
 
@@ -126,9 +126,9 @@ impl Metrics {
         self.requests.with_label_values(&[source, status])
     }
 
-    pub(super) fn of(&self, source: &str) -> Meters {
+    pub(super) fn of(&self, source: &str) -> SourceMeters {
         let labels = [source];
-        Meters {
+        SourceMeters {
             received: self.received.with_label_values(&labels),
             unrouted: self.unrouted.with_label_values(&labels),
             repeated: self.repeated.with_label_values(&labels),
@@ -256,12 +256,12 @@ pub struct Account {
     /// How long the broker keeps our session, seconds; 0: for ever, or it does not say.
     pub session_s: u64,
     /// What else does not go as it should.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<SourceCondition>,
 }
 
 /// The metrics of one source.
 #[derive(Debug)]
-pub(super) struct Meters {
+pub(super) struct SourceMeters {
     pub(super) received: IntCounter,
     pub(super) unrouted: IntCounter,
     pub(super) repeated: IntCounter,

@@ -38,10 +38,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use conditions::Condition;
+pub use conditions::SourceCondition;
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
-pub use settings::{Ack, Config, Kind, Route};
+pub use settings::{Ack, Config, FlowRoute, SourceKind};
 
 use crate::link::Stop;
 use crate::message::{Mint, Outlet};
@@ -51,11 +51,11 @@ use taker::Borders;
 ///
 /// # Errors
 /// In words for the operator: why not, and what to do.
-pub async fn reach(kind: &Kind) -> Result<String, String> {
+pub async fn reach(kind: &SourceKind) -> Result<String, String> {
     match kind {
-        Kind::Mqtt(_) => Ok(String::new()),
-        Kind::Http(own) => http::reach(own).await,
-        Kind::Modbus(own) => modbus::reach(own).await,
+        SourceKind::Mqtt(_) => Ok(String::new()),
+        SourceKind::Http(own) => http::reach(own).await,
+        SourceKind::Modbus(own) => modbus::reach(own).await,
     }
 }
 
@@ -75,8 +75,8 @@ pub async fn run(
         meters: Arc::new(metrics.of(&config.name)),
     };
     match &config.kind {
-        Kind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,
-        Kind::Http(own) => http::run(&config, own, borders, &metrics, stop).await,
-        Kind::Modbus(own) => modbus::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Http(own) => http::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Modbus(own) => modbus::run(&config, own, borders, &metrics, stop).await,
     }
 }

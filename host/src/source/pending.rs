@@ -6,7 +6,7 @@ use super::unsettled::Claim;
 use crate::message::{DeadLetter, Loss, Progress};
 
 /// The burst that is being taken.
-pub(super) struct Pending<A> {
+pub(super) struct PendingBurst<A> {
     /// What is acknowledged, in arrival order, and how many ends each has.
     pub(super) claims: Vec<Claim<A>>,
     pub(super) ends: Vec<u32>,
@@ -23,7 +23,7 @@ pub(super) struct Pending<A> {
     pub(super) losses: Vec<Loss>,
 }
 
-impl<A> Pending<A> {
+impl<A> PendingBurst<A> {
     /// Nothing yet, with so many bytes under way.
     pub(super) fn new(bytes: usize) -> Self {
         Self {

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::unsettled::Order;
+use super::unsettled::AckOrder;
 use crate::message::{Headers, Message, Progress};
 
 /// Ids remembered at most, of one flow on one source connection: about a megabyte.
@@ -29,7 +29,7 @@ pub struct Dedup {
 /// An id with the name of its header and the topic, hashed with keys of this process: two never meet by accident or on
 /// purpose. Devices number their own messages, and some each of their topics, so that an id says nothing about another
 /// topic's. What a flow calls its key says nothing either: it may be a whole site.
-type Id = [u64; 2];
+type IdHash = [u64; 2];
 
 /// The first copy of a message.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ enum Copy {
 
 /// What is known of a message.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum SeenBefore {
     New,
     Repeat,
     /// The same, and it is acknowledged when message `1` of that burst is settled.
@@ -66,16 +66,16 @@ pub(super) enum Seen {
 pub(super) struct Repeats {
     rule: Dedup,
     keys: [RandomState; 2],
-    known: HashMap<Id, First>,
-    order: VecDeque<(u64, Id)>,
+    known: HashMap<IdHash, First>,
+    order: VecDeque<(u64, IdHash)>,
     /// Of the burst that is being sorted.
-    fresh: Vec<Id>,
+    fresh: Vec<IdHash>,
     connection: u64,
-    order_of_acks: Order,
+    order_of_acks: AckOrder,
 }
 
 impl Repeats {
-    pub(super) fn new(rule: Dedup, order_of_acks: Order) -> Self {
+    pub(super) fn new(rule: Dedup, order_of_acks: AckOrder) -> Self {
         let known = HashMap::new();
         let order = VecDeque::new();
         let fresh = Vec::new();
@@ -92,22 +92,28 @@ impl Repeats {
 
     /// Looks whether `message` was there before, and remembers it if not. `claim` is its receipt in this burst, if it has one;
     /// `now_us` the monotonic clock.
-    pub(super) fn look(&mut self, message: &Message, claim: Option<u32>, now_us: u64) -> Seen {
+    pub(super) fn look(
+        &mut self,
+        message: &Message,
+        claim: Option<u32>,
+        now_us: u64,
+    ) -> SeenBefore {
         let Some(id) = self.id(message) else {
-            return Seen::New;
+            return SeenBefore::New;
         };
         self.forget_before(
             now_us.saturating_sub(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)),
         );
         if let Some(first) = self.known.get(&id) {
             match (claim, &first.copy) {
-                (None, _) | (Some(_), Copy::Here(_)) => return Seen::Repeat,
+                (None, _) | (Some(_), Copy::Here(_)) => return SeenBefore::Repeat,
                 // It can be lost, and this one must not be.
                 (Some(_), Copy::Unclaimed) => {}
                 (Some(_), Copy::Earlier { connection, .. })
-                    if *connection == self.connection && self.order_of_acks == Order::Arrival =>
+                    if *connection == self.connection
+                        && self.order_of_acks == AckOrder::Arrival =>
                 {
-                    return Seen::Repeat;
+                    return SeenBefore::Repeat;
                 }
                 (
                     Some(_),
@@ -117,17 +123,17 @@ impl Repeats {
                 ) => match progress.upgrade() {
                     Some(progress) if progress.has_fallen() => {}
                     Some(progress) if !progress.is_settled(*index) => {
-                        return Seen::UnderWay(progress, *index);
+                        return SeenBefore::UnderWay(progress, *index);
                     }
-                    _ => return Seen::Repeat,
+                    _ => return SeenBefore::Repeat,
                 },
             }
         }
         self.remember(id, claim, now_us);
-        Seen::New
+        SeenBefore::New
     }
 
-    fn remember(&mut self, id: Id, claim: Option<u32>, now_us: u64) {
+    fn remember(&mut self, id: IdHash, claim: Option<u32>, now_us: u64) {
         let copy = claim.map_or(Copy::Unclaimed, Copy::Here);
         self.known.insert(
             id,
@@ -179,14 +185,14 @@ impl Repeats {
         }
     }
 
-    fn forget_one(&mut self, at_us: u64, id: &Id) {
+    fn forget_one(&mut self, at_us: u64, id: &IdHash) {
         if self.known.get(id).is_some_and(|first| first.at_us == at_us) {
             self.known.remove(id);
         }
     }
 
     /// An id without a byte is none.
-    fn id(&self, message: &Message) -> Option<Id> {
+    fn id(&self, message: &Message) -> Option<IdHash> {
         if message.headers.is_empty() {
             return None;
         }
@@ -213,10 +219,10 @@ mod tests {
     const WINDOW_US: u64 = 60_000_000;
 
     fn repeats() -> Repeats {
-        repeats_in(Order::Arrival)
+        repeats_in(AckOrder::Arrival)
     }
 
-    fn repeats_in(order: Order) -> Repeats {
+    fn repeats_in(order: AckOrder) -> Repeats {
         let headers = vec!["id".into(), ":correlation-data".into()];
         let window = Duration::from_micros(WINDOW_US);
         Repeats::new(Dedup { headers, window }, order)
@@ -243,28 +249,34 @@ mod tests {
     #[test]
     fn an_id_is_known_for_its_time_and_one_under_another_name_is_another() {
         let mut repeats = repeats();
-        assert!(matches!(repeats.look(&command(), Some(0), 5), Seen::New));
-        assert!(matches!(repeats.look(&command(), Some(1), 6), Seen::Repeat));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 5),
+            SeenBefore::New
+        ));
+        assert!(matches!(
+            repeats.look(&command(), Some(1), 6),
+            SeenBefore::Repeat
+        ));
         assert!(matches!(
             repeats.look(&message(":correlation-data", "7"), Some(2), 6),
-            Seen::New
+            SeenBefore::New
         ));
         assert!(matches!(
             repeats.look(&message("other", "7"), Some(3), 6),
-            Seen::New
+            SeenBefore::New
         ));
         assert!(matches!(
             repeats.look(&message("other", "7"), Some(4), 6),
-            Seen::New
+            SeenBefore::New
         ));
         repeats.sorted(Some(&burst().progress()));
         assert!(matches!(
             repeats.look(&command(), Some(0), 5 + WINDOW_US),
-            Seen::Repeat
+            SeenBefore::Repeat
         ));
         assert!(matches!(
             repeats.look(&command(), Some(0), 6 + WINDOW_US),
-            Seen::New
+            SeenBefore::New
         ));
     }
 
@@ -282,11 +294,11 @@ mod tests {
                 ..command()
             };
             assert!(
-                matches!(repeats.look(&message, Some(0), 5), Seen::New),
+                matches!(repeats.look(&message, Some(0), 5), SeenBefore::New),
                 "{topic}"
             );
             assert!(
-                matches!(repeats.look(&message, Some(1), 6), Seen::Repeat),
+                matches!(repeats.look(&message, Some(1), 6), SeenBefore::Repeat),
                 "{topic}"
             );
         }
@@ -298,7 +310,10 @@ mod tests {
         for name in ["id", ":correlation-data"] {
             for _ in 0..2 {
                 assert!(
-                    matches!(repeats.look(&message(name, ""), Some(0), 5), Seen::New),
+                    matches!(
+                        repeats.look(&message(name, ""), Some(0), 5),
+                        SeenBefore::New
+                    ),
                     "{name}"
                 );
             }
@@ -310,8 +325,11 @@ mod tests {
             headers: both.into(),
             ..command()
         };
-        assert!(matches!(repeats.look(&both, Some(0), 5), Seen::New));
-        assert!(matches!(repeats.look(&both, Some(1), 5), Seen::Repeat));
+        assert!(matches!(repeats.look(&both, Some(0), 5), SeenBefore::New));
+        assert!(matches!(
+            repeats.look(&both, Some(1), 5),
+            SeenBefore::Repeat
+        ));
     }
 
     #[test]
@@ -320,17 +338,17 @@ mod tests {
         for number in 0..=MOST {
             assert!(matches!(
                 repeats.look(&message("id", &number.to_string()), Some(0), 5),
-                Seen::New
+                SeenBefore::New
             ));
         }
         assert_eq!((repeats.known.len(), repeats.order.len()), (MOST, MOST));
         assert!(matches!(
             repeats.look(&message("id", "1"), Some(0), 5),
-            Seen::Repeat
+            SeenBefore::Repeat
         ));
         assert!(matches!(
             repeats.look(&message("id", "0"), Some(0), 5),
-            Seen::New
+            SeenBefore::New
         ));
     }
 
@@ -339,29 +357,42 @@ mod tests {
         let (mut repeats, burst) = (repeats(), burst());
         repeats.look(&command(), Some(0), 5);
         repeats.sorted(Some(&burst.progress()));
-        assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::Repeat));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 6),
+            SeenBefore::Repeat
+        ));
         repeats.reconnected();
-        let Seen::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else {
+        let SeenBefore::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else {
             panic!("it does not wait")
         };
-        assert!(matches!(repeats.look(&command(), None, 7), Seen::Repeat));
+        assert!(matches!(
+            repeats.look(&command(), None, 7),
+            SeenBefore::Repeat
+        ));
         burst.receipt(0).release();
         assert!(
-            progress.is_settled(0) && matches!(repeats.look(&command(), Some(0), 8), Seen::Repeat)
+            progress.is_settled(0)
+                && matches!(repeats.look(&command(), Some(0), 8), SeenBefore::Repeat)
         );
         drop((burst, progress));
-        assert!(matches!(repeats.look(&command(), Some(0), 9), Seen::Repeat));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 9),
+            SeenBefore::Repeat
+        ));
     }
 
     #[test]
     fn where_acknowledgements_have_no_order_a_repeat_always_waits_for_its_first_copy() {
-        let (mut repeats, burst) = (repeats_in(Order::Any), burst());
+        let (mut repeats, burst) = (repeats_in(AckOrder::Any), burst());
         repeats.look(&command(), Some(0), 5);
         repeats.sorted(Some(&burst.progress()));
         let seen = repeats.look(&command(), Some(0), 6);
-        assert!(matches!(seen, Seen::UnderWay(_, 0)));
+        assert!(matches!(seen, SeenBefore::UnderWay(_, 0)));
         burst.receipt(0).release();
-        assert!(matches!(repeats.look(&command(), Some(0), 7), Seen::Repeat));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 7),
+            SeenBefore::Repeat
+        ));
     }
 
     #[test]
@@ -372,11 +403,20 @@ mod tests {
         repeats.sorted(Some(&progress));
         drop(burst);
         repeats.reconnected();
-        assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::New));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 6),
+            SeenBefore::New
+        ));
         repeats.forget_all();
-        assert!(matches!(repeats.look(&command(), None, 7), Seen::New));
+        assert!(matches!(repeats.look(&command(), None, 7), SeenBefore::New));
         repeats.sorted(None);
-        assert!(matches!(repeats.look(&command(), None, 8), Seen::Repeat));
-        assert!(matches!(repeats.look(&command(), Some(0), 8), Seen::New));
+        assert!(matches!(
+            repeats.look(&command(), None, 8),
+            SeenBefore::Repeat
+        ));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 8),
+            SeenBefore::New
+        ));
     }
 }

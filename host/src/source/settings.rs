@@ -20,7 +20,7 @@ pub enum Ack {
 
 /// Where messages that match a pattern go.
 #[derive(Clone)]
-pub struct Route {
+pub struct FlowRoute {
     pub flow: FlowId,
     /// Its name, for logs and dead letters.
     pub name: Arc<str>,
@@ -39,10 +39,10 @@ pub struct Config {
     /// Name in config, metrics and logs.
     pub name: Arc<str>,
     /// What is spoken, and with whom.
-    pub kind: Kind,
-    pub routes: Vec<Route>,
+    pub kind: SourceKind,
+    pub routes: Vec<FlowRoute>,
     /// Where what its session still brings goes when none of `routes` takes it: nothing is asked for by these.
-    pub late: Vec<Route>,
+    pub late: Vec<FlowRoute>,
     /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
     pub max_unsettled_bytes: usize,
     /// Longest topic in bytes; a longer one is parked by its head.
@@ -53,7 +53,7 @@ pub struct Config {
 
 /// How messages come in.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum SourceKind {
     /// A broker sends them.
     Mqtt(Box<super::mqtt::Config>),
     /// Whoever has them posts them.
@@ -62,7 +62,7 @@ pub enum Kind {
     Modbus(Box<super::modbus::Config>),
 }
 
-impl Kind {
+impl SourceKind {
     /// Where it is, for people.
     pub fn address(&self) -> String {
         match self {
@@ -87,7 +87,7 @@ impl Config {
     /// This one, with what it remembers on disk over a restart, and what the others that run have been granted.
     #[must_use]
     pub fn beside(mut self, data_dir: &Path, marks: &SessionMarks) -> Self {
-        if let Kind::Mqtt(own) = &mut self.kind {
+        if let SourceKind::Mqtt(own) = &mut self.kind {
             let mark = SessionMark::find(data_dir, &self.name, &own.connection);
             own.mark = marks.enter(&self.name, mark);
             own.beside = marks.clone();
@@ -98,7 +98,7 @@ impl Config {
     /// This one, of a source that has worked with `before` until now.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
-        if let (Kind::Mqtt(own), Kind::Mqtt(before)) = (&mut self.kind, &before.kind) {
+        if let (SourceKind::Mqtt(own), SourceKind::Mqtt(before)) = (&mut self.kind, &before.kind) {
             own.mark = own.mark.clone().after(&before.mark);
         }
         self

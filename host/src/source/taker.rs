@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::Config;
 use super::circles::Circles;
-use super::flows::Flows;
-use super::metrics::Meters;
-use super::pending::Pending;
-use super::unsettled::{Found, Order, Unsettled};
+use super::flows::RoutedFlows;
+use super::metrics::SourceMeters;
+use super::pending::PendingBurst;
+use super::unsettled::{AckOrder, Settlement, Unsettled};
 use crate::clock::Now;
 use crate::message::{
     Burst, DeadLetter, FlowId, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Progress,
@@ -53,13 +53,13 @@ pub(super) struct Borders {
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) mint: Arc<Mint>,
     pub(super) settled: Arc<Settled>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: Arc<SourceMeters>,
 }
 
 /// The part of a source that no protocol touches.
 pub(super) struct Taker<A> {
     name: Arc<str>,
-    flows: Flows,
+    flows: RoutedFlows,
     unsettled: Unsettled<A>,
     borders: Borders,
     max_unsettled_bytes: usize,
@@ -73,7 +73,7 @@ pub(super) struct Taker<A> {
 }
 
 impl<A: Copy> Taker<A> {
-    pub(super) fn new(config: &Config, order: Order, borders: Borders) -> Self {
+    pub(super) fn new(config: &Config, order: AckOrder, borders: Borders) -> Self {
         let Config {
             max_unsettled_bytes,
             max_topic_bytes,
@@ -86,7 +86,7 @@ impl<A: Copy> Taker<A> {
             .set(crate::link::level(max_unsettled_bytes));
         Self {
             name: Arc::clone(&config.name),
-            flows: Flows::new(&config.routes, &config.late, order),
+            flows: RoutedFlows::new(&config.routes, &config.late, order),
             unsettled: Unsettled::new(order),
             borders,
             max_unsettled_bytes,
@@ -109,7 +109,7 @@ impl<A: Copy> Taker<A> {
             return;
         }
         let mut id = self.borders.mint.take(count as u64);
-        let mut pending = Pending::new(self.unsettled.bytes());
+        let mut pending = PendingBurst::new(self.unsettled.bytes());
         for arrival in arrivals {
             self.one(arrival, (id, now), &mut pending);
             id.seq += 1;
@@ -118,7 +118,12 @@ impl<A: Copy> Taker<A> {
         self.hand_on(pending);
     }
 
-    fn one(&mut self, arrival: Arrival<A>, (id, now): (MessageId, Now), pending: &mut Pending<A>) {
+    fn one(
+        &mut self,
+        arrival: Arrival<A>,
+        (id, now): (MessageId, Now),
+        pending: &mut PendingBurst<A>,
+    ) {
         let ack = arrival.ack;
         let rounds = arrival.rounds;
         let (message, judged) = message(arrival, id, now);
@@ -206,7 +211,7 @@ impl<A: Copy> Taker<A> {
         message: Message,
         (reason, detail): (Reason, String),
         ack: Option<A>,
-        pending: &mut Pending<A>,
+        pending: &mut PendingBurst<A>,
     ) {
         let found = self.flows.first(message.topic_str());
         let found = found.map(|(name, id, key)| (Arc::clone(name), id, key));
@@ -255,11 +260,11 @@ impl<A: Copy> Taker<A> {
         pending.park(letter, ack, weight);
     }
 
-    fn hand_on(&mut self, pending: Pending<A>) {
+    fn hand_on(&mut self, pending: PendingBurst<A>) {
         let Borders {
             outlet, settled, ..
         } = &self.borders;
-        let Pending {
+        let PendingBurst {
             claims,
             ends,
             loose,
@@ -315,7 +320,7 @@ impl<A: Copy> Taker<A> {
     }
 
     /// Forgets what is settled; hands out the claims that may be acknowledged, at most `most`.
-    pub(super) fn settle(&mut self, most: usize, acknowledge: impl FnMut(A)) -> Found {
+    pub(super) fn settle(&mut self, most: usize, acknowledge: impl FnMut(A)) -> Settlement {
         let found = self.unsettled.settle(most, acknowledge);
         if found.has_fallen {
             self.flows.forget_ids();

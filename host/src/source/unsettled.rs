@@ -7,7 +7,7 @@ use crate::message::Progress;
 
 /// In which order claims are acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum AckOrder {
     /// That of their arrival: of what was taken the settled prefix.
     Arrival,
     /// Any: each burst once all of it is settled, whatever becomes of the others.
@@ -38,7 +38,7 @@ struct Unclaimed {
 
 /// What a look at what has settled came to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct Settlement {
     /// Fewer than the most were handed out, so nothing is left for the next look.
     pub(super) is_all: bool,
     /// A burst that nobody waits for any more has fallen.
@@ -48,7 +48,7 @@ pub(super) struct Found {
 /// What is under way, in arrival order.
 #[derive(Debug)]
 pub(super) struct Unsettled<A> {
-    order: Order,
+    order: AckOrder,
     claimed: VecDeque<Claimed<A>>,
     /// Under way, and nobody waits for an acknowledgement: QoS 0, flows that acknowledge at once, and what came
     /// over earlier connections. Kept for its bytes only.
@@ -58,7 +58,7 @@ pub(super) struct Unsettled<A> {
 }
 
 impl<A: Copy> Unsettled<A> {
-    pub(super) fn new(order: Order) -> Self {
+    pub(super) fn new(order: AckOrder) -> Self {
         Self {
             order,
             claimed: VecDeque::new(),
@@ -87,10 +87,10 @@ impl<A: Copy> Unsettled<A> {
 
     /// Forgets what is settled; hands out the claims that may be acknowledged, in arrival order, at most `most`; in any order
     /// a burst is not cut.
-    pub(super) fn settle(&mut self, most: usize, acknowledge: impl FnMut(A)) -> Found {
+    pub(super) fn settle(&mut self, most: usize, acknowledge: impl FnMut(A)) -> Settlement {
         let mut found = match self.order {
-            Order::Arrival => self.settle_prefix(most, acknowledge),
-            Order::Any => self.settle_bursts(most, acknowledge),
+            AckOrder::Arrival => self.settle_prefix(most, acknowledge),
+            AckOrder::Any => self.settle_bursts(most, acknowledge),
         };
         while let Some(burst) = self
             .unclaimed
@@ -102,7 +102,7 @@ impl<A: Copy> Unsettled<A> {
         found
     }
 
-    fn settle_prefix(&mut self, most: usize, mut acknowledge: impl FnMut(A)) -> Found {
+    fn settle_prefix(&mut self, most: usize, mut acknowledge: impl FnMut(A)) -> Settlement {
         let mut left = most;
         while let Some(burst) = self.claimed.front_mut() {
             while let Some(claim) = burst.claims.get(burst.next)
@@ -124,13 +124,13 @@ impl<A: Copy> Unsettled<A> {
             }
             self.claimed.pop_front();
         }
-        Found {
+        Settlement {
             is_all: left > 0,
             has_fallen: false,
         }
     }
 
-    fn settle_bursts(&mut self, most: usize, mut acknowledge: impl FnMut(A)) -> Found {
+    fn settle_bursts(&mut self, most: usize, mut acknowledge: impl FnMut(A)) -> Settlement {
         let mut left = most;
         let mut has_fallen = false;
         let messages = &mut self.messages;
@@ -152,7 +152,7 @@ impl<A: Copy> Unsettled<A> {
             }
             !is_over
         });
-        Found {
+        Settlement {
             is_all: left > 0,
             has_fallen,
         }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn in_order() -> Unsettled<u16> {
-        Unsettled::new(Order::Arrival)
+        Unsettled::new(AckOrder::Arrival)
     }
 
     fn is_kept(id: u16) -> bool {
@@ -367,7 +367,7 @@ mod tests {
             bursts in proptest::collection::vec(1..5_u16, 1..8),
             order in proptest::collection::vec(any::<proptest::sample::Index>(), 40),
         ) {
-            let mut unsettled = Unsettled::new(Order::Any);
+            let mut unsettled = Unsettled::new(AckOrder::Any);
             let (mut receipts, mut open) = (Vec::new(), Vec::new());
             for (number, count) in (0_u16..).zip(&bursts) {
                 let burst = Burst::new(Arc::default(), (0..*count).map(|_| 1));
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn in_any_order_a_burst_that_fell_is_let_go_and_never_acknowledged() {
-        let mut unsettled = Unsettled::new(Order::Any);
+        let mut unsettled = Unsettled::new(AckOrder::Any);
         let burst = Burst::new(Arc::default(), [1, 1]);
         unsettled.claim(burst.progress(), tokens(1, 2));
         burst.receipt(0).release();

@@ -19,7 +19,7 @@ const VALUE: usize = 500;
 
 /// The look of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum LineStyle {
     /// For eyes: what has gaps stands on a line of its own.
     Terminal {
         colour: bool,
@@ -33,13 +33,13 @@ pub(super) enum Look {
 
 /// What an event says, ready to be shown.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Said {
+pub(super) struct LogEvent {
     message: String,
     target: String,
     values: Vec<(&'static str, serde_json::Value)>,
 }
 
-impl Said {
+impl LogEvent {
     /// Everything of it, cleaned and cut.
     pub(super) fn of(event: &Event<'_>) -> Self {
         let mut said = Self {
@@ -82,19 +82,21 @@ impl Said {
     }
 
     /// The line, with its end.
-    pub(super) fn render(&self, level: Level, time: &str, look: Look) -> Vec<u8> {
+    pub(super) fn render(&self, level: Level, time: &str, look: LineStyle) -> Vec<u8> {
         let mut line = String::with_capacity(256);
         // Nothing fails that writes into memory.
         let _ = match look {
-            Look::Json => self.json(&mut line, level, time),
-            Look::Journal => {
+            LineStyle::Json => self.json(&mut line, level, time),
+            LineStyle::Journal => {
                 write!(line, "<{}>", priority(level)).and_then(|()| self.text(&mut line))
             }
-            Look::Text => write!(line, "{time} {level:>5} ").and_then(|()| self.text(&mut line)),
-            Look::Terminal { colour: false } => {
+            LineStyle::Text => {
+                write!(line, "{time} {level:>5} ").and_then(|()| self.text(&mut line))
+            }
+            LineStyle::Terminal { colour: false } => {
                 write!(line, "{time} {level:>5} ").and_then(|()| self.folded(&mut line, ["", ""]))
             }
-            Look::Terminal { colour: true } => {
+            LineStyle::Terminal { colour: true } => {
                 let code = code(level);
                 write!(line, "\x1b[2m{time}\x1b[0m \x1b[{code}m{level:>5}\x1b[0m ")
                     .and_then(|()| self.folded(&mut line, ["\x1b[2m", "\x1b[0m"]))
@@ -176,7 +178,7 @@ fn word(value: &serde_json::Value) -> Option<&str> {
         .filter(|text| !text.is_empty() && !text.contains([' ', '"', '=']))
 }
 
-impl Visit for Said {
+impl Visit for LogEvent {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, value.into());
     }
@@ -276,15 +278,15 @@ fn code(level: Level) -> u8 {
 mod tests {
     use super::*;
 
-    fn said(message: &str, values: &[(&'static str, serde_json::Value)]) -> Said {
-        Said {
+    fn said(message: &str, values: &[(&'static str, serde_json::Value)]) -> LogEvent {
+        LogEvent {
             message: message.to_owned(),
             target: "tidegate::uplink".to_owned(),
             values: values.to_vec(),
         }
     }
 
-    fn shown(said: &Said, level: Level, look: Look) -> String {
+    fn shown(said: &LogEvent, level: Level, look: LineStyle) -> String {
         String::from_utf8(said.render(level, "2026-11-22T01:02:03.004Z", look)).unwrap()
     }
 
@@ -315,26 +317,26 @@ mod tests {
             ],
         );
         let text = "online uplink=cloud after=\"no connection\" dials=3\n";
-        let look = Look::Text;
+        let look = LineStyle::Text;
         assert_eq!(
             shown(&said, Level::INFO, look),
             format!("2026-11-22T01:02:03.004Z  INFO {text}")
         );
         let folded = "online uplink=cloud dials=3\n    after: no connection\n";
         assert_eq!(
-            shown(&said, Level::INFO, Look::Terminal { colour: false }),
+            shown(&said, Level::INFO, LineStyle::Terminal { colour: false }),
             format!("2026-11-22T01:02:03.004Z  INFO {folded}")
         );
         assert_eq!(
-            shown(&said, Level::ERROR, Look::Journal),
+            shown(&said, Level::ERROR, LineStyle::Journal),
             format!("<3>{text}")
         );
         assert_eq!(
-            shown(&said, Level::WARN, Look::Journal),
+            shown(&said, Level::WARN, LineStyle::Journal),
             format!("<4>{text}")
         );
         let json: serde_json::Value =
-            serde_json::from_str(&shown(&said, Level::INFO, Look::Json)).unwrap();
+            serde_json::from_str(&shown(&said, Level::INFO, LineStyle::Json)).unwrap();
         let expected = serde_json::json!({
             "timestamp": "2026-11-22T01:02:03.004Z", "level": "INFO", "message": "online", "target": "tidegate::uplink",
             "uplink": "cloud", "after": "no connection", "dials": 3,

@@ -9,16 +9,16 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
-use super::line::{Look, Said};
-use super::repeats::Repeats;
+use super::line::{LineStyle, LogEvent};
+use super::repeats::RepeatedLines;
 use super::sink::{self, Sink};
 use super::{crash, levels};
 use crate::clock::{Now, utc};
-use crate::config::{Format, Level, Log};
+use crate::config::{Format, LogLevel, LogSettings};
 
 /// Where the lines go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct LogOutput {
     /// Standard error is a terminal.
     pub terminal: bool,
     /// Standard error is systemd's journal, which has the time of a line already.
@@ -29,10 +29,10 @@ pub struct Place {
 /// Starts logging for the rest of the process. `louder` moves the level by that many steps, down when negative.
 ///
 /// A second call changes nothing: the first one counts.
-pub fn start(settings: Log, louder: i8, place: Place) {
+pub fn start(settings: LogSettings, louder: i8, place: LogOutput) {
     let level = moved(settings.level, louder);
     let Some(sink) = queue() else { return };
-    let lines = Lines {
+    let lines = LogLayer {
         sink,
         look: look(settings.format, place),
         repeats: Mutex::default(),
@@ -66,19 +66,19 @@ fn tell_dropped(lines: u64) {
 }
 
 /// Renders events and hands them on.
-struct Lines {
+struct LogLayer {
     sink: Arc<Sink>,
-    look: Look,
-    repeats: Mutex<Repeats>,
+    look: LineStyle,
+    repeats: Mutex<RepeatedLines>,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = *event.metadata().level();
-        let said = Said::of(event);
+        let said = LogEvent::of(event);
         let now = Now::read();
         let time = utc(now.wall_us);
-        let print = |level, said: &Said| self.sink.push(said.render(level, &time, self.look));
+        let print = |level, said: &LogEvent| self.sink.push(said.render(level, &time, self.look));
         // Whoever asks for more than `info` asks for everything.
         if level > EventLevel::INFO {
             return print(level, &said);
@@ -93,19 +93,19 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-fn look(format: Format, place: Place) -> Look {
+fn look(format: Format, place: LogOutput) -> LineStyle {
     match format {
-        Format::Json => Look::Json,
-        Format::Auto if !place.terminal && !place.journal => Look::Json,
-        Format::Auto | Format::Text if place.journal => Look::Journal,
-        Format::Auto | Format::Text if place.terminal => Look::Terminal {
+        Format::Json => LineStyle::Json,
+        Format::Auto if !place.terminal && !place.journal => LineStyle::Json,
+        Format::Auto | Format::Text if place.journal => LineStyle::Journal,
+        Format::Auto | Format::Text if place.terminal => LineStyle::Terminal {
             colour: place.colour,
         },
-        Format::Auto | Format::Text => Look::Text,
+        Format::Auto | Format::Text => LineStyle::Text,
     }
 }
 
-fn moved(level: Level, louder: i8) -> LevelFilter {
+fn moved(level: LogLevel, louder: i8) -> LevelFilter {
     const STEPS: [LevelFilter; 6] = [
         LevelFilter::OFF,
         LevelFilter::ERROR,
@@ -115,11 +115,11 @@ fn moved(level: Level, louder: i8) -> LevelFilter {
         LevelFilter::TRACE,
     ];
     let at = match level {
-        Level::Error => 1,
-        Level::Warn => 2,
-        Level::Info => 3,
-        Level::Debug => 4,
-        Level::Trace => 5,
+        LogLevel::Error => 1,
+        LogLevel::Warn => 2,
+        LogLevel::Info => 3,
+        LogLevel::Debug => 4,
+        LogLevel::Trace => 5,
     };
     let step = (at + isize::from(louder)).clamp(0, 5).unsigned_abs();
     STEPS[step]
@@ -131,29 +131,29 @@ mod tests {
 
     #[test]
     fn auto_is_text_for_eyes_and_json_for_machines() {
-        let terminal = Place {
+        let terminal = LogOutput {
             terminal: true,
-            ..Place::default()
+            ..LogOutput::default()
         };
-        let journal = Place {
+        let journal = LogOutput {
             journal: true,
-            ..Place::default()
+            ..LogOutput::default()
         };
         assert_eq!(
             look(Format::Auto, terminal),
-            Look::Terminal { colour: false }
+            LineStyle::Terminal { colour: false }
         );
-        assert_eq!(look(Format::Auto, journal), Look::Journal);
-        assert_eq!(look(Format::Auto, Place::default()), Look::Json);
-        assert_eq!(look(Format::Json, terminal), Look::Json);
-        assert_eq!(look(Format::Text, Place::default()), Look::Text);
+        assert_eq!(look(Format::Auto, journal), LineStyle::Journal);
+        assert_eq!(look(Format::Auto, LogOutput::default()), LineStyle::Json);
+        assert_eq!(look(Format::Json, terminal), LineStyle::Json);
+        assert_eq!(look(Format::Text, LogOutput::default()), LineStyle::Text);
     }
 
     #[test]
     fn verbosity_stops_at_both_ends() {
-        assert_eq!(moved(Level::Info, 1), LevelFilter::DEBUG);
-        assert_eq!(moved(Level::Info, 9), LevelFilter::TRACE);
-        assert_eq!(moved(Level::Info, -1), LevelFilter::WARN);
-        assert_eq!(moved(Level::Error, -9), LevelFilter::OFF);
+        assert_eq!(moved(LogLevel::Info, 1), LevelFilter::DEBUG);
+        assert_eq!(moved(LogLevel::Info, 9), LevelFilter::TRACE);
+        assert_eq!(moved(LogLevel::Info, -1), LevelFilter::WARN);
+        assert_eq!(moved(LogLevel::Error, -9), LevelFilter::OFF);
     }
 }

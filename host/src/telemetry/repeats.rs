@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::line::Said;
+use super::line::LogEvent;
 
 /// A warning or an error may come so often within [`WINDOW`].
 const OFTEN: u64 = 10;
@@ -19,20 +19,20 @@ const MOST: usize = 64;
 
 /// Which lines came of late, and how often.
 #[derive(Debug, Default)]
-pub(super) struct Repeats(VecDeque<Seen>);
+pub(super) struct RepeatedLines(VecDeque<RepeatedLine>);
 
 #[derive(Debug)]
-struct Seen {
+struct RepeatedLine {
     level: Level,
-    said: Said,
+    said: LogEvent,
     /// When it came first in this window.
     since: Duration,
     times: u64,
 }
 
-impl Seen {
+impl RepeatedLine {
     /// What is to be told of it when its window is over.
-    fn left_out(self) -> Option<(Level, Said)> {
+    fn left_out(self) -> Option<(Level, LogEvent)> {
         let left_out = self.times.saturating_sub(often(self.level));
         (left_out > 0).then(|| (self.level, self.said.with("left_out", left_out)))
     }
@@ -46,17 +46,22 @@ fn often(level: Level) -> u64 {
     }
 }
 
-impl Repeats {
+impl RepeatedLines {
     /// What is to be said when `said` comes at `now` (of a clock that only goes on): lines whose window is over and that
     /// were left out meanwhile, each once with their number, then the line itself, unless it came too often.
-    pub(super) fn pass(&mut self, level: Level, said: Said, now: Duration) -> Vec<(Level, Said)> {
+    pub(super) fn pass(
+        &mut self,
+        level: Level,
+        said: LogEvent,
+        now: Duration,
+    ) -> Vec<(Level, LogEvent)> {
         let mut out = Vec::new();
         while self
             .0
             .front()
             .is_some_and(|seen| now.saturating_sub(seen.since) >= WINDOW)
         {
-            out.extend(self.0.pop_front().and_then(Seen::left_out));
+            out.extend(self.0.pop_front().and_then(RepeatedLine::left_out));
         }
         if let Some(seen) = self
             .0
@@ -70,9 +75,9 @@ impl Repeats {
             }
         } else {
             if self.0.len() == MOST {
-                out.extend(self.0.pop_front().and_then(Seen::left_out));
+                out.extend(self.0.pop_front().and_then(RepeatedLine::left_out));
             }
-            self.0.push_back(Seen {
+            self.0.push_back(RepeatedLine {
                 level,
                 said: said.clone(),
                 since: now,
@@ -88,11 +93,16 @@ impl Repeats {
 mod tests {
     use super::*;
 
-    fn said(message: &str, number: u64) -> Said {
-        Said::default().saying(message).with("number", number)
+    fn said(message: &str, number: u64) -> LogEvent {
+        LogEvent::default().saying(message).with("number", number)
     }
 
-    fn pass(repeats: &mut Repeats, message: &str, number: u64, seconds: u64) -> Vec<Said> {
+    fn pass(
+        repeats: &mut RepeatedLines,
+        message: &str,
+        number: u64,
+        seconds: u64,
+    ) -> Vec<LogEvent> {
         repeats
             .pass(
                 Level::WARN,
@@ -106,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_line_that_keeps_coming_is_counted_and_the_number_told() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RepeatedLines::default();
         for number in 0..OFTEN {
             assert_eq!(
                 pass(&mut repeats, "full", number, 1),
@@ -126,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_what_makes_way_is_told() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RepeatedLines::default();
         for _ in 0..OFTEN + 5 {
             pass(&mut repeats, "full", 0, 1);
         }

@@ -22,14 +22,14 @@ static SINK: OnceLock<Arc<Sink>> = OnceLock::new();
 
 /// Lines on their way to standard error.
 pub struct Sink {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingLines>,
     /// Rings when a line comes, and when one has gone.
     moved: Condvar,
     dropped: IntCounter,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingLines {
     lines: VecDeque<Box<[u8]>>,
     bytes: usize,
     /// The thread has a line in hand.
@@ -39,7 +39,7 @@ struct Waiting {
 }
 
 /// What the thread is to do next.
-enum Next {
+enum NextWrite {
     Line(Box<[u8]>),
     /// So many lines were dropped, and there is room again.
     Tell(u64),
@@ -118,7 +118,7 @@ impl Sink {
         self.moved.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingLines> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,8 +131,8 @@ impl Sink {
         let mut is_torn = false;
         loop {
             match self.next() {
-                Next::Tell(lines) => tell(lines),
-                Next::Line(line) => {
+                NextWrite::Tell(lines) => tell(lines),
+                NextWrite::Line(line) => {
                     let begun = if is_torn {
                         out.write_all(b"\n")
                     } else {
@@ -146,17 +146,17 @@ impl Sink {
         }
     }
 
-    fn next(&self) -> Next {
+    fn next(&self) -> NextWrite {
         let mut waiting = self.lock();
         loop {
             // Half of the room is free: what is told does not push out what it tells of.
             if waiting.untold > 0 && waiting.bytes <= ROOM / 2 {
-                return Next::Tell(std::mem::take(&mut waiting.untold));
+                return NextWrite::Tell(std::mem::take(&mut waiting.untold));
             }
             if let Some(line) = waiting.lines.pop_front() {
                 waiting.is_writing = true;
                 waiting.bytes -= line.len();
-                return Next::Line(line);
+                return NextWrite::Line(line);
             }
             waiting = self
                 .moved
@@ -278,7 +278,7 @@ mod tests {
             sink.push(vec![b'x'; 1_000]);
         }
         let told = std::iter::repeat_with(|| sink.next()).find_map(|next| {
-            if let Next::Tell(lines) = next {
+            if let NextWrite::Tell(lines) = next {
                 Some(lines)
             } else {
                 None

@@ -14,7 +14,7 @@ use crate::message::{Qos, Stored};
 
 /// What goes upstream in one piece, and is answered in one.
 #[derive(Clone, Debug)]
-pub(super) struct Packet {
+pub(super) struct OutgoingPacket {
     pub(super) topic: Bytes,
     pub(super) payload: Bytes,
     /// In the arena form of [`crate::message::Headers`].
@@ -25,7 +25,7 @@ pub(super) struct Packet {
 
 /// The message that a packet is, or begins with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct About<'a> {
+pub(super) struct PacketOrigin<'a> {
     pub(super) stored: &'a Stored,
     /// What its id begins with: `<gateway>/<store>/<uplink>/<class>/`.
     pub(super) prefix: &'a str,
@@ -35,7 +35,7 @@ pub(super) struct About<'a> {
 
 /// What upstream said when the carrier came to stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct UpstreamLimits {
     /// How many packets may be without an answer.
     pub(super) window: u16,
     /// Whether upstream says so; if not, it may take fewer and hang up over one more.
@@ -112,13 +112,13 @@ pub(super) enum Manner {
 }
 
 /// Why a carrier did not come about, or ended.
-pub(super) trait Fault: ConnectionLoss + Send {
+pub(super) trait CarrierFault: ConnectionLoss + Send {
     fn manner(&self) -> Manner;
 }
 
 /// One connection that stands.
 pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
-    type Dial: Dial<Up: Send, Error: Fault + 'static> + Send + Sync;
+    type Dial: Dial<Up: Send, Error: CarrierFault + 'static> + Send + Sync;
 
     /// It ends by itself when an answer is late, and so has no need of [`Self::end`] and what follows there.
     const KEEPS_TIME: bool = false;
@@ -126,7 +126,7 @@ pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
     /// It is used from now on: what the log is told.
     fn online(&self, redial: &mut Redial<Self::Dial>);
 
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> UpstreamLimits;
 
     /// How many more packets that are answered it takes now.
     fn room(&self) -> usize;
@@ -135,7 +135,12 @@ pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
     fn unsent(&self) -> usize;
 
     /// Takes a packet; nothing is written before the next turn.
-    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable>;
+    fn offer(
+        &mut self,
+        packet: OutgoingPacket,
+        about: PacketOrigin<'_>,
+        token: u64,
+    ) -> Result<(), Unsendable>;
 
     /// Writes, waits, and appends what upstream answers. Cancel safe. What was appended counts when it ends in an error,
     /// too.
@@ -186,7 +191,7 @@ pub(super) type FaultOf<C> = <<C as Carrier>::Dial as Dial>::Error;
 
 /// Why a carrier is no longer used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended<E: Fault> {
+pub(super) enum CarrierEnded<E: CarrierFault> {
     #[error(transparent)]
     Carrier(#[from] E),
     /// Upstream takes no level above 0, so no message would ever be known to have arrived.
@@ -205,7 +210,7 @@ pub(super) enum Ended<E: Fault> {
     },
 }
 
-impl<E: Fault> ConnectionLoss for Ended<E> {
+impl<E: CarrierFault> ConnectionLoss for CarrierEnded<E> {
     fn kind(&self) -> FailureKind {
         match self {
             Self::Carrier(fault) => fault.kind(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Of what sort it is; what weighs most first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ConditionKind {
     /// Only one message at a time is tried.
     RefusesEverything,
     /// Nothing that was sent has an answer.
@@ -34,7 +34,7 @@ pub enum Kind {
     Behind,
 }
 
-impl Kind {
+impl ConditionKind {
     /// As scripts and metrics know it.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,8 +88,8 @@ impl Kind {
 
 /// Something that upstream does not take, and what waits for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    pub kind: Kind,
+pub struct UplinkCondition {
+    pub kind: ConditionKind,
     pub since: Instant,
     /// Messages that wait for it, as far as they are known.
     pub messages: u64,
@@ -99,8 +99,8 @@ pub struct Condition {
     pub(super) why: String,
 }
 
-impl Condition {
-    pub(super) fn new(kind: Kind, now: Instant) -> Self {
+impl UplinkCondition {
+    pub(super) fn new(kind: ConditionKind, now: Instant) -> Self {
         Self {
             kind,
             since: now,
@@ -123,17 +123,19 @@ impl Condition {
 }
 
 /// The name of an uplink or fallback, and the number of its connection.
-pub(super) type Key = (Arc<str>, u64);
+pub(super) type ConnectionNumber = (Arc<str>, u64);
 
 /// The conditions of all uplinks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conditions(pub(super) Arc<Mutex<BTreeMap<Key, Vec<Condition>>>>);
+pub(super) struct UplinkConditions(
+    pub(super) Arc<Mutex<BTreeMap<ConnectionNumber, Vec<UplinkCondition>>>>,
+);
 
-impl Conditions {
+impl UplinkConditions {
     /// Those of `name` over all its connections, each kind once.
-    pub(super) fn of(&self, name: &str) -> Vec<Condition> {
+    pub(super) fn of(&self, name: &str) -> Vec<UplinkCondition> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found: BTreeMap<Kind, Condition> = BTreeMap::new();
+        let mut found: BTreeMap<ConditionKind, UplinkCondition> = BTreeMap::new();
         let of_name = all.iter().filter(|((known, _), _)| &**known == name);
         for condition in of_name.flat_map(|(_, conditions)| conditions) {
             let Some(known) = found.get_mut(&condition.kind) else {

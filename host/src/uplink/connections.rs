@@ -11,21 +11,21 @@ use tokio::task::JoinSet;
 use super::drain::drain;
 use super::error::Error;
 use super::fallback::stand_in;
-use super::part::Part;
+use super::part::Shard;
 use super::settings::Config;
-use super::shared::Shared;
+use super::shared::UplinkContext;
 use crate::link::Stop;
 use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
 
 /// The backlog as one of several connections sees it: with a bell of its own, and a link that is down only when all are.
-struct Lane {
+struct ConnectionBacklog {
     backlog: Arc<dyn Backlog>,
     bell: Arc<Notify>,
     up: AtomicBool,
     standing: Arc<AtomicUsize>,
 }
 
-impl Backlog for Lane {
+impl Backlog for ConnectionBacklog {
     fn low(&self, queue: QueueId) -> Seq {
         self.backlog.low(queue)
     }
@@ -94,12 +94,12 @@ struct Lanes<'a> {
 }
 
 impl Lanes<'_> {
-    fn add(&mut self) -> Arc<Lane> {
+    fn add(&mut self) -> Arc<ConnectionBacklog> {
         let bell = Arc::new(Notify::new());
         self.bells.push(Arc::clone(&bell));
         let backlog = Arc::clone(self.backlog);
         let standing = Arc::clone(&self.standing);
-        Arc::new(Lane {
+        Arc::new(ConnectionBacklog {
             backlog,
             bell,
             up: AtomicBool::new(false),
@@ -112,7 +112,7 @@ impl Lanes<'_> {
 pub(super) async fn run(
     config: &Config,
     backlog: &Arc<dyn Backlog>,
-    shared: &Shared,
+    shared: &UplinkContext,
     stop: &watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
@@ -122,7 +122,7 @@ pub(super) async fn run(
         standing: Arc::new(AtomicUsize::new(0)),
     };
     for index in 0..config.connections {
-        let part = Part {
+        let part = Shard {
             index: u64::from(index),
             of: u64::from(config.connections),
         };
@@ -135,7 +135,7 @@ pub(super) async fn run(
         ));
     }
     if let (Some(config), Some(duty)) = (&config.fallback, &shared.duty) {
-        let own = Shared::new(config.rate, shared.metrics.clone(), None);
+        let own = UplinkContext::new(config.rate, shared.metrics.clone(), None);
         tasks.spawn(stand_in(
             (**config).clone(),
             lanes.add(),

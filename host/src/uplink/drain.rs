@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::carrier::{Carrier, Ended};
+use super::carrier::{Carrier, CarrierEnded};
 use super::error::Error;
 use super::judge::Haste;
-use super::part::Part;
+use super::part::Shard;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::serve::{Parting, Uplink};
-use super::settings::{Config, Kind};
-use super::shared::Shared;
+use super::settings::{Config, UplinkKind};
+use super::shared::UplinkContext;
 use super::{file, http, mqtt};
 use crate::link::{Causes, Redial, Stop};
 use crate::message::Backlog;
@@ -22,13 +22,13 @@ use crate::message::Backlog;
 ///
 /// # Errors
 /// In words for the operator: why it is not, and what to do.
-pub async fn reach(kind: &Kind) -> Result<String, String> {
+pub async fn reach(kind: &UplinkKind) -> Result<String, String> {
     match kind {
-        Kind::Mqtt(_) => Ok(String::new()),
-        Kind::Http(server) => http::reach(server).await.map_err(|error| in_words(&error)),
-        Kind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
+        UplinkKind::Mqtt(_) => Ok(String::new()),
+        UplinkKind::Http(server) => http::reach(server).await.map_err(|error| in_words(&error)),
+        UplinkKind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
         #[cfg(feature = "postgres")]
-        Kind::Postgres(own) => postgres::reach(own).await.map_err(|error| in_words(&error)),
+        UplinkKind::Postgres(own) => postgres::reach(own).await.map_err(|error| in_words(&error)),
     }
 }
 
@@ -39,9 +39,9 @@ fn in_words(error: &dyn std::error::Error) -> String {
 /// One connection, dialled again whenever it is lost.
 pub(super) async fn drain(
     config: Config,
-    part: Part,
+    part: Shard,
     backlog: Arc<dyn Backlog>,
-    shared: Shared,
+    shared: UplinkContext,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let boot = backlog.boot();
@@ -49,20 +49,20 @@ pub(super) async fn drain(
     let name = config.name;
     let link = &shared.metrics.link;
     match config.kind {
-        Kind::Mqtt(broker) => {
+        UplinkKind::Mqtt(broker) => {
             let redial = mqtt::redial(broker, name, link);
-            keep_sending::<mqtt::Broker>(redial, uplink, &shared, stop).await
+            keep_sending::<mqtt::MqttCarrier>(redial, uplink, &shared, stop).await
         }
-        Kind::Http(server) => {
+        UplinkKind::Http(server) => {
             let redial = http::redial(server, name, link);
-            keep_sending::<http::Lane>(redial, uplink, &shared, stop).await
+            keep_sending::<http::HttpCarrier>(redial, uplink, &shared, stop).await
         }
-        Kind::File(folder) => {
+        UplinkKind::File(folder) => {
             let redial = file::redial(folder, boot, name, link);
-            keep_sending::<file::Lane>(redial, uplink, &shared, stop).await
+            keep_sending::<file::FileCarrier>(redial, uplink, &shared, stop).await
         }
         #[cfg(feature = "postgres")]
-        Kind::Postgres(own) => {
+        UplinkKind::Postgres(own) => {
             let redial = postgres::redial(own, name, link);
             keep_sending::<postgres::Lane>(redial, uplink, &shared, stop).await
         }
@@ -72,14 +72,14 @@ pub(super) async fn drain(
 async fn keep_sending<C: Carrier>(
     mut redial: Redial<C::Dial>,
     mut uplink: Uplink,
-    shared: &Shared,
+    shared: &UplinkContext,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let failed = || shared.duty.iter().for_each(|duty| duty.failed());
     while let Some(up) = redial.connect_or(&mut stop, failed).await {
         let mut carrier = C::from(up);
         let unfit = if uplink.is_unfit(&carrier.limits()) {
-            Some(Ended::Level0Only)
+            Some(CarrierEnded::Level0Only)
         } else {
             uplink.mute(&mut carrier, &mut stop).await
         };

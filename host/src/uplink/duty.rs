@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const PROBES: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
-struct State {
+struct DutyState {
     /// Connections of the first that stand.
     standing: usize,
     /// Since when there is none.
@@ -23,7 +23,7 @@ struct State {
     is_lent: bool,
 }
 
-impl State {
+impl DutyState {
     /// When the stand-in may take over; `None` while the first has a connection.
     fn due(self) -> Option<Instant> {
         (self.standing == 0).then(|| {
@@ -38,12 +38,12 @@ impl State {
 
 /// Who has the queues.
 #[derive(Debug)]
-pub(super) struct Duty(watch::Sender<State>);
+pub(super) struct Duty(watch::Sender<DutyState>);
 
 impl Duty {
     /// The first has them, and no connection yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self(watch::Sender::new(State {
+        Self(watch::Sender::new(DutyState {
             standing: 0,
             since: now,
             failed: 0,
@@ -61,7 +61,7 @@ impl Duty {
     /// That connection is gone.
     pub(super) fn lost(&self, now: Instant) {
         self.0.send_modify(|state| {
-            *state = State {
+            *state = DutyState {
                 standing: state.standing.saturating_sub(1),
                 since: now,
                 failed: 0,
@@ -73,7 +73,7 @@ impl Duty {
     /// That connection stands and is silent: as good as gone, at once.
     fn faltered(&self, now: Instant) {
         self.0.send_modify(|state| {
-            *state = State {
+            *state = DutyState {
                 standing: state.standing.saturating_sub(1),
                 since: now,
                 failed: PROBES,

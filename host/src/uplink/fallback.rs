@@ -22,9 +22,9 @@ use tokio::sync::watch;
 use super::drain::drain;
 use super::duty::Duty;
 use super::error::Error;
-use super::part::Part;
+use super::part::Shard;
 use super::settings::Config;
-use super::shared::Shared;
+use super::shared::UplinkContext;
 use crate::link::Stop;
 use crate::message::Backlog;
 
@@ -35,7 +35,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub(super) async fn stand_in(
     config: Config,
     backlog: Arc<dyn Backlog>,
-    shared: Shared,
+    shared: UplinkContext,
     duty: Arc<Duty>,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
@@ -61,14 +61,14 @@ pub(super) async fn stand_in(
 async fn hold(
     config: &Config,
     backlog: &Arc<dyn Backlog>,
-    shared: &Shared,
+    shared: &UplinkContext,
     duty: &Duty,
     stop: &mut watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let (end, ending) = watch::channel(Stop::Run);
     let mut draining = Box::pin(drain(
         config.clone(),
-        Part::WHOLE,
+        Shard::WHOLE,
         Arc::clone(backlog),
         shared.clone(),
         ending,

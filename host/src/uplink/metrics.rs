@@ -8,7 +8,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-use super::condition::{Condition, Conditions, Kind};
+use super::condition::{ConditionKind, UplinkCondition, UplinkConditions};
 use super::settings::Config;
 use crate::link::{Contribution, LinkAccount, LinkMetrics, Trouble};
 
@@ -33,7 +33,7 @@ pub struct Metrics {
     inflight_capacity: IntGaugeVec,
     condition: IntGaugeVec,
     condition_messages: IntGaugeVec,
-    pub(super) conditions: Conditions,
+    pub(super) conditions: UplinkConditions,
 }
 
 impl Metrics {
@@ -123,13 +123,13 @@ impl Metrics {
                 "tidegate_uplink_condition_messages",
                 "Messages that wait for it, as far as they are known.",
             )?,
-            conditions: Conditions::default(),
+            conditions: UplinkConditions::default(),
         })
     }
 
-    pub(super) fn of(&self, uplink: &str) -> Meters {
+    pub(super) fn of(&self, uplink: &str) -> UplinkMeters {
         let labels = [uplink];
-        Meters {
+        UplinkMeters {
             refused: self.refused.with_label_values(&labels),
             unanswered: self.unanswered.with_label_values(&labels),
             unacknowledged: self.unacknowledged.with_label_values(&labels),
@@ -145,7 +145,11 @@ impl Metrics {
     }
 
     /// Connections in a condition, and messages that wait for it.
-    pub(super) fn condition(&self, uplink: &str, kind: Kind) -> (Contribution, Contribution) {
+    pub(super) fn condition(
+        &self,
+        uplink: &str,
+        kind: ConditionKind,
+    ) -> (Contribution, Contribution) {
         let labels = [uplink, kind.name()];
         (
             Contribution::to(self.condition.with_label_values(&labels)),
@@ -181,16 +185,16 @@ pub struct Account {
     /// Messages upstream has refused for good since the start.
     pub refused: u64,
     /// What upstream does not take, and what stands still for it.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<UplinkCondition>,
     /// What keeps its fallback from being used while it is needed.
     pub fallback_trouble: Option<Trouble>,
     /// What that does not take.
-    pub of_fallback: Vec<Condition>,
+    pub of_fallback: Vec<UplinkCondition>,
 }
 
 /// The metrics of one uplink.
 #[derive(Debug)]
-pub(super) struct Meters {
+pub(super) struct UplinkMeters {
     pub(super) refused: IntCounter,
     pub(super) unanswered: IntCounter,
     pub(super) unacknowledged: IntCounter,

@@ -50,7 +50,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-pub use condition::Condition;
+pub use condition::UplinkCondition;
 pub use drain::reach;
 pub use error::Error;
 pub use form::column::Column;
@@ -59,12 +59,12 @@ pub use form::encode::{IdForm, Pack, PublishFormat, ReplayMark};
 pub use form::template::Template;
 pub use metrics::{Account, Metrics};
 pub use rate::Rate;
-pub use settings::{Config, Drain, Kind};
+pub use settings::{Config, Drain, UplinkKind};
 
 use self::drain::drain;
 use self::duty::Duty;
-use self::part::Part;
-use self::shared::Shared;
+use self::part::Shard;
+use self::shared::UplinkContext;
 use crate::link::Stop;
 use crate::message::Backlog;
 
@@ -85,9 +85,9 @@ pub async fn run(
         .fallback
         .is_some()
         .then(|| Arc::new(Duty::new(Instant::now())));
-    let shared = Shared::new(config.rate, metrics, duty);
+    let shared = UplinkContext::new(config.rate, metrics, duty);
     if config.connections > 1 || config.fallback.is_some() {
         return connections::run(&config, &backlog, &shared, &stop).await;
     }
-    drain(config, Part::WHOLE, backlog, shared, stop).await
+    drain(config, Shard::WHOLE, backlog, shared, stop).await
 }

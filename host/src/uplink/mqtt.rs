@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::carrier::Refusal;
-use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
+use super::carrier::{
+    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
+};
 use crate::link::{Causes, LinkMetrics, Redial};
 use crate::mqtt::{
     BrokerDialler, BrokerRefusal as Refused, Config, Connection, Error, Established, Event,
@@ -12,7 +14,7 @@ use crate::mqtt::{
 };
 
 /// A connection to a broker.
-pub(super) struct Broker {
+pub(super) struct MqttCarrier {
     connection: Connection,
     established: Established,
     events: Vec<Event>,
@@ -23,11 +25,11 @@ pub(super) fn redial(
     config: Config,
     name: Arc<str>,
     metrics: &LinkMetrics,
-) -> Redial<<Broker as Carrier>::Dial> {
+) -> Redial<<MqttCarrier as Carrier>::Dial> {
     Redial::to(config, "uplink", name, metrics)
 }
 
-impl From<(Connection, Established)> for Broker {
+impl From<(Connection, Established)> for MqttCarrier {
     fn from((connection, established): (Connection, Established)) -> Self {
         Self {
             connection,
@@ -37,16 +39,16 @@ impl From<(Connection, Established)> for Broker {
     }
 }
 
-impl Carrier for Broker {
+impl Carrier for MqttCarrier {
     type Dial = BrokerDialler;
 
     fn online(&self, redial: &mut Redial<BrokerDialler>) {
         redial.online(&self.established);
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> UpstreamLimits {
         let is_old = self.established.protocol == Protocol::V311;
-        Limits {
+        UpstreamLimits {
             window: self.established.receive_maximum,
             says_window: !is_old,
             packet_bytes: self.established.maximum_packet_bytes,
@@ -64,8 +66,13 @@ impl Carrier for Broker {
         self.connection.unsent()
     }
 
-    fn offer(&mut self, packet: Packet, _: About<'_>, token: u64) -> Result<(), Unsendable> {
-        let Packet {
+    fn offer(
+        &mut self,
+        packet: OutgoingPacket,
+        _: PacketOrigin<'_>,
+        token: u64,
+    ) -> Result<(), Unsendable> {
+        let OutgoingPacket {
             topic,
             payload,
             headers,
@@ -154,7 +161,7 @@ fn answer(event: Event) -> Option<Answer> {
     }
 }
 
-impl Fault for Error {
+impl CarrierFault for Error {
     fn manner(&self) -> Manner {
         match self {
             error if error.is_hang_up() => Manner::HungUp,

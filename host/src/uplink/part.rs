@@ -4,7 +4,7 @@ use crate::message::{Message, key_hash};
 
 /// Which of a queue's messages a pull takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum PullMode {
     /// All, first in first out.
     Whole,
     /// What has not been spilled.
@@ -15,12 +15,12 @@ pub(super) enum Way {
 
 /// The part of the keys that one of several connections carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Shard {
     pub(super) index: u64,
     pub(super) of: u64,
 }
 
-impl Part {
+impl Shard {
     /// All keys: there is one connection.
     pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::form::encode::PublishFormat;
-use super::part::Way;
+use super::part::PullMode;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::rate::Rate;
@@ -30,11 +30,11 @@ pub struct Drain {
 
 impl Drain {
     /// The ways its messages go, each with its share: beside fresh data the backlog has a quarter of it.
-    pub(super) fn ways(&self) -> impl Iterator<Item = (&Self, Way, u32)> {
-        let whole = (!self.is_fresh_first).then_some((self, Way::Whole, self.weight));
+    pub(super) fn ways(&self) -> impl Iterator<Item = (&Self, PullMode, u32)> {
+        let whole = (!self.is_fresh_first).then_some((self, PullMode::Whole, self.weight));
         let parts = self.is_fresh_first.then_some([
-            (self, Way::Fresh, self.weight),
-            (self, Way::Replay, self.weight.div_ceil(4)),
+            (self, PullMode::Fresh, self.weight),
+            (self, PullMode::Replay, self.weight.div_ceil(4)),
         ]);
         whole.into_iter().chain(parts.into_iter().flatten())
     }
@@ -49,7 +49,7 @@ pub struct Config {
     /// What drains some of its queues while it is away.
     pub fallback: Option<Box<Config>>,
     /// What upstream speaks, and where it is.
-    pub kind: Kind,
+    pub kind: UplinkKind,
     /// It carries flows with `priority` alone, and belongs on a thread that does not pause.
     pub priority: bool,
     /// Level of what is published.
@@ -73,14 +73,16 @@ impl Config {
     pub fn of_connection(&self, index: u16) -> Self {
         let mut config = self.clone();
         match &mut config.kind {
-            Kind::Mqtt(broker) if index > 0 => {
+            UplinkKind::Mqtt(broker) if index > 0 => {
                 broker.client_id = format!("{}-{}", broker.client_id, index + 1);
                 // That one of them breaks does not mean that we are gone.
                 broker.will = None;
             }
-            Kind::Http(server) if index > 0 => server.id = format!("{}-{}", server.id, index + 1),
+            UplinkKind::Http(server) if index > 0 => {
+                server.id = format!("{}-{}", server.id, index + 1)
+            }
             #[cfg(feature = "postgres")]
-            Kind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
+            UplinkKind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
             _ => {}
         }
         config
@@ -89,7 +91,7 @@ impl Config {
 
 /// What upstream speaks, by the scheme of its URL.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum UplinkKind {
     /// A broker; `inflight` is the window.
     Mqtt(mqtt::Config),
     /// A server that takes requests.
@@ -101,7 +103,7 @@ pub enum Kind {
     Postgres(postgres::Config),
 }
 
-impl Kind {
+impl UplinkKind {
     /// The files with certificates, and what each is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
         let tls = match self {

@@ -9,7 +9,7 @@ use super::rate::{Rate, Throttle};
 
 /// What the connections of one uplink have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
+pub(super) struct UplinkContext {
     pub(super) metrics: Metrics,
     /// `None` where there is no limit. Locked for arithmetic only.
     pub(super) throttle: Option<Arc<Mutex<Throttle>>>,
@@ -17,7 +17,7 @@ pub(super) struct Shared {
     pub(super) duty: Option<Arc<Duty>>,
 }
 
-impl Shared {
+impl UplinkContext {
     pub(super) fn new(rate: Rate, metrics: Metrics, duty: Option<Arc<Duty>>) -> Self {
         let throttle = (rate != Rate::default())
             .then(|| Arc::new(Mutex::new(Throttle::new(rate, Instant::now()))));

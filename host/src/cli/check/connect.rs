@@ -70,7 +70,7 @@ pub(in crate::cli) async fn all(config: &Config) -> Vec<ConnectFinding> {
 
 async fn of_source(spec: &SourceSpec) -> ConnectResult {
     match &spec.kind {
-        source::Kind::Mqtt(own) => {
+        source::SourceKind::Mqtt(own) => {
             let mut filters: Vec<String> = spec
                 .routes
                 .iter()
@@ -90,7 +90,7 @@ async fn of_source(spec: &SourceSpec) -> ConnectResult {
     }
 }
 
-async fn of_uplink(kind: &uplink::Kind) -> ConnectResult {
+async fn of_uplink(kind: &uplink::UplinkKind) -> ConnectResult {
     match kind.broker() {
         Some(broker) => of_broker(broker, Vec::new()).await,
         None => in_words(uplink::reach(kind).await),

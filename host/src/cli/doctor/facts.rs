@@ -151,8 +151,8 @@ fn write_and_sync(path: PathBuf) -> Result<Duration, String> {
 
 fn wanted(config: &Config) -> WantedLimits {
     let in_use = |source: &crate::config::SourceSpec| match &source.kind {
-        source::Kind::Http(own) => own.max_connections as u64 + 1,
-        source::Kind::Mqtt(_) | source::Kind::Modbus(_) => 1,
+        source::SourceKind::Http(own) => own.max_connections as u64 + 1,
+        source::SourceKind::Mqtt(_) | source::SourceKind::Modbus(_) => 1,
     };
     let inward: u64 = config.sources.iter().map(in_use).sum();
     let outward: u64 = config
@@ -173,7 +173,7 @@ fn ports(config: &Config) -> Vec<WantedPort> {
         at: config.admin.listen,
     }];
     for source in &config.sources {
-        if let source::Kind::Http(own) = &source.kind {
+        if let source::SourceKind::Http(own) = &source.kind {
             let host = if own.host.eq_ignore_ascii_case("localhost") {
                 "127.0.0.1"
             } else {
@@ -194,17 +194,17 @@ async fn names(config: &Config) -> Vec<WantedName> {
     let mut wanted: Vec<(String, String)> = Vec::new();
     for source in &config.sources {
         let host = match &source.kind {
-            source::Kind::Mqtt(own) => &own.connection.host,
-            source::Kind::Modbus(own) => match &own.address {
-                source::modbus::Address::Net { host, .. } => host,
-                source::modbus::Address::Serial(_) => continue,
+            source::SourceKind::Mqtt(own) => &own.connection.host,
+            source::SourceKind::Modbus(own) => match &own.address {
+                source::modbus::ModbusAddress::Net { host, .. } => host,
+                source::modbus::ModbusAddress::Serial(_) => continue,
             },
-            source::Kind::Http(_) => continue,
+            source::SourceKind::Http(_) => continue,
         };
         wanted.push((format!("source.{}", source.name), host.clone()));
     }
     for uplink in &config.uplinks {
-        if !matches!(uplink.kind, uplink::Kind::File(_)) {
+        if !matches!(uplink.kind, uplink::UplinkKind::File(_)) {
             wanted.push((
                 format!("uplink.{}", uplink.name),
                 uplink.kind.host().to_owned(),
@@ -246,8 +246,10 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
     for source in &config.sources {
         let of = format!("source.{}", source.name);
         match &source.kind {
-            source::Kind::Mqtt(own) => of_client(&of, own.connection.tls.as_ref(), &mut files),
-            source::Kind::Http(own) => {
+            source::SourceKind::Mqtt(own) => {
+                of_client(&of, own.connection.tls.as_ref(), &mut files)
+            }
+            source::SourceKind::Http(own) => {
                 if let Some(tls) = &own.tls {
                     files.push(pem(&of, &tls.identity.0, CertificateUse::Server));
                     files.extend(
@@ -257,16 +259,18 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
                     );
                 }
             }
-            source::Kind::Modbus(_) => {}
+            source::SourceKind::Modbus(_) => {}
         }
     }
     for uplink in &config.uplinks {
         let of = format!("uplink.{}", uplink.name);
         match &uplink.kind {
-            uplink::Kind::Mqtt(broker) => of_client(&of, broker.tls.as_ref(), &mut files),
-            uplink::Kind::Http(server) => of_client(&of, server.tls.as_ref(), &mut files),
-            uplink::Kind::Postgres(database) => of_client(&of, database.tls.as_ref(), &mut files),
-            uplink::Kind::File(_) => {}
+            uplink::UplinkKind::Mqtt(broker) => of_client(&of, broker.tls.as_ref(), &mut files),
+            uplink::UplinkKind::Http(server) => of_client(&of, server.tls.as_ref(), &mut files),
+            uplink::UplinkKind::Postgres(database) => {
+                of_client(&of, database.tls.as_ref(), &mut files)
+            }
+            uplink::UplinkKind::File(_) => {}
         }
     }
     files

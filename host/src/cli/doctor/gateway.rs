@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, FindingLevel};
 use crate::gateway::api::status::Status;
-use crate::gateway::api::trouble::Condition;
+use crate::gateway::api::trouble::ConditionStatus;
 
 const SUBJECT: &str = "gateway";
 /// Starts of a store over which a start that was just now is one of many.
@@ -103,7 +103,7 @@ fn ends(status: &Status) -> Vec<Finding> {
     found
 }
 
-fn condition_of(kind: &str, name: &str, condition: &Condition) -> Finding {
+fn condition_of(kind: &str, name: &str, condition: &ConditionStatus) -> Finding {
     let what = format!("{kind} {name}: {}", condition.words);
     let why = "what it concerns waits, or is laid aside, until that is mended";
     Finding::of(FindingLevel::Warning, SUBJECT, what, why, "tidegate status")

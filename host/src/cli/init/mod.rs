@@ -180,7 +180,7 @@ fn wanted(arguments: &Arguments) -> Result<InitWanted, InitFailure> {
 /// Looks at the broker, and tells what was seen.
 fn looked(config: &Config, time: Duration) -> Result<Vec<Ecosystem>, InitFailure> {
     let broker = config.sources.iter().find_map(|source| match &source.kind {
-        source::Kind::Mqtt(own) => Some(&own.connection),
+        source::SourceKind::Mqtt(own) => Some(&own.connection),
         _ => None,
     });
     let Some(broker) = broker else {

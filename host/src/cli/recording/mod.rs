@@ -13,7 +13,7 @@ use crate::cli::show::{bytes, count};
 use crate::cli::{Global, OutputFormat, Surroundings, print, print_json};
 use crate::config::{self, Config, Secrets, Sources};
 use crate::exit::Exit;
-use crate::gateway::api::recordings::{Listed, Request};
+use crate::gateway::api::recordings::{Listed, RecordingRequest};
 use crate::recording::{self, RecordingHeader, SegmentWriter};
 
 const LIST: &str = "\
@@ -102,7 +102,9 @@ fn list(
     surroundings: Surroundings,
 ) -> Result<(), CommandFailure> {
     let listed = match find_left(global, &arguments.at, surroundings)? {
-        GatewayOrConfig::Running(client) => client.post("/v1/recordings", &Request::List)?,
+        GatewayOrConfig::Running(client) => {
+            client.post("/v1/recordings", &RecordingRequest::List)?
+        }
         GatewayOrConfig::Stopped(config) => on_disk(&config)?,
     };
     show(global, &listed);
@@ -242,7 +244,7 @@ fn clear(
     let client = running(global, &arguments.at, surroundings, why)?;
     let listed: Vec<Listed> = client.post(
         "/v1/recordings",
-        &Request::Clear {
+        &RecordingRequest::Clear {
             flow: arguments.flow.clone(),
         },
     )?;

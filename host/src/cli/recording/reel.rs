@@ -10,7 +10,7 @@ use crate::admin::Client;
 use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find};
 use crate::cli::{Global, Surroundings};
 use crate::config::Config;
-use crate::gateway::api::recordings::{Listed, Part, Request};
+use crate::gateway::api::recordings::{EncodedSegments, Listed, RecordingRequest};
 use crate::recording::{self, RecordingHeader, Segment, SegmentFiles};
 use crate::words::with_causes;
 
@@ -57,7 +57,7 @@ impl Reel {
     }
 
     fn running(client: Client, flow: Option<&str>) -> Result<Self, CommandFailure> {
-        let listed: Vec<Listed> = client.post("/v1/recordings", &Request::List)?;
+        let listed: Vec<Listed> = client.post("/v1/recordings", &RecordingRequest::List)?;
         let names = listed
             .iter()
             .map(|listed| listed.header.flow.as_str())
@@ -146,11 +146,11 @@ impl Pages {
             let Some(from) = self.next else {
                 return Ok(None);
             };
-            let request = Request::Page {
+            let request = RecordingRequest::Page {
                 flow: self.header.flow.clone(),
                 from,
             };
-            let part: Part = self.client.post("/v1/recordings", &request)?;
+            let part: EncodedSegments = self.client.post("/v1/recordings", &request)?;
             (self.waiting, self.next) = (part.segments.into(), part.next);
         }
         let Some(text) = self.waiting.pop_front() else {

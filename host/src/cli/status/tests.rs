@@ -1,6 +1,6 @@
 use super::*;
-use crate::gateway::api::plugins::Candidate;
-use crate::gateway::api::status::{DeadLetters, Plugin, Process, Store};
+use crate::gateway::api::plugins::CandidateStatus;
+use crate::gateway::api::status::{DeadLetters, PluginStatus, ProcessStatus, StoreStatus};
 
 #[expect(
     clippy::too_many_lines,
@@ -8,27 +8,27 @@ use crate::gateway::api::status::{DeadLetters, Plugin, Process, Store};
 )]
 fn busy() -> Status {
     let digest = "0123456789abcdef".repeat(4);
-    let plugin = |name: &str, swapping: bool| Plugin {
+    let plugin = |name: &str, swapping: bool| PluginStatus {
         name: name.into(),
         digest: digest.clone(),
         swapping,
-        candidate: swapping.then(|| Candidate {
+        candidate: swapping.then(|| CandidateStatus {
             digest: digest.clone(),
             state: "on-probation".into(),
         }),
         fallback: Some(digest.clone()),
         differs_from_config: swapping,
         breaker: "closed".to_owned(),
-        ..Plugin::default()
+        ..PluginStatus::default()
     };
-    let condition = |kind: &str, next_try_s| Condition {
+    let condition = |kind: &str, next_try_s| ConditionStatus {
         kind: kind.to_owned(),
         words: format!("5 messages: {kind}: {}", "not authorized (0x87) ".repeat(9)),
         messages: 5,
         since_s: 61,
         next_try_s,
     };
-    let queue = |name: &str, on_disk| Queue {
+    let queue = |name: &str, on_disk| QueueStatus {
         name: name.into(),
         in_ram: 12,
         on_disk,
@@ -50,8 +50,8 @@ fn busy() -> Status {
         data_dir: "/var/lib/tidegate".into(),
         boot: 12,
         config: Default::default(),
-        process: Some(Process { pid: 4_711, uptime_s: 532_800, resident_bytes: 25 << 20, memory_limit_bytes: 512 << 20 }),
-        sources: vec![Source {
+        process: Some(ProcessStatus { pid: 4_711, uptime_s: 532_800, resident_bytes: 25 << 20, memory_limit_bytes: 512 << 20 }),
+        sources: vec![SourceStatus {
             name: "field".into(),
             state: "online".into(),
             connected: true,
@@ -64,7 +64,7 @@ fn busy() -> Status {
             lowered_filters: 1,
             session_s: 60,
         }],
-        flows: vec![Flow {
+        flows: vec![FlowStatus {
             name: "a-flow-with-a-name-that-is-long".into(),
             messages_in: 1_234_567_890,
             messages_out: 1_234_567_890,
@@ -82,11 +82,11 @@ fn busy() -> Status {
             plugins: vec![plugin("decode-json", false), plugin("threshold", true)],
         }],
         queues: vec![queue("cloud:telemetry", 1_192_000), queue("cloud:alarm", 0)],
-        uplinks: vec![Uplink {
+        uplinks: vec![UplinkStatus {
             name: "cloud".into(),
             state: "waiting".into(),
             connected: false,
-            trouble: Some(Trouble {
+            trouble: Some(TroubleStatus {
                 cause: "the broker refused the connection: bad user name or password (0x86): check user name and password"
                     .into(),
                 since_s: 3_700,
@@ -108,7 +108,7 @@ fn busy() -> Status {
             evicted: 2,
         },
         given_up: [("quota-oldest".to_owned(), 13_385)].into(),
-        store: Store {
+        store: StoreStatus {
             well: false,
             why: Some("the store cannot be written".into()),
             commits: 3,

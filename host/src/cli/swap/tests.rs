@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::swap::told::conclusion;
-use crate::gateway::live::Verdict;
+use crate::gateway::live::PluginVerdict;
 
 #[test]
 fn shares_are_percentages_or_parts_of_one() {
@@ -20,7 +20,7 @@ fn the_first_that_goes_wrong_decides_about_the_exit_code() {
     let verdict = |verdict| {
         let (flow, plugin, running) = ("climate".to_owned(), "rule".to_owned(), "a".repeat(64));
         let undo = Some("tidegate rollback climate/rule --to aaaaaaaaaaaa".to_owned());
-        Line::Verdict(Verdict {
+        ChangeLine::Verdict(PluginVerdict {
             flow,
             plugin,
             verdict,
@@ -29,18 +29,25 @@ fn the_first_that_goes_wrong_decides_about_the_exit_code() {
             undo,
         })
     };
-    let exit = |outcomes: &[Outcome]| {
+    let exit = |outcomes: &[ChangeOutcome]| {
         outcomes
             .iter()
             .fold(Exit::Done, |exit, outcome| worse(exit, &verdict(*outcome)))
     };
-    assert_eq!(exit(&[Outcome::Confirmed, Outcome::Unchanged]), Exit::Done);
-    for bad in [Outcome::Refused, Outcome::RolledBack, Outcome::NotTried] {
+    assert_eq!(
+        exit(&[ChangeOutcome::Confirmed, ChangeOutcome::Unchanged]),
+        Exit::Done
+    );
+    for bad in [
+        ChangeOutcome::Refused,
+        ChangeOutcome::RolledBack,
+        ChangeOutcome::NotTried,
+    ] {
         assert_eq!(
-            exit(&[Outcome::Confirmed, bad, Outcome::Suspended]),
+            exit(&[ChangeOutcome::Confirmed, bad, ChangeOutcome::Suspended]),
             Exit::Refused
         );
-        let Line::Verdict(verdict) = verdict(bad) else {
+        let ChangeLine::Verdict(verdict) = verdict(bad) else {
             unreachable!("it is one")
         };
         let text = conclusion(&verdict);
@@ -51,7 +58,7 @@ fn the_first_that_goes_wrong_decides_about_the_exit_code() {
             "{text}"
         );
     }
-    let Line::Verdict(verdict) = verdict(Outcome::Confirmed) else {
+    let ChangeLine::Verdict(verdict) = verdict(ChangeOutcome::Confirmed) else {
         unreachable!("it is one")
     };
     let text = conclusion(&verdict);

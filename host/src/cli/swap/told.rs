@@ -8,19 +8,19 @@ use crate::chain::Comparison;
 use crate::cli::terminal::differences;
 use crate::cli::{print, say};
 use crate::config::why_restart;
-use crate::gateway::live::{Done, FlowVerdict, Line, Outcome, Verdict};
+use crate::gateway::live::{ChangeLine, ChangeOutcome, FlowOutcome, FlowVerdict, PluginVerdict};
 use crate::message::short_digest;
 use crate::versions::history::HistoryEvent;
 use crate::words;
 
-pub(super) fn show(line: &Line) {
+pub(super) fn show(line: &ChangeLine) {
     match line {
-        Line::Waits { behind } => print(&format!("waits: {behind}")),
-        Line::Event(event) => {
+        ChangeLine::Waits { behind } => print(&format!("waits: {behind}")),
+        ChangeLine::Event(event) => {
             print(&transition(event));
             found(event).iter().for_each(|line| print(line));
         }
-        Line::Difference {
+        ChangeLine::Difference {
             plugins,
             flows,
             ends,
@@ -44,16 +44,16 @@ pub(super) fn show(line: &Line) {
                 print("the config is unchanged");
             }
         }
-        Line::Stays { end, why } => print(&stays(end, why)),
-        Line::Mistakes { text, .. } => {
+        ChangeLine::Stays { end, why } => print(&stays(end, why)),
+        ChangeLine::Mistakes { text, .. } => {
             say(text);
             say("error: the config has mistakes; nothing was changed, and the running one stays");
         }
-        Line::Gone { plugin } => say(&format!(
+        ChangeLine::Gone { plugin } => say(&format!(
             "error: `{plugin}` left the config while this waited; nothing was changed"
         )),
-        Line::Flow(verdict) => print(&flow_conclusion(verdict)),
-        Line::Verdict(verdict) => print(&conclusion(verdict)),
+        ChangeLine::Flow(verdict) => print(&flow_conclusion(verdict)),
+        ChangeLine::Verdict(verdict) => print(&conclusion(verdict)),
     }
 }
 
@@ -100,8 +100,8 @@ pub(super) fn found(event: &HistoryEvent) -> Vec<String> {
     lines.iter().map(|line| format!("    {line}")).collect()
 }
 
-pub(super) fn conclusion(verdict: &Verdict) -> String {
-    let Verdict {
+pub(super) fn conclusion(verdict: &PluginVerdict) -> String {
+    let PluginVerdict {
         flow,
         plugin,
         running,
@@ -113,7 +113,7 @@ pub(super) fn conclusion(verdict: &Verdict) -> String {
     let running = short_digest(running);
     let why = words::lines(why.as_deref().unwrap_or_default(), words::LONG);
     match verdict.verdict {
-        Outcome::Confirmed => {
+        ChangeOutcome::Confirmed => {
             let but = if why.is_empty() {
                 String::new()
             } else {
@@ -124,19 +124,21 @@ pub(super) fn conclusion(verdict: &Verdict) -> String {
                 undo.as_deref().unwrap_or_default()
             )
         }
-        Outcome::OnProbation => {
+        ChangeOutcome::OnProbation => {
             let back = undo.as_deref().unwrap_or_default();
             format!(
                 "{name}: {running} runs, on probation; follow: tidegate swap {name} --follow   end it: {back}"
             )
         }
-        Outcome::Unchanged => format!("{name}: {running} runs already"),
-        Outcome::Refused => format!("{name}: refused, and {running} runs on, untouched\n  {why}"),
-        Outcome::RolledBack => {
+        ChangeOutcome::Unchanged => format!("{name}: {running} runs already"),
+        ChangeOutcome::Refused => {
+            format!("{name}: refused, and {running} runs on, untouched\n  {why}")
+        }
+        ChangeOutcome::RolledBack => {
             format!("{name}: rolled back, and {running} runs on with its state\n  {why}")
         }
-        Outcome::NotTried => format!("{name}: not tried, and {running} runs on\n  {why}"),
-        Outcome::Suspended => {
+        ChangeOutcome::NotTried => format!("{name}: not tried, and {running} runs on\n  {why}"),
+        ChangeOutcome::Suspended => {
             format!("{name}: no verdict, since the gateway stops; {running} runs at the next start")
         }
     }
@@ -151,14 +153,16 @@ pub(super) fn flow_conclusion(verdict: &FlowVerdict) -> String {
     let flow = format!("flow.{}", verdict.flow);
     let pause = Duration::from_micros(verdict.pause_us.unwrap_or_default());
     match verdict.verdict {
-        Done::Replaced => format!("{flow}: replaced, with its state; messages waited {pause:.1?}"),
-        Done::Rerouted => format!("{flow}: its source asks for its topics now"),
-        Done::Added => format!("{flow}: added"),
-        Done::Removed => match verdict.why.as_deref() {
+        FlowOutcome::Replaced => {
+            format!("{flow}: replaced, with its state; messages waited {pause:.1?}")
+        }
+        FlowOutcome::Rerouted => format!("{flow}: its source asks for its topics now"),
+        FlowOutcome::Added => format!("{flow}: added"),
+        FlowOutcome::Removed => match verdict.why.as_deref() {
             None => format!("{flow}: removed; what it had made is still sent"),
             Some(why) => format!("{flow}: removed; {}", words::line(why, words::LONG)),
         },
-        Done::Refused => {
+        FlowOutcome::Refused => {
             format!(
                 "{flow}: refused, and it runs on as before\n  {}",
                 words::lines(verdict.why.as_deref().unwrap_or_default(), words::LONG)

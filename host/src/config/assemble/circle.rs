@@ -1,30 +1,30 @@
 //! Flows that go in a circle: what one sends is taken from the same broker again, by itself or over others. Each message would
 //! come back for ever, faster than it can be sent, were it not counted how often it did.
 
-use crate::config::address::Broker;
+use crate::config::address::BrokerIdentity;
 use crate::config::check::Check;
-use crate::config::flow::{Flow, Queues};
-use crate::config::priority::Line;
-use crate::config::problem::code::Code;
+use crate::config::flow::{FlowSpec, Queues};
+use crate::config::priority::SourceConnection;
+use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Place;
 use crate::message::Pattern;
 use crate::message::pattern::overlap;
 use crate::uplink;
 
 /// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
-pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Place)]) {
-    let taken_from: Vec<Broker> = sources
+pub(super) fn count_rounds(sources: &[SourceConnection], uplinks: &mut [(uplink::Config, Place)]) {
+    let taken_from: Vec<BrokerIdentity> = sources
         .iter()
-        .filter_map(|line| line.spec.broker().map(Broker::of))
+        .filter_map(|line| line.spec.broker().map(BrokerIdentity::of))
         .collect();
     for (uplink, _) in uplinks {
-        let broker = uplink.kind.broker().map(Broker::of);
+        let broker = uplink.kind.broker().map(BrokerIdentity::of);
         uplink.format.counts_rounds = broker.is_some_and(|broker| taken_from.contains(&broker));
     }
 }
 
 /// Refuses flows that lead to each other in a circle: a message would never settle.
-pub(super) fn refuse(check: &Check<'_>, flows: &[Flow]) {
+pub(super) fn refuse(check: &Check<'_>, flows: &[FlowSpec]) {
     let next = direct(flows);
     for (first, flow) in flows.iter().enumerate() {
         let Some(way) = way_back(first, &next) else {
@@ -41,31 +41,31 @@ pub(super) fn refuse(check: &Check<'_>, flows: &[Flow]) {
             [] => continue,
         };
         let hint = "flows may lead to others, but not in a circle: take one of these routes out";
-        check.problem(Code::Route, flow.to, message, hint.to_owned());
+        check.problem(ProblemCode::Route, flow.to, message, hint.to_owned());
     }
 }
 
 /// For each flow those that it leads to.
-fn direct(flows: &[Flow]) -> Vec<Vec<usize>> {
+fn direct(flows: &[FlowSpec]) -> Vec<Vec<usize>> {
     let number = |name: &std::sync::Arc<str>| {
-        let is_it = |flow: &Flow| flow.chain.name == *name;
+        let is_it = |flow: &FlowSpec| flow.chain.name == *name;
         flows.iter().position(is_it)
     };
-    let of = |flow: &Flow| flow.chain.flows().filter_map(number).collect();
+    let of = |flow: &FlowSpec| flow.chain.flows().filter_map(number).collect();
     flows.iter().map(of).collect()
 }
 
 /// Warns of each circle once. Plugins may drop or rename what goes round, so it is no more than a warning.
 pub(super) fn report(
     check: &Check<'_>,
-    flows: &[Flow],
+    flows: &[FlowSpec],
     queues: &Queues,
-    sources: &[Line],
+    sources: &[SourceConnection],
     uplinks: &[(uplink::Config, Place)],
 ) {
-    let ends: Vec<Ends> = flows
+    let ends: Vec<FlowEnds> = flows
         .iter()
-        .map(|flow| Ends::of(flow, queues, sources, uplinks))
+        .map(|flow| FlowEnds::of(flow, queues, sources, uplinks))
         .collect();
     let mut next = direct(flows);
     for (from, next) in ends.iter().zip(&mut next) {
@@ -91,7 +91,7 @@ pub(super) fn report(
         };
         let hint = "messages go round until they are parked, over MQTT 3.1.1 for ever: send to topics that `topics` do not match";
         let hint = hint.to_owned();
-        check.problem(Code::Circle, flow.place, message, hint);
+        check.problem(ProblemCode::Circle, flow.place, message, hint);
     }
 }
 
@@ -113,18 +113,18 @@ fn way_back(first: usize, next: &[Vec<usize>]) -> Option<Vec<usize>> {
 }
 
 /// Where a flow begins and ends.
-struct Ends {
-    from: Vec<Broker>,
-    to: Vec<Broker>,
+struct FlowEnds {
+    from: Vec<BrokerIdentity>,
+    to: Vec<BrokerIdentity>,
     takes: Vec<String>,
     sends: Vec<String>,
 }
 
-impl Ends {
+impl FlowEnds {
     fn of(
-        flow: &Flow,
+        flow: &FlowSpec,
         queues: &Queues,
-        sources: &[Line],
+        sources: &[SourceConnection],
         uplinks: &[(uplink::Config, Place)],
     ) -> Self {
         // What is left over for a stand-in depends on the class of a queue.
@@ -140,7 +140,7 @@ impl Ends {
             let is_led_to = |drain: &uplink::Drain| flow.chain.queues().any(|id| id == drain.queue);
             link.drains.iter().any(is_led_to)
         };
-        let at_broker = |link: &uplink::Config| link.kind.broker().map(Broker::of);
+        let at_broker = |link: &uplink::Config| link.kind.broker().map(BrokerIdentity::of);
         let ways = |(uplink, _): &(uplink::Config, Place)| {
             let fallback = uplink
                 .fallback
@@ -153,7 +153,8 @@ impl Ends {
                 fallback.and_then(at_broker),
             ]
         };
-        let is_taken_from = |line: &&Line| flow.from.iter().any(|name| **name == *line.source);
+        let is_taken_from =
+            |line: &&SourceConnection| flow.from.iter().any(|name| **name == *line.source);
         let template = flow
             .chain
             .topic
@@ -166,7 +167,7 @@ impl Ends {
             from: sources
                 .iter()
                 .filter(is_taken_from)
-                .filter_map(|line| line.spec.broker().map(Broker::of))
+                .filter_map(|line| line.spec.broker().map(BrokerIdentity::of))
                 .collect(),
             to: uplinks.iter().flat_map(ways).flatten().collect(),
             takes: filters().collect(),

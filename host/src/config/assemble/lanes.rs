@@ -3,12 +3,12 @@
 use crate::chain::ROOM_BYTES;
 use crate::config::check::Check;
 use crate::config::flow;
-use crate::config::flow::{Flow, Queues};
+use crate::config::flow::{FlowSpec, Queues};
 use crate::config::globals::{Gateway, SpoolLimits};
-use crate::config::priority::Line;
-use crate::config::problem::code::Code;
+use crate::config::priority::SourceConnection;
+use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Place;
-use crate::config::units::Kind;
+use crate::config::units::Quantity;
 use crate::recording;
 
 /// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
@@ -26,7 +26,7 @@ pub(super) struct Fixed {
 impl Fixed {
     /// What `memory` leaves for messages and dead letters beside all that is not theirs: where the limits fit, at least what
     /// sources and queues may hold.
-    pub(super) fn left_for_messages(&self, gateway: &Gateway, flows: &[Flow]) -> u64 {
+    pub(super) fn left_for_messages(&self, gateway: &Gateway, flows: &[FlowSpec]) -> u64 {
         let plugins: u64 = flows
             .iter()
             .map(|flow| flow.chain.lanes as u64 * instances_bytes(flow))
@@ -37,14 +37,15 @@ impl Fixed {
     }
 
     pub(super) fn of(
-        sources: &[Line],
+        sources: &[SourceConnection],
         queues: &Queues,
         limits: &SpoolLimits,
-        flows: &[Flow],
+        flows: &[FlowSpec],
     ) -> Self {
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
-        let recording = |flow: &Flow| {
-            let in_memory = |record: flow::Record| if record.on_disk { 0 } else { record.bytes };
+        let recording = |flow: &FlowSpec| {
+            let in_memory =
+                |record: flow::RecordSettings| if record.on_disk { 0 } else { record.bytes };
             flow.record
                 .map(|record| in_memory(record) + recording::DESK_BYTES)
         };
@@ -67,11 +68,11 @@ pub(super) fn settle_lanes(
     gateway: &Gateway,
     memory_place: Place,
     fixed: &Fixed,
-    flows: &mut [Flow],
+    flows: &mut [FlowSpec],
 ) {
     let share = check.sources.cores.saturating_sub(1) / flows.len().max(1);
-    let plugins = |flows: &[Flow], open: usize| -> u64 {
-        let lanes = |flow: &Flow| flow.lanes.unwrap_or(open) as u64;
+    let plugins = |flows: &[FlowSpec], open: usize| -> u64 {
+        let lanes = |flow: &FlowSpec| flow.lanes.unwrap_or(open) as u64;
         flows
             .iter()
             .map(|flow| lanes(flow) * instances_bytes(flow))
@@ -85,7 +86,7 @@ pub(super) fn settle_lanes(
         .unwrap_or(1);
     let total = rest + plugins(flows, open);
     if total > gateway.memory_bytes {
-        let show = |bytes| Kind::Size.show(bytes);
+        let show = |bytes| Quantity::Size.show(bytes);
         let message = format!(
             "the limits add up to {}, more than `memory` = {}",
             megabytes(total),
@@ -98,7 +99,7 @@ pub(super) fn settle_lanes(
             megabytes(fixed.spool),
             megabytes(host),
         );
-        check.problem(Code::Memory, memory_place, message, hint);
+        check.problem(ProblemCode::Memory, memory_place, message, hint);
     }
     for flow in flows {
         flow.chain.lanes = flow.lanes.unwrap_or(open);
@@ -106,7 +107,7 @@ pub(super) fn settle_lanes(
 }
 
 /// What the plugins of a flow may take in each lane, and what other flows may bring it.
-pub(super) fn instances_bytes(flow: &Flow) -> u64 {
+pub(super) fn instances_bytes(flow: &FlowSpec) -> u64 {
     let room = if flow.is_led_to { ROOM_BYTES } else { 0 };
     let plugins = flow.chain.plugins.iter();
     let bytes = plugins.map(|plugin| plugin.limits.memory_bytes as u64);

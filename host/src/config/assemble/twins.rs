@@ -4,11 +4,11 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use crate::config::address::Broker;
+use crate::config::address::BrokerIdentity;
 use crate::config::check::Check;
 use crate::config::globals::Admin;
-use crate::config::identity::Identity;
-use crate::config::problem::code::Code;
+use crate::config::identity::ClientIdentity;
+use crate::config::problem::code::ProblemCode;
 use crate::config::sources::spec::SourceSpec;
 use crate::config::tree::Place;
 use crate::source::{self, modbus};
@@ -49,30 +49,30 @@ pub(super) fn refuse(
         if let Some((other, _)) = all.iter().find(|(_, other)| thing.is_also(other)) {
             let (what, hint) = thing.words();
             let message = format!("`{other}` and `{path}` have one {what}");
-            check.problem(Code::Conflict, place, message, hint.to_owned());
+            check.problem(ProblemCode::Conflict, place, message, hint.to_owned());
         }
         all.push((path, thing));
     }
 }
 
 impl Thing {
-    fn of_source(kind: &source::Kind) -> Option<Self> {
+    fn of_source(kind: &source::SourceKind) -> Option<Self> {
         match kind {
-            source::Kind::Http(http) => Some(Self::Port {
+            source::SourceKind::Http(http) => Some(Self::Port {
                 host: http.host.clone(),
                 port: http.port,
             }),
-            source::Kind::Modbus(modbus) => match &modbus.address {
-                modbus::Address::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
-                modbus::Address::Net { .. } => None,
+            source::SourceKind::Modbus(modbus) => match &modbus.address {
+                modbus::ModbusAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
+                modbus::ModbusAddress::Net { .. } => None,
             },
-            source::Kind::Mqtt(_) => None,
+            source::SourceKind::Mqtt(_) => None,
         }
     }
 
-    fn of_uplink(kind: &uplink::Kind) -> Option<Self> {
+    fn of_uplink(kind: &uplink::UplinkKind) -> Option<Self> {
         match kind {
-            uplink::Kind::File(file) => Some(Self::Folder(led_to(&file.folder))),
+            uplink::UplinkKind::File(file) => Some(Self::Folder(led_to(&file.folder))),
             _ => None,
         }
     }
@@ -143,11 +143,11 @@ fn led_to(path: &Path) -> PathBuf {
     known.components().collect()
 }
 
-pub(super) fn refuse_client_ids(check: &Check<'_>, identities: &[Identity]) {
+pub(super) fn refuse_client_ids(check: &Check<'_>, identities: &[ClientIdentity]) {
     for (index, one) in identities.iter().enumerate() {
-        let twin = |other: &&Identity| {
+        let twin = |other: &&ClientIdentity| {
             other.mqtt.client_id == one.mqtt.client_id
-                && Broker::of(&other.mqtt) == Broker::of(&one.mqtt)
+                && BrokerIdentity::of(&other.mqtt) == BrokerIdentity::of(&one.mqtt)
         };
         let unknown_broker = one.mqtt.host.is_empty();
         if let Some(other) = identities[..index]
@@ -160,7 +160,7 @@ pub(super) fn refuse_client_ids(check: &Check<'_>, identities: &[Identity]) {
                 other.path, one.path, one.mqtt.client_id
             );
             let hint = "they would throw each other out: give each its own `client_id`".to_owned();
-            check.problem(Code::ClientId, one.place, message, hint);
+            check.problem(ProblemCode::ClientId, one.place, message, hint);
         }
     }
 }

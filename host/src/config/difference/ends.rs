@@ -10,7 +10,7 @@ use crate::uplink::Drain;
 
 /// Sources or uplinks that are others, by the names of their connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ends {
+pub struct EndpointChanges {
     /// Those that are to begin, or to begin anew.
     pub put: Vec<Arc<str>>,
     /// Those that are no more.
@@ -24,7 +24,11 @@ pub(super) fn changed_classes(ends: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Those of `ends` that are sources.
-pub(super) fn changed_sources(old: &Config, new: &Config, ends: &BTreeSet<String>) -> Ends {
+pub(super) fn changed_sources(
+    old: &Config,
+    new: &Config,
+    ends: &BTreeSet<String>,
+) -> EndpointChanges {
     let names = |config: &Config| {
         config
             .sources
@@ -33,7 +37,7 @@ pub(super) fn changed_sources(old: &Config, new: &Config, ends: &BTreeSet<String
             .collect()
     };
     let is_other = |name: &str| ends.contains(&format!("source.{}", base(name)));
-    Ends::between(names(old), names(new), is_other)
+    EndpointChanges::between(names(old), names(new), is_other)
 }
 
 /// Those of `ends` that are uplinks, those that such a one stands in for, and those that drain other classes, or drain them
@@ -43,7 +47,7 @@ pub(super) fn changed_uplinks(
     new: &Config,
     ends: &BTreeSet<String>,
     restart: &mut BTreeSet<String>,
-) -> Ends {
+) -> EndpointChanges {
     let names = |config: &Config| {
         config
             .uplinks
@@ -82,7 +86,7 @@ pub(super) fn changed_uplinks(
             || counts(old, name) != counts(new, name)
             || has_other_shares(name)
     };
-    let mut found = Ends::between(names(old), names(new), is_other);
+    let mut found = EndpointChanges::between(names(old), names(new), is_other);
     let strange = |name: &mut Arc<str>| !old.may_have_queues_of(new, name);
     for name in found.put.extract_if(.., strange) {
         restart.insert(format!("uplink.{}", base(&name)));
@@ -95,7 +99,7 @@ pub(in crate::config) fn base(name: &str) -> &str {
     name.strip_suffix(PRIORITY).unwrap_or(name)
 }
 
-impl Ends {
+impl EndpointChanges {
     /// Connections that come and go with the priority of a flow need a restart, which is said of that flow.
     fn between(old: Vec<Arc<str>>, new: Vec<Arc<str>>, is_other: impl Fn(&str) -> bool) -> Self {
         let is_put = |name: &Arc<str>| match old.contains(name) {

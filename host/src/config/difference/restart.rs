@@ -1,6 +1,6 @@
 //! Why a change waits for a restart.
 
-/// In words, for the name of a table or key as [`super::Difference::other`] has it.
+/// In words, for the name of a table or key as [`super::ConfigDifference::other`] has it.
 pub fn why_restart(name: &str) -> &'static str {
     match name {
         "gateway" | "spool" | "admin" | "log" => {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::Fields;
 use crate::config::check::nearest;
-use crate::config::problem::code::Code;
-use crate::config::tree::{Item, Node, Place};
+use crate::config::problem::code::ProblemCode;
+use crate::config::tree::{Node, Place, TomlItem};
 use crate::config::units;
-use crate::config::units::{Kind, UnitError};
+use crate::config::units::{Quantity, UnitError};
 
 impl<'a> Fields<'a> {
     pub(super) fn typed<T>(
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn out_of_range(&self, key: &str, least: &str, most: &str) {
         self.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             key,
             format!("`{}` is out of range", self.full(key)),
             format!("allowed: {least} to {most}"),
@@ -106,25 +106,25 @@ impl<'a> Fields<'a> {
     ) -> Duration {
         let nanoseconds = |limit: &Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let range = nanoseconds(range.start())..=nanoseconds(range.end());
-        units::duration(self.quantity(key, Kind::Duration, range))
+        units::duration(self.quantity(key, Quantity::Duration, range))
     }
 
     /// A size in `range`, bytes.
     pub(crate) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>) -> u64 {
-        self.quantity(key, Kind::Size, range)
+        self.quantity(key, Quantity::Size, range)
     }
 
     /// So many a second, as in "2000/s" or "1MiB/s", in `range`; `None` when nothing was written.
     pub(crate) fn per_second(
         &mut self,
         key: &'static str,
-        unit: Option<Kind>,
+        unit: Option<Quantity>,
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
         if let Some(number) = self.number(key).filter(|_| unit.is_none()) {
             let message = format!("`{}` is an integer, but must be text", self.full(key));
             self.problem(
-                Code::WrongType,
+                ProblemCode::WrongType,
                 key,
                 message,
                 format!("write \"{number}/s\""),
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
             let example = if unit.is_some() { "1MiB/s" } else { "2000/s" };
             let hint = format!("write, for example: {key} = \"{example}\"");
             self.problem(
-                Code::Unit,
+                ProblemCode::Unit,
                 key,
                 format!("`{}` cannot be \"{text}\"", self.full(key)),
                 hint,
@@ -162,7 +162,7 @@ impl<'a> Fields<'a> {
     pub(super) fn quantity(
         &mut self,
         key: &'static str,
-        kind: Kind,
+        kind: Quantity,
         range: RangeInclusive<u64>,
     ) -> u64 {
         let Some(item) = self.find(key) else { return 0 };
@@ -171,7 +171,7 @@ impl<'a> Fields<'a> {
             Node::Integer(Some(number)) => number.to_string(),
             Node::Float(number) => number.to_string(),
             _ => {
-                let what = if kind == Kind::Size {
+                let what = if kind == Quantity::Size {
                     "a size such as \"64MiB\""
                 } else {
                     "a duration such as \"5s\""
@@ -190,7 +190,7 @@ impl<'a> Fields<'a> {
             Err(error) => {
                 let hint = self.unit_hint(key, kind, &written, &error);
                 self.check.problem(
-                    Code::Unit,
+                    ProblemCode::Unit,
                     item.place,
                     format!("`{}` {error}", self.full(key)),
                     hint,
@@ -203,7 +203,7 @@ impl<'a> Fields<'a> {
     pub(super) fn unit_hint(
         &self,
         key: &str,
-        kind: Kind,
+        kind: Quantity,
         written: &str,
         error: &UnitError,
     ) -> String {
@@ -256,7 +256,7 @@ impl<'a> Fields<'a> {
                 _ => format!("one of {list}"),
             };
             self.problem(
-                Code::Choice,
+                ProblemCode::Choice,
                 key,
                 format!("`{}` cannot be \"{text}\"", self.full(key)),
                 hint,
@@ -275,7 +275,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One text or a list of them, of a value that was found already.
-    pub(crate) fn texts_of(&self, name: &str, item: &'a Item) -> Vec<(&'a str, Place)> {
+    pub(crate) fn texts_of(&self, name: &str, item: &'a TomlItem) -> Vec<(&'a str, Place)> {
         let items = if let Node::List(items) = &item.node {
             items.as_slice()
         } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::chain::{BreakerConfig, Grants, OnError, QuarantineConfig};
 
 use crate::config::fields::Fields;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Node;
 
 /// What happens to a message a plugin fails on.
@@ -71,7 +71,7 @@ pub(super) fn grants(fields: &mut Fields<'_>) -> Grants {
                     "write, for example: \"topics:alarms/#\"; `+` and `#` stand for whole levels"
                         .to_owned();
                 fields.check.problem(
-                    Code::Topic,
+                    ProblemCode::Topic,
                     place,
                     format!("`{filter}` is no topic filter"),
                     hint,
@@ -82,7 +82,7 @@ pub(super) fn grants(fields: &mut Fields<'_>) -> Grants {
                     "there are: clock, random, topics:FILTER; files and network are never granted"
                         .to_owned();
                 fields.check.problem(
-                    Code::Choice,
+                    ProblemCode::Choice,
                     place,
                     format!("`{text}` cannot be granted"),
                     hint,

@@ -11,12 +11,12 @@ use crate::trust::Trust;
 use super::guard;
 use crate::config::check::nearest;
 use crate::config::fields::Fields;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::config::tree::{Node, Place};
 
 /// A plugin, and where it was written.
 #[derive(Debug)]
-pub(super) struct Plugin {
+pub(super) struct PluginSpec {
     pub(super) config: PluginConfig,
     pub(super) places: Places,
 }
@@ -36,8 +36,8 @@ pub(crate) struct Places {
 }
 
 /// Reads the plugins of a flow, first to last.
-pub(super) fn read_all(flow: &mut Fields<'_>, common: Common<'_>) -> Vec<Plugin> {
-    let mut plugins: Vec<Plugin> = Vec::new();
+pub(super) fn read_all(flow: &mut Fields<'_>, common: Common<'_>) -> Vec<PluginSpec> {
+    let mut plugins: Vec<PluginSpec> = Vec::new();
     for mut fields in flow.list("plugin") {
         let plugin = read(&mut fields, common);
         let name = &plugin.config.name;
@@ -48,7 +48,7 @@ pub(super) fn read_all(flow: &mut Fields<'_>, common: Common<'_>) -> Vec<Plugin>
                 ("plugin", "tell them apart: name = \"…\"")
             };
             fields.problem(
-                Code::PluginName,
+                ProblemCode::PluginName,
                 key,
                 format!("two plugins of this flow are named `{name}`"),
                 hint.to_owned(),
@@ -60,7 +60,7 @@ pub(super) fn read_all(flow: &mut Fields<'_>, common: Common<'_>) -> Vec<Plugin>
     plugins
 }
 
-fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
+fn read(fields: &mut Fields<'_>, common: Common<'_>) -> PluginSpec {
     let (artefact, default_name) = artefact(fields);
     let name = match fields.text("name") {
         Some(name) => {
@@ -103,7 +103,7 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
         signed_as,
         highest: None,
     };
-    Plugin { config, places }
+    PluginSpec { config, places }
 }
 
 fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
@@ -118,7 +118,7 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
                 |near| format!("did you mean `builtin:{near}`? (there are: {known})"),
             );
             fields.problem(
-                Code::Builtin,
+                ProblemCode::Builtin,
                 "plugin",
                 format!("no plugin `{name}` is built in"),
                 hint,
@@ -128,7 +128,7 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
     }
     if written.starts_with("oci://") {
         fields.problem(
-            Code::Later,
+            ProblemCode::Later,
             "plugin",
             "plugins from a registry are not available yet",
             "give the path of a component".to_owned(),
@@ -137,14 +137,19 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
         && !fields.check.sources.folder().join(written).exists()
     {
         let hint = format!("did you mean `builtin:{written}`?");
-        fields.problem(Code::PluginFile, "plugin", "plugin file not found", hint);
+        fields.problem(
+            ProblemCode::PluginFile,
+            "plugin",
+            "plugin file not found",
+            hint,
+        );
     } else if fields.has("plugin") && !written.is_empty() {
         fields
             .check
-            .file(Code::PluginFile, place, "plugin file", written);
+            .file(ProblemCode::PluginFile, place, "plugin file", written);
     } else if fields.has("plugin") {
         fields.problem(
-            Code::PluginFile,
+            ProblemCode::PluginFile,
             "plugin",
             "the path is empty",
             "give a path, or builtin:NAME".to_owned(),
@@ -170,7 +175,7 @@ fn settings(fields: &mut Fields<'_>) -> serde_json::Value {
     }
     if let Some(place) = item.node.find_unfit_number(&item.place) {
         fields.check.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             place,
             "plugins get their settings as JSON, which has no such number",
             None,

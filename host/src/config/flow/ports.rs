@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Names, Queues};
+use super::{KnownNames, Queues};
 use crate::config::fields::Fields;
-use crate::config::problem::code::Code;
-use crate::config::tree::{Item, Node, Place};
+use crate::config::problem::code::ProblemCode;
+use crate::config::tree::{Node, Place, TomlItem};
 use crate::message::{Destination, QueueId};
 
 /// What a route into another flow begins with.
@@ -33,7 +33,7 @@ pub(in crate::config) fn flows_led_to<'a>(fields: &Fields<'a>) -> Vec<&'a str> {
 
 pub(super) fn ports(
     fields: &mut Fields<'_>,
-    names: &Names<'_>,
+    names: &KnownNames<'_>,
     queues: &mut Queues,
 ) -> BTreeMap<String, Vec<Destination>> {
     let mut ports = BTreeMap::new();
@@ -63,7 +63,7 @@ pub(super) fn ports(
     if !ports.contains_key("out") {
         let hint = format!("add: out = \"{example}:telemetry\", or out = \"drop\"");
         fields.check.problem(
-            Code::Missing,
+            ProblemCode::Missing,
             place,
             format!("`{}` has no route for the port `out`", table.path),
             hint,
@@ -75,8 +75,8 @@ pub(super) fn ports(
 pub(super) fn route(
     fields: &Fields<'_>,
     name: &str,
-    item: &Item,
-    names: &Names<'_>,
+    item: &TomlItem,
+    names: &KnownNames<'_>,
     queues: &mut Queues,
 ) -> Vec<Destination> {
     let texts = fields.texts_of(name, item);
@@ -85,7 +85,7 @@ pub(super) fn route(
     }
     if matches!(&item.node, Node::List(items) if items.is_empty()) {
         fields.check.problem(
-            Code::Route,
+            ProblemCode::Route,
             item.place,
             "an empty list goes nowhere",
             "write \"drop\" if that is meant".to_owned(),
@@ -106,7 +106,12 @@ pub(super) fn route(
     route
 }
 
-fn flow(fields: &Fields<'_>, name: &str, place: Place, names: &Names<'_>) -> Option<Destination> {
+fn flow(
+    fields: &Fields<'_>,
+    name: &str,
+    place: Place,
+    names: &KnownNames<'_>,
+) -> Option<Destination> {
     let is_known = fields.check.reference("flow", name, place, &names.flows);
     is_known.then(|| Destination::Flow(Arc::from(name)))
 }
@@ -115,7 +120,7 @@ pub(super) fn queue(
     fields: &Fields<'_>,
     text: &str,
     place: Place,
-    names: &Names<'_>,
+    names: &KnownNames<'_>,
     queues: &mut Queues,
 ) -> Option<QueueId> {
     let Some((uplink, class)) = text.split_once(':') else {
@@ -126,9 +131,12 @@ pub(super) fn queue(
         } else {
             "write \"uplink:class\", \"flow.NAME\" or \"drop\"".to_owned()
         };
-        fields
-            .check
-            .problem(Code::Route, place, format!("`{text}` is not a route"), hint);
+        fields.check.problem(
+            ProblemCode::Route,
+            place,
+            format!("`{text}` is not a route"),
+            hint,
+        );
         return None;
     };
     let uplink_known = fields

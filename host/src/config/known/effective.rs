@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::Known;
 use crate::config::fields::default_of;
 use crate::config::layers::{self, Layers};
-use crate::config::problem::Text;
+use crate::config::problem::ConfigText;
 use crate::config::secrecy::Hidden;
-use crate::config::tree::{Item, Node, Place, Table};
+use crate::config::tree::{Node, Place, Table, TomlItem};
 use crate::config::{Problems, Sources, assemble, check, load};
 use crate::words;
 
@@ -92,7 +92,7 @@ impl Effective {
 struct EffectiveView<'a> {
     known: &'a Known,
     hidden: &'a Hidden,
-    texts: &'a [Text],
+    texts: &'a [ConfigText],
 }
 
 /// Where a table is printed.
@@ -227,7 +227,7 @@ impl EffectiveView<'_> {
             || !self.known.below(&path).is_empty()
     }
 
-    fn setting(&self, under: &PrintedUnder, key: &str, item: &Item) -> Setting {
+    fn setting(&self, under: &PrintedUnder, key: &str, item: &TomlItem) -> Setting {
         let short = format!("{}{}", under.before, bare(key));
         Setting {
             head: Arc::clone(&under.head),
@@ -251,7 +251,7 @@ impl EffectiveView<'_> {
     }
 
     /// A value in one line, as TOML.
-    fn inline(&self, item: &Item) -> String {
+    fn inline(&self, item: &TomlItem) -> String {
         if self.hidden.hides(item.place) {
             return words::quoted(MASK);
         }
@@ -267,7 +267,7 @@ impl EffectiveView<'_> {
             }
             Node::Table(table) if table.entries.is_empty() => "{}".to_owned(),
             Node::Table(table) => {
-                let entry = |entry: &crate::config::tree::Entry| {
+                let entry = |entry: &crate::config::tree::TomlEntry| {
                     format!("{} = {}", bare(&entry.key), self.inline(&entry.item))
                 };
                 let entries: Vec<String> = table.entries.iter().map(entry).collect();

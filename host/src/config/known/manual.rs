@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use crate::config::check::nearest;
 use crate::config::layers::DEFAULTS;
-use crate::config::tree::{Item, Node};
+use crate::config::tree::{Node, TomlItem};
 
 /// What the manual says of a key.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -21,9 +21,9 @@ pub struct ManualEntry {
 
 impl ManualEntry {
     /// Its value as a tree.
-    pub(super) fn item(&self) -> Option<Item> {
+    pub(super) fn item(&self) -> Option<TomlItem> {
         let parsed = DeValue::parse(&self.value).ok()?;
-        Some(Item::from_toml(0, 0, &parsed))
+        Some(TomlItem::from_toml(0, 0, &parsed))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::manual::{self, ManualEntry};
 use super::{Asked, Known};
 use crate::config::layers::Layers;
-use crate::config::tree::{Item, Node};
+use crate::config::tree::{Node, TomlItem};
 use crate::config::{Sources, assemble, check};
 
 /// One of each sort of table that there is. It is only read for what is asked of it, so that it names files that are not there.
@@ -177,7 +177,7 @@ impl SchemaMaker<'_> {
     }
 
     /// What the manual has for a key of a table that is a value there: `deadlines = { dial = "8s" }`.
-    fn example(&self, path: &str, key: &str) -> Option<Item> {
+    fn example(&self, path: &str, key: &str) -> Option<TomlItem> {
         let (table, name) = path.rsplit_once('.')?;
         let tables = tables(table);
         let tables: Vec<&str> = tables.iter().map(String::as_str).collect();

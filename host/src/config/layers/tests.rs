@@ -73,10 +73,16 @@ fn an_override_that_cannot_be_applied_is_a_problem_of_its_own_text() {
     assert_eq!(
         found,
         [
-            (Code::Override, "environment variable TIDEGATE_GATEWAY_NAME"),
-            (Code::Syntax, "environment variable TIDEGATE_LOG__LEVEL__X"),
-            (Code::Override, "argument --set"),
-            (Code::Override, "argument --set"),
+            (
+                ProblemCode::Override,
+                "environment variable TIDEGATE_GATEWAY_NAME"
+            ),
+            (
+                ProblemCode::Syntax,
+                "environment variable TIDEGATE_LOG__LEVEL__X"
+            ),
+            (ProblemCode::Override, "argument --set"),
+            (ProblemCode::Override, "argument --set"),
         ]
     );
 }

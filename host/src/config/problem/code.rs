@@ -4,7 +4,7 @@ use crate::config::strict::advice::Advice;
 
 /// What kind of mistake it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Code {
+pub enum ProblemCode {
     /// The file cannot be read.
     Unreadable,
     /// It is not TOML.
@@ -81,7 +81,7 @@ pub enum Code {
     Advice(Advice),
 }
 
-impl Code {
+impl ProblemCode {
     /// Every code with a number, in their order.
     pub const ALL: [Self; 36] = [
         Self::Unreadable,
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn codes_rise_in_the_order_of_their_list_and_none_is_used_twice() {
         assert!(
-            Code::ALL
+            ProblemCode::ALL
                 .windows(2)
                 .all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1])
         );

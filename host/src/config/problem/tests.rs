@@ -3,13 +3,13 @@ use super::*;
 #[test]
 fn what_somebody_else_named_is_cut_and_cleaned() {
     let long = "x".repeat(900_000);
-    let text = Text {
+    let text = ConfigText {
         name: "a\x1b[2J.toml".into(),
         content: format!("b = 1\n{long} = 1\n"),
     };
     let place = Place::at(0, 6..6 + long.len());
     let problem = Problem {
-        code: Code::UnknownKey,
+        code: ProblemCode::UnknownKey,
         message: format!("unknown key `{long}`"),
         hint: Some("\x1b[2J".into()),
         place,
@@ -30,12 +30,12 @@ fn what_somebody_else_named_is_cut_and_cleaned() {
 }
 
 fn problems(content: &str, span: Range<usize>) -> Problems {
-    let text = Text {
+    let text = ConfigText {
         name: "a.toml".into(),
         content: content.into(),
     };
     let problem = Problem {
-        code: Code::UnknownKey,
+        code: ProblemCode::UnknownKey,
         message: "unknown key `qso`".into(),
         hint: Some("did you mean `qos`?".into()),
         place: Place::at(0, span),
@@ -61,7 +61,7 @@ fn columns_count_characters_and_json_has_the_same_place() {
 
 #[test]
 fn masked_bytes_keep_their_number() {
-    let mut text = Text {
+    let mut text = ConfigText {
         name: String::new(),
         content: "p = \"sécret\"\nq = 1".into(),
     };

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::address::{Address, AddressError};
+use super::super::address::{AddressError, BrokerAddress};
 use super::super::connection::{backoff, certificates, identity};
 use super::super::fields::Fields;
 use super::super::secret;
 use super::spec::SourceSpec;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::link::{Secret, ServerTls};
 use crate::message::legal;
-use crate::source::Kind;
-use crate::source::http::{Config, Split, Template};
+use crate::source::SourceKind;
+use crate::source::http::{BodySplit, Config, PathTopic};
 
 /// Keys that only HTTP has.
 pub(super) const OWN_KEYS: &[&str] = &[
@@ -36,7 +36,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
     let is_open = fields.flag("open");
     if !is_open && token.is_none() && !fields.has("token") && !is_guarded(&address, tls.as_ref()) {
         fields.problem(
-            Code::Exposed,
+            ProblemCode::Exposed,
             "url",
             format!(
                 "whoever reaches `{}` could post messages here",
@@ -64,14 +64,14 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
         tls,
         token,
     };
-    let is_split = config.split != Split::None;
-    let spec = super::spec(fields, name, Kind::Http(Box::new(config)), max_packet);
+    let is_split = config.split != BodySplit::None;
+    let spec = super::spec(fields, name, SourceKind::Http(Box::new(config)), max_packet);
     narrowed(spec, is_split)
 }
 
 /// A body that is one message is no longer than a payload may be.
 fn narrowed(mut spec: SourceSpec, is_split: bool) -> SourceSpec {
-    if let Kind::Http(own) = &mut spec.kind
+    if let SourceKind::Http(own) = &mut spec.kind
         && !is_split
     {
         own.max_body_bytes = own.max_body_bytes.min(spec.max_payload_bytes);
@@ -79,9 +79,9 @@ fn narrowed(mut spec: SourceSpec, is_split: bool) -> SourceSpec {
     spec
 }
 
-fn address(fields: &mut Fields<'_>) -> Address {
+fn address(fields: &mut Fields<'_>) -> BrokerAddress {
     let url = fields.text("url").unwrap_or_default();
-    Address::parse_http(url).unwrap_or_else(|error| {
+    BrokerAddress::parse_http(url).unwrap_or_else(|error| {
         let hint = match &error {
             AddressError::Login => "use the key `token`".to_owned(),
             AddressError::Path => {
@@ -91,9 +91,9 @@ fn address(fields: &mut Fields<'_>) -> Address {
             AddressError::NoHost => "write http://127.0.0.1:8080".to_owned(),
             error => error.hint(),
         };
-        fields.problem(Code::Url, "url", format!("the URL {error}"), hint);
+        fields.problem(ProblemCode::Url, "url", format!("the URL {error}"), hint);
         // What follows from the address is not to be a second mistake.
-        Address {
+        BrokerAddress {
             host: "127.0.0.1".to_owned(),
             port: 0,
             tls: url.starts_with("https"),
@@ -105,13 +105,13 @@ fn tls(fields: &mut Fields<'_>, is_wanted: bool) -> Option<ServerTls> {
     let written = fields.table("tls");
     match (&written, is_wanted) {
         (Some(_), false) => fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "tls",
             "`tls` is set, but the URL says http://",
             "write https:// in the URL".to_owned(),
         ),
         (None, true) => fields.problem(
-            Code::Missing,
+            ProblemCode::Missing,
             "url",
             "https:// needs a certificate",
             "add: tls = { cert = \"gateway.pem\", key = \"gateway.key\" }".to_owned(),
@@ -136,7 +136,7 @@ fn token(fields: &mut Fields<'_>) -> Option<Secret> {
     }
     if legal::check_text(token.reveal().as_bytes()).is_err() || token.reveal().trim().is_empty() {
         fields.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             "token",
             "a token is a text of one line, and not empty",
             None,
@@ -146,7 +146,7 @@ fn token(fields: &mut Fields<'_>) -> Option<Secret> {
 }
 
 /// Whether strangers are kept out without a token.
-fn is_guarded(address: &Address, tls: Option<&ServerTls>) -> bool {
+fn is_guarded(address: &BrokerAddress, tls: Option<&ServerTls>) -> bool {
     let host = address.host.as_str();
     let is_local = match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -155,20 +155,25 @@ fn is_guarded(address: &Address, tls: Option<&ServerTls>) -> bool {
     is_local || tls.is_some_and(|tls| tls.client_ca.is_some())
 }
 
-fn topic(fields: &mut Fields<'_>) -> Template {
+fn topic(fields: &mut Fields<'_>) -> PathTopic {
     let written = fields.text("topic").unwrap_or_default();
-    Template::parse(written).unwrap_or_else(|error| {
+    PathTopic::parse(written).unwrap_or_else(|error| {
         let hint = "write a topic with `{path}` for the path: \"http/{path}\"".to_owned();
-        fields.problem(Code::Topic, "topic", format!("`topic` {error}"), hint);
-        Template::any()
+        fields.problem(
+            ProblemCode::Topic,
+            "topic",
+            format!("`topic` {error}"),
+            hint,
+        );
+        PathTopic::any()
     })
 }
 
-fn split(fields: &mut Fields<'_>) -> Split {
+fn split(fields: &mut Fields<'_>) -> BodySplit {
     let words = [
-        ("none", Split::None),
-        ("json-array", Split::JsonArray),
-        ("ndjson", Split::Ndjson),
+        ("none", BodySplit::None),
+        ("json-array", BodySplit::JsonArray),
+        ("ndjson", BodySplit::Ndjson),
     ];
     fields.choice("split", &words).unwrap_or_default()
 }
@@ -185,7 +190,7 @@ fn headers(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
         .find(|name| !is_token(name) || legal::is_reserved(name) || name == "authorization");
     if let Some(name) = refused {
         fields.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             "headers",
             format!("`{name}` cannot become a property"),
             "names of headers, but for authorization, content-encoding and tidegate-…".to_owned(),
@@ -193,7 +198,7 @@ fn headers(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
     }
     if written.len() > MOST_HEADERS {
         fields.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             "headers",
             format!("at most {MOST_HEADERS} headers become properties"),
             None,

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 
 use self::spec::SourceSpec;
 use super::fields::Fields;
-use super::identity::Identity;
+use super::identity::ClientIdentity;
 use super::tree::Place;
-use crate::config::problem::code::Code;
-use crate::source::Kind;
+use crate::config::problem::code::ProblemCode;
+use crate::source::SourceKind;
 
 /// What only some ways in have.
 const KEYS: [&[&str]; 3] = [mqtt::OWN_KEYS, http::OWN_KEYS, modbus::OWN_KEYS];
@@ -22,7 +22,7 @@ const KEYS: [&[&str]; 3] = [mqtt::OWN_KEYS, http::OWN_KEYS, modbus::OWN_KEYS];
 pub(super) fn read_all(
     root: &mut Fields<'_>,
     gateway: &str,
-    identities: &mut Vec<Identity>,
+    identities: &mut Vec<ClientIdentity>,
 ) -> Vec<(SourceSpec, Place)> {
     let mut sources = Vec::new();
     for (name, mut fields) in root.named("source") {
@@ -49,7 +49,7 @@ pub(super) fn read_all(
 }
 
 /// What every source has, beside its kind; no payload is larger than what it comes in.
-fn spec(fields: &mut Fields<'_>, name: &str, kind: Kind, max_packet: u32) -> SourceSpec {
+fn spec(fields: &mut Fields<'_>, name: &str, kind: SourceKind, max_packet: u32) -> SourceSpec {
     let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let most = whole(u64::from(max_packet));
     let max_payload = whole(fields.size("max_payload", 1..=256 << 20));
@@ -58,7 +58,7 @@ fn spec(fields: &mut Fields<'_>, name: &str, kind: Kind, max_packet: u32) -> Sou
         let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`"
             .to_owned();
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "max_payload",
             "`max_payload` is larger than `max_packet`",
             hint,
@@ -82,7 +82,7 @@ fn foreign(fields: &mut Fields<'_>, own: &[&str], way: &str) {
         if fields.has(key) {
             let message = format!("`{}.{key}` means nothing over {way}", fields.path);
             let hint = "leave it out, or change the scheme of the URL".to_owned();
-            fields.refuse(Code::Conflict, key, message, hint);
+            fields.refuse(ProblemCode::Conflict, key, message, hint);
         }
     }
 }

@@ -11,11 +11,11 @@ use super::super::address::{self, AddressError};
 use super::super::connection::backoff_of;
 use super::super::fields::Fields;
 use super::spec::SourceSpec;
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::message::legal;
-use crate::source::Kind;
+use crate::source::SourceKind;
 use crate::source::modbus::{
-    Address, Config, Device, Framing, Group, Order, Parity, Report, Serial,
+    ByteOrder, Config, Device, Framing, ModbusAddress, Parity, PointGroup, ReportMode, Serial,
 };
 use point::{order, point};
 
@@ -49,7 +49,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
     let topic = topic(fields);
     let is_on_a_line = !matches!(
         address,
-        Address::Net {
+        ModbusAddress::Net {
             framing: Framing::Tcp,
             ..
         }
@@ -65,21 +65,21 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
         devices: devices(fields, &topic.replace("{source}", name), stations),
         address,
     };
-    super::spec(fields, name, Kind::Modbus(Box::new(config)), u32::MAX)
+    super::spec(fields, name, SourceKind::Modbus(Box::new(config)), u32::MAX)
 }
 
-fn address(fields: &mut Fields<'_>) -> Address {
+fn address(fields: &mut Fields<'_>) -> ModbusAddress {
     let url = fields.text("url").unwrap_or_default();
     let serial = serial(fields, url.strip_prefix("modbus+rtu://"));
     if let Some(serial) = serial {
-        return Address::Serial(serial);
+        return ModbusAddress::Serial(serial);
     }
     // Which port a serial server has is its own affair.
     let (scheme, framing, standard) = match url.starts_with("modbus+rtu+tcp://") {
         true => ("modbus+rtu+tcp", Framing::Rtu, 0),
         false => ("modbus+tcp", Framing::Tcp, 502),
     };
-    let parsed = address::Address::parse_as(url, scheme, standard);
+    let parsed = address::BrokerAddress::parse_as(url, scheme, standard);
     let found = parsed.unwrap_or_else(|error| {
         let hint = match &error {
             AddressError::Brackets(_) | AddressError::Host(_) => error.hint(),
@@ -87,14 +87,14 @@ fn address(fields: &mut Fields<'_>) -> Address {
             AddressError::Login => "Modbus has no logins: leave it out".to_owned(),
             _ => "write modbus+tcp://10.0.0.7:502, modbus+rtu+tcp://10.0.0.7:4001 for a serial server, or modbus+rtu:///dev/ttyUSB0".to_owned(),
         };
-        fields.problem(Code::Url, "url", format!("the URL {error}"), hint);
-        address::Address {
+        fields.problem(ProblemCode::Url, "url", format!("the URL {error}"), hint);
+        address::BrokerAddress {
             host: "127.0.0.1".to_owned(),
             port: 1,
             tls: false,
         }
     });
-    Address::Net {
+    ModbusAddress::Net {
         host: found.host,
         port: found.port,
         framing,
@@ -108,7 +108,7 @@ fn serial(fields: &mut Fields<'_>, path: Option<&str>) -> Option<Serial> {
             if fields.has(key) {
                 let message = format!("`{key}` is set, but the URL leads to no serial line");
                 let hint = "set it at the serial server, or write modbus+rtu:///dev/ttyUSB0";
-                fields.refuse(Code::Conflict, key, message, hint.to_owned());
+                fields.refuse(ProblemCode::Conflict, key, message, hint.to_owned());
             }
             fields.find(key);
         }
@@ -117,7 +117,7 @@ fn serial(fields: &mut Fields<'_>, path: Option<&str>) -> Option<Serial> {
     if !path.starts_with('/') || path.contains(['?', '#', '\0']) {
         let hint = "write modbus+rtu:///dev/ttyUSB0, with three slashes; `baud`, `parity` and `stop` are keys";
         let message = "the URL has no path of a serial line";
-        fields.problem(Code::Url, "url", message, hint.to_owned());
+        fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
     }
     let parities = [
         ("none", Parity::None),
@@ -133,19 +133,19 @@ fn serial(fields: &mut Fields<'_>, path: Option<&str>) -> Option<Serial> {
 }
 
 /// Silence between two frames: by the baud rate, where it is known.
-fn pause(fields: &mut Fields<'_>, address: &Address) -> Duration {
+fn pause(fields: &mut Fields<'_>, address: &ModbusAddress) -> Duration {
     fields.find("pause");
     if fields.has("pause") && fields.written_text("pause") != Some("auto") {
         return fields.duration("pause", Duration::ZERO..=10 * SECOND);
     }
     match address {
-        Address::Net {
+        ModbusAddress::Net {
             framing: Framing::Tcp,
             ..
         } => Duration::ZERO,
-        Address::Net { .. } => LEAST_PAUSE,
+        ModbusAddress::Net { .. } => LEAST_PAUSE,
         // Three and a half characters of eleven bits.
-        Address::Serial(serial) => LEAST_PAUSE.max(Duration::from_secs_f64(
+        ModbusAddress::Serial(serial) => LEAST_PAUSE.max(Duration::from_secs_f64(
             38.5 / f64::from(serial.baud.max(300)),
         )),
     }
@@ -158,7 +158,7 @@ fn topic(fields: &mut Fields<'_>) -> String {
         .fold(written.to_owned(), |text, name| text.replace(name, "x"));
     if example.contains(['{', '}']) || legal::check_topic(example.as_bytes()).is_err() {
         fields.problem(
-            Code::Topic,
+            ProblemCode::Topic,
             "topic",
             format!("`{}.topic` is no topic", fields.path),
             "a topic in which {source}, {device} and {group} may stand: \"meters/{device}/{group}\""
@@ -176,7 +176,7 @@ fn devices(
     let all = fields.named("device");
     if all.is_empty() {
         fields.problem(
-            Code::Missing,
+            ProblemCode::Missing,
             "device",
             format!("`{}` has no device: nothing would be asked", fields.path),
             format!("add, for example: [{}.device.meter-1]", fields.path),
@@ -184,7 +184,7 @@ fn devices(
     }
     if all.len() > MOST_DEVICES {
         let message = format!("a line has {MOST_DEVICES} devices at most");
-        fields.problem(Code::OutOfRange, "device", message, None);
+        fields.problem(ProblemCode::OutOfRange, "device", message, None);
     }
     let device = |(name, fields): (&str, Fields<'_>)| {
         device(
@@ -205,14 +205,14 @@ fn device(
 ) -> Device {
     fields.require("station", "1");
     let base = u16::try_from(fields.count("base", 0..=1)).unwrap_or_default();
-    let order = order(&mut fields, Order::default());
+    let order = order(&mut fields, ByteOrder::default());
     let max = fields.count("max", 1..=125);
     let of_device = OfDevice { base, order, max };
     let all = fields.named("group");
     if all.is_empty() {
         let hint = format!("add, for example: [{}.group.power]", fields.path);
         let message = format!("`{}` has no group: nothing would be read", fields.path);
-        fields.problem(Code::Missing, "group", message, hint);
+        fields.problem(ProblemCode::Missing, "group", message, hint);
     }
     let groups = all.into_iter().map(|(name, fields)| {
         let topic = topic.replace("{group}", name);
@@ -236,11 +236,11 @@ fn device(
 /// What holds for all values of a device.
 struct OfDevice {
     base: u16,
-    order: Order,
+    order: ByteOrder,
     max: u32,
 }
 
-fn group(name: &str, mut fields: Fields<'_>, topic: String, of_device: &OfDevice) -> Group {
+fn group(name: &str, mut fields: Fields<'_>, topic: String, of_device: &OfDevice) -> PointGroup {
     let every = fields.duration("every", Duration::from_millis(10)..=24 * HOUR);
     fields.find("within");
     let within = match fields.has("within") {
@@ -252,14 +252,16 @@ fn group(name: &str, mut fields: Fields<'_>, topic: String, of_device: &OfDevice
         .has("at_least")
         .then(|| fields.duration("at_least", Duration::from_millis(10)..=7 * 24 * HOUR));
     let reports = [
-        ("always", Report::Always),
-        ("change", Report::Change { at_least }),
+        ("always", ReportMode::Always),
+        ("change", ReportMode::Change { at_least }),
     ];
-    let report = fields.choice("report", &reports).unwrap_or(Report::Always);
-    if report == Report::Always && at_least.is_some() {
+    let report = fields
+        .choice("report", &reports)
+        .unwrap_or(ReportMode::Always);
+    if report == ReportMode::Always && at_least.is_some() {
         let hint = "set `report = \"change\"`, or leave it out".to_owned();
         let message = "`at_least` is set, but every reading is reported";
-        fields.problem(Code::Conflict, "at_least", message, hint);
+        fields.problem(ProblemCode::Conflict, "at_least", message, hint);
     }
     let values = fields.named("values");
     if values.is_empty() || values.len() > MOST_VALUES {
@@ -267,12 +269,12 @@ fn group(name: &str, mut fields: Fields<'_>, topic: String, of_device: &OfDevice
         let hint = format!(
             "1 to {MOST_VALUES}, for example: values.voltage = {{ holding = 0, scale = 0.1, unit = \"V\" }}"
         );
-        fields.problem(Code::OutOfRange, "values", message, hint);
+        fields.problem(ProblemCode::OutOfRange, "values", message, hint);
     }
     let values = values
         .into_iter()
         .map(|(name, fields)| point(name, fields, of_device));
-    let found = Group {
+    let found = PointGroup {
         name: name.into(),
         topic: Bytes::from(topic),
         every,

@@ -2,9 +2,9 @@
 
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
-use super::super::identity::Identity;
+use super::super::identity::ClientIdentity;
 use super::spec::SourceSpec;
-use crate::source::Kind;
+use crate::source::SourceKind;
 use crate::source::mqtt::{Config, SessionMark, SessionMarks};
 
 /// Keys that only MQTT has.
@@ -24,16 +24,16 @@ pub(super) fn read(
     fields: &mut Fields<'_>,
     gateway: &str,
     name: &str,
-    identities: &mut Vec<Identity>,
+    identities: &mut Vec<ClientIdentity>,
 ) -> SourceSpec {
     let connection = connection::read(fields, Role::Source, gateway, name);
     let max_packet = connection.mqtt.max_packet_bytes;
-    identities.push(Identity {
+    identities.push(ClientIdentity {
         mqtt: connection.mqtt.clone(),
         path: connection.path,
         place: connection.client_id_place,
     });
-    let kind = Kind::Mqtt(Box::new(Config {
+    let kind = SourceKind::Mqtt(Box::new(Config {
         connection: connection.mqtt,
         qos: connection::qos(fields),
         mark: SessionMark::default(),

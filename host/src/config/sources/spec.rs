@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::message::{FlowId, Intake, Pattern};
-use crate::source::{Ack, Dedup, Route};
+use crate::source::{Ack, Dedup, FlowRoute};
 use crate::{link, mqtt, source};
 
 /// A source before the lanes of its flows exist.
@@ -12,16 +12,16 @@ pub struct SourceSpec {
     /// Name in config, metrics and logs.
     pub name: Arc<str>,
     /// What is spoken, and with whom.
-    pub kind: source::Kind,
+    pub kind: source::SourceKind,
     /// It serves flows with `priority` alone, and belongs on a thread that does not pause.
     pub priority: bool,
     /// What goes to which flow.
     pub routes: Vec<RouteSpec>,
-    /// As in `source::Config`.
+    /// Bytes taken and not yet settled at which reading stops, as in `source::Config`.
     pub max_unsettled_bytes: usize,
-    /// As in `source::Config`.
+    /// Longest topic, bytes, as in `source::Config`.
     pub max_topic_bytes: usize,
-    /// As in `source::Config`.
+    /// Longest payload, bytes, as in `source::Config`.
     pub max_payload_bytes: usize,
 }
 
@@ -33,9 +33,9 @@ pub struct RouteSpec {
     /// Topic filter with captures.
     pub pattern: Pattern,
     pub ack: Ack,
-    /// As in `source::Route`.
+    /// Longest life of a message, seconds, as in `source::FlowRoute`.
     pub expires: Option<u32>,
-    /// As in `source::Route`.
+    /// How repeats are known, as in `source::FlowRoute`.
     pub dedup: Option<Dedup>,
 }
 
@@ -43,7 +43,7 @@ impl SourceSpec {
     /// Its connection, if it is one to a broker.
     pub fn broker(&self) -> Option<&mqtt::Config> {
         match &self.kind {
-            source::Kind::Mqtt(own) => Some(&own.connection),
+            source::SourceKind::Mqtt(own) => Some(&own.connection),
             _ => None,
         }
     }
@@ -51,8 +51,8 @@ impl SourceSpec {
     /// What its other end has to show, or what it has to show there.
     pub(in crate::config) fn secret(&self) -> Option<&link::Secret> {
         match &self.kind {
-            source::Kind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
-            source::Kind::Http(own) => own.token.as_ref(),
+            source::SourceKind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
+            source::SourceKind::Http(own) => own.token.as_ref(),
             _ => None,
         }
     }
@@ -63,7 +63,7 @@ impl SourceSpec {
         late: Vec<RouteSpec>,
         intake: impl Fn(FlowId) -> Arc<dyn Intake>,
     ) -> source::Config {
-        let route = |spec: RouteSpec| Route {
+        let route = |spec: RouteSpec| FlowRoute {
             intake: intake(spec.flow),
             flow: spec.flow,
             name: spec.name,

@@ -3,8 +3,8 @@
 use super::advice::Advice;
 use crate::config::check::nearest;
 use crate::config::fields::Fields;
-use crate::config::problem::code::Code;
-use crate::config::tree::{Entry, Node, Place};
+use crate::config::problem::code::ProblemCode;
+use crate::config::tree::{Node, Place, TomlEntry};
 
 /// One line of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(in crate::config) fn read(fields: &mut Fields<'_>) -> Vec<Accepted> {
         .collect()
 }
 
-fn one(fields: &Fields<'_>, entry: &Entry) -> Option<Accepted> {
+fn one(fields: &Fields<'_>, entry: &TomlEntry) -> Option<Accepted> {
     let (written, subject) = match entry.key.split_once(':') {
         Some((code, subject)) => (code, Some(subject)),
         None => (entry.key.as_str(), None),
@@ -39,7 +39,9 @@ fn one(fields: &Fields<'_>, entry: &Entry) -> Option<Accepted> {
         );
         let message = format!("nothing that is found is called `{written}`");
         let place = entry.place;
-        fields.check.problem(Code::Choice, place, message, hint);
+        fields
+            .check
+            .problem(ProblemCode::Choice, place, message, hint);
         return None;
     };
     let Node::Text(reason) = &entry.item.node else {
@@ -52,7 +54,7 @@ fn one(fields: &Fields<'_>, entry: &Entry) -> Option<Accepted> {
     };
     if reason.trim().is_empty() {
         fields.check.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             entry.item.place,
             format!("`{}` is accepted without a reason", entry.key),
             "write why it is right here, for who comes after you".to_owned(),
@@ -68,12 +70,13 @@ fn one(fields: &Fields<'_>, entry: &Entry) -> Option<Accepted> {
 
 /// Something that can be accepted: of warnings, which have no subject, those that say something of the config.
 fn known(written: &str, subject: Option<&str>) -> Option<&'static str> {
-    let warnings = Code::ALL.into_iter().filter(|code| {
-        code.is_warning() && !matches!(code, Code::SecretElsewhere | Code::Unneeded)
+    let warnings = ProblemCode::ALL.into_iter().filter(|code| {
+        code.is_warning() && !matches!(code, ProblemCode::SecretElsewhere | ProblemCode::Unneeded)
     });
-    let mut names = Advice::ALL
-        .into_iter()
-        .map(Advice::name)
-        .chain(warnings.map(Code::name).filter(|_| subject.is_none()));
+    let mut names = Advice::ALL.into_iter().map(Advice::name).chain(
+        warnings
+            .map(ProblemCode::name)
+            .filter(|_| subject.is_none()),
+    );
     names.find(|name| *name == written)
 }

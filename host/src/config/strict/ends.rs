@@ -3,7 +3,7 @@
 use super::advice::Advice;
 use super::{StrictLook, place_in, site};
 use crate::config::SourceSpec;
-use crate::config::tree::{Entry, Table};
+use crate::config::tree::{Table, TomlEntry};
 use crate::message::Qos;
 use crate::source::{self, Ack};
 use crate::uplink::{self, http};
@@ -38,17 +38,17 @@ impl<'a> StrictLook<'a> {
         self.name();
     }
 
-    fn source(&mut self, entry: &'a Entry, table: &'a Table, spec: &SourceSpec) {
+    fn source(&mut self, entry: &'a TomlEntry, table: &'a Table, spec: &SourceSpec) {
         let subject = format!("source.{}", entry.key);
         let url = place_in(table, "url", entry.place);
         match &spec.kind {
-            source::Kind::Mqtt(own) => {
+            source::SourceKind::Mqtt(own) => {
                 let broker = &own.connection;
                 if broker.tls.is_none() && !site::is_within(&broker.host) {
                     self.in_the_clear(&subject, url, &broker.host);
                 }
             }
-            source::Kind::Http(own) => {
+            source::SourceKind::Http(own) => {
                 let is_near = site::is_within(&own.host) && !site::is_everywhere(&own.host);
                 if own.tls.is_none() && !is_near {
                     let message = format!(
@@ -66,8 +66,8 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::OpenPort, subject, place, message, hint);
                 }
             }
-            source::Kind::Modbus(own) => {
-                if let source::modbus::Address::Net { host, .. } = &own.address
+            source::SourceKind::Modbus(own) => {
+                if let source::modbus::ModbusAddress::Net { host, .. } = &own.address
                     && !site::is_within(host)
                 {
                     let message = format!(
@@ -81,9 +81,9 @@ impl<'a> StrictLook<'a> {
     }
 
     /// A level at which the field broker forgets what it has sent, for flows that promise to keep it.
-    fn unacknowledged(&mut self, entry: &'a Entry, table: &'a Table, own: &[&SourceSpec]) {
+    fn unacknowledged(&mut self, entry: &'a TomlEntry, table: &'a Table, own: &[&SourceSpec]) {
         let is_level_0 = own.iter().any(
-            |spec| matches!(&spec.kind, source::Kind::Mqtt(own) if own.qos == Qos::AtMostOnce),
+            |spec| matches!(&spec.kind, source::SourceKind::Mqtt(own) if own.qos == Qos::AtMostOnce),
         );
         let mut routes = own.iter().flat_map(|spec| &spec.routes);
         if is_level_0 && routes.any(|route| route.ack == Ack::Safe) {
@@ -101,11 +101,11 @@ impl<'a> StrictLook<'a> {
         }
     }
 
-    fn uplink(&mut self, entry: &'a Entry, table: &'a Table, own: &uplink::Config) {
+    fn uplink(&mut self, entry: &'a TomlEntry, table: &'a Table, own: &uplink::Config) {
         let subject = format!("uplink.{}", entry.key);
         let host = own.kind.host();
         let (is_plain, is_known) = match &own.kind {
-            uplink::Kind::Mqtt(broker) => {
+            uplink::UplinkKind::Mqtt(broker) => {
                 let has_certificate = broker
                     .tls
                     .as_ref()
@@ -115,19 +115,20 @@ impl<'a> StrictLook<'a> {
                     broker.login.is_some() || has_certificate,
                 )
             }
-            uplink::Kind::Http(server) => {
+            uplink::UplinkKind::Http(server) => {
                 let has_certificate = server
                     .tls
                     .as_ref()
                     .is_some_and(|tls| tls.identity.is_some());
-                let opens =
-                    |(_, value): &(String, http::Value)| !matches!(value, http::Value::Open(_));
+                let opens = |(_, value): &(String, http::HeaderText)| {
+                    !matches!(value, http::HeaderText::Open(_))
+                };
                 (
                     server.tls.is_none(),
                     server.headers.iter().any(opens) || has_certificate,
                 )
             }
-            uplink::Kind::Postgres(database) => {
+            uplink::UplinkKind::Postgres(database) => {
                 let has_certificate = database
                     .tls
                     .as_ref()
@@ -137,7 +138,7 @@ impl<'a> StrictLook<'a> {
                     database.password.is_some() || has_certificate,
                 )
             }
-            uplink::Kind::File(folder) => {
+            uplink::UplinkKind::File(folder) => {
                 if folder.keep_bytes.is_none() {
                     let message = format!("`{subject}` keeps every file it has written");
                     let place = place_in(table, "files", entry.place);
@@ -161,7 +162,7 @@ impl<'a> StrictLook<'a> {
         self.levels(entry, table, own);
     }
 
-    fn levels(&mut self, entry: &'a Entry, table: &'a Table, own: &uplink::Config) {
+    fn levels(&mut self, entry: &'a TomlEntry, table: &'a Table, own: &uplink::Config) {
         let subject = format!("uplink.{}", entry.key);
         if own.kind.has_levels() && own.qos == Qos::AtMostOnce {
             let place = place_in(table, "qos", entry.place);
@@ -226,7 +227,7 @@ impl<'a> StrictLook<'a> {
     /// Client ids are made of the gateway's name, and that is the machine's where nobody says otherwise.
     fn name(&mut self) {
         let tables = [self.tables("source"), self.tables("uplink")].concat();
-        let is_nameless = |(_, table): &&(&Entry, &'a Table)| {
+        let is_nameless = |(_, table): &&(&TomlEntry, &'a Table)| {
             let url = table.get("url").map(|item| &item.node);
             let is_mqtt = matches!(url, Some(crate::config::tree::Node::Text(url)) if url.starts_with("mqtt"));
             is_mqtt && table.get("client_id").is_none()

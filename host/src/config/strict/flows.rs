@@ -4,7 +4,7 @@ use super::advice::Advice;
 use super::{StrictLook, place_in, site};
 use crate::chain::Artefact;
 use crate::config::SourceSpec;
-use crate::config::tree::{Entry, Node, Table};
+use crate::config::tree::{Node, Table, TomlEntry};
 use crate::message::{Destination, FlowId, Qos};
 use crate::recording::Keep;
 use crate::spool::QueueConfig;
@@ -29,7 +29,7 @@ impl<'a> StrictLook<'a> {
         self.signatures();
     }
 
-    fn flow(&mut self, entry: &'a Entry, table: &'a Table, index: usize) {
+    fn flow(&mut self, entry: &'a TomlEntry, table: &'a Table, index: usize) {
         let subject = format!("flow.{}", entry.key);
         let flow = &self.config.flows[index];
         if matches!(table.get("ack").map(|item| &item.node), Some(Node::Text(ack)) if ack == "received")

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::StrictLook;
 use super::advice::Advice;
 use crate::config::check::shown;
-use crate::config::tree::{Item, Node, Place};
-use crate::config::{Config, Level, layers};
+use crate::config::tree::{Node, Place, TomlItem};
+use crate::config::{Config, LogLevel, layers};
 use crate::file::{self, SecretGuard};
 
 /// Folders that a restart of the machine empties.
@@ -49,7 +49,7 @@ impl<'a> StrictLook<'a> {
             let place = self.place("spool", "gap_topic");
             self.find(Advice::LossesUntold, "spool", place, message, hint);
         }
-        if self.config.log.level > Level::Info {
+        if self.config.log.level > LogLevel::Info {
             let place = self.place("log", "level");
             let message = "the log is set to more than life events";
             self.find(
@@ -122,7 +122,7 @@ impl<'a> StrictLook<'a> {
 }
 
 /// References to secrets in `item`, and keys of TLS.
-fn secrets<'a>(path: &str, item: &'a Item, found: &mut Vec<SecretPlace<'a>>) {
+fn secrets<'a>(path: &str, item: &'a TomlItem, found: &mut Vec<SecretPlace<'a>>) {
     match &item.node {
         Node::Table(table) => {
             let only = matches!(table.entries.as_slice(), [_]);

@@ -10,9 +10,9 @@ mod site;
 
 use self::accepted::Accepted;
 use self::advice::Advice;
-use super::problem::code::Code;
+use super::problem::code::ProblemCode;
 use super::problem::{Problem, Problems};
-use super::tree::{Entry, Node, Place, Table};
+use super::tree::{Node, Place, Table, TomlEntry};
 use super::{Config, layers};
 
 /// Something that was found, and what it is of: `source.field`, `spool`.
@@ -76,7 +76,7 @@ impl Config {
                 None => problems.push(finding.into()),
             }
         }
-        let is_open = |problem: &&Problem| problem.code != Code::SecretElsewhere;
+        let is_open = |problem: &&Problem| problem.code != ProblemCode::SecretElsewhere;
         let open = problems.iter().filter(is_open).count();
         let idle = self.accepted.iter().zip(used).filter(|(_, used)| !used);
         problems.extend(idle.map(|(accepted, _)| unneeded(accepted)));
@@ -115,7 +115,7 @@ fn unneeded(accepted: &Accepted) -> Problem {
         None => format!("`{}`", accepted.code),
     };
     Problem {
-        code: Code::Unneeded,
+        code: ProblemCode::Unneeded,
         message: format!("{what} is accepted, and nothing of that kind is found any more"),
         hint: Some("leave the line out: it would hide the next one".to_owned()),
         place: accepted.place,
@@ -125,7 +125,7 @@ fn unneeded(accepted: &Accepted) -> Problem {
 impl From<StrictFinding> for Problem {
     fn from(finding: StrictFinding) -> Self {
         Self {
-            code: Code::Advice(finding.advice),
+            code: ProblemCode::Advice(finding.advice),
             message: finding.message,
             hint: Some(finding.hint),
             place: finding.place,
@@ -152,10 +152,10 @@ impl<'a> StrictLook<'a> {
     }
 
     /// The tables `[kind.NAME]` as they were written.
-    fn tables(&self, kind: &str) -> Vec<(&'a Entry, &'a Table)> {
+    fn tables(&self, kind: &str) -> Vec<(&'a TomlEntry, &'a Table)> {
         let tables = self.config.origin.tree.table(kind);
         let entries = tables.map_or(&[][..], |tables| &tables.entries);
-        let table = |entry: &'a Entry| match &entry.item.node {
+        let table = |entry: &'a TomlEntry| match &entry.item.node {
             Node::Table(table) => Some((entry, table)),
             _ => None,
         };

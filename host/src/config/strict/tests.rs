@@ -319,7 +319,7 @@ fn what_is_accepted_is_not_found_and_what_is_not_found_is_told() {
     let unneeded = strict
         .problems
         .iter()
-        .filter(|problem| problem.code == Code::Unneeded);
+        .filter(|problem| problem.code == ProblemCode::Unneeded);
     assert_eq!(unneeded.count(), 2);
 }
 
@@ -339,17 +339,17 @@ fn a_warning_of_every_check_is_open_until_it_is_accepted() {
 #[test]
 fn only_what_can_be_found_is_accepted_and_for_a_reason() {
     for (line, code) in [
-        ("plane-tcp = \"x\"", Code::Choice),
-        ("TG0100 = \"x\"", Code::Choice),
-        ("TG0113 = \"x\"", Code::Choice),
-        ("\"TG0218:uplink.cloud\" = \"x\"", Code::Choice),
-        ("plain-tcp = \" \"", Code::OutOfRange),
-        ("plain-tcp = true", Code::WrongType),
-        ("[accepted.plain-tcp]\nx = 1", Code::WrongType),
+        ("plane-tcp = \"x\"", ProblemCode::Choice),
+        ("TG0100 = \"x\"", ProblemCode::Choice),
+        ("TG0113 = \"x\"", ProblemCode::Choice),
+        ("\"TG0218:uplink.cloud\" = \"x\"", ProblemCode::Choice),
+        ("plain-tcp = \" \"", ProblemCode::OutOfRange),
+        ("plain-tcp = true", ProblemCode::WrongType),
+        ("[accepted.plain-tcp]\nx = 1", ProblemCode::WrongType),
     ] {
         let problems =
             load(&Case::new(&format!("{GOOD}[accepted]\n{line}\n")).sources).unwrap_err();
-        let codes: Vec<Code> = problems.iter().map(|problem| problem.code).collect();
+        let codes: Vec<ProblemCode> = problems.iter().map(|problem| problem.code).collect();
         assert_eq!(codes, [code], "{line}: {problems}");
     }
 }

@@ -23,9 +23,9 @@ fn of(text: &str) -> Config {
     Case::new(text).good()
 }
 
-fn ends(put: &[&str], gone: &[&str]) -> Ends {
+fn ends(put: &[&str], gone: &[&str]) -> EndpointChanges {
     let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-    Ends {
+    EndpointChanges {
         put: names(put),
         gone: names(gone),
     }
@@ -37,12 +37,12 @@ fn what_is_written_of_a_source_or_uplink_makes_it_another_and_what_it_stands_in_
     let found = with("127.0.0.1:1884", "127.0.0.1:2884");
     assert_eq!(
         (found.sources, found.uplinks),
-        (ends(&["annex"], &[]), Ends::default())
+        (ends(&["annex"], &[]), EndpointChanges::default())
     );
     let found = with("127.0.0.1:1885\"", "127.0.0.1:2885\"\nrate = \"5/s\"");
     assert_eq!(
         (found.sources, found.uplinks),
-        (Ends::default(), ends(&["cloud"], &[]))
+        (EndpointChanges::default(), ends(&["cloud"], &[]))
     );
     let found = with("127.0.0.1:1886", "127.0.0.1:2886");
     assert_eq!(found.uplinks, ends(&["cloud", "backup"], &[]));
@@ -178,7 +178,7 @@ fn what_a_class_gives_up_and_how_and_its_share_and_order_change_live() {
     let found = difference(&running, &new);
     assert_eq!(
         (found.classes, found.uplinks),
-        (vec!["telemetry".to_owned()], Ends::default())
+        (vec!["telemetry".to_owned()], EndpointChanges::default())
     );
     assert_eq!(found.other, ["gateway"]);
     running.put_class(&new, "telemetry");

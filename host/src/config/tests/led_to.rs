@@ -58,7 +58,7 @@ fn what_may_wait_between_two_flows_is_part_of_the_memory() {
 fn a_flow_with_other_topics_for_what_others_lead_to_it_gets_other_messages_and_keeps_its_chain() {
     let other = THREE.replace("sites/{site}/{device}", "rooms/{site}/{device}");
     let found = difference(&Case::new(THREE).good(), &Case::new(&other).good());
-    let fate = Fate::Changed {
+    let fate = FlowFate::Changed {
         chain: false,
         routes: true,
     };

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::super::connection;
 use super::super::fields::Fields;
 use super::spoken::Spoken;
-use crate::config::problem::code::Code;
-use crate::uplink::file::{Config, Form};
-use crate::uplink::{Column, Compress, IdForm, Kind, Template};
+use crate::config::problem::code::ProblemCode;
+use crate::uplink::file::{Config, LineFormat};
+use crate::uplink::{Column, Compress, IdForm, Template, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN_KEYS: &[&str] = &["files", "batch", "pack", "id", "compress"];
@@ -46,7 +46,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, name: &str) -> Spoken {
         backoff: connection::backoff(fields),
         ..files(fields, is_csv)
     };
-    Spoken::answered(fields, Kind::File(file), id, 1)
+    Spoken::answered(fields, UplinkKind::File(file), id, 1)
 }
 
 /// In a row the id is a column.
@@ -56,7 +56,12 @@ fn id(fields: &mut Fields<'_>, is_csv: bool) -> IdForm {
     let id = fields.choice("id", &forms).unwrap_or_default();
     if is_csv && is_written && id == IdForm::Envelope {
         let hint = "leave it out, and name the column `id` in `files.columns`".to_owned();
-        fields.problem(Code::Conflict, "id", "an envelope makes no row", hint);
+        fields.problem(
+            ProblemCode::Conflict,
+            "id",
+            "an envelope makes no row",
+            hint,
+        );
     }
     if is_csv { IdForm::None } else { id }
 }
@@ -75,7 +80,7 @@ fn folder(fields: &mut Fields<'_>, url: &str) -> PathBuf {
     if !path.starts_with('/') || path.trim_end_matches('/').is_empty() || !is_plain {
         let hint = "write file:///media/history: three slashes, and the path as it is".to_owned();
         let message = format!("`{}.url` is no path of a folder", fields.path);
-        fields.problem(Code::Url, "url", message, hint);
+        fields.problem(ProblemCode::Url, "url", message, hint);
     }
     PathBuf::from(path)
 }
@@ -87,7 +92,7 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
     let mut name = Template::parse(written).unwrap_or_else(|mistake| {
         let message = format!("`{}.name` {mistake}", files.path);
         let hint = "gateway and class may stand in it, in braces".to_owned();
-        files.problem(Code::Choice, "name", message, hint);
+        files.problem(ProblemCode::Choice, "name", message, hint);
         Template::default()
     });
     let is_plain = |text: &str| {
@@ -101,7 +106,7 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
         );
         let hint =
             "letters, digits, `.`, `_` and `-`, {gateway} and {class} may stand in it".to_owned();
-        files.problem(Code::Choice, "name", message, hint);
+        files.problem(ProblemCode::Choice, "name", message, hint);
         name = Template::default();
     }
     let columns = columns(&mut files);
@@ -112,9 +117,9 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
         // When all classes are known.
         beginnings: Vec::new(),
         form: if is_csv {
-            Form::Csv(columns)
+            LineFormat::Csv(columns)
         } else {
-            Form::Ndjson
+            LineFormat::Ndjson
         },
         has_envelope: false,
         compress: Compress::None,
@@ -148,7 +153,9 @@ fn columns(files: &mut Fields<'_>) -> Vec<Column> {
                     column.escape_debug()
                 );
                 let hint = "id, time, gateway, class, topic, device, payload, or payload.NAME for a member of it".to_owned();
-                files.check.problem(Code::Choice, place, message, hint);
+                files
+                    .check
+                    .problem(ProblemCode::Choice, place, message, hint);
             }
         }
     }

@@ -1,16 +1,18 @@
 //! What an uplink to a server has that takes requests.
 
-use super::super::address::{Address, AddressError};
+use super::super::address::{AddressError, BrokerAddress};
 use super::super::check::Check;
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::super::secret;
-use super::super::tree::{Entry, Node};
+use super::super::tree::{Node, TomlEntry};
 use super::spoken::{Spoken, batch, connections};
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::link::Tls;
-use crate::uplink::http::{Config, DEVICE, Line, Method, Pack, Path, Pause, Tag, Value};
-use crate::uplink::{Compress, IdForm, Kind, Template};
+use crate::uplink::http::{
+    BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, Pause, RequestPath, Tag,
+};
+use crate::uplink::{Compress, IdForm, Template, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN_KEYS: &[&str] = &[
@@ -38,11 +40,11 @@ const MADE: [&str; 8] = [
     "transfer-encoding",
 ];
 
-const PACKS: [(&str, Pack); 4] = [
-    ("raw", Pack::Raw),
-    ("json-array", Pack::JsonArray),
-    ("ndjson", Pack::Ndjson),
-    ("influx", Pack::Influx),
+const PACKS: [(&str, BodyFormat); 4] = [
+    ("raw", BodyFormat::Raw),
+    ("json-array", BodyFormat::JsonArray),
+    ("ndjson", BodyFormat::Ndjson),
+    ("influx", BodyFormat::Influx),
 ];
 
 pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str) -> Spoken {
@@ -81,33 +83,33 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         pause: Pause::default(),
     };
     let connections = connections(fields);
-    Spoken::answered(fields, Kind::Http(server), id, connections)
+    Spoken::answered(fields, UplinkKind::Http(server), id, connections)
 }
 
 /// How messages become lines of `pack = "influx"`.
-fn line(fields: &mut Fields<'_>, pack: Pack, id: IdForm) -> Option<Line> {
+fn line(fields: &mut Fields<'_>, pack: BodyFormat, id: IdForm) -> Option<InfluxFormat> {
     let is_written = fields.has("influx");
     let mut table = fields.section("influx");
     let written = table.text("measurement").unwrap_or("{class}");
     let measurement = Template::parse(written).unwrap_or_else(|mistake| {
         let hint = "gateway, class, topic and device may stand in it, in braces".to_owned();
         let message = format!("`{}.measurement` {mistake}", table.path);
-        table.problem(Code::Choice, "measurement", message, hint);
+        table.problem(ProblemCode::Choice, "measurement", message, hint);
         Template::default()
     });
     if written.is_empty() {
         let hint = "leave it out for {class}, or give it a name".to_owned();
         let message = format!("`{}.measurement` is empty", table.path);
-        table.problem(Code::OutOfRange, "measurement", message, hint);
+        table.problem(ProblemCode::OutOfRange, "measurement", message, hint);
     }
     let tags = tags(&mut table);
     let texts = table.flag("texts");
     table.done();
-    if pack != Pack::Influx {
+    if pack != BodyFormat::Influx {
         if is_written {
             let hint = "write pack = \"influx\", or leave it out".to_owned();
             fields.problem(
-                Code::Conflict,
+                ProblemCode::Conflict,
                 "influx",
                 "`influx` says how lines are made, and none are",
                 hint,
@@ -117,9 +119,14 @@ fn line(fields: &mut Fields<'_>, pack: Pack, id: IdForm) -> Option<Line> {
     }
     if id == IdForm::Envelope {
         let hint = "leave it out: a line that comes twice is one".to_owned();
-        fields.problem(Code::Conflict, "id", "an envelope makes no line", hint);
+        fields.problem(
+            ProblemCode::Conflict,
+            "id",
+            "an envelope makes no line",
+            hint,
+        );
     }
-    Some(Line {
+    Some(InfluxFormat {
         measurement,
         tags,
         texts,
@@ -146,17 +153,19 @@ fn tags(table: &mut Fields<'_>) -> Vec<Tag> {
             crate::words::line(text, 40)
         );
         let hint = "leave it out".to_owned();
-        table.check.problem(Code::Conflict, place, message, hint);
+        table
+            .check
+            .problem(ProblemCode::Conflict, place, message, hint);
     }
     tags
 }
 
-fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
+fn tls(fields: &mut Fields<'_>, address: &BrokerAddress) -> Option<Tls> {
     let tls = connection::tls(fields, address, "http");
     if tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty()) {
         let hint = "requests go out as HTTP/1.1, which needs none: leave it out".to_owned();
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "tls",
             "`tls.alpn` means nothing to https://",
             hint,
@@ -174,29 +183,29 @@ pub(super) fn beside(server: &Config, suffix: &str) -> Config {
 }
 
 /// Where it is: the host, and the path behind it.
-fn place(fields: &mut Fields<'_>, url: &str) -> (Address, Path) {
+fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, RequestPath) {
     let start = url.find("://").map_or(0, |at| at + "://".len());
     let end = url[start..]
         .find(['/', '?', '#'])
         .map_or(url.len(), |at| start + at);
     let (server, path) = url.split_at(end);
-    let address = Address::parse_http(server).unwrap_or_else(|error| {
+    let address = BrokerAddress::parse_http(server).unwrap_or_else(|error| {
         let hint = match &error {
             AddressError::Login => "use the keys `token` and `headers`".to_owned(),
             AddressError::Brackets(_) | AddressError::Host(_) | AddressError::Port => error.hint(),
             _ => "write http://host:port/path, or https:// for TLS".to_owned(),
         };
-        fields.problem(Code::Url, "url", format!("the URL {error}"), hint);
-        Address {
+        fields.problem(ProblemCode::Url, "url", format!("the URL {error}"), hint);
+        BrokerAddress {
             host: String::new(),
             port: 0,
             tls: url.starts_with("https"),
         }
     });
-    let path = Path::parse(path).unwrap_or_else(|mistake| {
+    let path = RequestPath::parse(path).unwrap_or_else(|mistake| {
         let hint = "gateway, class, topic and device may stand in it, in braces".to_owned();
-        fields.problem(Code::Url, "url", format!("the URL {mistake}"), hint);
-        Path::root()
+        fields.problem(ProblemCode::Url, "url", format!("the URL {mistake}"), hint);
+        RequestPath::root()
     });
     (address, path)
 }
@@ -208,10 +217,10 @@ fn id(fields: &mut Fields<'_>) -> IdForm {
 }
 
 /// What every request has beside what is made for it, by lower-case name.
-fn headers(fields: &mut Fields<'_>) -> Vec<(String, Value)> {
+fn headers(fields: &mut Fields<'_>) -> Vec<(String, HeaderText)> {
     let mut headers = Vec::new();
     if let Some(token) = secret::read(fields, "token") {
-        headers.push(("authorization".to_owned(), Value::Token(token)));
+        headers.push(("authorization".to_owned(), HeaderText::Token(token)));
     }
     let Some(mut table) = fields.table("headers") else {
         return headers;
@@ -224,7 +233,7 @@ fn headers(fields: &mut Fields<'_>) -> Vec<(String, Value)> {
             table.check.hide(&entry.item);
             table
                 .check
-                .problem(Code::Conflict, entry.place, message, hint);
+                .problem(ProblemCode::Conflict, entry.place, message, hint);
             continue;
         }
         if let Some(value) = value(&table, entry, &name) {
@@ -235,7 +244,7 @@ fn headers(fields: &mut Fields<'_>) -> Vec<(String, Value)> {
 }
 
 /// Why a header cannot be set.
-fn mistake(name: &str, before: &[(String, Value)]) -> Option<&'static str> {
+fn mistake(name: &str, before: &[(String, HeaderText)]) -> Option<&'static str> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_name) {
         return Some("is no name of a header");
@@ -247,9 +256,9 @@ fn mistake(name: &str, before: &[(String, Value)]) -> Option<&'static str> {
     is_twice.then_some("is there already: names have no case, and `token` is `Authorization`")
 }
 
-fn value<'a>(table: &Fields<'a>, entry: &'a Entry, name: &str) -> Option<Value> {
+fn value<'a>(table: &Fields<'a>, entry: &'a TomlEntry, name: &str) -> Option<HeaderText> {
     if let Some(reference) = table.below(entry) {
-        return secret::follow(reference).map(Value::Secret);
+        return secret::follow(reference).map(HeaderText::Secret);
     }
     // What opens a door is never written in the open.
     let is_key = [
@@ -281,14 +290,14 @@ fn value<'a>(table: &Fields<'a>, entry: &'a Entry, name: &str) -> Option<Value> 
         let hint = "the value of a header has the characters of ASCII, and is one line".to_owned();
         table
             .check
-            .problem(Code::OutOfRange, entry.place, message, hint);
+            .problem(ProblemCode::OutOfRange, entry.place, message, hint);
     }
-    Some(Value::Open(text.clone()))
+    Some(HeaderText::Open(text.clone()))
 }
 
-fn open_secret(check: &Check<'_>, entry: &Entry, message: String) {
+fn open_secret(check: &Check<'_>, entry: &TomlEntry, message: String) {
     check.problem(
-        Code::OpenSecret,
+        ProblemCode::OpenSecret,
         entry.place,
         message,
         secret::HOW.to_owned(),

@@ -14,8 +14,8 @@ use super::check::Check;
 use super::fields::Fields;
 use super::tree::{Node, Place};
 use super::units;
-use crate::config::problem::code::Code;
-use crate::uplink::{Config, Kind, Rate};
+use crate::config::problem::code::ProblemCode;
+use crate::uplink::{Config, Rate, UplinkKind};
 
 /// What only some protocols have, by their schemes.
 const KEYS: &[(&str, &[&str])] = &[
@@ -54,7 +54,7 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
     };
     let rate = Rate {
         messages: fields.per_second("rate", None, 1..=10_000_000),
-        bytes: fields.per_second("rate_bytes", Some(units::Kind::Size), 64..=10 << 30),
+        bytes: fields.per_second("rate_bytes", Some(units::Quantity::Size), 64..=10 << 30),
     };
     Config {
         name: name.into(),
@@ -100,13 +100,13 @@ fn foreign(fields: &mut Fields<'_>, own: &[&str]) {
             "it is a key of uplinks to {}: leave it out",
             theirs.join(" or ")
         );
-        fields.problem(Code::Conflict, key, message, hint);
+        fields.problem(ProblemCode::Conflict, key, message, hint);
     }
 }
 
 /// What an uplink says of its fallback, before all uplinks are known.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(super) struct FallbackSpec {
     uplink: Arc<str>,
     other: Arc<str>,
     place: Place,
@@ -115,7 +115,7 @@ pub(super) struct Wish {
 }
 
 /// Reads what an uplink says of its fallback.
-pub(super) fn fallback(fields: &mut Fields<'_>, name: &str) -> Option<Wish> {
+pub(super) fn fallback(fields: &mut Fields<'_>, name: &str) -> Option<FallbackSpec> {
     let other = fields.text("fallback");
     let classes: Vec<_> = fields
         .texts("fallback_classes")
@@ -126,7 +126,7 @@ pub(super) fn fallback(fields: &mut Fields<'_>, name: &str) -> Option<Wish> {
         if fields.has("fallback_classes") {
             let hint = "add, for example: fallback = \"backup\"".to_owned();
             fields.problem(
-                Code::Conflict,
+                ProblemCode::Conflict,
                 "fallback_classes",
                 "`fallback_classes` says what, but not where to",
                 hint,
@@ -134,7 +134,7 @@ pub(super) fn fallback(fields: &mut Fields<'_>, name: &str) -> Option<Wish> {
         }
         return None;
     };
-    Some(Wish {
+    Some(FallbackSpec {
         uplink: name.into(),
         other: other.into(),
         place: fields.place_of("fallback"),
@@ -143,11 +143,16 @@ pub(super) fn fallback(fields: &mut Fields<'_>, name: &str) -> Option<Wish> {
 }
 
 /// Checks the names in `wish`.
-pub(super) fn check_fallback(check: &Check<'_>, wish: &Wish, uplinks: &[&str], classes: &[&str]) {
+pub(super) fn check_fallback(
+    check: &Check<'_>,
+    wish: &FallbackSpec,
+    uplinks: &[&str],
+    classes: &[&str],
+) {
     if wish.other == wish.uplink {
         let hint = "name another uplink".to_owned();
         check.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             wish.place,
             format!("`uplink.{}` cannot stand in for itself", wish.uplink),
             hint,
@@ -160,7 +165,7 @@ pub(super) fn check_fallback(check: &Check<'_>, wish: &Wish, uplinks: &[&str], c
 }
 
 /// The stand-in of `first`, by the settings of `other`.
-pub(super) fn stand_in(wish: &Wish, first: &Config, other: &Config) -> Config {
+pub(super) fn stand_in(wish: &FallbackSpec, first: &Config, other: &Config) -> Config {
     let may = |class: &str| {
         wish.classes.is_empty() || wish.classes.iter().any(|(known, _)| known == class)
     };
@@ -183,7 +188,7 @@ pub(super) fn stand_in(wish: &Wish, first: &Config, other: &Config) -> Config {
     }
 }
 
-impl Wish {
+impl FallbackSpec {
     /// Whether it is about these two.
     pub(super) fn joins(&self, first: &str, other: &str) -> bool {
         &*self.uplink == first && &*self.other == other
@@ -196,19 +201,19 @@ impl Wish {
 }
 
 /// Another connection beside the uplink's own one, which that is told apart from by `suffix`; a will is that one's.
-pub(super) fn beside(kind: &Kind, suffix: &str) -> Kind {
+pub(super) fn beside(kind: &UplinkKind, suffix: &str) -> UplinkKind {
     match kind {
-        Kind::Mqtt(broker) => Kind::Mqtt(mqtt::beside(broker, suffix)),
-        Kind::Http(server) => Kind::Http(http::beside(server, suffix)),
-        Kind::File(folder) => Kind::File(file::beside(folder, suffix)),
+        UplinkKind::Mqtt(broker) => UplinkKind::Mqtt(mqtt::beside(broker, suffix)),
+        UplinkKind::Http(server) => UplinkKind::Http(http::beside(server, suffix)),
+        UplinkKind::File(folder) => UplinkKind::File(file::beside(folder, suffix)),
         #[cfg(feature = "postgres")]
-        Kind::Postgres(own) => Kind::Postgres(postgres::beside(own, suffix)),
+        UplinkKind::Postgres(own) => UplinkKind::Postgres(postgres::beside(own, suffix)),
     }
 }
 
 /// Tells an uplink which classes there are, where that is of use to it.
-pub(super) fn know(kind: &mut Kind, gateway: &str, classes: &[&str]) {
-    if let Kind::File(file) = kind {
+pub(super) fn know(kind: &mut UplinkKind, gateway: &str, classes: &[&str]) {
+    if let UplinkKind::File(file) = kind {
         file.know(gateway, classes.iter().copied());
     }
 }

@@ -3,9 +3,9 @@
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::spoken::{Spoken, connections};
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::mqtt::Config;
-use crate::uplink::{IdForm, Kind, Pack, PublishFormat, ReplayMark};
+use crate::uplink::{IdForm, Pack, PublishFormat, ReplayMark, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN_KEYS: &[&str] = &[
@@ -33,7 +33,7 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken
     if format.pack_bytes as u64 > u64::from(broker.max_packet_bytes) && fields.has("pack_max") {
         let hint = "raise `max_packet`, or lower `pack_max`".to_owned();
         fields.problem(
-            Code::Conflict,
+            ProblemCode::Conflict,
             "pack_max",
             "`pack_max` is larger than `max_packet`",
             hint,
@@ -45,7 +45,7 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken
         max_packet_bytes: broker.max_packet_bytes,
         format,
         connections: connections(fields),
-        kind: Kind::Mqtt(broker),
+        kind: UplinkKind::Mqtt(broker),
     }
 }
 

@@ -1,14 +1,14 @@
 //! What an uplink into a table has.
 
-use super::super::address::{Address, AddressError};
+use super::super::address::{AddressError, BrokerAddress};
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::super::secret;
 use super::super::tree::Node;
 use super::spoken::{Spoken, batch, connections};
-use crate::config::problem::code::Code;
+use crate::config::problem::code::ProblemCode;
 use crate::uplink::postgres::{Cell, Config};
-use crate::uplink::{IdForm, Kind};
+use crate::uplink::{IdForm, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN_KEYS: &[&str] = &["postgres", "batch", "password", "tls", "connections"];
@@ -52,7 +52,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         backoff: connection::backoff(fields),
     };
     let connections = connections(fields);
-    Spoken::answered(fields, Kind::Postgres(own), IdForm::None, connections)
+    Spoken::answered(fields, UplinkKind::Postgres(own), IdForm::None, connections)
 }
 
 /// Another way into the same table.
@@ -64,7 +64,7 @@ pub(super) fn beside(own: &Config, suffix: &str) -> Config {
 }
 
 /// Where it is, who logs in, and which database.
-fn place(fields: &mut Fields<'_>, url: &str) -> (Address, String, String) {
+fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, String, String) {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
     let (server, database) = rest.split_once('/').unwrap_or((rest, ""));
@@ -96,29 +96,29 @@ fn place(fields: &mut Fields<'_>, url: &str) -> (Address, String, String) {
         None
     };
     if let Some((message, hint)) = mistake {
-        fields.problem(Code::Url, "url", message, hint.to_owned());
+        fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
         return (nowhere(fields), String::new(), String::new());
     }
-    let parsed = Address::parse_as(&format!("{scheme}://{server}"), scheme, 5432);
+    let parsed = BrokerAddress::parse_as(&format!("{scheme}://{server}"), scheme, 5432);
     let address = parsed.unwrap_or_else(|error| {
         let hint = match &error {
             AddressError::Brackets(_) | AddressError::Host(_) | AddressError::Port => error.hint(),
             _ => hint.to_owned(),
         };
-        fields.problem(Code::Url, "url", format!("the URL {error}"), hint);
+        fields.problem(ProblemCode::Url, "url", format!("the URL {error}"), hint);
         nowhere(fields)
     });
     let tls = address.tls || scheme == "postgres+tls";
     (
-        Address { tls, ..address },
+        BrokerAddress { tls, ..address },
         login.to_owned(),
         database.to_owned(),
     )
 }
 
 /// What follows from the scheme is not to be a second mistake.
-fn nowhere(fields: &Fields<'_>) -> Address {
-    Address {
+fn nowhere(fields: &Fields<'_>) -> BrokerAddress {
+    BrokerAddress {
         host: String::new(),
         port: 0,
         tls: fields.has("tls"),
@@ -137,7 +137,7 @@ fn table(section: &mut Fields<'_>) -> Vec<String> {
         let message = format!("`{}.table` is no name of a table", section.path);
         let hint =
             "write \"readings\", or \"schema.readings\"; each part has 1 to 63 bytes".to_owned();
-        section.problem(Code::Choice, "table", message, hint);
+        section.problem(ProblemCode::Choice, "table", message, hint);
     }
     parts
 }
@@ -177,14 +177,14 @@ fn columns(section: &mut Fields<'_>) -> Vec<(String, Cell)> {
                 let place = entry.item.place;
                 table
                     .check
-                    .problem(Code::Choice, place, message, hint.to_owned());
+                    .problem(ProblemCode::Choice, place, message, hint.to_owned());
             }
         }
     }
     if columns.len() > MOST_COLUMNS || (columns.is_empty() && !table.check.has_errors()) {
         let message = format!("`{}` has {} columns", table.path, columns.len());
         let hint = format!("a row has 1 to {MOST_COLUMNS}");
-        section.problem(Code::OutOfRange, "columns", message, hint);
+        section.problem(ProblemCode::OutOfRange, "columns", message, hint);
     }
     columns
 }

@@ -2,11 +2,11 @@
 
 use crate::config::fields::Fields;
 use crate::message::Qos;
-use crate::uplink::{IdForm, Kind, PublishFormat, ReplayMark};
+use crate::uplink::{IdForm, PublishFormat, ReplayMark, UplinkKind};
 
 /// What a protocol makes of the keys of an uplink.
 pub(super) struct Spoken {
-    pub(super) kind: Kind,
+    pub(super) kind: UplinkKind,
     pub(super) qos: Qos,
     pub(super) allows_level_0: bool,
     pub(super) format: PublishFormat,
@@ -18,7 +18,7 @@ impl Spoken {
     /// Of a protocol that answers each message, knows no levels and keeps nothing for latecomers.
     pub(super) fn answered(
         fields: &mut Fields<'_>,
-        kind: Kind,
+        kind: UplinkKind,
         id: IdForm,
         connections: u16,
     ) -> Self {

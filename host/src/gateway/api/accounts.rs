@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::chain::{self, Chain, PluginInfo};
-use crate::gateway::running::Running;
-use crate::gateway::standing::Standing;
+use crate::gateway::running::RunningGateway;
+use crate::gateway::standing::ConfigStanding;
 use crate::{source, spool, uplink};
 
 pub(super) struct Accounts {
     pub(super) at: Instant,
     /// What has become of the config.
-    pub(super) config: Standing,
+    pub(super) config: ConfigStanding,
     pub(super) sources: Vec<(Arc<str>, source::Account)>,
     /// Those that could not be started last.
-    pub(super) flows: Vec<Flow>,
+    pub(super) flows: Vec<FlowAccount>,
     pub(super) uplinks: Vec<(Arc<str>, uplink::Account)>,
     pub(super) spool: spool::Account,
 }
 
 /// What is known of one flow.
-pub(super) struct Flow {
+pub(super) struct FlowAccount {
     pub(super) name: Arc<str>,
     pub(super) account: chain::Account,
     pub(super) plugins: Vec<PluginInfo>,
@@ -32,7 +32,7 @@ pub(super) struct Flow {
 
 impl Accounts {
     /// As they are now. Memory work only.
-    pub(super) fn of(running: &Running) -> Self {
+    pub(super) fn of(running: &RunningGateway) -> Self {
         let at = Instant::now();
         let config = running.current.now();
         let source = |name: &Arc<str>| (Arc::clone(name), running.sources.account(name, at));
@@ -51,20 +51,20 @@ impl Accounts {
     }
 }
 
-fn flows(running: &Running) -> Vec<Flow> {
+fn flows(running: &RunningGateway) -> Vec<FlowAccount> {
     let config = running.current.now();
     let chains = running.doors.chains().into_iter();
     let down = running.doors.down().into_iter().filter_map(|(flow, why)| {
         let name = &config.flows.get(flow)?.name;
-        Some(Flow::down(name, why))
+        Some(FlowAccount::down(name, why))
     });
     chains
-        .map(|(_, chain)| Flow::of(&chain))
+        .map(|(_, chain)| FlowAccount::of(&chain))
         .chain(down)
         .collect()
 }
 
-impl Flow {
+impl FlowAccount {
     fn of(chain: &Chain) -> Self {
         Self {
             name: Arc::clone(chain.name()),

@@ -10,10 +10,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{Answer, Caller, json};
+use crate::admin::{ApiResult, Caller, json};
 use crate::chain::ReturnedLetter;
 use crate::gateway::door::Doors;
-use crate::gateway::running::Running;
+use crate::gateway::running::RunningGateway;
 use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
 use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
 
@@ -21,7 +21,7 @@ use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Retry {
+pub struct RetryRequest {
     pub ids: Vec<LetterId>,
 }
 
@@ -32,22 +32,22 @@ pub struct Retried {
     pub retried: u64,
     /// Of these, how many were parked again, as new letters.
     pub parked_again: u64,
-    pub left: Vec<Left>,
+    pub left: Vec<UnsentLetter>,
 }
 
 /// A letter that stayed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Left {
+pub struct UnsentLetter {
     pub id: LetterId,
     pub why: String,
 }
 
 pub(super) async fn retry(
-    State(running): State<Arc<Running>>,
+    State(running): State<Arc<RunningGateway>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Answer {
-    let request: Retry = serde_json::from_slice(&body)?;
+) -> ApiResult {
+    let request: RetryRequest = serde_json::from_slice(&body)?;
     let who = tokio::task::spawn_blocking(move || caller.words()).await?;
     tracing::info!(
         letters = request.ids.len(),
@@ -59,15 +59,19 @@ pub(super) async fn retry(
 }
 
 /// Sends letters on their way and waits until they are safe elsewhere.
-async fn send_again(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retried, ToolError> {
+async fn send_again(
+    tools: &Tools,
+    doors: &Doors,
+    request: RetryRequest,
+) -> Result<Retried, ToolError> {
     let (records, unknown) = on_disk(tools, move |tools| Ok(read(tools, request.ids))).await?;
     let before = tools.newest_letter();
     let settled = Arc::new(Settled::default());
     let burst = Burst::new(Arc::clone(&settled), records.iter().map(|_| 1));
     let progress = burst.progress();
-    let mut sent = Sent {
+    let mut sent = ResentLetters {
         left: unknown,
-        ..Sent::default()
+        ..ResentLetters::default()
     };
     for (record, index) in records.iter().zip(0..) {
         sent.send(tools, doors, record, burst.receipt(index));
@@ -79,7 +83,7 @@ async fn send_again(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retr
     finish(tools, records, &progress, sent.left, before).await
 }
 
-fn read(tools: &Tools, mut ids: Vec<LetterId>) -> (Vec<LetterRecord>, Vec<Left>) {
+fn read(tools: &Tools, mut ids: Vec<LetterId>) -> (Vec<LetterRecord>, Vec<UnsentLetter>) {
     ids.sort_unstable();
     ids.dedup();
     let mut records = Vec::with_capacity(ids.len());
@@ -87,7 +91,7 @@ fn read(tools: &Tools, mut ids: Vec<LetterId>) -> (Vec<LetterRecord>, Vec<Left>)
     for id in ids {
         match tools.letter(id) {
             Ok(record) => records.push(record),
-            Err(error) => left.push(Left {
+            Err(error) => left.push(UnsentLetter {
                 id,
                 why: error.to_string(),
             }),
@@ -108,7 +112,7 @@ async fn finish(
     tools: &Tools,
     records: Vec<LetterRecord>,
     progress: &Progress,
-    mut left: Vec<Left>,
+    mut left: Vec<UnsentLetter>,
     before: LetterId,
 ) -> Result<Retried, ToolError> {
     let (mut safe, mut messages): (Vec<LetterId>, Vec<MessageId>) = (Vec::new(), Vec::new());
@@ -118,7 +122,7 @@ async fn finish(
             messages.push(record.message.id);
         } else if !left.iter().any(|left| left.id == record.id) {
             let why = "its message is not safe elsewhere yet: it may be delivered twice when it is tried again".to_owned();
-            left.push(Left { id: record.id, why });
+            left.push(UnsentLetter { id: record.id, why });
         }
     }
     let retried = safe.len() as u64;
@@ -146,15 +150,15 @@ async fn on_disk<T: Send + 'static>(
 
 /// Where letters go: neighbours that go to the same place are handed over together, so that their order holds.
 #[derive(Default)]
-struct Sent {
-    to: Option<Way>,
+struct ResentLetters {
+    to: Option<LetterRoute>,
     letters: Vec<ReturnedLetter>,
     refused: Vec<spool::RequeuedLetter>,
-    left: Vec<Left>,
+    left: Vec<UnsentLetter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Way {
+enum LetterRoute {
     Queue,
     Chain {
         flow: usize,
@@ -162,21 +166,21 @@ enum Way {
     },
 }
 
-impl Sent {
+impl ResentLetters {
     fn send(&mut self, tools: &Tools, doors: &Doors, record: &LetterRecord, receipt: Receipt) {
         let way = match way(doors, record) {
             Ok(way) => way,
-            Err(why) => return self.left.push(Left { id: record.id, why }),
+            Err(why) => return self.left.push(UnsentLetter { id: record.id, why }),
         };
         if self.to.as_ref() != Some(&way) {
             self.flush(tools, doors);
         }
         match &way {
-            Way::Queue => self.refused.push(spool::RequeuedLetter {
+            LetterRoute::Queue => self.refused.push(spool::RequeuedLetter {
                 record: record.clone(),
                 receipt,
             }),
-            Way::Chain { .. } => {
+            LetterRoute::Chain { .. } => {
                 let delivery = Delivery {
                     message: record.message.clone(),
                     receipt: Some(receipt),
@@ -192,29 +196,30 @@ impl Sent {
 
     fn flush(&mut self, tools: &Tools, doors: &Doors) {
         match self.to.take() {
-            Some(Way::Chain { flow, plugin }) => doors
+            Some(LetterRoute::Chain { flow, plugin }) => doors
                 .of(flow)
                 .rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
-            Some(Way::Queue) => {
+            Some(LetterRoute::Queue) => {
                 let homeless = tools.back_to_queue(std::mem::take(&mut self.refused));
                 let why = "the config has no longer the queue it was refused from".to_owned();
-                self.left.extend(homeless.into_iter().map(|record| Left {
-                    id: record.id,
-                    why: why.clone(),
-                }));
+                self.left
+                    .extend(homeless.into_iter().map(|record| UnsentLetter {
+                        id: record.id,
+                        why: why.clone(),
+                    }));
             }
             None => {}
         }
     }
 }
 
-fn way(doors: &Doors, record: &LetterRecord) -> Result<Way, String> {
+fn way(doors: &Doors, record: &LetterRecord) -> Result<LetterRoute, String> {
     match record.reason {
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
         Reason::Malformed => {
             Err("it was not legal MQTT, and what is kept is not what was sent".to_owned())
         }
-        Reason::Refused if record.queue.is_some() => Ok(Way::Queue),
+        Reason::Refused if record.queue.is_some() => Ok(LetterRoute::Queue),
         // Refused before it came to a queue, for the topic it would have had: that may have changed.
         Reason::Refused
         | Reason::Rejected
@@ -229,7 +234,7 @@ fn way(doors: &Doors, record: &LetterRecord) -> Result<Way, String> {
                 .plugin
                 .as_ref()
                 .map(|plugin| Arc::clone(&plugin.name));
-            flow.map(|(flow, _)| Way::Chain { flow, plugin })
+            flow.map(|(flow, _)| LetterRoute::Chain { flow, plugin })
                 .ok_or_else(|| format!("the config has no flow `{}`", record.flow))
         }
     }

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{Answer, Caller, Refused, json};
+use crate::admin::{ApiRefusal, ApiResult, Caller, json};
 use crate::telemetry::levels::{self, Shown};
 
 /// Another level for a while, or the config's at once.
@@ -21,11 +21,11 @@ pub enum Order {
     Back,
 }
 
-pub(super) async fn show() -> Answer {
+pub(super) async fn show() -> ApiResult {
     Ok(json(&now()?))
 }
 
-pub(super) async fn change(Extension(caller): Extension<Caller>, body: Bytes) -> Answer {
+pub(super) async fn change(Extension(caller): Extension<Caller>, body: Bytes) -> ApiResult {
     let order: Order = serde_json::from_slice(&body)?;
     match order {
         Order::Back => levels::end(None),
@@ -46,6 +46,6 @@ pub(super) async fn change(Extension(caller): Extension<Caller>, body: Bytes) ->
     show().await
 }
 
-fn now() -> Result<Shown, Refused> {
+fn now() -> Result<Shown, ApiRefusal> {
     levels::shown().ok_or_else(|| levels::Error::Silent.into())
 }

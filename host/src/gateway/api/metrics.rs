@@ -28,19 +28,19 @@ pub(super) async fn text(State(rendering): State<Arc<Rendering>>) -> Response {
 type LeaveOut = dyn Fn(&mut Vec<MetricFamily>) + Send + Sync;
 
 /// A text, or why there is none.
-type Text = Result<Bytes, String>;
+type RenderedMetrics = Result<Bytes, String>;
 
 /// Makes the text whenever somebody asks.
 pub(super) struct Rendering {
     registry: Registry,
     leave_out: Arc<LeaveOut>,
-    now: Arc<Mutex<Now>>,
+    now: Arc<Mutex<RenderState>>,
 }
 
 /// What is going on.
-struct Now {
+struct RenderState {
     /// Who asks waits for this, if it is there.
-    under_way: Option<watch::Receiver<Option<Text>>>,
+    under_way: Option<watch::Receiver<Option<RenderedMetrics>>>,
     /// The next one begins no sooner: at most half of a processor goes into it, however many ask.
     next: Instant,
 }
@@ -61,7 +61,7 @@ impl Rendering {
         Self {
             registry,
             leave_out: Arc::new(leave_out),
-            now: Arc::new(Mutex::new(Now {
+            now: Arc::new(Mutex::new(RenderState {
                 under_way: None,
                 next: Instant::now(),
             })),
@@ -69,7 +69,7 @@ impl Rendering {
     }
 
     /// The text, not older than this call or made for others who called just before.
-    pub(super) async fn text(&self) -> Text {
+    pub(super) async fn text(&self) -> RenderedMetrics {
         let mut rendered = self.under_way();
         let text = rendered
             .wait_for(Option::is_some)
@@ -80,7 +80,7 @@ impl Rendering {
     }
 
     /// Joins the rendering under way, or begins one.
-    fn under_way(&self) -> watch::Receiver<Option<Text>> {
+    fn under_way(&self) -> watch::Receiver<Option<RenderedMetrics>> {
         let mut now = locked(&self.now);
         if let Some(under_way) = &now.under_way {
             return under_way.clone();
@@ -96,7 +96,7 @@ impl Rendering {
             let begun = Instant::now();
             let text = tokio::task::spawn_blocking(move || render(&registry, &*leave_out)).await;
             let took = begun.elapsed().min(Duration::from_secs(5));
-            *locked(&state) = Now {
+            *locked(&state) = RenderState {
                 under_way: None,
                 next: Instant::now() + took,
             };
@@ -106,7 +106,7 @@ impl Rendering {
     }
 }
 
-fn render(registry: &Registry, leave_out: &LeaveOut) -> Text {
+fn render(registry: &Registry, leave_out: &LeaveOut) -> RenderedMetrics {
     let mut families = registry.gather();
     leave_out(&mut families);
     let text = TextEncoder::new()

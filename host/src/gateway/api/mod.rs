@@ -21,8 +21,8 @@ use axum::extract::FromRef;
 
 use self::metrics::Rendering;
 use self::page::Page;
-use super::live::Desk;
-use super::running::Running;
+use super::live::Orders;
+use super::running::RunningGateway;
 use crate::admin::{Route, Routes};
 
 /// What anybody on this machine may read: nothing that a device, a plugin or an operator keeps to itself.
@@ -49,9 +49,9 @@ pub fn operating() -> Vec<Route<Api>> {
         Route::post("/v1/log", log::change),
         // Queues and dead letters, a `spool::ToolRequest`: look, take out, put in, mend.
         Route::post("/v1/spool", spool::ask),
-        // Dead letters on their way again, a `letters::Retry`.
+        // Dead letters on their way again, a `letters::RetryRequest`.
         Route::post("/v1/parked/retry", letters::retry),
-        // What is recorded of the flows, a `recordings::Request`.
+        // What is recorded of the flows, a `recordings::RecordingRequest`.
         Route::post("/v1/recordings", recordings::ask),
         // Every plugin: what runs, what is tried beside it, what it can go back to.
         Route::get("/v1/plugins", plugins::list),
@@ -71,14 +71,14 @@ pub fn operating() -> Vec<Route<Api>> {
 /// What the handlers work on.
 #[derive(Clone)]
 pub struct Api {
-    running: Arc<Running>,
-    desk: Desk,
+    running: Arc<RunningGateway>,
+    desk: Orders,
     rendering: Arc<Rendering>,
     page: Page,
 }
 
 /// The routes of this gateway.
-pub(super) fn routes(running: &Arc<Running>, desk: Desk) -> Routes {
+pub(super) fn routes(running: &Arc<RunningGateway>, desk: Orders) -> Routes {
     let api = Api {
         running: Arc::clone(running),
         desk,
@@ -91,13 +91,13 @@ pub(super) fn routes(running: &Arc<Running>, desk: Desk) -> Routes {
     Routes::new(reading(), operating(), api)
 }
 
-impl FromRef<Api> for Arc<Running> {
+impl FromRef<Api> for Arc<RunningGateway> {
     fn from_ref(api: &Api) -> Self {
         Arc::clone(&api.running)
     }
 }
 
-impl FromRef<Api> for Desk {
+impl FromRef<Api> for Orders {
     fn from_ref(api: &Api) -> Self {
         api.desk.clone()
     }

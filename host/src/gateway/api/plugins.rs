@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::json;
 use crate::chain::{ChangeUnderWay, PluginInfo};
-use crate::gateway::running::Running;
+use crate::gateway::running::RunningGateway;
 use crate::versions::{Earlier, PluginVersions, RefusedVersion};
 
-pub(super) async fn list(State(running): State<Arc<Running>>) -> Response {
+pub(super) async fn list(State(running): State<Arc<RunningGateway>>) -> Response {
     let versions = &running.versions;
     let plugins = running.doors.chains().into_iter().flat_map(|(_, chain)| {
         let infos = chain.plugins().into_iter();
         infos.map(move |info| {
-            Plugin::running(
+            ListedPlugin::running(
                 chain.name(),
                 &info,
                 versions.entry(chain.name(), &info.name),
@@ -28,7 +28,7 @@ pub(super) async fn list(State(running): State<Arc<Running>>) -> Response {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Plugin {
+pub struct ListedPlugin {
     pub flow: String,
     pub plugin: String,
     /// SHA-256 of the component that runs, or would.
@@ -40,7 +40,7 @@ pub struct Plugin {
     /// What runs is not what the config says, component or settings, because an operator or a roll-back decided so.
     pub differs_from_config: bool,
     /// What is tried beside it.
-    pub candidate: Option<Candidate>,
+    pub candidate: Option<CandidateStatus>,
     /// Good versions it can go back to, the newest first.
     pub kept: Vec<Earlier>,
     /// Versions that were not taken, the newest first.
@@ -49,14 +49,14 @@ pub struct Plugin {
 
 /// A version that is tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
+pub struct CandidateStatus {
     /// SHA-256 of its component.
     pub digest: String,
     /// How far it is; of a stopped gateway, `interrupted`.
     pub state: String,
 }
 
-impl Plugin {
+impl ListedPlugin {
     /// Of a running gateway.
     fn running(flow: &str, info: &PluginInfo, entry: Option<PluginVersions>) -> Self {
         let plain = Self {
@@ -74,14 +74,14 @@ impl Plugin {
         let known = entry.map_or(plain, Self::stopped);
         Self {
             digest,
-            candidate: Candidate::of(info),
+            candidate: CandidateStatus::of(info),
             ..known
         }
     }
 
     /// As a stopped one has left it.
     pub fn stopped(entry: PluginVersions) -> Self {
-        let candidate = entry.trying.map(|attempt| Candidate {
+        let candidate = entry.trying.map(|attempt| CandidateStatus {
             digest: attempt.version.digest,
             state: "interrupted".to_owned(),
         });
@@ -110,7 +110,7 @@ pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&PluginVersions>) ->
     }
 }
 
-impl Candidate {
+impl CandidateStatus {
     /// The one that is tried beside a running plugin.
     pub(super) fn of(info: &PluginInfo) -> Option<Self> {
         let change = info.change.as_ref()?;
@@ -156,8 +156,9 @@ mod tests {
             breaker: BreakerState::Closed,
             cost: PluginCost::default(),
         };
-        let shown =
-            |change| Plugin::running("climate", &info(change), versions.entry("climate", "rule"));
+        let shown = |change| {
+            ListedPlugin::running("climate", &info(change), versions.entry("climate", "rule"))
+        };
         let during = shown(Some(ChangeUnderWay {
             digest: Arc::clone(&new),
             state: ChangeState::OnProbation,

@@ -10,16 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{Answer, Caller, json};
-use crate::gateway::running::Running;
+use crate::admin::{ApiResult, Caller, json};
+use crate::gateway::running::RunningGateway;
 use crate::recording::{Recorder, RecordingHeader};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Request {
+pub enum RecordingRequest {
     /// Which flows are recorded; the answer is a list of [`Listed`].
     List,
-    /// Segments of a recording in memory; the answer is [`Part`].
+    /// Segments of a recording in memory; the answer is [`EncodedSegments`].
     Page {
         flow: String,
         /// Number of the first.
@@ -42,7 +42,7 @@ pub struct Listed {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Part {
+pub struct EncodedSegments {
     /// Each as it stands in a file, base64.
     pub segments: Vec<String>,
     /// Number of the next, if there are more.
@@ -56,13 +56,13 @@ pub struct Part {
 )]
 pub struct NotRecorded(String);
 
-/// Takes a [`Request`], which says what its answer is.
+/// Takes a [`RecordingRequest`], which says what its answer is.
 pub(super) async fn ask(
-    State(running): State<Arc<Running>>,
+    State(running): State<Arc<RunningGateway>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Answer {
-    let request: Request = serde_json::from_slice(&body)?;
+) -> ApiResult {
+    let request: RecordingRequest = serde_json::from_slice(&body)?;
     let answer =
         tokio::task::spawn_blocking(move || answer(&running.doors.recorders(), request, caller));
     Ok(json(&answer.await??))
@@ -71,7 +71,7 @@ pub(super) async fn ask(
 /// Answers a request. Waits for the disk, where a recording is there.
 fn answer(
     recorders: &[Arc<Recorder>],
-    request: Request,
+    request: RecordingRequest,
     caller: Caller,
 ) -> Result<serde_json::Value, NotRecorded> {
     let find = |flow: &str| {
@@ -81,25 +81,25 @@ fn answer(
         found.ok_or_else(|| NotRecorded(flow.to_owned()))
     };
     let value = match request {
-        Request::List => serde_json::to_value(
+        RecordingRequest::List => serde_json::to_value(
             recorders
                 .iter()
                 .map(|recorder| listed(recorder))
                 .collect::<Vec<_>>(),
         ),
-        Request::Page { flow, from } => {
+        RecordingRequest::Page { flow, from } => {
             let page = find(&flow)?.page(from);
             let segments = page
                 .segments
                 .iter()
                 .map(|segment| STANDARD.encode(segment.frame()))
                 .collect();
-            serde_json::to_value(Part {
+            serde_json::to_value(EncodedSegments {
                 segments,
                 next: page.next,
             })
         }
-        Request::Clear { flow } => {
+        RecordingRequest::Clear { flow } => {
             let recorder = find(&flow)?;
             recorder.clear();
             tracing::info!(flow, who = caller.words(), "an operator clears a recording");

@@ -6,16 +6,16 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 
-use crate::admin::{Answer, Caller, json};
-use crate::gateway::running::Running;
+use crate::admin::{ApiResult, Caller, json};
+use crate::gateway::running::RunningGateway;
 use crate::spool::ToolRequest;
 
 /// Takes a [`ToolRequest`], which says what its answer is.
 pub(super) async fn ask(
-    State(running): State<Arc<Running>>,
+    State(running): State<Arc<RunningGateway>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Answer {
+) -> ApiResult {
     let request: ToolRequest = serde_json::from_slice(&body)?;
     let tools = running.spool.tools();
     let answer = tokio::task::spawn_blocking(move || {

@@ -9,7 +9,7 @@ use crate::{source, uplink};
 
 /// Why a connection is not in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct TroubleStatus {
     /// In words, and what to do.
     pub cause: String,
     /// Seconds since it was last in use for long, or since the first attempt failed; where it stands again, until then.
@@ -21,7 +21,7 @@ pub struct Trouble {
     pub over_s: Option<u64>,
 }
 
-impl Trouble {
+impl TroubleStatus {
     /// What is known of it, as seen `now`.
     pub(super) fn of(trouble: link::Trouble, now: Instant) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Trouble {
 
 /// Something that does not go as it should and is no lost connection, while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condition {
+pub struct ConditionStatus {
     /// Of what sort: `client-id-taken-over`, of a source also `device-silent`, `registers-refused`, `behind`, `no-room`, of an uplink also `fallback-away`, `refuses-everything`, `acknowledges-nothing`,
     /// `ends-connections`, `dead-letters-full`, `refuses-many`, `limits-rate`, `limit-lowered`, `topic-barred`, and for messages that wait
     /// apart `refused`, `refused-for-now`, `suspect`, `unanswered`, `behind`.
@@ -50,7 +50,7 @@ pub struct Condition {
     pub next_try_s: Option<u64>,
 }
 
-impl Condition {
+impl ConditionStatus {
     /// Of the connections of a source or uplink.
     fn of_link(link: &LinkAccount, now: Instant) -> Vec<Self> {
         let of = |takeover: &link::Takeover| Self {
@@ -64,7 +64,7 @@ impl Condition {
     }
 
     pub(super) fn of_source(account: &source::Account, now: Instant) -> Vec<Self> {
-        let of = |condition: &source::Condition| Self {
+        let of = |condition: &source::SourceCondition| Self {
             kind: condition.kind.to_owned(),
             words: condition.words.clone(),
             messages: condition.messages,
@@ -76,7 +76,7 @@ impl Condition {
     }
 
     pub(super) fn of_uplink(account: &uplink::Account, now: Instant) -> Vec<Self> {
-        let of = |by: &str, condition: &uplink::Condition| Self {
+        let of = |by: &str, condition: &uplink::UplinkCondition| Self {
             kind: condition.kind.name().to_owned(),
             words: format!("{by}{}", condition.words()),
             messages: condition.messages,

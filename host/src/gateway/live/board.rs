@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::order::{Line, Page};
+use super::order::{ChangeLine, ChangeProgress};
 
 /// Changes that are remembered after their end.
 const REMEMBERED: usize = 32;
@@ -14,40 +14,40 @@ const LINES: usize = 4_096;
 
 /// Place of a plugin: its flow and its place there, from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PluginIndex {
     pub flow: usize,
     pub plugin: usize,
 }
 
 /// The board. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Board {
-    state: Arc<Mutex<State>>,
+pub struct ChangeTracker {
+    state: Arc<Mutex<TrackedChanges>>,
     /// Counts what is put up.
     bell: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TrackedChanges {
     last: u64,
-    changes: VecDeque<Change>,
+    changes: VecDeque<TrackedChange>,
     /// The gateway stops, so that what ends now is not to blame.
     is_stopping: bool,
 }
 
 #[derive(Debug)]
-struct Change {
+struct TrackedChange {
     id: u64,
     /// In words: who changes what.
     title: String,
     /// What it works on now, or is to work on.
-    place: Option<Place>,
-    lines: Vec<Line>,
+    place: Option<PluginIndex>,
+    lines: Vec<ChangeLine>,
     has_begun: bool,
     has_ended: bool,
 }
 
-impl Default for Board {
+impl Default for ChangeTracker {
     fn default() -> Self {
         Self {
             state: Arc::default(),
@@ -56,12 +56,12 @@ impl Default for Board {
     }
 }
 
-impl Board {
+impl ChangeTracker {
     /// Puts up a change that waits for its turn.
     ///
     /// # Errors
     /// In words: another one of the same plugin waits or is under way.
-    pub fn open(&self, title: String, place: Option<Place>) -> Result<u64, String> {
+    pub fn open(&self, title: String, place: Option<PluginIndex>) -> Result<u64, String> {
         let mut state = self.lock();
         let mut current = state.changes.iter().filter(|change| !change.has_ended);
         if let Some(other) =
@@ -74,14 +74,14 @@ impl Board {
             current.find(|change| change.place.is_some_and(|place| place.flow == wanted.flow))
         });
         let lines = first
-            .map(|first| Line::Waits {
+            .map(|first| ChangeLine::Waits {
                 behind: first.title.clone(),
             })
             .into_iter()
             .collect();
         state.last += 1;
         let id = state.last;
-        state.changes.push_back(Change {
+        state.changes.push_back(TrackedChange {
             id,
             title,
             place,
@@ -98,13 +98,13 @@ impl Board {
     }
 
     /// Its turn has come for this plugin.
-    pub fn begin(&self, id: u64, place: Place) {
+    pub fn begin(&self, id: u64, place: PluginIndex) {
         self.update(id, |change| {
             (change.place, change.has_begun) = (Some(place), true)
         });
     }
 
-    pub fn push(&self, id: u64, line: Line) {
+    pub fn push(&self, id: u64, line: ChangeLine) {
         self.update(id, |change| {
             if change.lines.len() < LINES {
                 change.lines.push(line);
@@ -118,17 +118,17 @@ impl Board {
     }
 
     /// What has come of a change from line `from` on; `None` when it is not known (any more).
-    pub fn page(&self, id: u64, from: usize) -> Option<Page> {
+    pub fn page(&self, id: u64, from: usize) -> Option<ChangeProgress> {
         let state = self.lock();
         let change = state.changes.iter().find(|change| change.id == id)?;
-        Some(Page {
+        Some(ChangeProgress {
             lines: change.lines.get(from..).unwrap_or_default().to_vec(),
             has_ended: change.has_ended,
         })
     }
 
     /// The change of a plugin that waits or is under way.
-    pub fn of(&self, place: Place) -> Option<u64> {
+    pub fn of(&self, place: PluginIndex) -> Option<u64> {
         self.lock()
             .changes
             .iter()
@@ -137,7 +137,7 @@ impl Board {
     }
 
     /// Plugins that are being changed.
-    pub fn under_way(&self) -> Vec<Place> {
+    pub fn under_way(&self) -> Vec<PluginIndex> {
         let state = self.lock();
         state
             .changes
@@ -161,7 +161,7 @@ impl Board {
         self.lock().is_stopping
     }
 
-    fn update(&self, id: u64, update: impl FnOnce(&mut Change)) {
+    fn update(&self, id: u64, update: impl FnOnce(&mut TrackedChange)) {
         if let Some(change) = self
             .lock()
             .changes
@@ -173,7 +173,7 @@ impl Board {
         self.bell.send_modify(|count| *count += 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TrackedChanges> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -182,17 +182,17 @@ impl Board {
 mod tests {
     use super::*;
 
-    const RULE: Place = Place { flow: 0, plugin: 1 };
+    const RULE: PluginIndex = PluginIndex { flow: 0, plugin: 1 };
 
-    fn line(text: &str) -> Line {
-        Line::Waits {
+    fn line(text: &str) -> ChangeLine {
+        ChangeLine::Waits {
             behind: text.to_owned(),
         }
     }
 
     #[test]
     fn one_change_of_a_plugin_at_a_time_and_others_wait() {
-        let board = Board::default();
+        let board = ChangeTracker::default();
         let first = board.open("the first".to_owned(), Some(RULE)).unwrap();
         assert_eq!(
             board.open("the second".to_owned(), Some(RULE)),
@@ -201,14 +201,14 @@ mod tests {
         let other = board
             .open(
                 "another plugin".to_owned(),
-                Some(Place { flow: 0, plugin: 0 }),
+                Some(PluginIndex { flow: 0, plugin: 0 }),
             )
             .unwrap();
         assert_eq!(board.page(other, 0).unwrap().lines, [line("the first")]);
         let elsewhere = board
             .open(
                 "another flow".to_owned(),
-                Some(Place { flow: 1, plugin: 1 }),
+                Some(PluginIndex { flow: 1, plugin: 1 }),
             )
             .unwrap();
         assert_eq!(board.page(elsewhere, 0).unwrap().lines, []);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_has_happened_is_read_from_where_one_was_and_the_oldest_ended_ones_go() {
-        let board = Board::default();
+        let board = ChangeTracker::default();
         let id = board.open(String::new(), None).unwrap();
         let bell = board.bell();
         board.push(id, line("a"));
@@ -230,7 +230,7 @@ mod tests {
         assert!(bell.has_changed().unwrap());
         assert_eq!(
             board.page(id, 1),
-            Some(Page {
+            Some(ChangeProgress {
                 lines: vec![line("b")],
                 has_ended: false
             })
@@ -241,7 +241,7 @@ mod tests {
         }
         assert_eq!(
             board.page(id, 9),
-            Some(Page::default()),
+            Some(ChangeProgress::default()),
             "one that goes on is not forgotten"
         );
         board.end(id);

@@ -4,41 +4,41 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use super::board::{Board, Place};
-use super::order::{Name, Page, Receipt, Rollback, Swap};
-use super::request::Request;
+use super::board::{ChangeTracker, PluginIndex};
+use super::order::{ChangeProgress, ChangeReceipt, PluginName, Rollback, SwapOrder};
+use super::request::DriverRequest;
 use crate::chain::Chain;
 use crate::gateway::door::Doors;
 use crate::versions::history::Who;
 
 /// Takes orders. Cheap to clone; nothing here waits.
 #[derive(Clone)]
-pub(in crate::gateway) struct Desk {
-    pub(super) requests: SyncSender<Request>,
-    pub(super) board: Board,
+pub(in crate::gateway) struct Orders {
+    pub(super) requests: SyncSender<DriverRequest>,
+    pub(super) board: ChangeTracker,
     pub(super) doors: Doors,
 }
 
 /// What somebody wants done.
 #[derive(Clone, Copy)]
-struct Wish<'a> {
-    place: Option<Place>,
+struct NewChange<'a> {
+    place: Option<PluginIndex>,
     what: &'a str,
     /// Not while another change of the plugin is under way.
     alone: bool,
 }
 
-impl Desk {
+impl Orders {
     /// Swaps a plugin; without a component, to what the config says.
     ///
     /// # Errors
     /// In words for the operator.
     pub(in crate::gateway) fn swap(
         &self,
-        order: Swap,
+        order: SwapOrder,
         component: Option<Vec<u8>>,
         who: Who,
-    ) -> Result<Receipt, String> {
+    ) -> Result<ChangeReceipt, String> {
         let place = self.place(&order.plugin)?;
         if order.replace && self.board.under_way().contains(&place) {
             self.cancel_at(
@@ -46,13 +46,13 @@ impl Desk {
                 &format!("{} put another version in its place", who.name()),
             );
             return self.submit(
-                Wish {
+                NewChange {
                     place: Some(place),
                     what: "swaps",
                     alone: false,
                 },
                 &who,
-                |id| Request::Swap {
+                |id| DriverRequest::Swap {
                     id,
                     order,
                     component,
@@ -61,13 +61,13 @@ impl Desk {
             );
         }
         self.submit(
-            Wish {
+            NewChange {
                 place: Some(place),
                 what: "swaps",
                 alone: true,
             },
             &who,
-            |id| Request::Swap {
+            |id| DriverRequest::Swap {
                 id,
                 order,
                 component,
@@ -77,7 +77,7 @@ impl Desk {
     }
 
     /// Whether a change of the plugin waits, or was ordered this moment: it cannot be ended yet.
-    pub(in crate::gateway) fn has_yet_to_begin(&self, plugin: &Name) -> bool {
+    pub(in crate::gateway) fn has_yet_to_begin(&self, plugin: &PluginName) -> bool {
         self.place(plugin).is_ok_and(|place| {
             let chain = self.doors.chain(place.flow);
             let can_be_ended = chain.is_some_and(|chain| chain.is_changing(place.plugin));
@@ -93,26 +93,26 @@ impl Desk {
         &self,
         order: &Rollback,
         who: Who,
-    ) -> Result<Receipt, String> {
+    ) -> Result<ChangeReceipt, String> {
         let place = self.place(&order.plugin)?;
         if order.to.is_none()
             && let Some(change) = self.board.of(place)
         {
             return if self.cancel(place, &who) {
-                Ok(Receipt { change })
+                Ok(ChangeReceipt { change })
             } else {
                 Err(self.busy(place, "it can be ended as soon as it has begun"))
             };
         }
         let order = order.clone();
         self.submit(
-            Wish {
+            NewChange {
                 place: Some(place),
                 what: "rolls back",
                 alone: true,
             },
             &who,
-            |id| Request::Rollback {
+            |id| DriverRequest::Rollback {
                 id,
                 order,
                 who: who.clone(),
@@ -124,7 +124,11 @@ impl Desk {
     ///
     /// # Errors
     /// There is none.
-    pub(in crate::gateway) fn promote(&self, plugin: &Name, who: &Who) -> Result<Receipt, String> {
+    pub(in crate::gateway) fn promote(
+        &self,
+        plugin: &PluginName,
+        who: &Who,
+    ) -> Result<ChangeReceipt, String> {
         let place = self.place(plugin)?;
         let change = self.follow(plugin)?;
         if self
@@ -149,12 +153,12 @@ impl Desk {
     ///
     /// # Errors
     /// There is none.
-    pub(in crate::gateway) fn follow(&self, plugin: &Name) -> Result<Receipt, String> {
+    pub(in crate::gateway) fn follow(&self, plugin: &PluginName) -> Result<ChangeReceipt, String> {
         let place = self.place(plugin)?;
         let none = || format!("no change of `{}` is under way", self.name(place));
         self.board
             .of(place)
-            .map(|change| Receipt { change })
+            .map(|change| ChangeReceipt { change })
             .ok_or_else(none)
     }
 
@@ -162,15 +166,15 @@ impl Desk {
     ///
     /// # Errors
     /// Too much is waiting.
-    pub(in crate::gateway) fn reload(&self, who: Who) -> Result<Receipt, String> {
+    pub(in crate::gateway) fn reload(&self, who: Who) -> Result<ChangeReceipt, String> {
         self.submit(
-            Wish {
+            NewChange {
                 place: None,
                 what: "reads the config again",
                 alone: true,
             },
             &who,
-            |id| Request::Reload {
+            |id| DriverRequest::Reload {
                 id: Some(id),
                 who: who.clone(),
             },
@@ -183,7 +187,7 @@ impl Desk {
         change: u64,
         from: usize,
         patience: Duration,
-    ) -> Option<Page> {
+    ) -> Option<ChangeProgress> {
         let mut bell = self.board.bell();
         let news = async {
             loop {
@@ -206,11 +210,18 @@ impl Desk {
     ///
     /// # Errors
     /// There is none, or several.
-    pub(in crate::gateway) fn place(&self, Name(name): &Name) -> Result<Place, String> {
+    pub(in crate::gateway) fn place(
+        &self,
+        PluginName(name): &PluginName,
+    ) -> Result<PluginIndex, String> {
         let all = self.doors.chains().into_iter().flat_map(|(flow, chain)| {
             let plugins = chain.plugins().into_iter().enumerate();
             plugins.map(move |(plugin, info)| {
-                (Place { flow, plugin }, Arc::clone(chain.name()), info.name)
+                (
+                    PluginIndex { flow, plugin },
+                    Arc::clone(chain.name()),
+                    info.name,
+                )
             })
         });
         let all: Vec<_> = all.collect();
@@ -222,7 +233,7 @@ impl Desk {
             .iter()
             .filter(|(_, flow, plugin)| is_it(flow, plugin))
             .collect();
-        let names = |them: &[&(Place, Arc<str>, Arc<str>)]| {
+        let names = |them: &[&(PluginIndex, Arc<str>, Arc<str>)]| {
             them.iter()
                 .map(|(_, flow, plugin)| format!("{flow}/{plugin}"))
                 .collect::<Vec<_>>()
@@ -242,7 +253,7 @@ impl Desk {
         }
     }
 
-    fn cancel(&self, place: Place, who: &Who) -> bool {
+    fn cancel(&self, place: PluginIndex, who: &Who) -> bool {
         let is_cancelled = self.cancel_at(place, &format!("{} rolled it back", who.name()));
         if is_cancelled {
             tracing::info!(
@@ -258,10 +269,10 @@ impl Desk {
     pub(super) fn hear(&self, flow: usize, chain: &Chain) {
         let desk = self.clone();
         // Where there is no room it opens again.
-        chain.on_opened(move |opened| _ = desk.offer(Request::Opened { flow, opened }));
+        chain.on_opened(move |opened| _ = desk.offer(DriverRequest::Opened { flow, opened }));
     }
 
-    pub(super) fn cancel_at(&self, Place { flow, plugin }: Place, why: &str) -> bool {
+    pub(super) fn cancel_at(&self, PluginIndex { flow, plugin }: PluginIndex, why: &str) -> bool {
         self.doors
             .chain(flow)
             .is_some_and(|chain| chain.cancel(plugin, why))
@@ -269,11 +280,11 @@ impl Desk {
 
     fn submit(
         &self,
-        wish: Wish<'_>,
+        wish: NewChange<'_>,
         who: &Who,
-        request: impl FnOnce(u64) -> Request,
-    ) -> Result<Receipt, String> {
-        let Wish { place, what, alone } = wish;
+        request: impl FnOnce(u64) -> DriverRequest,
+    ) -> Result<ChangeReceipt, String> {
+        let NewChange { place, what, alone } = wish;
         let title = match place {
             Some(place) => format!("{} {what} {}", who.name(), self.name(place)),
             None => format!("{} {what}", who.name()),
@@ -287,25 +298,25 @@ impl Desk {
         })?;
         tracing::info!(change, "an operator {title}");
         if self.offer(request(change)) {
-            Ok(Receipt { change })
+            Ok(ChangeReceipt { change })
         } else {
             self.board.end(change);
             Err("more changes than can wait; try again when the last one is done".to_owned())
         }
     }
 
-    fn busy(&self, place: Place, what: &str) -> String {
+    fn busy(&self, place: PluginIndex, what: &str) -> String {
         format!("a change of `{}` waits or begins; {what}", self.name(place))
     }
 
-    fn follow_hint(&self, place: Option<Place>) -> String {
+    fn follow_hint(&self, place: Option<PluginIndex>) -> String {
         let name = place.map(|place| self.name(place)).unwrap_or_default();
         format!(
             "follow it with `tidegate swap {name} --follow`, end it with `tidegate rollback {name}`, or say --replace"
         )
     }
 
-    pub(super) fn name(&self, place: Place) -> String {
+    pub(super) fn name(&self, place: PluginIndex) -> String {
         let Some(chain) = self.doors.chain(place.flow) else {
             return String::new();
         };
@@ -318,7 +329,7 @@ impl Desk {
     }
 
     /// `false` when there is no room.
-    pub(super) fn offer(&self, request: Request) -> bool {
+    pub(super) fn offer(&self, request: DriverRequest) -> bool {
         match self.requests.try_send(request) {
             Err(TrySendError::Full(_)) => {
                 tracing::warn!("more changes than can wait; send SIGHUP when the last one is done");

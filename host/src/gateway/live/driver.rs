@@ -21,14 +21,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::orders::guarded;
-use super::board::Place;
-use super::desk::Desk;
-use super::order::{Line, Name};
-use super::parts::Parts;
-use super::request::Request;
-use super::watch::Watch;
+use super::board::PluginIndex;
+use super::desk::Orders;
+use super::order::{ChangeLine, PluginName};
+use super::parts::LiveParts;
+use super::request::DriverRequest;
+use super::watch::FileWatch;
 use crate::chain::PluginConfig;
-use crate::gateway::ends::Ends;
+use crate::gateway::ends::Endpoints;
 use crate::gateway::start::Started;
 use crate::heap;
 use crate::versions::StoredVersion;
@@ -50,13 +50,13 @@ struct Busy {
 }
 
 pub(super) struct Driver {
-    parts: Parts,
-    ends: Ends,
-    desk: Desk,
+    parts: LiveParts,
+    ends: Endpoints,
+    desk: Orders,
     /// What the config says of each plugin, as it was last seen.
     written: Vec<Vec<StoredVersion>>,
     watched: Vec<PathBuf>,
-    watch: Watch,
+    watch: FileWatch,
     in_vain: InVain,
     /// By the numbers of their flows.
     busy: HashMap<usize, Busy>,
@@ -65,7 +65,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(parts: Parts, ends: Ends, desk: Desk) -> std::io::Result<Self> {
+    pub(super) fn new(parts: LiveParts, ends: Endpoints, desk: Orders) -> std::io::Result<Self> {
         let written =
             |flow: &Vec<Started>| flow.iter().map(|started| started.written.clone()).collect();
         let written = parts.started.iter().map(written).collect();
@@ -88,7 +88,7 @@ impl Driver {
     }
 
     /// Until the gateway stops. What crashes costs the order at hand, and is said.
-    pub(super) fn run(&mut self, waiting: &Receiver<Request>) {
+    pub(super) fn run(&mut self, waiting: &Receiver<DriverRequest>) {
         guarded(&self.desk.board.clone(), None, || self.catch_up());
         loop {
             let request = match waiting.recv_timeout(WRITE_AGAIN) {
@@ -99,7 +99,7 @@ impl Driver {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            if self.desk.board.is_stopping() || matches!(request, Request::Stop) {
+            if self.desk.board.is_stopping() || matches!(request, DriverRequest::Stop) {
                 break;
             }
             let id = request.id();
@@ -115,14 +115,14 @@ impl Driver {
         self.parts.versions.write_again();
     }
 
-    fn obey(&mut self, request: Request) {
+    fn obey(&mut self, request: DriverRequest) {
         match request {
-            Request::Changed { path, .. } if path == self.parts.origin.path => {
+            DriverRequest::Changed { path, .. } if path == self.parts.origin.path => {
                 self.reload(None, &Who::Config)
             }
-            Request::Changed { path, content } => self.replace(&path, &content),
-            Request::Reload { id, who } => self.reload(id, &who),
-            Request::Swap {
+            DriverRequest::Changed { path, content } => self.replace(&path, &content),
+            DriverRequest::Reload { id, who } => self.reload(id, &who),
+            DriverRequest::Swap {
                 id,
                 order,
                 component,
@@ -133,10 +133,12 @@ impl Driver {
                 component,
                 who,
             }),
-            Request::Rollback { id, order, who } => self.want(Wanted::Rollback { id, order, who }),
-            Request::Opened { flow, opened } => self.want(Wanted::FailOver { flow, opened }),
-            Request::Ended { place, adopted } => self.ended(place, adopted),
-            Request::Stop => {}
+            DriverRequest::Rollback { id, order, who } => {
+                self.want(Wanted::Rollback { id, order, who })
+            }
+            DriverRequest::Opened { flow, opened } => self.want(Wanted::FailOver { flow, opened }),
+            DriverRequest::Ended { place, adopted } => self.ended(place, adopted),
+            DriverRequest::Stop => {}
         }
     }
 
@@ -206,7 +208,7 @@ impl Driver {
     }
 
     /// Puts up a change that no operator has put up.
-    fn open(&self, place: Place, who: &Who) -> u64 {
+    fn open(&self, place: PluginIndex, who: &Who) -> u64 {
         let board = &self.desk.board;
         let title = format!("{} changes {}", who.name(), self.title(place));
         // One that an operator has put up for the same plugin comes after it.
@@ -217,8 +219,14 @@ impl Driver {
     }
 
     /// What a change is made of by now.
-    fn job(&self, id: u64, (place, who): (Place, Who), candidate: Candidate, after: After) -> Job {
-        let Parts {
+    fn job(
+        &self,
+        id: u64,
+        (place, who): (PluginIndex, Who),
+        candidate: Candidate,
+        after: After,
+    ) -> Job {
+        let LiveParts {
             doors,
             versions,
             audit,
@@ -246,13 +254,13 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, id: u64, whose: (Place, Who), candidate: Candidate, after: After) {
+    fn start(&mut self, id: u64, whose: (PluginIndex, Who), candidate: Candidate, after: After) {
         let job = self.job(id, whose, candidate, after);
         self.start_job(job);
     }
 
     fn start_job(&mut self, job: Job) {
-        let Place { flow, plugin } = job.place;
+        let PluginIndex { flow, plugin } = job.place;
         let adopting = job.after.adopt.clone().map(|config| (plugin, config));
         let busy = self.busy.entry(flow).or_insert_with(|| Busy {
             adopting: None,
@@ -274,7 +282,11 @@ impl Driver {
     }
 
     /// The next change of the flow has its turn.
-    fn ended(&mut self, Place { flow, plugin }: Place, adopted: Option<Box<PluginConfig>>) {
+    fn ended(
+        &mut self,
+        PluginIndex { flow, plugin }: PluginIndex,
+        adopted: Option<Box<PluginConfig>>,
+    ) {
         if let Some(config) = adopted {
             self.parts.config.flows[flow].plugins[plugin] = *config;
         }
@@ -302,13 +314,13 @@ impl Driver {
     }
 
     /// Where a plugin is by now: its flow may be another one since the order came.
-    fn still_there(&self, id: u64, plugin: &Name) -> Option<Place> {
+    fn still_there(&self, id: u64, plugin: &PluginName) -> Option<PluginIndex> {
         let place = self.desk.place(plugin);
         if let Err(why) = &place {
             tracing::warn!(plugin = plugin.0, "nothing is changed: {why}");
             self.desk.board.push(
                 id,
-                Line::Gone {
+                ChangeLine::Gone {
                     plugin: plugin.0.clone(),
                 },
             );
@@ -320,12 +332,12 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::live::board::Board;
+    use crate::gateway::live::board::ChangeTracker;
 
     #[test]
     fn an_order_that_crashes_is_over_and_the_next_one_is_done() {
-        let board = Board::default();
-        let (place, mut done) = (Place { flow: 0, plugin: 0 }, Vec::new());
+        let board = ChangeTracker::default();
+        let (place, mut done) = (PluginIndex { flow: 0, plugin: 0 }, Vec::new());
         let first = board
             .open("an operator swaps all/count".to_owned(), Some(place))
             .unwrap();

@@ -2,7 +2,7 @@
 //!
 //! One thread takes all orders, off the data path, and makes the changes of flows; each change of a plugin has a thread of its
 //! own, one at a time in each flow. None of them touches sources or uplinks, so a dark upstream cannot hold them up. Flows and their plugins change live; any other change of the config says that it
-//! needs a restart. Whoever asks is answered at once with a number, under which the [`Board`] tells how it goes on.
+//! needs a restart. Whoever asks is answered at once with a number, under which the [`ChangeTracker`] tells how it goes on.
 
 mod board;
 mod desk;
@@ -16,18 +16,18 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use board::{Board, Place};
+pub use board::{ChangeTracker, PluginIndex};
 pub use order::{
-    Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap,
-    Verdict,
+    ChangeLine, ChangeOutcome, ChangeProgress, ChangeReceipt, FlowOutcome, FlowVerdict, PluginName,
+    PluginVerdict, Rollback, SwapOrder, SwapPlan,
 };
 
-pub(super) use desk::Desk;
-pub(super) use parts::Parts;
+pub(super) use desk::Orders;
+pub(super) use parts::LiveParts;
 
 use self::driver::Driver;
-use self::request::Request;
-use super::ends::Ends;
+use self::request::DriverRequest;
+use super::ends::Endpoints;
 use crate::chain::Engine;
 use crate::versions::history::Who;
 
@@ -37,18 +37,18 @@ const WAITING: usize = 64;
 /// Pause between two looks whether the change under way has ended, once it was told to.
 const STOPPING: Duration = Duration::from_millis(20);
 
-pub(super) struct Live {
-    desk: Desk,
+pub(super) struct LiveChange {
+    desk: Orders,
     engine: Engine,
     driver: JoinHandle<()>,
 }
 
-impl Live {
+impl LiveChange {
     /// Watches the plugin files and the config file.
-    pub(super) fn start(parts: Parts, ends: Ends) -> std::io::Result<Self> {
+    pub(super) fn start(parts: LiveParts, ends: Endpoints) -> std::io::Result<Self> {
         let (requests, waiting) = sync_channel(WAITING);
-        let board = Board::default();
-        let desk = Desk {
+        let board = ChangeTracker::default();
+        let desk = Orders {
             requests,
             board,
             doors: parts.doors.clone(),
@@ -70,13 +70,13 @@ impl Live {
     }
 
     /// Where orders are taken.
-    pub(super) fn desk(&self) -> Desk {
+    pub(super) fn desk(&self) -> Orders {
         self.desk.clone()
     }
 
     /// Reads the config again, as SIGHUP asks.
     pub(super) fn reload(&self) {
-        self.desk.offer(Request::Reload {
+        self.desk.offer(DriverRequest::Reload {
             id: None,
             who: Who::Config,
         });
@@ -85,7 +85,7 @@ impl Live {
     /// Ends the change under way, whose version before runs on, and the driver; at `deadline` the process ends without.
     pub(super) fn stop(self, deadline: Instant) {
         self.desk.board.stop();
-        self.desk.offer(Request::Stop);
+        self.desk.offer(DriverRequest::Stop);
         self.engine.give_up_compiling();
         while !self.driver.is_finished() {
             if Instant::now() >= deadline {
@@ -93,9 +93,9 @@ impl Live {
                     "a change is left in its middle; the next start runs what it would run after a kill"
                 );
             }
-            for Place { flow, plugin } in self.desk.board.under_way() {
+            for PluginIndex { flow, plugin } in self.desk.board.under_way() {
                 self.desk
-                    .cancel_at(Place { flow, plugin }, "the gateway stops");
+                    .cancel_at(PluginIndex { flow, plugin }, "the gateway stops");
             }
             std::thread::park_timeout(STOPPING);
         }

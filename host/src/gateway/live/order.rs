@@ -1,25 +1,24 @@
 //! What an operator asks for, and what he is told: the JSON of the control socket.
 
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{self, OnRefusedState};
+use crate::chain::{Canary, ChangePlan, OnRefusedState, Shadow};
 use crate::versions::history::HistoryEvent;
 
 /// A plugin: its flow's name and its own, or its own alone where no other flow has one of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Name(pub String);
+pub struct PluginName(pub String);
 
 /// `tidegate swap`; the component follows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Swap {
-    pub plugin: Name,
+pub struct SwapOrder {
+    pub plugin: PluginName,
     /// Take what the config says, file and settings, instead of a component that follows.
     pub from_config: bool,
     pub signature: Option<String>,
     /// What has to go well first.
-    pub plan: Plan,
+    pub plan: SwapPlan,
     /// It may be older than the highest signed version that was confirmed.
     pub downgrade: bool,
     /// End the change of this plugin that is under way, if there is one, and make this one.
@@ -28,14 +27,14 @@ pub struct Swap {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rollback {
-    pub plugin: Name,
+    pub plugin: PluginName,
     /// How the digest begins; without it the change under way is ended, or else the version before comes back.
     pub to: Option<String>,
 }
 
-/// A [`chain::ChangePlan`] on its way.
+/// A [`ChangePlan`] on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct SwapPlan {
     /// First its outputs are only compared.
     pub shadow: Option<Shadow>,
     /// Then they count for a share of the keys.
@@ -44,48 +43,11 @@ pub struct Plan {
     pub fresh_state: bool,
 }
 
-/// A [`chain::Shadow`] on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shadow {
-    pub time: Option<Duration>,
-    pub messages: Option<u64>,
-    pub sample: f64,
-    pub max_differing: Option<f64>,
-}
-
-/// A [`chain::Canary`] on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Canary {
-    pub share: f64,
-    pub time: Option<Duration>,
-    pub messages: Option<u64>,
-}
-
-impl From<Plan> for chain::ChangePlan {
-    fn from(plan: Plan) -> Self {
-        let shadow = |Shadow {
-                          time,
-                          messages,
-                          sample,
-                          max_differing,
-                      }| chain::Shadow {
-            time,
-            messages,
-            sample,
-            max_differing,
-        };
-        let canary = |Canary {
-                          share,
-                          time,
-                          messages,
-                      }| chain::Canary {
-            share,
-            time,
-            messages,
-        };
+impl From<SwapPlan> for ChangePlan {
+    fn from(plan: SwapPlan) -> Self {
         Self {
-            shadow: plan.shadow.map(shadow),
-            canary: plan.canary.map(canary),
+            shadow: plan.shadow,
+            canary: plan.canary,
             probation: None,
             is_cure: false,
             state: if plan.fresh_state {
@@ -99,23 +61,23 @@ impl From<Plan> for chain::ChangePlan {
 
 /// Where to read what comes of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct ChangeReceipt {
     /// Its number, for as long as the gateway runs.
     pub change: u64,
 }
 
 /// What has come of an order so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Page {
+pub struct ChangeProgress {
     /// What was not read before, in order.
-    pub lines: Vec<Line>,
+    pub lines: Vec<ChangeLine>,
     pub has_ended: bool,
 }
 
 /// One thing that is told of a change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]
-pub enum Line {
+pub enum ChangeLine {
     /// It has to wait.
     Waits {
         behind: String,
@@ -152,14 +114,14 @@ pub enum Line {
     /// What has become of a flow that is another one in the config.
     Flow(FlowVerdict),
     /// How the change of one plugin ended.
-    Verdict(Verdict),
+    Verdict(PluginVerdict),
 }
 
 /// What has become of a flow that is another one in the config.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowVerdict {
     pub flow: String,
-    pub verdict: Done,
+    pub verdict: FlowOutcome,
     pub why: Option<String>,
     /// How long its messages waited for the new chain, microseconds.
     pub pause_us: Option<u64>,
@@ -168,7 +130,7 @@ pub struct FlowVerdict {
 /// What was done with a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Done {
+pub enum FlowOutcome {
     /// Another chain runs, on the state of the one before.
     Replaced,
     /// It gets other messages.
@@ -180,7 +142,7 @@ pub enum Done {
     Refused,
 }
 
-impl Done {
+impl FlowOutcome {
     /// The name in history and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -195,10 +157,10 @@ impl Done {
 
 /// How the change of one plugin ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct PluginVerdict {
     pub flow: String,
     pub plugin: String,
-    pub verdict: Outcome,
+    pub verdict: ChangeOutcome,
     /// Digest of the version that runs now.
     pub running: String,
     /// Why it was not taken.
@@ -210,7 +172,7 @@ pub struct Verdict {
 /// How a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum ChangeOutcome {
     /// The new version runs.
     Confirmed,
     /// It does so far, and the one before is ready to come back.
@@ -226,7 +188,7 @@ pub enum Outcome {
     Suspended,
 }
 
-impl Outcome {
+impl ChangeOutcome {
     /// The name in history and JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,13 +6,13 @@ use crate::config::{Config, Sources};
 use crate::gateway::audit::Audit;
 use crate::gateway::current::Current;
 use crate::gateway::door::Doors;
-use crate::gateway::standing::Shared as Standing;
+use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
 use crate::recording;
 use crate::spool::Spool;
 use crate::versions::Versions;
 
-pub(in crate::gateway) struct Parts {
+pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) config: Config,
     /// Where others look at it.
     pub(in crate::gateway) current: Current,

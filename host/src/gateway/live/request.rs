@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::board::Place;
-use super::order::{Rollback, Swap};
+use super::board::PluginIndex;
+use super::order::{Rollback, SwapOrder};
 use crate::chain::{BreakerOpened, PluginConfig};
 use crate::versions::history::Who;
 
 /// What the thread is asked to do.
-pub(super) enum Request {
+pub(super) enum DriverRequest {
     /// A watched file has new content.
     Changed {
         path: PathBuf,
@@ -22,7 +22,7 @@ pub(super) enum Request {
     /// An operator has another version.
     Swap {
         id: u64,
-        order: Swap,
+        order: SwapOrder,
         component: Option<Vec<u8>>,
         who: Who,
     },
@@ -39,13 +39,13 @@ pub(super) enum Request {
     },
     /// A change of a plugin has ended; what the config says of it from now on, if that is another.
     Ended {
-        place: Place,
+        place: PluginIndex,
         adopted: Option<Box<PluginConfig>>,
     },
     Stop,
 }
 
-impl Request {
+impl DriverRequest {
     /// The number under which it is followed.
     pub(super) fn id(&self) -> Option<u64> {
         match self {

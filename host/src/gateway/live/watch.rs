@@ -33,24 +33,24 @@ const POLL: Duration = Duration::from_secs(1);
 /// Larger files are not read.
 const MAX_FILE_BYTES: u64 = 32 << 20;
 
-type Digest = [u8; 32];
+type ContentDigest = [u8; 32];
 
 /// A running watch. Dropping it stops it, and waits for a call of `on_change` that is under way.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     bell: SyncSender<()>,
-    signals: Arc<Signals>,
+    signals: Arc<WatchSignals>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Signals {
+struct WatchSignals {
     stop: AtomicBool,
     /// The watch does not work any more, and why.
     lost: Mutex<Option<String>>,
 }
 
-impl Watch {
+impl FileWatch {
     /// Watches `files`, which need not exist yet. What is in them now counts as known; `on_change` is called on the
     /// watch's own thread with each new content, and may take its time. Start the watch before reading the files,
     /// and no change is missed.
@@ -62,10 +62,10 @@ impl Watch {
         on_change: impl FnMut(&Path, Vec<u8>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (bell, rings) = sync_channel(1);
-        let signals = Arc::new(Signals::default());
+        let signals = Arc::new(WatchSignals::default());
         let files = files.into_iter().map(Tracked::new).collect();
         let eyes = Eyes::open(bell.clone(), Arc::clone(&signals));
-        let mut round = Round {
+        let mut round = WatchThread {
             files,
             eyes,
             rings,
@@ -83,7 +83,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for FileWatch {
     fn drop(&mut self) {
         self.signals.stop.store(true, Ordering::Release);
         // A bell that rings already is as good.
@@ -97,15 +97,15 @@ impl Drop for Watch {
 }
 
 /// The thread's own part.
-struct Round<F> {
+struct WatchThread<F> {
     files: Vec<Tracked>,
     eyes: Eyes,
     rings: Receiver<()>,
-    signals: Arc<Signals>,
+    signals: Arc<WatchSignals>,
     on_change: F,
 }
 
-impl<F: FnMut(&Path, Vec<u8>)> Round<F> {
+impl<F: FnMut(&Path, Vec<u8>)> WatchThread<F> {
     fn run(&mut self) {
         let mut due = Instant::now();
         while !self.stopping() {
@@ -130,9 +130,9 @@ impl<F: FnMut(&Path, Vec<u8>)> Round<F> {
         let mut next = self.eyes.aim(&self.files);
         for file in &mut self.files {
             match file.look(Instant::now()) {
-                Look::Quiet => {}
-                Look::Again(wait) => next = next.min(wait),
-                Look::Changed(content) => (self.on_change)(&file.path, content),
+                FileLook::Quiet => {}
+                FileLook::Again(wait) => next = next.min(wait),
+                FileLook::Changed(content) => (self.on_change)(&file.path, content),
             }
         }
         next
@@ -143,11 +143,11 @@ impl<F: FnMut(&Path, Vec<u8>)> Round<F> {
 struct Eyes {
     watcher: Option<RecommendedWatcher>,
     watched: Vec<(PathBuf, (u64, u64))>,
-    signals: Arc<Signals>,
+    signals: Arc<WatchSignals>,
 }
 
 impl Eyes {
-    fn open(bell: SyncSender<()>, signals: Arc<Signals>) -> Self {
+    fn open(bell: SyncSender<()>, signals: Arc<WatchSignals>) -> Self {
         let seen = Arc::clone(&signals);
         let handler = move |event: notify::Result<notify::Event>| {
             match event {
@@ -249,7 +249,7 @@ impl From<&Metadata> for Signature {
 
 /// A look at a file.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
+enum FileLook {
     Quiet,
     Again(Duration),
     Changed(Vec<u8>),
@@ -257,9 +257,9 @@ enum Look {
 
 /// A file on its way to new content.
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+struct PendingFile {
     signature: Signature,
-    digest: Digest,
+    digest: ContentDigest,
     since: Instant,
     patience: Duration,
 }
@@ -267,9 +267,9 @@ struct Pending {
 #[derive(Debug)]
 struct Tracked {
     path: PathBuf,
-    known: Option<Digest>,
+    known: Option<ContentDigest>,
     signature: Option<Signature>,
-    pending: Option<Pending>,
+    pending: Option<PendingFile>,
 }
 
 impl Tracked {
@@ -303,19 +303,19 @@ impl Tracked {
             })
     }
 
-    fn look(&mut self, now: Instant) -> Look {
+    fn look(&mut self, now: Instant) -> FileLook {
         let Some(signature) = self.stat() else {
-            return Look::Quiet;
+            return FileLook::Quiet;
         };
         if self.pending.is_none() && self.signature == Some(signature) {
-            return Look::Quiet;
+            return FileLook::Quiet;
         }
         match self.pending {
             Some(pending)
                 if pending.signature == signature
                     && now.saturating_duration_since(pending.since) < pending.patience =>
             {
-                Look::Again(pending.patience - now.saturating_duration_since(pending.since))
+                FileLook::Again(pending.patience - now.saturating_duration_since(pending.since))
             }
             _ => self.settle(signature, now),
         }
@@ -341,13 +341,13 @@ impl Tracked {
     }
 
     /// Reads the file; what was read twice the same, some time apart, is its content.
-    fn settle(&mut self, signature: Signature, now: Instant) -> Look {
+    fn settle(&mut self, signature: Signature, now: Instant) -> FileLook {
         let content = match file::read(&self.path, MAX_FILE_BYTES) {
             Ok(content) => content,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "watched file has changed and cannot be read");
                 (self.signature, self.pending) = (Some(signature), None);
-                return Look::Quiet;
+                return FileLook::Quiet;
             }
         };
         let digest = digest(&content);
@@ -356,25 +356,25 @@ impl Tracked {
             .is_some_and(|pending| pending.signature == signature && pending.digest == digest)
         {
             let patience = if is_whole(&content) { SETTLE } else { PATIENCE };
-            self.pending = Some(Pending {
+            self.pending = Some(PendingFile {
                 signature,
                 digest,
                 since: now,
                 patience,
             });
-            return Look::Again(patience.min(SETTLE));
+            return FileLook::Again(patience.min(SETTLE));
         }
         (self.signature, self.pending) = (Some(signature), None);
         if self.known.replace(digest) == Some(digest) {
-            Look::Quiet
+            FileLook::Quiet
         } else {
-            Look::Changed(content)
+            FileLook::Changed(content)
         }
     }
 }
 
-fn digest(content: &[u8]) -> Digest {
-    let mut digest = Digest::default();
+fn digest(content: &[u8]) -> ContentDigest {
+    let mut digest = ContentDigest::default();
     digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, content).as_ref());
     digest
 }
@@ -423,9 +423,9 @@ mod tests {
         let mut changes = Vec::new();
         loop {
             match file.look(*now) {
-                Look::Quiet => return changes,
-                Look::Again(wait) => *now += wait,
-                Look::Changed(content) => changes.push(content),
+                FileLook::Quiet => return changes,
+                FileLook::Again(wait) => *now += wait,
+                FileLook::Changed(content) => changes.push(content),
             }
         }
     }
@@ -491,7 +491,7 @@ mod tests {
         let (mut file, mut now) = (Tracked::new(path.clone()), Instant::now());
         for content in ["t", "tw", "two"] {
             fs::write(&path, content).unwrap();
-            assert!(matches!(file.look(now), Look::Again(_)), "{content}");
+            assert!(matches!(file.look(now), FileLook::Again(_)), "{content}");
             now += SETTLE / 2;
         }
         assert_eq!(settled(&mut file, &mut now), [b"two"]);
@@ -504,9 +504,9 @@ mod tests {
         let mut now = begun;
         let whole = b"\0asm\x0d\0\x01\0\x00\x03\x01ab";
         fs::write(&path, &whole[..10]).unwrap();
-        assert!(matches!(file.look(now), Look::Again(_)));
+        assert!(matches!(file.look(now), FileLook::Again(_)));
         assert!(
-            matches!(file.look(now + SETTLE * 2), Look::Again(_)),
+            matches!(file.look(now + SETTLE * 2), FileLook::Again(_)),
             "not after the short time"
         );
         fs::write(&path, whole).unwrap();
@@ -533,7 +533,7 @@ mod tests {
     fn the_system_tells_and_the_callback_hears() {
         let (_folder, path) = folder();
         let (sender, heard) = sync_channel(8);
-        let watch = Watch::start(vec![path.clone()], move |path, content| {
+        let watch = FileWatch::start(vec![path.clone()], move |path, content| {
             sender.send((path.to_owned(), content)).unwrap()
         })
         .unwrap();
@@ -547,7 +547,7 @@ mod tests {
     #[test]
     fn when_the_system_does_not_watch_any_more_files_are_looked_at() {
         let (_folder, path) = folder();
-        let (signals, (bell, rings)) = (Arc::new(Signals::default()), sync_channel(1));
+        let (signals, (bell, rings)) = (Arc::new(WatchSignals::default()), sync_channel(1));
         let files = vec![Tracked::new(path.clone())];
         let mut eyes = Eyes::open(bell.clone(), Arc::clone(&signals));
         *signals.lost.lock().unwrap() = Some("no watch is left".to_owned());
@@ -556,7 +556,7 @@ mod tests {
 
         let (sender, heard) = sync_channel(8);
         let on_change = move |_: &Path, content| sender.send(content).unwrap();
-        let mut round = Round {
+        let mut round = WatchThread {
             files,
             eyes,
             rings,

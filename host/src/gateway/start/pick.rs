@@ -135,7 +135,8 @@ impl Starter {
             has_fallen_back,
             ..
         } = pick;
-        let (flow, plugin) = (&*flow.name, &flow.plugins[index]);
+        let plugin = &flow.plugins[index];
+        let flow = &*flow.name;
         let (mut version, kept) = left.remove(0);
         // The config's file may have been replaced since it was looked at.
         version.digest = chain.plugins()[index].digest.to_string();

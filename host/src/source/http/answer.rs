@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 
 /// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum RequestOutcome {
     /// Every message is settled.
     Settled,
     /// Path, headers or body are not what they should be.
@@ -54,7 +54,7 @@ pub(super) const STATUSES: [StatusCode; 12] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-impl Answer {
+impl RequestOutcome {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Settled => StatusCode::ACCEPTED,
@@ -133,30 +133,33 @@ mod tests {
     #[test]
     fn every_outcome_has_a_status_that_is_counted_and_says_what_to_do() {
         let why = || "why".to_owned();
-        let unsettled = Answer::Unsettled {
+        let unsettled = RequestOutcome::Unsettled {
             of: 3,
             left: vec![0, 2],
         };
         let all = [
-            Answer::Settled,
-            Answer::Unfit(why()),
-            Answer::Stranger,
-            Answer::Page,
-            Answer::Unrouted(why()),
-            Answer::Method,
-            Answer::Slow,
-            Answer::TooLarge(why()),
-            Answer::LongTopic,
-            Answer::Packed,
-            Answer::Coded,
-            Answer::Full,
+            RequestOutcome::Settled,
+            RequestOutcome::Unfit(why()),
+            RequestOutcome::Stranger,
+            RequestOutcome::Page,
+            RequestOutcome::Unrouted(why()),
+            RequestOutcome::Method,
+            RequestOutcome::Slow,
+            RequestOutcome::TooLarge(why()),
+            RequestOutcome::LongTopic,
+            RequestOutcome::Packed,
+            RequestOutcome::Coded,
+            RequestOutcome::Full,
             unsettled.clone(),
-            Answer::Leaving,
+            RequestOutcome::Leaving,
         ];
         for answer in all {
             let response = answer.response();
             assert!(STATUSES.contains(&response.status()), "{answer:?}");
-            assert_eq!(response.body().is_empty(), answer == Answer::Settled);
+            assert_eq!(
+                response.body().is_empty(),
+                answer == RequestOutcome::Settled
+            );
             let is_told_when = response.headers().contains_key(RETRY_AFTER);
             assert_eq!(
                 is_told_when,

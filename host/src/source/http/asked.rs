@@ -1,23 +1,23 @@
 //! Which topics the flows of a source ask for: what none of them asks for is not taken. No sockets.
 
-use super::super::Route;
-use super::super::index::Index;
+use super::super::FlowRoute;
+use super::super::index::FlowIndex;
 use crate::message::Pattern;
 
 /// Patterns that a client is told, and characters of each, and of a topic.
 const TOLD: usize = 8;
 const TOLD_CHARACTERS: usize = 100;
 
-pub(super) struct Asked {
+pub(super) struct WantedTopics {
     patterns: Vec<Pattern>,
-    index: Index,
+    index: FlowIndex,
 }
 
-impl Asked {
-    pub(super) fn new(routes: &[Route]) -> Self {
+impl WantedTopics {
+    pub(super) fn new(routes: &[FlowRoute]) -> Self {
         let patterns: Vec<_> = routes.iter().map(|route| route.pattern.clone()).collect();
         Self {
-            index: Index::new(patterns.iter().map(std::slice::from_ref)),
+            index: FlowIndex::new(patterns.iter().map(std::slice::from_ref)),
             patterns,
         }
     }
@@ -57,13 +57,13 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn asked(patterns: &[String]) -> Asked {
+    fn asked(patterns: &[String]) -> WantedTopics {
         let patterns: Vec<_> = patterns
             .iter()
             .map(|pattern| Pattern::parse(pattern).unwrap())
             .collect();
-        Asked {
-            index: Index::new(patterns.iter().map(std::slice::from_ref)),
+        WantedTopics {
+            index: FlowIndex::new(patterns.iter().map(std::slice::from_ref)),
             patterns,
         }
     }

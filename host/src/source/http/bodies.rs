@@ -12,23 +12,23 @@ const YOUNG: Duration = Duration::from_secs(2);
 
 pub(super) struct Bodies {
     most: usize,
-    under_way: Mutex<UnderWay>,
+    under_way: Mutex<BodiesUnderWay>,
 }
 
 #[derive(Default)]
-struct UnderWay {
+struct BodiesUnderWay {
     bytes: usize,
     next: u64,
-    bodies: BTreeMap<u64, Body>,
+    bodies: BTreeMap<u64, BodyUnderWay>,
 }
 
-struct Body {
+struct BodyUnderWay {
     began: Instant,
     bytes: usize,
     gives_way: Arc<Notify>,
 }
 
-impl Body {
+impl BodyUnderWay {
     fn bytes_a_second(&self, now: Instant) -> u128 {
         let millis = now.saturating_duration_since(self.began).as_millis();
         self.bytes as u128 * 1_000 / millis.max(1)
@@ -36,7 +36,7 @@ impl Body {
 }
 
 /// What one body holds; dropped, it is free again.
-pub(super) struct Share<'a> {
+pub(super) struct BodyShare<'a> {
     bodies: &'a Bodies,
     number: u64,
     gives_way: Arc<Notify>,
@@ -51,25 +51,25 @@ impl Bodies {
         }
     }
 
-    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+    fn under_way(&self) -> MutexGuard<'_, BodiesUnderWay> {
         self.under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more begins, of which nothing has come.
-    pub(super) fn enter(&self, now: Instant) -> Share<'_> {
+    pub(super) fn enter(&self, now: Instant) -> BodyShare<'_> {
         let mut under_way = self.under_way();
         let number = under_way.next;
         under_way.next += 1;
         let gives_way = Arc::new(Notify::new());
-        let body = Body {
+        let body = BodyUnderWay {
             began: now,
             bytes: 0,
             gives_way: Arc::clone(&gives_way),
         };
         under_way.bodies.insert(number, body);
-        Share {
+        BodyShare {
             bodies: self,
             number,
             gives_way,
@@ -77,10 +77,10 @@ impl Bodies {
     }
 }
 
-impl UnderWay {
+impl BodiesUnderWay {
     /// The slowest of those that are old enough; it counts no more.
     fn shed(&mut self, now: Instant) -> Option<u64> {
-        let is_old = |body: &Body| now.saturating_duration_since(body.began) >= YOUNG;
+        let is_old = |body: &BodyUnderWay| now.saturating_duration_since(body.began) >= YOUNG;
         let (number, _) = self
             .bodies
             .iter()
@@ -94,7 +94,7 @@ impl UnderWay {
     }
 }
 
-impl Share<'_> {
+impl BodyShare<'_> {
     /// Keeps `bytes` of it from now on, if there is room, or some is made.
     pub(super) fn grow(&self, bytes: usize, now: Instant) -> bool {
         let under_way = &mut *self.bodies.under_way();
@@ -119,7 +119,7 @@ impl Share<'_> {
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for BodyShare<'_> {
     fn drop(&mut self) {
         let under_way = &mut *self.bodies.under_way();
         if let Some(body) = under_way.bodies.remove(&self.number) {
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(bodies.under_way().bytes, 0);
     }
 
-    fn is_told(share: &Share<'_>) -> bool {
+    fn is_told(share: &BodyShare<'_>) -> bool {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let waiting = std::pin::pin!(share.gives_way());
         waiting.poll(&mut context).is_ready()

@@ -9,39 +9,39 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Config;
-use super::answer::Answer;
+use super::answer::RequestOutcome;
 use crate::clock::Now;
 use crate::message::{Qos, Settled};
 use crate::source::taker::{Arrival, Borders, Judged, Taker};
-use crate::source::unsettled::Order;
+use crate::source::unsettled::AckOrder;
 
 /// A request that was read, and is to be taken.
-pub(super) struct Ask {
+pub(super) struct PostRequest {
     pub(super) topic: Bytes,
     /// The messages, each with its headers.
     pub(super) messages: Vec<(Bytes, Bytes)>,
     /// Whoever asked may be gone.
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) answer: oneshot::Sender<RequestOutcome>,
 }
 
 /// A message of a request.
 #[derive(Clone, Copy, Debug)]
-struct Claim {
+struct RequestClaim {
     request: u64,
     message: usize,
 }
 
 /// A request under way.
-struct Open {
+struct OpenRequest {
     /// Of its messages, how many there are and how many are not settled.
     of: usize,
     left: usize,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<RequestOutcome>,
 }
 
-pub(super) struct Desk {
-    taker: Taker<Claim>,
-    open: BTreeMap<u64, Open>,
+pub(super) struct OpenRequests {
+    taker: Taker<RequestClaim>,
+    open: BTreeMap<u64, OpenRequest>,
     /// When each request's time is over, the oldest first; some are answered by then.
     due: VecDeque<(Instant, u64)>,
     next: u64,
@@ -50,10 +50,10 @@ pub(super) struct Desk {
     most: usize,
 }
 
-impl Desk {
+impl OpenRequests {
     pub(super) fn new(config: &crate::source::Config, own: &Config, borders: Borders) -> Self {
         Self {
-            taker: Taker::new(config, Order::Any, borders),
+            taker: Taker::new(config, AckOrder::Any, borders),
             open: BTreeMap::new(),
             due: VecDeque::new(),
             next: 0,
@@ -63,19 +63,19 @@ impl Desk {
     }
 
     /// Takes a request, unless there is no room.
-    pub(super) fn take(&mut self, ask: Ask, now: Instant) {
-        let Ask {
+    pub(super) fn take(&mut self, ask: PostRequest, now: Instant) {
+        let PostRequest {
             topic,
             messages,
             answer,
         } = ask;
         if self.taker.is_full() {
             // An error means that whoever asked is gone, here and below.
-            let _ = answer.send(Answer::Full);
+            let _ = answer.send(RequestOutcome::Full);
             return;
         }
         if messages.is_empty() {
-            let _ = answer.send(Answer::Settled);
+            let _ = answer.send(RequestOutcome::Settled);
             return;
         }
         let request = self.next;
@@ -83,7 +83,7 @@ impl Desk {
         self.next += 1;
         self.open.insert(
             request,
-            Open {
+            OpenRequest {
                 of,
                 left: of,
                 answer,
@@ -98,7 +98,7 @@ impl Desk {
             retain: false,
             duplicate: false,
             rounds: 0,
-            ack: Some(Claim { request, message }),
+            ack: Some(RequestClaim { request, message }),
             judged: Judged::Sound,
         };
         self.taker.take(
@@ -120,7 +120,7 @@ impl Desk {
             if request.left == 0
                 && let Some(request) = open.remove(&claim.request)
             {
-                let _ = request.answer.send(Answer::Settled);
+                let _ = request.answer.send(RequestOutcome::Settled);
             }
         });
         self.taker.fell();
@@ -150,7 +150,7 @@ impl Desk {
             .extract_if(.., |request, _| !alive.contains(request));
         for (_, request) in fallen {
             let left = (0..request.of).collect();
-            let _ = request.answer.send(Answer::Unsettled {
+            let _ = request.answer.send(RequestOutcome::Unsettled {
                 of: request.of,
                 left,
             });
@@ -159,7 +159,7 @@ impl Desk {
 
     /// What of a request is not settled now is told; it stays under way.
     fn too_late(&mut self, request: u64) {
-        let Some(Open { of, answer, .. }) = self.open.remove(&request) else {
+        let Some(OpenRequest { of, answer, .. }) = self.open.remove(&request) else {
             return;
         };
         let left = self
@@ -168,7 +168,7 @@ impl Desk {
             .filter(|(claim, is_settled)| claim.request == request && !is_settled)
             .map(|(claim, _)| claim.message)
             .collect();
-        let _ = answer.send(Answer::Unsettled { of, left });
+        let _ = answer.send(RequestOutcome::Unsettled { of, left });
     }
 
     /// When the next request's time is over.

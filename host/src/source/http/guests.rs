@@ -23,13 +23,13 @@ const HEAD_LINES: usize = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// The connections under way; dropped, they end.
-pub(super) struct Guests {
+pub(super) struct ClientConnections {
     room: Arc<Room>,
     tasks: JoinSet<()>,
     leaving: watch::Sender<bool>,
 }
 
-impl Guests {
+impl ClientConnections {
     pub(super) fn new(room: Arc<Room>) -> Self {
         Self {
             room,

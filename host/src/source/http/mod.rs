@@ -36,14 +36,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 pub use settings::Config;
-pub use split::Split;
-pub use topic::{Template, TemplateError};
+pub use split::BodySplit;
+pub use topic::{PathTopic, TemplateError};
 
 use super::taker::Borders;
 use crate::link::{Redial, Stop, level};
-use desk::{Ask, Desk};
+use desk::{OpenRequests, PostRequest};
 use gate::Gate;
-use guests::Guests;
+use guests::ClientConnections;
 use listener::Listener;
 pub(super) use listener::reach;
 use visit::Room;
@@ -81,8 +81,8 @@ pub(super) async fn run(
         .meters
         .messages_capacity
         .set(level(own.max_connections));
-    let desk = Desk::new(config, own, borders);
-    let service = Service {
+    let desk = OpenRequests::new(config, own, borders);
+    let service = HttpSource {
         own,
         desk,
         room: Arc::new(room),
@@ -93,17 +93,17 @@ pub(super) async fn run(
 }
 
 /// A source that listens.
-struct Service<'a> {
+struct HttpSource<'a> {
     own: &'a Config,
-    desk: Desk,
+    desk: OpenRequests,
     room: Arc<Room>,
-    asked: mpsc::Receiver<Ask>,
+    asked: mpsc::Receiver<PostRequest>,
 }
 
-impl Service<'_> {
+impl HttpSource<'_> {
     /// Serves until told to stop and all that was taken is answered.
     async fn serve(mut self, listener: TcpListener, stop: &mut watch::Receiver<Stop>) {
-        let mut guests = Guests::new(Arc::clone(&self.room));
+        let mut guests = ClientConnections::new(Arc::clone(&self.room));
         let mut listener = Some(listener);
         let settled = self.desk.settled();
         let mut read_again = tokio::time::interval(READ_AGAIN);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::split::Split;
-use super::topic::Template;
+use super::split::BodySplit;
+use super::topic::PathTopic;
 use crate::link::{Backoff, Secret, ServerTls};
 
 /// What a source over HTTP needs beside what every source needs.
@@ -18,9 +18,9 @@ pub struct Config {
     /// What every request has to show, as `Authorization: Bearer …`.
     pub token: Option<Secret>,
     /// From a path to a topic.
-    pub topic: Template,
+    pub topic: PathTopic,
     /// How many messages a body holds.
-    pub split: Split,
+    pub split: BodySplit,
     /// Which headers become properties, in lower case.
     pub headers: Vec<Arc<str>>,
     /// Longest body in bytes.

@@ -8,7 +8,7 @@ const MOST: usize = 10_000;
 
 /// How many messages a body holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Split {
+pub enum BodySplit {
     /// One: the body itself, whatever it is.
     #[default]
     None,
@@ -27,7 +27,7 @@ pub(super) enum Unfit {
     TooLarge(String),
 }
 
-impl Split {
+impl BodySplit {
     /// The messages of `body`, none of them over `most_bytes`.
     pub(super) fn parts(self, body: Bytes, most_bytes: usize) -> Result<Vec<Bytes>, Unfit> {
         let parts = match self {
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    fn parts(split: Split, body: &str) -> Result<Vec<String>, Unfit> {
+    fn parts(split: BodySplit, body: &str) -> Result<Vec<String>, Unfit> {
         let found = split.parts(Bytes::copy_from_slice(body.as_bytes()), 20)?;
         let text = |part: Bytes| String::from_utf8(part.to_vec()).unwrap();
         Ok(found.into_iter().map(text).collect())
@@ -122,16 +122,16 @@ mod tests {
     #[test]
     fn a_body_is_one_message_or_several() {
         let texts = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect());
-        assert_eq!(parts(Split::None, "[1, 2]"), texts(&["[1, 2]"]));
-        assert_eq!(parts(Split::None, ""), texts(&[""]));
+        assert_eq!(parts(BodySplit::None, "[1, 2]"), texts(&["[1, 2]"]));
+        assert_eq!(parts(BodySplit::None, ""), texts(&[""]));
         let array = " [ {\"t\": 1.50}, \"a,b\", 3 ] ";
         assert_eq!(
-            parts(Split::JsonArray, array),
+            parts(BodySplit::JsonArray, array),
             texts(&["{\"t\": 1.50}", "\"a,b\"", "3"])
         );
-        assert_eq!(parts(Split::JsonArray, "[]"), texts(&[]));
+        assert_eq!(parts(BodySplit::JsonArray, "[]"), texts(&[]));
         assert_eq!(
-            parts(Split::Ndjson, "{\"t\":1}\r\n\n{\"t\":2}"),
+            parts(BodySplit::Ndjson, "{\"t\":1}\r\n\n{\"t\":2}"),
             texts(&["{\"t\":1}", "{\"t\":2}"])
         );
     }
@@ -139,17 +139,17 @@ mod tests {
     #[test]
     fn one_that_is_wrong_refuses_all() {
         for (split, body) in [
-            (Split::JsonArray, "{}"),
-            (Split::JsonArray, "[1, 2"),
-            (Split::JsonArray, ""),
-            (Split::JsonArray, "["),
-            (Split::JsonArray, "[1,]"),
-            (Split::JsonArray, "[,1]"),
-            (Split::JsonArray, "[1 2]"),
-            (Split::JsonArray, "[1] 2"),
-            (Split::JsonArray, "[1, x]"),
-            (Split::Ndjson, "1\nx\n3"),
-            (Split::Ndjson, "{\"t\":1} {\"t\":2}"),
+            (BodySplit::JsonArray, "{}"),
+            (BodySplit::JsonArray, "[1, 2"),
+            (BodySplit::JsonArray, ""),
+            (BodySplit::JsonArray, "["),
+            (BodySplit::JsonArray, "[1,]"),
+            (BodySplit::JsonArray, "[,1]"),
+            (BodySplit::JsonArray, "[1 2]"),
+            (BodySplit::JsonArray, "[1] 2"),
+            (BodySplit::JsonArray, "[1, x]"),
+            (BodySplit::Ndjson, "1\nx\n3"),
+            (BodySplit::Ndjson, "{\"t\":1} {\"t\":2}"),
         ] {
             assert!(
                 matches!(parts(split, body), Err(Unfit::Malformed(_))),
@@ -160,13 +160,16 @@ mod tests {
         let many = format!("[{}1]", "1,".repeat(MOST));
         for body in [&long, &many] {
             assert!(matches!(
-                parts(Split::JsonArray, body),
+                parts(BodySplit::JsonArray, body),
                 Err(Unfit::TooLarge(_))
             ));
         }
-        assert!(matches!(parts(Split::None, &long), Err(Unfit::TooLarge(_))));
         assert!(matches!(
-            parts(Split::Ndjson, &"1\n".repeat(MOST + 1)),
+            parts(BodySplit::None, &long),
+            Err(Unfit::TooLarge(_))
+        ));
+        assert!(matches!(
+            parts(BodySplit::Ndjson, &"1\n".repeat(MOST + 1)),
             Err(Unfit::TooLarge(_))
         ));
     }
@@ -174,9 +177,9 @@ mod tests {
     #[test]
     fn what_is_not_utf_8_is_told_by_its_number() {
         for (split, body) in [
-            (Split::JsonArray, &b"[1, \"\xff\"]"[..]),
-            (Split::JsonArray, b"[1, {\"\xc3\": [\"\xc3\xa4\"]}]"),
-            (Split::Ndjson, b"1\n\"\xed\xa0\x80\""),
+            (BodySplit::JsonArray, &b"[1, \"\xff\"]"[..]),
+            (BodySplit::JsonArray, b"[1, {\"\xc3\": [\"\xc3\xa4\"]}]"),
+            (BodySplit::Ndjson, b"1\n\"\xed\xa0\x80\""),
         ] {
             let found = split.parts(Bytes::from_static(body), 20);
             let Err(Unfit::Malformed(why)) = found else {
@@ -184,20 +187,24 @@ mod tests {
             };
             assert!(why.contains("message 1 is no JSON"), "{why}");
         }
-        assert!(Split::None.parts(Bytes::from_static(b"\xff"), 20).is_ok());
+        assert!(
+            BodySplit::None
+                .parts(Bytes::from_static(b"\xff"), 20)
+                .is_ok()
+        );
     }
 
     proptest! {
         #[test]
         fn an_array_comes_apart_into_what_it_was_made_of(values in proptest::collection::vec("-?[1-9][0-9]{0,5}|\"[a-z,\\]]{0,9}\"|\\[\\]|null", 0..20)) {
             let array = format!("[{}]", values.join(" ,\n"));
-            prop_assert_eq!(parts(Split::JsonArray, &array), Ok(values.clone()));
-            prop_assert_eq!(parts(Split::Ndjson, &values.join("\n")), Ok(values));
+            prop_assert_eq!(parts(BodySplit::JsonArray, &array), Ok(values.clone()));
+            prop_assert_eq!(parts(BodySplit::Ndjson, &values.join("\n")), Ok(values));
         }
 
         #[test]
         fn no_body_makes_it_panic(body in "[\\[\\]{}\",:0-9a\\\\\n ]{0,60}") {
-            for split in [Split::None, Split::JsonArray, Split::Ndjson] {
+            for split in [BodySplit::None, BodySplit::JsonArray, BodySplit::Ndjson] {
                 let _ = parts(split, &body);
             }
         }

@@ -9,7 +9,7 @@ const PATH: &str = "{path}";
 
 /// A topic with a place for the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
+pub struct PathTopic {
     before: String,
     /// Behind the path; `None` where the template has none, and every path leads to one topic.
     after: Option<String>,
@@ -26,7 +26,7 @@ pub enum TemplateError {
     Topic(&'static str),
 }
 
-impl Template {
+impl PathTopic {
     pub fn any() -> Self {
         Self {
             before: String::new(),
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn topic(template: &str, path: &str) -> Result<String, &'static str> {
-        let found = Template::parse(template).unwrap().topic(path)?;
+        let found = PathTopic::parse(template).unwrap().topic(path)?;
         Ok(String::from_utf8(found.to_vec()).unwrap())
     }
 
@@ -153,11 +153,14 @@ mod tests {
 
     #[test]
     fn what_is_no_template_is_told() {
-        assert_eq!(Template::parse("{device}/x"), Err(TemplateError::Braces));
-        assert_eq!(Template::parse("{path}/{path}"), Err(TemplateError::Braces));
-        assert!(matches!(Template::parse(""), Err(TemplateError::Topic(_))));
+        assert_eq!(PathTopic::parse("{device}/x"), Err(TemplateError::Braces));
+        assert_eq!(
+            PathTopic::parse("{path}/{path}"),
+            Err(TemplateError::Braces)
+        );
+        assert!(matches!(PathTopic::parse(""), Err(TemplateError::Topic(_))));
         assert!(matches!(
-            Template::parse("a/#"),
+            PathTopic::parse("a/#"),
             Err(TemplateError::Topic(_))
         ));
     }
@@ -165,7 +168,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_comes_of_any_path_is_a_topic(path in "(/|\\.|%[0-9a-f]{2}|[ -~]|ä){0,40}") {
-            if let Ok(found) = Template::parse("{path}").unwrap().topic(&path) {
+            if let Ok(found) = PathTopic::parse("{path}").unwrap().topic(&path) {
                 prop_assert!(legal::check_topic(&found).is_ok());
                 prop_assert!(!found.split(|byte| *byte == b'/').any(|level| level == b".."));
             }

@@ -18,13 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Answer, STATUSES};
-use super::asked::Asked;
-use super::bodies::{Bodies, Share};
-use super::desk::Ask;
+use super::answer::{RequestOutcome, STATUSES};
+use super::asked::WantedTopics;
+use super::bodies::{Bodies, BodyShare};
+use super::desk::PostRequest;
 use super::gate::Gate;
 use super::split::Unfit;
-use super::{Config, Split, Template};
+use super::{BodySplit, Config, PathTopic};
 use crate::message::{legal, push_header};
 
 /// The header by which a repeat is known; with several messages in a body each has its own: a hyphen and its number behind.
@@ -41,9 +41,9 @@ const SAY_AGAIN: Duration = Duration::from_secs(600);
 /// What all requests of a source have in common.
 pub(super) struct Room {
     name: Arc<str>,
-    topic: Template,
-    asked: Asked,
-    split: Split,
+    topic: PathTopic,
+    asked: WantedTopics,
+    split: BodySplit,
     headers: Vec<Arc<str>>,
     max_topic_bytes: usize,
     max_payload_bytes: usize,
@@ -51,7 +51,7 @@ pub(super) struct Room {
     gate: Mutex<Gate>,
     bodies: Bodies,
     is_full: AtomicBool,
-    ask: mpsc::Sender<Ask>,
+    ask: mpsc::Sender<PostRequest>,
     /// For each of [`STATUSES`].
     counters: Vec<IntCounter>,
     said: Mutex<[Option<Instant>; STATUSES.len()]>,
@@ -63,14 +63,14 @@ impl Room {
         own: &Config,
         gate: Gate,
         metrics: &crate::source::Metrics,
-        ask: mpsc::Sender<Ask>,
+        ask: mpsc::Sender<PostRequest>,
     ) -> Self {
         let counter = |status: &hyper::StatusCode| metrics.requests(&config.name, status.as_str());
         let body_bytes = (config.max_unsettled_bytes / 4).max(own.max_body_bytes);
         Self {
             name: Arc::clone(&config.name),
             topic: own.topic.clone(),
-            asked: Asked::new(&config.routes),
+            asked: WantedTopics::new(&config.routes),
             split: own.split,
             headers: own.headers.clone(),
             max_topic_bytes: config.max_topic_bytes,
@@ -122,7 +122,7 @@ impl Room {
         let status = answer.status();
         if let Some(index) = STATUSES.iter().position(|known| *known == status) {
             self.counters[index].inc();
-            if answer != Answer::Settled && self.is_news(index) {
+            if answer != RequestOutcome::Settled && self.is_news(index) {
                 let status = status.as_u16();
                 let why = crate::words::line(&answer.words(), 200);
                 tracing::warn!(source = %self.name, status, why, "a request is turned away (the next ones like it are only counted)");
@@ -140,61 +140,61 @@ impl Room {
         is_news
     }
 
-    async fn visit(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+    async fn visit(&self, request: Request<Incoming>) -> Result<RequestOutcome, RequestOutcome> {
         let (head, body) = request.into_parts();
         self.admit(&head.headers)?;
         if !matches!(head.method, Method::POST | Method::PUT) {
-            return Err(Answer::Method);
+            return Err(RequestOutcome::Method);
         }
         let topic = self.topic.topic(head.uri.path());
-        let topic = topic.map_err(|why| Answer::Unfit(why.to_owned()))?;
+        let topic = topic.map_err(|why| RequestOutcome::Unfit(why.to_owned()))?;
         if topic.len() > self.max_topic_bytes {
-            return Err(Answer::LongTopic);
+            return Err(RequestOutcome::LongTopic);
         }
-        self.asked.check(&topic).map_err(Answer::Unrouted)?;
+        self.asked.check(&topic).map_err(RequestOutcome::Unrouted)?;
         let coded = |coding: &hyper::header::HeaderValue| {
             !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
         };
         if head.headers.get_all(TRANSFER_ENCODING).iter().any(coded) {
-            return Err(Answer::Coded);
+            return Err(RequestOutcome::Coded);
         }
         let packed = |coding: &hyper::header::HeaderValue| coding != "identity";
         if head.headers.get_all(CONTENT_ENCODING).iter().any(packed) {
-            return Err(Answer::Packed);
+            return Err(RequestOutcome::Packed);
         }
         let (body, share) = self.read(&head.headers, body).await?;
         let parts = self.split.parts(body, self.max_payload_bytes);
         let parts = parts.map_err(|unfit| match unfit {
-            Unfit::Malformed(why) => Answer::Unfit(why),
-            Unfit::TooLarge(why) => Answer::TooLarge(why),
+            Unfit::Malformed(why) => RequestOutcome::Unfit(why),
+            Unfit::TooLarge(why) => RequestOutcome::TooLarge(why),
         })?;
         let messages = self.with_headers(parts, &head.headers)?;
         let (answer, answered) = oneshot::channel();
-        let ask = Ask {
+        let ask = PostRequest {
             topic,
             messages,
             answer,
         };
         let asked = self.ask.send(ask).await;
-        asked.map_err(|_| Answer::Leaving)?;
+        asked.map_err(|_| RequestOutcome::Leaving)?;
         // From here on it counts as under way.
         drop(share);
-        answered.await.map_err(|_| Answer::Leaving)
+        answered.await.map_err(|_| RequestOutcome::Leaving)
     }
 
     /// Who may come in.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Answer> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), RequestOutcome> {
         let gate = self.gate();
         let authorization = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
         if !gate.lets_in(authorization) {
-            return Err(Answer::Stranger);
+            return Err(RequestOutcome::Stranger);
         }
         // A page may have its reader's browser post to a port of the reader's own network.
         if !gate.wants_token() && headers.contains_key(ORIGIN) {
-            return Err(Answer::Page);
+            return Err(RequestOutcome::Page);
         }
         if self.is_full.load(Ordering::Relaxed) {
-            return Err(Answer::Full);
+            return Err(RequestOutcome::Full);
         }
         Ok(())
     }
@@ -204,9 +204,9 @@ impl Room {
         &self,
         headers: &HeaderMap,
         body: Incoming,
-    ) -> Result<(Bytes, Share<'_>), Answer> {
+    ) -> Result<(Bytes, BodyShare<'_>), RequestOutcome> {
         let most = self.max_body_bytes;
-        let over = || Answer::TooLarge(format!("the body has more than {most} bytes"));
+        let over = || RequestOutcome::TooLarge(format!("the body has more than {most} bytes"));
         let told = headers.get(CONTENT_LENGTH).map(|length| {
             let length = length.to_str().ok();
             length
@@ -226,15 +226,16 @@ impl Room {
             let frame = tokio::select! {
                 biased;
                 frame = frame => frame,
-                () = share.gives_way() => return Err(Answer::Slow),
+                () = share.gives_way() => return Err(RequestOutcome::Slow),
                 () = tokio::time::sleep_until(began + BODY_WITHIN + pace) => {
-                    return Err(Answer::Slow);
+                    return Err(RequestOutcome::Slow);
                 }
             };
             let Some(frame) = frame else {
                 return Ok((read.freeze(), share));
             };
-            let frame = frame.map_err(|_| Answer::Unfit("the body is cut off".to_owned()))?;
+            let frame =
+                frame.map_err(|_| RequestOutcome::Unfit("the body is cut off".to_owned()))?;
             if let Ok(data) = frame.into_data() {
                 let needed = read.len() + data.len();
                 if needed > most {
@@ -244,7 +245,7 @@ impl Room {
                     // What is announced is taken only as far as it comes.
                     let room = needed.max((read.capacity() * 2).min(told.unwrap_or(most)));
                     if !share.grow(room, Instant::now().into_std()) {
-                        return Err(Answer::Full);
+                        return Err(RequestOutcome::Full);
                     }
                     read.reserve(room - read.len());
                 }
@@ -258,8 +259,9 @@ impl Room {
         &self,
         parts: Vec<Bytes>,
         headers: &HeaderMap,
-    ) -> Result<Vec<(Bytes, Bytes)>, Answer> {
-        let unfit = |name: &str, why: &dyn Display| Answer::Unfit(format!("header `{name}` {why}"));
+    ) -> Result<Vec<(Bytes, Bytes)>, RequestOutcome> {
+        let unfit =
+            |name: &str, why: &dyn Display| RequestOutcome::Unfit(format!("header `{name}` {why}"));
         let mut common = Vec::new();
         let mut key = None;
         for name in &self.headers {
@@ -267,7 +269,7 @@ impl Room {
                 continue;
             };
             legal::check_text(value.as_bytes()).map_err(|why| unfit(name, &why))?;
-            if **name == *KEY && self.split != Split::None {
+            if **name == *KEY && self.split != BodySplit::None {
                 key = Some(value.as_bytes());
                 continue;
             }

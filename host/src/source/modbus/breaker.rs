@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::link::{Backoff, delay};
 
-/// Of one station.
+/// Whether one station is asked, and why not.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(super) struct StationBreaker {
     stale_after: u32,
     probe: Backoff,
     /// Failed polls in a row, and what the last one said.
@@ -18,7 +18,7 @@ pub(super) struct Breaker {
     probes: u32,
 }
 
-impl Breaker {
+impl StationBreaker {
     pub(super) fn new(stale_after: u32, probe: Backoff) -> Self {
         Self {
             stale_after,
@@ -92,13 +92,13 @@ mod tests {
 
     use super::*;
 
-    fn breaker() -> Breaker {
+    fn breaker() -> StationBreaker {
         let probe = Backoff {
             first: Duration::from_secs(5),
             cap: Duration::from_secs(60),
             jitter: 0.0,
         };
-        Breaker::new(3, probe)
+        StationBreaker::new(3, probe)
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         let (mut breaker, start) = (breaker(), Instant::now());
         let second = |seconds| start + Duration::from_secs(seconds);
         let fails =
-            |breaker: &mut Breaker, at| breaker.failed("silent".to_owned(), second(at), 0.5);
+            |breaker: &mut StationBreaker, at| breaker.failed("silent".to_owned(), second(at), 0.5);
         assert!(!fails(&mut breaker, 0) && !fails(&mut breaker, 10) && !breaker.is_open());
         assert!(fails(&mut breaker, 20) && breaker.is_open());
         assert_eq!(breaker.next_try(), Some(second(25)));

@@ -1,11 +1,11 @@
 //! From the bytes of an answer to a value.
 
 use super::decimal::Decimal;
-use super::map::{Form, Order, Point, Size};
+use super::map::{ByteOrder, Point, Size, ValueFormat};
 
 /// What a device has measured, or said.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum PointValue {
     /// It says that it has none.
     Nothing,
     Flag(bool),
@@ -14,14 +14,14 @@ pub(super) enum Value {
 }
 
 /// A value, or the word for why there is none.
-pub(super) type Reading = Result<Value, &'static str>;
+pub(super) type Reading = Result<PointValue, &'static str>;
 
 /// The value that begins `place` registers, or bits, behind the first of `data`.
 pub(super) fn read(point: &Point, place: u16, data: &[u8]) -> Reading {
     let place = usize::from(place);
-    if point.form == Form::Flag {
+    if point.form == ValueFormat::Flag {
         let byte = data.get(place / 8).copied().unwrap_or_default();
-        return Ok(Value::Flag(byte >> (place % 8) & 1 == 1));
+        return Ok(PointValue::Flag(byte >> (place % 8) & 1 == 1));
     }
     let bytes = 2 * usize::from(point.count());
     let Some(own) = data.get(2 * place..2 * place + bytes) else {
@@ -29,25 +29,29 @@ pub(super) fn read(point: &Point, place: u16, data: &[u8]) -> Reading {
         return Err("malformed");
     };
     match point.form {
-        Form::Flag => Err("malformed"),
-        Form::Bit(bit) => Ok(Value::Flag(raw(own, Order::default()) >> bit & 1 == 1)),
-        Form::Text(length, order) => Ok(Value::Text(text(own, length, order))),
-        Form::Signed(_, order) | Form::Unsigned(_, order) | Form::Float(_, order) => {
+        ValueFormat::Flag => Err("malformed"),
+        ValueFormat::Bit(bit) => Ok(PointValue::Flag(
+            raw(own, ByteOrder::default()) >> bit & 1 == 1,
+        )),
+        ValueFormat::Text(length, order) => Ok(PointValue::Text(text(own, length, order))),
+        ValueFormat::Signed(_, order)
+        | ValueFormat::Unsigned(_, order)
+        | ValueFormat::Float(_, order) => {
             let raw = raw(own, order);
             if point.not.contains(&raw) {
-                return Ok(Value::Nothing);
+                return Ok(PointValue::Nothing);
             }
             let number = number(point.form, raw).ok_or("not-a-number")?;
             let scaled = number
                 .times(point.scale)
                 .and_then(|one| one.plus(point.offset));
-            scaled.map(Value::Number).ok_or("out-of-range")
+            scaled.map(PointValue::Number).ok_or("out-of-range")
         }
     }
 }
 
 /// The bits of up to four registers, the highest first.
-fn raw(own: &[u8], order: Order) -> u64 {
+fn raw(own: &[u8], order: ByteOrder) -> u64 {
     let fold = |raw: u64, register: &[u8]| {
         let (high, low) = (register[0], register[1]);
         let register = if order.little_bytes {
@@ -65,24 +69,30 @@ fn raw(own: &[u8], order: Order) -> u64 {
     }
 }
 
-fn number(form: Form, raw: u64) -> Option<Decimal> {
+fn number(form: ValueFormat, raw: u64) -> Option<Decimal> {
     let bytes = raw.to_be_bytes();
     let (single, short) = (
         [bytes[4], bytes[5], bytes[6], bytes[7]],
         [bytes[6], bytes[7]],
     );
     match form {
-        Form::Signed(Size::One, _) => Some(Decimal::integer(i16::from_be_bytes(short).into())),
-        Form::Signed(Size::Two, _) => Some(Decimal::integer(i32::from_be_bytes(single).into())),
-        Form::Signed(Size::Four, _) => Some(Decimal::integer(i64::from_be_bytes(bytes).into())),
-        Form::Float(Size::Two, _) => Decimal::of_f32(f32::from_be_bytes(single)),
-        Form::Float(_, _) => Decimal::of_f64(f64::from_be_bytes(bytes)),
+        ValueFormat::Signed(Size::One, _) => {
+            Some(Decimal::integer(i16::from_be_bytes(short).into()))
+        }
+        ValueFormat::Signed(Size::Two, _) => {
+            Some(Decimal::integer(i32::from_be_bytes(single).into()))
+        }
+        ValueFormat::Signed(Size::Four, _) => {
+            Some(Decimal::integer(i64::from_be_bytes(bytes).into()))
+        }
+        ValueFormat::Float(Size::Two, _) => Decimal::of_f32(f32::from_be_bytes(single)),
+        ValueFormat::Float(_, _) => Decimal::of_f64(f64::from_be_bytes(bytes)),
         _ => Some(Decimal::integer(raw.into())),
     }
 }
 
 /// A text without what fills it up at its end.
-fn text(own: &[u8], length: u16, order: Order) -> String {
+fn text(own: &[u8], length: u16, order: ByteOrder) -> String {
     let mut bytes = own.to_vec();
     if order.little_bytes {
         bytes
@@ -102,15 +112,15 @@ mod tests {
     use super::super::map::{Area, point};
     use super::*;
 
-    fn shown(form: Form, data: &[u8]) -> String {
+    fn shown(form: ValueFormat, data: &[u8]) -> String {
         match read(&point("x", Area::Holding, 7, form), 0, data) {
-            Ok(Value::Number(number)) => number.to_string(),
+            Ok(PointValue::Number(number)) => number.to_string(),
             other => format!("{other:?}"),
         }
     }
 
-    fn order([little_words, little_bytes]: [bool; 2]) -> Order {
-        Order {
+    fn order([little_words, little_bytes]: [bool; 2]) -> ByteOrder {
+        ByteOrder {
             little_words,
             little_bytes,
         }
@@ -118,10 +128,13 @@ mod tests {
 
     #[test]
     fn each_type_is_read_in_each_order() {
-        let big = Order::default();
-        assert_eq!(shown(Form::Signed(Size::One, big), &[0xff, 0xfe]), "-2");
+        let big = ByteOrder::default();
         assert_eq!(
-            shown(Form::Unsigned(Size::One, big), &[0xff, 0xfe]),
+            shown(ValueFormat::Signed(Size::One, big), &[0xff, 0xfe]),
+            "-2"
+        );
+        assert_eq!(
+            shown(ValueFormat::Unsigned(Size::One, big), &[0xff, 0xfe]),
             "65534"
         );
         for (order, bytes) in [
@@ -130,35 +143,47 @@ mod tests {
             (order([false, true]), [2, 1, 4, 3]),
             (order([true, true]), [4, 3, 2, 1]),
         ] {
-            assert_eq!(shown(Form::Unsigned(Size::Two, order), &bytes), "16909060");
+            assert_eq!(
+                shown(ValueFormat::Unsigned(Size::Two, order), &bytes),
+                "16909060"
+            );
         }
         assert_eq!(
-            shown(Form::Signed(Size::Two, big), &[0xff, 0xff, 0xff, 0xff]),
+            shown(
+                ValueFormat::Signed(Size::Two, big),
+                &[0xff, 0xff, 0xff, 0xff]
+            ),
             "-1"
         );
-        assert_eq!(shown(Form::Signed(Size::Four, big), &[0xff; 8]), "-1");
         assert_eq!(
-            shown(Form::Unsigned(Size::Four, big), &[0xff; 8]),
+            shown(ValueFormat::Signed(Size::Four, big), &[0xff; 8]),
+            "-1"
+        );
+        assert_eq!(
+            shown(ValueFormat::Unsigned(Size::Four, big), &[0xff; 8]),
             "18446744073709551615"
         );
         assert_eq!(
-            shown(Form::Float(Size::Two, big), &230.1_f32.to_be_bytes()),
+            shown(ValueFormat::Float(Size::Two, big), &230.1_f32.to_be_bytes()),
             "230.1"
         );
         assert_eq!(
-            shown(Form::Float(Size::Four, big), &0.1_f64.to_be_bytes()),
+            shown(ValueFormat::Float(Size::Four, big), &0.1_f64.to_be_bytes()),
             "0.1"
         );
         let not_a_number = f32::NAN.to_be_bytes();
         assert_eq!(
-            shown(Form::Float(Size::Two, big), &not_a_number),
+            shown(ValueFormat::Float(Size::Two, big), &not_a_number),
             "Err(\"not-a-number\")"
         );
-        assert_eq!(shown(Form::Bit(4), &[0, 0x10]), "Ok(Flag(true))");
-        assert_eq!(shown(Form::Bit(8), &[0, 0x10]), "Ok(Flag(false))");
-        assert_eq!(shown(Form::Text(3, big), b"AB\0\0"), "Ok(Text(\"AB\"))");
+        assert_eq!(shown(ValueFormat::Bit(4), &[0, 0x10]), "Ok(Flag(true))");
+        assert_eq!(shown(ValueFormat::Bit(8), &[0, 0x10]), "Ok(Flag(false))");
         assert_eq!(
-            shown(Form::Text(4, order([false, true])), b"BA C"),
+            shown(ValueFormat::Text(3, big), b"AB\0\0"),
+            "Ok(Text(\"AB\"))"
+        );
+        assert_eq!(
+            shown(ValueFormat::Text(4, order([false, true])), b"BA C"),
             "Ok(Text(\"ABC\"))"
         );
     }
@@ -169,15 +194,15 @@ mod tests {
             "x",
             Area::Input,
             9,
-            Form::Unsigned(Size::One, Order::default()),
+            ValueFormat::Unsigned(Size::One, ByteOrder::default()),
         );
         assert_eq!(
             read(&number, 1, &[0, 1, 0, 2]),
-            Ok(Value::Number(Decimal::integer(2)))
+            Ok(PointValue::Number(Decimal::integer(2)))
         );
-        let flag = point("x", Area::Coil, 9, Form::Flag);
-        assert_eq!(read(&flag, 9, &[0, 0b10]), Ok(Value::Flag(true)));
-        assert_eq!(read(&flag, 8, &[0, 0b10]), Ok(Value::Flag(false)));
+        let flag = point("x", Area::Coil, 9, ValueFormat::Flag);
+        assert_eq!(read(&flag, 9, &[0, 0b10]), Ok(PointValue::Flag(true)));
+        assert_eq!(read(&flag, 8, &[0, 0b10]), Ok(PointValue::Flag(false)));
     }
 
     #[test]
@@ -186,18 +211,21 @@ mod tests {
             "x",
             Area::Input,
             0,
-            Form::Unsigned(Size::Two, Order::default()),
+            ValueFormat::Unsigned(Size::Two, ByteOrder::default()),
         );
         energy.not = vec![0xffff_ffff];
-        assert_eq!(read(&energy, 0, &[0xff; 4]), Ok(Value::Nothing));
+        assert_eq!(read(&energy, 0, &[0xff; 4]), Ok(PointValue::Nothing));
         energy.scale = Decimal::of_f64(0.001).unwrap();
         let read_one = read(&energy, 0, &[0, 0, 0x09, 0x00]);
-        assert_eq!(read_one, Ok(Value::Number(Decimal::of_f64(2.304).unwrap())));
+        assert_eq!(
+            read_one,
+            Ok(PointValue::Number(Decimal::of_f64(2.304).unwrap()))
+        );
         let mut wide = point(
             "x",
             Area::Input,
             0,
-            Form::Float(Size::Four, Order::default()),
+            ValueFormat::Float(Size::Four, ByteOrder::default()),
         );
         wide.offset = Decimal::ONE;
         assert_eq!(
@@ -209,8 +237,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(data in prop::collection::vec(any::<u8>(), 0..20), place in 0_u16..12, length in 1_u16..9, bit in 0_u8..16) {
-            let order = Order::default();
-            for form in [Form::Flag, Form::Bit(bit), Form::Text(length, order), Form::Signed(Size::Four, order), Form::Float(Size::Two, order)] {
+            let order = ByteOrder::default();
+            for form in [ValueFormat::Flag, ValueFormat::Bit(bit), ValueFormat::Text(length, order), ValueFormat::Signed(Size::Four, order), ValueFormat::Float(Size::Two, order)] {
                 let _ = read(&point("x", Area::Holding, 0, form), place, &data);
             }
         }

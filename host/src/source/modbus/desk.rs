@@ -8,30 +8,30 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 
 use super::Config;
-use super::frame::Fault;
+use super::frame::AnswerFault;
 use super::message::{Stale, payload};
-use super::plan::Round;
+use super::plan::ReadRound;
 use super::station::Station;
 use crate::clock::Now;
 use crate::link::Contribution;
 use crate::message::{Qos, Settled, legal, push_header};
-use crate::source::conditions::{Board, Condition};
+use crate::source::conditions::{ConditionBoard, SourceCondition};
 use crate::source::taker::{Arrival, Borders, Judged, Taker};
-use crate::source::unsettled::Order;
+use crate::source::unsettled::AckOrder;
 
 /// A group, by the numbers of its device and itself.
-pub(super) type Place = (usize, usize);
+pub(super) type GroupIndex = (usize, usize);
 
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    Poll(Place),
+pub(super) enum NextPoll {
+    Poll(GroupIndex),
     WaitUntil(Option<Instant>),
 }
 
 /// What became of a poll, for a metric.
 #[derive(Clone, Copy, Debug)]
-enum Outcome {
+enum PollOutcome {
     Read,
     Unchanged,
     Failed,
@@ -41,7 +41,7 @@ enum Outcome {
 
 const OUTCOMES: [&str; 5] = ["read", "unchanged", "failed", "late", "pressed"];
 
-pub(super) struct Desk {
+pub(super) struct PollScheduler {
     name: Arc<str>,
     address: String,
     taker: Taker<()>,
@@ -50,12 +50,12 @@ pub(super) struct Desk {
     /// For each of [`OUTCOMES`].
     polls: Vec<IntCounter>,
     alarm: Contribution,
-    board: Board,
+    board: ConditionBoard,
     /// Since when readings are left out for want of room, and how many were.
     pressed: Option<(Instant, u64)>,
 }
 
-impl Desk {
+impl PollScheduler {
     pub(super) fn new(
         config: &crate::source::Config,
         own: &Config,
@@ -74,7 +74,7 @@ impl Desk {
             name: Arc::clone(&config.name),
             address: own.address.to_string(),
             stations: stations.collect(),
-            taker: Taker::new(config, Order::Any, borders),
+            taker: Taker::new(config, AckOrder::Any, borders),
             headers: headers.into(),
             polls: OUTCOMES
                 .map(|outcome| metrics.polls(&config.name, outcome))
@@ -86,7 +86,7 @@ impl Desk {
     }
 
     /// What is due first; of a silent station only where `has_line`.
-    pub(super) fn next(&self, now: Instant, has_line: bool) -> Next {
+    pub(super) fn next(&self, now: Instant, has_line: bool) -> NextPoll {
         let stations = self.stations.iter().enumerate();
         let asked = stations.filter(|(_, station)| has_line || !station.breaker.is_open());
         let dues = asked.filter_map(|(number, station)| {
@@ -94,19 +94,19 @@ impl Desk {
             Some((at, (number, group)))
         });
         match dues.min() {
-            Some((at, place)) if at <= now => Next::Poll(place),
-            found => Next::WaitUntil(found.map(|(at, _)| at)),
+            Some((at, place)) if at <= now => NextPoll::Poll(place),
+            found => NextPoll::WaitUntil(found.map(|(at, _)| at)),
         }
     }
 
     /// Begins a poll, unless there is no room for what it reads: then it is left out, and counted.
-    pub(super) fn begin(&mut self, (number, group): Place, now: Instant) -> Option<Round> {
+    pub(super) fn begin(&mut self, (number, group): GroupIndex, now: Instant) -> Option<ReadRound> {
         let station = &mut self.stations[number];
         let was_behind = station.groups[group].behind.is_some();
         let late = station.begin(group, now);
         let config = &station.device.groups[group];
         if late > 0 {
-            self.polls[Outcome::Late as usize].inc_by(late);
+            self.polls[PollOutcome::Late as usize].inc_by(late);
             if !was_behind {
                 let (source, device) = (&self.name, &station.device.name);
                 tracing::warn!(%source, %device, group = %config.name, left_out = late, "the line cannot keep the pace of this group: polls are left out (the next ones are only counted)");
@@ -114,7 +114,7 @@ impl Desk {
         }
         if self.taker.is_full() {
             station.breaker.try_at(now + config.every);
-            self.polls[Outcome::Pressed as usize].inc();
+            self.polls[PollOutcome::Pressed as usize].inc();
             self.taker.left_out(&config.topic, 1);
             let (_, left_out) = self.pressed.get_or_insert((now, 0));
             *left_out += 1;
@@ -132,8 +132,8 @@ impl Desk {
     /// Every request of a poll was answered.
     pub(super) fn answered(
         &mut self,
-        (number, group): Place,
-        round: Round,
+        (number, group): GroupIndex,
+        round: ReadRound,
         (now, at): (Instant, Now),
     ) {
         let station = &mut self.stations[number];
@@ -157,12 +157,12 @@ impl Desk {
             tracing::warn!(%source, %device, group = %config.name, left_out, "what the device refuses is another: it is left out, and asked for again in an hour");
         }
         if state.read(config, readings.clone(), (now, at)) {
-            self.polls[Outcome::Read as usize].inc();
+            self.polls[PollOutcome::Read as usize].inc();
             let message = payload(config, &readings, Some(at), None);
             let topic = config.topic.clone();
             self.take(topic, message, at);
         } else {
-            self.polls[Outcome::Unchanged as usize].inc();
+            self.polls[PollOutcome::Unchanged as usize].inc();
         }
         if was_failing || is_other {
             self.show(now);
@@ -170,15 +170,21 @@ impl Desk {
     }
 
     /// A poll came to nothing. Where the device counts as silent from now on, its last values go out once, marked.
-    pub(super) fn failed(&mut self, (number, _): Place, fault: &Fault, (now, at): (Instant, Now)) {
-        self.polls[Outcome::Failed as usize].inc();
+    pub(super) fn failed(
+        &mut self,
+        (number, _): GroupIndex,
+        fault: &AnswerFault,
+        (now, at): (Instant, Now),
+    ) {
+        self.polls[PollOutcome::Failed as usize].inc();
         let cause = crate::words::line(&fault.to_string(), 300);
         let station = &mut self.stations[number];
         station.is_cut_off = false;
         let since = *station.failing_since.get_or_insert(at);
         if station.breaker.failed(cause.clone(), now, fastrand::f64()) {
             let (source, device, address) = (&self.name, &station.device.name, &self.address);
-            let (station, groups) = (station.device.station, station.device.groups.len());
+            let groups = station.device.groups.len();
+            let station = station.device.station;
             tracing::warn!(%source, %device, station, address, cause, "the device is silent: its last values go out marked as stale, and it is asked now and then");
             for group in 0..groups {
                 self.tell_stale((number, group), since, &cause, at);
@@ -188,7 +194,7 @@ impl Desk {
     }
 
     /// A poll came to nothing for want of a line.
-    pub(super) fn cut_off(&mut self, place: Place, fault: &Fault, at: (Instant, Now)) {
+    pub(super) fn cut_off(&mut self, place: GroupIndex, fault: &AnswerFault, at: (Instant, Now)) {
         self.failed(place, fault, at);
         self.stations[place.0].is_cut_off = true;
     }
@@ -199,7 +205,7 @@ impl Desk {
         stations.any(|station| station.breaker.is_trusted())
     }
 
-    fn tell_stale(&mut self, (number, group): Place, since: Now, why: &str, at: Now) {
+    fn tell_stale(&mut self, (number, group): GroupIndex, since: Now, why: &str, at: Now) {
         let station = &self.stations[number];
         let config = &station.device.groups[group];
         let never = vec![None; config.points.len()];
@@ -258,7 +264,7 @@ impl Desk {
     fn show(&mut self, now: Instant) {
         let mut conditions = Vec::new();
         if let Some((since, left_out)) = self.pressed {
-            conditions.push(Condition {
+            conditions.push(SourceCondition {
                 kind: "no-room",
                 words: "polls are left out, as what was read before is not safe yet (`max_unsettled`): see the spool and its uplinks".to_owned(),
                 messages: left_out,
@@ -277,7 +283,12 @@ impl Desk {
         self.board.show(conditions);
     }
 
-    fn conditions_of(&self, station: &Station, now: Instant, conditions: &mut Vec<Condition>) {
+    fn conditions_of(
+        &self,
+        station: &Station,
+        now: Instant,
+        conditions: &mut Vec<SourceCondition>,
+    ) {
         let number = station.device.station;
         let who = format!(
             "device `{}` (station {number} at {})",
@@ -285,7 +296,7 @@ impl Desk {
         );
         if station.breaker.is_open() {
             let (cause, since) = station.breaker.cause();
-            conditions.push(Condition {
+            conditions.push(SourceCondition {
                 kind: "device-silent",
                 words: format!("{who} is silent, and its values are stale: {cause}"),
                 messages: 0,
@@ -296,7 +307,7 @@ impl Desk {
         for (state, group) in station.groups.iter().zip(&station.device.groups) {
             let name = &group.name;
             if let Some(refused) = state.refused(&group.points) {
-                conditions.push(Condition {
+                conditions.push(SourceCondition {
                     kind: "registers-refused",
                     words: format!("{who} refuses in group `{name}`: {refused}: see its manual, or take them out"),
                     messages: 0,
@@ -305,7 +316,7 @@ impl Desk {
                 });
             }
             if let Some((since, left_out)) = state.behind {
-                conditions.push(Condition {
+                conditions.push(SourceCondition {
                     kind: "behind",
                     words: format!("{who}: polls of group `{name}` are left out, as the line cannot keep their pace: raise `every`, or ask for less"),
                     messages: left_out,

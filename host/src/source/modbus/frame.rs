@@ -26,7 +26,7 @@ impl Framing {
 
 /// A request for registers, or bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct ReadRequest {
     pub(super) station: u8,
     pub(super) area: Area,
     pub(super) address: u16,
@@ -35,7 +35,7 @@ pub(super) struct Ask {
 
 /// What came in place of the bytes that were asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum AnswerFault {
     #[error("no answer within {0:?}: check station number, wiring, and that it is switched on")]
     Silent(std::time::Duration),
     #[error("{got} bytes of an answer within {within:?}, and no more")]
@@ -57,7 +57,7 @@ pub(super) enum Fault {
     Late(std::time::Duration),
 }
 
-impl Fault {
+impl AnswerFault {
     /// The word for it in a metric.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -145,14 +145,14 @@ impl Exception {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found<'i> {
     /// The answer, or why none can come any more.
-    pub(super) answer: Option<Result<&'i [u8], Fault>>,
+    pub(super) answer: Option<Result<&'i [u8], AnswerFault>>,
     /// So many bytes are done with.
     pub(super) done: usize,
     /// What stood before the answer, or in place of it.
-    pub(super) stray: Option<Fault>,
+    pub(super) stray: Option<AnswerFault>,
 }
 
-impl Ask {
+impl ReadRequest {
     /// Looks for the answer: behind frames with other numbers over TCP, behind anything on a line.
     pub(super) fn seek<'i>(&self, framing: Framing, number: u16, input: &'i [u8]) -> Found<'i> {
         let mut found = Found::default();
@@ -161,8 +161,8 @@ impl Ask {
             let answer = self.answer(framing, number, rest);
             let skip = match (&answer, framing) {
                 (Ok(None), _) => return found,
-                (Err(Fault::Foreign(_)), Framing::Tcp) => of_another(number, rest),
-                (Ok(_) | Err(Fault::Refused(_)), _) | (_, Framing::Tcp) => None,
+                (Err(AnswerFault::Foreign(_)), Framing::Tcp) => of_another(number, rest),
+                (Ok(_) | Err(AnswerFault::Refused(_)), _) | (_, Framing::Tcp) => None,
                 (Err(_), Framing::Rtu) => Some(1),
             };
             match (answer, skip) {
@@ -209,14 +209,18 @@ impl Ask {
         framing: Framing,
         number: u16,
         input: &'i [u8],
-    ) -> Result<Option<&'i [u8]>, Fault> {
+    ) -> Result<Option<&'i [u8]>, AnswerFault> {
         match framing {
             Framing::Tcp => self.answer_over_tcp(number, input),
             Framing::Rtu => self.answer_on_a_line(input),
         }
     }
 
-    fn answer_over_tcp<'i>(&self, number: u16, input: &'i [u8]) -> Result<Option<&'i [u8]>, Fault> {
+    fn answer_over_tcp<'i>(
+        &self,
+        number: u16,
+        input: &'i [u8],
+    ) -> Result<Option<&'i [u8]>, AnswerFault> {
         let Some((head, rest)) = input.split_first_chunk::<6>() else {
             return Ok(None);
         };
@@ -226,10 +230,10 @@ impl Ask {
             let what = format!(
                 "protocol {protocol} and length {length} in its head: this is no Modbus TCP (a serial server is modbus+rtu+tcp://)"
             );
-            return Err(Fault::Malformed(what));
+            return Err(AnswerFault::Malformed(what));
         }
         if its != number {
-            return Err(Fault::Foreign(format!(
+            return Err(AnswerFault::Foreign(format!(
                 "it has the number {its}, the request had {number}"
             )));
         }
@@ -237,17 +241,22 @@ impl Ask {
             return Ok(None);
         };
         if body[0] != self.station {
-            return Err(Fault::Foreign(format!("it comes from station {}", body[0])));
+            return Err(AnswerFault::Foreign(format!(
+                "it comes from station {}",
+                body[0]
+            )));
         }
         self.body(&body[1..]).map(Some)
     }
 
-    fn answer_on_a_line<'i>(&self, input: &'i [u8]) -> Result<Option<&'i [u8]>, Fault> {
+    fn answer_on_a_line<'i>(&self, input: &'i [u8]) -> Result<Option<&'i [u8]>, AnswerFault> {
         let [station, function, ..] = input else {
             return Ok(None);
         };
         if *station != self.station {
-            return Err(Fault::Foreign(format!("it comes from station {station}")));
+            return Err(AnswerFault::Foreign(format!(
+                "it comes from station {station}"
+            )));
         }
         let own = self.area.function();
         let length = match input.get(2) {
@@ -264,17 +273,19 @@ impl Ask {
         };
         let (frame, sum) = frame.split_at(length);
         if checksum(frame).to_le_bytes() != sum {
-            return Err(Fault::Garbled);
+            return Err(AnswerFault::Garbled);
         }
         self.body(&frame[1..]).map(Some)
     }
 
     /// What stands between station and checksum.
-    fn body<'i>(&self, body: &'i [u8]) -> Result<&'i [u8], Fault> {
+    fn body<'i>(&self, body: &'i [u8]) -> Result<&'i [u8], AnswerFault> {
         let own = self.area.function();
         match body {
-            [function, code] if *function == own | 0x80 => Err(Fault::Refused(Exception(*code))),
-            [function, ..] if *function & 0x7f != own => Err(Fault::Foreign(format!(
+            [function, code] if *function == own | 0x80 => {
+                Err(AnswerFault::Refused(Exception(*code)))
+            }
+            [function, ..] if *function & 0x7f != own => Err(AnswerFault::Foreign(format!(
                 "it answers function {}, function {own} was asked",
                 function & 0x7f
             ))),
@@ -285,11 +296,11 @@ impl Ask {
             {
                 Ok(data)
             }
-            [_, count, ..] => Err(Fault::Malformed(format!(
+            [_, count, ..] => Err(AnswerFault::Malformed(format!(
                 "it has {count} bytes, {} were asked for",
                 self.bytes()
             ))),
-            _ => Err(Fault::Malformed("it has no bytes".to_owned())),
+            _ => Err(AnswerFault::Malformed("it has no bytes".to_owned())),
         }
     }
 
@@ -330,25 +341,25 @@ mod tests {
 
     use super::*;
 
-    const ASK: Ask = Ask {
+    const ASK: ReadRequest = ReadRequest {
         station: 17,
         area: Area::Holding,
         address: 0x6b,
         count: 3,
     };
 
-    fn over_tcp(input: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    fn over_tcp(input: &[u8]) -> Result<Option<Vec<u8>>, AnswerFault> {
         let found = ASK.answer(Framing::Tcp, 5, input);
         found.map(|data| data.map(<[u8]>::to_vec))
     }
 
-    fn on_a_line(body: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    fn on_a_line(body: &[u8]) -> Result<Option<Vec<u8>>, AnswerFault> {
         let frame = [body, &checksum(body).to_le_bytes()].concat();
         let found = ASK.answer(Framing::Rtu, 5, &frame);
         found.map(|data| data.map(<[u8]>::to_vec))
     }
 
-    fn name(found: Result<Option<Vec<u8>>, Fault>) -> &'static str {
+    fn name(found: Result<Option<Vec<u8>>, AnswerFault>) -> &'static str {
         match found {
             Ok(Some(_)) => "answered",
             Ok(None) => "more",
@@ -385,7 +396,7 @@ mod tests {
         assert_eq!(with(5, 8), "malformed");
         assert_eq!(with(8, 4), "malformed");
         let refused = over_tcp(&[0, 5, 0, 0, 0, 3, 17, 0x83, 2]);
-        assert_eq!(refused, Err(Fault::Refused(Exception(2))));
+        assert_eq!(refused, Err(AnswerFault::Refused(Exception(2))));
         // The head of a frame of a line.
         assert_eq!(
             name(over_tcp(&[17, 3, 6, 1, 2, 3, 4, 5, 6, 7, 8])),
@@ -402,13 +413,16 @@ mod tests {
             assert_eq!(cut, Ok(None));
         }
         let garbled = [17, 3, 6, 1, 2, 3, 4, 5, 7, 0, 0];
-        assert_eq!(ASK.answer(Framing::Rtu, 5, &garbled), Err(Fault::Garbled));
+        assert_eq!(
+            ASK.answer(Framing::Rtu, 5, &garbled),
+            Err(AnswerFault::Garbled)
+        );
         assert_eq!(name(on_a_line(&[18, 3, 6, 1, 2, 3, 4, 5, 6])), "foreign");
         assert_eq!(name(on_a_line(&[17, 4, 6, 1, 2, 3, 4, 5, 6])), "foreign");
         assert_eq!(name(on_a_line(&[17, 3, 4, 1, 2, 3, 4])), "malformed");
         assert_eq!(
             on_a_line(&[17, 0x83, 11]),
-            Err(Fault::Refused(Exception(11)))
+            Err(AnswerFault::Refused(Exception(11)))
         );
     }
 
@@ -439,7 +453,7 @@ mod tests {
 
     #[test]
     fn bits_come_eight_to_a_byte() {
-        let ask = Ask {
+        let ask = ReadRequest {
             area: Area::Coil,
             count: 9,
             ..ASK

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::time::timeout_at;
 
-use super::frame::{Ask, Fault, Framing};
-use super::serial::{self, Port, Serial};
-use super::{Address, Config};
+use super::frame::{AnswerFault, Framing, ReadRequest};
+use super::serial::{self, Serial, SerialPort};
+use super::{Config, ModbusAddress};
 use crate::link::{
     self, Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Peer, Socket, Target,
 };
@@ -41,7 +41,7 @@ pub(super) enum LineError {
     Open { path: String, source: io::Error },
     /// It was there, and was of no use.
     #[error("`{address}`: {fault}")]
-    Lost { address: String, fault: Fault },
+    Lost { address: String, fault: AnswerFault },
 }
 
 impl ConnectionLoss for LineError {
@@ -58,14 +58,14 @@ impl ConnectionLoss for LineError {
 
 /// Dials one line, always the same.
 #[derive(Debug)]
-pub(super) struct Dialler {
+pub(super) struct LineDialler {
     config: Config,
     id: String,
     /// Until then answers may come on a line to whoever asked before.
     others_until: Instant,
 }
 
-impl Dialler {
+impl LineDialler {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             id: config.address.to_string(),
@@ -75,14 +75,14 @@ impl Dialler {
     }
 
     /// The line, which was lost to `fault`.
-    pub(super) fn lost(&self, fault: Fault) -> LineError {
+    pub(super) fn lost(&self, fault: AnswerFault) -> LineError {
         let address = self.id.clone();
         LineError::Lost { address, fault }
     }
 
     async fn open(&self) -> Result<(Box<dyn Wire>, Framing), LineError> {
         match &self.config.address {
-            Address::Net {
+            ModbusAddress::Net {
                 host,
                 port,
                 framing,
@@ -97,7 +97,7 @@ impl Dialler {
                 let socket = Socket::dial(target).await?;
                 Ok((Box::new(socket), *framing))
             }
-            Address::Serial(serial) => {
+            ModbusAddress::Serial(serial) => {
                 let port = open(serial)?;
                 Ok((Box::new(port), Framing::Rtu))
             }
@@ -105,14 +105,14 @@ impl Dialler {
     }
 }
 
-fn open(serial: &Serial) -> Result<Port, LineError> {
-    Port::open(serial).map_err(|source| LineError::Open {
+fn open(serial: &Serial) -> Result<SerialPort, LineError> {
+    SerialPort::open(serial).map_err(|source| LineError::Open {
         path: crate::words::line(&serial.path.to_string_lossy(), 200),
         source,
     })
 }
 
-impl Dial for Dialler {
+impl Dial for LineDialler {
     type Up = Line;
     type Error = LineError;
 
@@ -165,7 +165,7 @@ impl Wire for Socket {
     }
 }
 
-impl Wire for Port {
+impl Wire for SerialPort {
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
         let mut buffer = [0; BUFFER];
         let read = ready!(Self::poll_read(self, cx, &mut buffer))?;
@@ -235,7 +235,7 @@ impl Line {
         std::mem::take(&mut self.owed)
     }
 
-    /// It is over.
+    /// Takes it out of use, as after a request that came to nothing.
     pub(super) fn spend(&mut self) {
         self.is_clean = false;
     }
@@ -250,7 +250,11 @@ impl Line {
     }
 
     /// Asks once, and waits for the answer for `timeout`.
-    pub(super) async fn ask(&mut self, ask: Ask, timeout: Duration) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn ask(
+        &mut self,
+        ask: ReadRequest,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, AnswerFault> {
         tokio::time::sleep_until(self.quiet_until.into()).await;
         let mut late = self.owed.late.iter();
         let late = late.find(|(station, _)| *station == ask.station).copied();
@@ -269,7 +273,7 @@ impl Line {
             .await?;
         let answer = self.read(ask, timeout, deadline).await;
         self.quiet_until = Instant::now() + self.pause;
-        if matches!(answer, Ok(_) | Err(Fault::Refused(_))) {
+        if matches!(answer, Ok(_) | Err(AnswerFault::Refused(_))) {
             self.is_clean = true;
             self.has_answered = true;
             self.owed
@@ -288,13 +292,14 @@ impl Line {
         }
     }
 
-    async fn write(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Fault> {
+    async fn write(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), AnswerFault> {
         while !bytes.is_empty() {
             let written = poll_fn(|cx| self.wire.poll_write(cx, bytes));
             let written = timeout_at(deadline.into(), written).await;
-            let written = written.map_err(|_| Fault::Broken("it takes nothing".to_owned()))?;
+            let written =
+                written.map_err(|_| AnswerFault::Broken("it takes nothing".to_owned()))?;
             match written.map_err(|error| broken(&error))? {
-                0 => return Err(Fault::Broken("it takes nothing".to_owned())),
+                0 => return Err(AnswerFault::Broken("it takes nothing".to_owned())),
                 written => bytes = &bytes[written..],
             }
         }
@@ -303,10 +308,10 @@ impl Line {
 
     async fn read(
         &mut self,
-        ask: Ask,
+        ask: ReadRequest,
         timeout: Duration,
         deadline: Instant,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, AnswerFault> {
         let (mut stray, mut is_over) = (None, false);
         loop {
             let found = ask.seek(self.framing, self.owed.number, &self.input);
@@ -327,15 +332,15 @@ impl Line {
                     return Err(stray.unwrap_or_else(|| self.nothing_within(timeout)));
                 }
                 Ok(Err(error)) => return Err(broken(&error)),
-                Ok(Ok(0)) => return Err(Fault::Broken("the other end closed it".to_owned())),
+                Ok(Ok(0)) => return Err(AnswerFault::Broken("the other end closed it".to_owned())),
             }
         }
     }
 
-    fn nothing_within(&self, timeout: Duration) -> Fault {
+    fn nothing_within(&self, timeout: Duration) -> AnswerFault {
         match self.input.len() {
-            0 => Fault::Silent(timeout),
-            got => Fault::Short {
+            0 => AnswerFault::Silent(timeout),
+            got => AnswerFault::Short {
                 got,
                 within: timeout,
             },
@@ -343,14 +348,14 @@ impl Line {
     }
 
     /// Throws away what nobody asked for. Over TCP there must be none: it is no noise there.
-    async fn discard(&mut self) -> Result<(), Fault> {
+    async fn discard(&mut self) -> Result<(), AnswerFault> {
         loop {
             let read = poll_fn(|cx| Poll::Ready(self.wire.poll_read(cx, &mut self.input))).await;
             match read {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return Err(broken(&error)),
                 Poll::Ready(Ok(0)) => {
-                    return Err(Fault::Broken("the other end closed it".to_owned()));
+                    return Err(AnswerFault::Broken("the other end closed it".to_owned()));
                 }
                 Poll::Ready(Ok(_)) if self.input.len() > BUFFER => break,
                 Poll::Ready(Ok(_)) => {}
@@ -360,7 +365,7 @@ impl Line {
         self.input.clear();
         if strays > 0 && self.framing == Framing::Tcp {
             self.is_clean = false;
-            return Err(Fault::Foreign(format!(
+            return Err(AnswerFault::Foreign(format!(
                 "{strays} bytes that nobody asked for"
             )));
         }
@@ -368,7 +373,7 @@ impl Line {
     }
 
     /// Listens until nothing has come for a while; one that never falls silent is asked all the same in the end.
-    async fn fall_silent(&mut self, most: Duration) -> Result<(), Fault> {
+    async fn fall_silent(&mut self, most: Duration) -> Result<(), AnswerFault> {
         let end = Instant::now() + most;
         while Instant::now() < end {
             let until = end.min(Instant::now() + self.pause.max(SILENCE));
@@ -376,7 +381,7 @@ impl Line {
             match timeout_at(until.into(), read).await {
                 Err(_) => break,
                 Ok(Err(error)) => return Err(broken(&error)),
-                Ok(Ok(0)) => return Err(Fault::Broken("the line is unplugged".to_owned())),
+                Ok(Ok(0)) => return Err(AnswerFault::Broken("the line is unplugged".to_owned())),
                 Ok(Ok(_)) => self.input.clear(),
             }
         }
@@ -384,8 +389,8 @@ impl Line {
     }
 }
 
-fn broken(error: &io::Error) -> Fault {
-    Fault::Broken(error.to_string())
+fn broken(error: &io::Error) -> AnswerFault {
+    AnswerFault::Broken(error.to_string())
 }
 
 #[cfg(test)]

@@ -20,24 +20,24 @@ pub struct Device {
     pub gap: u16,
     /// Registers in one request at most; sixteen times as many bits.
     pub max: u16,
-    pub groups: Vec<Group>,
+    pub groups: Vec<PointGroup>,
 }
 
 /// Values that are read together, and are one message.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct PointGroup {
     pub name: Arc<str>,
     pub topic: Bytes,
     pub every: Duration,
     /// One poll takes no longer.
     pub within: Duration,
-    pub report: Report,
+    pub report: ReportMode,
     pub points: Vec<Point>,
 }
 
 /// Which readings become messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum ReportMode {
     Always,
     /// Those that differ from the last message, and one after so long a time in any case.
     Change {
@@ -45,15 +45,15 @@ pub enum Report {
     },
 }
 
-/// One value.
+/// One value: where it stands, and what its bits mean.
 #[derive(Clone, Debug)]
 pub struct Point {
     pub name: Arc<str>,
     pub unit: Option<Arc<str>>,
     pub area: Area,
-    /// Counted from 0.
+    /// Its first register or bit, counted from 0.
     pub address: u16,
-    pub form: Form,
+    pub form: ValueFormat,
     /// What the device sends where it has no value.
     pub not: Vec<u64>,
     pub scale: Decimal,
@@ -102,17 +102,17 @@ impl Area {
 
 /// What the bits of a value mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ValueFormat {
     /// A coil or a discrete input.
     Flag,
     /// One bit of a register, 0 the lowest.
     Bit(u8),
-    Signed(Size, Order),
-    Unsigned(Size, Order),
+    Signed(Size, ByteOrder),
+    Unsigned(Size, ByteOrder),
     /// Of [`Size::Two`] or [`Size::Four`].
-    Float(Size, Order),
-    /// So many bytes.
-    Text(u16, Order),
+    Float(Size, ByteOrder),
+    /// Text, so many bytes long.
+    Text(u16, ByteOrder),
 }
 
 /// How many registers a number has.
@@ -135,7 +135,7 @@ impl Size {
 
 /// In which order a device has what is longer than a byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Order {
+pub struct ByteOrder {
     /// The lowest register first.
     pub little_words: bool,
     /// The lower byte of a register first.
@@ -146,11 +146,11 @@ impl Point {
     /// Registers, or bits, that it takes.
     pub fn count(&self) -> u16 {
         match self.form {
-            Form::Flag | Form::Bit(_) => 1,
-            Form::Signed(size, _) | Form::Unsigned(size, _) | Form::Float(size, _) => {
-                size.registers()
-            }
-            Form::Text(bytes, _) => bytes.div_ceil(2),
+            ValueFormat::Flag | ValueFormat::Bit(_) => 1,
+            ValueFormat::Signed(size, _)
+            | ValueFormat::Unsigned(size, _)
+            | ValueFormat::Float(size, _) => size.registers(),
+            ValueFormat::Text(bytes, _) => bytes.div_ceil(2),
         }
     }
 
@@ -161,7 +161,7 @@ impl Point {
 }
 
 #[cfg(test)]
-pub(super) fn point(name: &str, area: Area, address: u16, form: Form) -> Point {
+pub(super) fn point(name: &str, area: Area, address: u16, form: ValueFormat) -> Point {
     Point {
         name: name.into(),
         unit: None,

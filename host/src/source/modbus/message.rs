@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
-use super::decode::{Reading, Value};
-use super::map::{Group, Point};
+use super::decode::{PointValue, Reading};
+use super::map::{Point, PointGroup};
 use crate::clock::Now;
 
 /// Why values are not fresh.
@@ -18,7 +18,7 @@ pub(super) struct Stale<'a> {
 /// Its readings, one for each value of the group. Where the clock was not set, `ts` says so, and `uptime_ms` what the machine
 /// has for a clock then; values that were never read have no time at all.
 pub(super) fn payload(
-    group: &Group,
+    group: &PointGroup,
     readings: &[Option<Reading>],
     read_at: Option<Now>,
     stale: Option<Stale<'_>>,
@@ -54,7 +54,7 @@ pub(super) fn payload(
     text.into()
 }
 
-/// Milliseconds since 1970.
+/// Milliseconds since 1970; `null` while the clock is not set.
 fn time(at: Option<Now>) -> String {
     match at.filter(|at| at.is_set()) {
         Some(at) => (at.wall_us / 1_000).to_string(),
@@ -85,12 +85,12 @@ fn members<'a>(
     }
 }
 
-fn json(value: &Value) -> String {
+fn json(value: &PointValue) -> String {
     match value {
-        Value::Nothing => "null".to_owned(),
-        Value::Flag(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Text(text) => quoted(text),
+        PointValue::Nothing => "null".to_owned(),
+        PointValue::Flag(flag) => flag.to_string(),
+        PointValue::Number(number) => number.to_string(),
+        PointValue::Text(text) => quoted(text),
     }
 }
 
@@ -107,7 +107,9 @@ pub(super) fn differ(
     let is_other = |((point, before), now): ((&Point, &Option<Reading>), &Option<Reading>)| match (
         before, now,
     ) {
-        (Some(Ok(Value::Number(before))), Some(Ok(Value::Number(now)))) if point.deadband > 0.0 => {
+        (Some(Ok(PointValue::Number(before))), Some(Ok(PointValue::Number(now))))
+            if point.deadband > 0.0 =>
+        {
             // A difference that is no number is one.
             let moved = (before.nearly() - now.nearly()).abs();
             moved.is_nan() || moved > point.deadband
@@ -122,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::decimal::Decimal;
-    use super::super::map::{Area, Form, Order, Report, Size, point};
+    use super::super::map::{Area, ByteOrder, ReportMode, Size, ValueFormat, point};
     use super::*;
 
     const SET: Now = Now {
@@ -130,32 +132,37 @@ mod tests {
         uptime_us: 5_000_000,
     };
 
-    fn group() -> Group {
-        let number = Form::Unsigned(Size::One, Order::default());
+    fn group() -> PointGroup {
+        let number = ValueFormat::Unsigned(Size::One, ByteOrder::default());
         let mut voltage = point("voltage", Area::Holding, 0, number);
         voltage.unit = Some("V".into());
         voltage.deadband = 0.5;
-        let running = point("running", Area::Coil, 3, Form::Flag);
-        let label = point("label", Area::Holding, 9, Form::Text(4, Order::default()));
-        Group {
+        let running = point("running", Area::Coil, 3, ValueFormat::Flag);
+        let label = point(
+            "label",
+            Area::Holding,
+            9,
+            ValueFormat::Text(4, ByteOrder::default()),
+        );
+        PointGroup {
             name: "power".into(),
             topic: Bytes::new(),
             every: Duration::from_secs(1),
             within: Duration::from_secs(1),
-            report: Report::Always,
+            report: ReportMode::Always,
             points: vec![voltage, running, label],
         }
     }
 
     fn volts(value: f64) -> Option<Reading> {
-        Some(Ok(Value::Number(Decimal::of_f64(value).unwrap())))
+        Some(Ok(PointValue::Number(Decimal::of_f64(value).unwrap())))
     }
 
     #[test]
     fn a_message_has_values_units_and_what_is_missing() {
         let readings = [
             volts(230.1),
-            Some(Ok(Value::Flag(true))),
+            Some(Ok(PointValue::Flag(true))),
             Some(Err("illegal-data-address")),
         ];
         let shown = payload(&group(), &readings, Some(SET), None);
@@ -168,9 +175,9 @@ mod tests {
     #[test]
     fn without_a_clock_it_says_so_and_what_is_stale_says_since_when_and_why() {
         let readings = [
-            Some(Ok(Value::Nothing)),
+            Some(Ok(PointValue::Nothing)),
             None,
-            Some(Ok(Value::Text("a\"\u{7}\n".to_owned()))),
+            Some(Ok(PointValue::Text("a\"\u{7}\n".to_owned()))),
         ];
         let unset = Now { wall_us: 7, ..SET };
         let stale = Stale {
@@ -189,15 +196,21 @@ mod tests {
     #[test]
     fn a_change_within_the_deadband_is_none() {
         let points = group().points;
-        let with = |value, running| [volts(value), Some(Ok(Value::Flag(running))), Some(Err("x"))];
+        let with = |value, running| {
+            [
+                volts(value),
+                Some(Ok(PointValue::Flag(running))),
+                Some(Err("x")),
+            ]
+        };
         let first = with(230.0, true);
         assert!(!differ(&points, &first, &with(230.5, true)));
         assert!(differ(&points, &first, &with(230.6, true)));
         assert!(differ(&points, &first, &with(229.4, true)));
         assert!(differ(&points, &first, &with(230.0, false)));
         let gone = [
-            Some(Ok(Value::Nothing)),
-            Some(Ok(Value::Flag(true))),
+            Some(Ok(PointValue::Nothing)),
+            Some(Ok(PointValue::Flag(true))),
             Some(Err("x")),
         ];
         assert!(differ(&points, &first, &gone));

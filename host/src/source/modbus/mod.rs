@@ -45,17 +45,17 @@ use tokio::sync::{Notify, watch};
 
 pub use decimal::Decimal;
 pub use frame::Framing;
-pub use map::{Area, Device, Form, Group, Order, Point, Report, Size};
+pub use map::{Area, ByteOrder, Device, Point, PointGroup, ReportMode, Size, ValueFormat};
 pub use serial::{Parity, Serial};
-pub use settings::{Address, Config};
+pub use settings::{Config, ModbusAddress};
 
 use super::taker::Borders;
 use crate::clock::Now;
 use crate::link::{Dial, Redial, Stop};
-use desk::{Desk, Next, Place};
-use frame::Fault;
-use line::{Dialler, Line, LineError, Owed};
-use poll::{Failed, Poller};
+use desk::{GroupIndex, NextPoll, PollScheduler};
+use frame::AnswerFault;
+use line::{Line, LineDialler, LineError, Owed};
+use poll::{PollFailed, Poller};
 
 /// Asks until `stop` says otherwise.
 pub(super) async fn run(
@@ -66,14 +66,14 @@ pub(super) async fn run(
     mut stop: watch::Receiver<Stop>,
 ) {
     let mut redial = Redial::new(
-        Dialler::new(own),
+        LineDialler::new(own),
         "source",
         Arc::clone(&config.name),
         &metrics.link,
     );
-    let answers = Fault::NAMES.map(|name| metrics.requests(&config.name, name));
-    let desk = Desk::new(config, own, borders, metrics, Instant::now());
-    let mut service = Service {
+    let answers = AnswerFault::NAMES.map(|name| metrics.requests(&config.name, name));
+    let desk = PollScheduler::new(config, own, borders, metrics, Instant::now());
+    let mut service = ModbusSource {
         own,
         desk,
         answers: &answers,
@@ -100,32 +100,32 @@ pub(super) async fn run(
 /// # Errors
 /// Why not, in words.
 pub(super) async fn reach(config: &Config) -> Result<String, String> {
-    if let Address::Serial(serial) = &config.address {
+    if let ModbusAddress::Serial(serial) = &config.address {
         let found = std::fs::metadata(&serial.path);
         let found = found.map(|_| "the line is there; it was not opened".to_owned());
         return found.map_err(|cause| format!("{}: {cause}", serial::problem(&cause)));
     }
-    let dialled = Dialler::new(config).dial(0).await;
+    let dialled = LineDialler::new(config).dial(0).await;
     dialled
         .map(|_| "the line stands; no device was asked".to_owned())
         .map_err(|error| crate::link::Causes(&error).to_string())
 }
 
 /// A source that asks.
-struct Service<'a> {
+struct ModbusSource<'a> {
     own: &'a Config,
-    desk: Desk,
+    desk: PollScheduler,
     answers: &'a [IntCounter],
 }
 
-impl Service<'_> {
+impl ModbusSource<'_> {
     /// Waits for a line; what is due meanwhile has failed, once an attempt has. `None` when told to stop.
     async fn dial(
         &mut self,
-        redial: &mut Redial<Dialler>,
+        redial: &mut Redial<LineDialler>,
         stop: &mut watch::Receiver<Stop>,
     ) -> Option<Line> {
-        let no_line = Fault::Broken("there is no line".to_owned());
+        let no_line = AnswerFault::Broken("there is no line".to_owned());
         let settled = self.desk.settled();
         let (is_down, failed) = (AtomicBool::new(redial.stood_before()), Notify::new());
         let mut dialled = pin!(redial.connect_or(stop, || {
@@ -137,13 +137,13 @@ impl Service<'_> {
             let now = Instant::now();
             let until = match self.desk.next(now, false) {
                 _ if !is_down.load(Ordering::Relaxed) => None,
-                Next::Poll(place) => {
+                NextPoll::Poll(place) => {
                     if self.desk.begin(place, now).is_some() {
                         self.desk.cut_off(place, &no_line, (now, Now::read()));
                     }
                     continue;
                 }
-                Next::WaitUntil(until) => until,
+                NextPoll::WaitUntil(until) => until,
             };
             tokio::select! {
                 biased;
@@ -159,7 +159,7 @@ impl Service<'_> {
     async fn serve(
         &mut self,
         line: &mut Line,
-        redial: &mut Redial<Dialler>,
+        redial: &mut Redial<LineDialler>,
         stop: &mut watch::Receiver<Stop>,
     ) -> Option<LineError> {
         let settled = self.desk.settled();
@@ -170,7 +170,7 @@ impl Service<'_> {
             self.desk.settle(false);
             let now = Instant::now();
             match self.desk.next(now, true) {
-                Next::Poll(place) => {
+                NextPoll::Poll(place) => {
                     let polled = tokio::select! {
                         biased;
                         changed = stop.changed() => match changed {
@@ -186,7 +186,7 @@ impl Service<'_> {
                         return polled;
                     }
                 }
-                Next::WaitUntil(until) => tokio::select! {
+                NextPoll::WaitUntil(until) => tokio::select! {
                     changed = stop.changed() => if changed.is_err() {
                         return None;
                     },
@@ -200,9 +200,9 @@ impl Service<'_> {
     /// One poll; if that showed that the line is lost, to what.
     async fn poll(
         &mut self,
-        place: Place,
+        place: GroupIndex,
         line: &mut Line,
-        dialler: &Dialler,
+        dialler: &LineDialler,
     ) -> Option<LineError> {
         let (own, answers) = (self.own, self.answers);
         let round = self.desk.begin(place, Instant::now())?;
@@ -220,15 +220,15 @@ impl Service<'_> {
         let at = (Instant::now(), Now::read());
         match polled {
             Ok(round) => self.desk.answered(place, round, at),
-            Err(Failed::Station(fault)) => self.desk.failed(place, &fault, at),
-            Err(Failed::HungUp(fault)) => {
+            Err(PollFailed::Station(fault)) => self.desk.failed(place, &fault, at),
+            Err(PollFailed::HungUp(fault)) => {
                 self.desk.failed(place, &fault, at);
                 let is_of_use = self.desk.has_working_station();
                 return (!is_of_use).then(|| dialler.lost(fault));
             }
-            Err(Failed::Line(error)) => {
+            Err(PollFailed::Line(error)) => {
                 let cause = crate::link::Causes(&error).to_string();
-                self.desk.cut_off(place, &Fault::Broken(cause), at);
+                self.desk.cut_off(place, &AnswerFault::Broken(cause), at);
                 return Some(error);
             }
         }

@@ -11,7 +11,7 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Registers, or bits, that are read together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct RegisterRange {
     pub(super) area: Area,
     pub(super) address: u16,
     pub(super) count: u16,
@@ -21,7 +21,7 @@ pub(super) struct Request {
 
 /// A value that the device refuses.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedPoint {
     pub(super) point: usize,
     /// The name of the exception.
     pub(super) why: &'static str,
@@ -31,20 +31,20 @@ pub(super) struct Refused {
 
 /// The requests of a group, which learn from what is refused.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct ReadPlan {
     gap: u16,
     max: u16,
-    requests: Vec<Request>,
-    pub(super) refused: Vec<Refused>,
+    requests: Vec<RegisterRange>,
+    pub(super) refused: Vec<RefusedPoint>,
 }
 
 /// One poll under way.
 #[derive(Debug)]
-pub(super) struct Round {
-    todo: Vec<Part>,
+pub(super) struct ReadRound {
+    todo: Vec<PlannedRange>,
     /// What was asked for and answered.
-    answered: Vec<Part>,
-    /// Values refused alone.
+    answered: Vec<PlannedRange>,
+    /// Values that were refused when they were asked for alone.
     bad: Vec<(Option<usize>, usize, &'static str)>,
     /// Requests of the plan that were refused.
     split: Vec<usize>,
@@ -53,9 +53,9 @@ pub(super) struct Round {
 }
 
 /// A request, and which one of the plan it is a part of; none of a value that is asked for again.
-type Part = (Option<usize>, Request);
+type PlannedRange = (Option<usize>, RegisterRange);
 
-impl Plan {
+impl ReadPlan {
     pub(super) fn new(device: &Device, points: &[Point]) -> Self {
         let (gap, max) = (device.gap, device.max);
         Self {
@@ -71,15 +71,15 @@ impl Plan {
         self.refused.iter().map(|refused| refused.since).min()
     }
 
-    /// Begins a poll.
-    pub(super) fn begin(&self, points: &[Point], now: Instant) -> Round {
+    /// The requests of a poll that begins now.
+    pub(super) fn begin(&self, points: &[Point], now: Instant) -> ReadRound {
         let own = self.requests.iter().cloned().enumerate();
         let own = own.map(|(index, request)| (Some(index), request));
         let due = self.refused.iter().filter(|refused| refused.again <= now);
-        let again = due.map(|refused| (None, Request::of(points, vec![refused.point])));
+        let again = due.map(|refused| (None, RegisterRange::of(points, vec![refused.point])));
         let mut todo: Vec<_> = own.chain(again).collect();
         todo.reverse();
-        Round {
+        ReadRound {
             todo,
             answered: Vec::new(),
             bad: Vec::new(),
@@ -93,7 +93,7 @@ impl Plan {
     pub(super) fn learn(
         &mut self,
         points: &[Point],
-        round: Round,
+        round: ReadRound,
         now: Instant,
     ) -> (Vec<Option<Reading>>, bool) {
         let before: Vec<_> = self.refused.iter().map(|one| one.point).collect();
@@ -101,7 +101,7 @@ impl Plan {
             let known = self.refused.extract_if(.., |known| known.point == point);
             let since = known.map(|known| known.since).min().unwrap_or(now);
             let again = now + ASK_AGAIN;
-            self.refused.push(Refused {
+            self.refused.push(RefusedPoint {
                 point,
                 why,
                 since,
@@ -144,14 +144,19 @@ impl Plan {
     }
 }
 
-impl Round {
+impl ReadRound {
     /// What to ask for next.
-    pub(super) fn next(&mut self) -> Option<Part> {
+    pub(super) fn next(&mut self) -> Option<PlannedRange> {
         self.todo.pop()
     }
 
-    /// These bytes came.
-    pub(super) fn answered(&mut self, points: &[Point], (origin, request): Part, data: &[u8]) {
+    /// Takes the values of a request out of the bytes that came for it.
+    pub(super) fn answered(
+        &mut self,
+        points: &[Point],
+        (origin, request): PlannedRange,
+        data: &[u8],
+    ) {
         for &index in &request.points {
             let point = &points[index];
             self.readings[index] = Some(read(point, point.address - request.address, data));
@@ -160,7 +165,7 @@ impl Round {
     }
 
     /// The device can give none of it now.
-    pub(super) fn failed(&mut self, request: &Request, why: &'static str) {
+    pub(super) fn failed(&mut self, request: &RegisterRange, why: &'static str) {
         for &index in &request.points {
             self.readings[index] = Some(Err(why));
         }
@@ -170,7 +175,7 @@ impl Round {
     pub(super) fn refused(
         &mut self,
         points: &[Point],
-        (origin, request): Part,
+        (origin, request): PlannedRange,
         why: &'static str,
         is_whole: bool,
     ) {
@@ -191,7 +196,7 @@ impl Round {
     }
 }
 
-impl Request {
+impl RegisterRange {
     /// One that reads all of these, which lie in one area.
     fn of(points: &[Point], which: Vec<usize>) -> Self {
         let all = || which.iter().map(|index| &points[*index]);
@@ -229,12 +234,12 @@ fn join(
     mut which: Vec<usize>,
     barred: &[usize],
     (gap, max): (u16, u16),
-) -> Vec<Request> {
+) -> Vec<RegisterRange> {
     which.sort_by_key(|index| {
         let point = &points[*index];
         (point.area, point.address, point.count())
     });
-    let mut requests: Vec<Request> = Vec::new();
+    let mut requests: Vec<RegisterRange> = Vec::new();
     for index in which {
         let point = &points[index];
         let most = if point.area.is_bits() {
@@ -242,7 +247,7 @@ fn join(
         } else {
             u32::from(max)
         };
-        let joins = |last: &Request| {
+        let joins = |last: &RegisterRange| {
             let begin = u32::from(last.address);
             let end = begin + u32::from(last.count);
             let is_barred = |bad: &&usize| {
@@ -259,9 +264,9 @@ fn join(
         match requests.pop_if(|last| joins(last)) {
             Some(last) => {
                 let all = last.points.into_iter().chain([index]).collect();
-                requests.push(Request::of(points, all));
+                requests.push(RegisterRange::of(points, all));
             }
-            None => requests.push(Request::of(points, vec![index])),
+            None => requests.push(RegisterRange::of(points, vec![index])),
         }
     }
     requests
@@ -271,7 +276,7 @@ fn join(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::map::{Form, Order, Size, point};
+    use super::super::map::{ByteOrder, Size, ValueFormat, point};
     use super::*;
 
     fn holding(address: u16, size: Size) -> Point {
@@ -280,7 +285,7 @@ mod tests {
             &name,
             Area::Holding,
             address,
-            Form::Unsigned(size, Order::default()),
+            ValueFormat::Unsigned(size, ByteOrder::default()),
         )
     }
 
@@ -295,7 +300,7 @@ mod tests {
         }
     }
 
-    fn ranges(plan: &Plan) -> Vec<(u16, u16)> {
+    fn ranges(plan: &ReadPlan) -> Vec<(u16, u16)> {
         plan.requests
             .iter()
             .map(|request| (request.address, request.count))
@@ -304,7 +309,7 @@ mod tests {
 
     /// Polls a device that refuses every request that touches a register of `holes`; how many it took.
     fn poll(
-        plan: &mut Plan,
+        plan: &mut ReadPlan,
         points: &[Point],
         holes: &[u16],
         now: Instant,
@@ -330,26 +335,26 @@ mod tests {
             .map(|address| holding(address, Size::One))
             .into();
         assert_eq!(
-            ranges(&Plan::new(&device(0, 125), &points)),
+            ranges(&ReadPlan::new(&device(0, 125), &points)),
             [(0, 2), (4, 1), (8, 1), (300, 1)]
         );
         assert_eq!(
-            ranges(&Plan::new(&device(2, 125), &points)),
+            ranges(&ReadPlan::new(&device(2, 125), &points)),
             [(0, 5), (8, 1), (300, 1)]
         );
         assert_eq!(
-            ranges(&Plan::new(&device(3, 125), &points)),
+            ranges(&ReadPlan::new(&device(3, 125), &points)),
             [(0, 9), (300, 1)]
         );
         assert_eq!(
-            ranges(&Plan::new(&device(3, 5), &points)),
+            ranges(&ReadPlan::new(&device(3, 5), &points)),
             [(0, 5), (8, 1), (300, 1)]
         );
         let bits: Vec<_> = (0..40)
-            .map(|bit| point("b", Area::Coil, bit, Form::Flag))
+            .map(|bit| point("b", Area::Coil, bit, ValueFormat::Flag))
             .collect();
         assert_eq!(
-            ranges(&Plan::new(&device(0, 1), &bits)),
+            ranges(&ReadPlan::new(&device(0, 1), &bits)),
             [(0, 16), (16, 16), (32, 8)]
         );
         let shared = [
@@ -357,7 +362,7 @@ mod tests {
             holding(1, Size::One),
             holding(0, Size::One),
         ];
-        assert_eq!(ranges(&Plan::new(&device(0, 125), &shared)), [(0, 2)]);
+        assert_eq!(ranges(&ReadPlan::new(&device(0, 125), &shared)), [(0, 2)]);
     }
 
     #[test]
@@ -365,7 +370,7 @@ mod tests {
         let points: Vec<_> = (0..100)
             .map(|address| holding(address, Size::One))
             .collect();
-        let (mut plan, start) = (Plan::new(&device(0, 125), &points), Instant::now());
+        let (mut plan, start) = (ReadPlan::new(&device(0, 125), &points), Instant::now());
         let (readings, asked) = poll(&mut plan, &points, &[61], start);
         assert!(asked <= 15 && readings.iter().filter(|one| one.is_some()).count() == 99);
         assert_eq!(
@@ -383,7 +388,7 @@ mod tests {
     #[test]
     fn a_hole_between_two_values_parts_them_for_good() {
         let points = [holding(0, Size::One), holding(3, Size::One)];
-        let (mut plan, now) = (Plan::new(&device(4, 125), &points), Instant::now());
+        let (mut plan, now) = (ReadPlan::new(&device(4, 125), &points), Instant::now());
         assert_eq!(poll(&mut plan, &points, &[1], now).1, 3);
         assert_eq!(poll(&mut plan, &points, &[1], now).1, 2);
         assert!(plan.refused.is_empty());
@@ -392,7 +397,7 @@ mod tests {
     #[test]
     fn a_function_that_is_refused_costs_one_request() {
         let points: Vec<_> = (0..50).map(|address| holding(address, Size::One)).collect();
-        let (mut plan, now) = (Plan::new(&device(0, 125), &points), Instant::now());
+        let (mut plan, now) = (ReadPlan::new(&device(0, 125), &points), Instant::now());
         let mut round = plan.begin(&points, now);
         let part = round.next().unwrap();
         round.refused(&points, part, "illegal-function", true);
@@ -414,7 +419,7 @@ mod tests {
             let points: Vec<_> = at.iter().enumerate().map(|(place, address)| holding(*address, size(place))).collect();
             let holes: Vec<_> = holes.into_iter().collect();
             let now = Instant::now();
-            let mut plan = Plan::new(&device(gap, max), &points);
+            let mut plan = ReadPlan::new(&device(gap, max), &points);
             for request in &plan.requests {
                 prop_assert!(request.count <= max);
             }

@@ -18,7 +18,7 @@ pub struct Serial {
     pub path: PathBuf,
     pub baud: u32,
     pub parity: Parity,
-    /// 1 or 2.
+    /// Stop bits: 1 or 2.
     pub stop: u8,
 }
 
@@ -32,9 +32,9 @@ pub enum Parity {
 }
 
 #[derive(Debug)]
-pub(super) struct Port(AsyncFd<OwnedFd>);
+pub(super) struct SerialPort(AsyncFd<OwnedFd>);
 
-impl Port {
+impl SerialPort {
     /// Never waits for a carrier, and is nobody's controlling terminal.
     pub(super) fn open(serial: &Serial) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -11,8 +11,8 @@ use crate::link::Backoff;
 /// What a source over Modbus needs beside what every source needs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub address: Address,
-    /// For an answer.
+    pub address: ModbusAddress,
+    /// How long one answer may take.
     pub timeout: Duration,
     /// How often a request is tried again within a poll.
     pub retries: u32,
@@ -29,7 +29,7 @@ pub struct Config {
 
 /// Where the devices are.
 #[derive(Clone, Debug)]
-pub enum Address {
+pub enum ModbusAddress {
     Net {
         host: String,
         port: u16,
@@ -38,7 +38,7 @@ pub enum Address {
     Serial(Serial),
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ModbusAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Net { host, port, .. } => write!(f, "{host}:{port}"),

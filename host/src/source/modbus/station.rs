@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::breaker::Breaker;
+use super::breaker::StationBreaker;
 use super::decode::Reading;
-use super::map::{Device, Group, Point};
+use super::map::{Device, Point, PointGroup};
 use super::message::differ;
-use super::plan::Plan;
+use super::plan::ReadPlan;
 use crate::clock::Now;
 use crate::link::Backoff;
 
@@ -16,19 +16,19 @@ const SPREAD: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Station {
     pub(super) device: Device,
-    pub(super) breaker: Breaker,
+    pub(super) breaker: StationBreaker,
     /// The clocks when polls began to fail.
     pub(super) failing_since: Option<Now>,
     /// Whether the last one failed for want of a line.
     pub(super) is_cut_off: bool,
-    pub(super) groups: Vec<State>,
+    pub(super) groups: Vec<GroupState>,
 }
 
-/// Of one group.
+/// What is known of one group.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct GroupState {
     pub(super) due: Instant,
-    pub(super) plan: Plan,
+    pub(super) plan: ReadPlan,
     /// What was read last, and when.
     pub(super) last: Option<(Vec<Option<Reading>>, Now)>,
     /// What was told last, and when; none where the next reading is to be told in any case.
@@ -45,15 +45,15 @@ impl Station {
         (place, all): (u32, u32),
         now: Instant,
     ) -> Self {
-        let state = |group: &Group| State {
+        let state = |group: &PointGroup| GroupState {
             due: now + group.every.min(SPREAD) * place / all.max(1),
-            plan: Plan::new(device, &group.points),
+            plan: ReadPlan::new(device, &group.points),
             last: None,
             told: None,
             behind: None,
         };
         Self {
-            breaker: Breaker::new(device.stale_after, probe),
+            breaker: StationBreaker::new(device.stale_after, probe),
             failing_since: None,
             is_cut_off: false,
             groups: device.groups.iter().map(state).collect(),
@@ -101,18 +101,18 @@ impl Station {
     }
 }
 
-impl State {
+impl GroupState {
     /// These were read: whether they are to be told.
     pub(super) fn read(
         &mut self,
-        group: &Group,
+        group: &PointGroup,
         readings: Vec<Option<Reading>>,
         (now, at): (Instant, Now),
     ) -> bool {
-        use super::map::Report;
+        use super::map::ReportMode;
         let is_news = match (group.report, &self.told) {
-            (Report::Always, _) | (_, None) => true,
-            (Report::Change { at_least }, Some((told, when))) => {
+            (ReportMode::Always, _) | (_, None) => true,
+            (ReportMode::Change { at_least }, Some((told, when))) => {
                 let is_due =
                     at_least.is_some_and(|most| now.saturating_duration_since(*when) >= most);
                 is_due || differ(&group.points, told, &readings)
@@ -127,7 +127,7 @@ impl State {
 
     /// The names of values that the device refuses, each with where it is and why.
     pub(super) fn refused(&self, points: &[Point]) -> Option<String> {
-        let name = |refused: &super::plan::Refused| {
+        let name = |refused: &super::plan::RefusedPoint| {
             let point = &points[refused.point];
             format!(
                 "`{}` ({} {}: {})",

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use prometheus::Registry;
 use serde_json::Value;
 
-use super::desk::{Desk, Next};
+use super::desk::{NextPoll, PollScheduler};
 use super::map::{Area, point};
 use super::*;
 use crate::message::{DeadLetter, Delivery, FlowId, Intake, Loss, Mint, Outlet, Pattern};
-use crate::source::{Ack, Kind, Metrics, Route};
+use crate::source::{Ack, FlowRoute, Metrics, SourceKind};
 
 #[derive(Default)]
 struct Kept {
@@ -53,20 +53,20 @@ impl Kept {
 struct Scene {
     kept: Arc<Kept>,
     metrics: Metrics,
-    desk: Desk,
+    desk: PollScheduler,
     start: Instant,
 }
 
 const EVERY: Duration = Duration::from_secs(10);
 
-fn device(name: &str, report: Report) -> Device {
+fn device(name: &str, report: ReportMode) -> Device {
     Device {
         name: name.into(),
         station: 1,
         stale_after: 3,
         gap: 0,
         max: 125,
-        groups: vec![Group {
+        groups: vec![PointGroup {
             name: "power".into(),
             topic: Bytes::from(format!("m/{name}/power")),
             every: EVERY,
@@ -76,20 +76,20 @@ fn device(name: &str, report: Report) -> Device {
                 "x",
                 Area::Holding,
                 0,
-                Form::Unsigned(Size::One, Order::default()),
+                ValueFormat::Unsigned(Size::One, ByteOrder::default()),
             )],
         }],
     }
 }
 
-fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene {
+fn scene(devices: &[&str], report: ReportMode, max_unsettled_bytes: usize) -> Scene {
     let second = Backoff {
         first: Duration::from_secs(5),
         cap: Duration::from_secs(60),
         jitter: 0.0,
     };
     let own = Config {
-        address: Address::Net {
+        address: ModbusAddress::Net {
             host: "10.0.0.7".to_owned(),
             port: 502,
             framing: Framing::Tcp,
@@ -105,8 +105,8 @@ fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene 
     let kept = Arc::new(Kept::default());
     let config = crate::source::Config {
         name: "meters".into(),
-        kind: Kind::Modbus(Box::new(own.clone())),
-        routes: vec![Route {
+        kind: SourceKind::Modbus(Box::new(own.clone())),
+        routes: vec![FlowRoute {
             flow: FlowId::default(),
             name: "all".into(),
             pattern: Pattern::parse("m/{device}/+").unwrap(),
@@ -128,7 +128,7 @@ fn scene(devices: &[&str], report: Report, max_unsettled_bytes: usize) -> Scene 
         meters: Arc::new(metrics.of("meters")),
     };
     let start = Instant::now();
-    let desk = Desk::new(&config, &own, borders, &metrics, start);
+    let desk = PollScheduler::new(&config, &own, borders, &metrics, start);
     Scene {
         kept,
         metrics,
@@ -147,14 +147,14 @@ impl Scene {
         let now = self.second(second);
         let at = (now, Now::read());
         let mut asked = Vec::new();
-        while let Next::Poll(place) = self.desk.next(now, true) {
+        while let NextPoll::Poll(place) = self.desk.next(now, true) {
             let Some(mut round) = self.desk.begin(place, now) else {
                 continue;
             };
             asked.push(place.0);
             if silent.contains(&place.0) {
                 self.desk
-                    .failed(place, &Fault::Silent(Duration::from_secs(1)), at);
+                    .failed(place, &AnswerFault::Silent(Duration::from_secs(1)), at);
                 continue;
             }
             while let Some(part) = round.next() {
@@ -188,7 +188,7 @@ impl Scene {
 
 #[test]
 fn a_silent_device_is_told_once_asked_less_and_takes_no_time_of_the_others() {
-    let mut scene = scene(&["a", "b"], Report::Always, 1 << 20);
+    let mut scene = scene(&["a", "b"], ReportMode::Always, 1 << 20);
     let mut of_a = Vec::new();
     for second in 0..200 {
         let asked = scene.at(second, 230, if second < 3 { &[] } else { &[0] });
@@ -222,8 +222,12 @@ fn a_silent_device_is_told_once_asked_less_and_takes_no_time_of_the_others() {
 
 #[test]
 fn a_line_that_stands_again_hastens_those_it_cut_off_and_no_other() {
-    let mut scene = scene(&["well", "cut off", "at fault"], Report::Always, 1 << 20);
-    let (fault, now) = (Fault::Broken("closed".to_owned()), scene.start);
+    let mut scene = scene(
+        &["well", "cut off", "at fault"],
+        ReportMode::Always,
+        1 << 20,
+    );
+    let (fault, now) = (AnswerFault::Broken("closed".to_owned()), scene.start);
     for _ in 0..3 {
         scene.desk.cut_off((1, 0), &fault, (now, Now::read()));
         scene.desk.failed((2, 0), &fault, (now, Now::read()));
@@ -239,7 +243,7 @@ fn a_line_that_stands_again_hastens_those_it_cut_off_and_no_other() {
 
 #[test]
 fn the_next_reading_of_a_silent_device_is_told_even_where_nothing_has_changed() {
-    let mut scene = scene(&["a"], Report::Change { at_least: None }, 1 << 20);
+    let mut scene = scene(&["a"], ReportMode::Change { at_least: None }, 1 << 20);
     for second in [0, 10, 20] {
         scene.at(second, 7, &[]);
     }
@@ -256,7 +260,7 @@ fn the_next_reading_of_a_silent_device_is_told_even_where_nothing_has_changed() 
 
 #[test]
 fn what_does_not_fit_is_left_out_and_in_the_ledger_and_what_is_late_is_never_queued() {
-    let mut scene = scene(&["a"], Report::Always, 1);
+    let mut scene = scene(&["a"], ReportMode::Always, 1);
     assert_eq!(scene.at(0, 1, &[]), [0]);
     // The first is not settled, and there is no room for a second one.
     assert_eq!(scene.at(10, 1, &[]), [] as [usize; 0]);

@@ -18,7 +18,7 @@ type Print = [u64; 2];
 
 /// A message, and the copies that came right behind it.
 #[derive(Debug)]
-struct Run {
+struct CopyRun {
     print: Print,
     /// Of the last of them; `None` for level 0.
     packet_id: Option<u16>,
@@ -27,7 +27,7 @@ struct Run {
     came: Vec<u32>,
 }
 
-impl Run {
+impl CopyRun {
     fn is_followed_by(&self, next: &Self) -> bool {
         let is_next_id = match (self.packet_id, next.packet_id) {
             (Some(last), Some(id)) => id == last.checked_add(1).unwrap_or(1),
@@ -47,7 +47,7 @@ pub(super) struct Copies {
     marked: Vec<(u32, Pattern)>,
     keys: [RandomState; 2],
     /// What came last, if several subscriptions take it.
-    last: Option<Run>,
+    last: Option<CopyRun>,
     /// Of the last message that several subscriptions take, several copies came. A broker that sends one is free to choose
     /// for which of them.
     sends_copies: bool,
@@ -113,7 +113,7 @@ impl Copies {
         };
         let content = (&publish.topic, &publish.payload, &publish.headers);
         let print = [0, 1].map(|key: usize| self.keys[key].hash_one(content));
-        let next = Run {
+        let next = CopyRun {
             print,
             packet_id,
             at_us: now_us,

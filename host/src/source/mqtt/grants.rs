@@ -6,10 +6,10 @@ use crate::message::Pattern;
 use crate::message::Qos;
 use crate::message::pattern::covers;
 use crate::mqtt::{Protocol, Subscription};
-use crate::source::Route;
+use crate::source::FlowRoute;
 
 /// The patterns of all routes, without those whose filters another one covers: a broker may send a message once for each.
-pub(super) fn needed(routes: &[Route]) -> Vec<&Pattern> {
+pub(super) fn needed(routes: &[FlowRoute]) -> Vec<&Pattern> {
     let filters: Vec<String> = routes.iter().map(|route| route.pattern.filter()).collect();
     let is_needed = |index: usize, filter: &str| {
         !filters.iter().enumerate().any(|(other, outer)| {

@@ -48,7 +48,7 @@ pub(super) async fn run(
         let (source, client_id) = (&config.name, &own.connection.client_id);
         tracing::warn!(%source, client_id, "the broker has a session of ours under a client id that is no source's any more: what it holds is taken, and may come behind newer messages; its subscriptions end");
     }
-    let mut source = serve::Source::new(config, own, borders);
+    let mut source = serve::MqttSource::new(config, own, borders);
     while let Some((connection, established)) = redial.connect(&mut stop).await {
         match source
             .serve(connection, &established, &mut redial, &mut stop)

@@ -18,9 +18,9 @@ use crate::mqtt::{
     self, AckToken, BrokerRedial, Connection, ConnectionEnded, Established, Event, Protocol,
     Publish, Unreleased,
 };
-use crate::source::metrics::Meters;
+use crate::source::metrics::SourceMeters;
 use crate::source::taker::{Arrival, Borders, Judged, Taker};
-use crate::source::unsettled::Order;
+use crate::source::unsettled::AckOrder;
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
 /// default.
@@ -38,11 +38,11 @@ const BREATH: Duration = Duration::from_micros(250);
 const EMPTY: Duration = Duration::from_secs(10);
 
 /// A source, over all its connections.
-pub(super) struct Source {
+pub(super) struct MqttSource {
     taker: Taker<AckToken>,
     copies: Copies,
     subscriptions: Subscriptions,
-    meters: Arc<Meters>,
+    meters: Arc<SourceMeters>,
     /// The subscriptions of this connection are answered.
     is_granted: bool,
     receive_maximum: u16,
@@ -61,13 +61,13 @@ pub(super) struct Source {
     left_since: Option<Instant>,
 }
 
-impl Source {
+impl MqttSource {
     pub(super) fn new(config: &crate::source::Config, own: &Config, borders: Borders) -> Self {
         let meters = Arc::clone(&borders.meters);
         let copies = Copies::new(needed(&config.routes).into_iter());
         Self {
             subscriptions: Subscriptions::new(config, own, &copies, &meters),
-            taker: Taker::new(config, Order::Arrival, borders),
+            taker: Taker::new(config, AckOrder::Arrival, borders),
             copies,
             meters,
             is_granted: false,

@@ -12,8 +12,8 @@ use crate::message::Pattern;
 use crate::message::Qos;
 use crate::message::pattern::covers;
 use crate::mqtt::{ConnectionEnded, Established, Protocol, Subscription};
-use crate::source::Route;
-use crate::source::metrics::Meters;
+use crate::source::FlowRoute;
+use crate::source::metrics::SourceMeters;
 
 /// Pause between two looks whether another source has been granted what this one is to give up.
 const LOOK: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Over all connections of a source.
 pub(super) struct Subscriptions {
     name: Arc<str>,
-    meters: Arc<Meters>,
+    meters: Arc<SourceMeters>,
     mark: SessionMark,
     wanted: Vec<Subscription>,
     /// What the session may be subscribed to, and nobody wants any more.
@@ -50,7 +50,7 @@ impl Subscriptions {
         config: &crate::source::Config,
         own: &Config,
         copies: &Copies,
-        meters: &Arc<Meters>,
+        meters: &Arc<SourceMeters>,
     ) -> Self {
         let wanted = needed(&config.routes).into_iter().map(|pattern| {
             let filter = pattern.filter();
@@ -214,7 +214,7 @@ impl Subscriptions {
 }
 
 /// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.
-fn obsolete(routes: &[Route], mark: &SessionMark) -> Vec<String> {
+fn obsolete(routes: &[FlowRoute], mark: &SessionMark) -> Vec<String> {
     let wanted: Vec<_> = needed(routes).into_iter().map(Pattern::filter).collect();
     mark.filters()
         .into_iter()

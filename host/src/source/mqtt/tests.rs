@@ -18,7 +18,7 @@ use crate::mqtt::scripted::{
     DISCONNECT, PUBACK, PUBREC, SUBSCRIBE, ScriptedBroker, ScriptedClient,
 };
 use crate::mqtt::{self, Protocol};
-use crate::source::{Ack, Config, Dedup, Kind, Metrics, Route, run};
+use crate::source::{Ack, Config, Dedup, FlowRoute, Metrics, SourceKind, run};
 
 /// More than any case sends.
 const PLENTY: usize = 10_000;
@@ -73,7 +73,7 @@ async fn bench_with(
     routes: &[(&str, Ack)],
     qos: Qos,
     max_unsettled_bytes: usize,
-    change: impl Fn(&mut Route),
+    change: impl Fn(&mut FlowRoute),
 ) -> Bench {
     bench_over(Protocol::V5, routes, qos, max_unsettled_bytes, change).await
 }
@@ -83,14 +83,14 @@ async fn bench_over(
     routes: &[(&str, Ack)],
     qos: Qos,
     max_unsettled_bytes: usize,
-    change: impl Fn(&mut Route),
+    change: impl Fn(&mut FlowRoute),
 ) -> Bench {
     let broker = ScriptedBroker::bind().await;
     let (mut flows, mut table) = (Vec::new(), Vec::new());
     for (number, (pattern, ack)) in (0_u16..).zip(routes) {
         let (sender, receiver) = mpsc::channel(PLENTY);
         flows.push(receiver);
-        table.push(Route {
+        table.push(FlowRoute {
             flow: FlowId(number),
             name: format!("flow-{number}").into(),
             pattern: Pattern::parse(pattern).unwrap(),
@@ -103,7 +103,7 @@ async fn bench_over(
     table.iter_mut().for_each(change);
     let config = Config {
         name: "field".into(),
-        kind: Kind::Mqtt(Box::new(super::Config {
+        kind: SourceKind::Mqtt(Box::new(super::Config {
             connection: mqtt::Config {
                 protocol,
                 ..broker.config()
@@ -524,7 +524,7 @@ async fn a_message_that_matches_two_subscriptions_is_delivered_once_to_each_flow
 
 /// A source with one flow for commands, which know each other by `id` and live for a minute.
 async fn commands() -> Bench {
-    let change = |route: &mut Route| {
+    let change = |route: &mut FlowRoute| {
         route.dedup = Some(Dedup {
             headers: vec!["id".into()],
             window: Duration::from_secs(600),

@@ -24,7 +24,7 @@ const LEAST_BYTES: usize = 4 << 10;
 
 /// A message in hand.
 #[derive(Debug)]
-pub(super) struct Held<T> {
+pub(super) struct BatchMessage<T> {
     pub(super) token: u64,
     /// Hash of its topic.
     pub(super) topic: u64,
@@ -38,12 +38,12 @@ pub(super) struct Held<T> {
 
 /// Messages that are answered before others are taken.
 #[derive(Debug)]
-pub(super) struct Batch<T> {
+pub(super) struct RequestBatch<T> {
     most: usize,
     most_bytes: usize,
     /// What the link carries in a second or two, as far as is known: an alarm waits for one request.
     paced_bytes: usize,
-    held: Vec<Held<T>>,
+    held: Vec<BatchMessage<T>>,
     bytes: usize,
     /// What is still to be sent, the next one last.
     slices: Vec<Range<usize>>,
@@ -51,7 +51,7 @@ pub(super) struct Batch<T> {
     refused: u32,
 }
 
-impl<T> Batch<T> {
+impl<T> RequestBatch<T> {
     pub(super) fn new(most: usize, most_bytes: usize) -> Self {
         Self {
             most: most.max(1),
@@ -92,19 +92,20 @@ impl<T> Batch<T> {
         is_alone: bool,
         goes_with: impl FnOnce(&T) -> bool,
     ) -> bool {
-        let is_beside = |first: &Held<T>| !first.is_alone && !is_alone && goes_with(&first.what);
+        let is_beside =
+            |first: &BatchMessage<T>| !first.is_alone && !is_alone && goes_with(&first.what);
         let is_sent_together = self.held.first().is_none_or(is_beside);
         let fits = self.held.is_empty() || self.bytes + bytes <= self.limit();
         self.room() > 0 && is_sent_together && fits
     }
 
-    pub(super) fn add(&mut self, held: Held<T>) {
+    pub(super) fn add(&mut self, held: BatchMessage<T>) {
         self.bytes += held.bytes;
         self.held.push(held);
     }
 
     /// What the next request is made of.
-    pub(super) fn next(&mut self) -> Option<&[Held<T>]> {
+    pub(super) fn next(&mut self) -> Option<&[BatchMessage<T>]> {
         if self.slices.is_empty() && !self.held.is_empty() {
             self.slices.push(0..self.held.len());
         }
@@ -136,7 +137,7 @@ impl<T> Batch<T> {
         if self.halve() {
             return;
         }
-        let refused = |held: &Held<T>, kind| Answer::Refused {
+        let refused = |held: &BatchMessage<T>, kind| Answer::Refused {
             token: held.token,
             kind,
             reason: reason.to_owned(),
@@ -194,8 +195,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// What goes with what has the same letter.
-    fn held(token: u64) -> Held<char> {
-        Held {
+    fn held(token: u64) -> BatchMessage<char> {
+        BatchMessage {
             token,
             topic: 0,
             is_alone: false,
@@ -204,14 +205,17 @@ mod tests {
         }
     }
 
-    fn filled(count: u64) -> Batch<char> {
-        let mut batch = Batch::new(1_000, 1 << 20);
+    fn filled(count: u64) -> RequestBatch<char> {
+        let mut batch = RequestBatch::new(1_000, 1 << 20);
         (0..count).for_each(|token| batch.add(held(token)));
         batch
     }
 
     /// Sends all of a batch to a server that takes a request unless one of these is in it.
-    fn exchange(batch: &mut Batch<char>, is_bad: impl Fn(u64) -> bool) -> (Vec<Answer>, usize) {
+    fn exchange(
+        batch: &mut RequestBatch<char>,
+        is_bad: impl Fn(u64) -> bool,
+    ) -> (Vec<Answer>, usize) {
         let (mut answers, mut requests) = (Vec::new(), 0);
         while let Some(sent) = batch.next() {
             requests += 1;
@@ -263,10 +267,10 @@ mod tests {
 
     #[test]
     fn one_that_does_not_belong_with_the_others_waits() {
-        let takes = |batch: &Batch<char>, what, bytes, is_alone| {
+        let takes = |batch: &RequestBatch<char>, what, bytes, is_alone| {
             batch.takes(bytes, is_alone, |first| *first == what)
         };
-        let mut batch = Batch::new(3, 20);
+        let mut batch = RequestBatch::new(3, 20);
         assert!(takes(&batch, 'a', 1_000, false));
         batch.add(held(1));
         assert!(
@@ -278,9 +282,9 @@ mod tests {
         assert!(takes(&batch, 'a', 1, false) && !takes(&batch, 'a', 1, true));
         batch.next();
         assert!(batch.room() == 0 && !takes(&batch, 'a', 1, false));
-        let mut batch = Batch::new(3, 20);
+        let mut batch = RequestBatch::new(3, 20);
         assert!(takes(&batch, 'a', 1, true));
-        batch.add(Held {
+        batch.add(BatchMessage {
             is_alone: true,
             ..held(1)
         });

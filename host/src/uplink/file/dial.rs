@@ -5,36 +5,36 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::folder::{self, Folder};
-use super::{Config, Error, Lane};
+use super::folder::{self, OutputFolder};
+use super::{Config, Error, FileCarrier};
 use crate::link::{Backoff, Dial};
 
 /// Opens one folder, always in the same way.
 #[derive(Debug)]
-pub(in super::super) struct Dialler {
+pub(in super::super) struct FolderDialler {
     config: Arc<Config>,
     /// Of the store that messages come from.
     boot: u32,
-    desk: Desk,
+    desk: DiskWorker,
 }
 
 /// One piece of work at a time: a disk that does not come back holds one thread, and no more.
 #[derive(Clone, Debug)]
-pub(super) struct Desk {
+pub(super) struct DiskWorker {
     config: Arc<Config>,
     lock: Arc<Mutex<()>>,
 }
 
 /// What came of a piece of work, once the disk is through with it.
-pub(super) type Work<T> = tokio::task::JoinHandle<T>;
+pub(super) type DiskJob<T> = tokio::task::JoinHandle<T>;
 
-impl Desk {
+impl DiskWorker {
     /// Does it on a thread that may wait.
     pub(super) fn start<T: Send + 'static>(
         &self,
         held: OwnedMutexGuard<()>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Work<T> {
+    ) -> DiskJob<T> {
         tokio::task::spawn_blocking(move || {
             let done = work();
             drop(held);
@@ -62,10 +62,10 @@ impl Desk {
     }
 }
 
-impl Dialler {
+impl FolderDialler {
     pub(super) fn new(config: Config, boot: u32) -> Self {
         let config = Arc::new(config);
-        let desk = Desk {
+        let desk = DiskWorker {
             config: Arc::clone(&config),
             lock: Arc::default(),
         };
@@ -77,20 +77,22 @@ impl Dialler {
     }
 }
 
-impl Dial for Dialler {
-    type Up = Lane;
+impl Dial for FolderDialler {
+    type Up = FileCarrier;
     type Error = Error;
 
-    async fn dial(&self, _: u32) -> Result<Lane, Error> {
+    async fn dial(&self, _: u32) -> Result<FileCarrier, Error> {
         let held = self.desk.take().await?;
         let config = Arc::clone(&self.config);
         let boot = self.boot;
-        let opened = self.desk.start(held, move || Folder::open(&config, boot));
+        let opened = self
+            .desk
+            .start(held, move || OutputFolder::open(&config, boot));
         let folder = tokio::time::timeout(self.config.answer, opened)
             .await
             .map_err(|_| self.desk.late(self.config.answer))?
             .map_err(|_| Error::Stopped(self.config.folder.clone()))??;
-        Ok(Lane::new(&self.config, folder, self.desk.clone()))
+        Ok(FileCarrier::new(&self.config, folder, self.desk.clone()))
     }
 
     fn id(&self) -> &str {

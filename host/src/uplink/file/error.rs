@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::carrier::{Fault, Manner};
+use super::super::carrier::{CarrierFault, Manner};
 use crate::link::{ConnectionLoss, FailureKind};
 
 /// Why nothing can be written for now. No message is ever to blame for it.
@@ -81,7 +81,7 @@ impl ConnectionLoss for Error {
     }
 }
 
-impl Fault for Error {
+impl CarrierFault for Error {
     fn manner(&self) -> Manner {
         Manner::Elsewhere
     }

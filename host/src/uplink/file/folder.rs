@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use rustix::fs::{FlockOperation, flock};
 
-use super::name::{self, Found, Name, PACKING, Place};
+use super::name::{self, FileState, Name, PACKING, Place};
 use super::part::{Part, TWINS, claim, leads_to, make, mend, remove, rename, with};
 use super::{Config, Error};
 use crate::clock::Now;
@@ -33,7 +33,7 @@ pub(super) struct Lot {
 
 /// The folder, and what is being written in it.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct OutputFolder {
     config: Arc<Config>,
     /// Of the store that messages come from.
     boot: u32,
@@ -46,13 +46,13 @@ pub(super) struct Folder {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    found: Found,
+    found: FileState,
     place: Place,
     /// Whether this uplink gives such names.
     is_own: bool,
 }
 
-impl Folder {
+impl OutputFolder {
     /// Looks what is there: what was being written is cut to its last whole line, and is whole; what was being compressed is
     /// compressed again.
     pub(super) fn open(config: &Arc<Config>, boot: u32) -> Result<Self, Error> {
@@ -67,12 +67,12 @@ impl Folder {
         for entry in folder.entries()? {
             let path = &entry.path;
             let plain = match entry.found {
-                Found::Part => mend(path, &config.id)?,
-                Found::Packing => {
+                FileState::Part => mend(path, &config.id)?,
+                FileState::Packing => {
                     remove_left(path)?;
                     None
                 }
-                Found::Whole { is_packed } => Some(entry.path).filter(|_| !is_packed),
+                FileState::Whole { is_packed } => Some(entry.path).filter(|_| !is_packed),
             };
             folder.plain.extend(plain.filter(|_| entry.is_own));
         }
@@ -265,7 +265,7 @@ impl Folder {
         };
         let mut whole = Vec::new();
         for entry in self.entries()? {
-            if entry.is_own && matches!(entry.found, Found::Whole { .. }) {
+            if entry.is_own && matches!(entry.found, FileState::Whole { .. }) {
                 // Another lane may have let it go.
                 let about = fs::symlink_metadata(&entry.path);
                 whole.extend(about.map(|about| (entry.place, about.len(), entry.path)));

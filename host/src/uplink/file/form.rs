@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::super::form::column::{Column, Entry};
+use super::super::form::column::{Column, LineInput};
 use super::super::form::json::{as_json, is_json, on_one_line};
 use super::super::form::members::{Leaf, members};
 use crate::clock;
@@ -14,14 +14,14 @@ use crate::message::Marks;
 
 /// How messages become lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// JSON.
+pub enum LineFormat {
+    /// A JSON object on each line.
     Ndjson,
     /// Values between commas, after RFC 4180, below a line of their names.
     Csv(Vec<Column>),
 }
 
-impl Form {
+impl LineFormat {
     /// How names of files end.
     pub(super) fn ending(&self) -> &'static str {
         match self {
@@ -35,13 +35,13 @@ impl Form {
         let Self::Csv(columns) = self else {
             return Bytes::new();
         };
-        let mut row = Row::default();
+        let mut row = CsvRow::default();
         columns.iter().for_each(|column| row.put(column.name()));
         row.end()
     }
 
     /// The line of a message, with its end.
-    pub(super) fn line(&self, entry: Entry<'_>, has_envelope: bool) -> Bytes {
+    pub(super) fn line(&self, entry: LineInput<'_>, has_envelope: bool) -> Bytes {
         match self {
             Self::Ndjson => {
                 let json = on_one_line(as_json(entry.payload.clone(), has_envelope));
@@ -55,7 +55,7 @@ impl Form {
     }
 }
 
-fn row(columns: &[Column], entry: Entry<'_>) -> Bytes {
+fn row(columns: &[Column], entry: LineInput<'_>) -> Bytes {
     let message = &entry.stored.message;
     let needs_members = columns
         .iter()
@@ -64,7 +64,7 @@ fn row(columns: &[Column], entry: Entry<'_>) -> Bytes {
         .then(|| members(&message.payload))
         .flatten()
         .unwrap_or_default();
-    let mut row = Row::default();
+    let mut row = CsvRow::default();
     for column in columns {
         match column {
             Column::Id => row.put(&entry.id()),
@@ -89,14 +89,14 @@ fn row(columns: &[Column], entry: Entry<'_>) -> Bytes {
     row.end()
 }
 
-/// Values between commas.
+/// A line of values between commas, as far as it is written.
 #[derive(Debug, Default)]
-struct Row {
+struct CsvRow {
     line: String,
     has_values: bool,
 }
 
-impl Row {
+impl CsvRow {
     /// A value that is one line.
     fn put(&mut self, value: &str) {
         if self.has_values {
@@ -181,8 +181,8 @@ mod tests {
     use crate::message::{Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
-    fn columns(names: &[&str]) -> Form {
-        Form::Csv(
+    fn columns(names: &[&str]) -> LineFormat {
+        LineFormat::Csv(
             names
                 .iter()
                 .map(|name| Column::named(name).unwrap())
@@ -190,7 +190,7 @@ mod tests {
         )
     }
 
-    fn line(form: &Form, device: &str, payload: &[u8], marks: Marks) -> String {
+    fn line(form: &LineFormat, device: &str, payload: &[u8], marks: Marks) -> String {
         let stored = Stored {
             seq: Seq(7),
             message: Message {
@@ -205,7 +205,7 @@ mod tests {
                 ..Message::default()
             },
         };
-        let entry = Entry {
+        let entry = LineInput {
             filling: Filling {
                 prefix: "gw/store/disk/telemetry/",
                 topic: &stored.message.topic,
@@ -276,9 +276,9 @@ mod tests {
             row("d", "[\t\"\u{85}\u{2029}é\"]".as_bytes()),
             "d,\"[ \"\"\\u0085\\u2029é\"\"]\"\n"
         );
-        let json = line(&Form::Ndjson, "d", b"[1,\n2]", Marks::default());
+        let json = line(&LineFormat::Ndjson, "d", b"[1,\n2]", Marks::default());
         assert_eq!(json, "[1, 2]\n");
-        let bytes = line(&Form::Ndjson, "d", b"21,5", Marks::default());
+        let bytes = line(&LineFormat::Ndjson, "d", b"21,5", Marks::default());
         assert_eq!(bytes, "{\"payload_base64\":\"MjEsNQ==\"}\n");
     }
 
@@ -292,13 +292,13 @@ mod tests {
             ],
         ) {
             let csv = columns(&["id", "time", "device", "topic", "payload", "payload.s"]);
-            for form in [&csv, &Form::Ndjson] {
+            for form in [&csv, &LineFormat::Ndjson] {
                 let line = line(form, &device, &payload, Marks::default());
                 prop_assert!(line.ends_with('\n'));
                 let inner = &line[..line.len() - 1];
                 prop_assert!(!inner.contains(['\n', '\r', '\0']), "{line:?}");
                 let steers = |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}');
-                prop_assert!(*form == Form::Ndjson || !inner.contains(steers), "{line:?}");
+                prop_assert!(*form == LineFormat::Ndjson || !inner.contains(steers), "{line:?}");
             }
         }
     }

@@ -27,13 +27,13 @@ use tokio::time::Sleep;
 
 pub(super) use self::dial::reach;
 pub use self::error::Error;
-pub use self::form::Form;
+pub use self::form::LineFormat;
 pub use self::settings::Config;
 
-use self::dial::{Desk, Dialler, Work};
-use self::folder::{Folder, Lot};
-use super::carrier::{About, Answer, Carrier, Limits, Packet, Unsendable};
-use super::form::column::Entry;
+use self::dial::{DiskJob, DiskWorker, FolderDialler};
+use self::folder::{Lot, OutputFolder};
+use super::carrier::{Answer, Carrier, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits};
+use super::form::column::LineInput;
 use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{Causes, LinkMetrics, Redial};
@@ -44,15 +44,15 @@ const PACKED_IN: Duration = Duration::from_secs(1);
 const MIB: u64 = 1 << 20;
 
 /// What was under way with the disk, with the folder for what comes next.
-type Done = Work<(Folder, Result<(), Error>)>;
+type FolderJob = DiskJob<(OutputFolder, Result<(), Error>)>;
 
 /// A way into a folder.
-pub(super) struct Lane {
+pub(super) struct FileCarrier {
     config: Arc<Config>,
-    desk: Desk,
+    desk: DiskWorker,
     /// With the disk otherwise.
-    folder: Option<Folder>,
-    work: Option<Done>,
+    folder: Option<OutputFolder>,
+    work: Option<FolderJob>,
     /// When the disk is late; without work, when there is some.
     alarm: Pin<Box<Sleep>>,
     waited: Duration,
@@ -73,12 +73,12 @@ pub(super) fn redial(
     boot: u32,
     name: Arc<str>,
     metrics: &LinkMetrics,
-) -> Redial<<Lane as Carrier>::Dial> {
-    Redial::new(Dialler::new(config, boot), "uplink", name, metrics)
+) -> Redial<<FileCarrier as Carrier>::Dial> {
+    Redial::new(FolderDialler::new(config, boot), "uplink", name, metrics)
 }
 
-impl Lane {
-    fn new(config: &Arc<Config>, folder: Folder, desk: Desk) -> Self {
+impl FileCarrier {
+    fn new(config: &Arc<Config>, folder: OutputFolder, desk: DiskWorker) -> Self {
         Self {
             config: Arc::clone(config),
             desk,
@@ -138,7 +138,7 @@ impl Lane {
                 self.write()?;
                 continue;
             }
-            let ripe = self.folder.as_ref().and_then(Folder::ripe_at);
+            let ripe = self.folder.as_ref().and_then(OutputFolder::ripe_at);
             let Some(at) = due.into_iter().chain(ripe).min() else {
                 return Poll::Pending;
             };
@@ -197,7 +197,7 @@ impl Lane {
     fn start(
         &mut self,
         waits: Duration,
-        work: impl FnOnce(&mut Folder) -> Result<(), Error> + Send + 'static,
+        work: impl FnOnce(&mut OutputFolder) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
         let (Some(mut folder), Some(held)) = (self.folder.take(), self.desk.take_now()) else {
             return Err(self.desk.late(Duration::ZERO));
@@ -212,20 +212,20 @@ impl Lane {
     }
 }
 
-impl Carrier for Lane {
-    type Dial = Dialler;
+impl Carrier for FileCarrier {
+    type Dial = FolderDialler;
 
     const KEEPS_TIME: bool = true;
 
-    fn online(&self, redial: &mut Redial<Dialler>) {
+    fn online(&self, redial: &mut Redial<FolderDialler>) {
         let failures_before = redial.stands();
         let (stage, name) = redial.owner();
         let folder = redial.dialled().config().folder.display();
         tracing::info!(stage, %name, %folder, failures_before, "online");
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> UpstreamLimits {
+        UpstreamLimits {
             window: u16::MAX,
             says_window: true,
             packet_bytes: u32::MAX,
@@ -247,7 +247,12 @@ impl Carrier for Lane {
         0
     }
 
-    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable> {
+    fn offer(
+        &mut self,
+        packet: OutgoingPacket,
+        about: PacketOrigin<'_>,
+        token: u64,
+    ) -> Result<(), Unsendable> {
         if self.is_full() {
             return Err(Unsendable::Full);
         }
@@ -256,7 +261,7 @@ impl Carrier for Lane {
             topic: &packet.topic,
             device: about.stored.message.key(),
         };
-        let entry = Entry {
+        let entry = LineInput {
             stored: about.stored,
             filling,
             payload: &packet.payload,

@@ -68,7 +68,7 @@ pub(super) fn stem(beginning: &str, first: Seq, now: Now, twins: u32) -> String 
 
 /// What a file in the folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FileState {
     /// It was being written.
     Part,
     /// It was being compressed.
@@ -90,16 +90,16 @@ pub(super) struct Place {
 pub(super) struct Name<'a> {
     pub(super) beginning: &'a str,
     pub(super) place: Place,
-    pub(super) found: Found,
+    pub(super) found: FileState,
 }
 
 impl<'a> Name<'a> {
     /// Nothing if it is none of ours.
     pub(super) fn read(name: &'a str) -> Option<Self> {
         let (name, found) = if let Some(name) = name.strip_suffix(PART) {
-            (name, Some(Found::Part))
+            (name, Some(FileState::Part))
         } else if let Some(name) = name.strip_suffix(PACKING) {
-            (name, Some(Found::Packing))
+            (name, Some(FileState::Packing))
         } else {
             (name, None)
         };
@@ -122,7 +122,7 @@ impl<'a> Name<'a> {
                 number: count(number)?,
                 twin: count(twin)?,
             },
-            found: found.unwrap_or(Found::Whole { is_packed }),
+            found: found.unwrap_or(FileState::Whole { is_packed }),
         };
         let is_time = begun == "unset" || (begun.len() == 16 && begun.ends_with('Z'));
         is_time.then_some(name)
@@ -162,13 +162,13 @@ mod tests {
         let found = |name: &str| Name::read(name).map(|name| name.found);
         for twins in 0..2 {
             let stem = stem("a-b.c", seq(1, 2), Now::default(), twins);
-            let whole = |is_packed| Some(Found::Whole { is_packed });
+            let whole = |is_packed| Some(FileState::Whole { is_packed });
             assert_eq!(found(&format!("{stem}.ndjson")), whole(false));
             assert_eq!(found(&format!("{stem}.csv.gz")), whole(true));
-            assert_eq!(found(&format!("{stem}.csv.part")), Some(Found::Part));
+            assert_eq!(found(&format!("{stem}.csv.part")), Some(FileState::Part));
             assert_eq!(
                 found(&format!("{stem}.csv.zst.packing")),
-                Some(Found::Packing)
+                Some(FileState::Packing)
             );
         }
         let newest = Name::read("a-b-unset-3-12~2.csv").unwrap();

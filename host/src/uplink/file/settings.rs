@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::form::compress::Compress;
 use super::super::form::template::Template;
-use super::form::Form;
+use super::form::LineFormat;
 use super::name;
 use crate::link::Backoff;
 
@@ -20,7 +20,7 @@ pub struct Config {
     pub name: Template,
     /// What it makes of each class there is: by that, files are known as this uplink's.
     pub beginnings: Vec<String>,
-    pub form: Form,
+    pub form: LineFormat,
     /// Whether messages come as an envelope, which is JSON.
     pub has_envelope: bool,
     /// How files are compressed once they are whole.

@@ -7,14 +7,14 @@ use crate::message::Stored;
 
 /// A message on its way into a row.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::uplink) struct Entry<'a> {
+pub(in crate::uplink) struct LineInput<'a> {
     pub(in crate::uplink) stored: &'a Stored,
     pub(in crate::uplink) filling: Filling<'a>,
     /// Its payload as the uplink sends it.
     pub(in crate::uplink) payload: &'a Bytes,
 }
 
-impl Entry<'_> {
+impl LineInput<'_> {
     /// Unlike any other message's.
     pub(in crate::uplink) fn id(&self) -> String {
         let (prefix, seq) = (self.filling.prefix, self.stored.seq);

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use zstd::bulk::Compressor;
 
-use super::super::carrier::About;
+use super::super::carrier::PacketOrigin;
 use super::json::{is_json, put_json_payload};
 use crate::clock::Now;
 use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
@@ -183,9 +183,13 @@ impl Encoder {
     }
 
     /// The message of a queue, and what its id begins with.
-    pub(in crate::uplink) fn about<'a>(&'a self, queue: usize, stored: &'a Stored) -> About<'a> {
+    pub(in crate::uplink) fn about<'a>(
+        &'a self,
+        queue: usize,
+        stored: &'a Stored,
+    ) -> PacketOrigin<'a> {
         let prefix = &self.names[queue].0;
-        About {
+        PacketOrigin {
             stored,
             prefix,
             is_asked_anew: false,

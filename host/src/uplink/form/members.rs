@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use super::json::MOST_LEVELS;
 
-/// A member's value.
+/// What a member of an object in a payload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::uplink) enum Leaf<'a> {
     Number(&'a str),

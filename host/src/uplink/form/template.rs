@@ -2,18 +2,18 @@
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+enum Placeholder {
     Gateway,
     Class,
     Topic,
     Device,
 }
 
-const NAMES: [(&str, Name); 4] = [
-    ("gateway", Name::Gateway),
-    ("class", Name::Class),
-    ("topic", Name::Topic),
-    ("device", Name::Device),
+const NAMES: [(&str, Placeholder); 4] = [
+    ("gateway", Placeholder::Gateway),
+    ("class", Placeholder::Class),
+    ("topic", Placeholder::Topic),
+    ("device", Placeholder::Device),
 ];
 
 /// What the names stand for in one message.
@@ -29,7 +29,7 @@ pub(in crate::uplink) struct Filling<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// Text before each name, and the name.
-    parts: Vec<(String, Name)>,
+    parts: Vec<(String, Placeholder)>,
     rest: String,
 }
 
@@ -64,7 +64,9 @@ impl Template {
 
     /// Whether each message makes another text of it, and not only each class.
     pub fn is_of_messages(&self) -> bool {
-        let is_its_own = |(_, name): &(String, Name)| matches!(name, Name::Topic | Name::Device);
+        let is_its_own = |(_, name): &(String, Placeholder)| {
+            matches!(name, Placeholder::Topic | Placeholder::Device)
+        };
         self.parts.iter().any(is_its_own)
     }
 
@@ -111,12 +113,12 @@ impl<'a> Filling<'a> {
         self.prefix.split('/').nth(index).unwrap_or_default()
     }
 
-    fn value(self, name: Name) -> &'a [u8] {
+    fn value(self, name: Placeholder) -> &'a [u8] {
         match name {
-            Name::Gateway => self.gateway().as_bytes(),
-            Name::Class => self.class().as_bytes(),
-            Name::Topic => self.topic,
-            Name::Device => self.device,
+            Placeholder::Gateway => self.gateway().as_bytes(),
+            Placeholder::Class => self.class().as_bytes(),
+            Placeholder::Topic => self.topic,
+            Placeholder::Device => self.device,
         }
     }
 }

@@ -7,20 +7,20 @@ use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 
 use super::super::batch::{Patience, Unproven};
-use super::settings::Value;
-use super::wire::Wire;
-use super::{Config, Error, Lane};
+use super::settings::HeaderText;
+use super::wire::HttpConnection;
+use super::{Config, Error, HttpCarrier};
 use crate::link::{Backoff, Dial, Secret};
 
 /// Dials one server, always in the same way.
 #[derive(Debug)]
-pub(in super::super) struct Dialler {
+pub(in super::super) struct ServerDialler {
     config: Arc<Config>,
     unproven: Unproven,
     patience: Arc<Mutex<Patience>>,
 }
 
-impl Dialler {
+impl ServerDialler {
     pub(super) fn new(config: Config) -> Self {
         Self {
             config: Arc::new(config),
@@ -34,21 +34,26 @@ impl Dialler {
     }
 }
 
-impl Dial for Dialler {
-    type Up = Lane;
+impl Dial for ServerDialler {
+    type Up = HttpCarrier;
     type Error = Error;
 
-    async fn dial(&self, _: u32) -> Result<Lane, Error> {
+    async fn dial(&self, _: u32) -> Result<HttpCarrier, Error> {
         // An interface that came up cuts a back-off short, but not what the server asked for.
         if let Some(left) = self.config.pause.left(Instant::now()) {
             return Err(Error::Asked(left));
         }
         let headers = headers(&self.config).await?;
-        let wire = Wire::open(self.config.target()).await?;
+        let wire = HttpConnection::open(self.config.target()).await?;
         let unproven = self.unproven.clone();
         let patience = Arc::clone(&self.patience);
         let config = Arc::clone(&self.config);
-        Ok(Lane::new(config, headers, wire, (unproven, patience)))
+        Ok(HttpCarrier::new(
+            config,
+            headers,
+            wire,
+            (unproven, patience),
+        ))
     }
 
     fn id(&self) -> &str {
@@ -67,7 +72,7 @@ impl Dial for Dialler {
 /// Opens a connection to the server and leaves it.
 pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
     headers(config).await?;
-    Wire::open(config.target()).await?.close().await;
+    HttpConnection::open(config.target()).await?.close().await;
     let tls = if config.tls.is_some() {
         "a connection stands, and its certificate is good"
     } else {
@@ -86,9 +91,11 @@ async fn headers(config: &Config) -> Result<HeaderMap, Error> {
     );
     for (name, value) in &config.headers {
         let (text, is_secret) = match value {
-            Value::Open(text) => (text.clone(), false),
-            Value::Secret(secret) => (todays(secret).await?.reveal().to_owned(), true),
-            Value::Token(secret) => (format!("Bearer {}", todays(secret).await?.reveal()), true),
+            HeaderText::Open(text) => (text.clone(), false),
+            HeaderText::Secret(secret) => (todays(secret).await?.reveal().to_owned(), true),
+            HeaderText::Token(secret) => {
+                (format!("Bearer {}", todays(secret).await?.reveal()), true)
+            }
         };
         let wrong = || Error::Header(name.clone());
         let mut value = HeaderValue::from_str(&text).map_err(|_| wrong())?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::carrier::{Fault, Manner};
+use super::super::carrier::{CarrierFault, Manner};
 use crate::link::{self, ConnectionLoss, FailureKind};
 
 /// Why a connection to a server did not come about, or is over.
@@ -93,7 +93,7 @@ impl ConnectionLoss for Error {
     }
 }
 
-impl Fault for Error {
+impl CarrierFault for Error {
     fn manner(&self) -> Manner {
         match self {
             // One message may lead whatever stands before the server astray.

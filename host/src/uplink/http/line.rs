@@ -20,7 +20,7 @@ pub const DEVICE: &str = "device";
 
 /// How messages become lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct InfluxFormat {
     pub measurement: Template,
     /// Members of the payload that are tags, no two with one name, and none with that of [`DEVICE`].
     pub tags: Vec<Tag>,
@@ -51,7 +51,7 @@ impl Tag {
     }
 }
 
-impl Line {
+impl InfluxFormat {
     /// The line of a message; in words why it has none.
     pub(super) fn of(&self, stored: &Stored, filling: Filling<'_>) -> Result<Bytes, String> {
         let message = &stored.message;
@@ -189,7 +189,7 @@ mod tests {
         payload: &[u8],
         texts: bool,
     ) -> Result<String, String> {
-        let line = Line {
+        let line = InfluxFormat {
             measurement: Template::parse(measurement).unwrap(),
             tags: tags.iter().map(|tag| Tag::of(tag)).collect(),
             texts,

@@ -30,16 +30,18 @@ use hyper::header::RETRY_AFTER;
 
 pub(super) use self::dial::reach;
 pub use self::error::Error;
-pub use self::line::{DEVICE, Line, Tag};
-pub use self::path::Path;
-pub use self::settings::{Config, Method, Pack, Pause, Value};
+pub use self::line::{DEVICE, InfluxFormat, Tag};
+pub use self::path::RequestPath;
+pub use self::settings::{BodyFormat, Config, HeaderText, Method, Pause};
 
-use self::dial::Dialler;
+use self::dial::ServerDialler;
 use self::request::{Element, content_type, element, in_words, request};
 use self::verdict::Verdict;
-use self::wire::{Reply, Wire};
-use super::batch::{Batch, Held, Patience, Unproven};
-use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
+use self::wire::{HttpConnection, Reply};
+use super::batch::{BatchMessage, Patience, RequestBatch, Unproven};
+use super::carrier::{
+    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
+};
 use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial};
@@ -48,14 +50,14 @@ use crate::message::{Qos, key_hash};
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
 
-type Dialling = Pin<Box<dyn Future<Output = Result<Wire, Error>> + Send>>;
+type Dialling = Pin<Box<dyn Future<Output = Result<HttpConnection, Error>> + Send>>;
 
 /// A way to a server.
-pub(super) struct Lane {
+pub(super) struct HttpCarrier {
     config: Arc<Config>,
     headers: HeaderMap,
-    batch: Batch<Element>,
-    wire: Option<Wire>,
+    batch: RequestBatch<Element>,
+    wire: Option<HttpConnection>,
     dialling: Option<Dialling>,
     /// What is being sent went out over a connection that the server had closed, and is sent a second time.
     is_again: bool,
@@ -69,23 +71,23 @@ pub(super) fn redial(
     config: Config,
     name: Arc<str>,
     metrics: &LinkMetrics,
-) -> Redial<<Lane as Carrier>::Dial> {
-    Redial::new(Dialler::new(config), "uplink", name, metrics)
+) -> Redial<<HttpCarrier as Carrier>::Dial> {
+    Redial::new(ServerDialler::new(config), "uplink", name, metrics)
 }
 
-impl Lane {
+impl HttpCarrier {
     fn new(
         config: Arc<Config>,
         headers: HeaderMap,
-        wire: Wire,
+        wire: HttpConnection,
         (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
     ) -> Self {
         let most = match config.pack {
-            Pack::Raw => 1,
+            BodyFormat::Raw => 1,
             _ => usize::from(config.batch_messages),
         };
         Self {
-            batch: Batch::new(most, config.batch_bytes),
+            batch: RequestBatch::new(most, config.batch_bytes),
             config,
             headers,
             wire: Some(wire),
@@ -152,7 +154,9 @@ impl Lane {
         }
         let Some(wire) = &mut self.wire else {
             let config = Arc::clone(&self.config);
-            self.dialling = Some(Box::pin(async move { Wire::open(config.target()).await }));
+            self.dialling = Some(Box::pin(async move {
+                HttpConnection::open(config.target()).await
+            }));
             return Poll::Ready(Ok(()));
         };
         ready!(wire.poll_ready(cx));
@@ -217,20 +221,20 @@ impl Lane {
     }
 }
 
-impl Carrier for Lane {
-    type Dial = Dialler;
+impl Carrier for HttpCarrier {
+    type Dial = ServerDialler;
 
     const KEEPS_TIME: bool = true;
 
-    fn online(&self, redial: &mut Redial<Dialler>) {
+    fn online(&self, redial: &mut Redial<ServerDialler>) {
         let failures_before = redial.stands();
         let (stage, name) = redial.owner();
         let Config { host, port, .. } = redial.dialled().config();
         tracing::info!(stage, %name, server = %format_args!("{host}:{port}"), failures_before, "online");
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> UpstreamLimits {
+        UpstreamLimits {
             window: u16::MAX,
             says_window: true,
             packet_bytes: u32::MAX,
@@ -248,7 +252,12 @@ impl Carrier for Lane {
         0
     }
 
-    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable> {
+    fn offer(
+        &mut self,
+        packet: OutgoingPacket,
+        about: PacketOrigin<'_>,
+        token: u64,
+    ) -> Result<(), Unsendable> {
         if self.batch.room() == 0 {
             return Err(Unsendable::Full);
         }
@@ -279,7 +288,7 @@ impl Carrier for Lane {
         if about.is_asked_anew {
             id.push_str(&format!("+again-{:08x}", fastrand::u32(..)));
         }
-        self.batch.add(Held {
+        self.batch.add(BatchMessage {
             token,
             topic,
             is_alone,

@@ -7,13 +7,13 @@ use super::super::form::template::{Filling, Template};
 
 /// Path and query of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
+pub struct RequestPath {
     template: Template,
     /// Where no message fills anything in.
     whole: Arc<str>,
 }
 
-impl Path {
+impl RequestPath {
     /// That of a server's front page.
     pub fn root() -> Self {
         Self::of_template(Template::default())
@@ -96,7 +96,7 @@ mod tests {
             topic: topic.as_bytes(),
             device: device.as_bytes(),
         };
-        Ok(Path::parse(path)?.of(filling)?.to_string())
+        Ok(RequestPath::parse(path)?.of(filling)?.to_string())
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         for bad in [
             "/{flow}", "/{device", "/a b", "/ü", "/#x", "?x", "/}", "{device}",
         ] {
-            assert!(Path::parse(bad).is_err(), "{bad}");
+            assert!(RequestPath::parse(bad).is_err(), "{bad}");
         }
     }
 }

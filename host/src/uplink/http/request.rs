@@ -9,10 +9,10 @@ use hyper::header::{
 use hyper::{HeaderMap, Method as Verb, Request, Uri};
 
 use super::wire::{Reply, Whole};
-use super::{Config, Method, Pack};
+use super::{BodyFormat, Config, Method};
 use crate::message::{Headers, key_hash, legal};
-use crate::uplink::batch::Held;
-use crate::uplink::carrier::Packet;
+use crate::uplink::batch::BatchMessage;
+use crate::uplink::carrier::OutgoingPacket;
 use crate::uplink::form::json::{as_json, is_json, on_one_line};
 use crate::words;
 
@@ -33,11 +33,11 @@ pub(super) struct Element {
 
 /// How a payload stands there.
 pub(super) fn element(config: &Config, payload: Bytes) -> Bytes {
-    if config.pack == Pack::Raw {
+    if config.pack == BodyFormat::Raw {
         return payload;
     }
     let element = as_json(payload, config.has_envelope);
-    if config.pack == Pack::Ndjson {
+    if config.pack == BodyFormat::Ndjson {
         on_one_line(element)
     } else {
         element
@@ -45,8 +45,8 @@ pub(super) fn element(config: &Config, payload: Bytes) -> Bytes {
 }
 
 /// What a message that is sent alone says of itself.
-pub(super) fn content_type(config: &Config, packet: &Packet) -> Option<String> {
-    if config.pack != Pack::Raw {
+pub(super) fn content_type(config: &Config, packet: &OutgoingPacket) -> Option<String> {
+    if config.pack != BodyFormat::Raw {
         return None;
     }
     if let Some(own) = Headers(&packet.headers).get(legal::CONTENT_TYPE) {
@@ -65,7 +65,7 @@ pub(super) fn content_type(config: &Config, packet: &Packet) -> Option<String> {
 pub(super) fn request(
     config: &Config,
     headers: &HeaderMap,
-    messages: &[Held<Element>],
+    messages: &[BatchMessage<Element>],
 ) -> Request<Whole> {
     let plain = body(config.pack, messages);
     let (body, encoding) = match config.compress.of(&plain) {
@@ -83,10 +83,10 @@ pub(super) fn request(
         .and_then(|first| first.what.path.parse().ok())
         .unwrap_or_else(|| Uri::from_static("/"));
     let content_type = match config.pack {
-        Pack::JsonArray => "application/json",
-        Pack::Ndjson => "application/x-ndjson",
-        Pack::Influx => "text/plain; charset=utf-8",
-        Pack::Raw => first
+        BodyFormat::JsonArray => "application/json",
+        BodyFormat::Ndjson => "application/x-ndjson",
+        BodyFormat::Influx => "text/plain; charset=utf-8",
+        BodyFormat::Raw => first
             .and_then(|first| first.what.content_type.as_deref())
             .unwrap_or("application/octet-stream"),
     };
@@ -109,15 +109,15 @@ pub(super) fn request(
 }
 
 /// The body of a request.
-fn body(pack: Pack, messages: &[Held<Element>]) -> Bytes {
-    if let (Pack::Raw, [alone]) = (pack, messages) {
+fn body(pack: BodyFormat, messages: &[BatchMessage<Element>]) -> Bytes {
+    if let (BodyFormat::Raw, [alone]) = (pack, messages) {
         return alone.what.bytes.clone();
     }
     let bytes: usize = messages.iter().map(|held| held.bytes + 1).sum();
     let mut body = BytesMut::with_capacity(bytes + 1);
     let (opens, between, closes): (&[u8], u8, &[u8]) = match pack {
-        Pack::JsonArray => (b"[", b',', b"]"),
-        Pack::Raw | Pack::Ndjson | Pack::Influx => (b"", b'\n', b"\n"),
+        BodyFormat::JsonArray => (b"[", b',', b"]"),
+        BodyFormat::Raw | BodyFormat::Ndjson | BodyFormat::Influx => (b"", b'\n', b"\n"),
     };
     body.put_slice(opens);
     for (index, held) in messages.iter().enumerate() {
@@ -131,7 +131,7 @@ fn body(pack: Pack, messages: &[Held<Element>]) -> Bytes {
 }
 
 /// The key by which a server knows a request again: the same for the same messages only. Of one alone it is its id.
-fn key(messages: &[Held<Element>]) -> String {
+fn key(messages: &[BatchMessage<Element>]) -> String {
     match messages {
         [] => String::new(),
         [alone] => alone.what.id.clone(),
@@ -176,9 +176,9 @@ pub(super) fn in_words(reply: &Reply) -> String {
 mod tests {
     use super::*;
 
-    fn held(token: u64) -> Held<Element> {
+    fn held(token: u64) -> BatchMessage<Element> {
         let bytes = Bytes::from(format!("{{\"n\":{token}}}"));
-        Held {
+        BatchMessage {
             token,
             topic: 0,
             is_alone: false,
@@ -196,9 +196,9 @@ mod tests {
     fn bodies_are_what_the_pack_says() {
         let messages = [held(1), held(2)];
         let body = |pack| super::body(pack, &messages);
-        assert_eq!(body(Pack::JsonArray), "[{\"n\":1},{\"n\":2}]");
-        assert_eq!(body(Pack::Ndjson), "{\"n\":1}\n{\"n\":2}\n");
-        assert_eq!(super::body(Pack::Raw, &messages[..1]), "{\"n\":1}");
+        assert_eq!(body(BodyFormat::JsonArray), "[{\"n\":1},{\"n\":2}]");
+        assert_eq!(body(BodyFormat::Ndjson), "{\"n\":1}\n{\"n\":2}\n");
+        assert_eq!(super::body(BodyFormat::Raw, &messages[..1]), "{\"n\":1}");
     }
 
     #[test]

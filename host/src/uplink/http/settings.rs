@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::form::compress::Compress;
-use super::line::Line;
-use super::path::Path;
+use super::line::InfluxFormat;
+use super::path::RequestPath;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
 
 /// Who is at the other end, in the words of errors.
@@ -17,7 +17,7 @@ const SERVER: Peer = Peer {
 
 /// How messages stand in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pack {
+pub enum BodyFormat {
     #[default]
     Raw,
     JsonArray,
@@ -37,7 +37,7 @@ pub enum Method {
 
 /// What a header of every request says.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub enum HeaderText {
     /// As it is written.
     Open(String),
     /// By reference; what is in a file is read at every dial.
@@ -55,17 +55,17 @@ pub struct Config {
     pub port: u16,
     /// TLS where the URL says `https`.
     pub tls: Option<Tls>,
-    pub path: Path,
+    pub path: RequestPath,
     /// `POST`, as a rule.
     pub method: Method,
     /// Headers of every request, with names in lower case.
-    pub headers: Vec<(String, Value)>,
+    pub headers: Vec<(String, HeaderText)>,
     /// How messages stand in a request.
-    pub pack: Pack,
+    pub pack: BodyFormat,
     /// Whether messages come as an envelope, which is JSON.
     pub has_envelope: bool,
     /// How messages become lines, where they do.
-    pub line: Option<Line>,
+    pub line: Option<InfluxFormat>,
     pub compress: Compress,
     /// Messages of one request, at most.
     pub batch_messages: u16,
@@ -82,8 +82,8 @@ impl Config {
     /// What its headers refer to.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.headers.iter().filter_map(|(_, value)| match value {
-            Value::Open(_) => None,
-            Value::Secret(secret) | Value::Token(secret) => Some(secret),
+            HeaderText::Open(_) => None,
+            HeaderText::Secret(secret) | HeaderText::Token(secret) => Some(secret),
         })
     }
 

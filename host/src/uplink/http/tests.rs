@@ -20,10 +20,10 @@ fn config(port: u16) -> Config {
         host: "127.0.0.1".to_owned(),
         port,
         tls: None,
-        path: Path::parse("/in/{device}").unwrap(),
+        path: RequestPath::parse("/in/{device}").unwrap(),
         method: Method::Post,
-        headers: vec![("x-site".to_owned(), Value::Open("barn".to_owned()))],
-        pack: Pack::Ndjson,
+        headers: vec![("x-site".to_owned(), HeaderText::Open("barn".to_owned()))],
+        pack: BodyFormat::Ndjson,
         has_envelope: false,
         line: None,
         compress: Compress::None,
@@ -38,19 +38,19 @@ fn config(port: u16) -> Config {
     }
 }
 
-async fn dial(config: Config) -> Lane {
-    Dialler::new(config).dial(0).await.unwrap()
+async fn dial(config: Config) -> HttpCarrier {
+    ServerDialler::new(config).dial(0).await.unwrap()
 }
 
 /// A server that a test plays, and a way to it.
-async fn pair(change: impl FnOnce(&mut Config)) -> (TcpListener, Lane) {
+async fn pair(change: impl FnOnce(&mut Config)) -> (TcpListener, HttpCarrier) {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config(server.local_addr().unwrap().port());
     change(&mut config);
     (server, dial(config).await)
 }
 
-fn offer(lane: &mut Lane, device: &str, number: u64) -> Result<(), Unsendable> {
+fn offer(lane: &mut HttpCarrier, device: &str, number: u64) -> Result<(), Unsendable> {
     let topic = Bytes::from(format!("up/{device}"));
     let message = Message {
         device: Some(device.as_bytes().into()),
@@ -61,14 +61,14 @@ fn offer(lane: &mut Lane, device: &str, number: u64) -> Result<(), Unsendable> {
         seq: Seq(number),
         message,
     };
-    let packet = Packet {
+    let packet = OutgoingPacket {
         topic,
         payload: format!("{{\n\"n\": {number}}}").into(),
         headers: Bytes::new(),
         qos: Qos::AtLeastOnce,
         retain: false,
     };
-    let about = About {
+    let about = PacketOrigin {
         stored: &stored,
         prefix: "barn-7/abcdefgh/cloud/telemetry/",
         is_asked_anew: false,
@@ -107,7 +107,7 @@ async fn answer(stream: &mut TcpStream, text: &str) {
 }
 
 /// Turns until something is answered, or it is over.
-async fn answers(lane: &mut Lane) -> Result<Vec<Answer>, Error> {
+async fn answers(lane: &mut HttpCarrier) -> Result<Vec<Answer>, Error> {
     let mut answers = Vec::new();
     lane.turn(&mut answers).await?;
     Ok(answers)
@@ -253,7 +253,7 @@ async fn what_means_no_message_ends_the_way_and_the_pause_holds_for_all() {
         ),
     ] {
         let (server, mut lane) = pair(|config| {
-            config.path = Path::parse("/in").unwrap();
+            config.path = RequestPath::parse("/in").unwrap();
             config.pause = pause.clone();
         })
         .await;
@@ -271,7 +271,7 @@ async fn what_means_no_message_ends_the_way_and_the_pause_holds_for_all() {
         assert_eq!(error.pause(), (!is_held).then_some(60 * SECOND));
         assert!(lane.is_unproven());
     }
-    let others = Dialler::new(Config { pause, ..config(1) });
+    let others = ServerDialler::new(Config { pause, ..config(1) });
     let error = others.dial(0).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::Asked(_)), "{error}");
     assert!(error.pause().is_some_and(|left| left > 30 * SECOND));
@@ -295,7 +295,7 @@ async fn what_is_no_http_is_said_so() {
 
 /// A server that reads one request, answers it so, and what comes of it.
 async fn answered(
-    lane: &mut Lane,
+    lane: &mut HttpCarrier,
     server: &TcpListener,
     text: &[u8],
 ) -> Result<Vec<Answer>, Error> {
@@ -352,10 +352,10 @@ async fn an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() {
 async fn over_a_topic_without_an_answer_messages_go_alone_until_there_is_one() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config {
-        path: Path::parse("/in").unwrap(),
+        path: RequestPath::parse("/in").unwrap(),
         ..config(server.local_addr().unwrap().port())
     };
-    let dialler = Dialler::new(config);
+    let dialler = ServerDialler::new(config);
     let mut lane = dialler.dial(0).await.unwrap();
     offer(&mut lane, "a", 1).unwrap();
     offer(&mut lane, "b", 2).unwrap();
@@ -395,7 +395,7 @@ async fn words_that_are_packed_are_not_shown() {
 fn a_secret_shows_nowhere() {
     let token = crate::link::Secret::new("open-sesame");
     let config = Config {
-        headers: vec![("authorization".to_owned(), Value::Token(token))],
+        headers: vec![("authorization".to_owned(), HeaderText::Token(token))],
         ..config(1)
     };
     assert!(!format!("{:?}", Arc::new(config)).contains("sesame"));

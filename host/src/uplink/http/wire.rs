@@ -67,11 +67,11 @@ pub(super) struct Reply {
     pub(super) took: Duration,
 }
 
-type Asked = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 /// How far a request is.
-enum Stage {
-    Asked(Asked),
+enum RequestStage {
+    Asked(ResponseFuture),
     Answered {
         reply: Reply,
         body: Incoming,
@@ -91,12 +91,12 @@ impl From<Overdue> for Error {
 
 /// A request under way.
 struct Exchange {
-    stage: Stage,
+    stage: RequestStage,
     question: Question,
 }
 
 /// A connection to a server.
-pub(super) struct Wire {
+pub(super) struct HttpConnection {
     socket: SharedSocket,
     sender: http1::SendRequest<Whole>,
     connection: Pin<Box<http1::Connection<TokioIo<SharedSocket>, Whole>>>,
@@ -111,7 +111,7 @@ pub(super) struct Wire {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Wire {
+impl HttpConnection {
     /// Dials; each phase has a deadline.
     pub(super) async fn open(target: Target<'_>) -> Result<Self, Error> {
         let socket = SharedSocket::new(Socket::dial(target).await?);
@@ -164,7 +164,7 @@ impl Wire {
     pub(super) fn ask(&mut self, request: Request<Whole>, patience: Option<Duration>) {
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {
-            stage: Stage::Asked(asked),
+            stage: RequestStage::Asked(asked),
             question: Question::new(patience, Instant::now()),
         });
         self.timer.as_mut().reset((Instant::now() + LOOK).into());
@@ -185,7 +185,7 @@ impl Wire {
                 return Poll::Pending;
             };
             let moved = match &mut exchange.stage {
-                Stage::Asked(asked) => match asked.as_mut().poll(cx) {
+                RequestStage::Asked(asked) => match asked.as_mut().poll(cx) {
                     Poll::Pending => false,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(self.explain(&error))),
                     Poll::Ready(Ok(response)) => {
@@ -198,7 +198,7 @@ impl Wire {
                             took: Duration::ZERO,
                         };
                         exchange.question.moved(Instant::now());
-                        exchange.stage = Stage::Answered {
+                        exchange.stage = RequestStage::Answered {
                             reply,
                             body,
                             read: 0,
@@ -206,7 +206,7 @@ impl Wire {
                         true
                     }
                 },
-                Stage::Answered { reply, body, read } => {
+                RequestStage::Answered { reply, body, read } => {
                     match Pin::new(body).poll_frame(cx) {
                         Poll::Pending => false,
                         Poll::Ready(Some(Err(error))) => {
@@ -235,7 +235,7 @@ impl Wire {
         self.is_used = true;
         match self.exchange.take() {
             Some(Exchange {
-                stage: Stage::Answered { reply, .. },
+                stage: RequestStage::Answered { reply, .. },
                 question,
             }) => Ok(Reply {
                 took: question.took(Instant::now()),

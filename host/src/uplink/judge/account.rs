@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::Judge;
-use super::case::{ANSWERS, Case, ONE_IN, Place, State};
+use super::case::{ANSWERS, Deferred, DeferredState, ONE_IN, PublishId};
 
 /// What keeps messages from going out as they come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::uplink) struct Account {
+pub(in crate::uplink) struct Obstacles {
     /// Upstream takes nothing: since when, and its words about the last one.
     pub(in crate::uplink) hold: Option<(Instant, String)>,
     pub(in crate::uplink) is_mute: bool,
@@ -24,7 +24,7 @@ pub(in crate::uplink) struct Account {
     /// Upstream's words about one that is refused for good.
     pub(in crate::uplink) refusal: Option<String>,
     /// The first that is waited for.
-    pub(in crate::uplink) first: Option<Place>,
+    pub(in crate::uplink) first: Option<PublishId>,
     /// When one of those is sent again, where that is known.
     pub(in crate::uplink) next_try: Option<Instant>,
 }
@@ -43,14 +43,15 @@ pub(in crate::uplink) struct Apart {
 }
 
 impl Judge {
-    pub(in crate::uplink) fn account(&self) -> Account {
+    pub(in crate::uplink) fn account(&self) -> Obstacles {
         let refused = self.cases.iter().find_map(|case| match &case.state {
-            State::Refused { detail, .. } => Some(detail.clone()),
+            DeferredState::Refused { detail, .. } => Some(detail.clone()),
             _ => None,
         });
-        let cause = |case: &&Case| !matches!(case.state, State::Behind | State::Again);
+        let cause =
+            |case: &&Deferred| !matches!(case.state, DeferredState::Behind | DeferredState::Again);
         let first = self.cases.iter().find(cause).or(self.cases.front());
-        Account {
+        Obstacles {
             hold: self.hold.map(|hold| (hold.since, self.why.clone())),
             is_mute: self.is_mute,
             is_fruitless: self.is_fruitless(),
@@ -68,14 +69,14 @@ impl Judge {
         let mut apart = Apart::default();
         for case in &self.cases {
             let count = match case.state {
-                State::Refused { .. } => &mut apart.refused,
-                State::Busy { .. } => &mut apart.busy,
-                State::Suspect { .. } => &mut apart.suspects,
-                State::Mute { .. } => &mut apart.mute,
-                State::Behind => &mut apart.behind,
-                State::Again if self.hold.is_some() => &mut apart.held,
+                DeferredState::Refused { .. } => &mut apart.refused,
+                DeferredState::Busy { .. } => &mut apart.busy,
+                DeferredState::Suspect { .. } => &mut apart.suspects,
+                DeferredState::Mute { .. } => &mut apart.mute,
+                DeferredState::Behind => &mut apart.behind,
+                DeferredState::Again if self.hold.is_some() => &mut apart.held,
                 // It goes out in its turn.
-                State::Again => continue,
+                DeferredState::Again => continue,
             };
             *count += 1;
         }
@@ -86,9 +87,9 @@ impl Judge {
         if let Some(hold) = self.hold {
             return hold.next;
         }
-        let at = |case: &Case| match case.state {
-            State::Busy { next, .. } if !case.is_out => Some(next),
-            State::Suspect { .. } if !self.has_delivered => Some(self.lone_at()),
+        let at = |case: &Deferred| match case.state {
+            DeferredState::Busy { next, .. } if !case.is_out => Some(next),
+            DeferredState::Suspect { .. } if !self.has_delivered => Some(self.lone_at()),
             _ => None,
         };
         self.cases.iter().filter_map(at).min()

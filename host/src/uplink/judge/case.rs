@@ -6,7 +6,7 @@ use crate::message::Seq;
 use crate::uplink::carrier::Refusal;
 
 /// A publish: index of its queue, and place of its first message.
-pub(in crate::uplink) type Place = (usize, Seq);
+pub(in crate::uplink) type PublishId = (usize, Seq);
 
 /// Publishes that wait apart, at most: they are kept in memory.
 pub(in crate::uplink) const MOST: usize = 256;
@@ -34,7 +34,7 @@ pub(super) const ONE_IN: u32 = 20;
 /// What is known of a publish before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::uplink) struct Face {
-    pub(in crate::uplink) place: Place,
+    pub(in crate::uplink) place: PublishId,
     /// Messages of one key keep their order.
     pub(in crate::uplink) key: u64,
     pub(in crate::uplink) topic: u64,
@@ -43,7 +43,7 @@ pub(in crate::uplink) struct Face {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum DeferredState {
     /// Refused for good; a dead letter once another one is accepted, or at once where it is sure.
     Refused {
         detail: String,
@@ -74,9 +74,9 @@ pub(super) enum State {
 
 /// A publish that waits apart from the others.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
+pub(super) struct Deferred {
     pub(super) face: Face,
-    pub(super) state: State,
+    pub(super) state: DeferredState,
     /// The connection in use has it laid aside: it can be sent.
     pub(super) is_here: bool,
     /// It is under way.
@@ -106,8 +106,8 @@ pub(super) const LONE: (Duration, Duration) = (Duration::from_millis(500), Durat
 
 /// A suspect was sent alone.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Test {
-    pub(super) place: Place,
+pub(super) struct SoloTest {
+    pub(super) place: PublishId,
     pub(super) since: Instant,
     /// The others wait for it no longer; what happens is charged to it until it is answered.
     pub(super) is_slow: bool,

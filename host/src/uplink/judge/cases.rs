@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::Judge;
-use super::case::{Case, Face, MOST, Place, State};
-use super::next::Step;
+use super::case::{Deferred, DeferredState, Face, MOST, PublishId};
+use super::next::NextStep;
 use super::next::TRIAL;
-use super::wary::Kind;
+use super::wary::Offence;
 use crate::uplink::carrier::Refusal;
 
 /// Of one key, at most: a device's thousands are passed over, and stay in their queue.
@@ -43,25 +43,25 @@ impl Judge {
         let is_blocked = of_key().any(|case| case.blocks() && case.face.place < face.place);
         let is_passed = self.passed.contains(&face.key);
         let state = match self.wary.kind(face) {
-            _ if face.is_own && !self.own_is_good => Some(State::suspect()),
-            Some(Kind::HangUp) if !face.is_own => Some(State::suspect()),
-            Some(Kind::Mute) if !face.is_own => Some(State::Mute {
+            _ if face.is_own && !self.own_is_good => Some(DeferredState::suspect()),
+            Some(Offence::HangUp) if !face.is_own => Some(DeferredState::suspect()),
+            Some(Offence::Mute) if !face.is_own => Some(DeferredState::Mute {
                 times: 1,
                 waited: Duration::ZERO,
             }),
-            _ if is_blocked => Some(State::Behind),
+            _ if is_blocked => Some(DeferredState::Behind),
             _ if self.is_one_out(face.key, now) || self.has_its_share(face.key) => {
-                Some(State::Again)
+                Some(DeferredState::Again)
             }
             _ => None,
         };
-        let Some(state) = state.or(is_passed.then_some(State::Behind)) else {
+        let Some(state) = state.or(is_passed.then_some(DeferredState::Behind)) else {
             self.next_out = Some(face);
             return Turn::Out;
         };
         // Those that had no answer fill the list of their own.
-        let is_mute = matches!(state, State::Mute { .. });
-        let counts = |case: &&Case| is_mute || !case.is_mute();
+        let is_mute = matches!(state, DeferredState::Mute { .. });
+        let counts = |case: &&Deferred| is_mute || !case.is_mute();
         let is_full = of_key().filter(counts).count() >= MOST_OF_A_KEY;
         let is_crowded = self.waiting() >= MOST;
         if is_passed || is_full || is_crowded {
@@ -69,7 +69,7 @@ impl Judge {
             self.passed.insert(face.key);
             return Turn::Passed;
         }
-        self.cases.push_back(Case {
+        self.cases.push_back(Deferred {
             face,
             state,
             is_here: true,
@@ -93,16 +93,17 @@ impl Judge {
 
     /// Whether a key has its share of the window, where some of it had no answer: the others have the rest.
     pub(super) fn has_its_share(&self, key: u64) -> bool {
-        let is_mute = |case: &Case| case.face.key == key && case.is_mute();
+        let is_mute = |case: &Deferred| case.face.key == key && case.is_mute();
         let is_out = |(of, _): &&(u64, Instant)| *of == key;
         self.cases.iter().any(is_mute)
             && self.out.values().filter(is_out).count() >= (self.window / 4).max(1)
     }
 
     /// A queue rises: what would have to come before this place, and did not, is no more.
-    fn forget_before(&mut self, (queue, seq): Place) {
-        let is_over =
-            |case: &Case| !case.is_here && case.face.place.0 == queue && case.face.place.1 < seq;
+    fn forget_before(&mut self, (queue, seq): PublishId) {
+        let is_over = |case: &Deferred| {
+            !case.is_here && case.face.place.0 == queue && case.face.place.1 < seq
+        };
         while let Some(place) = self
             .cases
             .iter()
@@ -114,16 +115,16 @@ impl Judge {
     }
 
     /// One that waited apart is no more: it has expired, or is another connection's.
-    pub(in crate::uplink) fn gone(&mut self, place: Place) {
+    pub(in crate::uplink) fn gone(&mut self, place: PublishId) {
         self.close(place);
     }
 
-    pub(super) fn is_testing(&self, place: Place) -> bool {
+    pub(super) fn is_testing(&self, place: PublishId) -> bool {
         self.testing.is_some_and(|test| test.place == place)
     }
 
     /// Takes a case off the list, whatever became of it, and lets those behind it go on.
-    pub(super) fn close(&mut self, place: Place) -> Option<Case> {
+    pub(super) fn close(&mut self, place: PublishId) -> Option<Deferred> {
         if self.is_testing(place) {
             self.testing = None;
         }
@@ -143,9 +144,12 @@ impl Judge {
 
     /// Those of this key that wait for another one go on, if nothing is left before them to wait for.
     pub(super) fn release(&mut self, key: u64) {
-        let waits = |case: &&Case| {
-            let is_slow = matches!(case.state, State::Suspect { is_slow: true, .. });
-            let is_it = matches!(case.state, State::Busy { .. } | State::Suspect { .. });
+        let waits = |case: &&Deferred| {
+            let is_slow = matches!(case.state, DeferredState::Suspect { is_slow: true, .. });
+            let is_it = matches!(
+                case.state,
+                DeferredState::Busy { .. } | DeferredState::Suspect { .. }
+            );
             case.face.key == key && is_it && !is_slow
         };
         let first = self
@@ -156,8 +160,8 @@ impl Judge {
             .min();
         for case in &mut self.cases {
             let is_free = first.is_none_or(|first| case.face.place < first);
-            if case.face.key == key && case.state == State::Behind && is_free {
-                case.state = State::Again;
+            if case.face.key == key && case.state == DeferredState::Behind && is_free {
+                case.state = DeferredState::Again;
             }
         }
     }
@@ -167,18 +171,18 @@ impl Judge {
         if self.passed.is_empty() {
             return;
         }
-        let waits = |case: &Case| case.face.key == key && case.blocks();
+        let waits = |case: &Deferred| case.face.key == key && case.blocks();
         let is_last = self.passed.contains(&key) && !self.cases.iter().any(waits);
         self.is_back_due |= is_last || (self.has_passed_many && self.waiting() <= FEW);
     }
 
     /// Refused ones for which the dead letters have no room, above a number: they stay in their queue, and nothing waits for
     /// them.
-    pub(in crate::uplink) fn surplus(&mut self) -> Vec<Place> {
+    pub(in crate::uplink) fn surplus(&mut self) -> Vec<PublishId> {
         let mut kept = 0;
         let mut surplus = Vec::new();
         for case in &self.cases {
-            if case.is_here && matches!(case.state, State::Refused { .. }) {
+            if case.is_here && matches!(case.state, DeferredState::Refused { .. }) {
                 kept += 1;
                 if kept > CROWD {
                     surplus.push(case.face.place);
@@ -192,7 +196,7 @@ impl Judge {
     }
 
     /// Whether sending goes back to what was passed over; before that, until when answers are waited for.
-    pub(super) fn back(&mut self, now: Instant, under_way: usize) -> Option<Step> {
+    pub(super) fn back(&mut self, now: Instant, under_way: usize) -> Option<NextStep> {
         if !self.is_back_due || self.back_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -206,7 +210,7 @@ impl Judge {
                 Duration::ZERO
             },
         );
-        (under_way == 0).then_some(Step::Back)
+        (under_way == 0).then_some(NextStep::Back)
     }
 
     /// Sending goes back to the first message owed, over the connection that stands, with nothing under way.
@@ -218,12 +222,12 @@ impl Judge {
         self.cases.retain(|case| {
             let is_ours = matches!(
                 case.state,
-                State::Refused {
+                DeferredState::Refused {
                     kind: Refusal::Limit,
                     ..
                 }
             );
-            case.state != State::Behind && !is_ours
+            case.state != DeferredState::Behind && !is_ours
         });
         for case in &mut self.cases {
             (case.is_here, case.is_out) = (false, false);
@@ -231,7 +235,7 @@ impl Judge {
     }
 }
 
-impl State {
+impl DeferredState {
     pub(super) fn suspect() -> Self {
         Self::Suspect {
             strikes: 0,
@@ -241,19 +245,21 @@ impl State {
     }
 }
 
-impl Case {
+impl Deferred {
     pub(super) fn is_mute(&self) -> bool {
-        matches!(self.state, State::Mute { .. })
+        matches!(self.state, DeferredState::Mute { .. })
     }
 
     /// Whether others of its key have to wait for it.
     pub(super) fn blocks(&self) -> bool {
         match self.state {
-            State::Refused { .. } | State::Mute { .. } | State::Suspect { is_slow: true, .. } => {
-                false
+            DeferredState::Refused { .. }
+            | DeferredState::Mute { .. }
+            | DeferredState::Suspect { is_slow: true, .. } => false,
+            DeferredState::Again => !self.is_out,
+            DeferredState::Busy { .. } | DeferredState::Suspect { .. } | DeferredState::Behind => {
+                true
             }
-            State::Again => !self.is_out,
-            State::Busy { .. } | State::Suspect { .. } | State::Behind => true,
         }
     }
 }

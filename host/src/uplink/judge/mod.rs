@@ -35,27 +35,27 @@ mod wary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-pub(super) use self::account::{Account, Apart};
-use self::case::{Case, DOUBT, Hold, LONE, PROBE, PROOFS, REMEMBERED, State, Test};
-pub(super) use self::case::{Face, Place};
+pub(super) use self::account::{Apart, Obstacles};
+use self::case::{DOUBT, Deferred, DeferredState, Hold, LONE, PROBE, PROOFS, REMEMBERED, SoloTest};
+pub(super) use self::case::{Face, PublishId};
 pub(super) use self::cases::Turn;
-pub(super) use self::next::Step;
+pub(super) use self::next::NextStep;
 use self::pace::Pace;
-pub(super) use self::suspects::{End, Haste};
+pub(super) use self::suspects::{ConnectionEnd, Haste};
 use self::wary::Wary;
 use crate::uplink::carrier::Refusal;
 
 /// What is known of one uplink's upstream.
 #[derive(Debug)]
 pub(super) struct Judge {
-    cases: VecDeque<Case>,
+    cases: VecDeque<Deferred>,
     hold: Option<Hold>,
     row: u32,
     answers: u32,
     refused: u32,
     /// Something is asked of upstream that decides how to go on.
     comparing_since: Option<Instant>,
-    testing: Option<Test>,
+    testing: Option<SoloTest>,
     /// What is asked is one that was accepted before.
     compares_with_sample: bool,
     /// What was compared with ended a connection too, and was never accepted: the suspect is tried without it.
@@ -79,7 +79,7 @@ pub(super) struct Judge {
     fruitless: u32,
     acquitted: u32,
     /// What a connection may have ended over, where they end for other reasons too.
-    doubted: Option<Place>,
+    doubted: Option<PublishId>,
     /// Dials that may follow at once, and since when there are so many.
     hasty: (u32, Instant),
     is_mute: bool,
@@ -92,7 +92,7 @@ pub(super) struct Judge {
     /// What is under way is answered before that pace begins.
     settles: bool,
     /// Under way while something waits apart: key, and since when.
-    out: BTreeMap<Place, (u64, Instant)>,
+    out: BTreeMap<PublishId, (u64, Instant)>,
     /// The one whose turn it is, and may go.
     next_out: Option<Face>,
     /// How many may be under way, when last looked.
@@ -165,21 +165,21 @@ impl Judge {
 
     /// A connection begins, and with it sending from the first message owed: a new chance. `is_over` says what is owed no
     /// more.
-    pub(super) fn begin(&mut self, now: Instant, is_over: impl Fn(Place) -> bool) {
+    pub(super) fn begin(&mut self, now: Instant, is_over: impl Fn(PublishId) -> bool) {
         self.cases.retain(|case| !is_over(case.face.place));
         // While upstream takes nothing it is remembered what was tried: others come first then.
         let is_held = self.hold.is_some();
         self.cases.retain(|case| match &case.state {
-            State::Behind => false,
-            State::Again => is_held,
-            State::Refused { kind, .. } => !kind.is_ours(),
+            DeferredState::Behind => false,
+            DeferredState::Again => is_held,
+            DeferredState::Refused { kind, .. } => !kind.is_ours(),
             _ => true,
         });
         for case in &mut self.cases {
             (case.is_here, case.is_out) = (false, false);
             // The connection ended upon the refusal, before another one could be accepted: it is tried after others.
-            if let State::Refused { .. } = case.state {
-                case.state = State::suspect();
+            if let DeferredState::Refused { .. } = case.state {
+                case.state = DeferredState::suspect();
             }
         }
         self.passed.clear();
@@ -227,7 +227,7 @@ impl Judge {
     }
 
     /// A publish went out; one that waited apart if `place` says so.
-    pub(super) fn sent(&mut self, again: Option<Place>, now: Instant) {
+    pub(super) fn sent(&mut self, again: Option<PublishId>, now: Instant) {
         (self.has_sent, self.last_refused, self.quiet_since) = (true, None, None);
         if let Some(hold) = &mut self.hold {
             hold.is_next = !hold.is_next;
@@ -247,11 +247,11 @@ impl Judge {
         if !case.is_mute() {
             self.out.insert(place, (case.face.key, now));
         }
-        if let State::Suspect { is_slow, .. } = case.state
+        if let DeferredState::Suspect { is_slow, .. } = case.state
             && !is_held
         {
             self.is_early_due = false;
-            self.testing = Some(Test {
+            self.testing = Some(SoloTest {
                 place,
                 since: now,
                 is_slow,
@@ -274,7 +274,7 @@ impl Judge {
     /// There is nothing to compare with.
     pub(super) fn cannot_compare(&mut self, now: Instant) {
         self.has_nothing_to_compare = true;
-        let is_refused = |case: &Case| matches!(case.state, State::Refused { kind, .. } if kind != Refusal::Quota && !kind.is_ours());
+        let is_refused = |case: &Deferred| matches!(case.state, DeferredState::Refused { kind, .. } if kind != Refusal::Quota && !kind.is_ours());
         if self.row >= DOUBT || self.cases.iter().any(is_refused) {
             self.hold(now);
         }
@@ -302,7 +302,7 @@ impl Judge {
     }
 
     /// Upstream accepted a publish.
-    pub(super) fn accepted(&mut self, place: Place, now: Instant) {
+    pub(super) fn accepted(&mut self, place: PublishId, now: Instant) {
         self.count(false);
         self.answered = self.answered.saturating_add(1);
         (self.row, self.fruitless) = (0, 0);
@@ -339,26 +339,28 @@ impl Judge {
     }
 
     /// One that waited apart is accepted.
-    fn acquit(&mut self, case: &Case, now: Instant) {
-        let is_quota = matches!(case.state, State::Busy { is_quota: true, .. });
+    fn acquit(&mut self, case: &Deferred, now: Instant) {
+        let is_quota = matches!(case.state, DeferredState::Busy { is_quota: true, .. });
         if is_quota && case.is_out {
             self.pace.iter_mut().for_each(|pace| pace.relented(now));
             self.relent(now);
         }
-        let is_suspect = matches!(case.state, State::Suspect { .. }) && !case.face.is_own;
+        let is_suspect = matches!(case.state, DeferredState::Suspect { .. }) && !case.face.is_own;
         if is_suspect && self.ends_for_the_pace() {
             self.clear_suspects();
         }
         if self.wary.kind(case.face).is_none() {
             self.acquitted += u32::from(is_suspect);
         } else if self.wary.accepted(case.face) {
-            let is_it = |other: &&mut Case| {
-                other.face.key == case.face.key && !other.is_out && other.state == State::suspect()
+            let is_it = |other: &&mut Deferred| {
+                other.face.key == case.face.key
+                    && !other.is_out
+                    && other.state == DeferredState::suspect()
             };
             self.cases
                 .iter_mut()
                 .filter(is_it)
-                .for_each(|other| other.state = State::Again);
+                .for_each(|other| other.state = DeferredState::Again);
         }
     }
 
@@ -366,9 +368,9 @@ impl Judge {
     fn clear_suspects(&mut self) {
         let Self { cases, wary, .. } = self;
         for case in cases.iter_mut().filter(|case| !case.is_out) {
-            let is_untried = matches!(case.state, State::Suspect { strikes: 0, .. });
+            let is_untried = matches!(case.state, DeferredState::Suspect { strikes: 0, .. });
             if is_untried && !case.face.is_own && wary.kind(case.face).is_none() {
-                case.state = State::Again;
+                case.state = DeferredState::Again;
             }
         }
     }
@@ -379,15 +381,16 @@ impl Judge {
         for case in self
             .cases
             .iter_mut()
-            .filter(|case| is_by_hang_ups && !case.is_out && case.state == State::Again)
+            .filter(|case| is_by_hang_ups && !case.is_out && case.state == DeferredState::Again)
         {
-            case.state = State::suspect();
+            case.state = DeferredState::suspect();
         }
     }
 
     /// One that waits only for others, and may be compared with them.
-    pub(super) fn bystander(&self) -> Option<Place> {
-        let bystander = |case: &&Case| case.is_here && matches!(case.state, State::Behind);
+    pub(super) fn bystander(&self) -> Option<PublishId> {
+        let bystander =
+            |case: &&Deferred| case.is_here && matches!(case.state, DeferredState::Behind);
         self.cases
             .iter()
             .find(bystander)

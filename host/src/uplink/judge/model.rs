@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use self::uplink::{REDIAL, Uplink};
+use self::uplink::{ModelUplink, REDIAL};
 use self::upstream::Nature;
 use super::case::ROUND;
 use super::*;
@@ -40,7 +40,7 @@ fn where_one_is_under_way_at_a_time_twelve_that_upstream_hangs_up_on_hold_up_no_
  {
     let bad = (100..112).map(|key| (key, Nature::HangUp));
     let good = (0..160).map(|index| (index % 10, Nature::Good));
-    let mut uplink = Uplink::new(&bad.chain(good).collect::<Vec<_>>(), Duration::ZERO, 1);
+    let mut uplink = ModelUplink::new(&bad.chain(good).collect::<Vec<_>>(), Duration::ZERO, 1);
     uplink.run(Duration::from_secs(200));
     let late = uplink.longest(|index| index >= 12);
     assert!(
@@ -60,7 +60,7 @@ proptest! {
     ) {
         let mut messages: Vec<_> = (0..60).map(|index| (index % keys, Nature::Good)).collect();
         messages[place].1 = bad;
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.run(Duration::from_secs(200));
         let late = uplink.delivered.iter().filter(|(index, _)| **index != place).map(|(_, at)| *at).max();
         prop_assert!(late.is_some_and(|late| late <= Duration::from_secs(10)), "{late:?} {:?}", uplink);
@@ -79,7 +79,7 @@ proptest! {
             messages.insert(*place, (key, Nature::HangUp));
         }
         let bad = |index: usize| messages[index].1 != Nature::Good;
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.every = Duration::from_millis(every);
         uplink.run(Duration::from_secs(200));
         let late = uplink.longest(|index| !bad(index));
@@ -93,7 +93,7 @@ proptest! {
     ) {
         let mut messages: Vec<_> = (0..250).map(|index| (index % 10, Nature::Good)).collect();
         messages.insert(place, (key, Nature::LateHangUp(Duration::from_millis(after))));
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.every = Duration::from_millis(200);
         uplink.run(Duration::from_secs(200));
         let late = uplink.longest(|index| index != place);
@@ -107,7 +107,7 @@ proptest! {
     ) {
         let bad = (0..count).map(|index| (100 + index as u64, Nature::HangUp));
         let messages: Vec<_> = bad.chain((0..60).map(|index| (index % 10, Nature::Good))).collect();
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, 100);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, 100);
         uplink.every = Duration::from_secs(every);
         uplink.run(Duration::from_secs(100 * every));
         let late = uplink.longest(|index| index >= count);
@@ -122,7 +122,7 @@ proptest! {
         let silent = window + more * window / 3;
         let mut messages: Vec<_> = (0..silent + 60).map(|index| (index as u64 % keys, Nature::Good)).collect();
         messages[before..before + silent].iter_mut().for_each(|(_, nature)| *nature = Nature::Silent);
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.run(Duration::from_secs(7_200));
         let late = uplink.delivered.values().max().copied();
         let rounds = u32::try_from(silent.div_ceil(window)).unwrap();
@@ -137,7 +137,7 @@ proptest! {
         let mut messages = messages;
         // One that upstream takes, whatever else it refuses.
         messages.insert(0, (9, Nature::Good));
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.run(Duration::from_secs(3_600));
         for (index, (key, nature)) in messages.iter().enumerate() {
             prop_assert!(uplink.is_done(index), "{index} is owed: {uplink:?}");
@@ -165,7 +165,7 @@ proptest! {
         messages.iter_mut().for_each(|(_, nature)| *nature = if *nature == Nature::Silent { Nature::Good } else { *nature });
         messages.push((9, Nature::Good));
         let until = Duration::from_secs(seconds);
-        let mut uplink = Uplink::new(&messages, until, window);
+        let mut uplink = ModelUplink::new(&messages, until, window);
         uplink.run(until);
         prop_assert!(uplink.parked.is_empty() && uplink.delivered.values().all(|at| *at >= until), "{uplink:?}");
         uplink.run(until + Duration::from_secs(3_600));
@@ -185,7 +185,7 @@ proptest! {
     fn nothing_is_parked_that_has_no_room(count in 20_usize..400, room in 0_usize..40, one_in in 2_usize..9) {
         let nature = |index| if index % one_in == 0 { Nature::Good } else { Nature::Final };
         let messages: Vec<_> = (0..count).map(|index| (index as u64, nature(index))).collect();
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, 20);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, 20);
         uplink.room = room;
         uplink.run(Duration::from_secs(60));
         let refused = messages.iter().filter(|(_, nature)| *nature == Nature::Final).count();

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Judge;
-use super::case::{Case, Face, MOST_MUTE, Place, State};
+use super::case::{Deferred, DeferredState, Face, MOST_MUTE, PublishId};
 use super::next::TRIAL;
-use super::wary::Kind;
+use super::wary::Offence;
 
 impl Judge {
     /// Whether this one had no answer before.
-    pub(in crate::uplink) fn is_known_mute(&self, place: Place) -> bool {
+    pub(in crate::uplink) fn is_known_mute(&self, place: PublishId) -> bool {
         self.cases
             .iter()
             .any(|case| case.face.place == place && case.is_mute())
@@ -35,11 +35,11 @@ impl Judge {
 
     /// A suspect was tried, and neither was it answered nor did the connection end: it is not what upstream ends connections
     /// over, and nobody waits for it.
-    pub(super) fn held_its_peace(&mut self, place: Place) {
+    pub(super) fn held_its_peace(&mut self, place: PublishId) {
         let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else {
             return;
         };
-        case.state = State::Mute {
+        case.state = DeferredState::Mute {
             times: 1,
             waited: TRIAL,
         };
@@ -63,21 +63,21 @@ impl Judge {
         let known = index.and_then(|index| self.cases.remove(index));
         let (before, probes) = known.map_or((None, 0), |case| (Some(case.state), case.probes));
         let (times, waited) = match before {
-            Some(State::Mute {
+            Some(DeferredState::Mute {
                 times,
                 waited: before,
             }) => (times + 1, before + waited),
             _ => (1, waited),
         };
         if times > 1 && waited >= patience && self.has_delivered {
-            self.convict(face, Kind::Mute);
+            self.convict(face, Offence::Mute);
             return true;
         }
         if self.cases.iter().filter(|case| case.is_mute()).count() < MOST_MUTE {
             let probes = probes + u32::from(self.hold.is_some());
-            self.cases.push_back(Case {
+            self.cases.push_back(Deferred {
                 face,
-                state: State::Mute { times, waited },
+                state: DeferredState::Mute { times, waited },
                 is_here: false,
                 is_out: false,
                 probes,
@@ -88,12 +88,12 @@ impl Judge {
     }
 
     /// One that had no answer before, to be sent again after others went for so long: not too many, so that others have room.
-    pub(super) fn mute(&self, now: Instant, window: usize, flow: Duration) -> Option<Place> {
+    pub(super) fn mute(&self, now: Instant, window: usize, flow: Duration) -> Option<PublishId> {
         let is_time = flow.is_zero() || (self.has_delivered && now >= self.began + flow);
         if !is_time || self.mutes_out() >= (window / 2).max(1) {
             return None;
         }
-        let is_ready = |case: &&Case| case.is_here && !case.is_out && case.is_mute();
+        let is_ready = |case: &&Deferred| case.is_here && !case.is_out && case.is_mute();
         self.cases
             .iter()
             .filter(is_ready)

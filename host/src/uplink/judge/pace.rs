@@ -227,12 +227,12 @@ impl Pace {
         }
     }
 
-    /// Between two messages.
+    /// The time between two messages.
     fn gap(&self) -> Duration {
         Duration::from_secs_f64(self.per_second.recip())
     }
 
-    /// None was accepted.
+    /// Halves the pace: none was accepted in this second.
     fn starve(&mut self) {
         if self.refused > 0 {
             self.per_second = (self.per_second / 2.0).max(SELDOM);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::case::{ANSWERS, Case, Face, Hold, ONE_IN, PATIENCE, PROBE, Place, RETRY, ROUND, State};
+use super::case::{
+    ANSWERS, Deferred, DeferredState, Face, Hold, ONE_IN, PATIENCE, PROBE, PublishId, RETRY, ROUND,
+};
 use super::next::ALONE;
 use super::pace::Pace;
 use super::{Judge, remember};
@@ -37,9 +39,9 @@ impl Judge {
         let is_probe = self.hold.is_some() && !kind.is_ours();
         let before = known.as_ref().map(|case| &case.state);
         let state = match self.pauses(face, kind, before, now) {
-            _ if is_probe => State::Again,
+            _ if is_probe => DeferredState::Again,
             Some(state) => state,
-            None => State::Refused {
+            None => DeferredState::Refused {
                 detail,
                 // What is to be compared with is sent at once: a while later upstream might take either.
                 since: if kind == Refusal::Quota {
@@ -52,7 +54,7 @@ impl Judge {
             },
         };
         let probes = known.map_or(0, |case| case.probes) + u32::from(is_probe);
-        self.cases.push_back(Case {
+        self.cases.push_back(Deferred {
             face,
             state,
             is_here: true,
@@ -94,20 +96,20 @@ impl Judge {
         &mut self,
         face: Face,
         kind: Refusal,
-        before: Option<&State>,
+        before: Option<&DeferredState>,
         now: Instant,
-    ) -> Option<State> {
+    ) -> Option<DeferredState> {
         let is_quota = kind == Refusal::Quota;
         if !is_quota && kind != Refusal::Busy {
             return None;
         }
         let is_impatient = self.impatient.contains(&face.key);
-        let Some(State::Busy { since, pause, .. }) = before else {
+        let Some(DeferredState::Busy { since, pause, .. }) = before else {
             if is_quota {
                 self.too_much(now);
             }
             let pause = if is_quota { Duration::ZERO } else { RETRY.0 };
-            return (is_quota || !is_impatient).then(|| State::Busy {
+            return (is_quota || !is_impatient).then(|| DeferredState::Busy {
                 since: now,
                 next: now + pause,
                 pause,
@@ -140,7 +142,7 @@ impl Judge {
         } else {
             (*pause * 2).clamp(if is_quota { SOON } else { RETRY.0 }, RETRY.1)
         };
-        Some(State::Busy {
+        Some(DeferredState::Busy {
             since,
             next: now + pause,
             pause,
@@ -168,7 +170,7 @@ impl Judge {
     /// What was taken for refused for good is sent again: it was too much, perhaps. The others have all their time again.
     pub(super) fn relent(&mut self, now: Instant) {
         for case in &mut self.cases {
-            if let State::Busy {
+            if let DeferredState::Busy {
                 since,
                 is_quota: true,
                 ..
@@ -176,12 +178,12 @@ impl Judge {
             {
                 *since = now;
             }
-            if let State::Refused {
+            if let DeferredState::Refused {
                 kind: Refusal::Quota,
                 ..
             } = case.state
             {
-                case.state = State::Busy {
+                case.state = DeferredState::Busy {
                     since: now,
                     next: now,
                     pause: SOON,
@@ -204,10 +206,12 @@ impl Judge {
 
     pub(super) fn hold(&mut self, now: Instant) {
         for case in &mut self.cases {
-            let is_suspect = matches!(case.state, State::Suspect { .. }) && !case.face.is_own;
-            let is_refused = matches!(&case.state, State::Refused { kind, .. } if !kind.is_ours());
-            if is_suspect || is_refused || matches!(case.state, State::Busy { .. }) {
-                case.state = State::Again;
+            let is_suspect =
+                matches!(case.state, DeferredState::Suspect { .. }) && !case.face.is_own;
+            let is_refused =
+                matches!(&case.state, DeferredState::Refused { kind, .. } if !kind.is_ours());
+            if is_suspect || is_refused || matches!(case.state, DeferredState::Busy { .. }) {
+                case.state = DeferredState::Again;
             }
         }
         let next = Some(now + PROBE.0);
@@ -227,8 +231,8 @@ impl Judge {
     /// ones first. What has no room stays.
     pub(in crate::uplink) fn proven(
         &mut self,
-        mut has_room: impl FnMut(Place) -> bool,
-    ) -> Vec<(Place, String)> {
+        mut has_room: impl FnMut(PublishId) -> bool,
+    ) -> Vec<(PublishId, String)> {
         let mut parked = Vec::new();
         while let Some(place) = self
             .cases
@@ -239,21 +243,21 @@ impl Judge {
             if !has_room(place) {
                 break;
             }
-            if let Some(Case {
-                state: State::Refused { detail, .. },
+            if let Some(Deferred {
+                state: DeferredState::Refused { detail, .. },
                 ..
             }) = self.close(place)
             {
                 parked.push((place, detail));
             }
         }
-        let is_refused = |case: &Case| matches!(case.state, State::Refused { .. });
+        let is_refused = |case: &Deferred| matches!(case.state, DeferredState::Refused { .. });
         self.is_back_due |= self.has_passed_refused && !self.cases.iter().any(is_refused);
         parked
     }
 
-    fn is_proven(&self, case: &Case) -> bool {
-        let State::Refused { is_sure, kind, .. } = case.state else {
+    fn is_proven(&self, case: &Deferred) -> bool {
+        let DeferredState::Refused { is_sure, kind, .. } = case.state else {
             return false;
         };
         kind == Refusal::Unfit

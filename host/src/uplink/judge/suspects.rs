@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Face, LONE, Place, State};
+use super::case::{Deferred, DeferredState, Face, LONE, PublishId};
 use super::next::TRIAL;
 use super::pace::Pace;
-use super::wary::Kind;
+use super::wary::Offence;
 use super::{Judge, remember};
 
 /// Suspects at a time when nothing was accepted in between: upstream takes nothing, and none of them is to blame.
@@ -30,7 +30,7 @@ const FRUITLESS: u32 = 5;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::uplink) struct End {
+pub(in crate::uplink) struct ConnectionEnd {
     /// The peer ended it; otherwise it was given up, since nothing came any more.
     pub(in crate::uplink) is_hang_up: bool,
     /// It said that what it was sent was too much, or too fast.
@@ -55,9 +55,9 @@ impl Judge {
     pub(in crate::uplink) fn ended(
         &mut self,
         first: Option<Face>,
-        end: End,
+        end: ConnectionEnd,
         now: Instant,
-    ) -> Option<Place> {
+    ) -> Option<PublishId> {
         self.has_learned = false;
         let is_by_number = end.is_hang_up && self.is_by_number();
         if end.is_too_much && self.is_for_the_pace(first, now) {
@@ -88,7 +88,7 @@ impl Judge {
             if self.compares_with_sample {
                 // It ends connections over what it took before: the trouble is its own.
                 self.cases
-                    .retain(|case| !matches!(case.state, State::Suspect { .. }));
+                    .retain(|case| !matches!(case.state, DeferredState::Suspect { .. }));
             }
             return None;
         }
@@ -159,8 +159,8 @@ impl Judge {
 
     /// Whether it is suspected: where connections end for other reasons too, the second time.
     fn suspect(&mut self, face: Face) -> bool {
-        let is_known = |case: &Case| {
-            case.face.place == face.place && matches!(case.state, State::Suspect { .. })
+        let is_known = |case: &Deferred| {
+            case.face.place == face.place && matches!(case.state, DeferredState::Suspect { .. })
         };
         if self.cases.iter().any(is_known) {
             return true;
@@ -170,9 +170,9 @@ impl Judge {
             return false;
         }
         self.cases.retain(|case| case.face.place != face.place);
-        self.cases.push_back(Case {
+        self.cases.push_back(Deferred {
             face,
-            state: State::suspect(),
+            state: DeferredState::suspect(),
             is_here: false,
             is_out: false,
             probes: 0,
@@ -180,7 +180,7 @@ impl Judge {
         let suspects = self
             .cases
             .iter()
-            .filter(|case| matches!(case.state, State::Suspect { .. }))
+            .filter(|case| matches!(case.state, DeferredState::Suspect { .. }))
             .count();
         if suspects > SUSPECTS && !self.has_delivered {
             "it ends the connection over whatever it is sent".clone_into(&mut self.why);
@@ -200,9 +200,9 @@ impl Judge {
             .position(|case| case.face.place == face.place);
         let known = index.and_then(|index| self.cases.remove(index));
         let probes = 1 + known.map_or(0, |case| case.probes);
-        self.cases.push_back(Case {
+        self.cases.push_back(Deferred {
             face,
-            state: State::Again,
+            state: DeferredState::Again,
             is_here: false,
             is_out: false,
             probes,
@@ -212,13 +212,13 @@ impl Judge {
         }
     }
 
-    fn strike(&mut self, place: Place, end: End) -> Option<Place> {
+    fn strike(&mut self, place: PublishId, end: ConnectionEnd) -> Option<PublishId> {
         let has_delivered = self.has_delivered;
         let case = self
             .cases
             .iter_mut()
             .find(|case| case.face.place == place)?;
-        let State::Suspect { strikes, lone, .. } = &mut case.state else {
+        let DeferredState::Suspect { strikes, lone, .. } = &mut case.state else {
             return None;
         };
         self.skips_comparison = false;
@@ -231,13 +231,13 @@ impl Judge {
         let face = case.face;
         let is_guilty = strikes >= self.enough(face, end);
         if is_guilty {
-            self.convict(face, Kind::HangUp);
+            self.convict(face, Offence::HangUp);
         }
         is_guilty.then_some(place)
     }
 
     /// How many strikes convict.
-    fn enough(&self, face: Face, end: End) -> u32 {
+    fn enough(&self, face: Face, end: ConnectionEnd) -> u32 {
         if face.is_own {
             STRIKES
         } else if end.is_hang_up && self.wary.is_sure(face) {
@@ -247,7 +247,7 @@ impl Judge {
         }
     }
 
-    pub(super) fn convict(&mut self, face: Face, kind: Kind) {
+    pub(super) fn convict(&mut self, face: Face, kind: Offence) {
         (self.has_convicted, self.acquitted) = (true, 0);
         if face.is_own {
             remember(&mut self.barred, face.topic);
@@ -292,7 +292,7 @@ impl Judge {
             && self
                 .cases
                 .iter()
-                .any(|case| matches!(case.state, State::Suspect { strikes: 1.., .. }))
+                .any(|case| matches!(case.state, DeferredState::Suspect { strikes: 1.., .. }))
     }
 
     /// From when on one is sent again with which connections end, where nothing else is there.
@@ -310,11 +310,11 @@ impl Judge {
     }
 
     /// A suspect was tried, and neither was it answered nor did the connection end: nobody waits for it any longer.
-    pub(super) fn give_way(&mut self, place: Place) {
+    pub(super) fn give_way(&mut self, place: PublishId) {
         let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else {
             return;
         };
-        if let State::Suspect { is_slow, .. } = &mut case.state {
+        if let DeferredState::Suspect { is_slow, .. } = &mut case.state {
             *is_slow = true;
         }
         let key = case.face.key;

@@ -14,7 +14,7 @@ const OFTEN: u32 = 4;
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Offence {
     /// Upstream ended connections over it.
     HangUp,
     /// Upstream did not answer it.
@@ -22,10 +22,10 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Convicted {
     key: u64,
     topic: u64,
-    kind: Kind,
+    kind: Offence,
     at: Instant,
     /// How many have to be accepted, and how many still.
     price: u32,
@@ -35,7 +35,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Wary {
     /// The last convicted one is the last.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Convicted>,
 }
 
 impl Wary {
@@ -44,8 +44,8 @@ impl Wary {
     }
 
     /// In which way it is tried, if it is.
-    pub(super) fn kind(&self, face: Face) -> Option<Kind> {
-        let is_it = |entry: &&Entry| entry.key == face.key || entry.topic == face.topic;
+    pub(super) fn kind(&self, face: Face) -> Option<Offence> {
+        let is_it = |entry: &&Convicted| entry.key == face.key || entry.topic == face.topic;
         self.entries
             .iter()
             .rev()
@@ -55,18 +55,18 @@ impl Wary {
 
     /// Whether upstream ended connections over this topic, or again and again over others of its key.
     pub(super) fn is_sure(&self, face: Face) -> bool {
-        let is_it = |entry: &Entry| {
+        let is_it = |entry: &Convicted| {
             entry.topic == face.topic || (entry.key == face.key && entry.price >= OFTEN)
         };
         let mut entries = self.entries.iter();
-        entries.any(|entry| entry.kind == Kind::HangUp && is_it(entry))
+        entries.any(|entry| entry.kind == Offence::HangUp && is_it(entry))
     }
 
-    pub(super) fn convicted(&mut self, face: Face, kind: Kind, at: Instant) {
+    pub(super) fn convicted(&mut self, face: Face, kind: Offence, at: Instant) {
         let known = self.entries.iter().position(|entry| entry.key == face.key);
         let known = known.and_then(|place| self.entries.remove(place));
         let price = known.map_or(1, |entry| (entry.price * 2).min(MOST));
-        self.entries.push_back(Entry {
+        self.entries.push_back(Convicted {
             key: face.key,
             topic: face.topic,
             kind,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::carrier::{Fault, Manner};
+use super::super::carrier::{CarrierFault, Manner};
 use crate::link::{self, ConnectionLoss, FailureKind, Overdue};
 
 /// Why a way into a database did not come about, or is over.
@@ -79,7 +79,7 @@ impl ConnectionLoss for Error {
     }
 }
 
-impl Fault for Error {
+impl CarrierFault for Error {
     fn manner(&self) -> Manner {
         match self {
             // One message may lead whatever stands before the database astray.

@@ -31,9 +31,11 @@ use self::dial::Dialler;
 use self::row::{Shape, array, row};
 use self::verdict::Verdict;
 use self::wire::{Array, Told, Wire};
-use super::batch::{Batch, Held, Patience, Unproven};
-use super::carrier::{About, Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
-use super::form::column::Entry;
+use super::batch::{BatchMessage, Patience, RequestBatch, Unproven};
+use super::carrier::{
+    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
+};
+use super::form::column::LineInput;
 use super::form::template::Filling;
 use crate::link::{LinkMetrics, Question, Redial};
 use crate::message::{Qos, key_hash};
@@ -44,7 +46,7 @@ type Row = Vec<Option<Bytes>>;
 /// A way into a table.
 pub(super) struct Lane {
     config: Arc<Config>,
-    batch: Batch<Row>,
+    batch: RequestBatch<Row>,
     wire: Wire,
     /// What was said of rows that may be said of the table: it is being looked at whether it is.
     doubted: Option<Told>,
@@ -69,7 +71,7 @@ impl Lane {
         (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
     ) -> Self {
         Self {
-            batch: Batch::new(usize::from(config.batch_messages), config.batch_bytes),
+            batch: RequestBatch::new(usize::from(config.batch_messages), config.batch_bytes),
             config,
             wire,
             doubted: None,
@@ -204,8 +206,8 @@ impl Carrier for Lane {
         tracing::info!(stage, %name, database = %format_args!("{host}:{port}"), table, failures_before, "online");
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> UpstreamLimits {
+        UpstreamLimits {
             window: u16::MAX,
             says_window: true,
             packet_bytes: u32::MAX,
@@ -223,12 +225,17 @@ impl Carrier for Lane {
         0
     }
 
-    fn offer(&mut self, packet: Packet, about: About<'_>, token: u64) -> Result<(), Unsendable> {
+    fn offer(
+        &mut self,
+        packet: OutgoingPacket,
+        about: PacketOrigin<'_>,
+        token: u64,
+    ) -> Result<(), Unsendable> {
         if self.batch.room() == 0 {
             return Err(Unsendable::Full);
         }
         // One that is asked about anew has the same id: a table has no use for a second one.
-        let entry = Entry {
+        let entry = LineInput {
             stored: about.stored,
             filling: Filling {
                 prefix: about.prefix,
@@ -247,7 +254,7 @@ impl Carrier for Lane {
         if !self.batch.takes(bytes, is_alone, |_| true) {
             return Err(Unsendable::Full);
         }
-        self.batch.add(Held {
+        self.batch.add(BatchMessage {
             token,
             topic,
             is_alone,

@@ -4,7 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
-use super::super::form::column::{Column, Entry};
+use super::super::form::column::{Column, LineInput};
 use super::super::form::json::as_json;
 use super::super::form::members::{Leaf, members};
 use super::settings::Cell;
@@ -35,7 +35,7 @@ impl Shape {
 }
 
 /// The values of a row; NULL is `None`.
-pub(super) fn row(columns: &[(&Cell, Shape)], entry: Entry<'_>) -> Vec<Option<Bytes>> {
+pub(super) fn row(columns: &[(&Cell, Shape)], entry: LineInput<'_>) -> Vec<Option<Bytes>> {
     let has_members = columns
         .iter()
         .any(|(cell, _)| matches!(cell, Cell::One(Column::Member(_))));
@@ -55,7 +55,7 @@ pub(super) fn row(columns: &[(&Cell, Shape)], entry: Entry<'_>) -> Vec<Option<By
 fn value(
     column: &Column,
     shape: Shape,
-    entry: Entry<'_>,
+    entry: LineInput<'_>,
     found: &[(String, Leaf<'_>)],
 ) -> Option<Bytes> {
     let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
@@ -166,7 +166,7 @@ mod tests {
                 ..Message::default()
             },
         };
-        let entry = Entry {
+        let entry = LineInput {
             filling: Filling {
                 prefix: "gw/store/db/telemetry/",
                 topic: &stored.message.topic,

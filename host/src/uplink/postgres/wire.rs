@@ -90,14 +90,14 @@ impl ToSql for Array {
 type Spoken<T> = Result<T, tokio_postgres::Error>;
 
 /// The half of it that reads and writes.
-struct Line {
+struct WatchedSocket {
     socket: SharedSocket,
     connection: Pin<Box<Connection<SharedSocket, NoTlsStream>>>,
     /// How it ended.
     end: Option<Spoken<()>>,
 }
 
-impl Line {
+impl WatchedSocket {
     fn poll(&mut self, cx: &mut Context<'_>) {
         if self.end.is_none()
             && let Poll::Ready(end) = self.connection.as_mut().poll(cx)
@@ -158,7 +158,7 @@ struct Exchange {
 
 /// A connection to a database, with the table that rows go into.
 pub(super) struct Wire {
-    line: Line,
+    line: WatchedSocket,
     client: Arc<Client>,
     pub(super) table: Table,
     exchange: Option<Exchange>,
@@ -187,7 +187,7 @@ impl Wire {
             .await
             .map_err(|_| Error::Silent(handshake))?;
         let (client, connection) = logged_in.map_err(|error| turned_away(&error, &socket))?;
-        let mut line = Line {
+        let mut line = WatchedSocket {
             socket,
             connection: Box::pin(connection),
             end: None,

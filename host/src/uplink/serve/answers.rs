@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Uplink;
 use super::apart::COMPARISON;
-use super::pull::{Path, split};
+use super::pull::{ReadPath, split};
 use crate::clock::Now;
 use crate::link::level;
 use crate::message::Qos;
@@ -20,7 +20,8 @@ impl Uplink {
         if answers.is_empty() && !self.has_sent_level_0() {
             return;
         }
-        let (now, instant) = (Now::read(), Instant::now());
+        let now = Now::read();
+        let instant = Instant::now();
         self.note_answer(&answers[..], instant);
         if !answers.is_empty() {
             self.answered_at = instant;
@@ -103,7 +104,7 @@ impl Uplink {
             let Some(time) = now.uptime_us.checked_sub(arrived_us) else {
                 return;
             };
-            let histogram = if path == Path::Online {
+            let histogram = if path == ReadPath::Online {
                 &meters.online
             } else {
                 &meters.backlog

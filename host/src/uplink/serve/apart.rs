@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use super::Uplink;
 use super::pull::{Pull, Sending, join, split};
-use super::send::Sent;
+use super::send::SendResult;
 use crate::clock::Now;
 use crate::link::Causes;
 use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
 use crate::uplink::carrier::Refusal;
-use crate::uplink::carrier::{About, Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
-use crate::uplink::judge::{End, Face, Place, Step, Turn};
+use crate::uplink::carrier::{
+    Carrier, CarrierEnded, CarrierFault, FaultOf, Manner, OutgoingPacket, PacketOrigin, Unsendable,
+};
+use crate::uplink::judge::{ConnectionEnd, Face, NextStep, PublishId, Turn};
 
 /// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
 pub(super) const COMPARISON: u64 = u64::MAX;
@@ -99,20 +101,26 @@ impl Uplink {
     /// Does what the judge asks for.
     pub(super) fn apart(
         &mut self,
-        step: Step,
+        step: NextStep,
         carrier: &mut impl Carrier,
         now: Instant,
         time: Now,
-    ) -> (Sent, usize) {
+    ) -> (SendResult, usize) {
         match step {
-            Step::Again(place) => (self.again(place, carrier, now, time), place.0),
-            Step::Back => (self.go_back(), 0),
+            NextStep::Again(place) => (self.again(place, carrier, now, time), place.0),
+            NextStep::Back => (self.go_back(), 0),
             _ => (self.compare(carrier, now), 0),
         }
     }
 
     /// Sends what lies aside.
-    fn again(&mut self, place: Place, carrier: &mut impl Carrier, now: Instant, time: Now) -> Sent {
+    fn again(
+        &mut self,
+        place: PublishId,
+        carrier: &mut impl Carrier,
+        now: Instant,
+        time: Now,
+    ) -> SendResult {
         let (index, seq) = place;
         let Some(number) = self.pulls[index].number(seq) else {
             return self.gone(place);
@@ -142,27 +150,27 @@ impl Uplink {
             return self.gone(place);
         };
         match self.put((index, first), packet, join(index, number), carrier) {
-            Err(Unsendable::Full) => Sent::Later,
+            Err(Unsendable::Full) => SendResult::Later,
             Err(Unsendable::Never(detail)) => {
                 self.judge.refused(face, Refusal::Unfit, detail, now);
-                Sent::Aside
+                SendResult::Aside
             }
             Err(Unsendable::Over(detail)) => {
                 self.judge.refused(face, Refusal::Limit, detail, now);
-                Sent::Aside
+                SendResult::Aside
             }
             Ok(bytes) => {
                 let sending = self.sending(carrier, now);
                 self.pulls[index].relaunch(number, sending);
                 self.under_way += 1;
                 self.judge.sent(Some(place), now);
-                Sent::Out(count, bytes)
+                SendResult::Out(count, bytes)
             }
         }
     }
 
     /// Sending begins at the first message owed, over the connection that stands: nothing is under way.
-    fn go_back(&mut self) -> Sent {
+    fn go_back(&mut self) -> SendResult {
         self.pulls.iter_mut().for_each(Pull::tell_accepted);
         self.forward();
         // What was given out ahead of the disk is forgotten with the link only.
@@ -170,17 +178,17 @@ impl Uplink {
         self.pulls.iter_mut().for_each(Pull::rewind);
         self.backlog.link(true);
         self.judge.went_back();
-        Sent::Aside
+        SendResult::Aside
     }
 
-    fn gone(&mut self, place: Place) -> Sent {
+    fn gone(&mut self, place: PublishId) -> SendResult {
         self.judge.gone(place);
-        Sent::Aside
+        SendResult::Aside
     }
 
     /// Sends what upstream has accepted before, or one that waits behind others: beside the account, so it comes a second
     /// time. What expires is a command, as a rule, and must not.
-    fn compare(&mut self, carrier: &mut impl Carrier, now: Instant) -> Sent {
+    fn compare(&mut self, carrier: &mut impl Carrier, now: Instant) -> SendResult {
         let behind = || {
             let place = self.judge.bystander()?;
             let stored = self.pulls[place.0].message(self.pulls[place.0].number(place.1)?)?;
@@ -196,10 +204,10 @@ impl Uplink {
             .and_then(|(index, stored)| self.offer_copy((index, &stored), is_sample, carrier));
         match offered {
             Some(Ok(())) => self.judge.asked(is_sample, now),
-            Some(Err(Unsendable::Full)) => return Sent::Later,
+            Some(Err(Unsendable::Full)) => return SendResult::Later,
             Some(Err(_)) | None => self.judge.cannot_compare(now),
         }
-        Sent::Aside
+        SendResult::Aside
     }
 
     /// Sends a message beside the account, which upstream took before, or not.
@@ -211,12 +219,12 @@ impl Uplink {
     ) -> Option<Result<(), Unsendable>> {
         let encoded = self.encoder.packet(index, std::iter::once(stored))?;
         let qos = self.levels[index].max(Qos::AtLeastOnce);
-        let packet = Packet {
+        let packet = OutgoingPacket {
             retain: false,
             qos,
             ..self.packet(index, encoded)
         };
-        let about = About {
+        let about = PacketOrigin {
             is_asked_anew,
             ..self.encoder.about(index, stored)
         };
@@ -250,7 +258,7 @@ impl Uplink {
         has_parked
     }
 
-    fn has_room_to_refuse(&mut self, place: Place) -> bool {
+    fn has_room_to_refuse(&mut self, place: PublishId) -> bool {
         let pull = self.pulls.get(place.0);
         let (letters, bytes) = pull.map_or((0, 0), |pull| pull.load(place.1));
         let has_room = self.backlog.has_room_for_refused(letters, bytes);
@@ -258,7 +266,7 @@ impl Uplink {
         has_room
     }
 
-    fn refuse(&mut self, place: Place, detail: &str) {
+    fn refuse(&mut self, place: PublishId, detail: &str) {
         let Some(pull) = self.pulls.get_mut(place.0) else {
             return;
         };
@@ -301,8 +309,8 @@ impl Uplink {
     }
 
     /// The connection is over: a message may be the reason. One that is convicted goes to the dead letters.
-    pub(super) fn ended<E: Fault>(&mut self, ended: &Ended<E>) {
-        let Ended::Carrier(fault) = ended else {
+    pub(super) fn ended<E: CarrierFault>(&mut self, ended: &CarrierEnded<E>) {
+        let CarrierEnded::Carrier(fault) = ended else {
             return;
         };
         let manner = fault.manner();
@@ -321,7 +329,7 @@ impl Uplink {
         let under_way = self.under_way.saturating_sub(self.judge.mutes_out());
         let guilty = self.judge.ended(
             self.suspect(),
-            End {
+            ConnectionEnd {
                 is_hang_up,
                 is_too_much,
                 under_way,
@@ -355,7 +363,7 @@ impl Uplink {
         &mut self,
         carrier: &C,
         due: Instant,
-    ) -> Ended<FaultOf<C>> {
+    ) -> CarrierEnded<FaultOf<C>> {
         let now = Instant::now();
         let patience = self.patience();
         let mut count = 0;
@@ -390,7 +398,7 @@ impl Uplink {
         self.forward();
         self.show();
         tracing::error!(uplink = %self.name, count, waited = ?longest, "upstream does not acknowledge what it is sent: the connection is given up");
-        Ended::Silent {
+        CarrierEnded::Silent {
             count,
             waited: longest,
         }

@@ -13,7 +13,7 @@ use super::send::Stand;
 use super::{Parting, Uplink};
 use crate::link::Stop;
 use crate::uplink::Error;
-use crate::uplink::carrier::{Carrier, Ended, FaultOf};
+use crate::uplink::carrier::{Carrier, CarrierEnded, FaultOf};
 
 /// Pause before the disk is asked again for what it did not have.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Uplink {
                 }
                 turned = carrier.turn(&mut answers) => {
                     self.settle(&mut answers, carrier.unsent() == 0);
-                    turned.map_err(Ended::from)?;
+                    turned.map_err(CarrierEnded::from)?;
                 }
                 () = rung, if open => {}
                 changed = stop.changed() => if changed.is_err() {
@@ -86,7 +86,7 @@ impl Uplink {
         carrier: &mut C,
         stand: Stand,
         mode: Stop,
-    ) -> Result<[Option<Instant>; 2], Ended<FaultOf<C>>> {
+    ) -> Result<[Option<Instant>; 2], CarrierEnded<FaultOf<C>>> {
         let overdue = self.overdue_at(carrier);
         if overdue.is_some_and(|at| at <= Instant::now()) {
             let due = Instant::now().checked_sub(self.patience());

@@ -17,20 +17,20 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
 
-use self::notice::Notice;
+use self::notice::ConditionNotice;
 use self::pull::Pull;
 use self::scheduler::Scheduler;
 use self::window::{Limit, Window};
-use super::carrier::{Carrier, Ended, Fault, FaultOf, Limits, Manner};
+use super::carrier::{Carrier, CarrierEnded, CarrierFault, FaultOf, Manner, UpstreamLimits};
 use super::duty::Post;
 use super::error::Error;
 use super::form::encode::{Encoder, IdForm, Pack, PublishFormat};
-use super::judge::{Haste, Judge, Place};
-use super::metrics::Meters;
-use super::part::{Part, Way};
+use super::judge::{Haste, Judge, PublishId};
+use super::metrics::UplinkMeters;
+use super::part::{PullMode, Shard};
 use super::rate::Throttle;
 use super::settings::{Config, Drain};
-use super::shared::Shared;
+use super::shared::UplinkContext;
 use crate::link::{ConnectionLoss, FailureKind, Stop};
 use crate::message::{Backlog, Qos, Stored};
 
@@ -38,15 +38,15 @@ use crate::message::{Backlog, Qos, Stored};
 const ROUND_TRIP_SECONDS: f64 = 0.05;
 
 /// Why a connection is no longer used.
-pub(super) enum Parting<E: Fault> {
+pub(super) enum Parting<E: CarrierFault> {
     /// It is over; dial again.
-    Lost(Ended<E>),
+    Lost(CarrierEnded<E>),
     /// The uplink itself cannot go on.
     Broken(Error),
 }
 
-impl<E: Fault> From<Ended<E>> for Parting<E> {
-    fn from(ended: Ended<E>) -> Self {
+impl<E: CarrierFault> From<CarrierEnded<E>> for Parting<E> {
+    fn from(ended: CarrierEnded<E>) -> Self {
         Self::Lost(ended)
     }
 }
@@ -80,7 +80,7 @@ pub(super) struct Uplink {
     /// What it may take, as configured.
     answer: Duration,
     forwarded: Vec<IntCounter>,
-    meters: Meters,
+    meters: UplinkMeters,
     /// The level of each way, as configured.
     wanted: Vec<Qos>,
     /// A broker that takes nothing above level 0 gets that.
@@ -94,17 +94,17 @@ pub(super) struct Uplink {
     /// The same, as the connection in use allows.
     levels: Vec<Qos>,
     retain_available: bool,
-    said: Said,
-    notice: Notice,
+    said: LoggedOnce,
+    notice: ConditionNotice,
     /// Topics of our own that are not tried any more.
     barred: Vec<String>,
     /// One that could not be parked, and the letters and bytes it takes.
-    unparked: Option<(Place, (u64, u64))>,
+    unparked: Option<(PublishId, (u64, u64))>,
 }
 
 /// What was said in the log and need not be said again: the window once, a refusal once a connection.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct LoggedOnce {
     window: bool,
     limits: bool,
     refusal: bool,
@@ -119,17 +119,17 @@ pub(super) struct Said {
 impl Uplink {
     pub(super) fn new(
         config: &Config,
-        part: Part,
+        part: Shard,
         backlog: Arc<dyn Backlog>,
-        shared: &Shared,
+        shared: &UplinkContext,
     ) -> Self {
         let metrics = &shared.metrics;
         let origin = backlog.origin();
         let owner = &config.owner;
         let ways = || config.drains.iter().flat_map(Drain::ways);
-        let prefix = |(drain, way, _): (&Drain, Way, _)| {
+        let prefix = |(drain, way, _): (&Drain, PullMode, _)| {
             let prefix = format!("{origin}/{owner}/{}/", drain.class);
-            (prefix, way == Way::Replay)
+            (prefix, way == PullMode::Replay)
         };
         let wanted: Vec<Qos> = ways()
             .map(|(drain, ..)| drain.qos.unwrap_or(config.qos))
@@ -169,8 +169,8 @@ impl Uplink {
             inflight: config.kind.window(),
             connections: config.connections,
             retain_available: true,
-            said: Said::default(),
-            notice: Notice::on(metrics, &config.name, part.index),
+            said: LoggedOnce::default(),
+            notice: ConditionNotice::on(metrics, &config.name, part.index),
             barred: Vec::new(),
             unparked: None,
         }
@@ -193,7 +193,10 @@ impl Uplink {
             self.ended(ended);
         }
         self.release();
-        if !matches!(ended, Ok(Stop::Now) | Err(Parting::Lost(Ended::Carrier(_)))) {
+        if !matches!(
+            ended,
+            Ok(Stop::Now) | Err(Parting::Lost(CarrierEnded::Carrier(_)))
+        ) {
             carrier.close().await;
         }
         ended.map(|_| ())
@@ -206,7 +209,7 @@ impl Uplink {
         self.meters.inflight.set(0);
     }
 
-    fn begin(&mut self, limits: &Limits) {
+    fn begin(&mut self, limits: &UpstreamLimits) {
         self.keep_to(limits);
         self.said.refusal = false;
         let window = self.inflight.min(limits.window);
@@ -229,7 +232,7 @@ impl Uplink {
     }
 
     /// Says once what upstream does less than configured.
-    fn say_what_is_less(&mut self, limits: &Limits) {
+    fn say_what_is_less(&mut self, limits: &UpstreamLimits) {
         let receive_maximum = limits.window;
         if receive_maximum < self.inflight && !std::mem::replace(&mut self.said.window, true) {
             let rate = (f64::from(receive_maximum) * f64::from(self.connections)
@@ -249,7 +252,7 @@ impl Uplink {
     }
 
     /// Messages go out as this connection allows.
-    pub(super) fn keep_to(&mut self, limits: &Limits) {
+    pub(super) fn keep_to(&mut self, limits: &UpstreamLimits) {
         self.retain_available = limits.retains;
         self.levels = self
             .wanted
@@ -269,10 +272,10 @@ impl Uplink {
     }
 
     /// When the next dial may come. Where a message had nothing to do with the end, none is passed by.
-    pub(super) fn haste<E: Fault>(&mut self, ended: &Ended<E>) -> Haste {
+    pub(super) fn haste<E: CarrierFault>(&mut self, ended: &CarrierEnded<E>) -> Haste {
         let haste = self.judge.haste(Instant::now());
         match ended {
-            Ended::Carrier(fault) if fault.manner() == Manner::Elsewhere => {
+            CarrierEnded::Carrier(fault) if fault.manner() == Manner::Elsewhere => {
                 if self.judge.has_delivered() {
                     Haste::Soon
                 } else {
@@ -284,9 +287,9 @@ impl Uplink {
     }
 
     /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.
-    pub(super) fn failure<E: Fault>(&self, ended: &Ended<E>) -> FailureKind {
+    pub(super) fn failure<E: CarrierFault>(&self, ended: &CarrierEnded<E>) -> FailureKind {
         match ended {
-            Ended::Carrier(fault)
+            CarrierEnded::Carrier(fault)
                 if matches!(fault.manner(), Manner::Told | Manner::TooMuch)
                     && self.judge.has_sent() =>
             {

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use crate::link::{Contribution, level};
-use crate::uplink::condition::{Condition, Conditions, Key, Kind};
+use crate::uplink::condition::{
+    ConditionKind, ConnectionNumber, UplinkCondition, UplinkConditions,
+};
 use crate::uplink::metrics::Metrics;
 
 /// Where one connection tells its conditions; taken back at the end.
 #[derive(Debug)]
-pub(super) struct Notice {
-    board: Conditions,
-    key: Key,
-    told: Vec<Condition>,
+pub(super) struct ConditionNotice {
+    board: UplinkConditions,
+    key: ConnectionNumber,
+    told: Vec<UplinkCondition>,
     metrics: Metrics,
     /// Connections in this condition, and messages that wait for it; there since it first was.
-    gauges: BTreeMap<Kind, (Contribution, Contribution)>,
+    gauges: BTreeMap<ConditionKind, (Contribution, Contribution)>,
 }
 
-impl Notice {
+impl ConditionNotice {
     /// Of connection number `index` of `name`.
     pub(super) fn on(metrics: &Metrics, name: &Arc<str>, index: u64) -> Self {
         Self {
@@ -31,7 +33,7 @@ impl Notice {
     }
 
     /// These it is in now. One that goes on keeps its beginning.
-    pub(super) fn tell(&mut self, mut found: Vec<Condition>) {
+    pub(super) fn tell(&mut self, mut found: Vec<UplinkCondition>) {
         for condition in &mut found {
             let told = self.told.iter().find(|told| told.kind == condition.kind);
             condition.since = told.map_or(condition.since, |told| told.since.min(condition.since));
@@ -60,7 +62,7 @@ impl Notice {
     }
 }
 
-impl Drop for Notice {
+impl Drop for ConditionNotice {
     fn drop(&mut self) {
         self.tell(Vec::new());
     }

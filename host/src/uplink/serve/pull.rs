@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Now;
 use crate::message::{Backlog, Fetch, Life, Message, QueueId, Seq, Stored};
-use crate::uplink::part::{Part, Way};
+use crate::uplink::part::{PullMode, Shard};
 
 /// Messages of one fetch from RAM: large enough that its lock is shared by many, small enough to keep turns short.
 const FETCH_MESSAGES: usize = 256;
@@ -29,7 +29,7 @@ const NUMBER_BITS: u32 = 48;
 
 /// How a message came from the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::uplink) enum Path {
+pub(in crate::uplink) enum ReadPath {
     /// It never left RAM.
     Online,
     /// It was read from disk.
@@ -37,7 +37,7 @@ pub(in crate::uplink) enum Path {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum PublishState {
     /// Sent, and not answered.
     Waiting,
     /// To be sent again, apart from the others.
@@ -52,8 +52,8 @@ enum Fate {
 #[derive(Debug)]
 struct Flight {
     stored: Stored,
-    path: Path,
-    fate: Fate,
+    path: ReadPath,
+    fate: PublishState,
     /// How many flights share its publish, itself included; 0 for those behind the first.
     together: u32,
     sent: Sending,
@@ -70,7 +70,7 @@ pub(in crate::uplink) struct Sending {
 }
 
 #[derive(Debug)]
-struct Reading {
+struct ReadAhead {
     task: JoinHandle<Vec<Stored>>,
     /// The cursor has been set back meanwhile: what comes is not what is wanted.
     void: bool,
@@ -95,17 +95,17 @@ pub(in crate::uplink) struct Pull {
     backlog: Arc<dyn Backlog>,
     /// Number of this run.
     boot: u32,
-    part: Part,
-    way: Way,
+    part: Shard,
+    way: PullMode,
     /// Of the first message that is not yet fetched.
     cursor: Seq,
     /// Of the first message owed, when last looked at; it goes down only when a store is opened late.
     low: Seq,
-    ready: VecDeque<(Stored, Path)>,
+    ready: VecDeque<(Stored, ReadPath)>,
     ready_bytes: usize,
     /// What was fetched last came from disk, and probably the next too.
     from_disk: bool,
-    reading: Option<Reading>,
+    reading: Option<ReadAhead>,
     /// The disk had nothing where it should have had something, or the other connections are far behind.
     stuck: bool,
     flights: VecDeque<Flight>,
@@ -124,8 +124,8 @@ impl Pull {
     pub(in crate::uplink) fn new(
         queue: QueueId,
         backlog: Arc<dyn Backlog>,
-        part: Part,
-        way: Way,
+        part: Shard,
+        way: PullMode,
     ) -> Self {
         let cursor = backlog.low(queue);
         Self {
@@ -177,7 +177,7 @@ impl Pull {
             match self.fetch() {
                 Fetch::Ready(messages) => {
                     self.from_disk = false;
-                    self.queue_up(messages, Path::Online);
+                    self.queue_up(messages, ReadPath::Online);
                     self.stuck = self.is_far_ahead();
                 }
                 Fetch::Spilled if may_read => {
@@ -185,7 +185,7 @@ impl Pull {
                     let (backlog, queue, from) =
                         (Arc::clone(&self.backlog), self.queue, self.cursor);
                     let task = tokio::task::spawn_blocking(move || backlog.read(queue, from));
-                    self.reading = Some(Reading { task, void: false });
+                    self.reading = Some(ReadAhead { task, void: false });
                 }
                 Fetch::Spilled => return,
                 Fetch::Empty => return self.look_back(may_read),
@@ -201,8 +201,10 @@ impl Pull {
             ..
         } = self;
         match self.way {
-            Way::Fresh => backlog.fetch_fresh(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
-            Way::Whole | Way::Replay => backlog.fetch(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
+            PullMode::Fresh => backlog.fetch_fresh(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
+            PullMode::Whole | PullMode::Replay => {
+                backlog.fetch(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES)
+            }
         }
     }
 
@@ -246,7 +248,7 @@ impl Pull {
     /// Nothing lies ahead and nothing is under way. Where the first owed message lies before the one it was, there is
     /// something behind: a store that could be opened only now.
     fn look_back(&mut self, may_read: bool) {
-        if !self.is_idle() || self.way == Way::Fresh {
+        if !self.is_idle() || self.way == PullMode::Fresh {
             return;
         }
         let low = self.backlog.low(self.queue);
@@ -263,7 +265,7 @@ impl Pull {
 
     /// Whether the other connections, or messages that lie aside, have so much to catch up with that this one has to wait.
     fn is_far_ahead(&self) -> bool {
-        if self.part == Part::WHOLE && !self.is_split() {
+        if self.part == Shard::WHOLE && !self.is_split() {
             return false;
         }
         let low = self.backlog.low(self.queue);
@@ -276,7 +278,7 @@ impl Pull {
         cursor.number().saturating_sub(start) > AHEAD
     }
 
-    fn queue_up(&mut self, messages: Vec<Stored>, path: Path) {
+    fn queue_up(&mut self, messages: Vec<Stored>, path: ReadPath) {
         let from = self.cursor;
         for stored in messages.into_iter().filter(|stored| stored.seq >= from) {
             self.cursor = stored.seq.next();
@@ -305,7 +307,7 @@ impl Pull {
                 return;
             }
             let before = self.cursor;
-            self.queue_up(messages, Path::Backlog);
+            self.queue_up(messages, ReadPath::Backlog);
             self.stuck = self.cursor == before || self.is_far_ahead();
         }))
     }

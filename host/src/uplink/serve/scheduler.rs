@@ -8,7 +8,7 @@
 const QUANTUM: i64 = 1 << 10;
 
 #[derive(Debug)]
-struct Share {
+struct QueueCredit {
     weight: u32,
     /// What it may still send in this round, bytes; below zero it sent more than its turn allowed, and pays for it.
     credit: i64,
@@ -17,14 +17,14 @@ struct Share {
 /// The queues of an uplink, by index.
 #[derive(Debug)]
 pub(super) struct Scheduler {
-    shares: Vec<Share>,
+    shares: Vec<QueueCredit>,
     turn: usize,
 }
 
 impl Scheduler {
     /// One queue for each weight.
     pub(super) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
-        let share = |weight: u32| Share {
+        let share = |weight: u32| QueueCredit {
             weight: weight.max(1),
             credit: 0,
         };

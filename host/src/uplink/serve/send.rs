@@ -9,9 +9,9 @@ use crate::clock::Now;
 use crate::link::Stop;
 use crate::message::{Life, Marks, Qos, Stored, with_expiry};
 use crate::uplink::carrier::Refusal;
-use crate::uplink::carrier::{Carrier, Packet, Unsendable};
+use crate::uplink::carrier::{Carrier, OutgoingPacket, Unsendable};
 use crate::uplink::form::encode::Encoded;
-use crate::uplink::judge::Step;
+use crate::uplink::judge::NextStep;
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
 const UNSENT_BYTES: usize = 256 << 10;
@@ -34,7 +34,7 @@ pub(super) enum Stand {
 }
 
 /// What became of one publish.
-pub(super) enum Sent {
+pub(super) enum SendResult {
     /// It went out: messages and bytes of it.
     Out(usize, usize),
     Aside,
@@ -84,26 +84,26 @@ impl Uplink {
             }
             let room = self.room(carrier);
             let (sent, queue) = match self.judge.step(now, self.under_way, room) {
-                Step::Free => match next_turn(self, mode, time, self.has_window(carrier)) {
+                NextStep::Free => match next_turn(self, mode, time, self.has_window(carrier)) {
                     Some(queue) => (self.send(queue, carrier, now, time), queue),
                     // What is being read may be what the others are compared with.
                     None if mode == Stop::Run && self.pulls.iter().any(Pull::is_reading) => {
                         return Stand::Dry(None);
                     }
                     None => match self.judge.idle(now, self.under_way, room) {
-                        Step::Free => return Stand::Dry(None),
-                        Step::Wait(at) => return Stand::Dry(at),
+                        NextStep::Free => return Stand::Dry(None),
+                        NextStep::Wait(at) => return Stand::Dry(at),
                         step => self.apart(step, carrier, now, time),
                     },
                 },
-                Step::Wait(None) => return Stand::Full,
-                Step::Wait(Some(at)) => return Stand::Until(at),
+                NextStep::Wait(None) => return Stand::Full,
+                NextStep::Wait(Some(at)) => return Stand::Until(at),
                 step => self.apart(step, carrier, now, time),
             };
             match sent {
-                Sent::Later => return Stand::Full,
-                Sent::Aside => {}
-                Sent::Out(messages, bytes) => {
+                SendResult::Later => return Stand::Full,
+                SendResult::Aside => {}
+                SendResult::Out(messages, bytes) => {
                     self.scheduler
                         .charge(queue, bytes + messages * MESSAGE_COST);
                     if let Some(throttle) = &self.throttle {
@@ -152,7 +152,7 @@ impl Uplink {
         self.pulls.iter().map(Pull::in_flight).sum()
     }
 
-    pub(super) fn packet(&self, queue: usize, encoded: Encoded) -> Packet {
+    pub(super) fn packet(&self, queue: usize, encoded: Encoded) -> OutgoingPacket {
         let Encoded {
             topic,
             payload,
@@ -160,7 +160,7 @@ impl Uplink {
             marks,
             ..
         } = encoded;
-        Packet {
+        OutgoingPacket {
             topic,
             payload,
             headers,
@@ -180,14 +180,20 @@ impl Uplink {
     }
 
     /// Sends the next publish of a queue that has one, or lays it aside.
-    fn send(&mut self, index: usize, carrier: &mut impl Carrier, now: Instant, time: Now) -> Sent {
+    fn send(
+        &mut self,
+        index: usize,
+        carrier: &mut impl Carrier,
+        now: Instant,
+        time: Now,
+    ) -> SendResult {
         let pull = &self.pulls[index];
         // Not over: that was looked at when its turn came.
         let Some((_, life)) = pull.front(time) else {
-            return Sent::Later;
+            return SendResult::Later;
         };
         let Some(mut packet) = self.encoder.packet(index, pull.ready()) else {
-            return Sent::Later;
+            return SendResult::Later;
         };
         if let Life::Left {
             seconds,
@@ -200,31 +206,31 @@ impl Uplink {
         let count = packet.count;
         let is_answered = self.levels[index] != Qos::AtMostOnce;
         if is_answered && self.lays_aside(index, count, carrier, now) {
-            return Sent::Aside;
+            return SendResult::Aside;
         }
         let Some(first) = self.pulls[index].ready().next() else {
-            return Sent::Later;
+            return SendResult::Later;
         };
         let sent = self.put((index, first), packet, token, carrier);
         if matches!(sent, Err(Unsendable::Full)) {
-            return Sent::Later;
+            return SendResult::Later;
         }
         let sending = self.sending(carrier, now);
         self.pulls[index].launch(count, sending, false);
         self.under_way += usize::from(is_answered);
         match sent {
-            Err(Unsendable::Full) => Sent::Later,
+            Err(Unsendable::Full) => SendResult::Later,
             Err(Unsendable::Never(detail)) => {
                 self.lay_aside(token, Refusal::Unfit, detail, now);
-                Sent::Aside
+                SendResult::Aside
             }
             Err(Unsendable::Over(detail)) => {
                 self.lay_aside(token, Refusal::Limit, detail, now);
-                Sent::Aside
+                SendResult::Aside
             }
             Ok(bytes) => {
                 self.judge.sent(None, now);
-                Sent::Out(count, bytes)
+                SendResult::Out(count, bytes)
             }
         }
     }

@@ -12,7 +12,7 @@ use super::pull::{Pull, split};
 use super::{Parting, Uplink};
 use crate::link::Stop;
 use crate::message::{Qos, Stored};
-use crate::uplink::carrier::{Answer, Carrier, Ended, FaultOf, Limits};
+use crate::uplink::carrier::{Answer, Carrier, CarrierEnded, FaultOf, UpstreamLimits};
 
 /// An answer may take so many times what it takes usually.
 const USUAL: u32 = 20;
@@ -28,7 +28,7 @@ const STALL: Duration = Duration::from_secs(3);
 
 impl Uplink {
     /// Why this connection is not to be used: its broker would take messages without ever saying so.
-    pub(in crate::uplink) fn is_unfit(&self, limits: &Limits) -> bool {
+    pub(in crate::uplink) fn is_unfit(&self, limits: &UpstreamLimits) -> bool {
         let is_lower =
             |wanted: &Qos| *wanted > Qos::AtMostOnce && limits.highest == Qos::AtMostOnce;
         !self.allows_level_0 && self.wanted.iter().any(is_lower)
@@ -116,7 +116,7 @@ impl Uplink {
         &mut self,
         carrier: &mut C,
         stop: &mut watch::Receiver<Stop>,
-    ) -> Option<Ended<FaultOf<C>>> {
+    ) -> Option<CarrierEnded<FaultOf<C>>> {
         let is_mute = self.post.has_stand_in() && self.judge.is_mute();
         if !is_mute && !carrier.is_unproven() {
             return None;
@@ -137,7 +137,7 @@ impl Uplink {
             }
             let until = asked_at.filter(|_| !C::KEEPS_TIME).map(|at| at + patience);
             if until.is_some_and(|until| until <= Instant::now()) {
-                return Some(Ended::Silent {
+                return Some(CarrierEnded::Silent {
                     count: 1,
                     waited: patience,
                 });
@@ -212,7 +212,7 @@ impl Uplink {
         while carrier.last_heard() == silent_since && *stop.borrow() == Stop::Run {
             tokio::select! {
                 biased;
-                turned = carrier.turn(&mut answers) => turned.map_err(Ended::from)?,
+                turned = carrier.turn(&mut answers) => turned.map_err(CarrierEnded::from)?,
                 changed = stop.changed() => if changed.is_err() { break },
             }
             answers.clear();

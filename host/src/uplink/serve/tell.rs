@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::Uplink;
-use crate::uplink::condition::{Condition, Kind};
-use crate::uplink::judge::{Account, Apart};
+use crate::uplink::condition::{ConditionKind, UplinkCondition};
+use crate::uplink::judge::{Apart, Obstacles};
 use crate::words;
 
 /// Characters of what upstream says.
@@ -27,34 +27,34 @@ pub(super) struct Beside {
 }
 
 /// The conditions that follow, what weighs most first.
-fn conditions(account: Account, beside: Beside, now: Instant) -> Vec<Condition> {
+fn conditions(account: Obstacles, beside: Beside, now: Instant) -> Vec<UplinkCondition> {
     let mut found = Vec::new();
     if let Some((since, why)) = account.hold {
-        found.push(Condition {
+        found.push(UplinkCondition {
             since,
             messages: account.apart.held,
             next_try: account.next_try,
             why: words::line(&why, WORDS),
-            ..Condition::new(Kind::RefusesEverything, now)
+            ..UplinkCondition::new(ConditionKind::RefusesEverything, now)
         });
     }
     let plain = [
-        (Kind::AcknowledgesNothing, account.is_mute),
-        (Kind::EndsConnections, account.is_fruitless),
+        (ConditionKind::AcknowledgesNothing, account.is_mute),
+        (ConditionKind::EndsConnections, account.is_fruitless),
         (
-            Kind::DeadLettersFull,
+            ConditionKind::DeadLettersFull,
             account.is_crowded || beside.lacks_room,
         ),
-        (Kind::RefusesMany, account.refuses_many),
-        (Kind::LimitsRate, account.is_paced),
-        (Kind::LimitLowered, beside.is_narrow),
+        (ConditionKind::RefusesMany, account.refuses_many),
+        (ConditionKind::LimitsRate, account.is_paced),
+        (ConditionKind::LimitLowered, beside.is_narrow),
     ];
     let there = plain.into_iter().filter(|(_, is_there)| *is_there);
-    found.extend(there.map(|(kind, _)| Condition::new(kind, now)));
+    found.extend(there.map(|(kind, _)| UplinkCondition::new(kind, now)));
     if !beside.barred.is_empty() {
-        found.push(Condition {
+        found.push(UplinkCondition {
             why: beside.barred.join(", "),
-            ..Condition::new(Kind::TopicBarred, now)
+            ..UplinkCondition::new(ConditionKind::TopicBarred, now)
         });
     }
     let Apart {
@@ -68,21 +68,21 @@ fn conditions(account: Account, beside: Beside, now: Instant) -> Vec<Condition> 
     let mut topic = beside.topic.map(|topic| format!("`{topic}`"));
     let mut refusal = account.refusal.map(|words| words::line(&words, WORDS));
     let waiting = [
-        (Kind::Refused, refused),
-        (Kind::Busy, busy),
-        (Kind::Suspect, suspects),
-        (Kind::Unanswered, mute),
-        (Kind::Behind, behind),
+        (ConditionKind::Refused, refused),
+        (ConditionKind::Busy, busy),
+        (ConditionKind::Suspect, suspects),
+        (ConditionKind::Unanswered, mute),
+        (ConditionKind::Behind, behind),
     ];
     for (kind, messages) in waiting.into_iter().filter(|(_, messages)| *messages > 0) {
-        let refusal = refusal.take_if(|_| kind == Kind::Refused);
+        let refusal = refusal.take_if(|_| kind == ConditionKind::Refused);
         let why: Vec<String> = topic.take().into_iter().chain(refusal).collect();
-        let is_tried = matches!(kind, Kind::Busy | Kind::Suspect);
-        found.push(Condition {
+        let is_tried = matches!(kind, ConditionKind::Busy | ConditionKind::Suspect);
+        found.push(UplinkCondition {
             messages,
             next_try: account.next_try.filter(|_| is_tried),
             why: why.join(": "),
-            ..Condition::new(kind, now)
+            ..UplinkCondition::new(kind, now)
         });
     }
     found
@@ -130,20 +130,20 @@ mod tests {
 
     use prometheus::{Registry, TextEncoder};
 
-    use super::super::notice::Notice;
+    use super::super::notice::ConditionNotice;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn held(now: Instant, why: &str) -> Account {
-        Account {
+    fn held(now: Instant, why: &str) -> Obstacles {
+        Obstacles {
             hold: Some((now, why.to_owned())),
             apart: Apart {
                 held: 3,
                 ..Apart::default()
             },
             next_try: Some(now + SECOND),
-            ..Account::default()
+            ..Obstacles::default()
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn each_reason_to_wait_is_a_condition_with_its_number() {
         let now = Instant::now();
-        let account = Account {
+        let account = Obstacles {
             is_crowded: true,
             apart: Apart {
                 refused: 2,
@@ -181,7 +181,7 @@ mod tests {
                 held: 0,
             },
             refusal: Some("no".to_owned()),
-            ..Account::default()
+            ..Obstacles::default()
         };
         let beside = Beside {
             topic: Some("devices/d1".to_owned()),
@@ -206,7 +206,7 @@ mod tests {
         );
         assert!(found[1].words().ends_with(": `gaps`"));
         assert!(found[2].words().ends_with(": `devices/d1`: no"));
-        assert!(conditions(Account::default(), Beside::default(), now).is_empty());
+        assert!(conditions(Obstacles::default(), Beside::default(), now).is_empty());
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         let registry = Registry::new();
         let metrics = crate::uplink::Metrics::new(&registry).unwrap();
         let now = Instant::now();
-        let mut notices = [0, 1].map(|index| Notice::on(&metrics, &"cloud".into(), index));
+        let mut notices = [0, 1].map(|index| ConditionNotice::on(&metrics, &"cloud".into(), index));
         for notice in &mut notices {
             notice.tell(conditions(held(now, "no"), Beside::default(), now));
             // It goes on.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::uplink::part::{Part, Way};
+use crate::uplink::part::{PullMode, Shard};
 use crate::uplink::serve::pull::{Pull, Sending};
 
 #[test]
@@ -12,7 +12,7 @@ fn what_is_accepted_behind_one_that_is_late_is_told_at_once_and_not_sent_again()
     let list = List::new(1);
     list.owe(0, 0..150);
     let backlog: Arc<dyn Backlog> = list.clone();
-    let mut pull = Pull::new(QueueId(0), backlog, Part::WHOLE, Way::Whole);
+    let mut pull = Pull::new(QueueId(0), backlog, Shard::WHOLE, PullMode::Whole);
     pull.refill(true);
     let at = Instant::now();
     let sent = |number| Sending {

@@ -69,7 +69,7 @@ async fn a_silent_upstream_lends_its_queues_to_the_fallback_and_has_them_back_wh
         };
         config.fallback = Some(Box::new(Config {
             name: "cloud:fallback".into(),
-            kind: Kind::Mqtt(mqtt),
+            kind: UplinkKind::Mqtt(mqtt),
             ..config.clone()
         }));
     })

@@ -13,7 +13,7 @@ use prometheus::Registry;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Config, Drain, Error, IdForm, Kind, Metrics, Pack, PublishFormat, Rate, run};
+use super::{Config, Drain, Error, IdForm, Metrics, Pack, PublishFormat, Rate, UplinkKind, run};
 use crate::link::Stop;
 use crate::message::{
     Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry,
@@ -247,7 +247,7 @@ async fn bench_with(
         name: "cloud".into(),
         owner: "cloud".into(),
         fallback: None,
-        kind: Kind::Mqtt(mqtt),
+        kind: UplinkKind::Mqtt(mqtt),
         priority: false,
         qos,
         allows_level_0: false,

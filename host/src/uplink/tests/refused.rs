@@ -288,7 +288,7 @@ async fn what_is_never_acknowledged_is_parked_and_others_arrive_meanwhile() {
     let list = List::new(1);
     list.owe(0, 0..20);
     let deadline = |config: &mut Config| {
-        let Kind::Mqtt(broker) = &mut config.kind else {
+        let UplinkKind::Mqtt(broker) = &mut config.kind else {
             return;
         };
         broker.deadlines.answer = std::time::Duration::from_millis(300);

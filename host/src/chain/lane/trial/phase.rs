@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::report::{ChangeStep, TrialReport};
 use crate::chain::settings::Probation;
 use crate::message::key_hash;
@@ -22,7 +24,7 @@ const MEMORY_FLOOR_BYTES: u64 = 2 << 20;
 const CURED: u64 = 10;
 
 /// The candidate works beside the running version and its outputs go nowhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {
     /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
     pub time: Option<Duration>,
@@ -46,7 +48,7 @@ impl Default for Shadow {
 }
 
 /// The candidate's outputs count for some keys.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Canary {
     /// Share of the keys, above 0 to 1.
     pub share: f64,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::OfDevice;
 use crate::config::fields::Fields;
-use crate::config::problem::code::Code;
-use crate::config::tree::{Item, Node};
+use crate::config::problem::code::ProblemCode;
+use crate::config::tree::{Node, TomlItem};
 use crate::message::legal;
-use crate::source::modbus::{Area, Decimal, Form, Order, Point, Size};
+use crate::source::modbus::{Area, ByteOrder, Decimal, Point, Size, ValueFormat};
 
 pub(super) fn point(name: &str, mut fields: Fields<'_>, of_device: &OfDevice) -> Point {
     let (area, address) = place(&mut fields, of_device.base);
@@ -15,7 +15,7 @@ pub(super) fn point(name: &str, mut fields: Fields<'_>, of_device: &OfDevice) ->
     let form = form(&mut fields, area, order);
     let is_number = matches!(
         form,
-        Form::Signed(..) | Form::Unsigned(..) | Form::Float(..)
+        ValueFormat::Signed(..) | ValueFormat::Unsigned(..) | ValueFormat::Float(..)
     );
     let numbers = ["scale", "offset", "not", "deadband"];
     for key in numbers
@@ -23,14 +23,19 @@ pub(super) fn point(name: &str, mut fields: Fields<'_>, of_device: &OfDevice) ->
         .filter(|key| !is_number && fields.has(key))
     {
         let message = format!("`{key}` means nothing for a bit or a text");
-        fields.problem(Code::Conflict, key, message, "leave it out".to_owned());
+        fields.problem(
+            ProblemCode::Conflict,
+            key,
+            message,
+            "leave it out".to_owned(),
+        );
     }
     let decimal = |value: f64| Decimal::of_f64(value).unwrap_or(Decimal::ZERO);
     let scale = fields.share("scale", -1e12..=1e12);
     if scale == 0.0 {
         let hint = "1 leaves a value as it is".to_owned();
         fields.problem(
-            Code::OutOfRange,
+            ProblemCode::OutOfRange,
             "scale",
             "a `scale` of 0 makes every value 0",
             hint,
@@ -59,7 +64,7 @@ pub(super) fn point(name: &str, mut fields: Fields<'_>, of_device: &OfDevice) ->
             fields.path
         );
         let hint = format!("registers end with 65535, and a request has {most} at most (`max`)");
-        fields.problem(Code::OutOfRange, area.name(), message, hint);
+        fields.problem(ProblemCode::OutOfRange, area.name(), message, hint);
     }
     fields.done();
     found
@@ -77,14 +82,19 @@ fn place(fields: &mut Fields<'_>, base: u16) -> (Area, u16) {
     let [area] = written[..] else {
         let message = format!("`{}` has to say where it stands, once", fields.path);
         let hint = "one of `holding`, `input`, `coil` and `discrete`, with a number: holding = 0";
-        fields.problem(Code::Missing, "holding", message, hint.to_owned());
+        fields.problem(ProblemCode::Missing, "holding", message, hint.to_owned());
         return (Area::Holding, 0);
     };
     let number = fields.number(area.name()).unwrap_or(-1);
     if number > 65_535 {
         let message = format!("`{}.{}` is out of range", fields.path, area.name());
         let hint = "0 to 65535: 400001 is written holding = 0, or with `base = 1` holding = 1";
-        fields.problem(Code::OutOfRange, area.name(), message, hint.to_owned());
+        fields.problem(
+            ProblemCode::OutOfRange,
+            area.name(),
+            message,
+            hint.to_owned(),
+        );
         return (area, 0);
     }
     let number = fields.count(area.name(), u32::from(base)..=65_535);
@@ -92,31 +102,31 @@ fn place(fields: &mut Fields<'_>, base: u16) -> (Area, u16) {
     (area, number.saturating_sub(base))
 }
 
-pub(super) fn order(fields: &mut Fields<'_>, otherwise: Order) -> Order {
+pub(super) fn order(fields: &mut Fields<'_>, otherwise: ByteOrder) -> ByteOrder {
     let words = [("big", false), ("little", true)];
     let little_words = fields.choice("words", &words);
     let little_bytes = fields.choice("bytes", &words);
-    Order {
+    ByteOrder {
         little_words: little_words.unwrap_or(otherwise.little_words),
         little_bytes: little_bytes.unwrap_or(otherwise.little_bytes),
     }
 }
 
-fn form(fields: &mut Fields<'_>, area: Area, order: Order) -> Form {
+fn form(fields: &mut Fields<'_>, area: Area, order: ByteOrder) -> ValueFormat {
     let has_bit = fields.has("bit");
     let bit = fields.count("bit", 0..=15);
     let length = fields.count("length", 1..=250);
     let length = u16::try_from(length).unwrap_or_default();
     let types = [
-        ("u16", Form::Unsigned(Size::One, order)),
-        ("i16", Form::Signed(Size::One, order)),
-        ("u32", Form::Unsigned(Size::Two, order)),
-        ("i32", Form::Signed(Size::Two, order)),
-        ("u64", Form::Unsigned(Size::Four, order)),
-        ("i64", Form::Signed(Size::Four, order)),
-        ("f32", Form::Float(Size::Two, order)),
-        ("f64", Form::Float(Size::Four, order)),
-        ("text", Form::Text(length.max(1), order)),
+        ("u16", ValueFormat::Unsigned(Size::One, order)),
+        ("i16", ValueFormat::Signed(Size::One, order)),
+        ("u32", ValueFormat::Unsigned(Size::Two, order)),
+        ("i32", ValueFormat::Signed(Size::Two, order)),
+        ("u64", ValueFormat::Unsigned(Size::Four, order)),
+        ("i64", ValueFormat::Signed(Size::Four, order)),
+        ("f32", ValueFormat::Float(Size::Two, order)),
+        ("f64", ValueFormat::Float(Size::Four, order)),
+        ("text", ValueFormat::Text(length.max(1), order)),
     ];
     let form = fields.choice("type", &types);
     let has_type = fields.has("type");
@@ -124,27 +134,30 @@ fn form(fields: &mut Fields<'_>, area: Area, order: Order) -> Form {
         let hint = "a bit is true or false: leave `type` out; `bit` is for registers".to_owned();
         let key = if has_type { "type" } else { "bit" };
         let message = format!("`{}` is a bit, and has a `{key}`", fields.path);
-        fields.problem(Code::Conflict, key, message, hint);
+        fields.problem(ProblemCode::Conflict, key, message, hint);
     }
-    let is_text = matches!(form, Some(Form::Text(..)));
+    let is_text = matches!(form, Some(ValueFormat::Text(..)));
     if is_text != fields.has("length") {
         let message = format!(
             "`{}`: a text has a `length`, and nothing else has",
             fields.path
         );
         let hint = "write: type = \"text\", length = 16".to_owned();
-        fields.problem(Code::Conflict, "length", message, hint);
+        fields.problem(ProblemCode::Conflict, "length", message, hint);
     }
     match area.is_bits() {
-        true => Form::Flag,
-        false if has_bit => Form::Bit(u8::try_from(bit).unwrap_or_default()),
-        false => form.unwrap_or(Form::Unsigned(Size::One, order)),
+        true => ValueFormat::Flag,
+        false if has_bit => ValueFormat::Bit(u8::try_from(bit).unwrap_or_default()),
+        false => form.unwrap_or(ValueFormat::Unsigned(Size::One, order)),
     }
 }
 
 /// What stands for no value: whole numbers, as the bits that they are; -1 is all ones.
-fn not(fields: &mut Fields<'_>, form: Form) -> Vec<u64> {
-    let (Form::Signed(size, _) | Form::Unsigned(size, _) | Form::Float(size, _)) = form else {
+fn not(fields: &mut Fields<'_>, form: ValueFormat) -> Vec<u64> {
+    let (ValueFormat::Signed(size, _)
+    | ValueFormat::Unsigned(size, _)
+    | ValueFormat::Float(size, _)) = form
+    else {
         fields.find("not");
         return Vec::new();
     };
@@ -160,7 +173,7 @@ fn not(fields: &mut Fields<'_>, form: Form) -> Vec<u64> {
         Node::List(items) => items.as_slice(),
         _ => std::slice::from_ref(item),
     };
-    let bits = |item: &Item| match item.node {
+    let bits = |item: &TomlItem| match item.node {
         Node::Integer(Some(number)) => {
             let bits = number.cast_unsigned() & mask;
             let is_whole = number.is_negative() || bits == number.cast_unsigned();
@@ -172,7 +185,7 @@ fn not(fields: &mut Fields<'_>, form: Form) -> Vec<u64> {
     found.unwrap_or_else(|| {
         let hint = "what the registers hold then, before `scale`: not = 0xFFFF, or [0x8000, -1]";
         let message = format!("`{}.not` is no whole number of that size", fields.path);
-        fields.problem(Code::OutOfRange, "not", message, hint.to_owned());
+        fields.problem(ProblemCode::OutOfRange, "not", message, hint.to_owned());
         Vec::new()
     })
 }
@@ -180,7 +193,12 @@ fn not(fields: &mut Fields<'_>, form: Form) -> Vec<u64> {
 fn unit(fields: &mut Fields<'_>) -> Option<Arc<str>> {
     let unit = fields.text("unit")?;
     if unit.len() > 32 || legal::check_text(unit.as_bytes()).is_err() {
-        fields.problem(Code::OutOfRange, "unit", "a unit is a short text", None);
+        fields.problem(
+            ProblemCode::OutOfRange,
+            "unit",
+            "a unit is a short text",
+            None,
+        );
     }
     Some(unit.into())
 }

@@ -2,9 +2,9 @@
 
 use crate::clock::{Now, utc};
 use crate::config::Config;
-use crate::gateway::api::accounts::{Accounts, Flow};
+use crate::gateway::api::accounts::{Accounts, FlowAccount};
 use crate::gateway::api::certificates::{self, Certificate};
-use crate::gateway::running::Running;
+use crate::gateway::running::RunningGateway;
 use crate::heap::resident_bytes;
 use crate::spool::{Account, QueueAccount, StoreCondition};
 use crate::telemetry::crash::{self, Crash};
@@ -31,7 +31,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Reads the files with certificates.
-    pub(super) fn of(running: &Running) -> Self {
+    pub(super) fn of(running: &RunningGateway) -> Self {
         let Config { gateway, spool, .. } = &*running.config;
         Self {
             now: Now::read(),
@@ -54,7 +54,7 @@ pub(super) fn of(accounts: &Accounts, surroundings: &Surroundings) -> Vec<Part> 
         let name = format!("{} of {} {}", one.key, one.kind, one.name);
         certificate(one, surroundings.now).of("certificate", &name)
     };
-    let devices = |flow: &Flow| devices(flow).of("devices", &flow.name);
+    let devices = |flow: &FlowAccount| devices(flow).of("devices", &flow.name);
     let mut found: Vec<Part> = accounts.flows.iter().map(devices).collect();
     found.extend(spool.queues.iter().map(queue));
     found.extend(surroundings.certificates.iter().map(certificate));
@@ -66,7 +66,7 @@ pub(super) fn of(accounts: &Accounts, surroundings: &Surroundings) -> Vec<Part> 
     found
 }
 
-fn devices(flow: &Flow) -> Health {
+fn devices(flow: &FlowAccount) -> Health {
     let quarantined = flow.account.quarantined;
     let words = (quarantined > 0).then(|| {
         format!("{quarantined} devices are in quarantine: their messages are dead letters untried, see `tidegate parked list`")

@@ -20,13 +20,13 @@ pub use form::{Part, Report, State};
 
 use self::form::{Asked, Health};
 use super::accounts::Accounts;
-use crate::admin::{Answer, json};
+use crate::admin::{ApiResult, json};
 use crate::gateway::pulse;
-use crate::gateway::running::Running;
+use crate::gateway::running::RunningGateway;
 pub(super) use parts::{store_losses, store_trouble};
 
 pub(super) async fn alive(
-    Of(running): Of<Arc<Running>>,
+    Of(running): Of<Arc<RunningGateway>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -48,7 +48,7 @@ pub(super) async fn alive(
 }
 
 pub(super) async fn ready(
-    Of(running): Of<Arc<Running>>,
+    Of(running): Of<Arc<RunningGateway>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -58,16 +58,16 @@ pub(super) async fn ready(
 }
 
 pub(super) async fn healthy(
-    Of(running): Of<Arc<Running>>,
+    Of(running): Of<Arc<RunningGateway>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Answer {
+) -> ApiResult {
     let report = tokio::task::spawn_blocking(move || Report::of(&running)).await?;
     Ok(report.answer(&Asked::of(query.as_deref(), &headers), WORDS))
 }
 
 /// For the operator's command.
-pub(super) async fn show(Of(running): Of<Arc<Running>>) -> Answer {
+pub(super) async fn show(Of(running): Of<Arc<RunningGateway>>) -> ApiResult {
     let report = tokio::task::spawn_blocking(move || json(&Report::of(&running)));
     Ok(report.await?)
 }
@@ -77,7 +77,7 @@ pub const WORDS: [&str; 3] = ["healthy", "degraded", "failed"];
 
 impl Report {
     /// Every part. Reads the files with certificates.
-    pub(in crate::gateway::api) fn of(running: &Running) -> Self {
+    pub(in crate::gateway::api) fn of(running: &RunningGateway) -> Self {
         let accounts = Accounts::of(running);
         let ready = parts::of(&accounts).into_iter();
         let further = further::of(&accounts, &further::Surroundings::of(running));

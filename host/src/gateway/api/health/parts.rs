@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::form::{Health, Part};
 use crate::chain::{BreakerState, PluginInfo};
-use crate::gateway::api::accounts::{Accounts, Flow};
-use crate::gateway::api::trouble::{Condition, Trouble};
+use crate::gateway::api::accounts::{Accounts, FlowAccount};
+use crate::gateway::api::trouble::{ConditionStatus, TroubleStatus};
 use crate::link::LinkAccount;
 use crate::source;
 use crate::spool::{self, Account, UnreadableQueue};
@@ -17,14 +17,14 @@ pub(super) fn of(accounts: &Accounts) -> Vec<Part> {
     found.push(store(&accounts.spool).of("spool", ""));
     found.push(Health::fair(accounts.config.words(), "; ").of("config", ""));
     for (name, account) in &accounts.sources {
-        let conditions = Condition::of_source(account, now);
+        let conditions = ConditionStatus::of_source(account, now);
         found.push(connection(&account.link, conditions, now).of("source", name));
         if let fair @ Health::Fair(_) = grants(account) {
             found.push(fair.of("subscriptions", name));
         }
     }
     for (name, account) in &accounts.uplinks {
-        let conditions = Condition::of_uplink(account, now);
+        let conditions = ConditionStatus::of_uplink(account, now);
         found.push(connection(&account.link, conditions, now).of("uplink", name));
     }
     found
@@ -50,9 +50,9 @@ fn grants(account: &source::Account) -> Health {
 }
 
 /// Of a source or uplink: what keeps its connection from being in use, and what else is not as it should be.
-fn connection(link: &LinkAccount, conditions: Vec<Condition>, now: Instant) -> Health {
+fn connection(link: &LinkAccount, conditions: Vec<ConditionStatus>, now: Instant) -> Health {
     let trouble = link.trouble.clone();
-    let trouble = trouble.map(|trouble| degraded(&Trouble::of(trouble, now)));
+    let trouble = trouble.map(|trouble| degraded(&TroubleStatus::of(trouble, now)));
     let conditions = conditions.iter().map(|condition| {
         let (since, next) = (condition.since_s, condition.next_try_s);
         let next = next.map_or(String::new(), |seconds| {
@@ -65,12 +65,12 @@ fn connection(link: &LinkAccount, conditions: Vec<Condition>, now: Instant) -> H
 
 /// One line for a connection in trouble.
 fn degraded(
-    Trouble {
+    TroubleStatus {
         cause,
         since_s,
         next_try_s,
         over_s,
-    }: &Trouble,
+    }: &TroubleStatus,
 ) -> String {
     let next = match (over_s, next_try_s) {
         (Some(seconds), _) => format!("until {seconds} s ago"),
@@ -80,7 +80,7 @@ fn degraded(
     format!("degraded for {since_s}s, {next}: {cause}")
 }
 
-fn flow(flow: &Flow) -> Health {
+fn flow(flow: &FlowAccount) -> Health {
     if let Some(why) = &flow.down {
         return Health::Bad(format!("down, its messages wait: {why}"));
     }

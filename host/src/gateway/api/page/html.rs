@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::view::View;
 use crate::clock::utc;
 use crate::gateway::api::health::{Part, State};
-use crate::gateway::api::status::{Flow, Plugin, Queue};
+use crate::gateway::api::status::{FlowStatus, PluginStatus, QueueStatus};
 
 const TEMPLATE: &str = include_str!("index.html");
 /// Digits of a digest.
@@ -199,7 +199,7 @@ fn flows(view: &View) -> Vec<Table<'static>> {
 }
 
 fn queues(view: &View) -> Table<'static> {
-    let row = |one: &Queue| (state_of(view, "queue", &one.name), queue(one));
+    let row = |one: &QueueStatus| (state_of(view, "queue", &one.name), queue(one));
     Table {
         id: "queues",
         title: "Queues",
@@ -218,7 +218,7 @@ fn queues(view: &View) -> Table<'static> {
 
 /// What goes through each flow.
 fn through(view: &View) -> Table<'static> {
-    let row = |one: &Flow| {
+    let row = |one: &FlowStatus| {
         let filtered = one.filtered + one.absorbed;
         let counts = [one.messages_in, one.messages_out, filtered, one.rejected].map(count);
         let cells = [one.name.clone(), no_rate()].into_iter().chain(counts);
@@ -262,7 +262,7 @@ fn plugins(view: &View) -> Table<'static> {
     }
 }
 
-fn plugin(flow: &Flow, one: &Plugin) -> (State, Vec<String>) {
+fn plugin(flow: &FlowStatus, one: &PluginStatus) -> (State, Vec<String>) {
     let short = |digest: &str| digest.get(..DIGEST).unwrap_or(digest).to_owned();
     let candidate = one
         .candidate
@@ -286,7 +286,7 @@ fn plugin(flow: &Flow, one: &Plugin) -> (State, Vec<String>) {
     (state, cells)
 }
 
-fn queue(one: &Queue) -> Vec<String> {
+fn queue(one: &QueueStatus) -> Vec<String> {
     vec![
         one.name.clone(),
         count(one.in_ram),

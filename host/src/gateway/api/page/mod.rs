@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 
 use self::events::Events;
 use self::view::Views;
-use crate::admin::{Answer, Route, json};
-use crate::gateway::running::Running;
+use crate::admin::{ApiResult, Route, json};
+use crate::gateway::running::RunningGateway;
 
 /// What a browser may load and do: what we serve, and nothing else.
 const POLICY: &str =
@@ -46,7 +46,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn of(running: &Arc<Running>) -> Self {
+    pub(super) fn of(running: &Arc<RunningGateway>) -> Self {
         let views = Arc::new(Views::of(running));
         let events = Arc::new(Events::of(&views));
         Self { views, events }
@@ -72,7 +72,7 @@ where
     own.into_iter().chain(files).collect()
 }
 
-async fn show(State(page): State<Page>) -> Answer {
+async fn show(State(page): State<Page>) -> ApiResult {
     let html = tokio::task::spawn_blocking(move || html::page(&page.views.now())).await?;
     Ok(guarded((
         [(header::CONTENT_TYPE, "text/html; charset=utf-8")],
@@ -80,7 +80,7 @@ async fn show(State(page): State<Page>) -> Answer {
     )))
 }
 
-async fn view(State(page): State<Page>) -> Answer {
+async fn view(State(page): State<Page>) -> ApiResult {
     let view = tokio::task::spawn_blocking(move || json(&page.views.now())).await?;
     Ok(guarded(view))
 }

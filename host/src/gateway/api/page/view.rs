@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::clock::Now;
 use crate::gateway::api::health::Report;
 use crate::gateway::api::status::Status;
-use crate::gateway::running::Running;
-use crate::gateway::standing::Standing;
+use crate::gateway::running::RunningGateway;
+use crate::gateway::standing::ConfigStanding;
 use crate::spool::LetterRecord;
 use crate::versions::history::{History, HistoryEvent};
 
@@ -71,12 +71,12 @@ pub(super) struct Happened {
 
 /// Makes views, and remembers what lies on the disk for a while.
 pub(super) struct Views {
-    running: Arc<Running>,
+    running: Arc<RunningGateway>,
     kept: Mutex<Option<(Instant, Kept)>>,
 }
 
 impl Views {
-    pub(super) fn of(running: &Arc<Running>) -> Self {
+    pub(super) fn of(running: &Arc<RunningGateway>) -> Self {
         Self {
             running: Arc::clone(running),
             kept: Mutex::default(),
@@ -89,7 +89,7 @@ impl Views {
         let mut status = Status::of_running(running);
         // Where things lie, and what stands in the config, is the operator's.
         status.data_dir = PathBuf::new();
-        status.config = Standing::default();
+        status.config = ConfigStanding::default();
         status.store.damaged_store = None;
         status.crashes.clear();
         View {
@@ -115,7 +115,7 @@ impl Views {
 }
 
 impl Kept {
-    fn of(running: &Running) -> Self {
+    fn of(running: &RunningGateway) -> Self {
         let events = History::of(&running.config.gateway.data_dir).read(MOST, |_| true);
         let letters = running.spool.dead_letters(MOST);
         Self {
@@ -162,7 +162,7 @@ impl Happened {
 }
 
 /// The ledger by reason and queue, what came last first.
-fn lost(running: &Running) -> Vec<Lost> {
+fn lost(running: &RunningGateway) -> Vec<Lost> {
     let mut all: Vec<Lost> = Vec::new();
     for entry in running.spool.ledger() {
         let queue = match (&*entry.uplink, &*entry.class) {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::api::plugins::Candidate;
-use crate::gateway::api::trouble::{Condition, Trouble};
-use crate::gateway::standing::Standing;
+use crate::gateway::api::plugins::CandidateStatus;
+use crate::gateway::api::trouble::{ConditionStatus, TroubleStatus};
+use crate::gateway::standing::ConfigStanding;
 use crate::telemetry::crash::Crash;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,25 +22,25 @@ pub struct Status {
     /// Number of this start, or of the last one.
     pub boot: u32,
     /// What only a running gateway has.
-    pub process: Option<Process>,
+    pub process: Option<ProcessStatus>,
     /// What has become of the config.
     #[serde(default)]
-    pub config: Standing,
-    pub sources: Vec<Source>,
-    pub flows: Vec<Flow>,
-    pub queues: Vec<Queue>,
-    pub uplinks: Vec<Uplink>,
+    pub config: ConfigStanding,
+    pub sources: Vec<SourceStatus>,
+    pub flows: Vec<FlowStatus>,
+    pub queues: Vec<QueueStatus>,
+    pub uplinks: Vec<UplinkStatus>,
     pub dead_letters: DeadLetters,
     /// Messages given up since the store was made, by reason, as the ledger has them.
     pub given_up: BTreeMap<String, u64>,
-    pub store: Store,
+    pub store: StoreStatus,
     /// Panics of the host's own code that are kept, the oldest first.
     #[serde(default)]
     pub crashes: Vec<Crash>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Process {
+pub struct ProcessStatus {
     pub pid: u32,
     /// Seconds since its start.
     pub uptime_s: u64,
@@ -50,7 +50,7 @@ pub struct Process {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Source {
+pub struct SourceStatus {
     pub name: String,
     /// `online`, `dialling`, `waiting`, `authenticating`, `refused`; empty when stopped.
     pub state: String,
@@ -58,10 +58,10 @@ pub struct Source {
     pub connected: bool,
     /// Why not, or why not until a moment ago.
     #[serde(default)]
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TroubleStatus>,
     /// What else is not as it should be.
     #[serde(default)]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ConditionStatus>,
     /// Messages taken and not yet acknowledged.
     pub unsettled: u64,
     /// Messages that came in since the start.
@@ -77,7 +77,7 @@ pub struct Source {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Flow {
+pub struct FlowStatus {
     pub name: String,
     /// Messages that went through its plugins since the start.
     pub messages_in: u64,
@@ -110,14 +110,14 @@ pub struct Flow {
     #[serde(default)]
     pub to: Vec<String>,
     /// Its plugins, first to last.
-    pub plugins: Vec<Plugin>,
+    pub plugins: Vec<PluginStatus>,
     /// It could not be started: why. Its messages wait.
     #[serde(default)]
     pub down: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Plugin {
+pub struct PluginStatus {
     pub name: String,
     /// SHA-256 of its component; empty when stopped.
     pub digest: String,
@@ -140,7 +140,7 @@ pub struct Plugin {
     pub limit_used: f64,
     /// The version that is tried beside it.
     #[serde(default)]
-    pub candidate: Option<Candidate>,
+    pub candidate: Option<CandidateStatus>,
     /// SHA-256 of the component that a roll-back brings back.
     #[serde(default)]
     pub fallback: Option<String>,
@@ -150,7 +150,7 @@ pub struct Plugin {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Queue {
+pub struct QueueStatus {
     pub name: String,
     /// Messages in RAM that are owed.
     pub in_ram: u64,
@@ -181,7 +181,7 @@ pub struct Queue {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Uplink {
+pub struct UplinkStatus {
     pub name: String,
     /// As of a source.
     pub state: String,
@@ -189,10 +189,10 @@ pub struct Uplink {
     pub connected: bool,
     /// Why not, or why not until a moment ago; of several connections, the one without longest.
     #[serde(default)]
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<TroubleStatus>,
     /// What upstream does not take, and what else is not as it should be; what weighs most first.
     #[serde(default)]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ConditionStatus>,
     /// Its fallback has its queues.
     #[serde(default)]
     pub on_fallback: bool,
@@ -220,7 +220,7 @@ pub struct DeadLetters {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Store {
+pub struct StoreStatus {
     /// Whether it can be written.
     pub well: bool,
     pub why: Option<String>,

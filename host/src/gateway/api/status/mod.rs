@@ -9,17 +9,20 @@ use std::time::Instant;
 
 use axum::extract::State;
 
-pub use form::{DeadLetters, Flow, Plugin, Process, Queue, Source, Status, Store, Uplink};
+pub use form::{
+    DeadLetters, FlowStatus, PluginStatus, ProcessStatus, QueueStatus, SourceStatus, Status,
+    StoreStatus, UplinkStatus,
+};
 
 use super::accounts::{self, Accounts};
 use super::health::{store_losses, store_trouble};
-use super::plugins::{Candidate, shown_digest};
-use super::trouble::{Condition, Trouble};
-use crate::admin::{Answer, json};
+use super::plugins::{CandidateStatus, shown_digest};
+use super::trouble::{ConditionStatus, TroubleStatus};
+use crate::admin::{ApiResult, json};
 use crate::chain::{self, PluginInfo};
 use crate::config::{Config, SourceSpec};
-use crate::gateway::running::Running;
-use crate::gateway::standing::Standing;
+use crate::gateway::running::RunningGateway;
+use crate::gateway::standing::ConfigStanding;
 use crate::heap::resident_bytes;
 use crate::link::{self, LinkAccount};
 use crate::message::QueueId;
@@ -29,7 +32,7 @@ use crate::versions::Versions;
 use crate::{source, uplink};
 
 /// Memory work, and of hundreds of flows enough to keep the network waiting.
-pub(super) async fn show(State(running): State<Arc<Running>>) -> Answer {
+pub(super) async fn show(State(running): State<Arc<RunningGateway>>) -> ApiResult {
     let status = tokio::task::spawn_blocking(move || json(&Status::of_running(&running)));
     Ok(status.await?)
 }
@@ -37,17 +40,17 @@ pub(super) async fn show(State(running): State<Arc<Running>>) -> Answer {
 impl Status {
     /// Of a gateway that does not run: what its files tell.
     pub fn of_stopped(config: &Config, account: &Account) -> Self {
-        let plugin = |name: &Arc<str>| Plugin {
+        let plugin = |name: &Arc<str>| PluginStatus {
             name: name.to_string(),
-            ..Plugin::default()
+            ..PluginStatus::default()
         };
-        let flow = |flow: &chain::Config| Flow {
+        let flow = |flow: &chain::Config| FlowStatus {
             plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
-            ..Flow::of(&flow.name, chain::Account::default())
+            ..FlowStatus::of(&flow.name, chain::Account::default())
         };
         let now = Instant::now();
-        let source = |name| Source::of(name, source::Account::default(), now);
-        let uplink = |name| Uplink::of(name, uplink::Account::default(), now);
+        let source = |name| SourceStatus::of(name, source::Account::default(), now);
+        let uplink = |name| UplinkStatus::of(name, uplink::Account::default(), now);
         Self {
             sources: config.sources.iter().map(|one| source(&one.name)).collect(),
             flows: config.flows.iter().map(flow).collect(),
@@ -57,19 +60,19 @@ impl Status {
         }
     }
 
-    pub(super) fn of_running(running: &Running) -> Self {
+    pub(super) fn of_running(running: &RunningGateway) -> Self {
         let accounts = Accounts::of(running);
         let config = &running.config;
         let now = accounts.at;
         let spool = Self::of_spool(config, &accounts.spool);
-        let process = Process {
+        let process = ProcessStatus {
             pid: std::process::id(),
             uptime_s: running.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
             memory_limit_bytes: config.gateway.memory_bytes,
         };
         let current = running.current.now();
-        let flow = |flow| Flow::running(flow, &running.versions, &current);
+        let flow = |flow| FlowStatus::running(flow, &running.versions, &current);
         let sources = accounts.sources.into_iter();
         let uplinks = accounts.uplinks.into_iter();
         Self {
@@ -77,14 +80,14 @@ impl Status {
             config: accounts.config,
             process: Some(process),
             sources: sources
-                .map(|(name, account)| Source::of(&name, account, now))
+                .map(|(name, account)| SourceStatus::of(&name, account, now))
                 .collect(),
             flows: accounts.flows.into_iter().map(flow).collect(),
             uplinks: uplinks
-                .map(|(name, account)| Uplink::of(&name, account, now))
+                .map(|(name, account)| UplinkStatus::of(&name, account, now))
                 .collect(),
             crashes: crash::all().0,
-            store: Store {
+            store: StoreStatus {
                 why: store_trouble(&accounts.spool),
                 ..spool.store
             },
@@ -102,16 +105,16 @@ impl Status {
             data_dir: config.gateway.data_dir.clone(),
             boot: account.boot,
             process: None,
-            config: Standing::default(),
+            config: ConfigStanding::default(),
             sources: Vec::new(),
             flows: Vec::new(),
-            queues: account.queues.iter().map(Queue::of).collect(),
+            queues: account.queues.iter().map(QueueStatus::of).collect(),
             uplinks: Vec::new(),
             dead_letters: DeadLetters::of(account),
             given_up: given_up
                 .map(|loss| (loss.reason.name().to_owned(), loss.messages))
                 .collect(),
-            store: Store::of(account),
+            store: StoreStatus::of(account),
             crashes: Vec::new(),
         }
     }
@@ -132,7 +135,7 @@ impl DeadLetters {
     }
 }
 
-impl Store {
+impl StoreStatus {
     /// Without its trouble, which a stopped one does not have.
     fn of(account: &Account) -> Self {
         Self {
@@ -153,7 +156,7 @@ impl Store {
     }
 }
 
-impl Queue {
+impl QueueStatus {
     fn of(account: &QueueAccount) -> Self {
         Self {
             name: format!("{}:{}", account.uplink, account.class),
@@ -173,9 +176,9 @@ impl Queue {
     }
 }
 
-impl Flow {
-    fn running(flow: accounts::Flow, versions: &Versions, config: &Config) -> Self {
-        let plugin = |info: &PluginInfo| Plugin::running(&flow.name, info, versions);
+impl FlowStatus {
+    fn running(flow: accounts::FlowAccount, versions: &Versions, config: &Config) -> Self {
+        let plugin = |info: &PluginInfo| PluginStatus::running(&flow.name, info, versions);
         Self {
             plugins: flow.plugins.iter().map(plugin).collect(),
             down: flow.down,
@@ -235,17 +238,17 @@ fn state_of(link: &LinkAccount) -> String {
         .to_owned()
 }
 
-impl Source {
+impl SourceStatus {
     fn of(name: &str, account: source::Account, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
             state: state_of(&account.link),
             connected: account.link.is_up,
-            conditions: Condition::of_source(&account, now),
+            conditions: ConditionStatus::of_source(&account, now),
             trouble: account
                 .link
                 .trouble
-                .map(|trouble| Trouble::of(trouble, now)),
+                .map(|trouble| TroubleStatus::of(trouble, now)),
             unsettled: account.unsettled,
             received: account.received,
             dropped: account.dropped,
@@ -256,18 +259,18 @@ impl Source {
     }
 }
 
-impl Uplink {
+impl UplinkStatus {
     fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
             state: state_of(&account.link),
             connected: account.link.is_up,
-            conditions: Condition::of_uplink(&account, now),
+            conditions: ConditionStatus::of_uplink(&account, now),
             failures: account.link.failures,
             trouble: account
                 .link
                 .trouble
-                .map(|trouble| Trouble::of(trouble, now)),
+                .map(|trouble| TroubleStatus::of(trouble, now)),
             on_fallback: account.is_on_fallback,
             inflight: account.inflight,
             forwarded: account.forwarded,
@@ -276,7 +279,7 @@ impl Uplink {
     }
 }
 
-impl Plugin {
+impl PluginStatus {
     fn running(flow: &str, info: &PluginInfo, versions: &Versions) -> Self {
         let entry = versions.entry(flow, &info.name);
         let before = entry.as_ref().and_then(|entry| entry.good_before());
@@ -289,7 +292,7 @@ impl Plugin {
             memory_bytes: info.cost.memory_bytes,
             limit: info.cost.limit.to_owned(),
             limit_used: info.cost.used,
-            candidate: Candidate::of(info),
+            candidate: CandidateStatus::of(info),
             fallback: before.map(|version| version.digest.clone()),
             differs_from_config: entry
                 .as_ref()

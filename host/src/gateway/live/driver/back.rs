@@ -1,8 +1,8 @@
 //! The way back to a version that is kept: because an operator wants it, or because the running one keeps failing.
 
-use super::super::Place;
+use super::super::PluginIndex;
 use super::Driver;
-use super::candidate::{Admission, Candidate};
+use super::candidate::{Candidate, SignatureRule};
 use super::job::After;
 use crate::chain::{Artefact, BreakerOpened, ChangePlan};
 use crate::gateway::start::signature;
@@ -10,7 +10,11 @@ use crate::versions::history::Who;
 use crate::versions::{PluginVersions, StoredVersion};
 
 impl Driver {
-    pub(super) fn roll_back(&mut self, (id, place, who): (u64, Place, Who), to: Option<&str>) {
+    pub(super) fn roll_back(
+        &mut self,
+        (id, place, who): (u64, PluginIndex, Who),
+        to: Option<&str>,
+    ) {
         match self
             .entry(place)
             .ok_or("nothing is known of it")
@@ -23,7 +27,7 @@ impl Driver {
 
     /// The last good version takes the place of one that keeps failing, if it fails on less of the same messages.
     pub(super) fn fail_over(&mut self, flow: usize, opened: &BreakerOpened) {
-        let place = Place {
+        let place = PluginIndex {
             flow,
             plugin: opened.plugin,
         };
@@ -77,7 +81,7 @@ impl Driver {
     fn go_back(
         &mut self,
         id: u64,
-        whose: (Place, Who),
+        whose: (PluginIndex, Who),
         target: &StoredVersion,
         (plan, cure): (ChangePlan, Option<(String, String)>),
     ) {
@@ -87,7 +91,7 @@ impl Driver {
             settings,
             plan,
             is_asked: true,
-            admission: Admission::Kept,
+            admission: SignatureRule::Kept,
             ..Candidate::default()
         };
         if target.digest != before.running.digest {

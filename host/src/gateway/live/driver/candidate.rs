@@ -7,7 +7,7 @@ use crate::versions::{Spot, StoredVersion};
 
 /// What a candidate's signature has to say.
 #[derive(Clone, Copy, Default)]
-pub(super) enum Admission {
+pub(super) enum SignatureRule {
     /// That it is not older than any version that was confirmed in its place, and has not expired.
     #[default]
     New,
@@ -26,11 +26,11 @@ pub(super) struct Candidate {
     pub(super) plan: chain::ChangePlan,
     /// An operator asks, so that what was rolled back before is tried.
     pub(super) is_asked: bool,
-    pub(super) admission: Admission,
+    pub(super) admission: SignatureRule,
 }
 
 /// What is known of a plugin when its turn begins.
-pub(super) struct About {
+pub(super) struct ChangeSubject {
     pub(super) flow: String,
     pub(super) plugin: String,
     pub(super) running: StoredVersion,
@@ -38,7 +38,7 @@ pub(super) struct About {
     pub(super) written: StoredVersion,
 }
 
-impl About {
+impl ChangeSubject {
     pub(super) fn spot(&self) -> Spot<'_> {
         Spot {
             flow: &self.flow,

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::Place;
-use super::super::order::{Line, Outcome, Verdict};
+use super::super::PluginIndex;
+use super::super::order::{ChangeLine, ChangeOutcome, PluginVerdict};
 use super::Driver;
-use super::candidate::{About, Admission, Candidate};
-use super::job::{After, Ending, Job};
+use super::candidate::{Candidate, ChangeSubject, SignatureRule};
+use super::job::{After, Job, JobEnd};
 use crate::builtin;
 use crate::chain::{self, Change, ChangeState, ChangeStep, NotChanged, Swapped, Verifier};
 use crate::clock::{Now, utc};
@@ -19,18 +19,18 @@ use crate::words::with_causes;
 
 impl Driver {
     /// An order that is not even tried.
-    pub(super) fn refuse(&self, id: u64, whose: (Place, Who), why: String) {
+    pub(super) fn refuse(&self, id: u64, whose: (PluginIndex, Who), why: String) {
         let job = self.job(id, whose, Candidate::default(), After::default());
         tracing::warn!(
             flow = job.about.flow,
             plugin = job.about.plugin,
             "nothing is changed: {why}"
         );
-        job.verdict(Outcome::Refused, Some(why));
+        job.verdict(ChangeOutcome::Refused, Some(why));
         self.desk.board.end(id);
     }
 
-    pub(super) fn about(&self, place: Place, candidate: &Candidate) -> About {
+    pub(super) fn about(&self, place: PluginIndex, candidate: &Candidate) -> ChangeSubject {
         let flow = &self.parts.config.flows[place.flow].name;
         let plugin = &self.plugin(place).name;
         let written = self.written[place.flow][place.plugin].clone();
@@ -47,7 +47,7 @@ impl Driver {
             .settings
             .as_ref()
             .map_or_else(|| running.settings.clone(), Value::to_string);
-        About {
+        ChangeSubject {
             flow: flow.to_string(),
             plugin: plugin.to_string(),
             running,
@@ -56,7 +56,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn title(&self, place: Place) -> String {
+    pub(super) fn title(&self, place: PluginIndex) -> String {
         format!(
             "{}/{}",
             self.parts.config.flows[place.flow].name,
@@ -67,13 +67,13 @@ impl Driver {
 
 impl Job {
     /// Makes the change and waits for its end, on a thread of its own.
-    pub(super) fn run(mut self, mut ending: Ending) {
+    pub(super) fn run(mut self, mut ending: JobEnd) {
         let candidate = std::mem::take(&mut self.candidate);
         let adopt = self.after.adopt.take();
         let outcome = self.change(candidate);
         // What was only refused is tried again when the config is read again.
-        ending.adopted = adopt.filter(|_| outcome != Outcome::Refused);
-        if outcome == Outcome::Confirmed && self.after.is_way_back {
+        ending.adopted = adopt.filter(|_| outcome != ChangeOutcome::Refused);
+        if outcome == ChangeOutcome::Confirmed && self.after.is_way_back {
             // Else the config's file would bring it in again.
             let refusal = RefusedVersion::now(
                 self.about.running.clone(),
@@ -86,7 +86,7 @@ impl Job {
             .after
             .cure
             .take()
-            .filter(|_| outcome != Outcome::Confirmed)
+            .filter(|_| outcome != ChangeOutcome::Confirmed)
         {
             self.bench.in_vain.add(pair);
         }
@@ -107,8 +107,8 @@ impl Job {
         }
     }
 
-    fn change(&self, candidate: Candidate) -> Outcome {
-        let Place { flow, plugin } = self.place;
+    fn change(&self, candidate: Candidate) -> ChangeOutcome {
+        let PluginIndex { flow, plugin } = self.place;
         let about = &self.about;
         let versions = &self.bench.versions;
         self.bench.desk.board.begin(self.id, self.place);
@@ -122,10 +122,10 @@ impl Job {
             .and_then(|entry| entry.highest);
         let verify = |component: &[u8]| {
             let (highest, now) = match candidate.admission {
-                Admission::New => (highest.as_ref(), Now::read()),
-                Admission::Older => (None, Now::read()),
+                SignatureRule::New => (highest.as_ref(), Now::read()),
+                SignatureRule::Older => (None, Now::read()),
                 // Nothing expires by a clock that is not set.
-                Admission::Kept => (None, Now::default()),
+                SignatureRule::Kept => (None, Now::default()),
             };
             let claim = ManifestTerms {
                 name: &self.spec.signed_as,
@@ -147,7 +147,7 @@ impl Job {
             verify,
         };
         let Some(chain) = self.bench.doors.chain(flow) else {
-            return Outcome::Refused;
+            return ChangeOutcome::Refused;
         };
         let signed =
             component.and_then(|component| signed_version(&self.spec, component, signature));
@@ -165,7 +165,7 @@ impl Job {
         self.conclude(code, result)
     }
 
-    fn not_tried(&self, why: String) -> Outcome {
+    fn not_tried(&self, why: String) -> ChangeOutcome {
         let about = &self.about;
         tracing::warn!(
             flow = about.flow,
@@ -176,11 +176,11 @@ impl Job {
         // That the config says so is known from now on.
         let versions = &self.bench.versions;
         versions.confirmed(about.spot(), &about.running, None);
-        self.verdict(Outcome::NotTried, Some(why))
+        self.verdict(ChangeOutcome::NotTried, Some(why))
     }
 
     fn reason_not_to(&self, is_asked: bool) -> Option<String> {
-        let About {
+        let ChangeSubject {
             flow,
             plugin,
             running,
@@ -204,7 +204,7 @@ impl Job {
         &self,
         code: Option<IncomingComponent<'_>>,
         result: Result<Swapped, NotChanged>,
-    ) -> Outcome {
+    ) -> ChangeOutcome {
         let about = &self.about;
         let spot = self.about.spot();
         let versions = &self.bench.versions;
@@ -213,22 +213,25 @@ impl Job {
             Ok(_) if about.new == about.running => {
                 // Its signature may be a newer one.
                 versions.confirmed(spot, new, code);
-                self.verdict(Outcome::Unchanged, None)
+                self.verdict(ChangeOutcome::Unchanged, None)
             }
             Ok(swapped) => {
                 self.note(
                     ChangeState::Confirmed.name(),
                     (None, to_json(swapped.figures.as_ref())),
                 );
-                self.verdict(Outcome::Confirmed, None)
+                self.verdict(ChangeOutcome::Confirmed, None)
             }
             Err(refused)
                 if self.bench.desk.board.is_stopping()
                     && matches!(refused.step, ChangeStep::Cancel | ChangeStep::Compile) =>
             {
                 versions.suspended(spot);
-                self.note(Outcome::Suspended.name(), (Some(refused.why.clone()), None));
-                self.verdict(Outcome::Suspended, Some(refused.why))
+                self.note(
+                    ChangeOutcome::Suspended.name(),
+                    (Some(refused.why.clone()), None),
+                );
+                self.verdict(ChangeOutcome::Suspended, Some(refused.why))
             }
             Err(refused) => {
                 let rolled_back = refused.state == ChangeState::RolledBack;
@@ -242,9 +245,9 @@ impl Job {
                     );
                 }
                 let outcome = if rolled_back {
-                    Outcome::RolledBack
+                    ChangeOutcome::RolledBack
                 } else {
-                    Outcome::Refused
+                    ChangeOutcome::Refused
                 };
                 self.note(
                     outcome.name(),
@@ -266,9 +269,11 @@ impl Job {
             figures: to_json(event.figures.as_ref()),
             ..HistoryEvent::now(&self.who, &event.flow, &event.plugin, event.state.name())
         };
-        self.push(Line::Event(event));
+        self.push(ChangeLine::Event(event));
         if is_in_place {
-            self.let_reload_go(Line::Verdict(self.verdict_of(Outcome::OnProbation, None)));
+            self.let_reload_go(ChangeLine::Verdict(
+                self.verdict_of(ChangeOutcome::OnProbation, None),
+            ));
         }
     }
 
@@ -286,17 +291,17 @@ impl Job {
         });
     }
 
-    fn verdict(&self, outcome: Outcome, why: Option<String>) -> Outcome {
-        self.push(Line::Verdict(self.verdict_of(outcome, why)));
+    fn verdict(&self, outcome: ChangeOutcome, why: Option<String>) -> ChangeOutcome {
+        self.push(ChangeLine::Verdict(self.verdict_of(outcome, why)));
         outcome
     }
 
-    fn verdict_of(&self, outcome: Outcome, why: Option<String>) -> Verdict {
+    fn verdict_of(&self, outcome: ChangeOutcome, why: Option<String>) -> PluginVerdict {
         let about = &self.about;
         let name = self.title();
         let undo = match outcome {
-            Outcome::OnProbation => Some(format!("tidegate rollback {name}")),
-            Outcome::Confirmed => {
+            ChangeOutcome::OnProbation => Some(format!("tidegate rollback {name}")),
+            ChangeOutcome::Confirmed => {
                 // With the same component only the settings differ, and the version before is meant.
                 let is_other = about.running.digest != about.new.digest;
                 let to = if is_other {
@@ -312,7 +317,7 @@ impl Job {
             .bench
             .versions
             .unwritten()
-            .filter(|_| outcome == Outcome::Confirmed);
+            .filter(|_| outcome == ChangeOutcome::Confirmed);
         let unwritten = unwritten.map(|error| {
             format!("that is not written down ({error}): a restart runs what was written last, until writing, which is tried again, succeeds")
         });
@@ -322,7 +327,7 @@ impl Job {
         } else {
             &about.running
         };
-        Verdict {
+        PluginVerdict {
             flow: about.flow.clone(),
             plugin: about.plugin.clone(),
             verdict: outcome,

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::super::order::Line;
+use super::super::order::ChangeLine;
 use super::Driver;
-use crate::config::{Config, Difference, Ends};
+use crate::config::{Config, ConfigDifference, EndpointChanges};
 use crate::spool::NotAdded;
 
 impl Driver {
@@ -26,7 +26,7 @@ impl Driver {
     }
 
     /// Uplinks begin, or begin anew; sources do when their routes are known.
-    pub(super) fn put_ends(&mut self, new: &Config, difference: &Difference) {
+    pub(super) fn put_ends(&mut self, new: &Config, difference: &ConfigDifference) {
         for name in &difference.classes {
             self.parts.config.put_class(new, name);
             tracing::info!(class = name, "the class is as the config says now");
@@ -51,7 +51,7 @@ impl Driver {
         self.ends.put_uplinks(put);
     }
 
-    pub(super) fn remove_ends(&mut self, id: u64, new: &Config, difference: &Difference) {
+    pub(super) fn remove_ends(&mut self, id: u64, new: &Config, difference: &ConfigDifference) {
         let config = &mut self.parts.config;
         let sources = part(&difference.sources, |name| config.remove_source(new, name));
         let uplinks = part(&difference.uplinks, |name| config.remove_uplink(new, name));
@@ -97,7 +97,7 @@ impl Driver {
     pub(super) fn stays(&self, id: u64, end: String, why: String) {
         tracing::warn!(end, "a source or uplink is not as the config says: {why}");
         self.parts.standing.stays(end.clone(), why.clone());
-        self.desk.board.push(id, Line::Stays { end, why });
+        self.desk.board.push(id, ChangeLine::Stays { end, why });
     }
 }
 
@@ -106,7 +106,7 @@ type Needed = (Arc<str>, Arc<str>);
 
 /// Those that went, and those that stay.
 fn part(
-    ends: &Ends,
+    ends: &EndpointChanges,
     mut remove: impl FnMut(&str) -> Result<(), Arc<str>>,
 ) -> (Vec<Arc<str>>, Vec<Needed>) {
     let mut parts = (Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use super::Driver;
 use super::candidate::Candidate;
 use super::wanted::Wanted;
 use crate::chain::{Artefact, PluginConfig};
-use crate::gateway::live::Place;
+use crate::gateway::live::PluginIndex;
 use crate::gateway::start::{signature, written};
 use crate::versions::history::Who;
 use crate::versions::{PluginVersions, Start};
@@ -28,27 +28,27 @@ impl Driver {
         }
     }
 
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<PluginIndex> {
         let flows = self.parts.config.flows.iter().enumerate();
         flows
             .flat_map(|(flow, spec)| {
-                (0..spec.plugins.len()).map(move |plugin| Place { flow, plugin })
+                (0..spec.plugins.len()).map(move |plugin| PluginIndex { flow, plugin })
             })
             .collect()
     }
 
-    pub(super) fn plugin(&self, place: Place) -> &PluginConfig {
+    pub(super) fn plugin(&self, place: PluginIndex) -> &PluginConfig {
         &self.parts.config.flows[place.flow].plugins[place.plugin]
     }
 
-    pub(super) fn entry(&self, place: Place) -> Option<PluginVersions> {
+    pub(super) fn entry(&self, place: PluginIndex) -> Option<PluginVersions> {
         self.parts.versions.entry(
             &self.parts.config.flows[place.flow].name,
             &self.plugin(place).name,
         )
     }
 
-    pub(super) fn try_again(&mut self, place: Place) {
+    pub(super) fn try_again(&mut self, place: PluginIndex) {
         let Some(entry) = self.entry(place) else {
             return;
         };
@@ -70,7 +70,7 @@ impl Driver {
     }
 
     /// Whether the config's file is what it was.
-    pub(super) fn look(&mut self, place: Place) {
+    pub(super) fn look(&mut self, place: PluginIndex) {
         let plugin = self.plugin(place);
         let Artefact::File(path) = plugin.artefact.clone() else {
             return;

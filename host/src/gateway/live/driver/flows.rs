@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::order::{Done, FlowVerdict, Line};
-use super::{Driver, Parts};
+use super::super::order::{ChangeLine, FlowOutcome, FlowVerdict};
+use super::{Driver, LiveParts};
 use crate::chain::{self, Chain};
-use crate::config::{Config, Difference, Fate, FlowChange};
+use crate::config::{Config, ConfigDifference, FlowChange, FlowFate};
 use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
 use crate::message::{Loss, LossReason};
@@ -26,7 +26,7 @@ use crate::words::with_causes;
 const LAST_MESSAGES: Duration = Duration::from_secs(60);
 
 /// Who reloads what, and under which number it is told.
-pub(super) struct Round<'a> {
+pub(super) struct Reload<'a> {
     pub(super) id: u64,
     pub(super) who: &'a Who,
     pub(super) new: &'a Config,
@@ -36,7 +36,7 @@ pub(super) struct Round<'a> {
 
 impl Driver {
     /// Brings the flows in `difference` to what they are in `new`, as far as that can be, and the sources with them.
-    pub(super) fn change_flows(&mut self, round: &Round<'_>, difference: &Difference) {
+    pub(super) fn change_flows(&mut self, round: &Reload<'_>, difference: &ConfigDifference) {
         let before = self.parts.config.clone();
         let mut rerouted = BTreeSet::new();
         let mut removed = Vec::new();
@@ -49,23 +49,23 @@ impl Driver {
                 continue;
             }
             let is_done = match fate {
-                Fate::Removed => self.is_left_alone(round, name),
+                FlowFate::Removed => self.is_left_alone(round, name),
                 _ => self.leads_somewhere(round, name),
             } && match fate {
-                Fate::Changed { chain: true, .. } => self.replace_flow(round, name),
-                Fate::Changed { chain: false, .. } => {
+                FlowFate::Changed { chain: true, .. } => self.replace_flow(round, name),
+                FlowFate::Changed { chain: false, .. } => {
                     self.reroute_flow(round, name);
                     true
                 }
-                Fate::Added => self.add_flow(round, name),
-                Fate::Removed => {
+                FlowFate::Added => self.add_flow(round, name),
+                FlowFate::Removed => {
                     removed.extend(self.parts.config.remove(name));
                     true
                 }
             };
             if is_done
                 && *fate
-                    != (Fate::Changed {
+                    != (FlowFate::Changed {
                         chain: true,
                         routes: false,
                     })
@@ -73,8 +73,10 @@ impl Driver {
                 rerouted.insert(name.as_str());
             }
             match fate {
-                Fate::Changed { chain: false, .. } if is_done => told.push((name, Done::Rerouted)),
-                Fate::Added if is_done => told.push((name, Done::Added)),
+                FlowFate::Changed { chain: false, .. } if is_done => {
+                    told.push((name, FlowOutcome::Rerouted))
+                }
+                FlowFate::Added if is_done => told.push((name, FlowOutcome::Added)),
                 _ => {}
             }
         }
@@ -87,7 +89,7 @@ impl Driver {
     }
 
     /// Whether a flow waits for the change of one of its plugins; the config is read again after that.
-    fn is_deferred(&mut self, round: &Round<'_>, name: &str) -> bool {
+    fn is_deferred(&mut self, round: &Reload<'_>, name: &str) -> bool {
         let flow = self
             .parts
             .config
@@ -104,13 +106,13 @@ impl Driver {
         let behind = format!(
             "a plugin of flow `{name}` is being changed; the flow follows when that is over"
         );
-        self.desk.board.push(round.id, Line::Waits { behind });
+        self.desk.board.push(round.id, ChangeLine::Waits { behind });
         self.deferred.insert(name.to_owned());
         true
     }
 
     /// Whether all queues and flows that one is to lead to are there.
-    fn leads_somewhere(&self, round: &Round<'_>, name: &str) -> bool {
+    fn leads_somewhere(&self, round: &Reload<'_>, name: &str) -> bool {
         let flow = round.new.flow(name);
         let config = &self.parts.config;
         if let Err(error) = &round.added
@@ -125,7 +127,7 @@ impl Driver {
     }
 
     /// Whether no flow that stays leads to one that is to go.
-    fn is_left_alone(&self, round: &Round<'_>, name: &str) -> bool {
+    fn is_left_alone(&self, round: &Reload<'_>, name: &str) -> bool {
         let chains = self.parts.doors.chains();
         let mut staying = chains
             .iter()
@@ -136,21 +138,21 @@ impl Driver {
     }
 
     /// Its chain stays, and gets other messages.
-    fn reroute_flow(&mut self, round: &Round<'_>, name: &str) {
+    fn reroute_flow(&mut self, round: &Reload<'_>, name: &str) {
         let flow = self.parts.config.adopt(round.new, name);
         if let Some(chain) = self.parts.doors.chain(flow) {
             chain.reroute(&self.parts.config.flows[flow]);
         }
     }
 
-    fn replace_flow(&mut self, round: &Round<'_>, name: &str) -> bool {
+    fn replace_flow(&mut self, round: &Reload<'_>, name: &str) -> bool {
         let mut config = self.parts.config.clone();
         let flow = config.adopt(round.new, name);
         let door = self.parts.doors.of(flow);
         let Some(old) = door.chain() else {
             let is_up = self.add_flow(round, name);
             if is_up {
-                self.tell_flow(round, name, Done::Replaced, (None, None));
+                self.tell_flow(round, name, FlowOutcome::Replaced, (None, None));
             }
             return is_up;
         };
@@ -174,7 +176,7 @@ impl Driver {
                 let started = self.parts.starter.note_all(spec, &chain, picks);
                 self.parts.config = config;
                 self.note_started(flow, &started);
-                self.tell_flow(round, name, Done::Replaced, (None, Some(pause)));
+                self.tell_flow(round, name, FlowOutcome::Replaced, (None, Some(pause)));
                 true
             }
             Err(error) => {
@@ -184,7 +186,7 @@ impl Driver {
         }
     }
 
-    fn add_flow(&mut self, round: &Round<'_>, name: &str) -> bool {
+    fn add_flow(&mut self, round: &Reload<'_>, name: &str) -> bool {
         let mut config = self.parts.config.clone();
         let flow = config.adopt(round.new, name);
         match self.parts.starter.flow(&config.flows[flow]) {
@@ -203,7 +205,7 @@ impl Driver {
 
     /// Flows that could not be started are tried again: something has changed.
     pub(super) fn revive(&mut self) {
-        let Parts {
+        let LiveParts {
             doors,
             starter,
             config,
@@ -239,7 +241,7 @@ impl Driver {
     }
 
     /// Nothing is brought to it any more.
-    fn end_flow(&mut self, round: &Round<'_>, flow: usize) {
+    fn end_flow(&mut self, round: &Reload<'_>, flow: usize) {
         let door = self.parts.doors.of(flow);
         let recorder = door.recorder();
         let Some(chain) = door.wall_up() else { return };
@@ -264,7 +266,7 @@ impl Driver {
         self.parts.starter.forget(&name);
         self.note_started(flow, &[]);
         let why = (count > 0).then(|| format!("{count} messages that waited in it for {LAST_MESSAGES:?} are given up, and in the ledger"));
-        self.tell_flow(round, &name, Done::Removed, (why, None));
+        self.tell_flow(round, &name, FlowOutcome::Removed, (why, None));
     }
 
     /// A recording is of one chain: it begins anew. Messages do not wait for it.
@@ -284,7 +286,7 @@ impl Driver {
     /// nobody takes.
     fn restart_sources(
         &self,
-        round: &Round<'_>,
+        round: &Reload<'_>,
         before: &Config,
         rerouted: &BTreeSet<&str>,
         changed: &[Arc<str>],
@@ -329,21 +331,21 @@ impl Driver {
         }
     }
 
-    fn keep_flow(&self, round: &Round<'_>, name: &str, why: String) -> bool {
-        self.tell_flow(round, name, Done::Refused, (Some(why), None));
+    fn keep_flow(&self, round: &Reload<'_>, name: &str, why: String) -> bool {
+        self.tell_flow(round, name, FlowOutcome::Refused, (Some(why), None));
         false
     }
 
     fn tell_flow(
         &self,
-        round: &Round<'_>,
+        round: &Reload<'_>,
         flow: &str,
-        done: Done,
+        done: FlowOutcome,
         (why, pause): (Option<String>, Option<Duration>),
     ) {
         let pause_us = pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
         match &why {
-            Some(why) if done == Done::Refused => {
+            Some(why) if done == FlowOutcome::Refused => {
                 tracing::warn!(flow, "a flow stays as it was: {why}");
                 let what = format!("flow.{flow}");
                 self.parts.standing.stays(what, why.clone());
@@ -366,14 +368,14 @@ impl Driver {
             why,
             pause_us,
         };
-        self.desk.board.push(round.id, Line::Flow(verdict));
+        self.desk.board.push(round.id, ChangeLine::Flow(verdict));
     }
 }
 
 /// Those that others lead to first; those that go last, and of them those that lead to others first.
 fn in_order<'c>(changes: &'c [FlowChange], old: &Config, new: &Config) -> Vec<&'c FlowChange> {
     let place = |change: &&FlowChange| match change.fate {
-        Fate::Removed => (true, usize::MAX - old.depth(&change.name)),
+        FlowFate::Removed => (true, usize::MAX - old.depth(&change.name)),
         _ => (false, new.depth(&change.name)),
     };
     let mut changes: Vec<_> = changes.iter().collect();

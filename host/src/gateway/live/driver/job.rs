@@ -4,13 +4,13 @@ use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::order::Line;
-use super::super::{Board, Desk, Place};
-use super::candidate::{About, Candidate};
+use super::super::order::ChangeLine;
+use super::super::{ChangeTracker, Orders, PluginIndex};
+use super::candidate::{Candidate, ChangeSubject};
 use crate::chain::PluginConfig;
 use crate::gateway::audit::Audit;
 use crate::gateway::door::Doors;
-use crate::gateway::live::request::Request;
+use crate::gateway::live::request::DriverRequest;
 use crate::versions::Versions;
 use crate::versions::history::Who;
 
@@ -20,7 +20,7 @@ const FULL: Duration = Duration::from_millis(20);
 /// What all changes work on. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Bench {
-    pub(super) desk: Desk,
+    pub(super) desk: Orders,
     pub(super) doors: Doors,
     pub(super) versions: Versions,
     pub(super) audit: Audit,
@@ -62,10 +62,10 @@ pub(super) struct After {
 pub(super) struct Job {
     pub(super) bench: Bench,
     pub(super) id: u64,
-    pub(super) place: Place,
+    pub(super) place: PluginIndex,
     pub(super) who: Who,
     pub(super) spec: PluginConfig,
-    pub(super) about: About,
+    pub(super) about: ChangeSubject,
     pub(super) candidate: Candidate,
     pub(super) after: After,
     /// Who reads the config again, until this is in place.
@@ -73,7 +73,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn push(&self, line: Line) {
+    pub(super) fn push(&self, line: ChangeLine) {
         if let Some(reload) = self.lock_reload().as_ref() {
             reload.board.push(reload.id, line.clone());
         }
@@ -81,7 +81,7 @@ impl Job {
     }
 
     /// Whoever reads the config again need not wait for it any more.
-    pub(super) fn let_reload_go(&self, line: Line) {
+    pub(super) fn let_reload_go(&self, line: ChangeLine) {
         if let Some(reload) = self.lock_reload().take() {
             reload.board.push(reload.id, line);
         }
@@ -96,8 +96,8 @@ impl Job {
     }
 
     /// What ends it, whatever becomes of its thread.
-    pub(super) fn ending(&self) -> Ending {
-        Ending {
+    pub(super) fn ending(&self) -> JobEnd {
+        JobEnd {
             desk: self.bench.desk.clone(),
             id: self.id,
             place: self.place,
@@ -108,7 +108,7 @@ impl Job {
 
 /// A config that is read again: ended when everything it brings is in place.
 pub(super) struct InPlace {
-    pub(super) board: Board,
+    pub(super) board: ChangeTracker,
     pub(super) id: u64,
 }
 
@@ -119,15 +119,15 @@ impl Drop for InPlace {
 }
 
 /// Tells the driver when a change has ended.
-pub(super) struct Ending {
-    desk: Desk,
+pub(super) struct JobEnd {
+    desk: Orders,
     id: u64,
-    place: Place,
+    place: PluginIndex,
     /// What the config says of the plugin from now on.
     pub(super) adopted: Option<Box<PluginConfig>>,
 }
 
-impl Drop for Ending {
+impl Drop for JobEnd {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(
@@ -135,7 +135,7 @@ impl Drop for Ending {
             );
         }
         self.desk.board.end(self.id);
-        let mut request = Request::Ended {
+        let mut request = DriverRequest::Ended {
             place: self.place,
             adopted: self.adopted.take(),
         };

@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Driver;
-use super::candidate::{Admission, Candidate};
+use super::candidate::{Candidate, SignatureRule};
 use crate::chain;
-use crate::gateway::live::Place;
-use crate::gateway::live::board::Board;
+use crate::gateway::live::PluginIndex;
+use crate::gateway::live::board::ChangeTracker;
 use crate::gateway::live::driver::job::After;
-use crate::gateway::live::order::Swap;
+use crate::gateway::live::order::SwapOrder;
 use crate::gateway::start::signature;
 use crate::versions::history::Who;
 use crate::words::with_causes;
@@ -16,8 +16,8 @@ use crate::words::with_causes;
 impl Driver {
     pub(super) fn swap(
         &mut self,
-        (id, place, who): (u64, Place, Who),
-        order: Swap,
+        (id, place, who): (u64, PluginIndex, Who),
+        order: SwapOrder,
         component: Option<Vec<u8>>,
     ) {
         let mut candidate = Candidate {
@@ -27,9 +27,9 @@ impl Driver {
             plan: order.plan.into(),
             is_asked: true,
             admission: if order.downgrade {
-                Admission::Older
+                SignatureRule::Older
             } else {
-                Admission::New
+                SignatureRule::New
             },
         };
         if order.from_config {
@@ -47,7 +47,7 @@ impl Driver {
 
 /// Does the work of one order. What crashes costs that order, whoever follows it hears that it is over, and the next one is
 /// taken.
-pub(super) fn guarded(board: &Board, id: Option<u64>, work: impl FnOnce()) {
+pub(super) fn guarded(board: &ChangeTracker, id: Option<u64>, work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
         tracing::error!(
             "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use std::sync::{Arc, Mutex};
 
-use super::super::order::Line;
-use super::super::{Desk, Place};
+use super::super::order::ChangeLine;
+use super::super::{Orders, PluginIndex};
 use super::Driver;
 use super::candidate::Candidate;
-use super::flows::Round;
+use super::flows::Reload;
 use super::job::{After, InPlace};
 use super::wanted::Wanted;
 use crate::chain::PluginConfig;
 use crate::chain::{self, Artefact};
-use crate::config::{self, Config, Difference, PluginChange, Problems, Sources};
-use crate::gateway::live::request::Request;
-use crate::gateway::live::watch::Watch;
+use crate::config::{self, Config, ConfigDifference, PluginChange, Problems, Sources};
+use crate::gateway::live::request::DriverRequest;
+use crate::gateway::live::watch::FileWatch;
 use crate::gateway::start::signature;
 use crate::trust::{self, signature_path};
 use crate::versions::history::{HistoryEvent, Who};
@@ -45,7 +45,7 @@ impl Driver {
         );
         self.desk.board.push(
             id,
-            Line::Mistakes {
+            ChangeLine::Mistakes {
                 text: problems.render(false).trim_end().to_owned(),
                 json: problems.to_json(),
             },
@@ -68,7 +68,7 @@ impl Driver {
         // They wait for no probation.
         let added = self.add_queues(new);
         self.put_ends(new, &difference);
-        let round = Round {
+        let round = Reload {
             id,
             who,
             new,
@@ -97,7 +97,7 @@ impl Driver {
     }
 
     /// Whoever follows it hears what changes, and so does the history.
-    fn tell_difference(&self, id: u64, who: &Who, difference: &Difference) {
+    fn tell_difference(&self, id: u64, who: &Who, difference: &ConfigDifference) {
         let plugins = difference.plugins.iter();
         let plugins: Vec<_> = plugins.map(|change| self.title(place_of(change))).collect();
         let flows = difference.flows.iter();
@@ -118,7 +118,7 @@ impl Driver {
                 ..HistoryEvent::now(who, "", "", "reloaded")
             });
         }
-        let line = Line::Difference {
+        let line = ChangeLine::Difference {
             plugins,
             flows,
             ends,
@@ -130,7 +130,7 @@ impl Driver {
     /// What the config says of a plugin now. The reload waits until it is in place, and for no other change before it.
     fn want_setting(
         &mut self,
-        place: Place,
+        place: PluginIndex,
         who: &Who,
         change: PluginChange,
         reload: &Arc<InPlace>,
@@ -157,7 +157,7 @@ impl Driver {
             self.parts.config.flows[place.flow].name
         );
         tracing::info!(plugin = self.title(place), "a change waits: {behind}");
-        reload.board.push(reload.id, Line::Waits { behind });
+        reload.board.push(reload.id, ChangeLine::Waits { behind });
         self.want(Wanted::Setting {
             place,
             who: who.clone(),
@@ -168,12 +168,12 @@ impl Driver {
 
     pub(super) fn apply(
         &mut self,
-        place: Place,
+        place: PluginIndex,
         who: Who,
         config: Box<PluginConfig>,
         reload: Option<Arc<InPlace>>,
     ) {
-        let Place { flow, plugin } = place;
+        let PluginIndex { flow, plugin } = place;
         let before = self.plugin(place);
         let mut candidate = Candidate::default();
         if before.settings != config.settings {
@@ -223,17 +223,17 @@ impl Driver {
     }
 }
 
-fn place_of(change: &PluginChange) -> Place {
-    Place {
+fn place_of(change: &PluginChange) -> PluginIndex {
+    PluginIndex {
         flow: usize::from(change.flow.0),
         plugin: change.plugin,
     }
 }
 
-pub(super) fn watch(files: &[PathBuf], desk: &Desk) -> std::io::Result<Watch> {
+pub(super) fn watch(files: &[PathBuf], desk: &Orders) -> std::io::Result<FileWatch> {
     let desk = desk.clone();
-    Watch::start(files.to_owned(), move |path, content| {
-        desk.offer(Request::Changed {
+    FileWatch::start(files.to_owned(), move |path, content| {
+        desk.offer(DriverRequest::Changed {
             path: path.to_owned(),
             content,
         });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::candidate::Candidate;
 use super::job::InPlace;
 use crate::chain::{BreakerOpened, PluginConfig};
-use crate::gateway::live::board::Place;
-use crate::gateway::live::order::{Rollback, Swap};
+use crate::gateway::live::board::PluginIndex;
+use crate::gateway::live::order::{Rollback, SwapOrder};
 use crate::versions::history::Who;
 
 /// A change of a plugin that is wanted, and begins when no other of its flow is under way.
@@ -14,7 +14,7 @@ pub(super) enum Wanted {
     /// What an operator has, or the config's.
     Swap {
         id: u64,
-        order: Swap,
+        order: SwapOrder,
         component: Option<Vec<u8>>,
         who: Who,
     },
@@ -30,13 +30,13 @@ pub(super) enum Wanted {
     },
     /// What nobody waits for.
     ByItself {
-        place: Place,
+        place: PluginIndex,
         who: Who,
         candidate: Candidate,
     },
     /// What the config says now.
     Setting {
-        place: Place,
+        place: PluginIndex,
         who: Who,
         config: Box<PluginConfig>,
         reload: Option<Arc<InPlace>>,

@@ -136,7 +136,7 @@ async fn read_on(seed: u64, are_well: bool) -> usize {
         if line.is_spent() {
             line = dial(&devices).after(line.leave());
         }
-        let ask = Ask {
+        let ask = ReadRequest {
             station: chance.u8(1..=3),
             area: Area::Holding,
             address: chance.u16(0..500),

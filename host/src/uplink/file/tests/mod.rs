@@ -25,7 +25,7 @@ fn config(folder: &Path) -> Config {
         folder: folder.to_path_buf(),
         name: Template::parse("{class}").unwrap(),
         beginnings: ["t", "telemetry", "alarm"].map(str::to_owned).to_vec(),
-        form: Form::Ndjson,
+        form: LineFormat::Ndjson,
         has_envelope: false,
         compress: Compress::None,
         file_bytes: 1 << 20,
@@ -39,11 +39,11 @@ fn config(folder: &Path) -> Config {
     }
 }
 
-async fn dial(config: Config) -> Result<Lane, Error> {
-    Dialler::new(config, 9).dial(0).await
+async fn dial(config: Config) -> Result<FileCarrier, Error> {
+    FolderDialler::new(config, 9).dial(0).await
 }
 
-fn offer(lane: &mut Lane, class: &str, number: u64) -> Result<(), Unsendable> {
+fn offer(lane: &mut FileCarrier, class: &str, number: u64) -> Result<(), Unsendable> {
     let stored = Stored {
         seq: Seq(number),
         message: Message {
@@ -51,14 +51,14 @@ fn offer(lane: &mut Lane, class: &str, number: u64) -> Result<(), Unsendable> {
             ..Message::default()
         },
     };
-    let packet = Packet {
+    let packet = OutgoingPacket {
         topic: stored.message.topic.clone(),
         payload: Bytes::from(number.to_string()),
         headers: Bytes::new(),
         qos: Qos::AtLeastOnce,
         retain: false,
     };
-    let about = About {
+    let about = PacketOrigin {
         stored: &stored,
         prefix: &format!("gw/store/history/{class}/"),
         is_asked_anew: false,
@@ -67,7 +67,11 @@ fn offer(lane: &mut Lane, class: &str, number: u64) -> Result<(), Unsendable> {
 }
 
 /// Sends these, and waits until each is on the disk.
-async fn write(lane: &mut Lane, class: &str, numbers: std::ops::Range<u64>) -> Result<(), Error> {
+async fn write(
+    lane: &mut FileCarrier,
+    class: &str,
+    numbers: std::ops::Range<u64>,
+) -> Result<(), Error> {
     for number in numbers.clone() {
         offer(lane, class, number).unwrap();
     }
@@ -85,7 +89,7 @@ async fn write(lane: &mut Lane, class: &str, numbers: std::ops::Range<u64>) -> R
 }
 
 /// One turn in which nothing is written.
-async fn rest(lane: &mut Lane) {
+async fn rest(lane: &mut FileCarrier) {
     let mut answers = Vec::new();
     let turn = lane.turn(&mut answers);
     assert!(tokio::time::timeout(SECOND / 5, turn).await.is_err());

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use super::uplink::Uplink;
+use super::uplink::ModelUplink;
 use super::upstream::{Grant, Nature};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ fn good(count: usize, keys: u64) -> Vec<(u64, Nature)> {
         .collect()
 }
 
-fn delivered_before(uplink: &Uplink, time: Duration) -> usize {
+fn delivered_before(uplink: &ModelUplink, time: Duration) -> usize {
     uplink.delivered.values().filter(|at| **at <= time).count()
 }
 
@@ -44,7 +44,7 @@ proptest! {
     ) {
         let seconds = 40_u32;
         let count = (rate * f64::from(seconds)) as usize * 3;
-        let mut uplink = Uplink::new(&good(count, keys), Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&good(count, keys), Duration::ZERO, window);
         (uplink.grant, uplink.every) = (grant, SECOND.div_f64(rate * 3.0));
         uplink.run(SECOND * seconds);
         prop_assert!(uplink.parked.is_empty(), "{:?}", uplink.parked);
@@ -67,7 +67,7 @@ proptest! {
     fn where_the_quota_is_used_up_nothing_is_parked_and_all_goes_on_afterwards(
         (grant, _) in grant(), seconds in 1_u64..400, keys in 1_u64..20, window in 1_usize..100, before in 0_usize..3,
     ) {
-        let mut uplink = Uplink::new(&good(200, keys), Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&good(200, keys), Duration::ZERO, window);
         uplink.every = Duration::from_millis(10);
         for _ in 0..before {
             uplink.turn();
@@ -96,7 +96,7 @@ proptest! {
             }
         }
         let is_good = |index: usize| messages[index].1 == Nature::Good;
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.every = Duration::from_millis(every);
         uplink.run(SECOND * 1_000);
         prop_assert!(uplink.parked.keys().all(|index| !is_good(*index)), "{:?}", uplink.parked);
@@ -121,7 +121,7 @@ proptest! {
             messages.push(if is_bad { (0, nature) } else { (1 + index % 7, Nature::Good) });
         }
         let is_good = |index: usize| messages[index].1 == Nature::Good;
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.has_many_topics = has_many_topics;
         uplink.every = Duration::from_millis(every);
         uplink.run(SECOND * 100);
@@ -139,7 +139,7 @@ proptest! {
         messages.extend((0..bad as u64).map(|index| (10 + index % 50, kind)));
         messages.extend(good(30, 6));
         let until = SECOND * u32::try_from(seconds).unwrap();
-        let mut uplink = Uplink::new(&messages, until, window);
+        let mut uplink = ModelUplink::new(&messages, until, window);
         uplink.run(until);
         let is_bad = |index: &usize| messages[*index].1 == kind;
         prop_assert!(uplink.parked.keys().all(|index| is_bad(index) && kind == Nature::Unfit), "{:?}", uplink.parked);
@@ -158,7 +158,7 @@ proptest! {
         let nature = |index: usize| if index.is_multiple_of(one_in) { Nature::Good } else { Nature::Final };
         let messages: Vec<_> = (0..count).map(|index| (index as u64 % 20, nature(index))).collect();
         let is_good = |index: usize| messages[index].1 == Nature::Good;
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         uplink.room = room;
         uplink.run(SECOND * 60);
         let late = uplink.longest(is_good);
@@ -174,7 +174,7 @@ proptest! {
     fn a_link_that_is_cut_again_and_again_parks_nothing(
         every in 2_000_u64..6_000, round_trip in 20_u64..600, keys in 1_u64..12, window in 1_usize..200, pause in 50_u64..300,
     ) {
-        let mut uplink = Uplink::new(&good(400, keys), Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&good(400, keys), Duration::ZERO, window);
         (uplink.cut_every, uplink.round_trip) = (Some(Duration::from_millis(every)), Duration::from_millis(round_trip));
         uplink.every = Duration::from_millis(pause);
         uplink.run(SECOND * 600);
@@ -190,7 +190,7 @@ proptest! {
         // What it owes grows all the time.
         let demand = rate * 1.5;
         let count = (demand * f64::from(seconds)) as usize;
-        let mut uplink = Uplink::new(&good(count, keys), Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&good(count, keys), Duration::ZERO, window);
         (uplink.grant, uplink.every) = (Grant::Bucket(depth, rate), SECOND.div_f64(demand));
         (uplink.ends_over_grant, uplink.round_trip) = (true, Duration::from_millis(round_trip));
         uplink.run(SECOND * seconds);
@@ -213,7 +213,7 @@ proptest! {
             messages.insert(*place, (key, Nature::HangUp));
         }
         let bad = |index: usize| messages[index].1 != Nature::Good;
-        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
         (uplink.every, uplink.ends_over_grant) = (Duration::from_millis(every), true);
         if is_limited {
             uplink.grant = Grant::Bucket(20.0, 5_000.0 / every as f64);
@@ -231,7 +231,7 @@ proptest! {
     fn where_the_quota_is_used_up_and_connections_end_for_it_nothing_is_parked_and_all_goes_on_afterwards(
         (grant, _) in grant(), seconds in 1_u64..400, keys in 1_u64..20, window in 1_usize..100, before in 0_usize..30,
     ) {
-        let mut uplink = Uplink::new(&good(200, keys), Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&good(200, keys), Duration::ZERO, window);
         uplink.every = Duration::from_millis(10);
         for _ in 0..before {
             uplink.turn();
@@ -254,7 +254,7 @@ proptest! {
     fn an_upstream_that_takes_so_many_over_each_connection_parks_nothing(
         most in 3_usize..60, keys in 1_u64..12, window in 1_usize..60, pause in 0_u64..30,
     ) {
-        let mut uplink = Uplink::new(&good(400, keys), Duration::ZERO, window);
+        let mut uplink = ModelUplink::new(&good(400, keys), Duration::ZERO, window);
         (uplink.ends_after, uplink.every) = (Some(most), Duration::from_millis(pause));
         uplink.run(SECOND * 1_000);
         prop_assert!(uplink.parked.is_empty(), "{:?}", uplink.parked);

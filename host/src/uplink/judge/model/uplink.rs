@@ -18,7 +18,7 @@ const STALLED: Duration = Duration::from_secs(5);
 pub(super) const COPY: usize = usize::MAX;
 
 #[derive(Debug)]
-pub(super) struct Uplink {
+pub(super) struct ModelUplink {
     pub(super) judge: Judge,
     pub(super) now: Instant,
     pub(super) start: Instant,
@@ -61,7 +61,7 @@ pub(super) struct Uplink {
     pub(super) refusals: usize,
 }
 
-impl Uplink {
+impl ModelUplink {
     pub(super) fn new(
         messages: &[(u64, Nature)],
         refuses_all_until: Duration,
@@ -168,7 +168,7 @@ impl Uplink {
     }
 
     /// Sends one, where it can be sent.
-    fn put(&mut self, index: usize, again: Option<Place>) {
+    fn put(&mut self, index: usize, again: Option<PublishId>) {
         let refusal = match self.messages.get(index).map(|message| message.1) {
             Some(Nature::Limit) => Some(Refusal::Limit),
             Some(Nature::Unfit) => Some(Refusal::Unfit),
@@ -202,7 +202,7 @@ impl Uplink {
                 continue;
             }
             let step = match self.judge.step(self.now, self.under_way.len(), room) {
-                Step::Free => match self.front() {
+                NextStep::Free => match self.front() {
                     Some(index) => {
                         if !self.lays_aside(index) {
                             self.cursor += 1;
@@ -213,33 +213,33 @@ impl Uplink {
                     }
                     None => match self.judge.idle(self.now, self.under_way.len(), room) {
                         // What comes then goes out.
-                        Step::Wait(at) => return (at, false),
+                        NextStep::Wait(at) => return (at, false),
                         step => step,
                     },
                 },
                 step => step,
             };
             match step {
-                Step::Free => return (None, false),
-                Step::Wait(at) => return (at, at.is_none() && !self.under_way.is_empty()),
+                NextStep::Free => return (None, false),
+                NextStep::Wait(at) => return (at, at.is_none() && !self.under_way.is_empty()),
                 step => self.follow(step),
             }
         }
     }
 
-    fn follow(&mut self, step: Step) {
+    fn follow(&mut self, step: NextStep) {
         match step {
-            Step::Again(place) => {
+            NextStep::Again(place) => {
                 let index = usize::try_from(place.1.0).unwrap();
                 assert!(self.aside.remove(&index), "{index} is not aside");
                 self.put(index, Some(place));
             }
-            Step::Back => {
+            NextStep::Back => {
                 assert!(self.under_way.is_empty());
                 (self.cursor, self.aside) = (0, BTreeSet::new());
                 self.judge.went_back();
             }
-            Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => {
+            NextStep::Compare if self.delivered.is_empty() && !self.has_good_bystander() => {
                 self.judge.cannot_compare(self.now);
             }
             _ => {
@@ -258,7 +258,7 @@ impl Uplink {
 
     /// Whether one that waits for another one may be compared with it.
     fn has_good_bystander(&self) -> bool {
-        let nature = |place: Place| self.messages[usize::try_from(place.1.0).unwrap()].1;
+        let nature = |place: PublishId| self.messages[usize::try_from(place.1.0).unwrap()].1;
         self.judge
             .bystander()
             .is_some_and(|place| nature(place) == Nature::Good)
@@ -305,7 +305,7 @@ impl Uplink {
         self.parked.insert(index, self.now - self.start);
     }
 
-    fn park_all(&mut self, proven: Vec<(Place, String)>) {
+    fn park_all(&mut self, proven: Vec<(PublishId, String)>) {
         for (place, _) in proven {
             self.park(usize::try_from(place.1.0).unwrap());
         }
@@ -416,7 +416,7 @@ impl Uplink {
         let first = first.map(|index| self.face(index));
         let proven = self.judge.proven(|_| true);
         self.park_all(proven);
-        let end = End {
+        let end = ConnectionEnd {
             is_hang_up: true,
             is_too_much: self.is_too_much,
             under_way: count,

@@ -1,7 +1,7 @@
 //! An upstream that does as it is told.
 
 use super::super::*;
-use super::uplink::{COPY, Uplink};
+use super::uplink::{COPY, ModelUplink};
 use crate::message::Seq;
 
 /// What upstream does about one message.
@@ -34,7 +34,7 @@ pub(super) enum Grant {
     Bucket(f64, f64),
 }
 
-impl Uplink {
+impl ModelUplink {
     /// Whether upstream takes one more now.
     fn is_granted(&mut self) -> bool {
         let time = self.now - self.start;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Fate, Flight, Path, Pull, Sending, join};
+use super::{Flight, PublishState, Pull, ReadPath, Sending, join};
 use crate::message::{Message, Seq, Stored};
 
 /// Flights from which on an answer that is missing at the front must not hold what is accepted behind it.
@@ -18,7 +18,11 @@ impl Pull {
     pub(in crate::uplink) fn launch(&mut self, count: usize, sent: Sending, is_aside: bool) -> u64 {
         let number = self.first + self.flights.len() as u64;
         let mut together = u32::try_from(count).unwrap_or(u32::MAX);
-        let fate = if is_aside { Fate::Aside } else { Fate::Waiting };
+        let fate = if is_aside {
+            PublishState::Aside
+        } else {
+            PublishState::Waiting
+        };
         for (stored, path) in self.ready.drain(..count.min(self.ready.len())) {
             self.ready_bytes -= stored.message.weight();
             self.flights.push_back(Flight {
@@ -37,8 +41,8 @@ impl Pull {
 
     /// What lies aside stays in the queue until sending starts over.
     pub(in crate::uplink) fn pass_over(&mut self, number: u64) {
-        for flight in self.publish(number, Fate::Aside) {
-            flight.fate = Fate::Passed;
+        for flight in self.publish(number, PublishState::Aside) {
+            flight.fate = PublishState::Passed;
             flight.stored.message = Message::default();
         }
     }
@@ -46,8 +50,8 @@ impl Pull {
     /// The publish of message `number` waits apart, to be sent again. Whether it was under way.
     pub(in crate::uplink) fn lay_aside(&mut self, number: u64) -> bool {
         let count = self
-            .publish(number, Fate::Waiting)
-            .map(|flight| flight.fate = Fate::Aside)
+            .publish(number, PublishState::Waiting)
+            .map(|flight| flight.fate = PublishState::Aside)
             .count();
         self.aside += count;
         self.waiting -= count;
@@ -56,8 +60,9 @@ impl Pull {
 
     /// What lies aside went out again.
     pub(in crate::uplink) fn relaunch(&mut self, number: u64, sent: Sending) {
-        let again = |flight: &mut Flight| (flight.fate, flight.sent) = (Fate::Waiting, sent);
-        let count = self.publish(number, Fate::Aside).map(again).count();
+        let again =
+            |flight: &mut Flight| (flight.fate, flight.sent) = (PublishState::Waiting, sent);
+        let count = self.publish(number, PublishState::Aside).map(again).count();
         self.aside -= count;
         self.waiting += count;
     }
@@ -67,11 +72,11 @@ impl Pull {
     pub(in crate::uplink) fn accepted(
         &mut self,
         number: u64,
-        mut seen: impl FnMut(u64, Path, usize),
+        mut seen: impl FnMut(u64, ReadPath, usize),
     ) {
         let mut count = 0;
-        for flight in self.publish(number, Fate::Waiting) {
-            flight.fate = Fate::Accepted;
+        for flight in self.publish(number, PublishState::Waiting) {
+            flight.fate = PublishState::Accepted;
             count += 1;
             seen(
                 flight.stored.message.uptime_us,
@@ -91,7 +96,7 @@ impl Pull {
         let is_late = self
             .flights
             .front()
-            .is_some_and(|front| front.fate == Fate::Waiting && front.sent.at < due);
+            .is_some_and(|front| front.fate == PublishState::Waiting && front.sent.at < due);
         if !std::mem::replace(&mut self.is_late, is_late) && is_late {
             self.tell_accepted();
         }
@@ -101,7 +106,7 @@ impl Pull {
     pub(in crate::uplink) fn tell_accepted(&mut self) {
         let behind = (self.first..)
             .zip(&self.flights)
-            .filter(|(_, flight)| flight.together > 0 && flight.fate == Fate::Accepted);
+            .filter(|(_, flight)| flight.together > 0 && flight.fate == PublishState::Accepted);
         let accepted: Vec<u64> = behind.map(|(number, _)| number).collect();
         accepted.into_iter().for_each(|number| self.tell(number));
     }
@@ -115,8 +120,8 @@ impl Pull {
     fn tell(&mut self, number: u64) {
         let mut told = 0;
         let mut runs = Vec::new();
-        for flight in self.publish(number, Fate::Accepted) {
-            flight.fate = Fate::Told;
+        for flight in self.publish(number, PublishState::Accepted) {
+            flight.fate = PublishState::Told;
             flight.stored.message = Message::default();
             runs.push(flight.stored.seq);
             told += 1;
@@ -131,8 +136,8 @@ impl Pull {
     pub(in crate::uplink) fn refused(&mut self, number: u64, detail: &str) -> u64 {
         let mut parked = Vec::new();
         self.lay_aside(number);
-        for flight in self.publish(number, Fate::Aside) {
-            flight.fate = Fate::Told;
+        for flight in self.publish(number, PublishState::Aside) {
+            flight.fate = PublishState::Told;
             parked.push(std::mem::take(&mut flight.stored.message));
         }
         self.aside -= parked.len();
@@ -162,8 +167,8 @@ impl Pull {
     /// The time of what lies aside is over: it is given up.
     pub(in crate::uplink) fn expire_aside(&mut self, number: u64) {
         let mut over = Vec::new();
-        for flight in self.publish(number, Fate::Aside) {
-            flight.fate = Fate::Told;
+        for flight in self.publish(number, PublishState::Aside) {
+            flight.fate = PublishState::Told;
             over.push(flight.stored.clone());
         }
         self.aside -= over.len();
@@ -179,15 +184,15 @@ impl Pull {
     pub(in crate::uplink) fn head(&self) -> Option<(u64, Sending)> {
         let mut flights = (self.first..).zip(&self.flights);
         flights
-            .find(|(_, flight)| flight.fate == Fate::Waiting)
+            .find(|(_, flight)| flight.fate == PublishState::Waiting)
             .map(|(number, flight)| (number, flight.sent))
     }
 
     /// The publishes that wait for an answer: their numbers, and when they were sent.
     pub(in crate::uplink) fn waiting_for_answers(&self) -> impl Iterator<Item = (u64, Sending)> {
         let flights = (self.first..).zip(&self.flights);
-        let waits =
-            flights.filter(|(_, flight)| flight.fate == Fate::Waiting && flight.together > 0);
+        let waits = flights
+            .filter(|(_, flight)| flight.fate == PublishState::Waiting && flight.together > 0);
         waits.map(|(number, flight)| (number, flight.sent))
     }
 
@@ -214,7 +219,7 @@ impl Pull {
             .map_or(0, |flight| flight.together as usize);
         let flights = self.flights.iter().skip(start).take(together);
         flights
-            .filter(|flight| flight.fate == Fate::Aside)
+            .filter(|flight| flight.fate == PublishState::Aside)
             .map(|flight| &flight.stored)
     }
 
@@ -255,7 +260,7 @@ impl Pull {
     }
 
     /// The flights of one publish that still wait, or lie aside; none when that is over.
-    fn publish(&mut self, number: u64, fate: Fate) -> impl Iterator<Item = &mut Flight> {
+    fn publish(&mut self, number: u64, fate: PublishState) -> impl Iterator<Item = &mut Flight> {
         let start = self.index(number);
         let together = self
             .flights
@@ -273,12 +278,11 @@ impl Pull {
     pub(in crate::uplink) fn advance(&mut self) -> u64 {
         let mut accepted = std::mem::take(&mut self.told);
         let mut run: Option<(Seq, Seq)> = None;
-        while let Some(flight) = self
-            .flights
-            .pop_front_if(|flight| matches!(flight.fate, Fate::Accepted | Fate::Told))
-        {
+        while let Some(flight) = self.flights.pop_front_if(|flight| {
+            matches!(flight.fate, PublishState::Accepted | PublishState::Told)
+        }) {
             self.first += 1;
-            if flight.fate == Fate::Told {
+            if flight.fate == PublishState::Told {
                 continue;
             }
             accepted += 1;
@@ -314,7 +318,7 @@ impl Pull {
     pub(super) fn is_at_the_disks(&self) -> bool {
         self.ready
             .front()
-            .is_some_and(|(_, path)| *path == Path::Backlog)
+            .is_some_and(|(_, path)| *path == ReadPath::Backlog)
     }
 
     /// Whether nothing is under way.
