@@ -46,7 +46,7 @@ const SPEAKING: [(&str, &str); 14] = [
     ("v3/my-app@ttn/devices/eui-70b3/up", "{}"),
     ("spBv1.0/plant/NBIRTH/line-1", "x"),
     ("homie/kitchen/$homie", "4.0"),
-    ("x\"] # \u{202e}/bridge/state", "online"),
+    ("x\"] \u{202e}/bridge/state", "online"),
     ("{device}/bridge/state", "online"),
 ];
 

@@ -325,12 +325,13 @@ fn a_file_is_read_in_one_way() -> Result<()> {
 /// Looks at control characters, outside `words.rs`.
 /// Guarantee: what devices, plugins and brokers say is cleaned the same way wherever it is shown.
 fn words_from_outside_are_cleaned_in_one_way() -> Result<()> {
-    // These ask whether a text may be used, and change nothing in it, or write it in the language of a database.
+    // These ask whether a text may be used, and change nothing in it, or write it in the language of a database or a table.
     let asks = [
         "host/src/config/connection.rs",
         "host/src/config/secrecy.rs",
         "host/src/chain/lane/trial/compare/sample.rs",
         "host/src/message/legal.rs",
+        "host/src/uplink/file/form.rs",
         "host/src/uplink/http/line.rs",
     ];
     let host = sources("host/src")?;

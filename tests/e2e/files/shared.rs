@@ -46,6 +46,7 @@ fn what_is_taken_away_takes_nothing_with_it() -> Result<()> {
     fs::create_dir(&folder)?;
     let later = send(&field, 300)?;
     expect_all(&later, &folder)?;
+    expect_forwarded(&gateway, 500)?;
     expect_all(&before, &moved)?;
     fs::remove_dir_all(&folder)?;
     let last = send(&field, 300)?;

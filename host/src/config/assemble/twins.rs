@@ -101,20 +101,16 @@ impl Thing {
                 format!("address to listen at, port {port}"),
                 "only the first of them could: give each a port of its own",
             ),
-            Self::Line(path) => (
-                format!("serial line, `{}`", shown(path)),
+            Self::Line(_) => (
+                "serial line".to_owned(),
                 "their requests would meet on the wire: put all its devices into one source",
             ),
-            Self::Folder(path) => (
-                format!("folder, `{}`", shown(path)),
+            Self::Folder(_) => (
+                "folder".to_owned(),
                 "each would count and delete what the other has written: give each a folder of its own",
             ),
         }
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
 }
 
 /// Whether two that listen at these hosts would want the same port.

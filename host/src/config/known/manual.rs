@@ -223,7 +223,11 @@ mod tests {
         // Inside a value.
         assert_eq!(
             tables("uplink.cloud.deadlines.answer"),
-            ["uplink.\"*\".deadlines", "uplink.\"file://*\".deadlines"]
+            [
+                "uplink.\"*\".deadlines",
+                "uplink.\"file://*\".deadlines",
+                "uplink.\"postgres://*\".deadlines"
+            ]
         );
     }
 

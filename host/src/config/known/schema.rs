@@ -49,6 +49,11 @@ headers = { a = "a" }
 [uplink.file]
 url = "file:///a"
 files = { keep = "1GiB" }
+[uplink.postgres]
+url = "postgres+tls://a@b/c"
+password = { env = "A" }
+tls = { ca = "a" }
+postgres = { table = "a" }
 [class.own]
 [flow.flow]
 from = "mqtt"
@@ -77,6 +82,7 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "http") => &["\"http://*\"", "\"*\""],
         ("source", "modbus" | "serial") => &["\"modbus+*://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
+        ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],
         ("class", _) => &["\"*\"", "alarm"],
         // A table inside one that there is one of.

@@ -186,7 +186,8 @@ fn what_is_not_acknowledged_or_too_early_is_found() {
     );
     finds(
         ["[flow.climate]", "[class.debug]\nqos = 0\n[flow.climate]"],
-        &[],
+        // Nothing is sent with it, and that is what is said.
+        &["TG0215"],
     );
     finds(
         ["topics =", "ack = \"received\"\ntopics ="],
