@@ -2,6 +2,7 @@
 
 mod promises;
 mod contract;
+mod structure;
 mod transport;
 
 use anyhow::Result;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Trial> {
     ];
     cases.extend(promises::cases());
     cases.extend(contract::cases());
+    cases.extend(structure::cases());
     cases.extend(transport::cases());
     cases
 }
@@ -121,7 +123,10 @@ fn what_sends_does_not_know_what_is_spoken() -> Result<()> {
     };
     let mut found = Vec::new();
     for (protocol, named) in PROTOCOLS {
-        let names = [named.to_owned(), format!("Kind::{}", capitalised(protocol))];
+        let names = [
+            named.to_owned(),
+            format!("UplinkKind::{}", capitalised(protocol)),
+        ];
         // Those that say which there are.
         let lists = ["mod", "settings", "drain"].map(|file| format!("host/src/uplink/{file}.rs"));
         let is_list = |path: &str| lists.iter().any(|list| list == path);

@@ -9,11 +9,11 @@ use super::tally::PluginTally;
 
 /// How near a plugin has come to its limits of late: parts of them, 1 is the limit.
 #[derive(Debug, Default)]
-pub(super) struct Peaks {
+pub(super) struct CostPeaks {
     /// When the present window began, microseconds of the machine's uptime.
     begun_us: u64,
-    now: [f64; Limit::ALL.len()],
-    before: [f64; Limit::ALL.len()],
+    now: [f64; CostLimit::ALL.len()],
+    before: [f64; CostLimit::ALL.len()],
 }
 
 /// A window; what is shown is of the last one or two in which the plugin was called.
@@ -21,14 +21,14 @@ const WINDOW_US: u64 = 60_000_000;
 
 /// A limit that a plugin can come near to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
+pub(super) enum CostLimit {
     Memory = 0,
     Time = 1,
     Output = 2,
     OutputMessages = 3,
 }
 
-impl Limit {
+impl CostLimit {
     pub(super) const ALL: [Self; 4] =
         [Self::Memory, Self::Time, Self::Output, Self::OutputMessages];
 
@@ -43,8 +43,8 @@ impl Limit {
     }
 }
 
-impl Peaks {
-    pub(super) fn note(&mut self, uptime_us: u64, seen: &[(Limit, f64)]) {
+impl CostPeaks {
+    pub(super) fn note(&mut self, uptime_us: u64, seen: &[(CostLimit, f64)]) {
         if uptime_us.saturating_sub(self.begun_us) >= WINDOW_US {
             self.begun_us = uptime_us;
             self.before = std::mem::take(&mut self.now);
@@ -55,7 +55,7 @@ impl Peaks {
         }
     }
 
-    pub(super) fn of(&self, limit: Limit) -> f64 {
+    pub(super) fn of(&self, limit: CostLimit) -> f64 {
         self.now[limit as usize].max(self.before[limit as usize])
     }
 }
@@ -82,11 +82,11 @@ impl Cost {
         let part = |held: f64, limit: f64| if limit > 0.0 { held / limit } else { 0.0 };
         let near = [
             (
-                Limit::Memory,
+                CostLimit::Memory,
                 part(largest as f64, limits.memory_bytes as f64),
             ),
             (
-                Limit::Time,
+                CostLimit::Time,
                 part(cpu.as_secs_f64(), limits.call_time.as_secs_f64()),
             ),
         ];

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::cost::{Limit, Peaks};
+use super::cost::{CostLimit, CostPeaks};
 use super::lane::guard::breaker::BreakerState;
 use super::sandbox::fault::FaultKind;
 
@@ -44,26 +44,26 @@ pub(super) struct PluginTally {
     pub(super) cpu_ns: Count,
     /// Linear memory of all its instances, bytes.
     pub(super) memory: AtomicI64,
-    peaks: Mutex<Peaks>,
+    peaks: Mutex<CostPeaks>,
 }
 
 impl PluginTally {
     /// It has come so near to these limits, at this uptime of the machine.
-    pub(super) fn came_near(&self, uptime_us: u64, seen: &[(Limit, f64)]) {
+    pub(super) fn came_near(&self, uptime_us: u64, seen: &[(CostLimit, f64)]) {
         self.lock_peaks().note(uptime_us, seen);
     }
 
     /// The limit that it came nearest to, and how near.
     pub(super) fn nearest(&self) -> (&'static str, f64) {
         let peaks = self.lock_peaks();
-        let parts = Limit::ALL.map(|limit| (limit.name(), peaks.of(limit)));
+        let parts = CostLimit::ALL.map(|limit| (limit.name(), peaks.of(limit)));
         let nearest = parts
             .into_iter()
             .max_by(|one, other| one.1.total_cmp(&other.1));
         nearest.unwrap_or_default()
     }
 
-    fn lock_peaks(&self) -> MutexGuard<'_, Peaks> {
+    fn lock_peaks(&self) -> MutexGuard<'_, CostPeaks> {
         self.peaks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,8 +119,8 @@ impl PluginTally {
             PluginSeries::Memory => vec![(None, self.memory.load(Ordering::Relaxed) as f64)],
             PluginSeries::LimitUsed => {
                 let peaks = self.lock_peaks();
-                let part = |limit: Limit| (Some(limit.name()), peaks.of(limit));
-                Limit::ALL.into_iter().map(part).collect()
+                let part = |limit: CostLimit| (Some(limit.name()), peaks.of(limit));
+                CostLimit::ALL.into_iter().map(part).collect()
             }
         }
     }

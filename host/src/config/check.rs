@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-use super::known::{Asked, Known};
+use super::known::{AskedKey, Known};
 use super::layers::Sources;
 use super::problem::Problem;
 use super::secrecy::Hidden;
@@ -55,7 +55,7 @@ impl<'a> Check<'a> {
     }
 
     /// `key` is asked for in the table `path`, and `more` says as what.
-    pub(super) fn note(&self, path: &str, key: &'static str, more: impl FnOnce(&mut Asked)) {
+    pub(super) fn note(&self, path: &str, key: &'static str, more: impl FnOnce(&mut AskedKey)) {
         if let Some(known) = &self.known {
             known.borrow_mut().note(path, key, more);
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{RouteSpec, SourceSpec};
 use crate::source::SourceKind;
-use crate::source::mqtt::{self, Session, SessionMarks};
+use crate::source::mqtt::{self, LeftSession, SessionMarks};
 
 /// The sources that run, as the config has them, and the marks of their sessions.
 #[derive(Clone, Default)]
@@ -68,7 +68,7 @@ impl Specs {
     /// What takes from the sessions that `before` opened and nobody opens now.
     pub(super) fn left_of(&self, data_dir: &Path, before: Vec<Before>) -> Vec<SourceSpec> {
         let left = before.into_iter().filter_map(|Before { spec, filters }| {
-            let session = Session {
+            let session = LeftSession {
                 source: spec.name.to_string(),
                 owner: mqtt::owner(spec.broker()?),
                 filters,
@@ -107,7 +107,7 @@ impl Specs {
 
     /// Sessions that no source of today opens are left alone for good.
     pub(super) fn disown(&self, data_dir: &Path) {
-        let is_open = |session: &Session| {
+        let is_open = |session: &LeftSession| {
             let all = self.lock();
             let mut brokers = all.values().filter_map(SourceSpec::broker);
             brokers.any(|broker| mqtt::owner(broker) == session.owner)
@@ -124,7 +124,12 @@ impl Specs {
 
     /// What takes from `session` over the connection of `lender`; `None` where it is some source's own. A session that is
     /// subscribed to nothing may still hold what came before.
-    fn taker(&self, data_dir: &Path, session: &Session, lender: &SourceSpec) -> Option<SourceSpec> {
+    fn taker(
+        &self,
+        data_dir: &Path,
+        session: &LeftSession,
+        lender: &SourceSpec,
+    ) -> Option<SourceSpec> {
         let is_open = |spec: &SourceSpec| {
             let broker = spec.broker();
             broker.is_some_and(|broker| mqtt::owner(broker) == session.owner)

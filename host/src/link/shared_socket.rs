@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Error, Socket};
 
 #[derive(Debug)]
-struct Line {
+struct SharedLine {
     socket: Socket,
     /// Why it ended, in words for the operator.
     fault: Option<Error>,
 }
 
-impl Line {
+impl SharedLine {
     fn failed(&mut self, error: io::Error) -> io::Error {
         let kind = error.kind();
         self.fault = Some(self.socket.explain(error));
@@ -27,18 +27,18 @@ impl Line {
 
 /// One end of it is the library's, the other one whoever looks.
 #[derive(Clone, Debug)]
-pub struct SharedSocket(Arc<Mutex<Line>>);
+pub struct SharedSocket(Arc<Mutex<SharedLine>>);
 
 impl SharedSocket {
     pub fn new(socket: Socket) -> Self {
-        let line = Line {
+        let line = SharedLine {
             socket,
             fault: None,
         };
         Self(Arc::new(Mutex::new(line)))
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn line(&self) -> MutexGuard<'_, SharedLine> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

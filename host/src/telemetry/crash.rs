@@ -42,7 +42,7 @@ pub struct Crash {
 
 /// What this process knows of them, and where it keeps them.
 #[derive(Debug)]
-struct Known {
+struct CrashLog {
     folder: Option<PathBuf>,
     /// The oldest first.
     crashes: Vec<Crash>,
@@ -50,13 +50,13 @@ struct Known {
     here: usize,
 }
 
-static KNOWN: Mutex<Known> = Mutex::new(Known {
+static KNOWN: Mutex<CrashLog> = Mutex::new(CrashLog {
     folder: None,
     crashes: Vec::new(),
     here: 0,
 });
 
-fn known() -> MutexGuard<'static, Known> {
+fn known() -> MutexGuard<'static, CrashLog> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -186,7 +186,7 @@ impl Crash {
     }
 }
 
-impl Known {
+impl CrashLog {
     fn note(&mut self, crash: Crash, now: Now) {
         let before = self.crashes.iter().rev().take(self.here);
         let alike = before.filter(|known| known.is_like(&crash)).count();
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn the_newest_are_kept_and_what_panics_again_and_again_is_written_three_times() {
         let folder = tempfile::tempdir().unwrap();
-        let mut known = Known {
+        let mut known = CrashLog {
             folder: Some(folder.path().join(FOLDER)),
             crashes: Vec::new(),
             here: 0,

@@ -32,7 +32,7 @@ pub const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// A level that holds for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Change {
+struct LevelChange {
     /// `None`: of all.
     module: Option<String>,
     level: LevelFilter,
@@ -73,12 +73,12 @@ pub enum Error {
 
 /// What holds at a time. No clock.
 #[derive(Debug)]
-struct Levels {
+struct LogLevels {
     base: LevelFilter,
-    changes: Vec<Change>,
+    changes: Vec<LevelChange>,
 }
 
-impl Levels {
+impl LogLevels {
     fn targets(&self) -> Targets {
         let whole = self.changes.iter().find(|change| change.module.is_none());
         let level = whole.map_or(self.base, |change| change.level);
@@ -98,7 +98,7 @@ impl Levels {
             .with_targets(own)
     }
 
-    fn put(&mut self, change: Change) -> Result<(), Error> {
+    fn put(&mut self, change: LevelChange) -> Result<(), Error> {
         self.changes.retain(|known| known.module != change.module);
         if self.changes.len() == MOST {
             return Err(Error::Many);
@@ -108,7 +108,7 @@ impl Levels {
     }
 
     /// Takes out what has ended at `now`.
-    fn end(&mut self, now: Instant) -> Vec<Change> {
+    fn end(&mut self, now: Instant) -> Vec<LevelChange> {
         let (over, left) = self
             .changes
             .drain(..)
@@ -119,11 +119,11 @@ impl Levels {
 }
 
 /// The process has one log.
-static LOG: OnceLock<(reload::Handle<Targets, Registry>, Mutex<Levels>)> = OnceLock::new();
+static LOG: OnceLock<(reload::Handle<Targets, Registry>, Mutex<LogLevels>)> = OnceLock::new();
 
 /// The filter of a log that begins with `base`; a second one is nobody's to change.
 pub(super) fn filter(base: LevelFilter) -> reload::Layer<Targets, Registry> {
-    let levels = Levels {
+    let levels = LogLevels {
         base,
         changes: Vec::new(),
     };
@@ -134,7 +134,7 @@ pub(super) fn filter(base: LevelFilter) -> reload::Layer<Targets, Registry> {
 
 /// Changes what is said, and says so with whichever of the two says more.
 fn change<T>(
-    work: impl FnOnce(&mut Levels) -> Result<T, Error>,
+    work: impl FnOnce(&mut LogLevels) -> Result<T, Error>,
     tell: impl Fn(&T),
 ) -> Result<T, Error> {
     let (handle, levels) = LOG.get().ok_or(Error::Silent)?;
@@ -153,7 +153,7 @@ fn change<T>(
     Ok(done)
 }
 
-fn locked(levels: &Mutex<Levels>) -> MutexGuard<'_, Levels> {
+fn locked(levels: &Mutex<LogLevels>) -> MutexGuard<'_, LogLevels> {
     levels.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -167,7 +167,7 @@ pub fn put(level: &str, module: Option<&str>, time: Duration, who: &str) -> Resu
     }
     let level = level_of(level)?;
     let module = module.map(module_of).transpose()?;
-    let put = Change {
+    let put = LevelChange {
         module,
         level,
         until: Instant::now() + time,
@@ -182,13 +182,13 @@ pub fn put(level: &str, module: Option<&str>, time: Duration, who: &str) -> Resu
 
 /// Ends what is over at `now`: all of it with `None`.
 pub fn end(now: Option<Instant>) {
-    let tell = |over: &Vec<Change>| {
+    let tell = |over: &Vec<LevelChange>| {
         for change in over {
             let module = change.module.as_deref().unwrap_or("all");
             tracing::info!(module, level = %change.level, "the log's level is the config's again");
         }
     };
-    let work = |levels: &mut Levels| {
+    let work = |levels: &mut LogLevels| {
         Ok(match now {
             Some(now) => levels.end(now),
             None => std::mem::take(&mut levels.changes),
@@ -244,22 +244,22 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn levels() -> Levels {
-        Levels {
+    fn levels() -> LogLevels {
+        LogLevels {
             base: LevelFilter::INFO,
             changes: Vec::new(),
         }
     }
 
-    fn of(module: Option<&str>, level: LevelFilter, until: Instant) -> Change {
-        Change {
+    fn of(module: Option<&str>, level: LevelFilter, until: Instant) -> LevelChange {
+        LevelChange {
             module: module.map(str::to_owned),
             level,
             until,
         }
     }
 
-    fn says(levels: &Levels, target: &str) -> Vec<tracing::Level> {
+    fn says(levels: &LogLevels, target: &str) -> Vec<tracing::Level> {
         use tracing::Level;
         let all = [
             Level::ERROR,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::slot::LaneIndex;
 use super::version::Version;
-use crate::chain::cost::Limit;
+use crate::chain::cost::CostLimit;
 use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry, PackedBatch, unpack};
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
@@ -161,8 +161,14 @@ impl Live {
         let limits = &self.version.limits;
         let part = |held: usize, limit: usize| held as f64 / limit.max(1) as f64;
         let near = [
-            (Limit::Output, part(answer.data.len(), limits.output_bytes)),
-            (Limit::OutputMessages, part(entries, limits.output_messages)),
+            (
+                CostLimit::Output,
+                part(answer.data.len(), limits.output_bytes),
+            ),
+            (
+                CostLimit::OutputMessages,
+                part(entries, limits.output_messages),
+            ),
         ];
         self.version.metrics.tally.came_near(now.uptime_us, &near);
     }

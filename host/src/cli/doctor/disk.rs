@@ -18,7 +18,7 @@ const LEAST_INODES: u64 = 2_000;
 
 /// What is known of the folder by asking the system.
 #[derive(Clone, Debug)]
-pub(super) struct DataFolder {
+pub(super) struct SpoolDisk {
     pub(super) path: PathBuf,
     pub(super) exists: bool,
     pub(super) free_bytes: u64,
@@ -32,7 +32,7 @@ pub(super) struct DataFolder {
     pub(super) sync: Result<Duration, String>,
 }
 
-pub(super) fn look(machine: &Machine, folder: &DataFolder) -> Vec<Finding> {
+pub(super) fn look(machine: &Machine, folder: &SpoolDisk) -> Vec<Finding> {
     let mut found = Vec::new();
     let path = shown(&folder.path);
     if !folder.exists {
@@ -196,7 +196,7 @@ fn wear(machine: &Machine, name: &str) -> Option<Finding> {
     })
 }
 
-fn room(folder: &DataFolder) -> Finding {
+fn room(folder: &SpoolDisk) -> Finding {
     let path = shown(&folder.path);
     let free = show::bytes(folder.free_bytes);
     if folder.free_bytes < folder.reserve_bytes {
@@ -231,7 +231,7 @@ fn room(folder: &DataFolder) -> Finding {
     )
 }
 
-fn speed(folder: &DataFolder) -> Finding {
+fn speed(folder: &SpoolDisk) -> Finding {
     let why = "while a sync hangs nothing is acknowledged, and what is in memory is not safe";
     let mend =
         "look for errors: dmesg | grep -i -e mmc -e usb; cards of class A1 or A2 are made for this";

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::certificates::{CertificateFile, CertificateUse};
-use super::disk::DataFolder;
+use super::disk::SpoolDisk;
 use super::limits::WantedLimits;
 use super::machine::shown;
 use super::network::{WantedName, WantedPort};
@@ -31,7 +31,7 @@ const MOST_FILES: usize = 200_000;
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) limit_bytes: u64,
-    pub(super) folder: DataFolder,
+    pub(super) folder: SpoolDisk,
     pub(super) wanted: WantedLimits,
     pub(super) ports: Vec<WantedPort>,
     pub(super) names: Vec<WantedName>,
@@ -57,7 +57,7 @@ pub(super) fn secrets(config: &Config) -> Vec<SecretFile> {
     files.map(|(of, path)| SecretFile { of, path }).collect()
 }
 
-fn folder(config: &Config) -> DataFolder {
+fn folder(config: &Config) -> SpoolDisk {
     let written = &config.gateway.data_dir;
     let path = fs::canonicalize(written)
         .unwrap_or_else(|_| std::path::absolute(written).unwrap_or_else(|_| written.clone()));
@@ -73,7 +73,7 @@ fn folder(config: &Config) -> DataFolder {
         .queues
         .iter()
         .map(|queue| queue.policy.max_bytes);
-    DataFolder {
+    SpoolDisk {
         exists,
         free_bytes: space
             .as_ref()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::disk::DataFolder;
+use super::disk::SpoolDisk;
 use super::limits::WantedLimits;
 use super::network::{WantedName, WantedPort};
 use super::*;
@@ -72,7 +72,7 @@ impl Made {
             },
             facts: Facts {
                 limit_bytes: 512 << 20,
-                folder: DataFolder {
+                folder: SpoolDisk {
                     path: PathBuf::from(DATA),
                     exists: true,
                     free_bytes: 8 << 30,

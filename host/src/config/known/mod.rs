@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// What a key was asked as, beside what the manual shows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct AskedKey {
     /// One of these.
     pub(super) words: Vec<String>,
     /// One text, or a list of them.
@@ -30,7 +30,7 @@ pub(super) struct Known {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownTable {
-    pub(super) keys: BTreeMap<&'static str, Asked>,
+    pub(super) keys: BTreeMap<&'static str, AskedKey>,
     /// It takes any key.
     pub(super) is_open: bool,
 }
@@ -41,7 +41,7 @@ impl Known {
     }
 
     /// Notes that `key` was asked for, and what `more` says of it.
-    pub(super) fn note(&mut self, path: &str, key: &'static str, more: impl FnOnce(&mut Asked)) {
+    pub(super) fn note(&mut self, path: &str, key: &'static str, more: impl FnOnce(&mut AskedKey)) {
         more(self.at(path).keys.entry(key).or_default());
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::manual::{self, ManualEntry};
-use super::{Asked, Known};
+use super::{AskedKey, Known};
 use crate::config::layers::Layers;
 use crate::config::tree::{Node, TomlItem};
 use crate::config::{Sources, assemble, check};
@@ -191,7 +191,7 @@ impl SchemaMaker<'_> {
         item.node.find([key]).cloned()
     }
 
-    fn property(&self, path: &str, key: &str, asked: &Asked, tables: &[&str]) -> Value {
+    fn property(&self, path: &str, key: &str, asked: &AskedKey, tables: &[&str]) -> Value {
         let inner = format!("{path}.{key}");
         let entry = manual::entry(&self.manual, tables, key);
         let item = entry

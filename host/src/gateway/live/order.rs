@@ -1,6 +1,5 @@
 //! What an operator asks for, and what he is told: the JSON of the control socket.
 
-
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Canary, ChangePlan, OnRefusedState, Shadow};

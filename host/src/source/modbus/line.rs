@@ -80,7 +80,7 @@ impl LineDialler {
         LineError::Lost { address, fault }
     }
 
-    async fn open(&self) -> Result<(Box<dyn Wire>, Framing), LineError> {
+    async fn open(&self) -> Result<(Box<dyn LineStream>, Framing), LineError> {
         match &self.config.address {
             ModbusAddress::Net {
                 host,
@@ -140,7 +140,7 @@ impl Dial for LineDialler {
 }
 
 /// What carries the bytes.
-trait Wire: Send + std::fmt::Debug {
+trait LineStream: Send + std::fmt::Debug {
     /// 0 is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>>;
 
@@ -150,7 +150,7 @@ trait Wire: Send + std::fmt::Debug {
     fn is_connection(&self) -> bool;
 }
 
-impl Wire for Socket {
+impl LineStream for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
         input.reserve(BUFFER);
         Self::poll_read(self, cx, input)
@@ -165,7 +165,7 @@ impl Wire for Socket {
     }
 }
 
-impl Wire for SerialPort {
+impl LineStream for SerialPort {
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
         let mut buffer = [0; BUFFER];
         let read = ready!(Self::poll_read(self, cx, &mut buffer))?;
@@ -194,7 +194,7 @@ pub(super) struct Owed {
 /// A line that stands.
 #[derive(Debug)]
 pub(super) struct Line {
-    wire: Box<dyn Wire>,
+    wire: Box<dyn LineStream>,
     framing: Framing,
     input: BytesMut,
     quiet_until: Instant,
@@ -206,7 +206,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn over(wire: Box<dyn Wire>, framing: Framing, pause: Duration) -> Self {
+    fn over(wire: Box<dyn LineStream>, framing: Framing, pause: Duration) -> Self {
         Self {
             wire,
             framing,

@@ -61,7 +61,7 @@ const SESSIONS: &str = "sessions";
 
 /// A session that a broker may have of ours, as its mark says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct LeftSession {
     /// The source that it was of.
     pub source: String,
     /// `host:port client-id`.
@@ -76,15 +76,15 @@ pub fn owner(mqtt: &mqtt::Config) -> String {
 }
 
 /// All sessions that have a mark below `data_dir`. Reads the disk; what cannot be read is none.
-pub fn sessions(data_dir: &Path) -> Vec<Session> {
+pub fn sessions(data_dir: &Path) -> Vec<LeftSession> {
     let files = fs::read_dir(data_dir.join(SESSIONS)).into_iter().flatten();
-    let mut found: Vec<Session> = files
+    let mut found: Vec<LeftSession> = files
         .filter_map(|file| {
             let source = file.ok()?.file_name().into_string().ok()?;
             let path = data_dir.join(SESSIONS).join(&source);
             let says = file::read_text(&path, file::BY_HAND).ok()?;
             let (owner, filters) = says.split_once('\n')?;
-            Some(Session {
+            Some(LeftSession {
                 source,
                 owner: owner.to_owned(),
                 filters: filters.lines().map(|line| read_line(line).0).collect(),
@@ -97,7 +97,7 @@ pub fn sessions(data_dir: &Path) -> Vec<Session> {
 }
 
 /// Takes its mark away.
-pub fn forget(data_dir: &Path, session: &Session) {
+pub fn forget(data_dir: &Path, session: &LeftSession) {
     let path = data_dir.join(SESSIONS).join(&session.source);
     if let Err(error) = fs::remove_file(&path) {
         let path = path.display();
@@ -109,7 +109,7 @@ pub fn forget(data_dir: &Path, session: &Session) {
 ///
 /// # Errors
 /// The disk's.
-pub fn hand_over(data_dir: &Path, session: &Session, name: &str) -> io::Result<()> {
+pub fn hand_over(data_dir: &Path, session: &LeftSession, name: &str) -> io::Result<()> {
     let folder = data_dir.join(SESSIONS);
     let lines: String = session
         .filters

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use mark::{Session, SessionMark, SessionMarks, forget, hand_over, owner, sessions};
+pub use mark::{LeftSession, SessionMark, SessionMarks, forget, hand_over, owner, sessions};
 pub use settings::Config;
 
 use super::taker::Borders;

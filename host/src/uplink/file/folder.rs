@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use rustix::fs::{FlockOperation, flock};
 
-use super::name::{self, FileState, Name, PACKING, Place};
+use super::name::{self, FilePlace, FileState, Name, PACKING};
 use super::part::{Part, TWINS, claim, leads_to, make, mend, remove, rename, with};
 use super::{Config, Error};
 use crate::clock::Now;
@@ -47,7 +47,7 @@ pub(super) struct OutputFolder {
 struct Entry {
     path: PathBuf,
     found: FileState,
-    place: Place,
+    place: FilePlace,
     /// Whether this uplink gives such names.
     is_own: bool,
 }
@@ -272,7 +272,7 @@ impl OutputFolder {
             }
         }
         // Of a start that this store has not had yet is what another one wrote, before.
-        let age = |place: Place| (place.boot <= u64::from(self.boot), place);
+        let age = |place: FilePlace| (place.boot <= u64::from(self.boot), place);
         whole.sort_unstable_by(|(one, ..), (other, ..)| age(*one).cmp(&age(*other)));
         let mut bytes: u64 = whole.iter().map(|(_, length, _)| length).sum();
         for (_, length, path) in whole {

@@ -79,7 +79,7 @@ pub(super) enum FileState {
 
 /// Where a file stands among others of one store; the newest is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct FilePlace {
     pub(super) boot: u64,
     number: u64,
     twin: u64,
@@ -89,7 +89,7 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name<'a> {
     pub(super) beginning: &'a str,
-    pub(super) place: Place,
+    pub(super) place: FilePlace,
     pub(super) found: FileState,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Name<'a> {
         let is_packed = packed.is_some();
         let name = Self {
             beginning,
-            place: Place {
+            place: FilePlace {
                 boot: count(boot)?,
                 number: count(number)?,
                 twin: count(twin)?,

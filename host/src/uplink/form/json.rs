@@ -16,7 +16,7 @@ pub(super) const MOST_LEVELS: u8 = 62;
 /// number within a 64-bit float, at most 62 levels.
 pub(in crate::uplink) fn is_json(payload: &[u8]) -> bool {
     let mut reader = serde_json::Deserializer::from_slice(payload);
-    Strict {
+    StrictJson {
         levels: MOST_LEVELS,
     }
     .deserialize(&mut reader)
@@ -61,11 +61,11 @@ pub(in crate::uplink) fn put_json_payload(out: &mut BytesMut, payload: &[u8]) {
 
 /// Reads a value and keeps nothing of it.
 #[derive(Clone, Copy)]
-struct Strict {
+struct StrictJson {
     levels: u8,
 }
 
-impl Strict {
+impl StrictJson {
     fn inside<E: Error>(self) -> Result<Self, E> {
         let levels = self
             .levels
@@ -75,7 +75,7 @@ impl Strict {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for StrictJson {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -84,7 +84,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for StrictJson {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

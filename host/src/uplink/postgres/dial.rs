@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::super::batch::{Patience, Unproven};
-use super::wire::Wire;
-use super::{Config, Error, Lane};
+use super::wire::PostgresWire;
+use super::{Config, Error, TableLane};
 use crate::link::{Backoff, Dial};
 
 /// Dials one database, always in the same way.
@@ -30,13 +30,13 @@ impl Dialler {
 }
 
 impl Dial for Dialler {
-    type Up = Lane;
+    type Up = TableLane;
     type Error = Error;
 
-    async fn dial(&self, _: u32) -> Result<Lane, Error> {
-        let wire = Box::pin(Wire::open(&self.config)).await?;
+    async fn dial(&self, _: u32) -> Result<TableLane, Error> {
+        let wire = Box::pin(PostgresWire::open(&self.config)).await?;
         let known = (self.unproven.clone(), Arc::clone(&self.patience));
-        Ok(Lane::new(Arc::clone(&self.config), wire, known))
+        Ok(TableLane::new(Arc::clone(&self.config), wire, known))
     }
 
     fn id(&self) -> &str {
@@ -59,7 +59,7 @@ pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
         create: false,
         ..config.clone()
     });
-    let wire = Box::pin(Wire::open(&config)).await?;
+    let wire = Box::pin(PostgresWire::open(&config)).await?;
     let key = wire.table.key.join("`, `");
     wire.close().await;
     let repeats = if key.is_empty() {

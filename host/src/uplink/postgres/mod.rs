@@ -28,9 +28,9 @@ pub use self::error::Error;
 pub use self::settings::{Cell, Config};
 
 use self::dial::Dialler;
-use self::row::{Shape, array, row};
-use self::verdict::Verdict;
-use self::wire::{Array, Told, Wire};
+use self::row::{RowShape, array, row};
+use self::verdict::SqlVerdict;
+use self::wire::{Array, PostgresWire, ServerNotice};
 use super::batch::{BatchMessage, Patience, RequestBatch, Unproven};
 use super::carrier::{
     Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
@@ -44,12 +44,12 @@ use crate::message::{Qos, key_hash};
 type Row = Vec<Option<Bytes>>;
 
 /// A way into a table.
-pub(super) struct Lane {
+pub(super) struct TableLane {
     config: Arc<Config>,
     batch: RequestBatch<Row>,
-    wire: Wire,
+    wire: PostgresWire,
     /// What was said of rows that may be said of the table: it is being looked at whether it is.
-    doubted: Option<Told>,
+    doubted: Option<ServerNotice>,
     unproven: Unproven,
     /// What is known of the database over all connections of this way.
     patience: Arc<Mutex<Patience>>,
@@ -60,14 +60,14 @@ pub(super) fn redial(
     config: Config,
     name: Arc<str>,
     metrics: &LinkMetrics,
-) -> Redial<<Lane as Carrier>::Dial> {
+) -> Redial<<TableLane as Carrier>::Dial> {
     Redial::new(Dialler::new(config), "uplink", name, metrics)
 }
 
-impl Lane {
+impl TableLane {
     fn new(
         config: Arc<Config>,
-        wire: Wire,
+        wire: PostgresWire,
         (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
     ) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl Lane {
         let arrays = shapes.enumerate().map(|(number, shape)| {
             let values = messages.iter().map(|held| held.what[number].as_ref());
             let element = match shape {
-                Shape::Bytes => Type::BYTEA.oid(),
+                RowShape::Bytes => Type::BYTEA.oid(),
                 _ => Type::TEXT.oid(),
             };
             Array(array(element, messages.len(), values))
@@ -139,7 +139,7 @@ impl Lane {
     /// What the answer says about what was sent.
     fn conclude(
         &mut self,
-        told: Result<(), Told>,
+        told: Result<(), ServerNotice>,
         question: &Question,
         answers: &mut Vec<Answer>,
     ) -> Result<(), Error> {
@@ -161,10 +161,10 @@ impl Lane {
                 );
                 return Ok(());
             }
-            (Ok(()), Some(Told { hint, answer, .. })) => {
+            (Ok(()), Some(ServerNotice { hint, answer, .. })) => {
                 return Err(Error::Unwanted { answer, hint });
             }
-            (Err(told), None) if told.verdict == Verdict::Held => {
+            (Err(told), None) if told.verdict == SqlVerdict::Held => {
                 self.doubted = Some(told);
                 self.wire.check();
                 return Ok(());
@@ -172,25 +172,25 @@ impl Lane {
             (Err(told), _) => told,
         };
         self.patience().told(topics);
-        let Told {
+        let ServerNotice {
             verdict,
             hint,
             answer,
         } = told;
-        let is_of_all = matches!(verdict, Verdict::Held | Verdict::Passing);
+        let is_of_all = matches!(verdict, SqlVerdict::Held | SqlVerdict::Passing);
         self.unproven.set(is_of_all);
         match verdict {
-            Verdict::Refused => self.batch.refused(&answer, answers),
-            Verdict::Failed if self.batch.halve() => {}
-            Verdict::Failed => return Err(Error::Failed(answer)),
-            Verdict::Held => return Err(Error::Held { answer, hint }),
-            Verdict::Passing => return Err(Error::Busy(answer)),
+            SqlVerdict::Refused => self.batch.refused(&answer, answers),
+            SqlVerdict::Failed if self.batch.halve() => {}
+            SqlVerdict::Failed => return Err(Error::Failed(answer)),
+            SqlVerdict::Held => return Err(Error::Held { answer, hint }),
+            SqlVerdict::Passing => return Err(Error::Busy(answer)),
         }
         Ok(())
     }
 }
 
-impl Carrier for Lane {
+impl Carrier for TableLane {
     type Dial = Dialler;
 
     const KEEPS_TIME: bool = true;

@@ -13,7 +13,7 @@ use crate::message::Marks;
 
 /// What a column takes, as far as that changes how a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum RowShape {
     /// Whatever the server reads.
     Plain,
     Bytes,
@@ -22,7 +22,7 @@ pub(super) enum Shape {
     Whole,
 }
 
-impl Shape {
+impl RowShape {
     /// By the type's name in the catalog.
     pub(super) fn of(type_name: &str) -> Self {
         match type_name {
@@ -35,7 +35,7 @@ impl Shape {
 }
 
 /// The values of a row; NULL is `None`.
-pub(super) fn row(columns: &[(&Cell, Shape)], entry: LineInput<'_>) -> Vec<Option<Bytes>> {
+pub(super) fn row(columns: &[(&Cell, RowShape)], entry: LineInput<'_>) -> Vec<Option<Bytes>> {
     let has_members = columns
         .iter()
         .any(|(cell, _)| matches!(cell, Cell::One(Column::Member(_))));
@@ -54,7 +54,7 @@ pub(super) fn row(columns: &[(&Cell, Shape)], entry: LineInput<'_>) -> Vec<Optio
 
 fn value(
     column: &Column,
-    shape: Shape,
+    shape: RowShape,
     entry: LineInput<'_>,
     found: &[(String, Leaf<'_>)],
 ) -> Option<Bytes> {
@@ -63,19 +63,19 @@ fn value(
     match column {
         Column::Id => Some(text(owned(&entry.id()), shape)),
         Column::Time if message.marks.has(Marks::CLOCK_UNSET) => None,
-        Column::Time if shape == Shape::Whole => Some(message.received_us.to_string().into()),
+        Column::Time if shape == RowShape::Whole => Some(message.received_us.to_string().into()),
         Column::Time => Some(text(time(message.received_us).into(), shape)),
         Column::Gateway => Some(text(owned(entry.filling.gateway()), shape)),
         Column::Class => Some(text(owned(entry.filling.class()), shape)),
         Column::Topic => Some(text(Bytes::copy_from_slice(entry.filling.topic), shape)),
         Column::Device => Some(text(Bytes::copy_from_slice(entry.filling.device), shape)),
-        Column::Payload if shape == Shape::Json => Some(as_json(entry.payload.clone(), false)),
+        Column::Payload if shape == RowShape::Json => Some(as_json(entry.payload.clone(), false)),
         Column::Payload => Some(entry.payload.clone()),
         Column::Member(member) => {
             // Where a name stands twice the last one counts, as in most readers.
             let (_, leaf) = found.iter().rev().find(|(name, _)| name == member)?;
             Some(match leaf {
-                Leaf::Number(number) if shape == Shape::Whole => whole(number).into(),
+                Leaf::Number(number) if shape == RowShape::Whole => whole(number).into(),
                 Leaf::Number(number) => owned(number),
                 Leaf::Flag(flag) => owned(if *flag { "true" } else { "false" }),
                 Leaf::Text(said) => text(said.clone().into(), shape),
@@ -85,9 +85,9 @@ fn value(
 }
 
 /// A text, which is one of JSON where that is taken.
-fn text(text: Bytes, shape: Shape) -> Bytes {
+fn text(text: Bytes, shape: RowShape) -> Bytes {
     match shape {
-        Shape::Json => Value::from(&*String::from_utf8_lossy(&text))
+        RowShape::Json => Value::from(&*String::from_utf8_lossy(&text))
             .to_string()
             .into(),
         _ => text,
@@ -152,7 +152,7 @@ mod tests {
     fn values(columns: &[(&str, &str)], payload: &[u8], marks: Marks) -> Vec<Option<String>> {
         let cells: Vec<_> = columns
             .iter()
-            .map(|(cell, kind)| (Cell::parse(cell).unwrap(), Shape::of(kind)))
+            .map(|(cell, kind)| (Cell::parse(cell).unwrap(), RowShape::of(kind)))
             .collect();
         let columns: Vec<_> = cells.iter().map(|(cell, shape)| (cell, *shape)).collect();
         let stored = Stored {

@@ -4,15 +4,15 @@
 use tokio_postgres::{Client, Error, Statement};
 
 use super::Config;
-use super::row::Shape;
+use super::row::RowShape;
 use super::settings::Cell;
 use crate::uplink::form::column::Column;
 
 /// The table, and what is put into it by one statement.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct TargetTable {
     /// How values of each column are written, in the order of the config.
-    pub(super) shapes: Vec<Shape>,
+    pub(super) shapes: Vec<RowShape>,
     /// Inserts rows from an array for each column.
     pub(super) insert: Statement,
     /// Finds out whether this user may, and changes nothing.
@@ -34,7 +34,7 @@ const KEYS: &str = "SELECT array_agg(a.attname::text ORDER BY k.n)::text[] \
      WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate \
      AND i.indpred IS NULL AND i.indexprs IS NULL AND k.n <= i.indnkeyatts GROUP BY i.indexrelid";
 
-impl Table {
+impl TargetTable {
     /// Looks the table up, and makes it where that is asked for and it is not there.
     pub(super) async fn find(client: &Client, config: &Config) -> Result<Self, Error> {
         let name = quoted_name(&config.table);
@@ -50,20 +50,21 @@ impl Table {
         for row in client.query(COLUMNS, &[&oid]).await? {
             let (name, cast, kind): (String, String, String) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            types.push((name, cast, Shape::of(&kind)));
+            types.push((name, cast, RowShape::of(&kind)));
         }
         let mut keys: Vec<Vec<String>> = Vec::new();
         for row in client.query(KEYS, &[&oid]).await? {
             keys.push(row.try_get(0)?);
         }
-        let columns: Vec<(&str, &str, Shape)> = config
+        let columns: Vec<(&str, &str, RowShape)> = config
             .columns
             .iter()
             .map(|(name, _)| {
                 let found = types.iter().find(|(known, ..)| known == name);
-                found.map_or((name.as_str(), "text", Shape::Plain), |(_, cast, shape)| {
-                    (name.as_str(), cast.as_str(), *shape)
-                })
+                found.map_or(
+                    (name.as_str(), "text", RowShape::Plain),
+                    |(_, cast, shape)| (name.as_str(), cast.as_str(), *shape),
+                )
             })
             .collect();
         let key = key(keys, config);
@@ -115,9 +116,9 @@ fn conflict(key: &[String]) -> String {
     format!(" ON CONFLICT ({names}) DO NOTHING")
 }
 
-fn insert(table: &str, columns: &[(&str, &str, Shape)], key: &[String]) -> String {
+fn insert(table: &str, columns: &[(&str, &str, RowShape)], key: &[String]) -> String {
     let names = list(columns.iter().map(|(name, ..)| *name));
-    let numbered = |make: &dyn Fn(usize, &(&str, &str, Shape)) -> String| {
+    let numbered = |make: &dyn Fn(usize, &(&str, &str, RowShape)) -> String| {
         let made: Vec<_> = (1..)
             .zip(columns)
             .map(|(number, column)| make(number, column))
@@ -125,11 +126,11 @@ fn insert(table: &str, columns: &[(&str, &str, Shape)], key: &[String]) -> Strin
         made.join(", ")
     };
     let casts = numbered(&|number, (_, cast, shape)| match shape {
-        Shape::Bytes => format!("c{number}"),
+        RowShape::Bytes => format!("c{number}"),
         _ => format!("c{number}::{cast}"),
     });
     let arrays = numbered(&|number, (.., shape)| match shape {
-        Shape::Bytes => format!("${number}::bytea[]"),
+        RowShape::Bytes => format!("${number}::bytea[]"),
         _ => format!("${number}::text[]"),
     });
     let aliases = numbered(&|number, _| format!("c{number}"));
@@ -140,7 +141,7 @@ fn insert(table: &str, columns: &[(&str, &str, Shape)], key: &[String]) -> Strin
 }
 
 /// An EXPLAIN looks at rights as the statement would, and does nothing.
-fn check(table: &str, columns: &[(&str, &str, Shape)], key: &[String]) -> String {
+fn check(table: &str, columns: &[(&str, &str, RowShape)], key: &[String]) -> String {
     let names = list(columns.iter().map(|(name, ..)| *name));
     let nothing = vec!["NULL"; columns.len()].join(", ");
     let conflict = conflict(key);
@@ -172,9 +173,9 @@ mod tests {
     #[test]
     fn names_are_quoted_and_values_are_arrays_of_parameters() {
         let columns = [
-            ("id", "text", Shape::Plain),
-            ("at\"; DROP", "timestamp with time zone", Shape::Plain),
-            ("raw", "bytea", Shape::Bytes),
+            ("id", "text", RowShape::Plain),
+            ("at\"; DROP", "timestamp with time zone", RowShape::Plain),
+            ("raw", "bytea", RowShape::Bytes),
         ];
         let table = quoted_name(&["farm".to_owned(), "read\"ings".to_owned()]);
         assert_eq!(

@@ -3,7 +3,7 @@
 
 /// What is made of an SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SqlVerdict {
     /// One of the rows at least is not taken, now or ever.
     Refused,
     /// The server failed, perhaps over one of them, or nobody foresaw what it says: trials show which.
@@ -13,7 +13,7 @@ pub(super) enum Verdict {
     Passing,
 }
 
-impl Verdict {
+impl SqlVerdict {
     /// By the code where it is one of its class that means something else, else by its class.
     pub(super) fn of(sqlstate: &str) -> Self {
         match sqlstate {
@@ -63,28 +63,28 @@ mod tests {
                 &[
                     "22P02", "22021", "22003", "23502", "23505", "23514", "44000", "54000", "P0001",
                 ][..],
-                Verdict::Refused,
+                SqlVerdict::Refused,
             ),
             (
                 &[
                     "42P01", "42703", "42501", "42804", "3D000", "3F000", "28P01", "28000", "0A000",
                 ],
-                Verdict::Held,
+                SqlVerdict::Held,
             ),
             (
                 &[
                     "08006", "25006", "40001", "40P01", "53100", "53300", "55P03", "57P01",
                     "57P03", "58030",
                 ],
-                Verdict::Passing,
+                SqlVerdict::Passing,
             ),
             (
                 &["57014", "XX000", "P0002", "38000", "F0000", "", "?"],
-                Verdict::Failed,
+                SqlVerdict::Failed,
             ),
         ] {
             for code in codes {
-                assert_eq!(Verdict::of(code), verdict, "{code}");
+                assert_eq!(SqlVerdict::of(code), verdict, "{code}");
             }
         }
     }

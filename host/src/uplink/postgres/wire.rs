@@ -15,8 +15,8 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Connection, NoTls};
 
-use super::table::Table;
-use super::verdict::{self, Verdict};
+use super::table::TargetTable;
+use super::verdict::{self, SqlVerdict};
 use super::{Config, Error};
 use crate::link::{Causes, Question, SharedSocket, Socket};
 use crate::words;
@@ -28,14 +28,14 @@ const WORDS: usize = 300;
 
 /// What a server says of a statement that it did not run.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) verdict: Verdict,
+pub(super) struct ServerNotice {
+    pub(super) verdict: SqlVerdict,
     pub(super) hint: &'static str,
     /// SQLSTATE and words, fit to be shown.
     pub(super) answer: String,
 }
 
-impl Told {
+impl ServerNotice {
     fn of(error: &DbError) -> Self {
         let code = error.code().code();
         let mut answer = format!("{code} {}", words::line(error.message(), WORDS));
@@ -45,7 +45,7 @@ impl Told {
             answer.push(')');
         }
         Self {
-            verdict: Verdict::of(code),
+            verdict: SqlVerdict::of(code),
             hint: verdict::hint(code),
             answer,
         }
@@ -55,9 +55,9 @@ impl Told {
     fn into_error(self) -> Error {
         let Self { hint, answer, .. } = self;
         match self.verdict {
-            Verdict::Held | Verdict::Refused => Error::Held { answer, hint },
-            Verdict::Failed => Error::Failed(answer),
-            Verdict::Passing => Error::Busy(answer),
+            SqlVerdict::Held | SqlVerdict::Refused => Error::Held { answer, hint },
+            SqlVerdict::Failed => Error::Failed(answer),
+            SqlVerdict::Passing => Error::Busy(answer),
         }
     }
 }
@@ -87,14 +87,14 @@ impl ToSql for Array {
     to_sql_checked!();
 }
 
-type Spoken<T> = Result<T, tokio_postgres::Error>;
+type SpokenTo<T> = Result<T, tokio_postgres::Error>;
 
 /// The half of it that reads and writes.
 struct WatchedSocket {
     socket: SharedSocket,
     connection: Pin<Box<Connection<SharedSocket, NoTlsStream>>>,
     /// How it ended.
-    end: Option<Spoken<()>>,
+    end: Option<SpokenTo<()>>,
 }
 
 impl WatchedSocket {
@@ -110,8 +110,8 @@ impl WatchedSocket {
     fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut work: Pin<&mut (impl Future<Output = Spoken<T>> + ?Sized)>,
-    ) -> Poll<Spoken<T>> {
+        mut work: Pin<&mut (impl Future<Output = SpokenTo<T>> + ?Sized)>,
+    ) -> Poll<SpokenTo<T>> {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
@@ -120,19 +120,19 @@ impl WatchedSocket {
     }
 
     /// What a failure means: what the server says of a statement, or why the connection is over.
-    fn explain(&mut self, error: &tokio_postgres::Error) -> Result<Told, Error> {
+    fn explain(&mut self, error: &tokio_postgres::Error) -> Result<ServerNotice, Error> {
         let last = match &self.end {
             Some(Err(end)) => end.as_db_error(),
             _ => None,
         };
         if let Some(said) = error.as_db_error().or(last) {
-            let told = Told::of(said);
+            let told = ServerNotice::of(said);
             let is_end = matches!(
                 said.parsed_severity(),
                 Some(Severity::Fatal | Severity::Panic)
             );
             return match (is_end, told.verdict) {
-                (true, Verdict::Held) => Err(told.into_error()),
+                (true, SqlVerdict::Held) => Err(told.into_error()),
                 (true, _) => Err(Error::Closed(format!(": {}", told.answer))),
                 (false, _) => Ok(told),
             };
@@ -151,22 +151,22 @@ impl WatchedSocket {
 }
 
 /// A statement under way.
-struct Exchange {
-    work: Pin<Box<dyn Future<Output = Spoken<()>> + Send>>,
+struct StatementExchange {
+    work: Pin<Box<dyn Future<Output = SpokenTo<()>> + Send>>,
     question: Question,
 }
 
 /// A connection to a database, with the table that rows go into.
-pub(super) struct Wire {
+pub(super) struct PostgresWire {
     line: WatchedSocket,
     client: Arc<Client>,
-    pub(super) table: Table,
-    exchange: Option<Exchange>,
+    pub(super) table: TargetTable,
+    exchange: Option<StatementExchange>,
     config: Arc<Config>,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Wire {
+impl PostgresWire {
     /// Dials, logs in, and looks the table up; each phase has a deadline.
     pub(super) async fn open(config: &Arc<Config>) -> Result<Self, Error> {
         let socket = SharedSocket::new(Socket::dial(config.target()).await?);
@@ -225,7 +225,7 @@ impl Wire {
         match &self.line.end {
             None => Ok(()),
             Some(Err(end)) if end.as_db_error().is_some() => {
-                let said = end.as_db_error().map(Told::of);
+                let said = end.as_db_error().map(ServerNotice::of);
                 let words = said.map_or_else(String::new, |said| format!(": {}", said.answer));
                 Err(Error::Closed(words))
             }
@@ -255,10 +255,10 @@ impl Wire {
     fn ask(
         &mut self,
         patience: Option<Duration>,
-        work: impl Future<Output = Spoken<()>> + Send + 'static,
+        work: impl Future<Output = SpokenTo<()>> + Send + 'static,
     ) {
         let now = Instant::now();
-        self.exchange = Some(Exchange {
+        self.exchange = Some(StatementExchange {
             work: Box::pin(work),
             question: Question::new(patience, now),
         });
@@ -269,13 +269,13 @@ impl Wire {
     pub(super) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Result<(), Told>, Question), Error>> {
+    ) -> Poll<Result<(Result<(), ServerNotice>, Question), Error>> {
         loop {
             let Some(exchange) = &mut self.exchange else {
                 return Poll::Pending;
             };
             if let Poll::Ready(done) = self.line.poll_with(cx, exchange.work.as_mut()) {
-                let Some(Exchange { question, .. }) = self.exchange.take() else {
+                let Some(StatementExchange { question, .. }) = self.exchange.take() else {
                     return Poll::Pending;
                 };
                 let told = match done {
@@ -319,7 +319,7 @@ impl Wire {
 /// What no login came of.
 fn turned_away(error: &tokio_postgres::Error, socket: &SharedSocket) -> Error {
     if let Some(said) = error.as_db_error() {
-        return Told::of(said).into_error();
+        return ServerNotice::of(said).into_error();
     }
     if let Some(fault) = socket.take_fault() {
         return fault.into();
@@ -331,10 +331,10 @@ fn turned_away(error: &tokio_postgres::Error, socket: &SharedSocket) -> Error {
 }
 
 /// What is left running by a connection that was given up ends by itself; only then is the table looked up.
-async fn set_up(client: &Client, config: &Config) -> Spoken<Table> {
+async fn set_up(client: &Client, config: &Config) -> SpokenTo<TargetTable> {
     let most = config.deadlines.answer.as_millis().saturating_mul(2);
     let most = most.min(i32::MAX as u128);
     let settings = format!("SET statement_timeout = {most}");
     client.batch_execute(&settings).await?;
-    Table::find(client, config).await
+    TargetTable::find(client, config).await
 }

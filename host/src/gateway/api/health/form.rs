@@ -29,7 +29,7 @@ impl State {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct HealthPart {
     /// `source`, `subscriptions`, `flow`, `devices`, `queue`, `uplink`, `certificate`, `spool`, `disk`, `memory`, `clock`,
     /// `dead-letters`, `crashes`, `config`, `loop`.
     pub kind: String,
@@ -45,7 +45,7 @@ pub struct Part {
 pub struct Report {
     /// The worst of its parts.
     pub state: State,
-    pub parts: Vec<Part>,
+    pub parts: Vec<HealthPart>,
 }
 
 /// How one part is.
@@ -69,13 +69,13 @@ impl Health {
     }
 
     /// As a part of the gateway.
-    pub(super) fn of(self, kind: &str, name: &str) -> Part {
+    pub(super) fn of(self, kind: &str, name: &str) -> HealthPart {
         let (state, why) = match self {
             Self::Good => (State::Ok, None),
             Self::Fair(why) => (State::Degraded, Some(why)),
             Self::Bad(why) => (State::Failed, Some(why)),
         };
-        Part {
+        HealthPart {
             kind: kind.to_owned(),
             name: name.to_owned(),
             state,
@@ -84,7 +84,7 @@ impl Health {
     }
 }
 
-impl Part {
+impl HealthPart {
     /// As a person calls it.
     pub fn title(&self) -> String {
         match (&*self.kind, &*self.name) {
@@ -97,7 +97,7 @@ impl Part {
 }
 
 impl Report {
-    pub(super) fn new(parts: Vec<Part>) -> Self {
+    pub(super) fn new(parts: Vec<HealthPart>) -> Self {
         let state = parts.iter().map(|part| part.state).max();
         Self {
             state: state.unwrap_or_default(),
@@ -124,7 +124,7 @@ impl Report {
     }
 
     /// In the form that is asked for: JSON has all of it. Only what has failed is no success.
-    pub(super) fn answer(&self, asked: &Asked, words: [&str; 3]) -> Response {
+    pub(super) fn answer(&self, asked: &HealthQuery, words: [&str; 3]) -> Response {
         let code = match self.state {
             State::Failed => StatusCode::SERVICE_UNAVAILABLE,
             State::Ok | State::Degraded => StatusCode::OK,
@@ -138,12 +138,12 @@ impl Report {
 
 /// What form is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct HealthQuery {
     verbose: bool,
     json: bool,
 }
 
-impl Asked {
+impl HealthQuery {
     pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> Self {
         let accepts = headers.get(header::ACCEPT);
         let accepts = accepts.and_then(|accept| accept.to_str().ok());
@@ -160,9 +160,9 @@ mod tests {
 
     const WORDS: [&str; 3] = ["ready", "ready, degraded", "not ready"];
 
-    fn shown(part: Part, verbose: bool) -> (StatusCode, String) {
+    fn shown(part: HealthPart, verbose: bool) -> (StatusCode, String) {
         let report = Report::new(vec![part]);
-        let asked = Asked {
+        let asked = HealthQuery {
             verbose,
             json: false,
         };
@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn json_is_given_to_whoever_accepts_it() {
         let mut headers = HeaderMap::new();
-        assert!(!Asked::of(Some("x&verbose"), &headers).json);
-        assert!(Asked::of(Some("x&verbose"), &headers).verbose);
+        assert!(!HealthQuery::of(Some("x&verbose"), &headers).json);
+        assert!(HealthQuery::of(Some("x&verbose"), &headers).verbose);
         headers.insert(header::ACCEPT, "application/json".parse().unwrap());
-        assert!(Asked::of(None, &headers).json);
+        assert!(HealthQuery::of(None, &headers).json);
     }
 }

@@ -9,7 +9,7 @@ use crate::heap::resident_bytes;
 use crate::spool::{Account, QueueAccount, StoreCondition};
 use crate::telemetry::crash::{self, Crash};
 
-use super::form::{Health, Part};
+use super::form::{Health, HealthPart};
 
 /// Days before its end at which a certificate is to be renewed.
 const RENEW_DAYS: u64 = 21;
@@ -18,7 +18,7 @@ const DAY_US: u64 = 86_400_000_000;
 const NEARLY: u64 = 90;
 
 /// What the machine and the config say.
-pub(super) struct Surroundings {
+pub(super) struct HealthInputs {
     pub(super) now: Now,
     pub(super) resident_bytes: u64,
     pub(super) memory_bytes: u64,
@@ -29,7 +29,7 @@ pub(super) struct Surroundings {
     pub(super) crashes: (Vec<Crash>, usize),
 }
 
-impl Surroundings {
+impl HealthInputs {
     /// Reads the files with certificates.
     pub(super) fn of(running: &RunningGateway) -> Self {
         let Config { gateway, spool, .. } = &*running.config;
@@ -44,7 +44,7 @@ impl Surroundings {
     }
 }
 
-pub(super) fn of(accounts: &Accounts, surroundings: &Surroundings) -> Vec<Part> {
+pub(super) fn of(accounts: &Accounts, surroundings: &HealthInputs) -> Vec<HealthPart> {
     let spool = &accounts.spool;
     let queue = |one: &QueueAccount| {
         let name = format!("{}:{}", one.uplink, one.class);
@@ -55,7 +55,7 @@ pub(super) fn of(accounts: &Accounts, surroundings: &Surroundings) -> Vec<Part> 
         certificate(one, surroundings.now).of("certificate", &name)
     };
     let devices = |flow: &FlowAccount| devices(flow).of("devices", &flow.name);
-    let mut found: Vec<Part> = accounts.flows.iter().map(devices).collect();
+    let mut found: Vec<HealthPart> = accounts.flows.iter().map(devices).collect();
     found.extend(spool.queues.iter().map(queue));
     found.extend(surroundings.certificates.iter().map(certificate));
     found.push(letters(spool, surroundings.letters).of("dead-letters", ""));
@@ -158,7 +158,7 @@ fn disk(spool: &Account) -> Health {
     }
 }
 
-fn memory(spool: &Account, surroundings: &Surroundings) -> Health {
+fn memory(spool: &Account, surroundings: &HealthInputs) -> Health {
     let held = surroundings.resident_bytes;
     let words = [
         part(spool.ram_bytes, spool.most_ram_bytes).map(|percent| {
@@ -238,8 +238,8 @@ mod tests {
         }
     }
 
-    fn surroundings() -> Surroundings {
-        Surroundings {
+    fn surroundings() -> HealthInputs {
+        HealthInputs {
             now: Now {
                 wall_us: TODAY_US,
                 uptime_us: 1,
@@ -297,7 +297,7 @@ mod tests {
         };
         assert_eq!(memory(&spool(), &surroundings()), Health::Good);
         fair(memory(&full, &surroundings()), "95 %");
-        let large = Surroundings {
+        let large = HealthInputs {
             resident_bytes: 600 * MIB,
             ..surroundings()
         };

@@ -16,9 +16,9 @@ use axum::extract::{RawQuery, State as Of};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-pub use form::{Part, Report, State};
+pub use form::{HealthPart, Report, State};
 
-use self::form::{Asked, Health};
+use self::form::{Health, HealthQuery};
 use super::accounts::Accounts;
 use crate::admin::{ApiResult, json};
 use crate::gateway::pulse;
@@ -44,7 +44,7 @@ pub(super) async fn alive(
     let loops = pulse::loops(&running).await;
     let report = Report::new(loops.into_iter().map(part).collect());
     let words = ["ok", "ok", "stands still"];
-    report.answer(&Asked::of(query.as_deref(), &headers), words)
+    report.answer(&HealthQuery::of(query.as_deref(), &headers), words)
 }
 
 pub(super) async fn ready(
@@ -54,7 +54,7 @@ pub(super) async fn ready(
 ) -> Response {
     let report = Report::new(parts::of(&Accounts::of(&running)));
     let words = ["ready", "ready, degraded", "not ready"];
-    report.answer(&Asked::of(query.as_deref(), &headers), words)
+    report.answer(&HealthQuery::of(query.as_deref(), &headers), words)
 }
 
 pub(super) async fn healthy(
@@ -63,7 +63,7 @@ pub(super) async fn healthy(
     headers: HeaderMap,
 ) -> ApiResult {
     let report = tokio::task::spawn_blocking(move || Report::of(&running)).await?;
-    Ok(report.answer(&Asked::of(query.as_deref(), &headers), WORDS))
+    Ok(report.answer(&HealthQuery::of(query.as_deref(), &headers), WORDS))
 }
 
 /// For the operator's command.
@@ -80,7 +80,7 @@ impl Report {
     pub(in crate::gateway::api) fn of(running: &RunningGateway) -> Self {
         let accounts = Accounts::of(running);
         let ready = parts::of(&accounts).into_iter();
-        let further = further::of(&accounts, &further::Surroundings::of(running));
+        let further = further::of(&accounts, &further::HealthInputs::of(running));
         Self::new(ready.chain(further).collect())
     }
 }

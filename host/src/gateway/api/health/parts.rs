@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::form::{Health, Part};
+use super::form::{Health, HealthPart};
 use crate::chain::{BreakerState, PluginInfo};
 use crate::gateway::api::accounts::{Accounts, FlowAccount};
 use crate::gateway::api::trouble::{ConditionStatus, TroubleStatus};
@@ -10,7 +10,7 @@ use crate::link::LinkAccount;
 use crate::source;
 use crate::spool::{self, Account, UnreadableQueue};
 
-pub(super) fn of(accounts: &Accounts) -> Vec<Part> {
+pub(super) fn of(accounts: &Accounts) -> Vec<HealthPart> {
     let now = accounts.at;
     let flows = accounts.flows.iter();
     let mut found: Vec<_> = flows.map(|one| flow(one).of("flow", &one.name)).collect();

@@ -23,14 +23,14 @@ const EVERY: Duration = Duration::from_secs(1);
 const LASTS: Duration = Duration::from_secs(25);
 
 /// What is told, and to how many.
-pub(super) struct Events {
+pub(super) struct PageEvents {
     views: Arc<Views>,
     seats: Arc<Semaphore>,
     /// The newest event, as long as somebody listens.
     newest: Arc<Mutex<Option<watch::Receiver<Bytes>>>>,
 }
 
-impl Events {
+impl PageEvents {
     pub(super) fn of(views: &Arc<Views>) -> Self {
         Self {
             views: Arc::clone(views),
@@ -45,7 +45,7 @@ impl Events {
             let words = format!("{MOST} listen already\n");
             return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
         };
-        let told = Told {
+        let told = ToldListener {
             next: Box::pin(newer(self.subscribe())),
             until: Instant::now() + LASTS,
             _seat: seat,
@@ -117,13 +117,13 @@ async fn newer(mut events: watch::Receiver<Bytes>) -> Option<(watch::Receiver<By
 }
 
 /// What one listener is told.
-struct Told {
+struct ToldListener {
     next: Next,
     until: Instant,
     _seat: OwnedSemaphorePermit,
 }
 
-impl Stream for Told {
+impl Stream for ToldListener {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::view::View;
+use super::view::PageView;
 use crate::clock::utc;
-use crate::gateway::api::health::{Part, State};
+use crate::gateway::api::health::{HealthPart, State};
 use crate::gateway::api::status::{FlowStatus, PluginStatus, QueueStatus};
 
 const TEMPLATE: &str = include_str!("index.html");
@@ -12,7 +12,7 @@ const TEMPLATE: &str = include_str!("index.html");
 const DIGEST: usize = 12;
 
 /// The page of this moment.
-pub(super) fn page(view: &View) -> String {
+pub(super) fn page(view: &PageView) -> String {
     let mut page = String::with_capacity(32 << 10);
     // What is put in is not looked at again: no name of a device can be a place of the template.
     for (index, piece) in TEMPLATE.split("{{").enumerate() {
@@ -28,7 +28,7 @@ pub(super) fn page(view: &View) -> String {
     page
 }
 
-fn put(place: &str, view: &View) -> String {
+fn put(place: &str, view: &PageView) -> String {
     match place {
         "name" => escaped(&view.status.name),
         "version" => escaped(&view.status.version),
@@ -62,7 +62,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn facts(view: &View) -> String {
+fn facts(view: &PageView) -> String {
     let status = &view.status;
     let process = status.process.as_ref();
     let memory = process.map(|process| {
@@ -84,7 +84,7 @@ fn facts(view: &View) -> String {
     facts.into_iter().filter_map(fact).collect()
 }
 
-fn wrong(part: &Part) -> Option<String> {
+fn wrong(part: &HealthPart) -> Option<String> {
     let why = part.why.as_ref().filter(|_| part.state != State::Ok)?;
     Some(format!(
         "<li class=\"{}\"><strong>{}</strong> <span>{}</span></li>",
@@ -95,14 +95,14 @@ fn wrong(part: &Part) -> Option<String> {
 }
 
 /// A table: its id and title, its columns (those of numbers begin with `#`), its rows.
-struct Table<'a> {
+struct HtmlTable<'a> {
     id: &'a str,
     title: &'a str,
     columns: &'a [&'a str],
     rows: Vec<(State, Vec<String>)>,
 }
 
-impl Table<'_> {
+impl HtmlTable<'_> {
     fn html(&self) -> String {
         let mut html = String::new();
         let hidden = if self.rows.is_empty() { " hidden" } else { "" };
@@ -135,13 +135,13 @@ impl Table<'_> {
     }
 }
 
-fn tables(view: &View) -> String {
+fn tables(view: &PageView) -> String {
     let all = ends(view).into_iter().chain(flows(view)).chain(past(view));
     all.map(|table| table.html()).collect()
 }
 
-fn state_of(view: &View, kind: &str, name: &str) -> State {
-    let is_it = |part: &&Part| part.kind == kind && part.name == name;
+fn state_of(view: &PageView, kind: &str, name: &str) -> State {
+    let is_it = |part: &&HealthPart| part.kind == kind && part.name == name;
     let part = view.health.parts.iter().find(is_it);
     part.map(|part| part.state).unwrap_or_default()
 }
@@ -151,7 +151,7 @@ fn no_rate() -> String {
     "–".to_owned()
 }
 
-fn ends(view: &View) -> Vec<Table<'static>> {
+fn ends(view: &PageView) -> Vec<HtmlTable<'static>> {
     let status = &view.status;
     let sources = status.sources.iter().map(|one| {
         let cells = vec![
@@ -172,13 +172,13 @@ fn ends(view: &View) -> Vec<Table<'static>> {
         )
     });
     vec![
-        Table {
+        HtmlTable {
             id: "sources",
             title: "Sources",
             columns: &["source", "state", "#in", "#since the start", "#unsettled"],
             rows: sources.collect(),
         },
-        Table {
+        HtmlTable {
             id: "uplinks",
             title: "Uplinks",
             columns: &[
@@ -194,13 +194,13 @@ fn ends(view: &View) -> Vec<Table<'static>> {
     ]
 }
 
-fn flows(view: &View) -> Vec<Table<'static>> {
+fn flows(view: &PageView) -> Vec<HtmlTable<'static>> {
     vec![queues(view), through(view), plugins(view)]
 }
 
-fn queues(view: &View) -> Table<'static> {
+fn queues(view: &PageView) -> HtmlTable<'static> {
     let row = |one: &QueueStatus| (state_of(view, "queue", &one.name), queue(one));
-    Table {
+    HtmlTable {
         id: "queues",
         title: "Queues",
         columns: &[
@@ -217,7 +217,7 @@ fn queues(view: &View) -> Table<'static> {
 }
 
 /// What goes through each flow.
-fn through(view: &View) -> Table<'static> {
+fn through(view: &PageView) -> HtmlTable<'static> {
     let row = |one: &FlowStatus| {
         let filtered = one.filtered + one.absorbed;
         let counts = [one.messages_in, one.messages_out, filtered, one.rejected].map(count);
@@ -225,7 +225,7 @@ fn through(view: &View) -> Table<'static> {
         let cells = cells.chain([one.bytes_in, one.bytes_out].map(bytes));
         (state_of(view, "flow", &one.name), cells.collect())
     };
-    Table {
+    HtmlTable {
         id: "flows",
         title: "Flows",
         columns: &[
@@ -242,12 +242,12 @@ fn through(view: &View) -> Table<'static> {
     }
 }
 
-fn plugins(view: &View) -> Table<'static> {
+fn plugins(view: &PageView) -> HtmlTable<'static> {
     let mut rows = Vec::new();
     for flow in &view.status.flows {
         rows.extend(flow.plugins.iter().map(|one| plugin(flow, one)));
     }
-    Table {
+    HtmlTable {
         id: "plugins",
         title: "Plugins",
         columns: &[
@@ -301,7 +301,7 @@ fn queue(one: &QueueStatus) -> Vec<String> {
     ]
 }
 
-fn past(view: &View) -> Vec<Table<'static>> {
+fn past(view: &PageView) -> Vec<HtmlTable<'static>> {
     let ok = |cells| (State::Ok, cells);
     let letters = view.kept.letters.iter().map(|one| {
         ok(vec![
@@ -334,19 +334,19 @@ fn past(view: &View) -> Vec<Table<'static>> {
         ])
     });
     vec![
-        Table {
+        HtmlTable {
             id: "letters",
             title: "Oldest dead letters: <code>tidegate parked list</code> has what they say",
             columns: &["parked (UTC)", "reason", "at", "#payload"],
             rows: letters.collect(),
         },
-        Table {
+        HtmlTable {
             id: "ledger",
             title: "Given up: <code>tidegate ledger</code> has topics and devices",
             columns: &["reason", "queue", "#messages", "first (UTC)", "last (UTC)"],
             rows: ledger.collect(),
         },
-        Table {
+        HtmlTable {
             id: "events",
             title: "Changes of plugins and config",
             columns: &["at (UTC)", "of", "what", "why"],
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_is_no_markup() {
-        let table = Table {
+        let table = HtmlTable {
             id: "sources",
             title: "Sources",
             columns: &["source", "#in"],

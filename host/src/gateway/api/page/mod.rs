@@ -13,7 +13,7 @@ use axum::extract::{FromRef, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use self::events::Events;
+use self::events::PageEvents;
 use self::view::Views;
 use crate::admin::{ApiResult, Route, json};
 use crate::gateway::running::RunningGateway;
@@ -42,13 +42,13 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 #[derive(Clone)]
 pub(super) struct Page {
     views: Arc<Views>,
-    events: Arc<Events>,
+    events: Arc<PageEvents>,
 }
 
 impl Page {
     pub(super) fn of(running: &Arc<RunningGateway>) -> Self {
         let views = Arc::new(Views::of(running));
-        let events = Arc::new(Events::of(&views));
+        let events = Arc::new(PageEvents::of(&views));
         Self { views, events }
     }
 }

@@ -21,26 +21,26 @@ const MOST: usize = 20;
 const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize)]
-pub(super) struct View {
+pub(super) struct PageView {
     /// When, milliseconds since 1970.
     pub(super) at_ms: u64,
     pub(super) status: Status,
     pub(super) health: Report,
     #[serde(flatten)]
     pub(super) kept: Kept,
-    pub(super) ledger: Vec<Lost>,
+    pub(super) ledger: Vec<LossRow>,
 }
 
 /// What lies on the disk.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Kept {
-    pub(super) letters: Vec<Letter>,
+    pub(super) letters: Vec<LetterRow>,
     pub(super) events: Vec<Happened>,
 }
 
 /// A dead letter, without what it says.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Letter {
+pub(super) struct LetterRow {
     pub(super) parked_us: u64,
     pub(super) reason: &'static str,
     /// The plugin or queue that it stopped at.
@@ -51,7 +51,7 @@ pub(super) struct Letter {
 
 /// Messages that were given up, without their topics and devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Lost {
+pub(super) struct LossRow {
     pub(super) reason: &'static str,
     pub(super) queue: String,
     pub(super) count: u64,
@@ -84,7 +84,7 @@ impl Views {
     }
 
     /// As it is now. Waits for the disk.
-    pub(super) fn now(&self) -> View {
+    pub(super) fn now(&self) -> PageView {
         let running = &self.running;
         let mut status = Status::of_running(running);
         // Where things lie, and what stands in the config, is the operator's.
@@ -92,7 +92,7 @@ impl Views {
         status.config = ConfigStanding::default();
         status.store.damaged_store = None;
         status.crashes.clear();
-        View {
+        PageView {
             at_ms: Now::read().wall_us / 1_000,
             status,
             health: Report::of(running),
@@ -119,7 +119,7 @@ impl Kept {
         let events = History::of(&running.config.gateway.data_dir).read(MOST, |_| true);
         let letters = running.spool.dead_letters(MOST);
         Self {
-            letters: letters.into_iter().map(Letter::of).collect(),
+            letters: letters.into_iter().map(LetterRow::of).collect(),
             // A history that cannot be read is said where it is written.
             events: events
                 .unwrap_or_default()
@@ -131,7 +131,7 @@ impl Kept {
     }
 }
 
-impl Letter {
+impl LetterRow {
     fn of(record: LetterRecord) -> Self {
         let plugin = record
             .plugin
@@ -162,8 +162,8 @@ impl Happened {
 }
 
 /// The ledger by reason and queue, what came last first.
-fn lost(running: &RunningGateway) -> Vec<Lost> {
-    let mut all: Vec<Lost> = Vec::new();
+fn lost(running: &RunningGateway) -> Vec<LossRow> {
+    let mut all: Vec<LossRow> = Vec::new();
     for entry in running.spool.ledger() {
         let queue = match (&*entry.uplink, &*entry.class) {
             ("", _) => String::new(),
@@ -179,7 +179,7 @@ fn lost(running: &RunningGateway) -> Vec<Lost> {
                 lost.first_us = lost.first_us.min(entry.first_us);
                 lost.last_us = lost.last_us.max(entry.last_us);
             }
-            None => all.push(Lost {
+            None => all.push(LossRow {
                 reason,
                 queue,
                 count: entry.count,

@@ -81,7 +81,7 @@ impl Devices {
     }
 }
 
-impl Wire for Scripted {
+impl LineStream for Scripted {
     fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
         if self.is_closed {
             return Poll::Ready(Ok(0));
