@@ -294,7 +294,7 @@ fn the_config_in_effect_can_be_read_again_and_shows_no_secret() -> Result<()> {
 fn a_key_is_explained_and_a_slip_of_the_finger_is_recognised() -> Result<()> {
     let folder = workspace();
     let (text, _) = told(
-        &folder,
+        folder,
         &["config", "explain", "uplink.cloud.inflight"],
         &[0],
     )?;
@@ -302,9 +302,9 @@ fn a_key_is_explained_and_a_slip_of_the_finger_is_recognised() -> Result<()> {
         text.contains("Messages sent and not yet accepted") && text.contains("default: 1000"),
         "{text}"
     );
-    let (_, error) = told(&folder, &["config", "explain", "spool.reserv"], &[2])?;
+    let (_, error) = told(folder, &["config", "explain", "spool.reserv"], &[2])?;
     ensure!(error.contains("did you mean spool.reserve?"), "{error}");
-    let (_, error) = told(&folder, &["config", "explain", "a\u{1b}[2J"], &[2])?;
+    let (_, error) = told(folder, &["config", "explain", "a\u{1b}[2J"], &[2])?;
     ensure!(!error.contains('\u{1b}'), "{error:?}");
     Ok(())
 }

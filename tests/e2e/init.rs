@@ -113,7 +113,7 @@ fn what_speaks_on_a_broker_becomes_a_config_that_passes_its_check() -> Result<()
 
 fn is_written_and_good(folder: &Path, arguments: &[&str], want: &str) -> Result<()> {
     let file = format!("{want}.toml");
-    let output = init(folder, &[&arguments[..], &["--want", want, &file]].concat())?;
+    let output = init(folder, &[arguments, &["--want", want, &file]].concat())?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{want}: {}: {said}", output.status);
     ensure!(
@@ -144,7 +144,7 @@ fn is_written_and_good(folder: &Path, arguments: &[&str], want: &str) -> Result<
         "{}",
         String::from_utf8_lossy(&checked.stderr)
     );
-    let again = init(folder, &[&arguments[..], &["--want", want, &file]].concat())?;
+    let again = init(folder, &[arguments, &["--want", want, &file]].concat())?;
     ensure!(
         again.status.code() == Some(1) && fs::read_to_string(folder.join(&file))? == text,
         "it was written over"

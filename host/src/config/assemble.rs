@@ -56,19 +56,15 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let mut wishes = Vec::new();
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities, &mut wishes);
     let classes = class::read_all(&mut root);
-    let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
-    uplinks
-        .iter_mut()
-        .for_each(|(uplink, _)| uplinks::know(&mut uplink.kind, &gateway.name, &class_names));
+    tell_names(&mut uplinks, &gateway.name, &classes);
     let tables = root.named("flow");
     let names = known_names(&tables, &sources, &uplinks, &classes, &gateway);
     check_fallbacks(check, &wishes, &names);
     let mut queues = Queues::default();
     let mut flows = flows(&root, tables, &names, &mut queues);
     circle::refuse(check, &flows);
-    let limits = closed(&mut root, "spool", |fields| {
-        globals::spool(fields, &gateway.name)
-    });
+    let of_spool = |fields: &mut Fields<'_>| globals::spool(fields, &gateway.name);
+    let limits = closed(&mut root, "spool", of_spool);
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     let accepted = closed(&mut root, "accepted", accepted::read);
@@ -107,6 +103,14 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         recordings,
         plugin_places,
         accepted,
+    }
+}
+
+/// Uplinks that make names of it know the gateway and the classes.
+fn tell_names(uplinks: &mut [(uplink::Config, Place)], gateway: &str, classes: &[Class]) {
+    let classes: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
+    for (uplink, _) in uplinks {
+        uplinks::know(&mut uplink.kind, gateway, &classes);
     }
 }
 

@@ -89,5 +89,5 @@ pub async fn run(
     if config.connections > 1 || config.fallback.is_some() {
         return connections::run(&config, &backlog, &shared, &stop).await;
     }
-    drain(config, Shard::WHOLE, backlog, shared, stop).await
+    Box::pin(drain(config, Shard::WHOLE, backlog, shared, stop)).await
 }

@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(long)]
     pub connect: bool,
     /// Look for what should not go live, too: messages in the clear, what is acknowledged before it is safe, alarms that nobody
-    /// hears. Each finding has a name; what is meant to be so is accepted in the config's [accepted], with the reason.
+    /// hears. Each finding has a name; what is meant to be so is accepted in the config's table `accepted`, with the reason.
     #[arg(long)]
     pub strict: bool,
     /// Print every setting with its default and the reason for it, and check nothing.

@@ -1,6 +1,6 @@
 //! `tidegate doctor`: what of this machine, its disk, its network and its gateway is not as it should be, and what mends it.
 //!
-//! Each subject is a file of its own with one function, from what the machine's files say below a root, and from [`Facts`], to
+//! Each subject is a file of its own with one function, from what the machine's files say below a root, and from `Facts`, to
 //! findings. Nothing is changed but what `--fix` says.
 
 mod certificates;

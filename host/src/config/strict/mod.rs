@@ -134,6 +134,10 @@ impl From<StrictFinding> for Problem {
 }
 
 impl<'a> StrictLook<'a> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a text of one finding, and a struct of them would be one more finding"
+    )]
     fn find(
         &mut self,
         advice: Advice,

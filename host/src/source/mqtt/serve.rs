@@ -124,7 +124,7 @@ impl MqttSource {
     /// Takes back what is to be taken back now, unless that is under way.
     fn end_subscriptions(&mut self, connection: &mut Connection) {
         let is_asked = self.subscriptions.is_ending();
-        let ending = self.subscriptions.to_end();
+        let ending = self.subscriptions.end_due();
         if !is_asked && !ending.is_empty() {
             connection.unsubscribe(ending);
         }

@@ -132,7 +132,7 @@ impl Subscriptions {
 
     /// What is to be taken back now: all that nobody wants any more, but for what another source wants and does not have yet.
     /// A message that comes in between has no other way to us.
-    pub(super) fn to_end(&mut self) -> &[String] {
+    pub(super) fn end_due(&mut self) -> &[String] {
         if self.ending.is_empty() {
             let is_missed = |filter: &String| {
                 self.wanted_beside.iter().any(|outer| covers(outer, filter))

@@ -273,7 +273,7 @@ impl OutputFolder {
         }
         // Of a start that this store has not had yet is what another one wrote, before.
         let age = |place: FilePlace| (place.boot <= u64::from(self.boot), place);
-        whole.sort_unstable_by(|(one, ..), (other, ..)| age(*one).cmp(&age(*other)));
+        whole.sort_unstable_by_key(|(place, ..)| age(*place));
         let mut bytes: u64 = whole.iter().map(|(_, length, _)| length).sum();
         for (_, length, path) in whole {
             if bytes <= keep {

@@ -116,9 +116,12 @@ fn conflict(key: &[String]) -> String {
     format!(" ON CONFLICT ({names}) DO NOTHING")
 }
 
-fn insert(table: &str, columns: &[(&str, &str, RowShape)], key: &[String]) -> String {
+/// Name, type to cast to, and how its values are written.
+type InsertColumn<'a> = (&'a str, &'a str, RowShape);
+
+fn insert(table: &str, columns: &[InsertColumn<'_>], key: &[String]) -> String {
     let names = list(columns.iter().map(|(name, ..)| *name));
-    let numbered = |make: &dyn Fn(usize, &(&str, &str, RowShape)) -> String| {
+    let numbered = |make: &dyn Fn(usize, &InsertColumn<'_>) -> String| {
         let made: Vec<_> = (1..)
             .zip(columns)
             .map(|(number, column)| make(number, column))

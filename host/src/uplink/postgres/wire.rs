@@ -150,6 +150,9 @@ impl WatchedSocket {
     }
 }
 
+/// What a server made of a statement, and the question that was about it.
+type Answered = (Result<(), ServerNotice>, Question);
+
 /// A statement under way.
 struct StatementExchange {
     work: Pin<Box<dyn Future<Output = SpokenTo<()>> + Send>>,
@@ -266,10 +269,7 @@ impl PostgresWire {
     }
 
     /// What became of it, and how it went.
-    pub(super) fn poll_answer(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Result<(), ServerNotice>, Question), Error>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, Error>> {
         loop {
             let Some(exchange) = &mut self.exchange else {
                 return Poll::Pending;

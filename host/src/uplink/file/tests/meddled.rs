@@ -116,7 +116,7 @@ async fn a_file_that_is_changed_keeps_its_whole_lines() {
     };
     let files = after(hole).await;
     assert_eq!(files["t-0-1.ndjson"], "1\n");
-    assert_eq!(files["t-0-1.ndjson.damaged"], "\0\0\0\07\n");
+    assert_eq!(files["t-0-1.ndjson.damaged"], "\x00\x00\x00\x007\n");
     assert_eq!(files["t-0-3.ndjson"], "3\n4\n");
 }
 
