@@ -95,11 +95,6 @@ impl Metrics {
         );
         let gauges = Opts::new("tidegate_plugin_value", "Gauges that plugins set.");
         let gauges = GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?;
-        let seconds = HistogramOpts::new(
-            "tidegate_plugin_call_seconds",
-            "Time of one call of a plugin with a batch.",
-        );
-        let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
         Ok(Self {
             messages: counter(
                 "chain_messages",
@@ -128,7 +123,7 @@ impl Metrics {
                 "Components made to code, by where that came from.",
                 &["flow", "plugin", "origin"],
             )?,
-            call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
+            call_seconds: add(registry, call_seconds()?)?,
             own_counters: counter(
                 "plugin_counted",
                 "Counters that plugins add to.",
@@ -377,4 +372,13 @@ impl PluginMetrics {
             name,
         ])
     }
+}
+
+fn call_seconds() -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(
+        "tidegate_plugin_call_seconds",
+        "Time of one call of a plugin with a batch.",
+    );
+    let buckets = prometheus::exponential_buckets(1e-6, 4.0, 10)?;
+    HistogramVec::new(opts.buckets(buckets), &["flow", "plugin"])
 }

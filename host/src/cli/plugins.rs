@@ -135,7 +135,6 @@ fn lines(plugin: &ListedPlugin) -> Vec<String> {
     lines
 }
 
-/// `tidegate history`.
 pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surroundings) -> Exit {
     let found = || -> Result<Vec<HistoryEvent>, CommandFailure> {
         match find_left(global, &arguments.at, surroundings)? {

@@ -152,7 +152,7 @@ pub struct ImportMessages {
 /// Arguments of `tidegate spool drop`.
 #[derive(Debug, Args)]
 pub struct DropQueue {
-    /// `uplink:class`.
+    /// Its name, `uplink:class`.
     #[arg(value_name = "QUEUE")]
     queue: String,
     /// Yes, give it up.

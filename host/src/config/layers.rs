@@ -40,7 +40,7 @@ pub enum Secrets {
     AtDial,
     /// The same of a config that has worked: what it names is a file.
     Proven,
-    /// Nothing is dialled.
+    /// Nothing is dialled, so none of them is looked at.
     Unused,
 }
 

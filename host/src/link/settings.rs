@@ -129,7 +129,7 @@ impl Tls {
 }
 
 impl ServerTls {
-    /// The same.
+    /// The certificates that it names, each with what it is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
         let ca = self.client_ca.as_deref().map(|ca| ("client_ca", ca));
         [("cert", &*self.identity.0)]

@@ -26,7 +26,7 @@ const FILE_BYTES: u64 = 64 << 10;
 /// A panic of the host's own code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crash {
-    /// When, UTC.
+    /// When it happened, UTC, as in the log.
     pub at: String,
     /// Version of the gateway.
     pub version: String,
@@ -36,7 +36,7 @@ pub struct Crash {
     pub place: String,
     /// In its own words.
     pub what: String,
-    /// Innermost first.
+    /// Frames of the stack, the innermost first.
     pub stack: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Crash {
 #[derive(Debug)]
 struct CrashLog {
     folder: Option<PathBuf>,
-    /// The oldest first.
+    /// Those that are kept, the oldest first.
     crashes: Vec<Crash>,
     /// How many of them there have been since the start.
     here: usize,

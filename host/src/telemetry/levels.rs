@@ -33,7 +33,7 @@ pub const LONGEST: Duration = Duration::from_secs(86_400);
 /// A level that holds for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LevelChange {
-    /// `None`: of all.
+    /// Of which module; `None`: of all.
     module: Option<String>,
     level: LevelFilter,
     until: Instant,
@@ -49,7 +49,7 @@ pub struct Shown {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownChange {
-    /// `None`: of all.
+    /// Of which module; `None`: of all.
     pub module: Option<String>,
     pub level: String,
     /// Seconds until it ends.
@@ -198,7 +198,7 @@ pub fn end(now: Option<Instant>) {
     let _ = change(work, tell);
 }
 
-/// What holds now.
+/// What holds now, and until when.
 pub fn shown() -> Option<Shown> {
     let (_, levels) = LOG.get()?;
     let levels = locked(levels);

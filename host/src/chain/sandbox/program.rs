@@ -39,10 +39,10 @@ impl Deref for Program {
 
 /// The programs in use, by their digests: a component that a thousand flows run is there once.
 #[derive(Default)]
-pub(super) struct Programs(Mutex<Known>);
+pub(super) struct Programs(Mutex<CachedProgram>);
 
 #[derive(Default)]
-struct Known {
+struct CachedProgram {
     used: HashMap<Digest, Weak<Linked>>,
     /// They stay while nobody uses them.
     kept: Option<Vec<Program>>,
@@ -68,7 +68,7 @@ impl Programs {
             .for_each(|kept| kept.push(program.clone()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, CachedProgram> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ const DAY_US: u64 = 86_400_000_000;
 /// A file of certificates, and what it is for.
 #[derive(Clone, Debug)]
 pub(super) struct CertificateFile {
-    /// `uplink.cloud`.
+    /// The table that names it, as `uplink.cloud`.
     pub(super) of: String,
     pub(super) path: String,
     pub(super) kind: CertificateUse,
@@ -23,7 +23,7 @@ pub(super) struct CertificateFile {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CertificateUse {
-    /// Whom we trust.
+    /// Certificates of those whom we trust.
     Ca,
     /// Who we are, to a broker or server.
     Client,
@@ -36,7 +36,7 @@ pub(super) enum CertificateUse {
 struct CertificateAbout<'a> {
     issuer: &'a [u8],
     subject: &'a [u8],
-    /// Microseconds since 1970.
+    /// Since when it is good, microseconds since 1970.
     from_us: u64,
     to_us: u64,
 }

@@ -7,7 +7,7 @@ use crate::words;
 /// Characters of what is said of one thing.
 const LONGEST: usize = 400;
 
-/// How it is.
+/// How bad it is; the worst comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FindingLevel {

@@ -166,6 +166,13 @@ fn of_config(config: &Config, problems: Option<String>) -> Vec<Finding> {
             }
         });
     }
+    found.extend(of_plugins(config));
+    found
+}
+
+/// Whether the plugins of a config can be used.
+fn of_plugins(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
     let faults = plugin_faults(config);
     let plugins: usize = config.flows.iter().map(|flow| flow.plugins.len()).sum();
     if faults.is_empty() && plugins > 0 {

@@ -7,7 +7,7 @@ use super::machine::Machine;
 /// A line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// `179:2`.
+    /// Major and minor number, as `179:2`.
     pub(super) device: String,
     pub(super) point: PathBuf,
     /// Of the mount and of the file system.

@@ -11,7 +11,7 @@ const LISTENS: &str = "0A";
 /// A port that the config has, and whose it is.
 #[derive(Clone, Debug)]
 pub(super) struct WantedPort {
-    /// `admin`, `source.web`.
+    /// Whose it is, as `admin` or `source.web`.
     pub(super) of: String,
     pub(super) at: SocketAddr,
 }

@@ -94,7 +94,6 @@ enum InitFailure {
     Plugin(String),
 }
 
-/// Asks, looks, writes.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
     match make(arguments) {
         Ok(()) => Exit::Done,

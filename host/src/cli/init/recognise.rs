@@ -9,14 +9,14 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) topic: String,
-    /// Its first bytes.
+    /// Its first bytes, enough to tell what it is.
     pub(super) payload: Vec<u8>,
 }
 
 /// What speaks there, in the order in which flows for it are written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ecosystem {
-    /// Below this topic.
+    /// What it sends begins with this topic.
     Zigbee2Mqtt(String),
     Tasmota,
     /// The first generation: `shellies/…`.
@@ -28,7 +28,7 @@ pub(super) enum Ecosystem {
     ChirpStack,
     ThingsStack,
     SparkplugB,
-    /// Below this topic.
+    /// What it sends begins with this topic.
     Homie(String),
 }
 

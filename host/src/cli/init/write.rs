@@ -35,10 +35,10 @@ pub(super) struct InitWanted {
 /// A flow for one system.
 struct InitFlow {
     name: &'static str,
-    /// One line each.
+    /// Lines of comment above it, each with its `#`.
     words: &'static str,
     topics: Vec<String>,
-    /// Plugin and settings.
+    /// Each plugin with its settings, as TOML.
     plugins: &'static [(&'static str, &'static str)],
     /// Fields that are compared where only changes are wanted; none where payloads are not known to have any.
     fields: &'static [&'static str],
@@ -57,7 +57,6 @@ const UNIFIED: &[&str] = &[
     "battery",
 ];
 
-/// The whole config.
 pub(super) fn config(wanted: &InitWanted, found: &[Ecosystem]) -> String {
     let mut text = format!(
         "# Written by `tidegate init`. Every setting, its default and the reason for it: tidegate check --manual\n\
@@ -161,21 +160,24 @@ fn flow_text(wanted: &InitWanted, flow: &InitFlow, name: &str) -> String {
     text
 }
 
+fn flow(
+    name: &'static str,
+    words: &'static str,
+    topics: &[&str],
+    plugins: &'static [(&'static str, &'static str)],
+    fields: &'static [&'static str],
+) -> Option<InitFlow> {
+    Some(InitFlow {
+        name,
+        words,
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        plugins,
+        fields,
+    })
+}
+
 /// The flow for a system; `None` where it carries no readings of its own.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one flow for each system, in one place"
-)]
 fn flow_of(system: &Ecosystem) -> Option<InitFlow> {
-    let flow = |name, words, topics: &[&str], plugins, fields| {
-        Some(InitFlow {
-            name,
-            words,
-            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
-            plugins,
-            fields,
-        })
-    };
     match system {
         Ecosystem::Zigbee2Mqtt(base) => flow(
             "zigbee",
@@ -217,6 +219,13 @@ fn flow_of(system: &Ecosystem) -> Option<InitFlow> {
             &[],
         ),
         Ecosystem::HomeAssistant(_) => None,
+        of_networks => flow_of_network(of_networks),
+    }
+}
+
+/// What comes from networks of radio and of plants, by way of a server of their own.
+fn flow_of_network(system: &Ecosystem) -> Option<InitFlow> {
+    match system {
         Ecosystem::ChirpStack => flow(
             "chirpstack",
             "# ChirpStack: what devices send over LoRaWAN, each frame once, whoever heard it.",
@@ -251,6 +260,7 @@ fn flow_of(system: &Ecosystem) -> Option<InitFlow> {
             )],
             &[],
         ),
+        _ => None,
     }
 }
 

@@ -77,11 +77,8 @@ impl ReplaySetup {
             Workshop::new(config.gateway.compile, cache),
         )?;
         let player = player(&config, arguments, header);
-        let notes = if has_config {
-            notes(header, &old)
-        } else {
-            Vec::new()
-        };
+        let compared = has_config.then_some(&old);
+        let notes = compared.map_or_else(Vec::new, |old| notes(header, old));
         Ok(Self {
             engine,
             notes,

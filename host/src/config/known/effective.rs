@@ -22,17 +22,17 @@ const MANUAL: usize = 0;
 /// Tables of which there are as many as the operator names.
 const NAMED: [&str; 4] = ["source", "uplink", "class", "flow"];
 
-/// One value.
+/// One value that is in effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// The table it is printed under, `[flow.climate]` or `[[flow.climate.plugin]]`.
     #[serde(skip)]
     head: Arc<str>,
-    /// Full name: `flow.climate.plugin.0.limits.time`.
+    /// Its full name, as `flow.climate.plugin.0.limits.time`.
     pub key: String,
     #[serde(skip)]
     short: String,
-    /// As TOML.
+    /// Written as TOML, secrets masked.
     pub value: String,
     /// File and line, variable, or argument; `None`: it is the default.
     pub origin: Option<String>,
@@ -65,7 +65,7 @@ impl Effective {
         Ok(Self { settings })
     }
 
-    /// As a config that can be read again, with defaults as comments; with where each value comes from behind it, if that is wanted.
+    /// As a config, secrets and addresses that may hold one masked, with defaults as comments; with where each value comes from behind it, if that is wanted.
     pub fn to_toml(&self, with_origin: bool) -> String {
         let mut text = String::new();
         let mut head: Option<&Arc<str>> = None;

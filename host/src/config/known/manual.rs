@@ -9,7 +9,7 @@ use crate::config::tree::{Node, TomlItem};
 /// What the manual says of a key.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ManualEntry {
-    /// `source."*"`, `flow."*".plugin`.
+    /// Where it stands, as `source."*"` or `flow."*".plugin`.
     pub table: String,
     pub key: String,
     /// As it is written there; of a key without one, the example.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What a key was asked as, beside what the manual shows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AskedKey {
-    /// One of these.
+    /// It has to be one of these.
     pub(super) words: Vec<String>,
     /// One text, or a list of them.
     pub(super) is_texts: bool,

@@ -69,7 +69,7 @@ impl Advice {
         }
     }
 
-    /// Why it matters.
+    /// Why it matters, in a sentence for the operator.
     pub fn why(self) -> &'static str {
         match self {
             Self::PlainTcp => {

@@ -15,7 +15,7 @@ use crate::words::with_causes;
 /// One file of one source or uplink.
 #[derive(Clone, Debug)]
 pub(in crate::gateway) struct Certificate {
-    /// `source` or `uplink`.
+    /// Of what it is: `source` or `uplink`.
     pub(in crate::gateway) kind: &'static str,
     pub(in crate::gateway) name: Arc<str>,
     /// Its key in the config: `cert`, `ca`, `client_ca`.

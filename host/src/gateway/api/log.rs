@@ -14,7 +14,7 @@ use crate::telemetry::levels::{self, Shown};
 pub enum Order {
     Change {
         level: String,
-        /// `None`: of all.
+        /// Of which module; `None`: of all.
         module: Option<String>,
         seconds: u64,
     },

@@ -64,7 +64,7 @@ const SESSIONS: &str = "sessions";
 pub struct LeftSession {
     /// The source that it was of.
     pub source: String,
-    /// `host:port client-id`.
+    /// Address and client id: `host:port client-id`.
     pub owner: String,
     /// What it may be subscribed to.
     pub filters: Vec<String>,

@@ -21,7 +21,7 @@ const LOOKED_AT: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Part {
     file: File,
-    /// Without `.part`.
+    /// What it is called once it is whole: without `.part`.
     path: PathBuf,
     /// What was written, bytes.
     length: u64,

@@ -43,14 +43,14 @@ pub enum Error {
     /// It says of one row what it may say of all.
     #[error("the database does not take a message: {answer}; if it takes none, {hint}")]
     Unwanted {
-        /// SQLSTATE and words.
+        /// The server's SQLSTATE and words.
         answer: String,
         hint: &'static str,
     },
     /// The database takes nothing before somebody has acted.
     #[error("the database takes nothing: {answer}; nothing is parked, {hint}")]
     Held {
-        /// SQLSTATE and words.
+        /// The server's SQLSTATE and words.
         answer: String,
         hint: &'static str,
     },

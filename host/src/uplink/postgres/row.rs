@@ -94,7 +94,7 @@ fn text(text: Bytes, shape: RowShape) -> Bytes {
     }
 }
 
-/// To the microsecond.
+/// ISO 8601 to the microsecond, as the server reads it.
 fn time(wall_us: u64) -> String {
     let mut text = clock::utc(wall_us);
     // Its last letter is the zone.

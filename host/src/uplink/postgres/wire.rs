@@ -93,7 +93,7 @@ type SpokenTo<T> = Result<T, tokio_postgres::Error>;
 struct WatchedSocket {
     socket: SharedSocket,
     connection: Pin<Box<Connection<SharedSocket, NoTlsStream>>>,
-    /// How it ended.
+    /// How the connection ended, if it has.
     end: Option<SpokenTo<()>>,
 }
 
@@ -151,7 +151,7 @@ impl WatchedSocket {
 }
 
 /// What a server made of a statement, and the question that was about it.
-type Answered = (Result<(), ServerNotice>, Question);
+type StatementOutcome = (Result<(), ServerNotice>, Question);
 
 /// A statement under way.
 struct StatementExchange {
@@ -269,7 +269,10 @@ impl PostgresWire {
     }
 
     /// What became of it, and how it went.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, Error>> {
+    pub(super) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<StatementOutcome, Error>> {
         loop {
             let Some(exchange) = &mut self.exchange else {
                 return Poll::Pending;

@@ -45,7 +45,7 @@ pub(super) struct LetterRow {
     pub(super) reason: &'static str,
     /// The plugin or queue that it stopped at.
     pub(super) at: String,
-    /// Of its payload.
+    /// How many its payload has.
     pub(super) bytes: u64,
 }
 
