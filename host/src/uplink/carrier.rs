@@ -48,6 +48,20 @@ pub(super) struct UpstreamLimits {
     pub(super) has_headers: bool,
 }
 
+impl UpstreamLimits {
+    /// Of an upstream that takes batches and answers each message: the batch is the limit, and every level is as good as the highest.
+    pub(super) fn of_batches(has_headers: bool) -> Self {
+        Self {
+            window: u16::MAX,
+            says_window: true,
+            packet_bytes: u32::MAX,
+            retains: true,
+            highest: Qos::ExactlyOnce,
+            has_headers,
+        }
+    }
+}
+
 /// How a publish is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -64,7 +64,7 @@ pub(super) async fn drain(
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => {
             let redial = postgres::redial(own, name, link);
-            keep_sending::<postgres::TableLane>(redial, uplink, &shared, stop).await
+            keep_sending::<postgres::PostgresCarrier>(redial, uplink, &shared, stop).await
         }
     }
 }

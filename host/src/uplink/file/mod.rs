@@ -37,7 +37,6 @@ use super::form::column::LineInput;
 use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{Causes, LinkMetrics, Redial};
-use crate::message::Qos;
 
 /// How much longer than its answer a disk may take for each MiB that is compressed.
 const PACKED_IN: Duration = Duration::from_secs(1);
@@ -225,14 +224,7 @@ impl Carrier for FileCarrier {
     }
 
     fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits {
-            window: u16::MAX,
-            says_window: true,
-            packet_bytes: u32::MAX,
-            retains: true,
-            highest: Qos::ExactlyOnce,
-            has_headers: false,
-        }
+        UpstreamLimits::of_batches(false)
     }
 
     fn room(&self) -> usize {

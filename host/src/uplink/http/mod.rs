@@ -45,7 +45,7 @@ use super::carrier::{
 use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial};
-use crate::message::{Qos, key_hash};
+use crate::message::key_hash;
 
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
@@ -234,14 +234,7 @@ impl Carrier for HttpCarrier {
     }
 
     fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits {
-            window: u16::MAX,
-            says_window: true,
-            packet_bytes: u32::MAX,
-            retains: true,
-            highest: Qos::ExactlyOnce,
-            has_headers: true,
-        }
+        UpstreamLimits::of_batches(true)
     }
 
     fn room(&self) -> usize {

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::link::{Backoff, ConnectionLoss, Deadlines, Dial};
-use crate::message::{Message, Seq, Stored};
+use crate::message::{Message, Qos, Seq, Stored};
 use crate::uplink::Compress;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -4,18 +4,18 @@ use std::sync::{Arc, Mutex};
 
 use super::super::batch::{Patience, Unproven};
 use super::wire::PostgresWire;
-use super::{Config, Error, TableLane};
+use super::{Config, Error, PostgresCarrier};
 use crate::link::{Backoff, Dial};
 
 /// Dials one database, always in the same way.
 #[derive(Debug)]
-pub(in super::super) struct Dialler {
+pub(in super::super) struct DatabaseDialler {
     config: Arc<Config>,
     unproven: Unproven,
     patience: Arc<Mutex<Patience>>,
 }
 
-impl Dialler {
+impl DatabaseDialler {
     pub(super) fn new(config: Config) -> Self {
         Self {
             config: Arc::new(config),
@@ -29,14 +29,14 @@ impl Dialler {
     }
 }
 
-impl Dial for Dialler {
-    type Up = TableLane;
+impl Dial for DatabaseDialler {
+    type Up = PostgresCarrier;
     type Error = Error;
 
-    async fn dial(&self, _: u32) -> Result<TableLane, Error> {
+    async fn dial(&self, _: u32) -> Result<PostgresCarrier, Error> {
         let wire = Box::pin(PostgresWire::open(&self.config)).await?;
         let known = (self.unproven.clone(), Arc::clone(&self.patience));
-        Ok(TableLane::new(Arc::clone(&self.config), wire, known))
+        Ok(PostgresCarrier::new(Arc::clone(&self.config), wire, known))
     }
 
     fn id(&self) -> &str {

@@ -27,7 +27,7 @@ pub(super) use self::dial::reach;
 pub use self::error::Error;
 pub use self::settings::{Cell, Config};
 
-use self::dial::Dialler;
+use self::dial::DatabaseDialler;
 use self::row::{RowShape, array, row};
 use self::verdict::SqlVerdict;
 use self::wire::{Array, PostgresWire, ServerNotice};
@@ -38,13 +38,13 @@ use super::carrier::{
 use super::form::column::LineInput;
 use super::form::template::Filling;
 use crate::link::{LinkMetrics, Question, Redial};
-use crate::message::{Qos, key_hash};
+use crate::message::key_hash;
 
 /// The values of a row.
 type Row = Vec<Option<Bytes>>;
 
 /// A way into a table.
-pub(super) struct TableLane {
+pub(super) struct PostgresCarrier {
     config: Arc<Config>,
     batch: RequestBatch<Row>,
     wire: PostgresWire,
@@ -60,11 +60,11 @@ pub(super) fn redial(
     config: Config,
     name: Arc<str>,
     metrics: &LinkMetrics,
-) -> Redial<<TableLane as Carrier>::Dial> {
-    Redial::new(Dialler::new(config), "uplink", name, metrics)
+) -> Redial<<PostgresCarrier as Carrier>::Dial> {
+    Redial::new(DatabaseDialler::new(config), "uplink", name, metrics)
 }
 
-impl TableLane {
+impl PostgresCarrier {
     fn new(
         config: Arc<Config>,
         wire: PostgresWire,
@@ -190,12 +190,12 @@ impl TableLane {
     }
 }
 
-impl Carrier for TableLane {
-    type Dial = Dialler;
+impl Carrier for PostgresCarrier {
+    type Dial = DatabaseDialler;
 
     const KEEPS_TIME: bool = true;
 
-    fn online(&self, redial: &mut Redial<Dialler>) {
+    fn online(&self, redial: &mut Redial<DatabaseDialler>) {
         let failures_before = redial.stands();
         let (stage, name) = redial.owner();
         let Config { host, port, .. } = redial.dialled().config();
@@ -207,14 +207,7 @@ impl Carrier for TableLane {
     }
 
     fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits {
-            window: u16::MAX,
-            says_window: true,
-            packet_bytes: u32::MAX,
-            retains: true,
-            highest: Qos::ExactlyOnce,
-            has_headers: false,
-        }
+        UpstreamLimits::of_batches(false)
     }
 
     fn room(&self) -> usize {
