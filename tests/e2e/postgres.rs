@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Trial> {
         a_wrong_password_holds_and_a_renewed_one_is_used,
         a_table_that_is_missing_or_forbidden_holds_until_it_is_there,
         a_row_that_a_policy_refuses_holds_up_nobody,
+        a_row_that_is_locked_elsewhere_holds_up_nobody,
         what_a_device_says_is_a_value_and_never_a_statement,
         a_table_is_made_where_that_is_asked_for_and_tls_is_asked_for_first,
     ]
@@ -154,6 +155,10 @@ fn a_database_that_is_killed_or_frozen_has_everything_once() -> Result<()> {
         wait_until("traffic flows again", || {
             database.count("readings") > before + 500
         })?;
+        ensure!(
+            !gateway.lines().has_since(mark, &["did not answer within"]),
+            "a connection that ends is not waited for"
+        );
         let mark = gateway.lines().count();
         database.freeze()?;
         wait_until("that is noticed by our own deadline", || {
@@ -284,6 +289,28 @@ fn a_row_that_a_policy_refuses_holds_up_nobody() -> Result<()> {
             "SELECT count(*) FROM readings WHERE device IN ('d1', 'd2') AND payload->>'seq' = '0'"
         )? == "2"
     );
+    Ok(())
+}
+
+/// One device's row refers to one that somebody else has locked; the server gives up after a moment, each time.
+/// Guarantee: the others are rows meanwhile, in order, nothing is parked, and that device's are there once the lock is gone.
+fn a_row_that_is_locked_elsewhere_holds_up_nobody() -> Result<()> {
+    let (field, database) = (Broker::embedded()?, Postgres::start()?);
+    database.ask(TABLE)?;
+    database.ask("CREATE TABLE known (device text PRIMARY KEY); INSERT INTO known SELECT 'd' || n FROM generate_series(0, 99) n; GRANT SELECT, UPDATE ON known TO barn")?;
+    database.ask("ALTER TABLE readings ADD FOREIGN KEY (device) REFERENCES known; ALTER ROLE barn SET lock_timeout = '50ms'")?;
+    let holder = database.hold("SELECT 1 FROM known WHERE device = 'd7' FOR UPDATE")?;
+    let gateway = gateway(&field, &database.url(), "table = \"readings\"", "")?.start()?;
+    let sent = Load::start(field.address(), plan(Some(2_000), None)).wait()?;
+    wait_until("the others are there", || {
+        database
+            .ask("SELECT count(*) FROM readings WHERE device <> 'd7'")
+            .is_ok_and(|count| count == "1900")
+    })?;
+    ensure!(database.ask("SELECT count(*) FROM readings WHERE device = 'd7'")? == "0");
+    database.release(holder)?;
+    expect_all(&sent, &database)?;
+    ensure!(parked(&gateway) == 0.0);
     Ok(())
 }
 

@@ -129,6 +129,42 @@ impl Postgres {
         self.ask_in("farm", sql)
     }
 
+    /// Says `sql` in a transaction that stays open until [`Self::release`].
+    pub fn hold(&self, sql: &str) -> Result<Process> {
+        let sql = format!("BEGIN; {sql}; SELECT pg_sleep(3600)");
+        let mut command = program("psql")?;
+        command
+            .args([
+                "-X",
+                "-q",
+                "-h",
+                "127.0.0.1",
+                "-U",
+                USER,
+                "-d",
+                "farm",
+                "-c",
+                &sql,
+            ])
+            .args(["-p", &self.port.to_string()])
+            .current_dir("/");
+        let holder = Process::start("psql", &mut command)?;
+        wait_until("it is held", || {
+            let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            self.ask(sleeping).is_ok_and(|count| count == "1")
+        })?;
+        Ok(holder)
+    }
+
+    /// Ends what [`Self::hold`] began, without a trace.
+    pub fn release(&self, holder: Process) -> Result<()> {
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        self.ask(end)?;
+        drop(holder);
+        Ok(())
+    }
+
     fn ask_in(&self, database: &str, sql: &str) -> Result<String> {
         let output = program("psql")?
             .args([

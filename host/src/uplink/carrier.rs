@@ -73,12 +73,14 @@ pub(super) enum Refusal {
     Limit,
     /// It was not sent, whatever upstream is like.
     Unfit,
+    /// It was not sent, since others before it were not taken: nothing is known of it.
+    Untried,
 }
 
 impl Refusal {
     /// Whether upstream has not seen it.
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Limit | Self::Unfit)
+        matches!(self, Self::Limit | Self::Unfit | Self::Untried)
     }
 }
 

@@ -120,6 +120,11 @@ impl<T> RequestBatch<T> {
         topics
     }
 
+    /// Whether what was sent is one message.
+    pub(super) fn is_one(&self) -> bool {
+        self.slices.last().is_some_and(|sent| sent.len() == 1)
+    }
+
     /// Upstream has what was sent.
     pub(super) fn accepted(&mut self, answers: &mut Vec<Answer>) {
         self.refused = 0;
@@ -154,11 +159,31 @@ impl<T> RequestBatch<T> {
                 answers.extend(
                     self.held[rest]
                         .iter()
-                        .map(|held| refused(held, Refusal::Busy)),
+                        .map(|held| refused(held, Refusal::Untried)),
                 );
             }
         }
         self.close();
+    }
+
+    /// Upstream does not take what was sent for now: several are halved, one waits by itself. `false` where so many were not taken
+    /// one after the other that it is not about them.
+    pub(super) fn busy(&mut self, reason: &str, answers: &mut Vec<Answer>) -> bool {
+        if self.halve() {
+            return true;
+        }
+        self.refused += 1;
+        if self.refused >= DOUBT {
+            return false;
+        }
+        let alone = self.slices.pop().unwrap_or_default();
+        answers.extend(self.held[alone].iter().map(|held| Answer::Refused {
+            token: held.token,
+            kind: Refusal::Busy,
+            reason: reason.to_owned(),
+        }));
+        self.close();
+        true
     }
 
     /// Sends what was sent in two halves instead; whether there were two to be had.
@@ -263,6 +288,42 @@ mod tests {
             (500, 16)
         );
         assert!(requests <= 50, "{requests} requests");
+    }
+
+    #[test]
+    fn one_that_passes_later_waits_by_itself_and_where_none_is_taken_it_is_about_all() {
+        let mut batch = filled(500);
+        let mut answers = Vec::new();
+        while let Some(sent) = batch.next() {
+            if sent.iter().any(|held| held.token == 321) {
+                assert!(batch.busy("55P03", &mut answers));
+            } else {
+                batch.accepted(&mut answers);
+            }
+        }
+        let is_busy = |answer: &&Answer| {
+            matches!(
+                answer,
+                Answer::Refused {
+                    token: 321,
+                    kind: Refusal::Busy,
+                    ..
+                }
+            )
+        };
+        assert_eq!(
+            (answers.len(), answers.iter().filter(is_busy).count()),
+            (500, 1)
+        );
+        let mut batch = filled(500);
+        let mut statements = 0;
+        while batch.next().is_some() && batch.busy("53100", &mut answers) {
+            statements += 1;
+        }
+        assert!(
+            (DOUBT as usize..60).contains(&statements),
+            "{statements} statements"
+        );
     }
 
     #[test]

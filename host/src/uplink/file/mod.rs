@@ -63,6 +63,8 @@ pub(super) struct FileCarrier {
     /// What names of files begin with, by what ids begin with: one for each class.
     beginnings: Vec<(String, Arc<str>)>,
     bytes: usize,
+    /// The last piece of work was to tidy up.
+    has_tidied: bool,
     since: Instant,
 }
 
@@ -90,6 +92,7 @@ impl FileCarrier {
             lots: Vec::new(),
             beginnings: Vec::new(),
             bytes: 0,
+            has_tidied: false,
             since: Instant::now(),
         }
     }
@@ -123,18 +126,18 @@ impl FileCarrier {
                 }
             }
             let now = Instant::now();
-            // First, since under load there is always something to write.
-            let is_untidy = self
-                .folder
-                .as_ref()
-                .is_some_and(|folder| folder.is_untidy(now));
-            if is_untidy {
+            let due = (!self.held.is_empty()).then(|| self.since + self.config.batch_wait);
+            let is_due = self.is_full() || due.is_some_and(|at| at <= now);
+            let folder = self.folder.as_ref();
+            // By turns: under load there is always something to write, and where many files were left there is as much to compress.
+            if folder.is_some_and(|folder| folder.is_untidy(now)) && !(is_due && self.has_tidied) {
                 self.tidy()?;
+                self.has_tidied = true;
                 continue;
             }
-            let due = (!self.held.is_empty()).then(|| self.since + self.config.batch_wait);
-            if self.is_full() || due.is_some_and(|at| at <= now) {
+            if is_due {
                 self.write()?;
+                self.has_tidied = false;
                 continue;
             }
             let ripe = self.folder.as_ref().and_then(OutputFolder::ripe_at);

@@ -44,8 +44,13 @@ impl Object {
     }
 }
 
+/// Bytes that the names of all members may have together beside four times the payload: each holds those of what it lies in,
+/// so that one long name with thousands of members in it would be gigabytes.
+const NAMES: usize = 64 << 10;
+
 /// Those of members under the names of both, `outer_inner`; lists, `null` and numbers beyond a 64-bit float are left out. Half a
-/// surrogate pair in a text is U+FFFD. `None` where it is not an object, or has too many levels of them. Two of different members may have one name.
+/// surrogate pair in a text is U+FFFD. `None` where it is not an object, has too many levels of them, or names that are too long
+/// for what they name. Two of different members may have one name.
 pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>)>> {
     let text = std::str::from_utf8(payload).ok()?.trim_start();
     if !text.starts_with('{') || serde_json::from_str::<IgnoredAny>(text).is_err() {
@@ -54,6 +59,7 @@ pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>
     let mut found = Vec::new();
     let mut objects: Vec<Object> = Vec::new();
     let mut name = None;
+    let mut room = payload.len() * 4 + NAMES;
     let mut rest = text;
     while let Some(first) = rest.bytes().next() {
         let length = match first {
@@ -78,6 +84,7 @@ pub(in crate::uplink) fn members(payload: &[u8]) -> Option<Vec<(String, Leaf<'_>
                 match name.take() {
                     None => {
                         let object = objects.last_mut()?;
+                        room = room.checked_sub(object.prefix.len() + text.len())?;
                         name = Some(object.prefix.clone() + &text);
                         object.begin(text, &mut found);
                     }
@@ -213,6 +220,22 @@ mod tests {
         assert!(members(nested(62).as_bytes()).is_some_and(|found| found.len() == 1));
         assert_eq!(members(nested(63).as_bytes()), None);
         assert_eq!(members(nested(100_000).as_bytes()), None);
+    }
+
+    #[test]
+    fn names_are_no_more_than_a_few_times_what_the_payload_is() {
+        let inner: Vec<String> = (0..20_000)
+            .map(|number| format!("\"{number}\":1"))
+            .collect();
+        let of = |outer: usize| format!("{{\"{}\":{{{}}}}}", "a".repeat(outer), inner.join(","));
+        assert!(members(of(10).as_bytes()).is_some_and(|found| found.len() == 20_000));
+        assert_eq!(
+            members(of(100_000).as_bytes()),
+            None,
+            "these would be 2 GB of names"
+        );
+        let long = format!("{{\"{}\":1}}", "a".repeat(200_000));
+        assert!(members(long.as_bytes()).is_some_and(|found| found.len() == 1));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(super) struct HttpCarrier {
     dialling: Option<Dialling>,
     /// What is being sent went out over a connection that the server had closed, and is sent a second time.
     is_again: bool,
+    /// Something was taken over this way, so that what is turned away next may be meant alone.
+    has_taken: bool,
     unproven: Unproven,
     /// What is known of the server over all connections of this way.
     patience: Arc<Mutex<Patience>>,
@@ -93,6 +95,7 @@ impl HttpCarrier {
             wire: Some(wire),
             dialling: None,
             is_again: false,
+            has_taken: false,
             unproven,
             patience,
         }
@@ -172,10 +175,32 @@ impl HttpCarrier {
         Poll::Ready(Ok(()))
     }
 
+    /// Where others were taken, what is said of the request may be meant for one message: whatever stands before the server has
+    /// looked into it, or the server fails over it. Several are sent in halves, and one waits by itself; `false` where it is not so.
+    fn is_of_one(&mut self, verdict: Verdict, reply: &Reply, answers: &mut Vec<Answer>) -> bool {
+        let is_of_all = matches!(verdict, Verdict::Held | Verdict::Passing);
+        let is_asked = reply.headers.contains_key(RETRY_AFTER);
+        if !is_of_all || is_asked || !verdict::may_be_of_one(reply.status.as_u16()) {
+            return false;
+        }
+        let (sent, is_alone) = (self.batch.topics(), self.batch.is_one());
+        if !self.batch.busy(&in_words(reply), answers) {
+            return false;
+        }
+        self.unproven.set(false);
+        if is_alone {
+            self.patience().had_none(sent.into_iter());
+        }
+        true
+    }
+
     /// What the answer says about what was sent.
     fn conclude(&mut self, reply: &Reply, answers: &mut Vec<Answer>) -> Result<(), Error> {
         let status = reply.status.as_u16();
         let verdict = Verdict::of(status, self.config.path.is_by_message());
+        if self.has_taken && self.is_of_one(verdict, reply, answers) {
+            return Ok(());
+        }
         let was_unproven = self
             .unproven
             .set(matches!(verdict, Verdict::Held | Verdict::Passing));
@@ -187,6 +212,7 @@ impl HttpCarrier {
         let answer = in_words(reply);
         match verdict {
             Verdict::Accepted => {
+                self.has_taken = true;
                 self.batch.pace(reply.sending);
                 self.batch.accepted(answers);
             }

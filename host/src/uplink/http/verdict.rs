@@ -44,6 +44,12 @@ pub(super) fn is_of_the_request(status: u16) -> bool {
     matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 410 | 415)
 }
 
+/// Whether it may be said of one message though it is mostly said of all: a firewall that looks into what is sent, or a server
+/// behind another one that fails over it. What is said of the login never is.
+pub(super) fn may_be_of_one(status: u16) -> bool {
+    matches!(status, 300..=399 | 403..=405 | 410 | 415 | 502 | 504)
+}
+
 /// How long the server asks to be left alone: seconds, or a date, which says nothing to a clock that is not set.
 pub(super) fn pause(retry_after: &str, now: Now) -> Option<Duration> {
     let text = retry_after.trim();

@@ -135,7 +135,7 @@ impl Judge {
         let case = self.cases.remove(index)?;
         if case.is_out {
             self.own_is_good |= case.face.is_own;
-            self.impatient.retain(|key| *key != case.face.key);
+            self.impatient.retain(|(key, _)| *key != case.face.key);
         }
         self.release(case.face.key);
         self.note_room(case.face.key);

@@ -109,8 +109,8 @@ pub(super) struct Judge {
     back_at: Option<Instant>,
     /// Since when others are sent between two trials.
     flows_since: Instant,
-    /// Keys of which one was given up after it had been refused for now.
-    impatient: VecDeque<u64>,
+    /// Keys of which one was given up after it had been refused for now, none was accepted since, and when that was.
+    impatient: VecDeque<(u64, Instant)>,
     own_is_good: bool,
     why: String,
 }
@@ -330,6 +330,9 @@ impl Judge {
         }
         if self.is_testing(place) {
             self.flows_since = now;
+        }
+        if let Some((accepted, _)) = out {
+            self.impatient.retain(|(key, _)| *key != accepted);
         }
         match (self.close(place), out) {
             (Some(case), _) => self.acquit(&case, now),

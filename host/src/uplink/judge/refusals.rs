@@ -12,6 +12,8 @@ use crate::uplink::carrier::Refusal;
 
 /// How long one that is refused as too much is tried, where that went before a dead letter of its key.
 const IMPATIENCE: Duration = Duration::from_secs(2);
+/// For how long a key is known by one that was given up so.
+const IMPATIENT: Duration = Duration::from_secs(30);
 /// Pause before the second time that such a one is sent again; the first time is at once.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -25,6 +27,9 @@ impl Judge {
         now: Instant,
     ) {
         self.out.remove(&face.place);
+        if kind == Refusal::Untried {
+            return self.untried(face);
+        }
         self.note_refusal(face, kind, &detail);
         let is_sure = kind == Refusal::Unfit
             || (self.is_testing(face.place) && self.has_delivered && kind == Refusal::Final);
@@ -72,6 +77,29 @@ impl Judge {
         }
     }
 
+    /// It was not sent after all: it waits as it did before, or for another turn.
+    fn untried(&mut self, face: Face) {
+        if self.is_testing(face.place) {
+            self.testing = None;
+        }
+        let index = self
+            .cases
+            .iter()
+            .position(|case| case.face.place == face.place);
+        let known = index.and_then(|index| self.cases.remove(index));
+        let (state, probes) =
+            known.map_or((DeferredState::Again, 0), |case| (case.state, case.probes));
+        self.cases.push_back(Deferred {
+            face,
+            state,
+            is_here: true,
+            is_out: false,
+            probes,
+        });
+        self.release(face.key);
+        self.note_room(face.key);
+    }
+
     fn note_refusal(&mut self, face: Face, kind: Refusal, detail: &str) {
         if self.hold.is_none() {
             detail.clone_into(&mut self.why);
@@ -81,7 +109,7 @@ impl Judge {
             self.answered = self.answered.saturating_add(1);
         }
         match kind {
-            Refusal::Unfit => return,
+            Refusal::Unfit | Refusal::Untried => return,
             // It is said of the pace, so it does not put upstream as a whole in doubt.
             Refusal::Quota => self.row = self.row.max(1),
             Refusal::Final | Refusal::Busy | Refusal::Limit => {
@@ -103,7 +131,8 @@ impl Judge {
         if !is_quota && kind != Refusal::Busy {
             return None;
         }
-        let is_impatient = self.impatient.contains(&face.key);
+        let is_recent = |(key, at): &(u64, Instant)| *key == face.key && now < *at + IMPATIENT;
+        let is_impatient = self.impatient.iter().any(is_recent);
         let Some(DeferredState::Busy { since, pause, .. }) = before else {
             if is_quota {
                 self.too_much(now);
@@ -134,7 +163,8 @@ impl Judge {
             since = pace.map_or(since, |_| now);
         }
         if now >= since + patience {
-            remember(&mut self.impatient, face.key);
+            self.impatient.retain(|(key, _)| *key != face.key);
+            remember(&mut self.impatient, (face.key, now));
             return None;
         }
         let pause = if is_quota && self.pace.is_some_and(|pace| pace.is_strict(now)) {

@@ -40,13 +40,6 @@ pub enum Error {
     /// The database failed over one row.
     #[error("the database failed over a message: {0}")]
     Failed(String),
-    /// It says of one row what it may say of all.
-    #[error("the database does not take a message: {answer}; if it takes none, {hint}")]
-    Unwanted {
-        /// The server's SQLSTATE and words.
-        answer: String,
-        hint: &'static str,
-    },
     /// The database takes nothing before somebody has acted.
     #[error("the database takes nothing: {answer}; nothing is parked, {hint}")]
     Held {
@@ -85,7 +78,6 @@ impl CarrierFault for Error {
             // One message may lead whatever stands before the database astray.
             Self::Closed(_)
             | Self::Failed(_)
-            | Self::Unwanted { .. }
             | Self::Stranger(_)
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
             Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,

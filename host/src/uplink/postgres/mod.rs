@@ -154,15 +154,12 @@ impl PostgresCarrier {
                 return Ok(());
             }
             // The table is as it should be: it was said of a row.
-            (Ok(()), Some(doubted)) if self.batch.halve() => {
-                tracing::debug!(
-                    answer = doubted.answer,
-                    "said of a row, and not of the table"
-                );
+            (Ok(()), Some(ServerNotice { answer, .. })) => {
+                tracing::debug!(answer, "said of a row, and not of the table");
+                self.patience().told(topics);
+                self.unproven.set(false);
+                self.batch.refused(&answer, answers);
                 return Ok(());
-            }
-            (Ok(()), Some(ServerNotice { hint, answer, .. })) => {
-                return Err(Error::Unwanted { answer, hint });
             }
             (Err(told), None) if told.verdict == SqlVerdict::Held => {
                 self.doubted = Some(told);
@@ -177,14 +174,27 @@ impl PostgresCarrier {
             hint,
             answer,
         } = told;
-        let is_of_all = matches!(verdict, SqlVerdict::Held | SqlVerdict::Passing);
+        let is_of_all = matches!(verdict, SqlVerdict::Held | SqlVerdict::Away);
         self.unproven.set(is_of_all);
         match verdict {
             SqlVerdict::Refused => self.batch.refused(&answer, answers),
-            SqlVerdict::Failed if self.batch.halve() => {}
-            SqlVerdict::Failed => return Err(Error::Failed(answer)),
             SqlVerdict::Held => return Err(Error::Held { answer, hint }),
-            SqlVerdict::Passing => return Err(Error::Busy(answer)),
+            // It is an answer over a connection that stands: nobody else need wait for it.
+            SqlVerdict::Passing | SqlVerdict::Failed => {
+                let sent = self.batch.topics();
+                let is_alone = self.batch.is_one();
+                if !self.batch.busy(&answer, answers) {
+                    return Err(match verdict {
+                        SqlVerdict::Failed => Error::Failed(answer),
+                        _ => Error::Busy(answer),
+                    });
+                }
+                if is_alone {
+                    // It may have waited for a lock: no others wait with it the next time.
+                    self.patience().had_none(sent.into_iter());
+                }
+            }
+            SqlVerdict::Away => return Err(Error::Busy(answer)),
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl TargetTable {
         let find = "SELECT to_regclass($1::text)::oid";
         let mut found: Option<u32> = client.query_one(find, &[&name]).await?.try_get(0)?;
         if found.is_none() && config.create {
-            client.batch_execute(&create(config)).await?;
+            make(client, config).await?;
             found = client.query_one(find, &[&name]).await?.try_get(0)?;
         }
         // One that is not there has no columns, and the server says so.
@@ -149,6 +149,22 @@ fn check(table: &str, columns: &[(&str, &str, RowShape)], key: &[String]) -> Str
     let nothing = vec!["NULL"; columns.len()].join(", ");
     let conflict = conflict(key);
     format!("EXPLAIN INSERT INTO {table} ({names}) VALUES ({nothing}){conflict}")
+}
+
+/// Makes the table. That it is being made by somebody else at the same time, another connection of ours perhaps, is no failure:
+/// `IF NOT EXISTS` does not see that.
+async fn make(client: &Client, config: &Config) -> Result<(), Error> {
+    const MADE_MEANWHILE: [&str; 3] = ["23505", "42P07", "42710"];
+    match client.batch_execute(&create(config)).await {
+        Err(error)
+            if error
+                .code()
+                .is_some_and(|code| MADE_MEANWHILE.contains(&code.code())) =>
+        {
+            Ok(())
+        }
+        made => made,
+    }
 }
 
 fn create(config: &Config) -> String {

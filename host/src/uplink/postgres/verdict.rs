@@ -10,6 +10,9 @@ pub(super) enum SqlVerdict {
     Failed,
     /// It is about the table, the user or the database: nothing is taken before somebody has mended that.
     Held,
+    /// Nothing is taken for now, whatever it is.
+    Away,
+    /// It passes, and may be about one of the rows (which is locked, or lies on another server) or about all.
     Passing,
 }
 
@@ -19,6 +22,8 @@ impl SqlVerdict {
         match sqlstate {
             // Too large or too deep for the server, and not by its settings; what a trigger raises.
             "54000" | "54001" | "P0001" => return Self::Refused,
+            // A standby; as many connections as there may be; what an operator does to the server.
+            "25006" | "53300" | "57P01" | "57P02" | "57P03" => return Self::Away,
             // Cancelled, by a time-out of the server or by hand.
             "57014" => return Self::Failed,
             _ => {}
@@ -29,7 +34,8 @@ impl SqlVerdict {
             // What the statement names is not there, is something else, or may not be used by this user; no such database or schema;
             // a login.
             "42" | "3D" | "3F" | "28" | "0A" | "0L" | "0P" => Self::Held,
-            // The connection; a standby, or a state of the session; a conflict with another transaction; no room; what an operator does.
+            // The connection, which may be a foreign table's; a state of the session; a conflict with another transaction; no room,
+            // perhaps in one partition; a row that is locked.
             "08" | "25" | "40" | "53" | "55" | "57" | "58" => Self::Passing,
             _ => Self::Failed,
         }
@@ -72,12 +78,10 @@ mod tests {
                 SqlVerdict::Held,
             ),
             (
-                &[
-                    "08006", "25006", "40001", "40P01", "53100", "53300", "55P03", "57P01",
-                    "57P03", "58030",
-                ],
+                &["08001", "40001", "40P01", "53100", "55P03", "58030"],
                 SqlVerdict::Passing,
             ),
+            (&["25006", "53300", "57P01", "57P03"], SqlVerdict::Away),
             (
                 &["57014", "XX000", "P0002", "38000", "F0000", "", "?"],
                 SqlVerdict::Failed,

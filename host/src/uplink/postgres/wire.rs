@@ -57,7 +57,7 @@ impl ServerNotice {
         match self.verdict {
             SqlVerdict::Held | SqlVerdict::Refused => Error::Held { answer, hint },
             SqlVerdict::Failed => Error::Failed(answer),
-            SqlVerdict::Passing => Error::Busy(answer),
+            SqlVerdict::Passing | SqlVerdict::Away => Error::Busy(answer),
         }
     }
 }
@@ -92,17 +92,18 @@ type SpokenTo<T> = Result<T, tokio_postgres::Error>;
 /// The half of it that reads and writes.
 struct WatchedSocket {
     socket: SharedSocket,
-    connection: Pin<Box<Connection<SharedSocket, NoTlsStream>>>,
-    /// How the connection ended, if it has.
+    /// Gone once it has ended: what still waits for its answers hears only by that that there will be none.
+    connection: Option<Pin<Box<Connection<SharedSocket, NoTlsStream>>>>,
+    /// How it ended, if it has.
     end: Option<SpokenTo<()>>,
 }
 
 impl WatchedSocket {
     fn poll(&mut self, cx: &mut Context<'_>) {
-        if self.end.is_none()
-            && let Poll::Ready(end) = self.connection.as_mut().poll(cx)
+        if let Some(connection) = &mut self.connection
+            && let Poll::Ready(end) = connection.as_mut().poll(cx)
         {
-            self.end = Some(end);
+            (self.end, self.connection) = (Some(end), None);
         }
     }
 
@@ -192,7 +193,7 @@ impl PostgresWire {
         let (client, connection) = logged_in.map_err(|error| turned_away(&error, &socket))?;
         let mut line = WatchedSocket {
             socket,
-            connection: Box::pin(connection),
+            connection: Some(Box::pin(connection)),
             end: None,
         };
         let answer = config.deadlines.answer;

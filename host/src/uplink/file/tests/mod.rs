@@ -128,6 +128,41 @@ fn of(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
+async fn what_was_left_is_compressed_by_turns_with_what_is_written() {
+    let folder = TempDir::new().unwrap();
+    let small = || Config {
+        file_bytes: 1,
+        ..config(folder.path())
+    };
+    let mut plain = dial(small()).await.unwrap();
+    for number in 1..9 {
+        write(&mut plain, "telemetry", number..number + 1)
+            .await
+            .unwrap();
+        rest(&mut plain).await;
+    }
+    plain.close().await;
+    let packed = |folder: &TempDir| {
+        let names = files(folder).into_keys();
+        names.filter(|name| name.ends_with(".gz")).count()
+    };
+    let mut lane = dial(Config {
+        compress: Compress::Gzip,
+        ..config(folder.path())
+    })
+    .await
+    .unwrap();
+    write(&mut lane, "telemetry", 20..21).await.unwrap();
+    assert!(
+        packed(&folder) <= 2,
+        "{} files were compressed first",
+        packed(&folder)
+    );
+    rest(&mut lane).await;
+    assert_eq!(packed(&folder), 8);
+}
+
+#[tokio::test]
 async fn what_is_accepted_is_in_a_file_of_its_class_which_is_whole_when_it_is_left() {
     let folder = TempDir::new().unwrap();
     let mut lane = dial(config(folder.path())).await.unwrap();
