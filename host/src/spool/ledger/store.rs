@@ -271,6 +271,8 @@ pub(crate) struct Settling {
     pub receipts: Vec<Receipt>,
     /// Places that the disk has lost: number of the queue, and which.
     pub holes: Vec<(usize, Range<u64>)>,
+    /// Somebody waits for it: it is written even where there is hardly room.
+    pub is_urgent: bool,
 }
 
 /// What was given up and waits for the next commit; merged as the ledger is, so it is bounded too.
@@ -279,7 +281,6 @@ pub(crate) struct PendingLosses {
     ledger: Ledger,
     since_us: Option<u64>,
     settling: Settling,
-    is_urgent: bool,
 }
 
 impl PendingLosses {
@@ -315,7 +316,7 @@ impl PendingLosses {
                  end: to,
              }| Expired { queue, from, to },
         ));
-        self.is_urgent = true;
+        self.settling.is_urgent = true;
     }
 
     /// The disk has lost these places of a queue: they are settled once that is committed.
@@ -327,7 +328,7 @@ impl PendingLosses {
     }
 
     pub(crate) fn is_urgent(&self) -> bool {
-        self.is_urgent
+        self.settling.is_urgent
     }
 
     /// These claims are released once what was posted is committed.
@@ -359,7 +360,7 @@ impl PendingLosses {
         }
         self.settling.places.extend(settling.places);
         self.settling.receipts.extend(settling.receipts);
-        self.is_urgent |= !settling.holes.is_empty();
+        self.settling.is_urgent |= settling.is_urgent;
         self.settling.holes.extend(settling.holes);
     }
 

@@ -68,14 +68,16 @@ impl Checkpoints {
                 value,
             } in changes
             {
-                if value.is_none() && self.gone >= MOST_GONE {
+                let key = [&prefix, key.as_ref()].concat();
+                let waiting = self.changes.get(&key);
+                let was_gone = waiting.is_some_and(|change| change.value.is_none());
+                // One that waits already is replaced: that takes no more room, and it would come back otherwise.
+                if value.is_none() && waiting.is_none() && self.gone >= MOST_GONE {
                     continue;
                 }
+                self.gone -= usize::from(was_gone);
                 self.gone += usize::from(value.is_none());
-                self.changes.insert(
-                    [&prefix, key.as_ref()].concat(),
-                    KeyChange { version, value },
-                );
+                self.changes.insert(key, KeyChange { version, value });
             }
         }
         if !self.changes.is_empty() {

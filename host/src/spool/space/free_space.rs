@@ -60,6 +60,8 @@ pub(crate) struct FreeSpace {
     wanted: u64,
     fault_injection: FaultInjection,
     reserve_file: u64,
+    /// The file system cannot set room aside.
+    has_no_fallocate: bool,
     is_low: bool,
 }
 
@@ -76,6 +78,7 @@ impl FreeSpace {
             wanted: reserve,
             fault_injection: folder.fault_injection.clone(),
             reserve_file,
+            has_no_fallocate: false,
             is_low: false,
         }
     }
@@ -133,7 +136,7 @@ impl FreeSpace {
     /// Makes the reserve file where there is none and room for it.
     fn fill(&mut self, free: u64, reserve: u64) {
         let wanted = (reserve / 4).min(RESERVE_FILE_BYTES);
-        if self.reserve_file > 0 || wanted == 0 || free < reserve {
+        if self.reserve_file > 0 || wanted == 0 || free < reserve || self.has_no_fallocate {
             return;
         }
         let path = self.folder.join(RESERVE_FILE);
@@ -151,8 +154,9 @@ impl FreeSpace {
             Ok(()) => self.reserve_file = wanted,
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "no ballast; the reserve has to do");
-                // What is left of it is of no use; the next look tries again.
+                // What is left of it is of no use; the next look tries again, but where this file system never will.
                 let _ = fs::remove_file(&path);
+                self.has_no_fallocate = error.kind() == std::io::ErrorKind::Unsupported;
             }
         }
     }

@@ -119,8 +119,10 @@ impl Wear {
         let run = Duration::from_micros(now_us.saturating_sub(self.started_us)).as_secs_f64();
         let (full, growing): (Vec<&QueueInflow>, Vec<&QueueInflow>) =
             queues.iter().partition(|queue| queue.is_full);
+        // What queues were filled with is known since the start: of the day it is the same share.
         let replaced: u64 = full.iter().map(|queue| queue.payload).sum();
-        let growth = payload.saturating_sub(replaced);
+        let share = replaced as f64 / totals.payload.max(replaced).max(1) as f64;
+        let growth = (payload as f64 * (1.0 - share)) as u64;
         let classes = growing
             .iter()
             .filter_map(|queue| lasts(run, queue.room, queue.payload));
@@ -152,6 +154,27 @@ pub(crate) fn process_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fills_a_full_class_is_left_out_on_every_day() {
+        let mut wear = Wear::new(0);
+        let totals = |hours: u64| WearTotals {
+            payload: hours * 1_000,
+            written: hours * 100,
+        };
+        for hour in 1..100 {
+            wear.sample(hour * HOUR_US, totals(hour));
+            let queue = |is_full, payload| QueueInflow {
+                is_full,
+                payload,
+                room: u64::MAX,
+            };
+            let queues = [queue(true, hour * 900), queue(false, hour * 100)];
+            let found = wear.account(hour * HOUR_US, totals(hour), (1_000, &queues), None);
+            let lasts = found.lasts.map(|lasts| lasts.as_secs() / 3_600);
+            assert!(matches!(lasts, Some(9 | 10)), "hour {hour}: {lasts:?}");
+        }
+    }
 
     #[test]
     fn a_day_is_the_last_24_hours() {

@@ -25,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::message::Receipt;
 use crate::spool::disk::chunk::packer::Packer;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::folder::DataFolder;
@@ -66,6 +67,8 @@ pub(super) struct Writer {
     is_repeating: bool,
     /// The store was open at some time since the start.
     was_open: bool,
+    /// Receipts of what is given up for good, until the store stands again.
+    released: Vec<Receipt>,
     /// So many queues, the first ones, are the store's too: the others take up what it holds when it is opened.
     known: usize,
     free_space: FreeSpace,
@@ -87,6 +90,7 @@ impl Writer {
         let was_open = shared.open_store.is_open();
         let mut writer = Self {
             was_open,
+            released: Vec::new(),
             known: if was_open { shared.slots.len() } else { 0 },
             free_space,
             space_level: SpaceLevel::default(),

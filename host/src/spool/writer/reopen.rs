@@ -77,20 +77,19 @@ impl Writer {
         let knows_less = self.was_open
             && (opened.lost.is_some()
                 || opened.ledger_store.stamp() < locked(&self.shared.ledger_store).stamp());
-        let released = if std::mem::replace(&mut self.was_open, true) {
+        if std::mem::replace(&mut self.was_open, true) {
             let survived = if knows_less {
                 0
             } else {
                 opened.ledger_store.stamp()
             };
-            self.set_right(&opened, survived)?
+            self.set_right(&opened, survived)?;
         } else {
             self.shared.know_strangers(opened.strangers.clone());
-            Vec::new()
-        };
+        }
         self.adopt(&opened);
         let ledger_store = self.mend(&mut opened, knows_less)?;
-        released.into_iter().for_each(Receipt::release);
+        self.released.drain(..).for_each(Receipt::release);
         if knows_less {
             *locked(&self.shared.ledger_store) = ledger_store;
         } else {
@@ -139,13 +138,11 @@ impl Writer {
     }
 
     /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill. What
-    /// that commit gave up is given up now if the ledger has it. Answers the receipts to release.
-    fn set_right(
-        &mut self,
-        opened: &OpenedStore,
-        survived: u64,
-    ) -> Result<Vec<Receipt>, StoreError> {
+    /// that commit gave up is given up now if the ledger has it; its receipts are kept until the store stands, also where it does
+    /// not yet.
+    fn set_right(&mut self, opened: &OpenedStore, survived: u64) -> Result<(), StoreError> {
         let released = self.settle_doubt(survived);
+        self.released.extend(released);
         for (index, slot) in self.shared.slots.iter().enumerate().take(self.known) {
             let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
             opened.store.remove_from(index, mark.end)?;
@@ -159,7 +156,7 @@ impl Writer {
                 },
             )?;
         }
-        Ok(released)
+        Ok(())
     }
 
     /// The queues follow the store that had to begin without it.
