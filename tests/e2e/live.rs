@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Trial> {
         a_refused_version_ends_the_command_with_6,
         what_was_rolled_back_is_not_tried_again_by_itself,
         commands_do_not_wait_for_the_uplink,
+        a_setting_that_is_changed_back_on_probation_is_what_it_was,
         a_reload_shows_what_changes,
         upstream_is_told_who_changed_what,
     ];
@@ -358,6 +359,59 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     told(&folder, &["rollback", PLUGIN], 0)?;
     ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
     link.back();
+    Ok(())
+}
+
+/// A setting is changed in the config, and changed back while the new one is on probation.
+/// Guarantee: what the config says runs at once, the other one is never confirmed, and a start afterwards runs it, too.
+fn a_setting_that_is_changed_back_on_probation_is_what_it_was() -> Result<()> {
+    let filter = |limit: u32| {
+        let settings = format!(
+            "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
+        );
+        flow(&format!(
+            "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\nprobation = {{ time = \"1h\" }}\n"
+        ))
+    };
+    let scene = Scene::with(&filter(20), &[])?;
+    let folder = scene.gateway.folder().to_owned();
+    let config = |limit| scene.config(&filter(limit));
+    scene.gateway.rewrite_config(&config(90))?;
+    wait_until("it is on probation", || {
+        transitions(&scene.gateway, "on-probation") >= 1.0
+    })?;
+    let (out, _) = scene
+        .gateway
+        .rewrite_for(&config(20), || told(&folder, &["reload"], 0))??;
+    ensure!(
+        out.contains("taken back") || out.contains("unchanged"),
+        "{out}"
+    );
+    wait_until("the first one runs again", || {
+        let shown = about(&folder);
+        shown.is_ok_and(|shown| {
+            shown["settings"].to_string().contains("20") && shown["candidate"].is_null()
+        })
+    })?;
+    scene
+        .field
+        .publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
+    wait_until("25 passes", || scene.watch.total() == 1)?;
+    ensure!(transitions(&scene.gateway, "confirmed") == 0.0);
+    // The same once more, now by another value that waits behind the first.
+    scene.gateway.rewrite_config(&config(80))?;
+    wait_until("it is on probation", || {
+        transitions(&scene.gateway, "on-probation") >= 2.0
+    })?;
+    scene.gateway.rewrite_config(&config(70))?;
+    scene.gateway.lines().wait_for(&["a change waits"])?;
+    scene.gateway.rewrite_config(&config(20))?;
+    wait_until("the first one runs again", || {
+        let shown = about(&folder);
+        shown.is_ok_and(|shown| {
+            shown["settings"].to_string().contains("20") && shown["candidate"].is_null()
+        })
+    })?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod ends;
 mod queues;
+mod left;
 mod sessions;
 mod stopped;
 mod topics;
@@ -42,6 +43,7 @@ pub fn cases() -> Vec<Trial> {
     ];
     cases.extend(ends::cases());
     cases.extend(queues::cases());
+    cases.extend(left::cases());
     cases.extend(sessions::cases());
     cases.extend(stopped::cases());
     cases.extend(topics::cases());

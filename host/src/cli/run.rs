@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::check::plugin_faults;
 use super::{Global, Surroundings, say};
-use crate::config::{self, Secrets, Sources};
+use crate::config::{self, Problems, Secrets, Sources};
 use crate::exit::Exit;
 use crate::gateway;
 use crate::telemetry::log;
@@ -67,7 +67,7 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         );
     }
     let config = Arc::new(config);
-    match gateway::run(Arc::clone(&config), sources, mistakes.as_ref()) {
+    match gateway::run(Arc::clone(&config), sources.clone(), mistakes.as_ref()) {
         Ok(()) => Exit::Done,
         Err(error @ gateway::Error::Chain { .. }) => {
             // The first fault stopped the start; the operator gets all of them.
@@ -77,6 +77,11 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
                 say(&format!("error: {}", with_causes(&error)));
             } else {
                 global.show(&problems, surroundings);
+                if mistakes.is_none()
+                    && let Some(exit) = on_the_one_before(sources, &problems)
+                {
+                    return exit;
+                }
             }
             say("Nothing was started.");
             Exit::Plugin
@@ -86,4 +91,23 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
             Exit::Failed
         }
     }
+}
+
+/// Runs the config that worked last, where today's has plugins that cannot be used and that one is another; a reload would have
+/// kept it running, too.
+fn on_the_one_before(sources: Sources, problems: &Problems) -> Option<Exit> {
+    let kept = config::load_kept(&sources)?;
+    if !config::has_changed(&kept, &sources) {
+        return None;
+    }
+    tracing::error!(file = %sources.path.display(), "plugins of the config cannot be used: started on the last one that worked");
+    Some(
+        match gateway::run(Arc::new(kept), sources, Some(problems)) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                say(&format!("error: {}", with_causes(&error)));
+                Exit::Failed
+            }
+        },
+    )
 }

@@ -47,6 +47,12 @@ pub fn keep(config: &Config, sources: &Sources) -> io::Result<()> {
     file::sync_folder(&folder)
 }
 
+/// Whether the file says something else by now than when `config` was read from it; one that cannot be read says nothing.
+pub fn has_changed(config: &Config, sources: &Sources) -> bool {
+    let now = layers::read_text(&sources.path);
+    now.is_ok_and(|now| now != config.origin.written.reveal())
+}
+
 /// The config that worked last, in place of what the file says today; `None` when none is kept of this file, or today's
 /// machine or overrides do not go with it. Files that are read at each dial may be missing.
 pub fn load_kept(sources: &Sources) -> Option<Config> {

@@ -38,7 +38,7 @@ pub use difference::{
     ConfigDifference, EndpointChanges, FlowChange, FlowFate, PluginChange, difference, why_restart,
 };
 pub use globals::{Admin, Format, Gateway, LogLevel, LogSettings};
-pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
+pub use kept::{has_changed, is_default_data_dir, keep, load_kept, load_somehow};
 pub use known::effective::{Effective, Setting};
 pub use known::manual::{ManualEntry, explain};
 pub use known::schema::schema;
@@ -122,7 +122,7 @@ impl Config {
             let places = self
                 .origin
                 .plugins
-                .get(usize::from(fault.flow.0))
+                .get(fault.flow.index())
                 .and_then(|flow| flow.get(fault.plugin));
             let in_settings =
                 |places: &Places| self.setting_named(&fault).unwrap_or(places.settings);
@@ -147,7 +147,7 @@ impl Config {
     }
 
     fn settings_of(&self, fault: &PluginFault) -> Option<&tree::TomlItem> {
-        let flow = self.flows.get(usize::from(fault.flow.0))?;
+        let flow = self.flows.get(fault.flow.index())?;
         let plugin = fault.plugin.to_string();
         let plugins = self
             .origin

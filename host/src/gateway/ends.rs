@@ -96,8 +96,8 @@ impl Endpoint for UplinkEndpoint {
         for drain in &config.drains {
             self.spool.set_order(drain.queue, drain.is_fresh_first);
         }
-        let backlog = self.spool.backlog(&config.name);
-        uplink::run(config, backlog, self.metrics.clone(), stop)
+        let owed = self.spool.owed(&config.name);
+        uplink::run(config, owed, self.metrics.clone(), stop)
     }
 
     fn after(config: uplink::Config, _: &uplink::Config) -> uplink::Config {
@@ -281,9 +281,12 @@ impl Endpoints {
     }
 
     /// Begins sources anew as they are here, or for the first time, side by side, and waits until what they did before is
-    /// over: nothing more is delivered by that.
-    pub fn put_sources(&self, specs: Vec<SourceSpec>) {
-        let before = self.specs.put(&specs);
+    /// over: nothing more is delivered by that. Those called `gone` leave first, since their sessions are opened under other
+    /// names now: two at one session would throw each other off, and the first would end what the second has asked for.
+    pub fn put_sources(&self, gone: &[Arc<str>], specs: Vec<SourceSpec>) {
+        wait(gone.iter().map(|name| leave(&self.sources, name)));
+        let mut before = self.specs.put(&specs);
+        before.extend(self.specs.remove(gone));
         self.begin_sources(specs);
         self.empty(before);
     }
@@ -339,9 +342,7 @@ impl Endpoints {
 
     fn complete(&self, spec: SourceSpec) -> source::Config {
         let late = self.specs.routes_beside(&spec);
-        let config = spec.complete(late, |flow| {
-            self.doors.of(usize::from(flow.0)) as Arc<dyn Intake>
-        });
+        let config = spec.complete(late, |flow| self.doors.of(flow.index()) as Arc<dyn Intake>);
         config.beside(&self.data_dir, &self.specs.marks)
     }
 }

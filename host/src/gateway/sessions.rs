@@ -3,6 +3,7 @@
 //! that asks for nothing, until nothing comes from it; what it brings goes to the flows that ask for it elsewhere now.
 
 use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,25 +30,32 @@ impl Specs {
         let mut all = self.lock();
         let put = |spec: &SourceSpec| all.insert(Arc::clone(&spec.name), spec.clone());
         let before: Vec<SourceSpec> = specs.iter().filter_map(put).collect();
-        before.into_iter().map(|spec| self.before(spec)).collect()
+        before
+            .into_iter()
+            .filter_map(|spec| self.before(spec))
+            .collect()
     }
 
     /// These run no more; what they were.
     pub(super) fn remove(&self, names: &[Arc<str>]) -> Vec<Before> {
         let mut all = self.lock();
         let gone = names.iter().filter_map(|name| all.remove(name));
-        let before: Vec<Before> = gone.map(|spec| self.before(spec)).collect();
+        let before: Vec<Before> = gone.filter_map(|spec| self.before(spec)).collect();
         names.iter().for_each(|name| self.marks.remove(name));
         before
     }
 
-    fn before(&self, spec: SourceSpec) -> Before {
+    /// `None` where no broker ever had a session for it: it was never reached, or its address was mistaken.
+    fn before(&self, spec: SourceSpec) -> Option<Before> {
+        if !self.marks.is_set(&spec.name) {
+            return None;
+        }
         let routes = spec.routes.iter().map(|route| route.pattern.filter());
         let mut filters = self.marks.filters(&spec.name);
         filters.extend(routes);
         filters.sort();
         filters.dedup();
-        Before { spec, filters }
+        Some(Before { spec, filters })
     }
 
     /// Routes of the other sources over MQTT: where what a session of `spec` still brings goes when no route of its own takes it.
@@ -82,6 +90,11 @@ impl Specs {
     pub(super) fn left_over(&self, data_dir: &Path) -> Vec<SourceSpec> {
         let left = mqtt::sessions(data_dir).into_iter().filter_map(|session| {
             let (address, client_id) = session.owner.split_once(' ')?;
+            let all: Vec<SourceSpec> = self.lock().values().cloned().collect();
+            let mut brokers = all.iter().filter_map(SourceSpec::broker);
+            if brokers.any(|broker| is_session_of(broker, &session)) {
+                return None;
+            }
             let at_it = |spec: &SourceSpec| {
                 let broker = spec.broker();
                 broker.is_some_and(|broker| format!("{}:{}", broker.host, broker.port) == address)
@@ -132,12 +145,13 @@ impl Specs {
     ) -> Option<SourceSpec> {
         let is_open = |spec: &SourceSpec| {
             let broker = spec.broker();
-            broker.is_some_and(|broker| mqtt::owner(broker) == session.owner)
+            broker.is_some_and(|broker| is_session_of(broker, session))
         };
-        if self.lock().values().any(is_open) {
+        let all: Vec<SourceSpec> = self.lock().values().cloned().collect();
+        if all.iter().any(is_open) {
             return None;
         }
-        let name = self.free_name(&session.source);
+        let name = self.free_name(data_dir, session);
         if let Err(error) = mqtt::hand_over(data_dir, session, &name) {
             tracing::error!(source = %session.source, %error,
                 "what a session of before holds is not taken: its mark cannot be written; it is tried again at the next start");
@@ -156,15 +170,71 @@ impl Specs {
         Some(spec)
     }
 
-    /// The name of the source it was of, or one made of it where that is another's now.
-    fn free_name(&self, source: &str) -> String {
-        let all = self.lock();
-        let marked = (0..).map(|times| format!("{source}{}", ":left".repeat(times)));
-        let mut free = marked.filter(|name| !all.contains_key(name.as_str()));
+    /// The name of the source it was of, or one made of it where that is another's now, or stands for another session.
+    fn free_name(&self, data_dir: &Path, session: &LeftSession) -> String {
+        let (all, marked) = (self.lock(), mqtt::sessions(data_dir));
+        let is_of_another = |name: &str| {
+            let mut others = marked.iter().filter(|other| other.owner != session.owner);
+            all.contains_key(name) || others.any(|other| other.source == name)
+        };
+        let names = (0..).map(|times| format!("{}{}", session.source, ":left".repeat(times)));
+        let mut free = names.filter(|name| !is_of_another(name));
         free.next().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, SourceSpec>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a connection to `broker` opens that session, by whatever name the broker is called. Where a name cannot be looked up
+/// it may be: the session of a source that runs must not be opened a second time. Asks the resolver.
+fn is_session_of(broker: &crate::mqtt::Config, session: &LeftSession) -> bool {
+    let Some((address, client_id)) = session.owner.split_once(' ') else {
+        return false;
+    };
+    let own = format!("{}:{}", broker.host, broker.port);
+    if client_id != broker.client_id {
+        return false;
+    }
+    own == address || {
+        let found = |address: &str| -> Option<Vec<SocketAddr>> {
+            Some(address.to_socket_addrs().ok()?.collect())
+        };
+        match (found(&own), found(address)) {
+            (Some(own), Some(theirs)) => own.iter().any(|one| theirs.contains(one)),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::scripted::ScriptedBroker;
+
+    #[tokio::test]
+    async fn a_session_is_known_by_whatever_name_its_broker_is_called() {
+        let broker = crate::mqtt::Config {
+            client_id: "g-field".into(),
+            ..ScriptedBroker::bind().await.config()
+        };
+        let is_own = |owner: String| {
+            let session = LeftSession {
+                source: "field".to_owned(),
+                owner,
+                filters: Vec::new(),
+            };
+            is_session_of(&broker, &session)
+        };
+        let port = broker.port;
+        assert!(is_own(format!("127.0.0.1:{port} g-field")));
+        assert!(is_own(format!("localhost:{port} g-field")));
+        assert!(!is_own(format!("127.0.0.1:{port} another")));
+        assert!(!is_own("127.0.0.1:1 g-field".to_owned()));
+        assert!(
+            is_own(format!("no-such-host.invalid:{port} g-field")),
+            "nobody can tell"
+        );
     }
 }

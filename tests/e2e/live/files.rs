@@ -19,6 +19,7 @@ use crate::tools::told;
 pub fn cases() -> Vec<Trial> {
     cases![
         a_file_that_cannot_be_used_does_not_stop_a_start,
+        a_plugin_that_cannot_be_used_in_a_changed_config_stops_no_later_start,
         editors_and_copy_tools,
         a_folder_that_cannot_be_written_is_no_obstacle,
     ]
@@ -60,6 +61,27 @@ fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
     let gateway = setup.start()?;
     gateway.lines().wait_for(&["kept component is damaged"])?;
     ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
+    Ok(())
+}
+
+/// A flow without plugins gets one whose settings are none, and is started again.
+/// Guarantee: as before the start, all runs on as it did, and status says why.
+fn a_plugin_that_cannot_be_used_in_a_changed_config_stops_no_later_start() -> Result<()> {
+    let scene = Scene::with(&flow(""), &[])?;
+    let folder = scene.gateway.folder().to_owned();
+    let bad =
+        flow("[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\nsettings = { pikc = [] }\n");
+    scene.gateway.rewrite_config(&scene.config(&bad))?;
+    scene.gateway.lines().wait_for(&["pikc"])?;
+    let (_, setup) = scene.gateway.stop()?;
+    let gateway = setup.start()?;
+    gateway
+        .lines()
+        .wait_for(&["cannot be used", "last one that worked"])?;
+    scene.field.publish("devices/d1/telemetry", "{}")?;
+    wait_until("it arrives", || scene.watch.total() == 1)?;
+    let (status, _) = told(&folder, &["status"], 0)?;
+    ensure!(status.contains("mistake"), "{status}");
     Ok(())
 }
 

@@ -29,6 +29,8 @@ use crate::message::{legal, push_header};
 
 /// The header by which a repeat is known; with several messages in a body each has its own: a hyphen and its number behind.
 const KEY: &str = "idempotency-key";
+/// Of a key that each of several messages gets, with its number.
+const KEY_BYTES: usize = 255;
 
 /// A body has so long to come, and the longer the more of it has come: a thin link is slow, and a slow one is no attack.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
@@ -286,6 +288,19 @@ impl Room {
             let with = |part| (part, common.clone());
             return Ok(parts.into_iter().map(with).collect());
         };
+        if key.len() > KEY_BYTES {
+            return Err(unfit(KEY, &format!("is longer than {KEY_BYTES} bytes")));
+        }
+        // Each message has them for itself.
+        let copies = parts.len() * (common.len() + key.len());
+        if copies > self.max_body_bytes {
+            let why = format!(
+                "the chosen headers, once for each of the {} messages, are more than the {} bytes of a body",
+                parts.len(),
+                self.max_body_bytes
+            );
+            return Err(RequestOutcome::TooLarge(why));
+        }
         let numbered = |(number, part)| {
             let mut own = common.to_vec();
             let key = [key, format!("-{number}").as_bytes()].concat();

@@ -36,6 +36,11 @@ impl SessionMarks {
         self.lock().remove(name);
     }
 
+    /// Whether the broker has had a session for `name`.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.lock().get(name).is_some_and(SessionMark::is_set)
+    }
+
     /// What the session of `name` may be subscribed to.
     pub fn filters(&self, name: &str) -> Vec<String> {
         self.lock()
@@ -105,6 +110,18 @@ pub fn forget(data_dir: &Path, session: &LeftSession) {
     }
 }
 
+/// Takes away what other files say of the session whose mark is in `path`: the source had another name.
+fn forget_twins(path: &Path, owner: &str) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let is_twin = |other: &LeftSession| *other.source != *name && other.owner == owner.trim_end();
+    let all = folder.parent().map(sessions).unwrap_or_default();
+    for twin in all.iter().filter(|other| is_twin(other)) {
+        forget(folder.parent().unwrap_or(folder), twin);
+    }
+}
+
 /// Notes that `session` is `name`'s from now on, and no other source's.
 ///
 /// # Errors
@@ -142,14 +159,20 @@ pub struct SessionMark {
 }
 
 impl SessionMark {
-    /// The mark of source `name`, in a file of `<data_dir>/sessions`. Reads the disk; what cannot be read is no mark.
+    /// The mark of source `name`, in a file of `<data_dir>/sessions`; where a source of another name had its session, what that
+    /// one's says. Reads the disk; what cannot be read is no mark.
     pub fn find(data_dir: &Path, name: &str, mqtt: &mqtt::Config) -> Self {
         let path: PathBuf = data_dir.join(SESSIONS).join(name);
         let owner = format!("{}\n", owner(mqtt));
-        let found = file::read_text(&path, file::BY_HAND).unwrap_or_default();
-        let filters = found
-            .strip_prefix(&owner)
-            .map(|filters| filters.lines().map(read_line).collect());
+        let others = sessions(data_dir).into_iter().map(|other| other.source);
+        let filters = std::iter::once(name.to_owned())
+            .chain(others)
+            .find_map(|source| {
+                let found = file::read_text(&data_dir.join(SESSIONS).join(source), file::BY_HAND);
+                let found = found.unwrap_or_default();
+                let filters = found.strip_prefix(&owner)?;
+                Some(filters.lines().map(read_line).collect())
+            });
         Self {
             path: Some(path.into()),
             owner: owner.into(),
@@ -210,7 +233,9 @@ impl SessionMark {
             if let Err(error) = write(&path, &format!("{}{lines}", own.owner)) {
                 let path = path.display();
                 tracing::warn!(%path, %error, "no mark of our session is left: if the broker loses it while we are down, nobody is told");
+                return;
             }
+            forget_twins(&path, &own.owner);
         });
     }
 
@@ -319,6 +344,28 @@ mod tests {
             ..config.clone()
         };
         assert!(!SessionMark::find(folder.path(), "field:priority", &other).is_set());
-        assert!(!SessionMark::find(folder.path(), "field", &config).is_set());
+    }
+
+    #[tokio::test]
+    async fn a_session_goes_on_under_the_name_that_its_source_has_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ScriptedBroker::bind().await.config();
+        let granted = |filter: &str| (filter.to_owned(), Some(Qos::AtLeastOnce));
+        let before = SessionMark::find(folder.path(), "field", &config);
+        before.set([granted("d/+")].into());
+        while sessions(folder.path()).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let renamed = SessionMark::find(folder.path(), "yard", &config);
+        assert_eq!(renamed.filters(), ["d/+"]);
+        renamed.set([granted("d/+"), granted("f")].into());
+        while sessions(folder.path())
+            .iter()
+            .any(|session| session.source != "yard")
+        {
+            tokio::task::yield_now().await;
+        }
+        let again = SessionMark::find(folder.path(), "yard", &config);
+        assert_eq!(again.filters(), ["d/+", "f"]);
     }
 }

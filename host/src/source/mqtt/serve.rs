@@ -197,8 +197,7 @@ impl MqttSource {
                 () = sleep_until(self.pressure.due(self.taker.unsettled().messages())), if self.waits.is_none() => {}
                 () = sleep_until(self.subscriptions.looks_again) => self.end_subscriptions(connection),
                 () = sleep_until(self.subscriptions.asks_again) => {
-                    self.subscriptions.asks_again = None;
-                    connection.subscribe(&self.subscriptions.refused);
+                    connection.subscribe(self.subscriptions.to_ask_again());
                 }
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);

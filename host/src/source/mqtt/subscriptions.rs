@@ -40,7 +40,9 @@ pub(super) struct Subscriptions {
     granted: BTreeMap<String, Qos>,
     protocol: Protocol,
     /// What it refuses, or serves with a lower level; asked for again at the cap of the back-off.
-    pub(super) refused: Vec<Subscription>,
+    refused: Vec<Subscription>,
+    /// The filters of what was asked for last: an answer is about these, and says nothing of the others.
+    asked: Vec<String>,
     pub(super) asks_again: Option<Instant>,
     ask_every: Duration,
 }
@@ -77,6 +79,7 @@ impl Subscriptions {
             granted: BTreeMap::new(),
             protocol: Protocol::V5,
             refused: Vec::new(),
+            asked: Vec::new(),
             asks_again: None,
             ask_every: own.connection.backoff.cap,
         }
@@ -103,9 +106,18 @@ impl Subscriptions {
     }
 
     /// What is to be asked for on this connection.
-    pub(super) fn to_ask(&self, established: &Established) -> Vec<Subscription> {
+    pub(super) fn to_ask(&mut self, established: &Established) -> Vec<Subscription> {
         let session = established.session_present.then_some(established.protocol);
-        to_ask(&self.wanted, &self.granted, session)
+        let asked = to_ask(&self.wanted, &self.granted, session);
+        self.asked = asked.iter().map(|asked| asked.filter.clone()).collect();
+        asked
+    }
+
+    /// What is to be asked for once more, now that its time has come.
+    pub(super) fn to_ask_again(&mut self) -> &[Subscription] {
+        self.asks_again = None;
+        self.asked = (self.refused.iter().map(|asked| asked.filter.clone())).collect();
+        &self.refused
     }
 
     fn set_mark(&self) {
@@ -183,7 +195,8 @@ impl Subscriptions {
                 .find(|(found, _)| *found == wanted.filter)
                 .map_or(wanted.qos, |low| low.1)
         };
-        for wanted in &self.wanted {
+        let is_asked = |wanted: &&Subscription| self.asked.contains(&wanted.filter);
+        for wanted in self.wanted.iter().filter(is_asked) {
             if is_refused(&wanted.filter) {
                 self.granted.remove(&wanted.filter);
             } else {
@@ -203,8 +216,20 @@ impl Subscriptions {
             .cloned()
             .collect();
         self.asks_again = (!self.refused.is_empty()).then(|| Instant::now() + self.ask_every);
-        self.meters.refused.set(gauge_level(refused.len()));
-        self.meters.lowered.set(gauge_level(lowered.len()));
+        let count = |is_it: &dyn Fn(Option<&Qos>, Qos) -> bool| {
+            let wanted = self.wanted.iter();
+            gauge_level(
+                wanted
+                    .filter(|one| is_it(self.granted.get(&one.filter), one.qos))
+                    .count(),
+            )
+        };
+        self.meters
+            .refused
+            .set(count(&|granted, _| granted.is_none()));
+        self.meters.lowered.set(count(&|granted, wanted| {
+            granted.is_some_and(|level| *level < wanted)
+        }));
         self.set_mark();
         if !self.wanted.is_empty() && refused.len() >= self.wanted.len() {
             return Err(ConnectionEnded::NotAuthorised);

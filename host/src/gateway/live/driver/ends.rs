@@ -53,7 +53,14 @@ impl Driver {
 
     pub(super) fn remove_ends(&mut self, id: u64, new: &Config, difference: &ConfigDifference) {
         let config = &mut self.parts.config;
-        let sources = part(&difference.sources, |name| config.remove_source(new, name));
+        let known: Vec<_> = config
+            .sources
+            .iter()
+            .map(|spec| Arc::clone(&spec.name))
+            .collect();
+        let mut sources = part(&difference.sources, |name| config.remove_source(new, name));
+        // Those that have another name now went before.
+        sources.0.retain(|name| known.contains(name));
         let uplinks = part(&difference.uplinks, |name| config.remove_uplink(new, name));
         self.ends.remove_sources(&sources.0);
         for name in &sources.0 {

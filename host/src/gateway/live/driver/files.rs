@@ -10,7 +10,7 @@ use crate::gateway::live::PluginIndex;
 use crate::gateway::start::{signature, written};
 use crate::versions::history::Who;
 use crate::versions::{PluginVersions, Start};
-use crate::{chain, trust};
+use crate::{chain, config, trust};
 
 impl Driver {
     /// What was under way when the gateway ended, and files that have changed since they were read for the start.
@@ -25,6 +25,11 @@ impl Driver {
             } else {
                 self.look(place);
             }
+        }
+        let parts = &self.parts;
+        let runs_on_kept = parts.standing.look().runs_on_kept;
+        if !runs_on_kept && config::has_changed(&parts.config, &parts.origin) {
+            self.reload(None, &Who::Config);
         }
     }
 

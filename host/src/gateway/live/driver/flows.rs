@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use super::super::order::{ChangeLine, FlowOutcome, FlowVerdict};
 use super::{Driver, LiveParts};
 use crate::chain::{self, Chain};
-use crate::config::{Config, ConfigDifference, FlowChange, FlowFate};
+use crate::config::{Config, ConfigDifference, FlowChange, FlowFate, SourceSpec};
 use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
 use crate::message::{Loss, LossReason};
+use crate::source::mqtt;
 use crate::spool::NotAdded;
 use crate::versions::history::{HistoryEvent, Who};
 use crate::words::with_causes;
@@ -80,7 +81,13 @@ impl Driver {
                 _ => {}
             }
         }
-        self.restart_sources(round, &before, &rerouted, &difference.sources.put);
+        let renamed = self.renamed_sources(round, difference);
+        self.restart_sources(
+            round,
+            &before,
+            &rerouted,
+            (&difference.sources.put, &renamed),
+        );
         told.into_iter()
             .for_each(|(name, done)| self.tell_flow(round, name, done, (None, None)));
         removed
@@ -244,9 +251,11 @@ impl Driver {
     fn end_flow(&mut self, round: &Reload<'_>, flow: usize) {
         let door = self.parts.doors.of(flow);
         let recorder = door.recorder();
-        let Some(chain) = door.wall_up() else { return };
-        let name = Arc::clone(chain.name());
-        let left = chain.end(LAST_MESSAGES);
+        let name = Arc::clone(&self.parts.config.flows[flow].name);
+        // Of one that was down there is none.
+        let left = door
+            .wall_up()
+            .map_or_else(Vec::new, |chain| chain.end(LAST_MESSAGES));
         let count = left.len();
         if count > 0 {
             tracing::warn!(
@@ -281,6 +290,37 @@ impl Driver {
         recordings::begin(config, flow, (&door, chain), &self.parts.recordings);
     }
 
+    /// Sources that go, and whose sessions others have from now on: no flow takes from them any more.
+    fn renamed_sources(
+        &mut self,
+        round: &Reload<'_>,
+        difference: &ConfigDifference,
+    ) -> Vec<Arc<str>> {
+        let owner = |config: &Config, name: &str| {
+            let spec = config.sources.iter().find(|spec| *spec.name == *name);
+            spec.and_then(SourceSpec::broker).map(mqtt::owner)
+        };
+        let coming: Vec<_> = difference
+            .sources
+            .put
+            .iter()
+            .filter_map(|name| owner(round.new, name))
+            .collect();
+        let config = &mut self.parts.config;
+        let mut renamed = Vec::new();
+        for name in &difference.sources.gone {
+            let is_taken = owner(config, name).is_some_and(|owner| coming.contains(&owner));
+            if is_taken && config.remove_source(round.new, name).is_ok() {
+                tracing::info!(
+                    source = &**name,
+                    "the source has another name now: its session goes on under that"
+                );
+                renamed.push(Arc::clone(name));
+            }
+        }
+        renamed
+    }
+
     /// Begins those anew that `changed` names, and those whose routes are others.
     /// One that is new waits for a flow to take from it: it may take over another one's session, and would acknowledge what
     /// nobody takes.
@@ -289,7 +329,7 @@ impl Driver {
         round: &Reload<'_>,
         before: &Config,
         rerouted: &BTreeSet<&str>,
-        changed: &[Arc<str>],
+        (changed, renamed): (&[Arc<str>], &[Arc<str>]),
     ) {
         let is_touched = |config: &Config, source: &str| {
             let specs = config.sources.iter().filter(|spec| *spec.name == *source);
@@ -317,7 +357,7 @@ impl Driver {
             }
             put.push(spec.clone());
         }
-        self.ends.put_sources(put);
+        self.ends.put_sources(renamed, put);
     }
 
     fn note_started(&mut self, flow: usize, started: &[Started]) {

@@ -60,6 +60,7 @@ impl Driver {
     fn take_over(&mut self, reload: &Arc<InPlace>, who: &Who, new: &Config) {
         let id = reload.id;
         self.revive();
+        self.take_back(id, new);
         let difference = config::difference(&self.parts.config, new);
         self.tell_difference(id, who, &difference);
         if difference.is_empty() {
@@ -91,8 +92,56 @@ impl Driver {
                 "these changes of the config need a restart; `tidegate reload` says why"
             );
         }
+        if !self.parts.standing.look().unchanged.is_empty() {
+            return tracing::warn!(
+                "not all of this config could be put in place: a start on one with mistakes falls back on the one before"
+            );
+        }
         if let Err(error) = config::keep(new, &self.parts.origin) {
             tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes falls back on an older one");
+        }
+    }
+
+    /// Ends a change under way where the config says again what runs, and forgets those that waited behind it.
+    fn take_back(&mut self, id: u64, new: &Config) {
+        let mut overtaken = Vec::new();
+        for (flow, busy) in &mut self.busy {
+            let Some((plugin, under_way)) = &busy.adopting else {
+                continue;
+            };
+            let spec = &self.parts.config.flows[*flow];
+            let running = &spec.plugins[*plugin];
+            let mut wanted = new
+                .flow(&spec.name)
+                .into_iter()
+                .flat_map(|flow| &flow.plugins);
+            let wanted = wanted.find(|wanted| wanted.name == running.name);
+            let Some(wanted) = wanted.filter(|wanted| says_the_same(wanted, running)) else {
+                continue;
+            };
+            let is_of_it = |waiting: &Wanted| matches!(waiting, Wanted::Setting { place, .. } if place.plugin == *plugin);
+            busy.waiting.retain(|waiting| !is_of_it(waiting));
+            if !says_the_same(wanted, under_way) {
+                overtaken.push(PluginIndex {
+                    flow: *flow,
+                    plugin: *plugin,
+                });
+            }
+        }
+        for place in overtaken {
+            let plugin = self.title(place);
+            tracing::info!(
+                plugin,
+                "the config says again what runs: the change under way ends"
+            );
+            let behind = format!(
+                "the change of `{plugin}` is taken back, since the config says again what runs"
+            );
+            self.desk.board.push(id, ChangeLine::Waits { behind });
+            // One that is over by now has been adopted: the config is read once more, and brings back what it says.
+            self.desk.cancel_at(place, "the config was changed back");
+            let name = &self.parts.config.flows[place.flow].name;
+            self.deferred.insert(name.to_string());
         }
     }
 
@@ -106,13 +155,7 @@ impl Driver {
         let restart = difference.other.clone();
         self.parts.standing.accept(restart.clone());
         if !difference.is_empty() {
-            let why = Some(format!(
-                "{} flows, {} plugins, {} sources, uplinks and classes; restart: [{}]",
-                flows.len(),
-                plugins.len(),
-                ends.len(),
-                restart.join(", ")
-            ));
+            let why = Some(summary(&flows, &plugins, &ends, &restart));
             self.parts.audit.note(&HistoryEvent {
                 why,
                 ..HistoryEvent::now(who, "", "", "reloaded")
@@ -145,9 +188,7 @@ impl Driver {
             });
         };
         let is_under_way = |(plugin, under_way): &(usize, Box<PluginConfig>)| {
-            *plugin == place.plugin
-                && under_way.settings == config.settings
-                && under_way.artefact == config.artefact
+            *plugin == place.plugin && says_the_same(under_way, &config)
         };
         if busy.adopting.as_ref().is_some_and(is_under_way) {
             return;
@@ -183,8 +224,11 @@ impl Driver {
             match chain::read_component(&config.name, &config.artefact) {
                 Ok(component) => candidate.component = Some(component),
                 Err(error) => {
-                    let name = &*config.name;
-                    return tracing::warn!(plugin = name, %error, "the plugin's component cannot be read; the running one stays");
+                    let plugin = self.title(place);
+                    tracing::warn!(plugin, %error, "the plugin's component cannot be read; the running one stays");
+                    let why =
+                        format!("its component cannot be read, and the running one stays: {error}");
+                    return self.parts.standing.stays(format!("flow.{plugin}"), why);
                 }
             }
             candidate.signature = signature(&config.artefact);
@@ -223,9 +267,35 @@ impl Driver {
     }
 }
 
+/// How much changes, in a few words.
+fn summary(flows: &[String], plugins: &[String], ends: &[String], restart: &[String]) -> String {
+    let counted = |names: &[String], noun: &str| match names {
+        [] => None,
+        [name] => Some(format!("{noun} {name}")),
+        names => Some(format!("{} {noun}s", names.len())),
+    };
+    let ends = (!ends.is_empty()).then(|| ends.join(", "));
+    let restart = (!restart.is_empty()).then(|| format!("for a restart: {}", restart.join(", ")));
+    [
+        counted(flows, "flow"),
+        counted(plugins, "plugin"),
+        ends,
+        restart,
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join("; ")
+}
+
+/// Whether both run the same component with the same settings.
+fn says_the_same(one: &PluginConfig, other: &PluginConfig) -> bool {
+    one.settings == other.settings && one.artefact == other.artefact
+}
+
 fn place_of(change: &PluginChange) -> PluginIndex {
     PluginIndex {
-        flow: usize::from(change.flow.0),
+        flow: change.flow.index(),
         plugin: change.plugin,
     }
 }
