@@ -95,6 +95,7 @@ fn sandboxed(outlet: Arc<Counter>) -> Chain {
         outlet,
         mint: Arc::new(Mint::new(1)),
         metrics,
+        taps: Default::default(),
         failed: Arc::default(),
     };
     let plugins = follow::convert_settings()

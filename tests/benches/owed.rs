@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use tidegate::message::Burst;
-use tidegate::message::{Append, Fetch, Message, QueueId, Seq, Settled};
+use tidegate::message::{Append, Fetch, LinkState, Message, QueueId, Seq, Settled};
 use tidegate::spool::{Sealer, SealingKey};
 use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::sample::messages;
@@ -192,8 +192,9 @@ fn drain(path: &Path, sealer: Sealer, count: usize) -> Result<()> {
     let spool = store::open(path, sealer);
     let opened = begun.elapsed();
     let (at_start, _) = memory(std::process::id())?;
-    let (backlog, begun, mut taken) = (spool.backlog("cloud"), Instant::now(), 0);
-    backlog.link(true);
+    let (owed, begun, mut taken) = (spool.owed("cloud"), Instant::now(), 0);
+    owed.link.turn(LinkState::Up);
+    let backlog = owed.backlog;
     let mut next = backlog.low(QUEUE);
     while taken < count {
         let found = match backlog.fetch(QUEUE, next, BATCH, 1 << 20) {

@@ -27,7 +27,7 @@ impl Store {
     fn open() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let spool = store::open(folder.path(), tidegate::spool::Sealer::default());
-        let backlog = spool.backlog("cloud");
+        let backlog = spool.owed("cloud").backlog;
         Self {
             spool,
             backlog,

@@ -1,5 +1,6 @@
 //! The end-to-end cases: the real binary between brokers.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
@@ -34,6 +35,7 @@ mod influx;
 mod init;
 mod instruments;
 mod links;
+mod looking;
 mod live;
 mod modbus;
 mod monitoring;
@@ -63,7 +65,11 @@ mod tools;
 mod unwatched;
 
 fn main() -> ExitCode {
-    libtest_mimic::run(&Arguments::from_args(), cases()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most of its time a case waits for a link, a deadline or a disk: one more than there are processors.
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    arguments.test_threads.get_or_insert(processors + 1);
+    libtest_mimic::run(&arguments, cases()).exit_code()
 }
 
 fn cases() -> Vec<Trial> {
@@ -104,6 +110,7 @@ fn cases() -> Vec<Trial> {
         postgres::cases(),
         policy::cases(),
         links::cases(),
+        looking::cases(),
         refusals::cases(),
         conditions::cases(),
         health::cases(),

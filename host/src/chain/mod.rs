@@ -27,6 +27,7 @@ mod sandbox;
 mod settings;
 mod start;
 mod tally;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +63,7 @@ pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig,
     RefusedState, TopicTemplate, Topics,
 };
+pub use tap::{TapFilter, TapPage, TapPoint, TappedMessage, Taps};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -93,6 +95,8 @@ pub struct Wiring {
     /// Names for messages that plugins make.
     pub mint: Arc<Mint>,
     pub metrics: Metrics,
+    /// Those who look on.
+    pub taps: Taps,
     /// Rings when a lane ends although nobody stopped it: [`Chain::failure`] then says why.
     pub failed: Arc<Notify>,
 }
@@ -281,7 +285,7 @@ impl Chain {
         let mut parts: Vec<Vec<ReturnedLetter>> = Vec::new();
         parts.resize_with(self.inboxes.len(), Vec::new);
         for mut letter in letters {
-            letter.delivery.message.flow = self.shared.flow;
+            letter.delivery.message.flow = Some(self.shared.flow);
             parts[lane_of(letter.delivery.message.key(), self.inboxes.len())].push(letter);
         }
         for (inbox, letters) in self.inboxes.iter().zip(parts) {

@@ -76,6 +76,7 @@ impl ChainBase {
             failure: Arc::new(LaneFailure::new(wiring.failed)),
             alarm: Arc::default(),
             versions: Mutex::new(versions),
+            taps: wiring.taps.of(&config.name),
             tape: OnceLock::new(),
         });
         let lanes = lanes(&config, &shared.versions());

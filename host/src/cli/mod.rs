@@ -25,7 +25,9 @@ pub mod sim;
 pub mod spool;
 pub mod status;
 mod swap;
+pub mod tap;
 mod terminal;
+pub mod top;
 
 pub use global::{Global, OutputFormat, Surroundings, When};
 #[cfg(test)]
@@ -48,6 +50,8 @@ Examples:
   TIDEGATE_LOG__LEVEL=debug tidegate run          the same from the environment
   tidegate doctor                                 what of this machine is not as it should be
   tidegate status                                 what it takes, owes and has parked
+  tidegate top                                    what passes through it, as it passes
+  tidegate tap climate                            its messages, before and after each plugin
   tidegate parked list                            what could not be processed, and why
   tidegate ledger                                 what was given up, and why
   tidegate swap climate/rule rule.wasm            another version of a plugin, live
@@ -87,6 +91,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// The whole account of a gateway at a glance.
     Status(status::Arguments),
+    /// What passes through a running gateway, as it passes.
+    Top(top::Arguments),
     /// How each part of a running gateway is: ok, degraded or failed, and why.
     Health(health::Arguments),
     /// Dead letters: what could not be processed or was refused, and how to send it again.
@@ -97,6 +103,8 @@ pub enum Command {
     /// What is owed upstream: look into it, export, import, check, repair, drop.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// The messages of a flow before and after each plugin, as they pass.
+    Tap(tap::Arguments),
     /// Put another version of a plugin in place while messages flow; it is watched, and taken back when it does worse.
     Swap(swap::SwapArguments),
     /// Bring a plugin's good version from before back, or end the change under way.
@@ -155,6 +163,8 @@ impl Cli {
             Command::Config(command) => config::run(&self.global, &command, surroundings),
             Command::Doctor(arguments) => doctor::run(&self.global, &arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
+            Command::Tap(arguments) => tap::run(&self.global, arguments, surroundings),
+            Command::Top(arguments) => top::run(&self.global, &arguments, surroundings),
             Command::Health(arguments) => health::run(&self.global, &arguments, surroundings),
             Command::Ledger(arguments) => ledger::run(&self.global, &arguments, surroundings),
             Command::Log(arguments) => log::run(&self.global, arguments, surroundings),

@@ -424,4 +424,4 @@ pub fn store(status: &Status) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::cli) mod tests;

@@ -98,8 +98,8 @@ impl Config {
     pub fn adopt(&mut self, other: &Self, name: &str) -> usize {
         let known = self.flows.iter().position(|flow| *flow.name == *name);
         let index = known.unwrap_or(self.flows.len());
-        let id = FlowId(u16::try_from(index).unwrap_or(u16::MAX));
-        let Some(theirs) = other.flows.iter().position(|flow| *flow.name == *name) else {
+        let theirs = other.flows.iter().position(|flow| *flow.name == *name);
+        let (Some(id), Some(theirs)) = (FlowId::at(index), theirs) else {
             return index;
         };
         let mut flow = chain::Config {

@@ -7,7 +7,7 @@ mod twins;
 
 use std::sync::Arc;
 
-use crate::message::{Pattern, QueueId};
+use crate::message::{FlowId, Pattern, QueueId};
 use crate::uplink::{self, Drain};
 use crate::{chain, recording, spool};
 
@@ -200,7 +200,13 @@ fn flows(
 ) -> Vec<FlowSpec> {
     let mut flows = Vec::new();
     for (index, (name, mut fields)) in tables.into_iter().enumerate() {
-        flows.push(flow::read(&mut fields, index, name, names, queues));
+        let Some(id) = FlowId::at(index) else {
+            let message = format!("a gateway carries {} flows at most", FlowId::MOST);
+            let hint = "leave out this one and those that follow".to_owned();
+            fields.problem(ProblemCode::OutOfRange, "", message, hint);
+            break;
+        };
+        flows.push(flow::read(&mut fields, id, name, names, queues));
         fields.done();
     }
     if flows.is_empty() && !root.has("flow") {

@@ -98,7 +98,7 @@ pub(super) struct RecordSettings {
 /// Reads flow number `index`.
 pub(super) fn read(
     fields: &mut Fields<'_>,
-    index: usize,
+    id: FlowId,
     name: &str,
     names: &KnownNames<'_>,
     queues: &mut Queues,
@@ -126,7 +126,7 @@ pub(super) fn read(
     let plugins = plugin::read_all(fields, names.plugins);
     let plugin_places = plugins.iter().map(|plugin| plugin.places).collect();
     let chain = chain::Config {
-        flow: FlowId(u16::try_from(index).unwrap_or(u16::MAX)),
+        flow: id,
         name: Arc::from(name),
         lanes: lanes.unwrap_or(1),
         batch_messages,

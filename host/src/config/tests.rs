@@ -806,7 +806,7 @@ fn flows_come_go_and_come_back_under_their_own_numbers() {
         running.sources[0]
             .routes
             .iter()
-            .map(|route| route.flow.0)
+            .map(|route| route.flow.index())
             .collect::<Vec<_>>(),
         [1, 2]
     );
@@ -904,7 +904,7 @@ fn a_changed_secret_is_a_change_of_its_connection() {
 fn a_plugin_at_fault_is_shown_where_it_was_written() {
     let config = Case::new(MINIMAL).good();
     let fault = PluginFault {
-        flow: FlowId(0),
+        flow: FlowId::FIRST,
         plugin: 0,
         in_settings: true,
         message: "`field` is missing".into(),
@@ -925,7 +925,7 @@ fn a_setting_at_fault_is_shown_under_the_setting() {
     let line = |words: &str| {
         let message = format!("plugin `filter` refuses its settings: {words}");
         let fault = PluginFault {
-            flow: FlowId(0),
+            flow: FlowId::FIRST,
             plugin: 0,
             in_settings: true,
             message,

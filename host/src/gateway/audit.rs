@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::message::{Append, FlowId, Marks, Message, Mint, Qos, QueueId};
+use crate::message::{Append, Marks, Message, Mint, Qos, QueueId};
 use crate::spool::Spool;
 use crate::versions::history::{History, HistoryEvent};
 use crate::words;
@@ -68,7 +68,6 @@ impl Upstream {
         let append = |queue: QueueId| {
             let message = Message {
                 id: self.mint.take(1),
-                flow: FlowId(u16::MAX),
                 topic: self.topic.clone(),
                 payload: payload.clone(),
                 marks: Marks::of(Qos::AtLeastOnce).with(Marks::CLOCK_UNSET, !now.is_set()),

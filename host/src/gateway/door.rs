@@ -302,7 +302,7 @@ mod tests {
     /// A chain without plugins that leads to this queue.
     fn chain(out: &Arc<Out>, queue: u16, lanes: usize, after: Option<&Chain>) -> Arc<Chain> {
         let config = chain::Config {
-            flow: FlowId(0),
+            flow: FlowId::FIRST,
             name: "climate".into(),
             lanes,
             batch_messages: 4,
@@ -321,6 +321,7 @@ mod tests {
             states: Arc::clone(out) as Arc<dyn StateStore>,
             mint: Arc::new(Mint::new(1)),
             metrics: chain::Metrics::new(&prometheus::Registry::new()).unwrap(),
+            taps: Default::default(),
             failed: Arc::default(),
         };
         match after {

@@ -19,7 +19,7 @@ use super::pulse::{Pulses, Workers};
 use super::running::RunningGateway;
 use super::standing::SharedStanding as Standing;
 use super::{recordings, start};
-use crate::chain::{self, Wiring};
+use crate::chain::{self, Taps, Wiring};
 use crate::config::{self, Config, Sources};
 use crate::message::Mint;
 use crate::spool::{self, Spool};
@@ -41,8 +41,8 @@ pub(super) fn prepare(
     let mint = Arc::new(Mint::new(spool.boot()));
     let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
     let failed = Arc::<Notify>::default();
-    let doors = Doors::default();
-    let wiring = wiring(&spool, &doors, &mint, &failed, &registry)?;
+    let (doors, taps) = (Doors::default(), Taps::default());
+    let wiring = wiring(&spool, &doors, &mint, (&failed, &taps), &registry)?;
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
@@ -80,6 +80,7 @@ pub(super) fn prepare(
         metrics,
         spool,
         doors,
+        taps,
         failed,
         mint,
         versions,
@@ -95,7 +96,7 @@ fn wiring(
     spool: &Spool,
     doors: &Doors,
     mint: &Arc<Mint>,
-    failed: &Arc<Notify>,
+    (failed, taps): (&Arc<Notify>, &Taps),
     registry: &Registry,
 ) -> Result<Wiring, Error> {
     Ok(Wiring {
@@ -104,6 +105,7 @@ fn wiring(
         states: spool.state_store(),
         mint: Arc::clone(mint),
         metrics: chain::Metrics::new(registry)?,
+        taps: taps.clone(),
         failed: Arc::clone(failed),
     })
 }

@@ -11,6 +11,7 @@ use super::door::Doors;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
 use super::standing::SharedStanding as Standing;
+use crate::chain::Taps;
 use crate::config::Config;
 use crate::message::Mint;
 use crate::spool::Spool;
@@ -28,6 +29,8 @@ pub struct RunningGateway {
     pub(super) uplinks: uplink::Metrics,
     pub(super) spool: Arc<Spool>,
     pub(super) doors: Doors,
+    /// Those who look on at its flows.
+    pub(super) taps: Taps,
     /// Rings when a lane has ended although nobody stopped it.
     pub(super) failed: Arc<Notify>,
     pub(super) mint: Arc<Mint>,

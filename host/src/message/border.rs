@@ -397,7 +397,7 @@ pub enum Fetch {
     Ready(Vec<Stored>),
     /// The next messages lie on disk: call [`Backlog::read`] on a thread that may wait.
     Spilled,
-    /// Nothing is owed from there on; [`Backlog::ready`] tells when that changes.
+    /// Nothing is owed from there on; [`BacklogLink::ready`] tells when that changes.
     Empty,
 }
 
@@ -437,10 +437,31 @@ pub trait Backlog: Send + Sync {
     /// Upstream refused this message for good: it goes to the dead letters and counts as accepted once the
     /// letter is committed.
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String);
+}
 
-    /// Tells whether the link is up; while it is down the queues of this uplink spill.
-    fn link(&self, up: bool);
+/// Whether what leads upstream carries messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It carries none: the queues of the uplink spill.
+    Down,
+    /// It carries messages.
+    Up,
+}
+
+/// What an uplink and its queues tell each other beside the messages.
+pub trait BacklogLink: Send + Sync {
+    /// The link is in this state from now on.
+    fn turn(&self, state: LinkState);
 
     /// Rings when one of the queues has something new to fetch.
     fn ready(&self) -> Arc<Notify>;
+}
+
+/// What an uplink drains.
+#[derive(Clone)]
+pub struct Owed {
+    /// Its queues.
+    pub backlog: Arc<dyn Backlog>,
+    /// What they are told of the link, and by what they call.
+    pub link: Arc<dyn BacklogLink>,
 }

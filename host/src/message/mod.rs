@@ -23,9 +23,9 @@ mod record;
 pub(crate) mod sync;
 
 pub use border::{
-    Append, Backlog, Checkpoint, DeadLetter, Delivery, Destination, Fetch, Flows, Intake, Loss,
-    LossReason, Outlet, PluginRef, QueueId, Reason, Remembered, Seq, StateStore, Stored, Tape,
-    Wait, hexadecimal, short_digest,
+    Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Delivery, Destination, Fetch, Flows,
+    Intake, LinkState, Loss, LossReason, Outlet, Owed, PluginRef, QueueId, Reason, Remembered, Seq,
+    StateStore, Stored, Tape, Wait, hexadecimal, short_digest,
 };
 pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};
@@ -33,6 +33,7 @@ pub use pattern::Pattern;
 pub use receipt::{Burst, Progress, Receipt, Settled};
 pub(crate) use record::Record;
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -190,20 +191,32 @@ impl Mint {
 }
 
 /// Index of a flow in the config's order; names are kept by the gateway.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-pub struct FlowId(pub u16);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(NonZeroU16);
+
+impl FlowId {
+    /// The first flow of a config.
+    pub const FIRST: Self = Self(NonZeroU16::MIN);
+
+    /// How many flows a config can have.
+    pub const MOST: usize = u16::MAX as usize - 1;
+
+    /// The id of the flow at `index` of the config, from 0 on; `None` beyond [`Self::MOST`].
+    pub const fn at(index: usize) -> Option<Self> {
+        if index >= Self::MOST {
+            return None;
+        }
+        match NonZeroU16::new(index as u16 + 1) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its place among the flows of the config, from 0 on.
+    pub const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// A part of the topic, in bytes: the key (device) that picks the lane and carries the order promise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -219,8 +232,9 @@ pub struct Span {
 pub struct Message {
     /// Its id, which no other message of this store has.
     pub id: MessageId,
-    /// The flow that carries it.
-    pub flow: FlowId,
+    /// The flow that carries it; `None` for what the gateway itself made, and for what was read back from where only the
+    /// name of its flow is kept.
+    pub flow: Option<FlowId>,
     /// Legal ([`legal::check_topic`]): checked where it enters (`mqtt::wire`, `chain`).
     pub topic: Bytes,
     /// The key's place in the topic.

@@ -61,7 +61,7 @@ impl<'a> Record<'a> {
                 boot: self.boot,
                 seq: self.number,
             },
-            flow: FlowId(self.flow),
+            flow: FlowId::at(usize::from(self.flow)),
             topic: block.slice_ref(self.topic),
             key: Span {
                 offset: self.key_offset,

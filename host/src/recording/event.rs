@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::form::{RecordingDamage, Segment, SegmentSummary};
 use crate::clock::Now;
-use crate::message::{Delivery, Message, Record};
+use crate::message::{Delivery, FlowId, Message, Record};
 
 const BATCH: u8 = 0;
 const TICK: u8 = 1;
@@ -127,9 +127,11 @@ impl Buffer {
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         self.mark(BATCH, lane, count, now);
         for (place, delivery) in (0..).zip(batch) {
+            let flow = delivery.message.flow.map(FlowId::index);
+            let flow = flow.and_then(|index| u16::try_from(index).ok());
             rmp_serde::encode::write(
                 &mut self.raw,
-                &Record::of(&delivery.message, place, delivery.message.flow.0),
+                &Record::of(&delivery.message, place, flow.unwrap_or(u16::MAX)),
             )
             .expect("fields of known length always go into a Vec");
         }

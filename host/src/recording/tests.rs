@@ -19,7 +19,7 @@ fn now(at: u64) -> Now {
 fn message(seq: u64) -> Message {
     Message {
         id: MessageId { boot: 3, seq },
-        flow: FlowId(2),
+        flow: FlowId::at(2),
         topic: Bytes::from(format!("devices/d{}/telemetry", seq % 30)),
         key: Span { offset: 8, len: 2 },
         device: None,

@@ -199,7 +199,7 @@ impl RoutedFlows {
         }
         flow.batch.push(Delivery {
             message: Message {
-                flow: flow.id,
+                flow: Some(flow.id),
                 key,
                 ..message
             },

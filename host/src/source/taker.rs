@@ -13,8 +13,8 @@ use super::pending::PendingBurst;
 use super::unsettled::{AckOrder, Settlement, Unsettled};
 use crate::clock::Now;
 use crate::message::{
-    Burst, DeadLetter, FlowId, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Progress,
-    Qos, Reason, Receipt, Settled, Span, Wait,
+    Burst, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Progress, Qos,
+    Reason, Receipt, Settled, Span, Wait,
 };
 
 /// What is kept of an over-long payload: enough to see what it was.
@@ -214,14 +214,18 @@ impl<A: Copy> Taker<A> {
         pending: &mut PendingBurst<A>,
     ) {
         let found = self.flows.first(message.topic_str());
-        let found = found.map(|(name, id, key)| (Arc::clone(name), id, key));
+        let found = found.map(|(name, id, key)| (Arc::clone(name), Some(id), key));
         let meters = &self.borders.meters;
         let (flow, id, key) = match (found, reason) {
             (Some(found), _) => found,
             // Which flow asked for a topic that is none cannot be told.
-            (None, Reason::Malformed) => (Arc::default(), FlowId::default(), Span::default()),
+            (None, Reason::Malformed) => (Arc::default(), None, Span::default()),
             (None, _) => {
                 meters.unrouted.inc();
+                // Whoever sent it was told that it is safe.
+                if ack.is_some() {
+                    pending.lose(self.loss(message, LossReason::Unrouted));
+                }
                 return pending.enter(ack, 0, 0, 0);
             }
         };

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 
 use crate::clock::Now;
-use crate::message::{Backlog, DeadLetter, Fetch, QueueId, Reason, Seq, Stored};
+use crate::message::{
+    Backlog, BacklogLink, DeadLetter, Fetch, LinkState, Owed, QueueId, Reason, Seq, Stored,
+};
 use crate::spool::dead_letters::kept::has_room_for_refused;
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::lock::locked;
@@ -21,16 +23,20 @@ struct UplinkBacklog {
 }
 
 /// The backlog of an uplink; of one without queues it is always empty.
-pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Arc<dyn Backlog> {
+pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Owed {
     let link = shared
         .links
         .iter()
         .find(|link| &*link.name == uplink)
         .map_or_else(|| Arc::new(UplinkState::new(uplink.into())), Arc::clone);
-    Arc::new(UplinkBacklog {
+    let backlog = Arc::new(UplinkBacklog {
         shared: Arc::clone(shared),
         link,
-    })
+    });
+    Owed {
+        link: Arc::clone(&backlog) as Arc<dyn BacklogLink>,
+        backlog,
+    }
 }
 
 impl Backlog for UplinkBacklog {
@@ -146,9 +152,12 @@ impl Backlog for UplinkBacklog {
         );
         self.shared.wake_up.due(0);
     }
+}
 
-    fn link(&self, up: bool) {
-        self.link.up.store(up, Ordering::Release);
+impl BacklogLink for UplinkBacklog {
+    fn turn(&self, state: LinkState) {
+        let is_up = state == LinkState::Up;
+        self.link.up.store(is_up, Ordering::Release);
         for slot in self
             .shared
             .slots
@@ -165,7 +174,7 @@ impl Backlog for UplinkBacklog {
                 self.shared.wake_up.due(due);
             }
         }
-        if up {
+        if is_up {
             // There may be something to tell.
             self.shared.wake_up.due(0);
         }

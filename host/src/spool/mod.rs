@@ -81,7 +81,7 @@ pub use tools::{
     RecordContent, RecordError, RecordPage, RequeuedLetter, Stopped, ToolError, ToolRequest, Tools,
 };
 
-use crate::message::{Backlog, Outlet, QueueId, StateStore};
+use crate::message::{Outlet, Owed, QueueId, StateStore};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {
@@ -126,8 +126,8 @@ impl Spool {
         Arc::clone(&self.shared) as Arc<dyn StateStore>
     }
 
-    /// What the uplink of this name drains. Its link counts as down until [`Backlog::link`] says otherwise.
-    pub fn backlog(&self, uplink: &str) -> Arc<dyn Backlog> {
+    /// What the uplink of this name drains. Its link counts as down until [`crate::message::BacklogLink::turn`] says otherwise.
+    pub fn owed(&self, uplink: &str) -> Owed {
         backlog::of(&self.shared, uplink)
     }
 

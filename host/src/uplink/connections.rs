@@ -15,69 +15,30 @@ use super::part::Shard;
 use super::settings::Config;
 use super::shared::UplinkContext;
 use crate::link::Stop;
-use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
+use crate::message::{BacklogLink, LinkState, Owed};
 
-/// The backlog as one of several connections sees it: with a bell of its own, and a link that is down only when all are.
-struct ConnectionBacklog {
-    backlog: Arc<dyn Backlog>,
+/// The link of one of several connections: with a bell of its own, and all are down before the queues hear of it.
+struct ConnectionLink {
+    of_all: Arc<dyn BacklogLink>,
     bell: Arc<Notify>,
-    up: AtomicBool,
+    is_up: AtomicBool,
     standing: Arc<AtomicUsize>,
 }
 
-impl Backlog for ConnectionBacklog {
-    fn low(&self, queue: QueueId) -> Seq {
-        self.backlog.low(queue)
-    }
-
-    fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
-        self.backlog.fetch(queue, from, max, max_bytes)
-    }
-
-    fn fetch_fresh(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
-        self.backlog.fetch_fresh(queue, from, max, max_bytes)
-    }
-
-    fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
-        self.backlog.read(queue, from)
-    }
-
-    fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
-        self.backlog.accept(queue, from, to);
-    }
-
-    fn expire(&self, queue: QueueId, messages: &[Stored]) {
-        self.backlog.expire(queue, messages);
-    }
-
-    fn boot(&self) -> u32 {
-        self.backlog.boot()
-    }
-
-    fn origin(&self) -> String {
-        self.backlog.origin()
-    }
-
-    fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool {
-        self.backlog.has_room_for_refused(letters, bytes)
-    }
-
-    fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
-        self.backlog.refuse(queue, stored, detail);
-    }
-
-    fn link(&self, up: bool) {
-        if self.up.swap(up, Ordering::Relaxed) == up {
+impl BacklogLink for ConnectionLink {
+    fn turn(&self, state: LinkState) {
+        let is_up = state == LinkState::Up;
+        if self.is_up.swap(is_up, Ordering::Relaxed) == is_up {
             return;
         }
         // All connections of an uplink live on the network's thread, so nothing comes between count and word.
-        let standing = if up {
+        let standing = if is_up {
             self.standing.fetch_add(1, Ordering::Relaxed)
         } else {
             self.standing.fetch_sub(1, Ordering::Relaxed) - 1
         };
         if standing == 0 {
-            self.backlog.link(up);
+            self.of_all.turn(state);
         }
     }
 
@@ -88,36 +49,38 @@ impl Backlog for ConnectionBacklog {
 
 /// The lanes of one uplink.
 struct Lanes<'a> {
-    backlog: &'a Arc<dyn Backlog>,
+    owed: &'a Owed,
     bells: Vec<Arc<Notify>>,
     standing: Arc<AtomicUsize>,
 }
 
 impl Lanes<'_> {
-    fn add(&mut self) -> Arc<ConnectionBacklog> {
+    fn add(&mut self) -> Owed {
         let bell = Arc::new(Notify::new());
         self.bells.push(Arc::clone(&bell));
-        let backlog = Arc::clone(self.backlog);
-        let standing = Arc::clone(&self.standing);
-        Arc::new(ConnectionBacklog {
-            backlog,
+        let link = ConnectionLink {
+            of_all: Arc::clone(&self.owed.link),
             bell,
-            up: AtomicBool::new(false),
-            standing,
-        })
+            is_up: AtomicBool::new(false),
+            standing: Arc::clone(&self.standing),
+        };
+        Owed {
+            backlog: Arc::clone(&self.owed.backlog),
+            link: Arc::new(link),
+        }
     }
 }
 
 /// Runs `config.connections` of them, and the fallback, until all have left.
 pub(super) async fn run(
     config: &Config,
-    backlog: &Arc<dyn Backlog>,
+    owed: &Owed,
     shared: &UplinkContext,
     stop: &watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     let mut lanes = Lanes {
-        backlog,
+        owed,
         bells: Vec::new(),
         standing: Arc::new(AtomicUsize::new(0)),
     };
@@ -144,7 +107,7 @@ pub(super) async fn run(
             stop.clone(),
         ));
     }
-    let ready = backlog.ready();
+    let ready = owed.link.ready();
     let bells = lanes.bells;
     loop {
         tokio::select! {

@@ -1,6 +1,5 @@
 //! One connection after the other, by what upstream speaks.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -16,7 +15,7 @@ use super::settings::{Config, UplinkKind};
 use super::shared::UplinkContext;
 use super::{file, http, mqtt};
 use crate::link::{Causes, Redial, Stop};
-use crate::message::Backlog;
+use crate::message::Owed;
 
 /// Whether upstream is there, in words: nothing is sent and nothing stays there. A broker is asked by whoever asks, over `mqtt`.
 ///
@@ -40,12 +39,12 @@ fn in_words(error: &dyn std::error::Error) -> String {
 pub(super) async fn drain(
     config: Config,
     part: Shard,
-    backlog: Arc<dyn Backlog>,
+    owed: Owed,
     shared: UplinkContext,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
-    let boot = backlog.boot();
-    let uplink = Uplink::new(&config, part, backlog, &shared);
+    let boot = owed.backlog.boot();
+    let uplink = Uplink::new(&config, part, owed, &shared);
     let name = config.name;
     let link = &shared.metrics.link;
     match config.kind {

@@ -26,7 +26,7 @@ use super::part::Shard;
 use super::settings::Config;
 use super::shared::UplinkContext;
 use crate::link::Stop;
-use crate::message::Backlog;
+use crate::message::Owed;
 
 /// What the stand-in gets to see the last of its messages accepted, once the first is back.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Drains in the first one's stead whenever that is away, until `stop` says otherwise.
 pub(super) async fn stand_in(
     config: Config,
-    backlog: Arc<dyn Backlog>,
+    owed: Owed,
     shared: UplinkContext,
     duty: Arc<Duty>,
     mut stop: watch::Receiver<Stop>,
@@ -50,7 +50,7 @@ pub(super) async fn stand_in(
             continue;
         }
         tracing::warn!(uplink = %first, fallback = %config.kind.host(), "the fallback takes over");
-        let ended = hold(&config, &backlog, &shared, &duty, &mut stop).await;
+        let ended = hold(&config, &owed, &shared, &duty, &mut stop).await;
         duty.give_back();
         ended?;
         tracing::info!(uplink = %first, "the fallback has given back");
@@ -60,7 +60,7 @@ pub(super) async fn stand_in(
 /// Drains until the first is back.
 async fn hold(
     config: &Config,
-    backlog: &Arc<dyn Backlog>,
+    owed: &Owed,
     shared: &UplinkContext,
     duty: &Duty,
     stop: &mut watch::Receiver<Stop>,
@@ -69,7 +69,7 @@ async fn hold(
     let mut draining = Box::pin(drain(
         config.clone(),
         Shard::WHOLE,
-        Arc::clone(backlog),
+        owed.clone(),
         shared.clone(),
         ending,
     ));

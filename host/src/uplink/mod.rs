@@ -66,7 +66,7 @@ use self::duty::Duty;
 use self::part::Shard;
 use self::shared::UplinkContext;
 use crate::link::Stop;
-use crate::message::Backlog;
+use crate::message::{LinkState, Owed};
 
 /// Sends what is owed until `stop` says otherwise: [`Stop::Drain`] sends what lies in RAM, waits until upstream has
 /// it and leaves (bounded by the caller, who then says [`Stop::Now`]); what is on disk is safe there. Without a
@@ -76,18 +76,18 @@ use crate::message::Backlog;
 /// See [`Error`]; a lost connection is none.
 pub async fn run(
     config: Config,
-    backlog: Arc<dyn Backlog>,
+    owed: Owed,
     metrics: Metrics,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
-    backlog.link(false);
+    owed.link.turn(LinkState::Down);
     let duty = config
         .fallback
         .is_some()
         .then(|| Arc::new(Duty::new(Instant::now())));
     let shared = UplinkContext::new(config.rate, metrics, duty);
     if config.connections > 1 || config.fallback.is_some() {
-        return connections::run(&config, &backlog, &shared, &stop).await;
+        return connections::run(&config, &owed, &shared, &stop).await;
     }
-    Box::pin(drain(config, Shard::WHOLE, backlog, shared, stop)).await
+    Box::pin(drain(config, Shard::WHOLE, owed, shared, stop)).await
 }

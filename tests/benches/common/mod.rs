@@ -27,7 +27,7 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         highest: None,
     };
     Config {
-        flow: FlowId(0),
+        flow: FlowId::FIRST,
         name: "bench".into(),
         lanes: 1,
         batch_messages: 256,

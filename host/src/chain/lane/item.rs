@@ -66,7 +66,7 @@ pub struct ReturnedLetter {
 pub(super) fn clock_message(flow: FlowId, now: Now) -> Message {
     let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set());
     Message {
-        flow,
+        flow: Some(flow),
         topic: Bytes::new(),
         marks,
         received_us: now.wall_us,

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::pool::{AfterTurn, Task};
+use super::tap::TapPoint;
 use crate::clock::{Clock, Now};
 use crate::message::{Checkpoint, Delivery};
 use crate::words::with_causes;
@@ -348,12 +349,25 @@ impl Lane {
     /// Runs `items` through the plugins from `first` on, and hands over what is left of them.
     fn run_from(&mut self, first: usize, now: Now) -> Result<(), Broken> {
         let clock = self.shared.engine.clock();
+        let taps = &*self.shared.taps;
         let mut before = clock.thread_cpu();
         for stage in &mut self.stages[first..] {
             if self.items.is_empty() {
                 break;
             }
+            if taps.is_open() {
+                let into = || TapPoint::Into(stage.name());
+                taps.show(into, self.items.iter().map(|item| &item.message), now);
+            }
             stage.run(&mut self.items, now, &mut self.outbox)?;
+            if taps.is_open() {
+                let out_of = || TapPoint::OutOf(stage.name());
+                taps.show(
+                    out_of,
+                    self.outbox.next.iter().map(|item| &item.message),
+                    now,
+                );
+            }
             let after = clock.thread_cpu();
             stage.spent(after.saturating_sub(before), now);
             before = after;
@@ -362,6 +376,10 @@ impl Lane {
         }
         for item in self.items.drain(..) {
             self.outbox.leave(item, &self.shared.out);
+        }
+        if taps.is_open() {
+            self.outbox.show(taps, now);
+            taps.forget_gone(now);
         }
         let ChainContext {
             outlet,

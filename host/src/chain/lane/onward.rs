@@ -76,7 +76,7 @@ impl FlowEntry {
     /// Makes a batch of another flow one of this; of one from a source nothing changes. What matches none of the flow's topics
     /// ends here, as what a plugin does not name.
     pub(crate) fn take(&self, mut batch: Vec<Delivery>, metrics: &FlowMetrics) -> Vec<Delivery> {
-        let is_own = |delivery: &Delivery| delivery.message.flow == self.flow;
+        let is_own = |delivery: &Delivery| delivery.message.flow == Some(self.flow);
         if batch.first().is_none_or(is_own) {
             return batch;
         }
@@ -98,7 +98,7 @@ impl FlowEntry {
             };
             (message.key, message.device) = (key, None);
         }
-        message.flow = self.flow;
+        message.flow = Some(self.flow);
         if let Some(headers) = self
             .expires
             .and_then(|most| with_shorter_expiry(&message.headers, most))

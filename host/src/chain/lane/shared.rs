@@ -8,6 +8,7 @@ use super::version::Version;
 use crate::chain::failure::LaneFailure;
 use crate::chain::metrics::FlowMetrics;
 use crate::chain::sandbox::engine::Engine;
+use crate::chain::tap::FlowTaps;
 use crate::message::{Destination, FlowId, Outlet, StateStore, Tape};
 
 /// One for all of them.
@@ -28,6 +29,8 @@ pub(in crate::chain) struct ChainContext {
     pub(in crate::chain) alarm: Arc<Alarm>,
     /// The version of each plugin that is confirmed.
     pub(in crate::chain) versions: Mutex<Vec<Arc<Version>>>,
+    /// Those who look on.
+    pub(in crate::chain) taps: Arc<FlowTaps>,
     /// Where what the lanes are told is taken down, in a flow that is recorded.
     pub(in crate::chain) tape: OnceLock<Arc<dyn Tape>>,
 }

@@ -194,7 +194,7 @@ impl ReplaySide {
         self.items.clear();
         let item = |(origin, message): (u32, &Message)| Item {
             message: Message {
-                flow: self.config.flow,
+                flow: Some(self.config.flow),
                 ..message.clone()
             },
             origin,

@@ -257,7 +257,7 @@ fn config(plugins: Vec<PluginConfig>) -> Config {
         ("alarms", queues(&[ALARM, BACKUP])),
     ];
     Config {
-        flow: FlowId(0),
+        flow: FlowId::FIRST,
         name: "climate".into(),
         lanes: 3,
         batch_messages: 64,
@@ -294,6 +294,7 @@ impl Rig {
             states: outlet.clone(),
             mint,
             metrics: Metrics::new(&registry).unwrap(),
+            taps: Default::default(),
             failed: Arc::default(),
         };
         let chain = Chain::build(config, engine, wiring)?;

@@ -71,7 +71,7 @@ fn a_message_settles_when_all_it_became_have_in_all_flows() {
 #[test]
 fn a_flow_takes_of_what_others_lead_to_it_what_its_topics_name_under_the_key_they_name() {
     let rig = Rig::new(Config {
-        flow: FlowId(7),
+        flow: FlowId::at(7).unwrap(),
         patterns: vec![
             Pattern::parse("devices/{device}").unwrap(),
             Pattern::parse("sites/{site}/{device}")
@@ -86,7 +86,7 @@ fn a_flow_takes_of_what_others_lead_to_it_what_its_topics_name_under_the_key_the
     let burst = Burst::new(Arc::clone(&rig.settled), topics.map(|_| 1));
     let delivery = |(index, topic): (usize, &&str)| Delivery {
         message: Message {
-            flow: FlowId(3),
+            flow: FlowId::at(3),
             topic: Bytes::copy_from_slice(topic.as_bytes()),
             device: Some(Arc::from(*b"another")),
             ..Message::default()
@@ -107,11 +107,11 @@ fn a_flow_takes_of_what_others_lead_to_it_what_its_topics_name_under_the_key_the
         })
         .collect();
     taken.sort();
-    let of = |topic: &str, key: &str| (FlowId(7), topic.to_owned(), key.to_owned(), true);
+    let of = |topic: &str, key: &str| (FlowId::at(7), topic.to_owned(), key.to_owned(), true);
     assert_eq!(taken, [of("devices/d1", "d1"), of("sites/barn/d1", "barn")]);
     assert_eq!((rig.fate("forwarded"), rig.fate("filtered")), (2.0, 1.0));
     rig.chain.reroute(&Config {
-        flow: FlowId(7),
+        flow: FlowId::at(7).unwrap(),
         ..config(Vec::new())
     });
     let burst = Burst::new(Arc::clone(&rig.settled), [1]);
@@ -189,6 +189,7 @@ fn what_waits_for_the_flow_behind_goes_to_the_chain_that_follows() {
         states: rig.outlet.clone(),
         mint: Arc::new(Mint::new(8)),
         metrics: Metrics::new(&Registry::new()).unwrap(),
+        taps: Default::default(),
         failed: Arc::default(),
     };
     let config = Config {

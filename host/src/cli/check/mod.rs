@@ -194,19 +194,18 @@ pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
         Workshop::new(config.gateway.compile, None),
     ) {
         Ok(engine) => engine,
-        Err(error) => return vec![fault(FlowId(0), 0, &error)],
+        Err(error) => return vec![fault(FlowId::FIRST, 0, &error)],
     };
     // Else a component would be compiled for each flow that names it.
     engine.keep_compiled();
-    let faults = |(flow, spec): (usize, &chain::Config)| {
-        let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
+    let faults = |spec: &chain::Config| {
         let found = chain::check(spec, &engine).unwrap_or_else(|error| vec![(0, error)]);
         found
             .into_iter()
-            .map(|(plugin, error)| fault(flow, plugin, &error))
+            .map(|(plugin, error)| fault(spec.flow, plugin, &error))
             .collect::<Vec<_>>()
     };
-    config.flows.iter().enumerate().flat_map(faults).collect()
+    config.flows.iter().flat_map(faults).collect()
 }
 
 fn fault(flow: FlowId, plugin: usize, error: &chain::Error) -> PluginFault {

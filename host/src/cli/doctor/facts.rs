@@ -267,6 +267,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
         match &uplink.kind {
             uplink::UplinkKind::Mqtt(broker) => of_client(&of, broker.tls.as_ref(), &mut files),
             uplink::UplinkKind::Http(server) => of_client(&of, server.tls.as_ref(), &mut files),
+            #[cfg(feature = "postgres")]
             uplink::UplinkKind::Postgres(database) => {
                 of_client(&of, database.tls.as_ref(), &mut files)
             }

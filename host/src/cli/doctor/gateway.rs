@@ -1,6 +1,7 @@
 //! The gateway itself: whether it runs, and what it says of itself.
 
 use super::finding::{Finding, FindingLevel};
+use crate::cli::show::of;
 use crate::gateway::api::status::Status;
 use crate::gateway::api::trouble::ConditionStatus;
 
@@ -142,8 +143,9 @@ fn flows(status: &Status) -> Vec<Finding> {
         }
         if flow.quarantined > 0 {
             let what = format!(
-                "flow {}: {} devices send what is refused again and again",
-                flow.name, flow.quarantined
+                "flow {}: what is sent by {} is refused again and again",
+                flow.name,
+                of(flow.quarantined, "device")
             );
             let why = "their messages go straight to the dead letters";
             found.push(Finding::of(
@@ -184,14 +186,14 @@ fn kept(status: &Status) -> Vec<Finding> {
         ));
     }
     if status.dead_letters.kept > 0 {
-        let what = format!("{} dead letters", status.dead_letters.kept);
+        let what = of(status.dead_letters.kept, "dead letter");
         let why = "they could not be processed, or were refused; the oldest make room once they are too many";
         found.push(Finding::of(
             FindingLevel::Warning,
             "store",
             what,
             why,
-            "tidegate parked list; tidegate parked retry",
+            "tidegate parked list; tidegate parked retry --all",
         ));
     }
     for (queue, messages) in &status.store.strangers {

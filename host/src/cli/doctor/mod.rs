@@ -39,7 +39,7 @@ use crate::gateway::api::status::Status;
 const EXAMPLES: &str = "\
 Examples:
   sudo -u tidegate tidegate doctor
-  sudo tidegate doctor --fix                      modes of secret files, and the data folder if it is not there
+  sudo -u tidegate tidegate doctor --fix          modes of secret files, and the data folder if it is not there
   tidegate doctor --connect                       and each source and uplink, tried
   tidegate doctor -o json | jq '.findings[] | select(.level == \"failed\")'
 
@@ -182,7 +182,7 @@ fn of_plugins(config: &Config) -> Vec<Finding> {
         ));
     }
     for fault in faults {
-        let flow = config.flows.get(usize::from(fault.flow.0));
+        let flow = config.flows.get(fault.flow.index());
         let plugin = flow.and_then(|flow| flow.plugins.get(fault.plugin));
         let name =
             |name: Option<&std::sync::Arc<str>>| name.map_or_else(String::new, ToString::to_string);
@@ -249,6 +249,12 @@ fn make(folder: &Path) -> Option<String> {
         return None;
     }
     let path: PathBuf = folder.to_owned();
+    if rustix::process::geteuid().is_root() {
+        let path = shown(&path);
+        return Some(format!(
+            "{path}: not made, since it would be root's and no other user's: install -d -m 750 -o USER {path}"
+        ));
+    }
     Some(
         match DirBuilder::new().recursive(true).mode(0o750).create(&path) {
             Ok(()) => format!("{}: made, for this user", shown(&path)),
@@ -274,9 +280,9 @@ fn tell(global: &Global, found: &[Finding], done: &[String]) {
             .count()
     };
     print(&format!(
-        "{} failed, {} warnings, {} unknown, {} well",
+        "{} failed, {}, {} unknown, {} well",
         count(FindingLevel::Failed),
-        count(FindingLevel::Warning),
+        show::of(count(FindingLevel::Warning) as u64, "warning"),
         count(FindingLevel::Unknown),
         count(FindingLevel::Ok)
     ));

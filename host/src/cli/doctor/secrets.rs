@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, FindingLevel};
 use super::machine::shown;
+use crate::cli::show::of;
 use crate::file::{self, SecretGuard};
 
 const SUBJECT: &str = "secrets";
@@ -28,7 +29,7 @@ pub(super) fn look(files: &[SecretFile], data_dir: &Path) -> Vec<Finding> {
     if found.is_empty() && !files.is_empty() {
         found.push(Finding::ok(
             SUBJECT,
-            format!("{} files, all for the gateway alone", files.len()),
+            format!("{}, for the gateway alone", of(files.len() as u64, "file")),
         ));
     }
     found

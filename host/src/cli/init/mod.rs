@@ -132,6 +132,11 @@ fn make(arguments: &Arguments) -> Result<(), InitFailure> {
     publish(&arguments.file, &text)?;
     print(&format!("wrote {}", arguments.file.display()));
     let file = arguments.file.display();
+    if wanted.want == write::Want::Changes && text.contains(write::UNCOMPARED) {
+        say(
+            "warning: a flow is written that carries everything, since its fields are not known; a comment in the file says what to add",
+        );
+    }
     say(&format!(
         "next: tidegate check --connect -c {file}, tidegate check --strict -c {file}, tidegate run -c {file}"
     ));

@@ -70,7 +70,7 @@ pub(super) fn config(wanted: &InitWanted, found: &[Ecosystem]) -> String {
     );
     if wanted.upstream.url.starts_with("mqtt") {
         let topic = format!("gateways/{}/status", wanted.name);
-        text.push_str(&format!("# What upstream hears when this gateway is gone.\nwill = {{ topic = {}, payload = \"offline\", retain = true }}\n", quoted(&topic)));
+        text.push_str(&format!("# What upstream hears when this gateway is gone, and when it is back.\nwill = {{ topic = {}, payload = \"offline\", online = \"online\", retain = true }}\n", quoted(&topic)));
     } else if wanted.upstream.url.starts_with("http") {
         text.push_str("pack = \"json-array\"\n");
     }
@@ -155,7 +155,8 @@ fn flow_text(wanted: &InitWanted, flow: &InitFlow, name: &str) -> String {
             plugin(words, "deadband", &settings);
         }
         Want::Silence => plugin("", "silence", "{ after = \"1h\", retained = \"ignore\" }"),
-        Want::Forward | Want::Changes => {}
+        Want::Changes => text.push_str(UNCOMPARED),
+        Want::Forward => {}
     }
     text
 }
@@ -175,6 +176,9 @@ fn flow(
         fields,
     })
 }
+
+/// Of a flow whose payloads are not known to have fields.
+pub(super) const UNCOMPARED: &str = "# Everything, though only changes were wanted: which of its fields are to be compared is yours to say.\n# [[flow.NAME.plugin]] plugin = \"builtin:deadband\": see `tidegate plugin inspect builtin:deadband`.\n";
 
 /// The flow for a system; `None` where it carries no readings of its own.
 fn flow_of(system: &Ecosystem) -> Option<InitFlow> {

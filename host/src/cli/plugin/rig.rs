@@ -307,7 +307,7 @@ impl RigRun {
             .with(Marks::RETAIN, sent.retain)
             .with(Marks::DUPLICATE, sent.duplicate);
         Ok(Message {
-            flow: self.config.flow,
+            flow: Some(self.config.flow),
             topic: Bytes::from(sent.topic.clone()),
             key,
             headers: headers.into(),

@@ -6,7 +6,7 @@ use crate::gateway::api::status::{DeadLetters, PluginStatus, ProcessStatus, Stor
     clippy::too_many_lines,
     reason = "data: every field has a value that shows"
 )]
-fn busy() -> Status {
+pub(in crate::cli) fn busy() -> Status {
     let digest = "0123456789abcdef".repeat(4);
     let plugin = |name: &str, swapping: bool| PluginStatus {
         name: name.into(),

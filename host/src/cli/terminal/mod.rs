@@ -3,15 +3,20 @@
 
 pub(super) mod differences;
 pub(super) mod lines;
+pub(super) mod screen;
 
 use std::io::{ErrorKind, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::telemetry::sink;
 use crate::words;
 
 /// Why standard output did not take what was printed first and did not go out.
 static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
+/// Whoever read standard output has gone away.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Text on standard output, without what a terminal would act on. A reader that has gone away (`| head`) is no failure.
 pub fn print(text: &str) {
@@ -21,11 +26,18 @@ pub fn print(text: &str) {
 fn put(line: &str) {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{line}").and_then(|()| out.flush());
-    if let Err(error) = written
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        UNWRITTEN.get_or_init(|| error.to_string());
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            CLOSED.store(true, Ordering::Relaxed)
+        }
+        Err(error) => drop(UNWRITTEN.get_or_init(|| error.to_string())),
     }
+}
+
+/// Whether nobody reads standard output any more, so that there is no use in going on.
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed) || unwritten().is_some()
 }
 
 /// Why not all that was printed has gone out, if so.

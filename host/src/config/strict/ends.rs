@@ -128,6 +128,7 @@ impl<'a> StrictLook<'a> {
                     server.headers.iter().any(opens) || has_certificate,
                 )
             }
+            #[cfg(feature = "postgres")]
             uplink::UplinkKind::Postgres(database) => {
                 let has_certificate = database
                     .tls
@@ -214,7 +215,7 @@ impl<'a> StrictLook<'a> {
         let place = entry.place;
         let message =
             "no uplink leaves a last will: nobody upstream hears when this gateway is gone";
-        let hint = "add, for example: will = { topic = \"gateways/barn-7/status\", payload = \"offline\", retain = true }";
+        let hint = "add, for example: will = { topic = \"gateways/barn-7/status\", payload = \"offline\", online = \"online\", retain = true }";
         self.find(
             Advice::OutageUntold,
             format!("uplink.{first}"),

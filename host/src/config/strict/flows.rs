@@ -77,13 +77,13 @@ impl<'a> StrictLook<'a> {
 
     /// Whether a flow takes from a broker beyond this site, and sends to one on it.
     fn comes_down(&self, index: usize) -> bool {
-        let id = FlowId(u16::try_from(index).unwrap_or(u16::MAX));
+        let id = FlowId::at(index);
         let is_outside = |source: &SourceSpec| {
             source
                 .broker()
                 .is_some_and(|broker| !site::is_within(&broker.host))
         };
-        let takes = |source: &&SourceSpec| source.routes.iter().any(|route| route.flow == id);
+        let takes = |source: &&SourceSpec| source.routes.iter().any(|route| Some(route.flow) == id);
         if !self.config.sources.iter().filter(takes).any(is_outside) {
             return false;
         }

@@ -13,6 +13,7 @@ pub mod plugins;
 pub mod recordings;
 mod spool;
 pub mod status;
+pub mod tap;
 pub mod trouble;
 
 use std::sync::Arc;
@@ -53,6 +54,10 @@ pub fn operating() -> Vec<Route<Api>> {
         Route::post("/v1/parked/retry", letters::retry),
         // What is recorded of the flows, a `recordings::RecordingRequest`.
         Route::post("/v1/recordings", recordings::ask),
+        // Looking on at a flow, a `tap::Order`, answered with a number; what it has seen since, and its end.
+        Route::post("/v1/taps", tap::open),
+        Route::get("/v1/taps/{tap}", tap::fetch),
+        Route::post("/v1/taps/{tap}/close", tap::close),
         // Every plugin: what runs, what is tried beside it, what it can go back to.
         Route::get("/v1/plugins", plugins::list),
         // Orders of `live`, each answered with its number.

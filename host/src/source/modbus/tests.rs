@@ -107,7 +107,7 @@ fn scene(devices: &[&str], report: ReportMode, max_unsettled_bytes: usize) -> Sc
         name: "meters".into(),
         kind: SourceKind::Modbus(Box::new(own.clone())),
         routes: vec![FlowRoute {
-            flow: FlowId::default(),
+            flow: FlowId::FIRST,
             name: "all".into(),
             pattern: Pattern::parse("m/{device}/+").unwrap(),
             intake: Arc::clone(&kept) as _,

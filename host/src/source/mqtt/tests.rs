@@ -91,7 +91,7 @@ async fn bench_over(
         let (sender, receiver) = mpsc::channel(PLENTY);
         flows.push(receiver);
         table.push(FlowRoute {
-            flow: FlowId(number),
+            flow: FlowId::at(usize::from(number)).unwrap(),
             name: format!("flow-{number}").into(),
             pattern: Pattern::parse(pattern).unwrap(),
             intake: Arc::new(Lanes(sender)),
@@ -192,7 +192,7 @@ async fn acknowledgements_leave_in_arrival_order_however_messages_settle() {
             first.message.id.boot,
             first.message.flow
         ),
-        (&b"d7"[..], 7, FlowId(0))
+        (&b"d7"[..], 7, Some(FlowId::FIRST))
     );
     assert!(first.message.id < second.message.id && second.message.id < third.message.id);
     release(third);

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, Reason, Span};
+use crate::message::{DeadLetter, Marks, Message, MessageId, PluginRef, Reason, Span};
 use crate::spool::dead_letters::kept::{REASONS, reason_number};
 use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
 use crate::spool::dead_letters::waiting::WaitingLetter;
@@ -149,7 +149,7 @@ pub(crate) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
             boot: body.boot,
             seq: body.number,
         },
-        flow: FlowId(u16::MAX),
+        flow: None,
         topic: value.slice_ref(body.topic),
         key: Span {
             offset: body.key_offset,

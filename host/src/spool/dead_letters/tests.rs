@@ -5,7 +5,7 @@ use super::kept::{KeptLetters, ON_THE_WAY, REASONS, has_room_for_refused, reason
 use super::letter::LetterId;
 use super::waiting::{Then, WaitingLetter, WaitingLetters, weight};
 use crate::message::{Burst, Settled};
-use crate::message::{DeadLetter, FlowId, Message, PluginRef, QueueId, Reason, Seq};
+use crate::message::{DeadLetter, Message, PluginRef, QueueId, Reason, Seq};
 use crate::spool::disk::chunk::tests::any_message;
 use crate::spool::memory::ram::Ram;
 use proptest::prelude::*;
@@ -110,7 +110,7 @@ proptest! {
         let queue = (reason == 3).then_some(("cloud", "alarm"));
         let mut value = encode(&kept, queue);
         let record = decode(kept.id, &value).unwrap();
-        let expected = Message { flow: FlowId(u16::MAX), ..kept.letter.message };
+        let expected = Message { flow: None, ..kept.letter.message };
         prop_assert_eq!(record.message, expected);
         prop_assert_eq!(record.queue, (reason == 3).then(|| ("cloud".into(), "alarm".into())));
         prop_assert!(record.own_topic);

@@ -60,8 +60,8 @@ fn an_idle_spool_and_one_whose_messages_are_accepted_in_time_write_nothing() {
         ..config(folder.path())
     };
     let spool = Spool::open(limits, metrics()).unwrap();
-    let (outlet, backlog) = (spool.outlet(), spool.backlog("cloud"));
-    backlog.link(true);
+    let (outlet, owed) = (spool.outlet(), spool.owed("cloud"));
+    owed.link.turn(LinkState::Up);
     let before = files(folder.path());
     let (begun, mut number) = (Instant::now(), 0);
     while number < 500 || begun.elapsed() < Duration::from_millis(200) {
@@ -70,10 +70,11 @@ fn an_idle_spool_and_one_whose_messages_are_accepted_in_time_write_nothing() {
             message: message(number),
             receipt: None,
         }]);
-        let Fetch::Ready(list) = backlog.fetch(QUEUE, backlog.low(QUEUE), 9, 9_999) else {
+        let Fetch::Ready(list) = owed.backlog.fetch(QUEUE, owed.backlog.low(QUEUE), 9, 9_999)
+        else {
             panic!("nothing to fetch")
         };
-        backlog.accept(QUEUE, list[0].seq, list[0].seq.next());
+        owed.backlog.accept(QUEUE, list[0].seq, list[0].seq.next());
         number += 1;
     }
     assert_eq!(files(folder.path()), before);
@@ -115,7 +116,7 @@ async fn the_store_thread_settles_what_lingers_while_the_link_is_down() {
 async fn a_pressed_source_is_written_at_once_with_the_link_up() {
     let folder = tempdir();
     let spool = Spool::open(config(folder.path()), metrics()).unwrap();
-    spool.backlog("cloud").link(true);
+    spool.owed("cloud").link.turn(LinkState::Up);
     let settled = Arc::new(Settled::default());
     settled.press(true);
     let burst = Burst::new(Arc::clone(&settled), [1]);
@@ -132,7 +133,7 @@ async fn a_pressed_source_is_written_at_once_with_the_link_up() {
 async fn an_append_rings_whoever_found_nothing() {
     let folder = tempdir();
     let bench = Bench::open(config(folder.path()));
-    let ready = bench.backlog.ready();
+    let ready = bench.link.ready();
     bench.append(1, None);
     assert!(matches!(
         bench.backlog.fetch(QUEUE, Seq(u64::MAX), 1, 1),

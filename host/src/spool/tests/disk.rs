@@ -331,6 +331,7 @@ fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
         shared,
         mut writer,
         backlog,
+        link: _link,
         script,
     } = bench;
     let (hangs, go_on) = script.hold_sync();
@@ -361,6 +362,7 @@ fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
         shared,
         mut writer,
         backlog,
+        link: _link,
         script,
     } = bench;
     let pending = Burst::new(Arc::new(Settled::default()), [1, 1]);

@@ -32,8 +32,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::LossReason;
 use crate::message::{
-    Append, Checkpoint, DeadLetter, Fetch, FlowId, Message, MessageId, PluginRef, QueueId, Reason,
-    Receipt, Remembered, Seq, Stored,
+    Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Fetch, FlowId, LinkState, Message,
+    MessageId, Owed, PluginRef, QueueId, Reason, Receipt, Remembered, Seq, Stored,
 };
 use crate::spool::account::QueueAccount;
 use crate::spool::disk::fault_injection::script::Script;
@@ -89,6 +89,7 @@ struct Bench {
     shared: Arc<Shared>,
     writer: Writer,
     backlog: Arc<dyn Backlog>,
+    link: Arc<dyn BacklogLink>,
     script: Arc<Script>,
 }
 
@@ -102,11 +103,12 @@ impl Bench {
         let script = Arc::clone(&folder.fault_injection.script);
         let (shared, writer) =
             Shared::open_in(folder, OpenPurpose::Run, config, metrics()).unwrap();
-        let backlog = backlog::of(&shared, "cloud");
+        let Owed { backlog, link } = backlog::of(&shared, "cloud");
         Self {
             shared,
             writer,
             backlog,
+            link,
             script,
         }
     }
@@ -129,9 +131,10 @@ impl Bench {
             shared,
             writer,
             backlog,
+            link,
             ..
         } = self;
-        drop((writer, backlog));
+        drop((writer, backlog, link));
         shared.open_store.close();
     }
 
@@ -227,7 +230,7 @@ fn message(number: u64) -> Message {
             boot: 1,
             seq: number,
         },
-        flow: FlowId(0),
+        flow: Some(FlowId::FIRST),
         topic: Bytes::from(format!("devices/d{}/telemetry", number % 5)),
         payload: Bytes::from(vec![b'x'; usize::try_from(number % 90).unwrap()]),
         received_us: number,

@@ -16,7 +16,7 @@ enum Move {
     Commit,
     FailedCommit,
     Turn,
-    Link(bool),
+    Link(LinkState),
     Fetch(usize),
     Accept(usize),
     Expire(usize),
@@ -34,7 +34,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         4 => Just(Move::Commit),
         1 => Just(Move::FailedCommit),
         2 => Just(Move::Turn),
-        1 => any::<bool>().prop_map(Move::Link),
+        1 => prop_oneof![Just(LinkState::Up), Just(LinkState::Down)].prop_map(Move::Link),
         3 => (1_usize..30).prop_map(Move::Fetch),
         3 => (1_usize..30).prop_map(Move::Accept),
         1 => (1_usize..30).prop_map(Move::Expire),
@@ -100,7 +100,7 @@ impl World {
                 self.bench().shared.write_low_marks().unwrap();
                 self.bench().writer.turn(later);
             }
-            Move::Link(up) => self.link(up),
+            Move::Link(state) => self.turn(state),
             Move::Fetch(count) => self.fetch(count),
             Move::Accept(count) => {
                 let count = count.min(self.in_hand.len());
@@ -165,9 +165,9 @@ impl World {
         script.fail_syncs(0);
     }
 
-    fn link(&mut self, up: bool) {
-        self.is_up = up;
-        self.bench().backlog.link(up);
+    fn turn(&mut self, state: LinkState) {
+        self.is_up = state == LinkState::Up;
+        self.bench().link.turn(state);
         self.in_hand.clear();
         self.cursor = self.bench().backlog.low(QUEUE);
     }

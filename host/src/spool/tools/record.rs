@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::utc;
-use crate::message::{FlowId, Headers, Marks, Message, MessageId, Span, push_header};
+use crate::message::{Headers, Marks, Message, MessageId, Span, push_header};
 use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::tools::base64;
 
@@ -63,7 +63,8 @@ pub struct RecordContent {
 }
 
 impl RecordContent {
-    pub(super) fn of(message: &Message, flow: &str) -> Self {
+    /// Of a message of `flow`.
+    pub fn of(message: &Message, flow: &str) -> Self {
         let text = std::str::from_utf8(&message.payload)
             .ok()
             .map(str::to_owned);
@@ -124,7 +125,7 @@ impl RecordContent {
                 boot: self.boot,
                 seq: self.number,
             },
-            flow: FlowId(u16::MAX),
+            flow: None,
             topic: Bytes::copy_from_slice(self.topic.as_bytes()),
             key: Span {
                 offset: self.key.0,
@@ -227,7 +228,7 @@ mod tests {
             prop_assert!(!line.contains('\n'));
             let read: QueueRecord = serde_json::from_str(&line).unwrap();
             prop_assert_eq!(&read, &record);
-            prop_assert_eq!(read.content.message().unwrap(), Message { flow: FlowId(u16::MAX), ..message });
+            prop_assert_eq!(read.content.message().unwrap(), Message { flow: None, ..message });
         }
 
         #[test]

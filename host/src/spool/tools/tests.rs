@@ -363,7 +363,7 @@ fn letters_are_bounded_by_their_bytes_too_and_the_oldest_make_room() {
 fn a_refused_letter_knows_its_queue_and_goes_back_there() {
     let folder = tempdir();
     let spool = open(folder.path());
-    let (backlog, tools) = (spool.backlog("cloud"), spool.tools());
+    let (backlog, tools) = (spool.owed("cloud").backlog, spool.tools());
     let append = Append {
         queue: QueueId(1),
         message: message(7),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Now;
-use crate::message::{Append, Burst, FlowId, Marks, Message, MessageId, Outlet, Qos, Settled};
+use crate::message::{Append, Burst, Marks, Message, MessageId, Outlet, Qos, Settled};
 use crate::spool::ledger::format::to_json;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
@@ -60,7 +60,6 @@ fn record(shared: &Shared, entries: serde_json::Value, number: u64) -> Message {
             boot: shared.boot,
             seq: MessageId::OWN + number,
         },
-        flow: FlowId(u16::MAX),
         topic: shared
             .config
             .gap_topic

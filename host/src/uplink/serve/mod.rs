@@ -32,7 +32,7 @@ use super::rate::Throttle;
 use super::settings::{Config, Drain};
 use super::shared::UplinkContext;
 use crate::link::{ConnectionLoss, FailureKind, Stop};
-use crate::message::{Backlog, Qos, Stored};
+use crate::message::{Backlog, BacklogLink, LinkState, Owed, Qos, Stored};
 
 /// Round trip of the window warning.
 const ROUND_TRIP_SECONDS: f64 = 0.05;
@@ -55,6 +55,7 @@ impl<E: CarrierFault> From<CarrierEnded<E>> for Parting<E> {
 pub(super) struct Uplink {
     name: Arc<str>,
     backlog: Arc<dyn Backlog>,
+    link: Arc<dyn BacklogLink>,
     ready: Arc<Notify>,
     pulls: Vec<Pull>,
     scheduler: Scheduler,
@@ -120,7 +121,7 @@ impl Uplink {
     pub(super) fn new(
         config: &Config,
         part: Shard,
-        backlog: Arc<dyn Backlog>,
+        Owed { backlog, link }: Owed,
         shared: &UplinkContext,
     ) -> Self {
         let metrics = &shared.metrics;
@@ -136,7 +137,7 @@ impl Uplink {
             .collect();
         Self {
             name: Arc::clone(&config.name),
-            ready: backlog.ready(),
+            ready: link.ready(),
             pulls: ways()
                 .map(|(drain, way, _)| Pull::new(drain.queue, Arc::clone(&backlog), part, way))
                 .collect(),
@@ -158,6 +159,7 @@ impl Uplink {
                 .map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class))
                 .collect(),
             backlog,
+            link,
             meters: metrics.of(&config.name),
             levels: wanted.clone(),
             wanted,
@@ -188,7 +190,7 @@ impl Uplink {
             self.window.shut();
         }
         let ended = self.exchange(&mut carrier, stop).await;
-        self.backlog.link(false);
+        self.link.turn(LinkState::Down);
         if let Err(Parting::Lost(ended)) = &ended {
             self.ended(ended);
         }
@@ -228,7 +230,7 @@ impl Uplink {
         self.say_what_is_less(limits);
         self.start_over();
         self.show();
-        self.backlog.link(true);
+        self.link.turn(LinkState::Up);
     }
 
     /// Says once what upstream does less than configured.

@@ -16,7 +16,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::{Config, Drain, Error, IdForm, Metrics, Pack, PublishFormat, Rate, UplinkKind, run};
 use crate::link::Stop;
 use crate::message::{
-    Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry,
+    Backlog, BacklogLink, Fetch, LinkState, Message, MessageId, Owed, Qos, QueueId, Seq, Span,
+    Stored, with_expiry,
 };
 use crate::mqtt::scripted::{DISCONNECT, ScriptedBroker, ScriptedClient};
 
@@ -40,7 +41,7 @@ struct Queue {
 #[derive(Default)]
 struct List {
     queues: Mutex<Vec<Queue>>,
-    link: Mutex<Vec<bool>>,
+    link: Mutex<Vec<LinkState>>,
     /// How many letters there is room for.
     room: std::sync::atomic::AtomicUsize,
     ready: Arc<Notify>,
@@ -201,9 +202,11 @@ impl Backlog for List {
         queue.refused.push((stored.seq.0, detail));
         self.changed.notify_waiters();
     }
+}
 
-    fn link(&self, up: bool) {
-        self.link.lock().unwrap().push(up);
+impl BacklogLink for List {
+    fn turn(&self, state: LinkState) {
+        self.link.lock().unwrap().push(state);
     }
 
     fn ready(&self) -> Arc<Notify> {
@@ -263,7 +266,10 @@ async fn bench_with(
     let metrics = Metrics::new(&registry).unwrap();
     let task = tokio::spawn(run(
         config,
-        Arc::clone(&list) as Arc<dyn Backlog>,
+        Owed {
+            backlog: Arc::clone(&list) as Arc<dyn Backlog>,
+            link: Arc::clone(&list) as Arc<dyn BacklogLink>,
+        },
         metrics,
         stopped,
     ));

@@ -25,7 +25,10 @@ async fn messages_go_out_in_order_and_only_the_accepted_front_is_told_to_the_spo
         "{accepted:?}"
     );
     assert_eq!(accepted.last().unwrap().1, 5);
-    assert_eq!(*bench.list.link.lock().unwrap(), [false, true]);
+    assert_eq!(
+        *bench.list.link.lock().unwrap(),
+        [LinkState::Down, LinkState::Up]
+    );
     bench.leave().await;
 }
 
@@ -50,7 +53,15 @@ async fn the_window_holds_and_after_a_loss_sending_starts_over_at_the_first_unac
         client.answer(ids[0], 0).await;
     }
     bench.list.settled(0).await;
-    assert_eq!(*bench.list.link.lock().unwrap(), [false, true, false, true]);
+    assert_eq!(
+        *bench.list.link.lock().unwrap(),
+        [
+            LinkState::Down,
+            LinkState::Up,
+            LinkState::Down,
+            LinkState::Up
+        ]
+    );
     assert_eq!(bench.counter("tidegate_messages_forwarded_total"), 9.0);
     assert_eq!(bench.counter("tidegate_uplink_reconnects_total"), 1.0);
     bench.leave().await;
@@ -223,7 +234,10 @@ async fn several_connections_keep_the_order_of_each_key_and_lose_nothing() {
             .collect();
         assert!(of_device.is_sorted(), "{of_device:?}");
     }
-    assert_eq!(*bench.list.link.lock().unwrap(), [false, true]);
+    assert_eq!(
+        *bench.list.link.lock().unwrap(),
+        [LinkState::Down, LinkState::Up]
+    );
     assert_eq!(bench.gauge("tidegate_uplink_up"), 3.0);
     // What is appended later rings all of them.
     bench.list.owe(0, 60..61);

@@ -5,6 +5,8 @@ use crate::chain::lane::item::Item;
 use crate::chain::lane::onward::Onward;
 use crate::chain::lane::template::OutgoingTopic;
 use crate::chain::metrics::{Fate, FlowMetrics};
+use crate::chain::tap::{FlowTaps, TapPoint};
+use crate::clock::Now;
 use crate::message::{Append, Delivery, Destination, LossReason, Message, Outlet, Receipt};
 
 /// A message on its way out of the flow.
@@ -57,6 +59,18 @@ impl Outbox {
             receipt: item.receipt,
         };
         self.leaving.push((item.origin, leaving));
+    }
+
+    /// Shows what leaves and what is parked to those who look on.
+    pub(in crate::chain::lane) fn show(&self, taps: &FlowTaps, now: Now) {
+        for (_, leaving) in &self.leaving {
+            let leaves = || TapPoint::Leaves(leaving.target.clone());
+            taps.show(leaves, [&leaving.message], now);
+        }
+        for (_, letter) in &self.letters {
+            let parked = || TapPoint::Parked(letter.reason, letter.detail.clone());
+            taps.show(parked, [&letter.message], now);
+        }
     }
 
     /// Bytes of what was handed over since the last call.

@@ -81,14 +81,19 @@ function layout({ boxes, stages }, width) {
   const places = new Map();
   if (narrow) {
     let y = 4;
+    const heads = [];
     for (const column of columns) {
+      if (column.length > 0) {
+        heads.push({ x: 34, y: y + 12, text: `${column[0][0].split(" ")[0]}s` });
+        y += 20;
+      }
       for (const [key, box] of column) {
         places.set(key, { x: 34, y, w: width - 38, h: height(box) });
         y += height(box) + GAP;
       }
       y += column.length > 0 ? GAP : 0;
     }
-    return { places, narrow, height: y, heads: [] };
+    return { places, narrow, height: y, heads };
   }
   const used = columns.filter((column) => column.length > 0);
   const between = Math.max(36, Math.min(110, width * 0.07));
@@ -100,7 +105,7 @@ function layout({ boxes, stages }, width) {
   used.forEach((column, index) => {
     let y = 24 + (whole - tall(column)) / 2;
     const kind = column[0][0].split(" ")[0];
-    heads.push({ x: index * step, text: `${kind}s` });
+    heads.push({ x: index * step, y: 12, text: `${kind}s` });
     for (const [key, box] of column) {
       places.set(key, { x: index * step, y, w, h: height(box) });
       y += height(box) + GAP;
@@ -117,7 +122,7 @@ export function draw(canvas, drawing, rates) {
     class: "gateway", viewBox: `-2 0 ${width + 4} ${Math.ceil(plan.height)}`, width, role: "group",
     "aria-labelledby": "drawing-title",
   });
-  for (const head of plan.heads) svg.append(make("svg:text", { class: "column", x: head.x, y: 12, "aria-hidden": "true" }, head.text));
+  for (const head of plan.heads) svg.append(make("svg:text", { class: "column", x: head.x, y: head.y, "aria-hidden": "true" }, head.text));
   for (const [from, to] of drawing.wires) svg.append(wire(plan, drawing, rates, from, to));
   for (const [key, box] of drawing.boxes) svg.append(drawn(key, box, plan.places.get(key)));
   const focused = document.activeElement?.getAttribute?.("data-key");

@@ -175,7 +175,7 @@ fn ends(view: &PageView) -> Vec<HtmlTable<'static>> {
         HtmlTable {
             id: "sources",
             title: "Sources",
-            columns: &["source", "state", "#in", "#since the start", "#unsettled"],
+            columns: &["source", "state", "#now", "#since the start", "#unsettled"],
             rows: sources.collect(),
         },
         HtmlTable {
@@ -184,7 +184,7 @@ fn ends(view: &PageView) -> Vec<HtmlTable<'static>> {
             columns: &[
                 "uplink",
                 "state",
-                "#out",
+                "#now",
                 "#accepted",
                 "#in flight",
                 "#refused",
@@ -209,7 +209,7 @@ fn queues(view: &PageView) -> HtmlTable<'static> {
             "#on disk",
             "#bytes",
             "#at most",
-            "#full in",
+            "#room for",
             "#oldest",
         ],
         rows: view.status.queues.iter().map(row).collect(),

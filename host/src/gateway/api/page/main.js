@@ -57,6 +57,13 @@ function show(view) {
   render(view, states);
 }
 
+/** What a part of the report is called; the server says it in the same way. */
+function title({ kind, name }) {
+  if (kind === "subscriptions") return `source ${name}: subscriptions`;
+  if (kind === "loop") return name;
+  return [kind, name].filter(Boolean).join(" ");
+}
+
 function render(view, states) {
   document.getElementById("drawing").hidden = false;
   draw(document.getElementById("canvas"), parts(view, rates, states), rates);
@@ -65,7 +72,7 @@ function render(view, states) {
   if (state.lastElementChild.textContent !== view.health.state) state.lastElementChild.textContent = view.health.state;
   state.className = `state ${view.health.state}`;
   const wrong = view.health.parts.filter((part) => part.state !== "ok");
-  const items = wrong.map((part) => make("li", { class: part.state }, make("strong", {}, [part.kind, part.name].filter(Boolean).join(" ")), " ", make("span", {}, part.why ?? part.state)));
+  const items = wrong.map((part) => make("li", { class: part.state }, make("strong", {}, title(part)), " ", make("span", {}, part.why ?? part.state)));
   document.getElementById("wrong-list").replaceChildren(...items);
   document.getElementById("wrong").hidden = wrong.length === 0;
   const { process, store, dead_letters: letters } = view.status;

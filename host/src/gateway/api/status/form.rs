@@ -228,7 +228,7 @@ pub struct StoreStatus {
     pub commits: u64,
     /// Bytes of chunks and dead letters given to it since the start.
     pub written_bytes: u64,
-    /// Of these, the bytes of the last 24 hours, or since the start.
+    /// Bytes that the process has had written to storage in the last 24 hours, or since the start, by the kernel's count.
     pub day_bytes: u64,
     /// Seconds since it was last given something; none since the start when it is missing.
     pub last_write_age_s: Option<u64>,

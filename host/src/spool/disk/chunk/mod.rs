@@ -31,7 +31,7 @@ use lz4_flex::block::decompress;
 use serde::Deserialize;
 
 use crate::message::{FlowId, Record, Seq, Stored};
-use crate::spool::disk::chunk::flows::{FlowNames, UNKNOWN_FLOW};
+use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::sealing::sealer::{self, KeyId};
 
@@ -316,13 +316,10 @@ pub(crate) fn decode(
         });
     }
     let names = Vec::<&str>::deserialize(&mut input).map_err(|_| ChunkDamage::Record(count))?;
-    let ids: Vec<FlowId> = names.into_iter().map(|name| flows.id(name)).collect();
+    let ids: Vec<Option<FlowId>> = names.into_iter().map(|name| flows.id(name)).collect();
     for stored in &mut messages {
         let flow = &mut stored.message.flow;
-        *flow = ids
-            .get(usize::from(flow.0))
-            .copied()
-            .unwrap_or(UNKNOWN_FLOW);
+        *flow = flow.and_then(|place| ids.get(place.index()).copied().flatten());
     }
     Ok(ChunkContent { extent, messages })
 }
@@ -369,7 +366,7 @@ pub(crate) mod tests {
                     (marks, received_us, uptime_us, beside),
                 )| Message {
                     id: MessageId { boot, seq },
-                    flow: FlowId(flow),
+                    flow: FlowId::at(usize::from(flow)),
                     topic: Bytes::from(topic),
                     key: Span { offset, len },
                     device: beside.then(|| std::sync::Arc::from(&b"d7"[..])),
@@ -507,8 +504,8 @@ pub(crate) mod tests {
 
     #[test]
     fn flows_are_found_by_name_after_the_config_has_changed() {
-        let message = |flow| Message {
-            flow: FlowId(flow),
+        let message = |flow: u16| Message {
+            flow: FlowId::at(usize::from(flow)),
             ..Message::default()
         };
         let chunk = pack(0, &[(0, message(0)), (1, message(2)), (2, message(9))]);
@@ -519,7 +516,7 @@ pub(crate) mod tests {
             .iter()
             .map(|stored| stored.message.flow)
             .collect();
-        assert_eq!(found, [UNKNOWN_FLOW, FlowId(0), UNKNOWN_FLOW]);
+        assert_eq!(found, [None, FlowId::at(0), None]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::spool::disk::chunk::{self, Chunk, Extent};
 /// Packs messages into chunks; its buffers are used again from chunk to chunk.
 pub(crate) struct Packer {
     raw: Vec<u8>,
-    flows: Vec<FlowId>,
+    flows: Vec<Option<FlowId>>,
     count: u32,
     first: u64,
     end: u64,
