@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::fake::{FakeBroker, Step, packet};
 use tidegate_tests::web::WebServer;
-use tidegate_tests::{Broker, Gateway, cases, wait_until};
+use tidegate_tests::{Broker, Gateway, cases, port, wait_until};
 
 use crate::scene::{config, flow};
 use crate::tools::{json, told};
@@ -27,8 +27,10 @@ fn end<'a>(document: &'a Value, name: &str) -> Result<&'a Value> {
         .with_context(|| format!("{name} is not in {document}"))
 }
 
-/// A gateway runs between brokers, a server and a folder, and its config is tried meanwhile.
-/// Guarantee: each end is told to work, nobody is sent anything, and no connection of the gateway ends for it.
+/// A gateway runs between brokers, a port of its own, a server and a folder, and its config is tried meanwhile. Then with another port,
+/// which somebody else has.
+/// Guarantee: each end is told to work, the port as its own, nobody is sent anything, and no connection of the gateway ends for it.
+/// A port that is somebody else's is told as that.
 fn ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let server = WebServer::start()?;
@@ -40,7 +42,8 @@ fn ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed() -> Result<
     let folder = setup.folder().join("history");
     fs::create_dir(&folder)?;
     let ends = format!(
-        "[uplink.server]\nurl = \"{}\"\npack = \"ndjson\"\n\n[uplink.disk]\nurl = \"file://{}\"\n\n",
+        "[source.posted]\nurl = \"http://127.0.0.1:{}\"\n\n[uplink.server]\nurl = \"{}\"\npack = \"ndjson\"\n\n[uplink.disk]\nurl = \"file://{}\"\n\n",
+        port::free()?,
         server.url(),
         folder.display()
     );
@@ -51,10 +54,15 @@ fn ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed() -> Result<
     let gateway = setup.start()?;
     wait_until("all are in use", || {
         gateway.metric("tidegate_uplink_up", &[]) == 3.0
+            && gateway.metric("tidegate_source_up", &[]) == 2.0
     })?;
     let document = json(gateway.folder(), &["check", "--connect"], 0)?;
     for (name, words) in [
         ("source.field", "1 of 1 topics granted"),
+        (
+            "source.posted",
+            "the gateway that runs on this config has it in use",
+        ),
         ("uplink.cloud", "MQTT 5"),
         ("uplink.server", "a connection stands, without TLS"),
         ("uplink.disk", "takes files"),
@@ -81,6 +89,17 @@ fn ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed() -> Result<
     ] {
         ensure!(gateway.metric(gone, &[]) == 0.0, "{gone}");
     }
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!(
+        "source.posted.url=\"http://127.0.0.1:{}\"",
+        taken.local_addr()?.port()
+    );
+    let document = json(gateway.folder(), &["check", "--connect", "--set", &url], 7)?;
+    let posted = end(&document, "source.posted")?;
+    ensure!(
+        posted["is_good"] == false && posted["words"].to_string().contains("cannot be had"),
+        "{posted}"
+    );
     Ok(())
 }
 

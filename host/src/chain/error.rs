@@ -96,6 +96,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what is missing may be there again without anybody changing anything here: a file that cannot be read.
+    pub fn is_away(&self) -> bool {
+        let denied = matches!(
+            self,
+            Self::Denied {
+                source: Denied::KeyAway { .. },
+                ..
+            }
+        );
+        denied || matches!(self, Self::Read { .. })
+    }
+
     /// Name of the plugin that is to blame, if it is one.
     pub fn plugin(&self) -> Option<&Arc<str>> {
         match self {

@@ -71,6 +71,8 @@ struct LedgerLine {
     class: String,
     topic: Option<String>,
     device: Option<String>,
+    #[serde(default)]
+    flow: Option<String>,
     count: u64,
     first: u64,
     last: u64,
@@ -115,10 +117,11 @@ fn text(entries: &[LedgerLine]) -> String {
         }
     )];
     for entry in entries {
-        let queue = if entry.uplink.is_empty() {
-            "-".to_owned()
-        } else {
-            format!("{}:{}", entry.uplink, entry.class)
+        let queue = match (&entry.flow, entry.uplink.is_empty()) {
+            (None, true) => "-".to_owned(),
+            (Some(flow), true) => format!("flow {flow}"),
+            (None, false) => format!("{}:{}", entry.uplink, entry.class),
+            (Some(flow), false) => format!("{}:{} of flow {flow}", entry.uplink, entry.class),
         };
         let [topic, device] =
             [&entry.topic, &entry.device].map(|part| part.as_deref().unwrap_or("-"));
@@ -159,6 +162,7 @@ mod tests {
             class: "telemetry".into(),
             topic: topic.map(str::to_owned),
             device: None,
+            flow: None,
             count,
             first: 1_700_000_000_000_000,
             last: 1_700_000_060_000_000,

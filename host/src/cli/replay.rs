@@ -30,9 +30,9 @@ Examples:
   tidegate replay --from climate.tgrec --with rule.wasm --settings settings.json
   tidegate replay --from climate.tgrec -c tidegate.toml --with rule.wasm --expect-same
 
-Runs in this process: the gateway is only asked for what it has recorded, and nothing is sent anywhere. The flow's chain
-runs as the config has it, and with the candidate in place of one of its plugins; both begin without state, in one lane
-(--lanes), by the recorded clocks. Two runs give the same bytes, which the SHA-256 over all outputs shows. Where there is no
+Runs in this process: the gateway is only asked for what it has recorded, and nothing is sent anywhere. The flow's chain \
+runs as the config has it, and with the candidate in place of one of its plugins; both begin without state, in one lane \
+(--lanes), by the recorded clocks. Two runs give the same bytes, which the SHA-256 over all outputs shows. Where there is no \
 config, the candidate runs alone.";
 
 /// Arguments of `tidegate replay`.

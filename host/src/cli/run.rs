@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::check::plugin_faults;
 use super::{Global, Surroundings, say};
-use crate::config::{self, Problems, Secrets, Sources};
+use crate::config::{self, Config, Problems, Secrets, Sources};
 use crate::exit::Exit;
 use crate::gateway;
 use crate::telemetry::log;
@@ -20,7 +20,7 @@ Examples:
 
 SIGTERM or Ctrl-C: takes nothing new, hands on or writes what is under way, ends with 0; a second one ends at once.
 A changed plugin file, or changed plugin settings in the config, take effect while it runs; SIGHUP has the config read \
-again. What needs a restart, or cannot be used, is said in the log and in `tidegate status`, and what ran goes on. A start
+again. What needs a restart, or cannot be used, is said in the log and in `tidegate status`, and what ran goes on. A start \
 on a config with mistakes begins on the last one that worked, if there is one.";
 
 /// Arguments of `tidegate run`.
@@ -30,6 +30,17 @@ pub struct Arguments {
     /// Folder for what must survive a restart; wins over the config's `data_dir`.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+/// The config as it stands, where nothing is wrong with it but files that plugins need, on a machine where it has run: each
+/// flow runs on what is kept of its plugins, or stays down for itself, and says why.
+fn without_files_of_plugins(sources: &Sources, problems: &Problems) -> Option<Config> {
+    let proven = Sources {
+        secrets: Secrets::Proven,
+        ..sources.clone()
+    };
+    let is_so = problems.are_files_of_plugins();
+    is_so.then(|| config::load(&proven).ok()).flatten()
 }
 
 /// Loads the config, starts logging, runs the gateway, and tells by the exit code how it ended.
@@ -50,7 +61,10 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
                 say("Nothing was started.");
                 return Exit::Config;
             };
-            (kept, Some(problems))
+            match without_files_of_plugins(&sources, &problems) {
+                Some(config) => (config, None),
+                None => (kept, Some(problems)),
+            }
         }
     };
     global.start_log(&config, surroundings);

@@ -40,6 +40,14 @@ fn every_command_has_an_example() {
                 "`{}` has no example",
                 leaf.get_name()
             );
+            // The terminal wraps them: a line that ends before its sentence does would be wrapped twice.
+            let lines: Vec<&str> = help.lines().collect();
+            let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            let mut pairs = lines.windows(2);
+            let broken = pairs.find(|pair| {
+                pair.iter().all(|line| is_prose(line)) && !pair[0].ends_with(['.', ':'])
+            });
+            assert_eq!(broken, None, "`{}`", leaf.get_name());
         }
     }
 }

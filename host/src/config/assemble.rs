@@ -2,7 +2,9 @@
 //! the memory budget.
 
 mod circle;
+mod idle;
 mod lanes;
+mod reach;
 mod twins;
 
 use std::sync::Arc;
@@ -70,6 +72,16 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();
     twins::refuse(check, &sources, &uplinks, &admin);
+    if !check.has_errors() {
+        reach::report(check, tree, &flows, &sources);
+        let beside = idle::Beside {
+            uplinks: &uplinks,
+            flows: &flows,
+            queues: &queues,
+            has_plugin_keys: !gateway.trust.keys.is_empty(),
+        };
+        idle::report(check, tree, &beside);
+    }
     let mut sources = priority::part_sources(sources, &flows, &mut identities);
     priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
     add_identities(&wishes, &uplinks, &mut identities);

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use super::known::{AskedKey, Known};
-use super::layers::Sources;
+use super::layers::{Secrets, Sources};
 use super::problem::Problem;
-use super::secrecy::Hidden;
+use super::secrecy::{Hidden, is_reference};
 use super::tree::{Place, TomlItem};
 use crate::config::problem::code::ProblemCode;
 
@@ -132,6 +132,7 @@ impl<'a> Check<'a> {
         let path = self.sources.folder().join(written);
         match std::fs::metadata(&path) {
             _ if code == ProblemCode::Certificate && self.waits_for(written) => {}
+            _ if self.waits_for_plugins(code, written) => {}
             Ok(found) if found.is_file() => {}
             Ok(_) => self.problem(
                 code,
@@ -155,6 +156,16 @@ impl<'a> Check<'a> {
             ),
         }
         path
+    }
+
+    /// Whether a file that flows need for their plugins may come later: what may be a secret in the place of a key may not.
+    pub(super) fn waits_for_plugins(&self, code: ProblemCode, written: &str) -> bool {
+        let is_file = match code {
+            ProblemCode::PluginFile => true,
+            ProblemCode::PluginKey => is_reference("file", written, self.sources.folder()),
+            _ => false,
+        };
+        is_file && self.sources.secrets == Secrets::Proven
     }
 
     fn waits_for(&self, written: &str) -> bool {

@@ -1,5 +1,7 @@
 //! The tables there is one of: `[gateway]`, `[spool]`, `[admin]`, `[log]`.
 
+mod trust;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use crate::config::problem::code::ProblemCode;
 use crate::file;
 use crate::link::Secret;
 use crate::spool::{Sealer, SealingKey};
-use crate::trust::{Trust, VerifyingKey};
+use crate::trust::Trust;
 
 /// The gateway as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +115,7 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         ),
     };
     let data_dir = data_dir(fields);
-    let trust = trust(fields);
+    let trust = trust::read(fields);
     let audit_topic = topic(fields, "audit_topic", &name);
     Gateway {
         name: name.into(),
@@ -197,52 +199,6 @@ fn unmakeable(folder: &Path) -> Option<(&Path, &'static str)> {
         (_, true, _) => Some((nearest, "is the kernel's and keeps nothing")),
         (false, _, true) => Some((nearest, "is on a disk that is read-only")),
         _ => None,
-    }
-}
-
-/// Whose signatures count. A key is the file minisign makes, or the line in it.
-fn trust(fields: &mut Fields<'_>) -> Trust {
-    let mut keys = Vec::new();
-    for (written, place) in fields.texts("plugin_keys") {
-        let in_place = VerifyingKey::parse(written);
-        let read = || {
-            let path = fields
-                .check
-                .file(ProblemCode::PluginKey, place, "public key", written);
-            file::read_text(&path, file::BY_HAND)
-                .ok()
-                .map(|text| VerifyingKey::parse(&text))
-        };
-        match in_place.or_else(|error| read().unwrap_or(Err(error))) {
-            Ok(key) => keys.push(key),
-            Err(_) if fields.check.sources.folder().join(written).is_file() => {
-                let hint =
-                    "`tidegate plugin keygen` makes a pair; the one that ends in .pub belongs here"
-                        .to_owned();
-                fields.check.problem(
-                    ProblemCode::PluginKey,
-                    place,
-                    format!("`{written}` holds no public key"),
-                    hint,
-                );
-            }
-            // The file is not there: said above.
-            Err(_) => {}
-        }
-    }
-    let required = fields.flag("require_signature");
-    if required && keys.is_empty() && !fields.has("plugin_keys") {
-        let hint = "add, for example: plugin_keys = [\"ops.pub\"]".to_owned();
-        fields.problem(
-            ProblemCode::Conflict,
-            "require_signature",
-            "a signature is required, and no key is trusted",
-            hint,
-        );
-    }
-    Trust {
-        keys: keys.into(),
-        required,
     }
 }
 

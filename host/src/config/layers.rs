@@ -1,6 +1,8 @@
 //! Where settings come from: the file, then `TIDEGATE_<TABLE>__<KEY>` variables, then `--set a.b=c`. The last word
 //! counts, and each value remembers which text it stands in.
 
+mod quotes;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,9 @@ const MOST_ERRORS: usize = 500;
 /// Bytes of a config: a thousand flows take half of them.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
 
+/// What is said where one quote is missing, in place of all that comes of it.
+pub(super) const MISSING_QUOTE: &str = "a quote is missing in this line";
+
 const PREFIX: &str = "TIDEGATE_";
 
 /// What is asked of what the config only refers to: passwords, tokens, certificates and keys.
@@ -38,7 +43,8 @@ pub enum Secrets {
     /// Files are looked at when something is dialled with them: one that is damaged costs what needs it, not the start. What
     /// leads to none, and has not the form of a file's name, may be the secret itself: that is a mistake.
     AtDial,
-    /// The same of a config that has worked: what it names is a file.
+    /// The same of a config that has worked: what it names is a file. So are plugins and their keys, which are looked for
+    /// when their flow is built.
     Proven,
     /// Nothing is dialled, so none of them is looked at.
     Unused,
@@ -112,6 +118,8 @@ pub(super) struct Layers {
     pub(super) problems: Vec<Problem>,
     /// What must not be shown with them.
     pub(super) hidden: Hidden,
+    /// A bracket was left open.
+    is_open: bool,
     folder: PathBuf,
 }
 
@@ -164,10 +172,7 @@ impl Layers {
     /// How far the tree can be believed.
     pub(super) fn trust(&self) -> Completeness {
         let any = |is_one: &dyn Fn(&Problem) -> bool| self.problems.iter().any(is_one);
-        let left_open = |problem: &Problem| {
-            problem.code == ProblemCode::Syntax && problem.message.starts_with("unclosed")
-        };
-        if any(&left_open) || any(&|problem| problem.code == ProblemCode::Unreadable) {
+        if self.is_open || any(&|problem| problem.code == ProblemCode::Unreadable) {
             Completeness::None
         } else if any(&|problem| problem.code == ProblemCode::Syntax) {
             Completeness::Partial
@@ -190,7 +195,14 @@ impl Layers {
         let (table, errors) = DeTable::parse_recoverable(&content);
         let tree = Table::from_toml(text, table.get_ref());
         self.hidden.look(&tree, &self.folder);
-        for error in errors.into_iter().take(MOST_ERRORS) {
+        let told = quotes::told(&content, errors.into_iter().take(MOST_ERRORS));
+        self.is_open |= told.is_open;
+        if let Some(span) = told.missing {
+            let hint = Some("each text stands between two of them".to_owned());
+            let message = MISSING_QUOTE.to_owned();
+            self.problem(ProblemCode::Syntax, Place::at(text, span), message, hint);
+        }
+        for error in told.errors {
             let place = error
                 .span()
                 .map_or(Place::whole(text), |span| Place::at(text, span));

@@ -331,7 +331,8 @@ fn is_like_a_key(text: &str) -> bool {
         })
 }
 
-/// Leaves out unknown keys in lines that are no TOML: what stands there may be anything.
+/// Leaves out unknown keys in lines that are no TOML: what stands there may be anything. Of a line that lacks a quote
+/// nothing else is known.
 fn without_echoes(texts: &[ConfigText], problems: Vec<Problem>) -> Vec<Problem> {
     let line = |problem: &Problem| {
         problem
@@ -344,9 +345,17 @@ fn without_echoes(texts: &[ConfigText], problems: Vec<Problem>) -> Vec<Problem> 
         .filter(|problem| problem.code == ProblemCode::Syntax)
         .filter_map(line)
         .collect();
+    let unquoted = problems.iter();
+    let unquoted: std::collections::HashSet<_> = unquoted
+        .filter(|problem| problem.message == layers::MISSING_QUOTE)
+        .filter_map(line)
+        .collect();
     let is_echo = |problem: &Problem| {
-        problem.code == ProblemCode::UnknownKey
-            && line(problem).is_some_and(|line| broken.contains(&line))
+        let line = line(problem);
+        let is_in =
+            |lines: &std::collections::HashSet<_>| line.is_some_and(|line| lines.contains(&line));
+        problem.code == ProblemCode::UnknownKey && is_in(&broken)
+            || problem.code != ProblemCode::Syntax && is_in(&unquoted)
     };
     problems
         .into_iter()

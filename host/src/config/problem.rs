@@ -139,6 +139,12 @@ impl Problems {
         shown
     }
 
+    /// Whether all mistakes are files of plugins, or of their keys, that are not there or damaged.
+    pub fn are_files_of_plugins(&self) -> bool {
+        let mut mistakes = self.list.iter().filter(|one| !one.code.is_warning());
+        self.more == 0 && mistakes.all(|one| one.code.is_of_plugins())
+    }
+
     /// These and `other`, which are of the same config.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {

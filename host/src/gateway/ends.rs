@@ -245,13 +245,18 @@ impl Endpoints {
 
     /// Those that are to run from now on, and those that empty what sessions of before still hold; of a store that was copied
     /// these may be another gateway's.
-    pub(super) fn sources(&self, specs: &[SourceSpec], is_copied: bool) -> Vec<NewEndpoint> {
+    pub(super) fn sources(
+        &self,
+        specs: &[SourceSpec],
+        is_copied: bool,
+        metrics: &source::Metrics,
+    ) -> Vec<NewEndpoint> {
         self.specs.put(specs);
         let left = if is_copied {
             self.specs.disown(&self.data_dir);
             Vec::new()
         } else {
-            self.specs.left_over(&self.data_dir)
+            self.specs.left_over(&self.data_dir, metrics)
         };
         specs
             .iter()
@@ -289,6 +294,7 @@ impl Endpoints {
         before.extend(self.specs.remove(gone));
         self.begin_sources(specs);
         self.empty(before);
+        self.begin_sources(self.specs.found_again(&self.data_dir));
     }
 
     fn begin_sources(&self, specs: Vec<SourceSpec>) {

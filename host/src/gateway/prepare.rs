@@ -52,9 +52,17 @@ pub(super) fn prepare(
     if !standing.look().runs_on_kept && doors.down().is_empty() {
         keep(&config, &origin);
     }
+    for (flow, plugins) in config.flows.iter().zip(&started) {
+        let away = flow.plugins.iter().zip(plugins);
+        for (plugin, _) in away.filter(|(_, started)| started.is_away) {
+            standing.stays(start::place(flow, plugin), start::AWAY.to_owned());
+        }
+    }
     let recordings = recordings::start(&config, &doors, &registry)?;
     let current = Current::new(&config);
     registry.register(Box::new(certificates::Expiry::new(current.clone())?))?;
+    let sources = source::Metrics::new(&registry)?;
+    let uplinks = uplink::Metrics::new(&registry)?;
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
         // A copy that changes with each reload.
@@ -69,13 +77,14 @@ pub(super) fn prepare(
         recordings,
         spool: Arc::clone(&spool),
         standing: standing.clone(),
+        hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
     };
     let running = RunningGateway {
         config,
         current,
         started: Instant::now(),
-        sources: source::Metrics::new(&registry)?,
-        uplinks: uplink::Metrics::new(&registry)?,
+        sources,
+        uplinks,
         registry,
         metrics,
         spool,

@@ -6,16 +6,25 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::config::{RouteSpec, SourceSpec};
-use crate::source::SourceKind;
 use crate::source::mqtt::{self, LeftSession, SessionMarks};
+use crate::source::{self, ConditionBoard, SourceCondition, SourceKind};
+use crate::words;
 
 /// The sources that run, as the config has them, and the marks of their sessions.
 #[derive(Clone, Default)]
 pub(super) struct Specs {
     all: Arc<Mutex<HashMap<Arc<str>, SourceSpec>>>,
+    orphans: Arc<Mutex<Vec<Orphan>>>,
     pub(super) marks: SessionMarks,
+}
+
+/// A session at a broker that no source is at any more, told as long as it is so.
+struct Orphan {
+    session: LeftSession,
+    _told: ConditionBoard,
 }
 
 /// A source as it was, and what its session may be subscribed to.
@@ -87,35 +96,93 @@ impl Specs {
     }
 
     /// What takes from the sessions that earlier runs have left, over the connections of today.
-    pub(super) fn left_over(&self, data_dir: &Path) -> Vec<SourceSpec> {
+    pub(super) fn left_over(&self, data_dir: &Path, metrics: &source::Metrics) -> Vec<SourceSpec> {
         let left = mqtt::sessions(data_dir).into_iter().filter_map(|session| {
-            let (address, client_id) = session.owner.split_once(' ')?;
             let all: Vec<SourceSpec> = self.lock().values().cloned().collect();
             let mut brokers = all.iter().filter_map(SourceSpec::broker);
             if brokers.any(|broker| is_session_of(broker, &session)) {
                 return None;
             }
-            let at_it = |spec: &SourceSpec| {
-                let broker = spec.broker();
-                broker.is_some_and(|broker| format!("{}:{}", broker.host, broker.port) == address)
-            };
-            let base = session.source.split(':').next().unwrap_or_default();
-            let mut lenders: Vec<SourceSpec> =
-                self.lock().values().filter(|spec| at_it(spec)).cloned().collect();
-            lenders.sort_by_key(|spec| (*spec.name != *base, Arc::clone(&spec.name)));
-            let Some(mut lender) = lenders.into_iter().next() else {
-                if !session.filters.is_empty() {
-                    tracing::warn!(source = %session.source, broker = address, client_id,
-                        "a broker that is no source's any more may still hold messages for us, which nobody takes; a source with this broker and `client_id` does");
+            match self.lender(&session) {
+                Some(lender) => self.taker(data_dir, &session, &lender),
+                None => {
+                    self.orphan(data_dir, session, metrics);
+                    None
                 }
-                return None;
-            };
-            if let SourceKind::Mqtt(own) = &mut lender.kind {
-                client_id.clone_into(&mut own.connection.client_id);
             }
-            self.taker(data_dir, &session, &lender)
         });
         left.collect()
+    }
+
+    /// The same of those that no source was at, and one is now.
+    pub(super) fn found_again(&self, data_dir: &Path) -> Vec<SourceSpec> {
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, left): (Vec<_>, Vec<_>) = orphans
+            .drain(..)
+            .partition(|orphan| self.lender(&orphan.session).is_some());
+        *orphans = left;
+        let taker = |Orphan { session, .. }: Orphan| {
+            let lender = self.lender(&session)?;
+            self.taker(data_dir, &session, &lender)
+        };
+        found.into_iter().filter_map(taker).collect()
+    }
+
+    /// A source at the broker of `session`, best the one that it was of, as it would open that.
+    fn lender(&self, session: &LeftSession) -> Option<SourceSpec> {
+        let (address, client_id) = session.owner.split_once(' ')?;
+        let at_it = |spec: &SourceSpec| {
+            let broker = spec.broker();
+            broker.is_some_and(|broker| format!("{}:{}", broker.host, broker.port) == address)
+        };
+        let base = session.source.split(':').next().unwrap_or_default();
+        let mut lenders: Vec<SourceSpec> = self
+            .lock()
+            .values()
+            .filter(|spec| at_it(spec))
+            .cloned()
+            .collect();
+        lenders.sort_by_key(|spec| (*spec.name != *base, Arc::clone(&spec.name)));
+        let mut lender = lenders.into_iter().next()?;
+        if let SourceKind::Mqtt(own) = &mut lender.kind {
+            client_id.clone_into(&mut own.connection.client_id);
+        }
+        Some(lender)
+    }
+
+    /// Nobody takes from a session: that is told, under a name that no source has, as long as it is so.
+    fn orphan(&self, data_dir: &Path, mut session: LeftSession, metrics: &source::Metrics) {
+        let Some((address, client_id)) = session.owner.split_once(' ') else {
+            return;
+        };
+        if session.filters.is_empty() {
+            return;
+        }
+        let (broker, client_id) = (words::line(address, 200), words::line(client_id, 200));
+        let name = self.free_name(data_dir, &session);
+        if let Err(error) = mqtt::hand_over(data_dir, &session, &name) {
+            tracing::warn!(source = %session.source, %error, "the mark of a session cannot be written: it is told of until the next start only");
+        }
+        session.source = name;
+        let told = metrics.board(&session.source);
+        let mark = mqtt::mark_file(data_dir, &session);
+        let words = format!(
+            "no source is at {broker} any more, which may still hold messages for the client id `{client_id}`: a source with this broker takes them; where that is not wanted, delete {}, and the next start tells of it no more",
+            mark.display()
+        );
+        tracing::warn!(source = %session.source, broker, client_id, "{words}");
+        told.show(vec![SourceCondition {
+            kind: "session-left-behind",
+            words,
+            messages: 0,
+            since: Instant::now(),
+            next_try: None,
+        }]);
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        orphans.push(Orphan {
+            session,
+            _told: told,
+        });
     }
 
     /// Sessions that no source of today opens are left alone for good.

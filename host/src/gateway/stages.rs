@@ -68,9 +68,10 @@ impl Stages {
         };
         let uplinks = config.uplinks.iter().cloned();
         let uplinks: Vec<_> = uplinks.map(|config| stages.ends.uplink(config)).collect();
+        let is_copied = gateway.spool.is_copied();
         let sources = stages
             .ends
-            .sources(&config.sources, gateway.spool.is_copied());
+            .sources(&config.sources, is_copied, &gateway.sources);
         for end in uplinks.into_iter().chain(sources) {
             stages.begin(end)?;
         }

@@ -128,6 +128,11 @@ impl SharedStanding {
         self.lock().unchanged.insert(what, why);
     }
 
+    /// What was not as the file says is so now.
+    pub(super) fn is_settled(&self, what: &str) {
+        self.lock().unchanged.remove(what);
+    }
+
     fn lock(&self) -> MutexGuard<'_, ConfigStanding> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

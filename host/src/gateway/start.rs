@@ -23,6 +23,9 @@ use crate::versions::Versions;
 use crate::versions::history::{HistoryEvent, Who};
 use crate::words::with_causes;
 
+/// Why a plugin is not what its file says.
+pub(super) const AWAY: &str = "its file cannot be read, and what is kept of it runs";
+
 /// A plugin as it was started.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
@@ -30,6 +33,8 @@ pub(super) struct Started {
     pub(super) written: StoredVersion,
     /// How the start came to what runs.
     pub(super) start: Start,
+    /// The file could not be read, so that it says nothing new.
+    pub(super) is_away: bool,
 }
 
 /// The chains, or why there is none of a flow, and how each of their plugins was started.
@@ -73,6 +78,11 @@ pub(super) fn build(
     let built = versions.together(|| audit.history.together(beside));
     let built = built.map_err(Error::Engine)??;
     Ok((built.into_iter().unzip(), starter))
+}
+
+/// A plugin's place in the config, as the standing of a config names it.
+pub(super) fn place(flow: &chain::Config, plugin: &PluginConfig) -> String {
+    format!("flow.{}.{}", flow.name, plugin.name)
 }
 
 /// What the config says of a plugin, as a version. A component that cannot be read has no digest.
@@ -147,7 +157,7 @@ impl Starter {
     fn flow_or_none(&self, flow: &chain::Config) -> Result<BegunFlow, Error> {
         match self.flow(flow) {
             Ok((chain, started)) => Ok((Ok(chain), started)),
-            Err(Error::Chain { source, .. }) if self.has_run(flow) => {
+            Err(Error::Chain { source, .. }) if source.is_away() || self.has_run(flow) => {
                 let why = with_causes(&source);
                 tracing::error!(
                     flow = &*flow.name,
@@ -156,6 +166,7 @@ impl Starter {
                 let started = |plugin| Started {
                     written: written(plugin),
                     start: Start::FellBack,
+                    is_away: false,
                 };
                 Ok((Err(why), flow.plugins.iter().map(started).collect()))
             }

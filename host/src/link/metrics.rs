@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::hurry::Hurry;
 use super::reconnect::{LinkState, Reconnect};
 use super::takeovers::{Takeover, Takeovers};
 use super::troubles::{Trouble, Troubles};
@@ -19,6 +20,7 @@ pub struct LinkMetrics {
     strays: IntCounterVec,
     troubles: Troubles,
     takeovers: Takeovers,
+    hurry: Hurry,
 }
 
 impl LinkMetrics {
@@ -64,6 +66,7 @@ impl LinkMetrics {
             )?,
             troubles: Troubles::default(),
             takeovers: Takeovers::default(),
+            hurry: Hurry::default(),
         };
         for gauge in [&metrics.up, &metrics.state, &metrics.alarm] {
             registry.register(Box::new(gauge.clone()))?;
@@ -87,6 +90,11 @@ impl LinkMetrics {
             trouble: self.troubles.of(name, now),
             takeover: self.takeovers.of(name, now),
         }
+    }
+
+    /// Tells those that wait for their next attempt to make it.
+    pub fn hurry(&self) -> &Hurry {
+        &self.hurry
     }
 
     /// What keeps connections from being in use.

@@ -3,7 +3,7 @@
 //! - `socket`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready.
 //! - `reconnect`: when to dial again, as a state machine without sockets and clocks; `redial`: that machine with a socket,
 //!   a log and gauges, for whatever implements [`Dial`].
-//! - `interface`: an interface that comes up ends a back-off; `pause`: events are gathered under load.
+//! - `interface`: an interface that comes up ends a back-off; `hurry`: so does whoever may have mended it; `pause`: events are gathered under load.
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
 //!   `overdue`: whether what was asked for is late; `shared_socket`: a socket that a library speaks over, looked at meanwhile.
 //!   `takeovers`: whether another one of our id throws us out again and again; `validity`: until when a certificate counts.
@@ -13,6 +13,7 @@
 
 mod backoff;
 mod error;
+mod hurry;
 mod interface;
 mod metrics;
 mod overdue;
@@ -30,6 +31,7 @@ mod validity;
 
 pub use backoff::delay;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
+pub use hurry::Hurry;
 pub use metrics::{Contribution, LinkAccount, LinkMetrics, level};
 pub use overdue::{Overdue, Question};
 pub use pause::{note, pause_under_load};

@@ -50,6 +50,9 @@ pub struct Redial<D> {
     wait: Duration,
     stood_before: bool,
     interfaces: Interfaces,
+    hurry: watch::Receiver<()>,
+    /// The other end has asked for the pause there is.
+    is_asked: bool,
     notice: TroubleNotice,
     takeovers: TakeoverCounter,
     said: LoggedCauses,
@@ -80,6 +83,8 @@ impl<D: Dial> Redial<D> {
             wait: Duration::ZERO,
             stood_before: false,
             interfaces: Interfaces::listen(),
+            hurry: metrics.hurry().hear(),
+            is_asked: false,
             said: LoggedCauses::default(),
             unanswered: 0,
             is_hasty: false,
@@ -122,6 +127,8 @@ impl<D: Dial> Redial<D> {
                 () = told_to_stop(stop) => return None,
                 () = self.pause() => {}
             }
+            // What is said from now on may come too late for this attempt.
+            self.hurry.mark_unchanged();
             self.machine.dial();
             self.gauges.show(&self.machine);
             self.notice.trying();
@@ -144,12 +151,15 @@ impl<D: Dial> Redial<D> {
         }
     }
 
-    /// Waits for the next attempt. An interface that comes up cuts it short, to the first delay, since a route may take a
+    /// Waits for the next attempt. Whoever may have mended what was wrong ends that. An interface that comes up cuts it short, to the first delay, since a route may take a
     /// moment longer; where the broker refused us no interface changes that.
     async fn pause(&mut self) {
         let refused = self.machine.state() == LinkState::Refused;
         tokio::select! {
             () = tokio::time::sleep(self.wait) => {}
+            () = hurried(&mut self.hurry), if !self.is_asked && !self.wait.is_zero() => {
+                tracing::info!(stage = self.stage, name = %self.name, "the config was read again: trying again");
+            }
             () = self.interfaces.came_up(), if !refused && !self.wait.is_zero() => {
                 tracing::info!(stage = self.stage, name = %self.name, "a network interface came up: trying again");
                 tokio::time::sleep(self.wait.min(self.dial.backoff().first)).await;
@@ -194,6 +204,9 @@ impl<D: Dial> Redial<D> {
     /// The same, where it is to be met otherwise than its kind says.
     pub fn lost_as(&mut self, failure: FailureKind, ended: &impl ConnectionLoss) {
         let now = Instant::now();
+        if self.machine.state() == LinkState::Online {
+            self.hurry.mark_unchanged();
+        }
         self.look_for_another(ended.twin(), now);
         let retry = self.machine.failed(failure, now, fastrand::f64());
         self.wait = if std::mem::take(&mut self.is_hasty) {
@@ -202,6 +215,7 @@ impl<D: Dial> Redial<D> {
             retry.after
         }
         .max(ended.pause().unwrap_or_default());
+        self.is_asked = ended.pause().is_some();
         self.unanswered = if ended.is_unanswered() {
             (self.unanswered + 1).min(MOST_PATIENCE)
         } else {
@@ -260,6 +274,13 @@ impl<D: Dial> Redial<D> {
     }
 }
 
+/// Waits until somebody says so.
+async fn hurried(hurry: &mut watch::Receiver<()>) {
+    if hurry.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 async fn told_to_stop(stop: &mut watch::Receiver<Stop>) {
     // An error means that the gateway is gone, which is the same.
     let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
@@ -271,7 +292,7 @@ mod tests {
 
     use super::super::interface::tests::new_address;
     use super::*;
-    use crate::link::Error;
+    use crate::link::{Error, Hurry};
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -319,6 +340,24 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), redial.pause())
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_was_refused_tries_again_at_once_when_it_may_be_mended() {
+        let (mut redial, _system) = redial(FailureKind::Refused);
+        let hurry = Hurry::default();
+        redial.hurry = hurry.hear();
+        hurry.all();
+        tokio::time::timeout(Duration::from_secs(60), redial.pause())
+            .await
+            .unwrap();
+        // Once, and not where the other end has asked for the pause.
+        let again = tokio::time::timeout(Duration::from_millis(300), redial.pause()).await;
+        assert!(again.is_err(), "it dialled again");
+        redial.is_asked = true;
+        hurry.all();
+        let asked = tokio::time::timeout(Duration::from_millis(300), redial.pause()).await;
+        assert!(asked.is_err(), "it dialled although it was to wait");
     }
 
     #[tokio::test]

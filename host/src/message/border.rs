@@ -269,6 +269,8 @@ pub struct Loss {
     pub key: Span,
     /// The device, where the topic does not hold it.
     pub device: Option<Arc<[u8]>>,
+    /// Name of the flow, where one had them.
+    pub flow: Option<Arc<str>>,
     /// How many; 0 when that cannot be known.
     pub count: u64,
     /// Wall clock when the first came, microseconds since 1970.
@@ -287,6 +289,7 @@ impl Loss {
             reason,
             key: message.key,
             device: message.device.clone(),
+            flow: None,
             count: 1,
             received_us: message.received_us,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),

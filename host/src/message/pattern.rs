@@ -1,5 +1,7 @@
 //! Topic patterns: MQTT filters whose wildcards may have names, `devices/{device}/telemetry`.
 
+mod meets;
+
 use super::Span;
 
 /// A pattern that cannot be used.

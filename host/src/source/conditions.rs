@@ -1,8 +1,10 @@
 //! What does not go as it should in a source and is no lost connection, while it lasts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use prometheus::{IntGaugeVec, Opts, Registry};
 
 /// Something that does not go as it should, while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +21,39 @@ pub struct SourceCondition {
 }
 
 /// Those of all sources.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SourceConditions(Arc<Mutex<BTreeMap<Arc<str>, Vec<SourceCondition>>>>);
+#[derive(Clone, Debug)]
+pub(super) struct SourceConditions {
+    all: Arc<Mutex<BTreeMap<Arc<str>, Vec<SourceCondition>>>>,
+    gauge: IntGaugeVec,
+}
 
 impl SourceConditions {
+    /// # Errors
+    /// The name is taken.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let opts = Opts::new(
+            "tidegate_source_condition",
+            "1 while something does not go as it should in a source and is no lost connection, by what it is.",
+        );
+        let gauge = IntGaugeVec::new(opts, &["source", "condition"])?;
+        registry.register(Box::new(gauge.clone()))?;
+        Ok(Self {
+            all: Arc::default(),
+            gauge,
+        })
+    }
+
     pub(super) fn of(&self, source: &str) -> Vec<SourceCondition> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(source).cloned().unwrap_or_default()
+        self.lock().get(source).cloned().unwrap_or_default()
+    }
+
+    /// Names of those that tell something.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<SourceCondition>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where one source tells its own.
@@ -39,15 +67,23 @@ impl SourceConditions {
 
 /// Where one source tells its conditions; taken back at its end.
 #[derive(Debug)]
-pub(super) struct ConditionBoard {
+pub struct ConditionBoard {
     all: SourceConditions,
     source: Arc<str>,
 }
 
 impl ConditionBoard {
     /// These, in place of what was.
-    pub(super) fn show(&self, conditions: Vec<SourceCondition>) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn show(&self, conditions: Vec<SourceCondition>) {
+        let mut all = self.all.lock();
+        let labels = |one: &SourceCondition| [&*self.source, one.kind];
+        for gone in all.get(&self.source).into_iter().flatten() {
+            // An error means that it is not there.
+            let _ = self.all.gauge.remove_label_values(&labels(gone));
+        }
+        for one in &conditions {
+            self.all.gauge.with_label_values(&labels(one)).set(1);
+        }
         if conditions.is_empty() {
             all.remove(&self.source);
         } else {

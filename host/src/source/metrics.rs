@@ -1,11 +1,12 @@
 //! What a source counts.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::conditions::{ConditionBoard, SourceCondition, SourceConditions};
-use crate::link::{LinkAccount, LinkMetrics};
+use crate::link::{Hurry, LinkAccount, LinkMetrics};
 
 const LABEL: &str = "source";
 
@@ -48,7 +49,7 @@ impl Metrics {
                 "Polls of a group of values, by what became of them.",
                 &[LABEL, "outcome"],
             )?,
-            conditions: SourceConditions::default(),
+            conditions: SourceConditions::new(registry)?,
             link: LinkMetrics::new(registry, LABEL)?,
             received: counter(
                 "tidegate_messages_received_total",
@@ -87,6 +88,11 @@ impl Metrics {
         })
     }
 
+    /// Has sources try again that wait to.
+    pub fn hurry(&self) -> &Hurry {
+        self.link.hurry()
+    }
+
     /// What a source that was started tells of itself.
     pub fn account(&self, source: &str, now: Instant) -> Account {
         let SourceMeters {
@@ -116,8 +122,13 @@ impl Metrics {
         self.polls.with_label_values(&[source, outcome])
     }
 
+    /// Names of sources that tell of something that does not go as it should.
+    pub fn telling(&self) -> Vec<Arc<str>> {
+        self.conditions.names()
+    }
+
     /// Where a source tells what does not go as it should.
-    pub(super) fn board(&self, source: &str) -> ConditionBoard {
+    pub fn board(&self, source: &str) -> ConditionBoard {
         self.conditions.board(source)
     }
 

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use conditions::SourceCondition;
+pub use conditions::{ConditionBoard, SourceCondition};
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
 pub use settings::{Ack, Config, FlowRoute, SourceKind};

@@ -1,9 +1,12 @@
 //! The side of the chains: memory work only.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::message::{Append, DeadLetter, Loss, LossReason, Message, Outlet, QueueId, Wait};
+use crate::message::{
+    Append, DeadLetter, FlowId, Loss, LossReason, Message, Outlet, QueueId, Wait,
+};
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::ledger::LedgerEntry;
 use crate::spool::ledger::loss_counts::LossCounts;
@@ -128,6 +131,7 @@ impl Outlet for Shared {
                 is_clock_set: loss.is_clock_set,
                 topic: text(&message.topic),
                 device: text(message.key()),
+                flow: loss.flow,
                 ..plain
             }
         };
@@ -153,10 +157,15 @@ impl Shared {
         } else {
             LossReason::MemoryFull
         };
-        let mut counts = LossCounts::new(reason, &slot.uplink, &slot.class);
-        dropped
-            .iter()
-            .for_each(|(place, message)| counts.add(*place, message));
-        self.record_losses(counts.into_entries());
+        let mut by_flow: HashMap<FlowId, LossCounts> = HashMap::new();
+        for (place, message) in dropped {
+            let counts = by_flow.entry(message.flow).or_insert_with(|| {
+                let name = self.flows.name(message.flow);
+                LossCounts::new(reason, &slot.uplink, &slot.class).of_flow(name)
+            });
+            counts.add(*place, message);
+        }
+        let counts = by_flow.into_values();
+        self.record_losses(counts.flat_map(LossCounts::into_entries));
     }
 }

@@ -24,6 +24,12 @@ pub enum Denied {
         list(known)
     )]
     UnknownKey { id: String, known: Vec<String> },
+    /// The key that it is signed with may be in a file that cannot be read.
+    #[error(
+        "it is signed with the key {id}, and {} of `plugin_keys` cannot be read, or holds no key: put it back",
+        paths(files)
+    )]
+    KeyAway { id: String, files: Vec<PathBuf> },
     /// Component, manifest and signature do not belong together.
     #[error(
         "its signature by {id} does not fit: component or signature were changed after signing"
@@ -66,6 +72,14 @@ pub enum Denied {
 
 fn list(known: &[String]) -> String {
     known.join(", ")
+}
+
+fn paths(files: &[PathBuf]) -> String {
+    let files: Vec<_> = files
+        .iter()
+        .map(|file| format!("`{}`", file.display()))
+        .collect();
+    files.join(", ")
 }
 
 /// What is wrong with a key.

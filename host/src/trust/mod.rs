@@ -99,6 +99,8 @@ fn key_id(bytes: &[u8]) -> String {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trust {
     pub keys: Arc<[VerifyingKey]>,
+    /// Files of keys that cannot be read for now. What one of them may have signed is not let in meanwhile.
+    pub missing: Arc<[PathBuf]>,
     /// No plugin without a signature, those that are compiled in excepted.
     pub required: bool,
 }
@@ -134,7 +136,8 @@ impl Trust {
         signature: Option<&str>,
         claim: ManifestTerms<'_>,
     ) -> Result<Option<Seal>, Denied> {
-        let Some(signature) = signature.filter(|_| !self.keys.is_empty()) else {
+        let has_keys = !(self.keys.is_empty() && self.missing.is_empty());
+        let Some(signature) = signature.filter(|_| has_keys) else {
             return if self.required {
                 Err(Denied::Unsigned)
             } else {
@@ -176,6 +179,12 @@ impl Trust {
         let signature = parse(signature)?;
         let id = key_id(signature.keynum());
         let Some(VerifyingKey(key)) = self.keys.iter().find(|key| key.id() == id) else {
+            if !self.missing.is_empty() {
+                return Err(Denied::KeyAway {
+                    id,
+                    files: self.missing.to_vec(),
+                });
+            }
             return Err(Denied::UnknownKey {
                 id,
                 known: self.keys.iter().map(VerifyingKey::id).collect(),

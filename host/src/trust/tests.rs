@@ -44,6 +44,7 @@ fn signed(version: &str, expires: Option<&str>) -> Signed {
         folder,
         trust: Trust {
             keys: [key].into(),
+            missing: Arc::default(),
             required: true,
         },
         signature,
@@ -92,6 +93,20 @@ fn no_signature_is_enough_only_where_none_is_required() {
         Trust::default().verify(COMPONENT, Some("nobody can read this"), claim("rule")),
         Ok(None)
     );
+}
+
+#[test]
+fn while_a_key_cannot_be_read_nothing_that_is_signed_is_let_in() {
+    let signed = signed("1.0.0", None);
+    for required in [true, false] {
+        let trust = Trust {
+            keys: [].into(),
+            missing: ["ops.pub".into()].into(),
+            required,
+        };
+        let told = trust.verify(COMPONENT, Some(&signed.signature), claim("rule"));
+        assert!(matches!(told, Err(Denied::KeyAway { .. })), "{told:?}");
+    }
 }
 
 #[test]
@@ -197,6 +212,7 @@ fn a_signature_without_a_manifest_names_what_is_missing() {
     let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
     let trust = Trust {
         keys: [VerifyingKey(pair.pk)].into(),
+        missing: Arc::default(),
         required: true,
     };
     for (comment, field) in [

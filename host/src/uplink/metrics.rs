@@ -10,7 +10,7 @@ use prometheus::{
 
 use super::condition::{ConditionKind, UplinkCondition, UplinkConditions};
 use super::settings::Config;
-use crate::link::{Contribution, LinkAccount, LinkMetrics, Trouble};
+use crate::link::{Contribution, Hurry, LinkAccount, LinkMetrics, Trouble};
 
 const LABEL: &str = "uplink";
 
@@ -125,6 +125,11 @@ impl Metrics {
             )?,
             conditions: UplinkConditions::default(),
         })
+    }
+
+    /// Has uplinks try again that wait to.
+    pub fn hurry(&self) -> &Hurry {
+        self.link.hurry()
     }
 
     pub(super) fn of(&self, uplink: &str) -> UplinkMeters {

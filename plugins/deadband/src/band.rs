@@ -120,12 +120,13 @@ impl Band {
 /// Bytes of a value beyond which its hash is kept.
 const LONGEST: usize = 40;
 
-/// A value as it is kept: itself, or a hash where it is long.
+/// A value as it is kept: itself, a number by what it says, or a hash where it is long.
 pub fn text_of(value: Value<'_>) -> Cow<'_, str> {
-    match value.raw() {
-        short if short.len() <= LONGEST => Cow::Borrowed(short),
-        long => Cow::Owned(format!("#{:016x}", tidegate_sdk::hash(long.as_bytes()))),
+    let text = value.canonical();
+    if text.len() <= LONGEST {
+        return text;
     }
+    Cow::Owned(format!("#{:016x}", tidegate_sdk::hash(text.as_bytes())))
 }
 
 /// A number for a list of fields.

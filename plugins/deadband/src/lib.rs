@@ -17,7 +17,7 @@
 //! - `max_devices`: devices in a lane that are known. Beyond, the one that was quiet for longest is forgotten, counted in
 //!   `keys_forgotten`: its next reading goes on. So it is where they fill 1.9 MiB of state, whatever their names are. Default: 20,000.
 //!
-//! Each topic of a device is compared for itself, of 32 at most. Numbers are compared with all their digits. What is filtered is
+//! Each topic of a device is compared for itself, of 32 at most. Numbers are compared with all their digits, and `1`, `1.0` and `1e0` are one. What is filtered is
 //! counted in `unchanged`. What went on last survives swaps and restarts. A field that is no number where one is compared, or a
 //! payload that is not a JSON object, rejects the message with the reason in words. What deletes a retained reading goes on.
 

@@ -5,8 +5,8 @@
 //! settings = { fields = ["deviceInfo.devEui", "fCnt"], topics = "together", within = "5m" }
 //! ```
 //!
-//! - `fields`: paths of the fields by which a repeat is known: a number that counts up, a time. Default: none; then by the whole
-//!   payload.
+//! - `fields`: paths of the fields by which a repeat is known: a number that counts up, a time. A number is known by what it says:
+//!   `1`, `1.0` and `1e0` are one. Default: none; then by the whole payload, byte for byte.
 //! - `within`: how long a message is remembered, from when it first came, by the time the gateway runs. Default: `"10m"`.
 //! - `topics`: `"apart"`: a repeat comes under the same topic. `"together"`: it may come under any of the device's, as what two radio
 //!   gateways have heard. Default: `"apart"`.
@@ -194,7 +194,7 @@ impl Dedupe {
         for field in &self.fields {
             match (found.value(*field), self.missing) {
                 (None, Missing::Pass) => return Ok(None),
-                _ => parts.extend_from_slice(found.require(*field)?.bytes()),
+                _ => parts.extend_from_slice(found.require(*field)?.canonical().as_bytes()),
             }
             parts.push(0);
         }

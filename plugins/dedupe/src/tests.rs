@@ -148,6 +148,19 @@ fn devices_with_long_names_leave_what_is_remembered_of_others_alone() {
 }
 
 #[test]
+fn a_number_is_known_by_what_it_says() {
+    let mut plugin = Plugin::<Dedupe>::new(json!({ "fields": ["n"] }));
+    let mut goes_on = |payload: &str| plugin.feed(Input::new("d7", payload)).passed();
+    assert!(goes_on(r#"{"n":1}"#));
+    for again in [r#"{"n":1.0}"#, r#"{"n":1e0}"#, r#"{"n":10E-1}"#] {
+        assert!(!goes_on(again), "{again}");
+    }
+    for other in [r#"{"n":"1"}"#, r#"{"n":1.01}"#, r#"{"n":-1}"#] {
+        assert!(goes_on(other), "{other}");
+    }
+}
+
+#[test]
 fn more_than_ever_fits_is_refused() {
     for settings in [
         json!({ "max_devices": 1_000_000 }),

@@ -31,6 +31,14 @@ impl<'a> Value<'a> {
         std::str::from_utf8(self.0).expect("the payload was checked to be UTF-8")
     }
 
+    /// The same of a number by what it says: `1`, `1.0` and `1e0` are one. Of one with more than 38 digits, and of all else,
+    /// the text as it stands.
+    pub fn canonical(self) -> Cow<'a, str> {
+        self.decimal().map_or(Cow::Borrowed(self.raw()), |number| {
+            Cow::Owned(number.to_json())
+        })
+    }
+
     /// The same as bytes.
     pub fn bytes(self) -> &'a [u8] {
         self.0

@@ -236,8 +236,12 @@ impl Numbers {
         54 + numbers.iter().map(digits).sum::<usize>()
     }
 
-    /// The sum; `None` when there is none, or it is beyond what numbers can say.
+    /// The sum; `None` when there is none, or it is beyond what a double can say: who reads it as one would have infinity.
     pub fn sum(&self) -> Option<Decimal> {
+        self.whole_sum().filter(|sum| sum.to_f64().is_finite())
+    }
+
+    fn whole_sum(&self) -> Option<Decimal> {
         match self.sum {
             None if self.count > 0 => Decimal::parse(format!("{:e}", self.rough).as_bytes()),
             sum => sum,
@@ -246,7 +250,7 @@ impl Numbers {
 
     /// The mean: exact, or 15 digits of it.
     pub fn mean(&self) -> Option<Decimal> {
-        self.sum()?.over(Decimal::from(self.count))
+        self.whole_sum()?.over(Decimal::from(self.count))
     }
 }
 

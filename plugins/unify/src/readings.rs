@@ -95,7 +95,9 @@ impl Readings {
                 Decimal::parse(b"33.8638866667").and_then(|by| number.times(by))
             }
         };
-        let json = converted.ok_or_else(too_large)?.to_json();
+        let is_sound = |number: &Decimal| number.to_f64().is_finite();
+        let converted = converted.filter(is_sound).ok_or_else(too_large)?;
+        let json = converted.to_json();
         self.put(name, channel, json)
     }
 

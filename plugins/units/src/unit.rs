@@ -83,6 +83,9 @@ const UNITS: &[Unit] = &[
     ("a share", &["ppm"],                   "1", "1000000", "0"),
 ];
 
+/// Digits behind the point of a number that is counted with exactly, where all of them are too many.
+const FINEST: u8 = 20;
+
 /// `(value + before) * times / by + after`.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion {
@@ -127,7 +130,9 @@ impl Conversion {
 
     /// The converted number; `None` when it has too many digits even for a double.
     pub fn apply(&self, number: Decimal) -> Option<Decimal> {
-        self.exactly(number).or_else(|| {
+        // Digits that nobody measures are no reason to count with a double, which would show that in others.
+        let rounded = || self.exactly(number.rounded(FINEST));
+        self.exactly(number).or_else(rounded).or_else(|| {
             // More than 38 digits in between: as many as a double has.
             let [before, times, by, after] =
                 [self.before, self.times, self.by, self.after].map(Decimal::to_f64);
@@ -157,6 +162,29 @@ fn find(setting: &str, name: &str) -> Result<&'static Unit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_beyond_all_measure_leave_no_trace() {
+        for (from, to, text, shown) in [
+            ("°C", "°F", "1e-35", "32"),
+            (
+                "°C",
+                "K",
+                "0.1000000000000000000000000000000000001",
+                "273.25",
+            ),
+            (
+                "°F",
+                "°C",
+                "-4.00000000000000000000000000000000001e1",
+                "-40",
+            ),
+        ] {
+            let conversion = Conversion::between(from, to).unwrap();
+            let result = conversion.apply(Decimal::parse(text.as_bytes()).unwrap());
+            assert_eq!(result.unwrap().to_json(), shown, "{text} {from} {to}");
+        }
+    }
 
     #[test]
     fn every_unit_leads_to_every_other_of_its_kind_and_back() {

@@ -18,6 +18,10 @@ pub fn cases() -> Vec<Trial> {
         "reload::ends::a_password_is_mended_without_a_restart",
         a_password_is_mended_without_a_restart,
     ));
+    cases.push(with_mosquitto(
+        "reload::ends::a_reload_tries_at_once_what_was_refused",
+        a_reload_tries_at_once_what_was_refused,
+    ));
     cases
 }
 
@@ -160,6 +164,30 @@ fn a_password_is_mended_without_a_restart() -> Result<()> {
     wait_until("nothing is owed", || {
         gateway.metric("tidegate_messages_forwarded_total", &[]) >= sent.count() as f64
     })
+}
+
+/// The file with the password of an uplink is wrong, and an attempt comes an hour later only. It is mended, and the config, in which
+/// nothing has changed, is read again.
+/// Guarantee: the uplink dials at once.
+fn a_reload_tries_at_once_what_was_refused() -> Result<()> {
+    let field = Broker::embedded()?;
+    let cloud = tidegate_tests::broker::Mosquitto::new()
+        .login("me", "right")
+        .start()?;
+    let login = "user = \"me\"\npassword = { file = \"cloud.password\" }\nbackoff = { first = \"1s\", cap = \"1h\" }\n";
+    let text = config(&field.url(), &cloud.url(), &flow(""));
+    let setup =
+        Gateway::with(text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}")));
+    let password = setup.folder().join("cloud.password");
+    std::fs::write(&password, "wrong")?;
+    let gateway = setup.start()?;
+    wait_until("it is refused", || {
+        let state = [("uplink", "cloud"), ("state", "refused")];
+        gateway.metric("tidegate_uplink_state", &state) == 1.0
+    })?;
+    std::fs::write(&password, "right")?;
+    told(gateway.folder(), &["reload"], 0)?;
+    wait_until("the uplink is online", || gateway.is_online())
 }
 
 /// While the upstream is away, its class gets a smaller limit.

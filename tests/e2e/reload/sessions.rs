@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
         a_source_gets_another_name_or_client_id_under_load,
         a_flow_takes_from_another_source_under_load,
         a_copy_of_a_gateway_leaves_its_sessions_alone,
+        a_broker_that_no_source_is_at_any_more_is_told_until_one_is,
     ]
 }
 
@@ -237,4 +238,43 @@ fn a_copy_of_a_gateway_leaves_its_sessions_alone() -> Result<()> {
     );
     ensure!(first.is_online(), "the first is off");
     Ok(())
+}
+
+/// While the gateway is down its source moves to another broker; the first one has a message for it. Later a source at the first one
+/// is added.
+/// Guarantee: `status`, `/readyz` and the metrics tell of the session until a source is at that broker; then the message arrives,
+/// and `status` tells that the session is emptied as long as that goes on.
+fn a_broker_that_no_source_is_at_any_more_is_told_until_one_is() -> Result<()> {
+    let (first, second) = (Broker::mosquitto()?, Broker::mosquitto()?);
+    let cloud = Broker::embedded()?;
+    let same = |config: String| config;
+    let gateway = Gateway::with(with(&first, &cloud, same)).start()?;
+    gateway.wait_online()?;
+    let (_, setup) = gateway.stop()?;
+    first.publish("alarms/d1", "held")?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let moved = with(&second, &cloud, same);
+    fs::write(setup.config_file(), &moved)?;
+    // Over one more start, too.
+    let (_, setup) = setup.start()?.stop()?;
+    let gateway = setup.start()?;
+    gateway.wait_online()?;
+    let ready = || gateway.get("/readyz?verbose").map(|(_, text)| text);
+    let says = "no source is at";
+    wait_until("it is told", || {
+        ready().is_ok_and(|text| text.contains(says))
+    })?;
+    let left_behind = [("condition", "session-left-behind")];
+    ensure!(
+        gateway.metric("tidegate_source_condition", &left_behind) == 1.0,
+        "the metric does not tell"
+    );
+    let (status, _) = told(gateway.folder(), &["status", "-o", "json"], 0)?;
+    ensure!(status.contains("session-left-behind"), "{status}");
+    let both = format!("{moved}\n[source.old]\nurl = \"{}\"\n", first.url());
+    gateway.rewrite_config(&both)?;
+    wait_until("the message arrives", || watch.total() == 1)?;
+    wait_until("the session is empty, and nothing is told", || {
+        ready().is_ok_and(|text| !text.contains(says) && !text.contains("still holds"))
+    })
 }

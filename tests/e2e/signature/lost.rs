@@ -1,13 +1,14 @@
 //! What a start does when newer versions are lost, or nothing is left of a flow.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::cases;
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Broker, Gateway, Watch, wait_until};
+use tidegate_tests::{Broker, Gateway, Setup, Watch, wait_until};
 
 use super::{FILE, keys, order, sign, strict, told, wait_running};
 use crate::guest::{component, marked};
@@ -18,6 +19,8 @@ pub fn cases() -> Vec<Trial> {
     cases![
         whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for,
         a_flow_of_which_nothing_is_left_stays_down_and_the_others_run,
+        a_component_that_is_gone_at_a_start_runs_as_it_is_kept_and_is_told,
+        a_key_that_is_gone_at_a_start_costs_its_flow_until_it_is_back,
     ]
 }
 
@@ -101,11 +104,8 @@ fn whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for
     Ok(())
 }
 
-/// Of one flow the component is damaged, and the one that was kept is lost; the other needs none. Then the file is mended.
-/// Guarantee: the other flow runs, it is said which one does not and why, its messages wait, and go on with the file.
-fn a_flow_of_which_nothing_is_left_stays_down_and_the_others_run() -> Result<()> {
-    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let watch = Watch::start(cloud.address(), "#")?;
+/// Two flows, of which the one called `all` runs the component in `FILE`.
+fn two_flows(field: &Broker, cloud: &Broker) -> Result<Setup> {
     let other = format!(
         "[source.other]\nurl = \"{}\"\n\n[flow.other]\nfrom = \"other\"\ntopics = [\"other/{{device}}\"]\nto = \"cloud:telemetry\"\n\n",
         field.url()
@@ -116,18 +116,35 @@ fn a_flow_of_which_nothing_is_left_stays_down_and_the_others_run() -> Result<()>
         &format!("{other}{}", flow(&plugin_file("count", FILE))),
     );
     let setup = Gateway::with(text);
-    let (folder, good) = (setup.folder().to_owned(), component("count")?);
-    fs::write(folder.join(FILE), &good)?;
-    let (_, setup) = setup.start()?.stop()?;
-    fs::write(folder.join(FILE), b"rotten")?;
-    for file in fs::read_dir(setup.data().join("plugins"))?
-        .flatten()
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    Ok(setup)
+}
+
+/// Removes what is kept of components.
+fn lose_kept(setup: &Setup) -> Result<()> {
+    let kept = fs::read_dir(setup.data().join("plugins"))?;
+    kept.flatten()
         .map(|file| file.path())
-    {
-        if file.extension().is_some_and(|end| end == "wasm") {
-            fs::remove_file(file)?;
-        }
-    }
+        .filter(|path| path.extension().is_some_and(|end| end == "wasm"))
+        .try_for_each(|path| Ok(fs::remove_file(path)?))
+}
+
+/// Of one flow the component is damaged, or gone, and the one that was kept is lost; the other needs none. Then the file is
+/// mended.
+/// Guarantee: the other flow runs, it is said which one does not and why, its messages wait, and go on with the file.
+fn a_flow_of_which_nothing_is_left_stays_down_and_the_others_run() -> Result<()> {
+    stays_down(&|path| Ok(fs::write(path, b"rotten")?))?;
+    stays_down(&|path| Ok(fs::remove_file(path)?))
+}
+
+fn stays_down(damage: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), "#")?;
+    let setup = two_flows(&field, &cloud)?;
+    let (folder, good) = (setup.folder().to_owned(), component("count")?);
+    let (_, setup) = setup.start()?.stop()?;
+    damage(&folder.join(FILE))?;
+    lose_kept(&setup)?;
     let gateway = setup.start()?;
     field.publish("devices/d1/telemetry", r#"{"n":1}"#)?;
     field.publish("other/d1", "two")?;
@@ -156,4 +173,79 @@ fn a_flow_of_which_nothing_is_left_stays_down_and_the_others_run() -> Result<()>
     wait_until("all is well", || {
         gateway.get("/readyz").is_ok_and(|(code, _)| code == 200)
     })
+}
+
+/// The file of a component is gone at a start, and what is kept of it is there. Then the file is back.
+/// Guarantee: what is kept runs, `/readyz` says that the file is missing, and no more once it is back.
+fn a_component_that_is_gone_at_a_start_runs_as_it_is_kept_and_is_told() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), "#")?;
+    let setup = two_flows(&field, &cloud)?;
+    let (folder, good) = (setup.folder().to_owned(), component("count")?);
+    let (_, setup) = setup.start()?.stop()?;
+    fs::remove_file(folder.join(FILE))?;
+    let gateway = setup.start()?;
+    field.publish("devices/d1/telemetry", r#"{"n":1}"#)?;
+    wait_until("what is kept runs", || watch.total() == 1)?;
+    let (code, ready) = gateway.get("/readyz?verbose")?;
+    ensure!(
+        code == 200 && ready.contains("flow.all.count is as before: its file cannot be read"),
+        "{code}: {ready}"
+    );
+    let status = json(&folder, &["status"], 0)?.to_string();
+    ensure!(status.contains("its file cannot be read"), "{status}");
+    gateway.replace(FILE, &good)?;
+    wait_until("nothing is told any more", || {
+        let ready = gateway.get("/readyz?verbose");
+        ready.is_ok_and(|(_, ready)| !ready.contains("its file cannot be read"))
+    })?;
+    // What ran before is what the file says, so nothing has changed.
+    wait_running(&folder, &good)
+}
+
+/// The file of the key that a component is signed with is gone at a start, or damaged; another flow needs none. Then it is back.
+/// Guarantee: the other flow runs, nothing that is signed is let in unseen, it is said which file is missing, and the flow runs
+/// once that is back.
+fn a_key_that_is_gone_at_a_start_costs_its_flow_until_it_is_back() -> Result<()> {
+    for required in [true, false] {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let watch = Watch::start(cloud.address(), "#")?;
+        let setup = two_flows(&field, &cloud)?;
+        let text = fs::read_to_string(setup.config_file())?;
+        let text = format!(
+            "[gateway]\nplugin_keys = [\"ops.pub\"]\nrequire_signature = {required}\n{text}"
+        );
+        fs::write(setup.config_file(), text)?;
+        let folder = setup.folder().to_owned();
+        keys(&folder)?;
+        sign(&folder, "1.0.0", &[])?;
+        let (_, setup) = setup.start()?.stop()?;
+        let key = fs::read(folder.join("ops.pub"))?;
+        if required {
+            fs::remove_file(folder.join("ops.pub"))?;
+        } else {
+            fs::write(folder.join("ops.pub"), "")?;
+        }
+        let gateway = setup.start()?;
+        field.publish("devices/d1/telemetry", r#"{"n":1}"#)?;
+        field.publish("other/d1", "two")?;
+        wait_until("the other flow runs", || watch.total() == 1)?;
+        let (code, ready) = gateway.get("/readyz?verbose")?;
+        let says = [
+            "flow all",
+            "down, its messages wait",
+            "ops.pub",
+            "put it back",
+        ];
+        ensure!(
+            code == 503 && says.iter().all(|part| ready.contains(part)),
+            "{code}: {ready}"
+        );
+        gateway.replace("ops.pub", &key)?;
+        wait_until("what waited has gone through it", || watch.total() == 2)?;
+        wait_until("all is well", || {
+            gateway.get("/readyz").is_ok_and(|(code, _)| code == 200)
+        })?;
+    }
+    Ok(())
 }

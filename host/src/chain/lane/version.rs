@@ -13,10 +13,10 @@ use crate::chain::sandbox::fault::Fault;
 use crate::chain::sandbox::guest::GuestContext;
 use crate::chain::sandbox::instance::{Instance, PluginSetup};
 use crate::chain::sandbox::program::Program;
-use crate::chain::settings::{Limits, PluginConfig, Topics};
+use crate::chain::settings::{Artefact, Limits, PluginConfig, Topics};
 use crate::clock::Now;
 use crate::message::{Destination, PluginRef, short_digest};
-use crate::words;
+use crate::{builtin, file, words};
 
 /// What stands for a text of the settings in a plugin's words.
 const STARS: &str = "***";
@@ -93,7 +93,7 @@ impl Version {
         };
         let mut instance = Instance::new(&program, engine, context).map_err(broken)?;
         let configured = instance.configure(&settings, now).map_err(broken)?;
-        let setup = configured.map_err(|why| settings_refused(name, &settings, &why))?;
+        let setup = configured.map_err(|why| settings_refused(plugin, &settings, &why))?;
         check_setup(&setup, &program).map_err(|why| Error::Setup {
             plugin: Arc::clone(name),
             why,
@@ -186,24 +186,43 @@ impl Version {
     }
 }
 
-fn settings_refused(plugin: &Arc<str>, settings: &str, why: &str) -> Error {
+fn settings_refused(plugin: &PluginConfig, settings: &str, why: &str) -> Error {
     let values = serde_json::from_str(settings).unwrap_or_default();
+    let component = component(&plugin.artefact).unwrap_or_default();
     Error::Configure {
-        plugin: Arc::clone(plugin),
-        why: words::lines(&without_values(why, &values), words::REASON),
+        plugin: Arc::clone(&plugin.name),
+        why: words::lines(&without_values(why, &values, &component), words::REASON),
     }
 }
 
-/// What a plugin says of its settings, without the texts that stand in them: one may be a secret in the wrong place.
-fn without_values(why: &str, settings: &serde_json::Value) -> String {
+/// The bytes of a component, as far as they can be read.
+fn component(artefact: &Artefact) -> Option<Vec<u8>> {
+    match artefact {
+        Artefact::Builtin(name) => builtin::component(name).map(|bytes| bytes.to_vec()),
+        Artefact::File(path) | Artefact::Kept(path) => file::read(path, file::COMPONENT).ok(),
+    }
+}
+
+/// What a plugin says of its settings, without the texts that stand in them: one may be a secret in the wrong place. What
+/// stands in its component as well, such as the name of a unit, is the plugin's own word.
+fn without_values(why: &str, settings: &serde_json::Value, component: &[u8]) -> String {
     match settings {
-        serde_json::Value::String(value) => without_value(why, value),
-        serde_json::Value::Array(values) => values
-            .iter()
-            .fold(why.to_owned(), |why, value| without_values(&why, value)),
-        serde_json::Value::Object(values) => values
-            .values()
-            .fold(why.to_owned(), |why, value| without_values(&why, value)),
+        serde_json::Value::String(value) => {
+            let value_bytes = value.as_bytes();
+            // Looked for only where it is shown: a component is large, and a table may be.
+            let is_shown = !value.is_empty() && why.contains(value.as_str());
+            let mut parts = component.windows(value_bytes.len().max(1));
+            match is_shown && parts.any(|part| part == value_bytes) {
+                true => why.to_owned(),
+                false => without_value(why, value),
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().fold(why.to_owned(), |why, value| {
+            without_values(&why, value, component)
+        }),
+        serde_json::Value::Object(values) => values.values().fold(why.to_owned(), |why, value| {
+            without_values(&why, value, component)
+        }),
         _ => why.to_owned(),
     }
 }
@@ -284,10 +303,16 @@ mod tests {
         let why = "`above` must be a number, not the text \"hunter2\"; hunter2, s3cret, \"C\" and Celsius, above, abov";
         let shown =
             "`above` must be a number, not the text ***; ***, ***, *** and Celsius, above, ***";
-        assert_eq!(without_values(why, &settings), shown);
+        assert_eq!(without_values(why, &settings, b"nothing of it"), shown);
         assert_eq!(
-            without_values("nothing", &serde_json::Value::Null),
+            without_values("nothing", &serde_json::Value::Null, b""),
             "nothing"
+        );
+        let settings = serde_json::json!({ "from": "km/h", "to": "hunter2" });
+        let why = "`hunter2` is no unit; there are: m/s, km/h, mph";
+        assert_eq!(
+            without_values(why, &settings, b"..m/skm/hmph.."),
+            "`***` is no unit; there are: m/s, km/h, mph"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! `tidegate check`: all that is wrong with a config and its plugins, at once.
 
 pub(super) mod connect;
+pub(super) mod own;
 
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ Examples:
   tidegate check -c tidegate.toml --strict
   tidegate check --manual | less
 
-Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault, 6 when all that is good and
+Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault, 6 when all that is good and \
 something is neither mended nor accepted (--strict), 7 when an end does not work (--connect).";
 
 /// Arguments of `tidegate check`.
@@ -69,7 +70,11 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         .as_ref()
         .map_or(&config.warnings, |strict| &strict.problems);
     let problems = config.plugin_problems(plugin_faults(&config)).and(told);
-    let ends = match arguments.connect.then(|| tried(&config)).transpose() {
+    let ends = match arguments
+        .connect
+        .then(|| tried(&config, &sources))
+        .transpose()
+    {
         Ok(ends) => ends,
         Err(error) => {
             say(&format!("error: nothing can be tried: {error}"));
@@ -163,11 +168,12 @@ fn forgiven(pardon: &Pardon) -> String {
 }
 
 /// Each source and uplink, tried.
-fn tried(config: &Config) -> std::io::Result<Vec<ConnectFinding>> {
+fn tried(config: &Config, origin: &Sources) -> std::io::Result<Vec<ConnectFinding>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let found = runtime.block_on(connect::all(config));
+    let mut found = runtime.block_on(connect::all(config));
+    own::recognise(config, origin, &mut found);
     // A disk that does not come back is not waited for.
     runtime.shutdown_background();
     Ok(found)

@@ -27,8 +27,8 @@ use serde_json::json;
 use self::facts::Facts;
 use self::finding::{Finding, FindingLevel};
 use self::machine::{Machine, shown};
-use super::check::connect;
 use super::check::plugin_faults;
+use super::check::{connect, own};
 use super::place::{DataDirArgument, GatewayOrConfig, find};
 use super::{Global, OutputFormat, Surroundings, print, print_json, say, show};
 use crate::clock::Now;
@@ -74,7 +74,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
     };
     let mut found = of_config(&config, problems.map(|problems| problems.summary()));
     let status = status(global, arguments, surroundings);
-    match whole(&config, status.as_ref(), arguments.connect) {
+    match whole((&config, &sources), status.as_ref(), arguments.connect) {
         Ok(more) => found.extend(more),
         Err(error) => {
             say(&format!("error: nothing can be looked up: {error}"));
@@ -93,7 +93,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 }
 
 fn whole(
-    config: &Config,
+    (config, origin): (&Config, &config::Sources),
     status: Option<&Status>,
     connects: bool,
 ) -> std::io::Result<Vec<Finding>> {
@@ -105,7 +105,9 @@ fn whole(
     // A look-up that does not come back is not waited for.
     runtime.shutdown_background();
     let mut found = examine(&Machine::below("/"), Now::read(), &facts, status);
-    found.extend(tried.into_iter().flatten().map(of_end));
+    let mut tried = tried.unwrap_or_default();
+    own::recognise(config, origin, &mut tried);
+    found.extend(tried.into_iter().map(of_end));
     Ok(found)
 }
 

@@ -30,7 +30,7 @@ Examples:
   tidegate init gateway.toml --field mqtts://broker.local --user me --password-file field.password \\
       --upstream https://ingest.example.com/v1 --upstream-password-file token --want changes --look 30s
 
-A password is read from a file, and the config names that file. What it wrote is checked as `tidegate check` does; a file that is
+A password is read from a file, and the config names that file. What it wrote is checked as `tidegate check` does; a file that is \
 there is never written over.";
 
 /// Where the name of the machine stands.

@@ -28,7 +28,7 @@ Examples:
   tidegate plugin inspect rule.wasm --settings '{\"field\":\"temperature\"}'     and what it asks for with these
   tidegate plugin inspect rule.wasm -o json | jq -r '.imports[].capability'
 
-Runs nothing of it but, with --settings, its `configure`. What it needs beyond the default limits of a gateway is measured
+Runs nothing of it but, with --settings, its `configure`. What it needs beyond the default limits of a gateway is measured \
 and told. Ends with 4 when no gateway would let it in.";
 
 /// Arguments of `tidegate plugin inspect`.

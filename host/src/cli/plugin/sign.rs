@@ -221,6 +221,7 @@ fn verified(arguments: &Verify) -> Result<(String, Seal), SignError> {
     };
     let trust = Trust {
         keys: arguments.key.iter().map(key).collect::<Result<_, _>>()?,
+        missing: [].into(),
         required: true,
     };
     let component =

@@ -75,6 +75,8 @@ pub enum ProblemCode {
     Nameless,
     /// Something is accepted that is not found.
     Unneeded,
+    /// It does nothing beside what else stands there.
+    Idle,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
     /// What should not go live; only a strict check looks for it.
@@ -83,7 +85,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code with a number, in their order.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -119,6 +121,7 @@ impl ProblemCode {
         Self::DataDir,
         Self::Nameless,
         Self::Unneeded,
+        Self::Idle,
         Self::Plugin,
     ];
 
@@ -160,6 +163,7 @@ impl ProblemCode {
             Self::DataDir => "TG0219",
             Self::Nameless => "TG0220",
             Self::Unneeded => "TG0221",
+            Self::Idle => "TG0222",
             Self::Plugin => "TG0301",
             Self::Advice(advice) => advice.name(),
         }
@@ -184,8 +188,14 @@ impl ProblemCode {
                 | Self::Port
                 | Self::Nameless
                 | Self::Unneeded
+                | Self::Idle
                 | Self::Advice(_)
         )
+    }
+
+    /// Whether it is about a file that only the flows of its plugins need.
+    pub(crate) fn is_of_plugins(self) -> bool {
+        matches!(self, Self::PluginFile | Self::PluginKey)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

@@ -36,6 +36,11 @@ impl Accounts {
         let at = Instant::now();
         let config = running.current.now();
         let source = |name: &Arc<str>| (Arc::clone(name), running.sources.account(name, at));
+        let of_config = config.sources.iter().map(|one| Arc::clone(&one.name));
+        // Sessions of sources that are no more.
+        let mut besides = running.sources.telling();
+        besides.retain(|name| !config.sources.iter().any(|one| one.name == *name));
+        let sources = of_config.chain(besides);
         let uplink = |uplink: &uplink::Config| {
             let account = running.uplinks.account(uplink, at);
             (Arc::clone(&uplink.name), account)
@@ -43,7 +48,7 @@ impl Accounts {
         Self {
             at,
             config: running.standing.look(),
-            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
+            sources: sources.map(|name| source(&name)).collect(),
             flows: flows(running),
             uplinks: config.uplinks.iter().map(uplink).collect(),
             spool: running.spool.account(),

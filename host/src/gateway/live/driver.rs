@@ -117,7 +117,7 @@ impl Driver {
 
     fn obey(&mut self, request: DriverRequest) {
         match request {
-            DriverRequest::Changed { path, .. } if path == self.parts.origin.path => {
+            DriverRequest::Changed { path, .. } if self.is_of_config(&path) => {
                 self.reload(None, &Who::Config)
             }
             DriverRequest::Changed { path, content } => self.replace(&path, &content),

@@ -8,6 +8,7 @@ use crate::gateway::current::Current;
 use crate::gateway::door::Doors;
 use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
+use crate::link::Hurry;
 use crate::recording;
 use crate::spool::Spool;
 use crate::versions::Versions;
@@ -30,6 +31,8 @@ pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) recordings: recording::Metrics,
     /// Knows the flows by number.
     pub(in crate::gateway) spool: Arc<Spool>,
+    /// Has sources and uplinks try again that wait to.
+    pub(in crate::gateway) hurries: [Hurry; 2],
     /// What became of the config.
     pub(in crate::gateway) standing: Standing,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Started, Starter, report, signature, signed_version, written};
+use super::{AWAY, Started, Starter, report, signature, signed_version, written};
 use crate::chain::{Artefact, Chain, PluginConfig};
 use crate::versions::{Choices, IncomingComponent, Spot, Start, StoredVersion};
 use crate::words::with_causes;
@@ -12,7 +12,13 @@ impl Starter {
     pub(super) fn pick(&self, flow: &chain::Config, plugin: &PluginConfig) -> Pick {
         let flow = &*flow.name;
         let name = &*plugin.name;
-        let written = written(plugin);
+        let entry = self.versions.entry(flow, name);
+        let mut written = written(plugin);
+        let is_away = written.digest.is_empty();
+        if let Some(entry) = entry.as_ref().filter(|_| is_away) {
+            // A file that cannot be read says nothing new.
+            written.digest.clone_from(&entry.based_on.digest);
+        }
         let Choices {
             versions,
             passed_over,
@@ -25,7 +31,6 @@ impl Starter {
         if let Some(first) = left.first() {
             report(flow, name, &first.0, &written, passed_over);
         }
-        let entry = self.versions.entry(flow, name);
         if let Some(attempt) = entry.as_ref().and_then(|entry| entry.trying.as_ref()) {
             self.event((flow, name), "interrupted", [&attempt.version; 2], None);
         }
@@ -41,6 +46,7 @@ impl Starter {
         Pick {
             written,
             is_tried_again,
+            is_away,
             left,
             highest,
             has_fallen_back: false,
@@ -131,6 +137,7 @@ impl Starter {
         let Pick {
             written,
             is_tried_again,
+            is_away,
             mut left,
             has_fallen_back,
             ..
@@ -176,7 +183,19 @@ impl Starter {
             None => self.event((flow, &plugin.name), "started", [&version; 2], None),
             Some(_) => {}
         }
-        Started { written, start }
+        if is_away && is_it {
+            tracing::error!(
+                flow,
+                plugin = &*plugin.name,
+                running = version.label(),
+                "the plugin is as before: {AWAY}"
+            );
+        }
+        Started {
+            written,
+            start,
+            is_away,
+        }
     }
 }
 
@@ -184,6 +203,8 @@ impl Starter {
 pub(crate) struct Pick {
     written: StoredVersion,
     is_tried_again: bool,
+    /// The config's component cannot be read.
+    is_away: bool,
     /// Best first; without a path, the component is the config's.
     left: Vec<(StoredVersion, Option<PathBuf>)>,
     /// The highest signed version that was confirmed.

@@ -53,6 +53,7 @@ impl Gate {
                 Ok(gate) => room.open(gate),
                 Err(error) => {
                     let cause = crate::link::Causes(&error).to_string();
+                    room.is_stale(&cause);
                     tracing::warn!(source = %room.name(), cause, "token or certificate cannot be read again: the earlier ones hold");
                 }
             }
@@ -95,7 +96,71 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use prometheus::Registry;
+    use tokio::sync::mpsc;
+
+    use super::super::{BodySplit, PathTopic};
     use super::*;
+    use crate::link::{Backoff, ServerTls};
+    use crate::source::{self, SourceKind};
+
+    #[tokio::test]
+    async fn a_certificate_that_is_half_renewed_is_told_until_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let renewed = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let put = |name: &str, pem: String| std::fs::write(at(name), pem).unwrap();
+        let (first, second) = (renewed(), renewed());
+        put("cert", first.cert.pem());
+        put("key", first.signing_key.serialize_pem());
+        let own = Config {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            tls: Some(ServerTls {
+                identity: (at("cert"), at("key")),
+                client_ca: None,
+            }),
+            token: None,
+            topic: PathTopic::any(),
+            split: BodySplit::None,
+            headers: Vec::new(),
+            max_body_bytes: 1 << 10,
+            settle_within: Duration::from_secs(1),
+            max_connections: 1,
+            backoff: Backoff::default(),
+        };
+        let config = source::Config {
+            name: "field".into(),
+            kind: SourceKind::Http(Box::new(own.clone())),
+            routes: Vec::new(),
+            late: Vec::new(),
+            max_unsettled_bytes: 1 << 20,
+            max_topic_bytes: 100,
+            max_payload_bytes: 1_000,
+        };
+        let metrics = source::Metrics::new(&Registry::new()).unwrap();
+        let (ask, _asked) = mpsc::channel(1);
+        let gate = Gate::read(&own).await.unwrap();
+        let room = Arc::new(Room::new(&config, &own, gate, &metrics, ask));
+        let conditions = || metrics.account("field", Instant::now()).conditions;
+        put("cert", second.cert.pem());
+        Gate::read_again(&room, &own);
+        while conditions().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let told = conditions().remove(0);
+        assert!(
+            told.kind == "not-renewed" && told.words.contains("those of before hold"),
+            "{told:?}"
+        );
+        put("key", second.signing_key.serialize_pem());
+        Gate::read_again(&room, &own);
+        while !conditions().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
 
     #[test]
     fn only_the_token_itself_lets_in() {

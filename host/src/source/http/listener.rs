@@ -31,9 +31,7 @@ impl Listener {
 pub(in crate::source) async fn reach(config: &Config) -> Result<String, String> {
     match TcpListener::bind((config.host.as_str(), config.port)).await {
         Ok(_) => Ok("the port is free".to_owned()),
-        Err(cause) => Err(format!(
-            "the port cannot be had: {cause}; a gateway that runs holds it rightly"
-        )),
+        Err(cause) => Err(format!("the port cannot be had: {cause}")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::message::legal;
+use crate::message::{Pattern, legal};
 
 /// What stands in a template for the path.
 const PATH: &str = "{path}";
@@ -55,6 +55,14 @@ impl PathTopic {
         })
     }
 
+    /// Whether a topic that it makes can match.
+    pub fn reaches(&self, pattern: &Pattern) -> bool {
+        match &self.after {
+            None => pattern.matches(&self.before).is_some(),
+            Some(after) => pattern.meets(&self.before, after),
+        }
+    }
+
     /// The topic of a request for `path`, as it stands in the URL.
     pub(super) fn topic(&self, path: &str) -> Result<Bytes, &'static str> {
         let path = path.strip_prefix('/').unwrap_or(path);
@@ -68,6 +76,17 @@ impl PathTopic {
             "the path is no topic: no wildcards (+, #), no control characters, UTF-8, 65,535 bytes at most"
         })?;
         Ok(topic.into())
+    }
+}
+
+/// As it is written in the config.
+impl std::fmt::Display for PathTopic {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.before)?;
+        self.after.as_ref().map_or(Ok(()), |after| {
+            formatter.write_str(PATH)?;
+            formatter.write_str(after)
+        })
     }
 }
 

@@ -26,6 +26,7 @@ use super::gate::Gate;
 use super::split::Unfit;
 use super::{BodySplit, Config, PathTopic};
 use crate::message::{legal, push_header};
+use crate::source::conditions::{ConditionBoard, SourceCondition};
 
 /// The header by which a repeat is known; with several messages in a body each has its own: a hyphen and its number behind.
 const KEY: &str = "idempotency-key";
@@ -51,6 +52,9 @@ pub(super) struct Room {
     max_payload_bytes: usize,
     max_body_bytes: usize,
     gate: Mutex<Gate>,
+    /// Where it is told that they cannot be read again, and since when that is so.
+    board: ConditionBoard,
+    stale_since: Mutex<Option<std::time::Instant>>,
     bodies: Bodies,
     is_full: AtomicBool,
     ask: mpsc::Sender<PostRequest>,
@@ -79,6 +83,8 @@ impl Room {
             max_payload_bytes: config.max_payload_bytes,
             max_body_bytes: own.max_body_bytes,
             gate: Mutex::new(gate),
+            board: metrics.board(&config.name),
+            stale_since: Mutex::default(),
             bodies: Bodies::new(body_bytes),
             is_full: AtomicBool::new(false),
             ask,
@@ -94,6 +100,32 @@ impl Room {
     /// From now on this token and these certificates hold.
     pub(super) fn open(&self, gate: Gate) {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+        let mut since = self
+            .stale_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if since.take().is_some() {
+            self.board.show(Vec::new());
+        }
+    }
+
+    /// They cannot be read again: those of before hold, until they end.
+    pub(super) fn is_stale(&self, cause: &str) {
+        let mut since = self
+            .stale_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = std::time::Instant::now();
+        let cause = crate::words::line(cause, crate::words::REASON);
+        self.board.show(vec![SourceCondition {
+            kind: "not-renewed",
+            words: format!(
+                "token or certificate cannot be read again, those of before hold: {cause}"
+            ),
+            messages: 0,
+            since: *since.get_or_insert(now),
+            next_try: Some(now + super::READ_AGAIN),
+        }]);
     }
 
     fn gate(&self) -> Gate {

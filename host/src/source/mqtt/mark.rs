@@ -101,9 +101,14 @@ pub fn sessions(data_dir: &Path) -> Vec<LeftSession> {
     found
 }
 
+/// Where its mark is.
+pub fn mark_file(data_dir: &Path, session: &LeftSession) -> PathBuf {
+    data_dir.join(SESSIONS).join(&session.source)
+}
+
 /// Takes its mark away.
 pub fn forget(data_dir: &Path, session: &LeftSession) {
-    let path = data_dir.join(SESSIONS).join(&session.source);
+    let path = mark_file(data_dir, session);
     if let Err(error) = fs::remove_file(&path) {
         let path = path.display();
         tracing::warn!(%path, %error, "the mark of a session stays; it is looked into again at the next start");

@@ -20,15 +20,40 @@ mod subscriptions;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
-pub use mark::{LeftSession, SessionMark, SessionMarks, forget, hand_over, owner, sessions};
+pub use mark::{
+    LeftSession, SessionMark, SessionMarks, forget, hand_over, mark_file, owner, sessions,
+};
 pub use settings::Config;
 
+use super::conditions::SourceCondition;
 use super::taker::Borders;
 use crate::link::Stop;
-use crate::mqtt::BrokerRedial;
+use crate::mqtt::{self, BrokerRedial};
+use crate::words;
+
+/// What is told while a session of before is emptied.
+fn left(own: &Config) -> SourceCondition {
+    let mqtt::Config {
+        client_id,
+        host,
+        port,
+        ..
+    } = &own.connection;
+    let client_id = words::line(client_id, 200);
+    SourceCondition {
+        kind: "session-of-before",
+        words: format!(
+            "what {host}:{port} still holds for the client id `{client_id}`, which is no source's any more, is taken"
+        ),
+        messages: 0,
+        since: Instant::now(),
+        next_try: None,
+    }
+}
 
 /// Takes until `stop` says otherwise. The network never ends it.
 pub(super) async fn run(
@@ -44,7 +69,9 @@ pub(super) async fn run(
         Arc::clone(&config.name),
         &metrics.link,
     );
-    if own.is_left {
+    let board = own.is_left.then(|| metrics.board(&config.name));
+    if let Some(board) = &board {
+        board.show(vec![left(own)]);
         let (source, client_id) = (&config.name, &own.connection.client_id);
         tracing::warn!(%source, client_id, "the broker has a session of ours under a client id that is no source's any more: what it holds is taken, and may come behind newer messages; its subscriptions end");
     }
@@ -59,6 +86,7 @@ pub(super) async fn run(
         }
     }
     redial.left();
+    drop(board);
     if own.is_left && *stop.borrow() == Stop::Run {
         own.mark.forget();
         tracing::info!(source = %config.name, "the session of before holds nothing any more");

@@ -49,6 +49,7 @@ pub(crate) fn to_json<'a>(entries: impl Iterator<Item = &'a LedgerEntry>) -> ser
             "class": *entry.class,
             "topic": entry.topic.as_deref(),
             "device": entry.device.as_deref(),
+            "flow": entry.flow.as_deref(),
             "count": entry.count,
             "first": entry.first_us,
             "last": entry.last_us,
@@ -97,9 +98,20 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_is_kept_and_an_entry_of_before_has_none() {
+        let entry = LedgerEntry {
+            flow: Some("climate".into()),
+            ..sample()
+        };
+        assert_eq!(decode(&encode(&entry)), Some(entry));
+        // What has none is written as it always was: eleven members.
+        assert_eq!(encode(&sample())[HEADER], 0x9b);
+    }
+
+    #[test]
     fn the_record_says_what_is_known_and_null_for_the_rest() {
         let expected = json!([{
-            "reason": "expired", "uplink": "cloud", "class": "telemetry", "topic": "a/b", "device": null, "count": 3,
+            "reason": "expired", "uplink": "cloud", "class": "telemetry", "topic": "a/b", "device": null, "flow": null, "count": 3,
             "first": 9, "last": 9, "clock": "unset", "first_place": { "boot": 2, "seq": 7 }, "last_place": null,
         }]);
         assert_eq!(to_json([sample()].iter()), expected);

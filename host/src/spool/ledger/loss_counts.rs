@@ -22,6 +22,12 @@ impl LossCounts {
         }
     }
 
+    /// The same of messages of this flow alone; of none where its name is empty.
+    pub(crate) fn of_flow(mut self, name: Arc<str>) -> Self {
+        self.blank.flow = Some(name).filter(|name| !name.is_empty());
+        self
+    }
+
     pub(crate) fn add(&mut self, place: u64, message: &Message) {
         let place = QueuePlace::of(place);
         let is_set = !message.marks.has(Marks::CLOCK_UNSET);

@@ -73,6 +73,9 @@ pub struct LedgerEntry {
     pub first_place: QueuePlace,
     /// Place of the last.
     pub last_place: QueuePlace,
+    /// Name of their flow; `None` when none had them, or several had. Last, since entries of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Arc<str>>,
 }
 
 type EntryGroup = (LossReason, Arc<str>, Arc<str>);
@@ -105,6 +108,7 @@ impl LedgerEntry {
             is_clock_set: true,
             first_place: QueuePlace::default(),
             last_place: QueuePlace::default(),
+            flow: None,
         }
     }
 
@@ -147,6 +151,9 @@ impl LedgerEntry {
         };
         self.first_place = first;
         self.last_place = self.last_place.max(other.last_place);
+        if self.flow != other.flow {
+            self.flow = None;
+        }
     }
 }
 

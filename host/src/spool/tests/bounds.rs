@@ -79,6 +79,11 @@ fn all_queues_and_letters_share_what_memory_allows_and_over_it_what_nobody_waits
     let told = entries
         .iter()
         .filter(|entry| entry.reason == crate::message::LossReason::MemoryFull);
+    let of_flow = |entry: &crate::spool::ledger::LedgerEntry| entry.flow.as_deref().map(str::len);
+    assert!(
+        told.clone().all(|entry| of_flow(entry) > Some(0)),
+        "it is said of which flow"
+    );
     assert_eq!(told.map(|entry| entry.count).sum::<u64>(), 50);
     assert!(
         bench.commit() && bench.shared.has_room() && bursts.iter().all(|burst| burst.all_settled())

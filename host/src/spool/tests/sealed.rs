@@ -67,6 +67,7 @@ fn use_everything(config: Config) -> Bench {
             topic,
             key,
             device: None,
+            flow: None,
             count: 3,
             received_us,
             is_clock_set: true,

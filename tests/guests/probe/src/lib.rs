@@ -4,6 +4,9 @@
 //! A message with any other payload than a command is counted for its key and passed on as `<payload> <count>`.
 
 #[cfg(target_arch = "wasm32")]
+mod entry;
+
+#[cfg(target_arch = "wasm32")]
 mod guest {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
@@ -64,6 +67,12 @@ mod guest {
             self.data.extend_from_slice(payload);
         }
 
+        /// An entry whose every part is the caller's, right or wrong.
+        fn raw(&mut self, words: [u32; 7], data: &[u8]) {
+            self.words.extend(words);
+            self.data.extend_from_slice(data);
+        }
+
         fn output(self) -> Output {
             Output {
                 stride: 7,
@@ -101,6 +110,9 @@ mod guest {
             if self.says("leak") {
                 self.hoard.push(vec![1; 32 << 10]);
             }
+            if let Some((words, data)) = crate::entry::made(index, payload) {
+                return reply.raw(words, &data);
+            }
             match payload {
                 b"odd" if self.says("trap-on-odd") => panic!("told to trap on odd messages"),
                 b"loose" if self.says("strict") => reply.entry(index, REJECT, b"", b"too loose"),
@@ -133,6 +145,21 @@ mod guest {
                     metrics::counter("seen", 2);
                     metrics::gauge("level", 1.5);
                     reply.entry(index, EMIT, b"", clock::now_us().to_string().as_bytes());
+                }
+                b"gauges" => {
+                    for value in [f64::NAN, f64::INFINITY, -0.0, f64::MIN_POSITIVE] {
+                        metrics::gauge("level", value);
+                    }
+                    metrics::counter("seen", u64::MAX);
+                    metrics::counter("seen", u64::MAX);
+                    metrics::counter("", 1);
+                    (0..50).for_each(|name| metrics::counter(&format!("{name}"), 1));
+                    metrics::gauge(&"n".repeat(1 << 16), 1.0);
+                    reply.entry(index, PASS, b"", b"");
+                }
+                b"long-log" => {
+                    log::log(log::Level::Error, &"\u{1b}[2J\n\0".repeat(50_000));
+                    reply.entry(index, PASS, b"", b"");
                 }
                 _ if payload.starts_with(b"name:") => {
                     metrics::counter(&String::from_utf8_lossy(&payload[5..]), 1);
@@ -278,6 +305,18 @@ mod guest {
                         format!("{now_us} {}", probe.ticks).as_bytes(),
                     );
                 }
+                if probe.says("wild-tick") {
+                    reply.entry(0, EMIT, b"tick/#", b"");
+                }
+                if probe.says("input-tick") {
+                    reply.entry(0, PASS, b"", b"");
+                }
+                if probe.says("bare-tick") {
+                    reply.raw([u32::MAX, EMIT, 0, 3, 0, 7 | 7 << 16, 0], &[9, 0, b'x']);
+                }
+                if probe.says("flood-tick") {
+                    (0..5_000).for_each(|_| reply.entry(u32::MAX, EMIT, b"tick/all", b"x"));
+                }
                 reply.output()
             })
         }
@@ -315,6 +354,25 @@ mod guest {
                     page.next = Some(cursor + 1);
                 } else {
                     probe.changed.clear();
+                }
+                if probe.says("odd-page") {
+                    page.words.push(1);
+                }
+                if probe.says("short-page") {
+                    page.words.extend([u32::MAX - 1, 8]);
+                }
+                if probe.says("gone-page") {
+                    // A key that was never there is gone.
+                    page.words.extend([4, u32::MAX]);
+                    page.data.extend_from_slice(b"none");
+                }
+                if probe.says("other-page") {
+                    // The key of a message that another instance has, or none has.
+                    page.words.extend([7, 1]);
+                    page.data.extend_from_slice(b"strange1");
+                }
+                if probe.says("many-pages") {
+                    page.next = (cursor < 50).then_some(cursor + 1);
                 }
                 if probe.says("big-state") {
                     // A little more than the host takes, and little enough to cross.

@@ -45,6 +45,7 @@ impl Outbox {
             topic: Bytes::copy_from_slice(&message.topic),
             key: message.key,
             device: message.device,
+            flow: Some(Arc::clone(&self.flow)),
             count: 1,
             received_us: message.received_us,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),

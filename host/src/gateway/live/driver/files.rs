@@ -7,7 +7,7 @@ use super::candidate::Candidate;
 use super::wanted::Wanted;
 use crate::chain::{Artefact, PluginConfig};
 use crate::gateway::live::PluginIndex;
-use crate::gateway::start::{signature, written};
+use crate::gateway::start::{self, signature, written};
 use crate::versions::history::Who;
 use crate::versions::{PluginVersions, Start};
 use crate::{chain, config, trust};
@@ -74,6 +74,12 @@ impl Driver {
         });
     }
 
+    /// Whether a file is the config's own: itself, or keys of plugins that could not be read with it.
+    pub(super) fn is_of_config(&self, path: &Path) -> bool {
+        let missing = &self.parts.config.gateway.trust.missing;
+        path == self.parts.origin.path || missing.iter().any(|file| file == path)
+    }
+
     /// Whether the config's file is what it was.
     pub(super) fn look(&mut self, place: PluginIndex) {
         let plugin = self.plugin(place);
@@ -109,6 +115,8 @@ impl Driver {
                 continue;
             };
             let signature = signature(&plugin.artefact);
+            let flow = &self.parts.config.flows[place.flow];
+            self.parts.standing.is_settled(&start::place(flow, plugin));
             self.written[place.flow][place.plugin].digest = trust::digest(&component);
             let candidate = Candidate {
                 component: Some(component),

@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigDifference, PluginChange, Problems, Sour
 use crate::gateway::live::request::DriverRequest;
 use crate::gateway::live::watch::FileWatch;
 use crate::gateway::start::signature;
+use crate::link::Hurry;
 use crate::trust::{self, signature_path};
 use crate::versions::history::{HistoryEvent, Who};
 
@@ -30,7 +31,11 @@ impl Driver {
         });
         let reload = Arc::new(InPlace { board, id });
         match config::load(&self.parts.origin) {
-            Ok(new) => self.take_over(&reload, who, &new),
+            Ok(new) => {
+                self.take_over(&reload, who, &new);
+                // Files that it names may be mended, too.
+                self.parts.hurries.iter().for_each(Hurry::all);
+            }
             Err(problems) => self.keep(id, who, &problems),
         }
     }
@@ -59,6 +64,7 @@ impl Driver {
 
     fn take_over(&mut self, reload: &Arc<InPlace>, who: &Who, new: &Config) {
         let id = reload.id;
+        self.parts.config.regain_keys(new);
         self.revive();
         self.take_back(id, new);
         let difference = config::difference(&self.parts.config, new);
@@ -321,6 +327,7 @@ pub(super) fn watched(config: &Config, origin: &Sources) -> Vec<PathBuf> {
             files.push(signature_path(path));
         }
     }
+    files.extend(config.gateway.trust.missing.iter().cloned());
     files.sort();
     files.dedup();
     files
