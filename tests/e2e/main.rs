@@ -38,6 +38,7 @@ mod live;
 mod modbus;
 mod monitoring;
 mod outage;
+mod parts;
 mod page;
 mod policy;
 mod postgres;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Trial> {
     let cases = [
         tidy::cases(),
+        parts::cases(),
         influx::cases(),
         instruments::cases(),
         cli::cases(),
