@@ -50,6 +50,7 @@ mod reload;
 mod replay;
 mod said;
 mod scene;
+mod service;
 mod shutdown;
 mod signature;
 mod slow;
@@ -116,6 +117,7 @@ fn cases() -> Vec<Trial> {
         presence::cases(),
         fallback::cases(),
         thin::cases(),
+        service::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

@@ -22,6 +22,7 @@ mod prepare;
 mod pulse;
 pub mod recordings;
 mod running;
+mod service;
 mod sessions;
 mod signals;
 mod stages;
@@ -114,6 +115,14 @@ async fn serve(
     let listeners = Listeners::start(&running, live.desk(), port);
     heap::give_back();
     let peaks = tokio::spawn(heap::give_back_after_peaks());
+    let service = running.service.clone();
+    service.ready();
+    if service.is_heard() {
+        tokio::spawn(service::beat::keep_telling(
+            service.clone(),
+            Arc::clone(&running),
+        ));
+    }
     tracing::info!(
         address = listeners.address(),
         flows = running.config.flows.len(),
@@ -121,6 +130,7 @@ async fn serve(
         "the gateway runs"
     );
     let ended = until_stopped(&running, &mut signals, &mut stages, &live).await;
+    service.stopping();
     listeners.close_socket();
     tracing::info!(?grace, "stopping; a second signal leaves at once");
     tokio::select! {

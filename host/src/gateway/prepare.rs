@@ -17,6 +17,7 @@ use super::live::LiveParts;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
 use super::running::RunningGateway;
+use super::service::socket::ServiceSocket;
 use super::standing::SharedStanding as Standing;
 use super::{recordings, start};
 use crate::chain::{self, Wiring};
@@ -56,7 +57,9 @@ pub(super) fn prepare(
     let current = Current::new(&config);
     registry.register(Box::new(certificates::Expiry::new(current.clone())?))?;
     let workers = Workers::new(starter.engine().clone());
+    let service = ServiceSocket::of(&origin.env, std::process::id());
     let parts = LiveParts {
+        service: service.clone(),
         // A copy that changes with each reload.
         config: Config::clone(&config),
         current: current.clone(),
@@ -86,6 +89,7 @@ pub(super) fn prepare(
         standing,
         pulses: Pulses::default(),
         workers,
+        service,
     };
     Ok((running, parts))
 }

@@ -10,6 +10,7 @@ use super::current::Current;
 use super::door::Doors;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
+use super::service::socket::ServiceSocket;
 use super::standing::SharedStanding as Standing;
 use crate::config::Config;
 use crate::message::Mint;
@@ -35,4 +36,5 @@ pub struct RunningGateway {
     pub(super) standing: Standing,
     pub(super) pulses: Pulses,
     pub(super) workers: Workers,
+    pub(super) service: ServiceSocket,
 }

@@ -29,6 +29,7 @@ impl Driver {
                 .unwrap_or_default()
         });
         let reload = Arc::new(InPlace { board, id });
+        let _reloading = self.parts.service.reloading();
         match config::load(&self.parts.origin) {
             Ok(new) => self.take_over(&reload, who, &new),
             Err(problems) => self.keep(id, who, &problems),
