@@ -25,6 +25,7 @@ pub mod thread;
 pub mod exit;
 pub mod cases;
 pub mod cli;
+#[cfg(feature = "demo")]
 pub mod sim;
 #[cfg(feature = "demo")]
 pub mod demo;
