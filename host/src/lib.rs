@@ -18,6 +18,7 @@ pub mod spool;
 pub mod uplink;
 pub mod versions;
 pub mod admin;
+pub mod backup;
 pub mod gateway;
 pub mod config;
 pub mod telemetry;

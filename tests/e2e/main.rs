@@ -7,6 +7,7 @@ use tidegate_tests::guests as guest;
 
 mod api;
 mod author;
+mod backup;
 mod brokers;
 mod candidates;
 mod cli;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Trial> {
     let cases = [
         tidy::cases(),
+        backup::cases(),
         parts::cases(),
         influx::cases(),
         instruments::cases(),

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Data goes to standard output, everything else to standard error.
 
+mod backup;
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod check;
@@ -116,6 +117,10 @@ pub enum Command {
     /// What is owed upstream: look into it, export, import, check, repair, drop.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Config, plugins, state and what is owed in one file, of a gateway that runs or is stopped.
+    Backup(backup::BackupArguments),
+    /// Put a backup back, on another card or machine.
+    Restore(backup::RestoreArguments),
     /// Put another version of a plugin in place while messages flow; it is watched, and taken back when it does worse.
     Swap(swap::SwapArguments),
     /// Bring a plugin's good version from before back, or end the change under way.
@@ -185,6 +190,8 @@ impl Cli {
             Command::Log(arguments) => log::run(&self.global, arguments, surroundings),
             Command::Parked(command) => parked::run(&self.global, command, surroundings),
             Command::Spool(command) => spool::run(&self.global, command, surroundings),
+            Command::Backup(arguments) => backup::backup(&self.global, &arguments, surroundings),
+            Command::Restore(arguments) => backup::restore(&self.global, &arguments, surroundings),
             Command::Swap(arguments) => swap::swap(&self.global, &arguments, surroundings),
             Command::Rollback(arguments) => swap::rollback(&self.global, &arguments, surroundings),
             Command::Plugins(arguments) => plugins::plugins(&self.global, &arguments, surroundings),

@@ -38,7 +38,7 @@ pub use difference::{
     ConfigDifference, EndpointChanges, FlowChange, FlowFate, PluginChange, difference, why_restart,
 };
 pub use globals::{Admin, Format, Gateway, LogLevel, LogSettings};
-pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
+pub use kept::{data_dir, is_default_data_dir, keep, load_kept, load_somehow};
 pub use known::effective::{Effective, Setting};
 pub use known::manual::{ManualEntry, explain};
 pub use known::schema::schema;

@@ -41,6 +41,7 @@ use rustix::fs::Mode;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::LoopbackPort;
+use crate::backup::gathered;
 use crate::config::{Config, Problems, Sources};
 use crate::file;
 use crate::heap;
@@ -84,6 +85,7 @@ fn run_here(
     close_to_others();
     file::own_folder(&config.gateway.data_dir)?;
     crash::keep_in(&config.gateway.data_dir);
+    gathered::clear(&config.gateway.data_dir);
     let port = LoopbackPort::bind(config.admin.listen)?;
     let network = network()?;
     let (running, parts) = prepare::prepare(config, origin, standing, &network)?;
