@@ -24,6 +24,14 @@ demo *ARGS:
 binary:
     cargo build --profile dist --bin tidegate
 
+# The packages, in target/packages: .deb, tarball, OCI image layout, list of contents, checksums (`host/package/dist`).
+dist:
+    host/package/dist
+
+# A package's whole life in a Debian root, as root: install, upgrade under traffic, a new version that fails, downgrade, purge.
+package *ARGS:
+    tests/package/run {{ARGS}}
+
 # The figures of the README: hop, chain and spool by criterion, a long outage, then the whole way beside a bare relay.
 bench:
     cargo bench --package tidegate-tests

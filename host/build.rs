@@ -1,5 +1,7 @@
 //! Builds the shipped plugins as components for `src/builtin.rs`, so that a fresh clone needs one command.
 
+#[path = "build/commit.rs"]
+mod commit;
 #[path = "build/components.rs"]
 mod components;
 #[path = "build/sdk.rs"]
@@ -52,6 +54,11 @@ fn run() -> Result<(), String> {
     println!(
         "cargo::rustc-env=TIDEGATE_WASMTIME_VERSION={}",
         wasmtime_version(root)?
+    );
+    println!("cargo::rustc-env=TIDEGATE_COMMIT={}", commit::commit(root));
+    println!(
+        "cargo::rustc-env=TIDEGATE_TARGET={}",
+        components::variable("TARGET")?
     );
     let mut list = format!(
         "/// Names of the plugins in this binary.\npub const NAMES: &[&str] = &{names:?};\n"

@@ -105,6 +105,27 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     open_folder(path)?.sync_all()
 }
 
+/// Gives a folder, and all in it, to whoever has the folder `like`; only root can give it to another user.
+///
+/// # Errors
+/// The system's.
+pub fn give_all(folder: &Path, like: &Path) -> io::Result<()> {
+    let owner = fs::metadata(like)?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(path) = waiting.pop() {
+        std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
+        if fs::symlink_metadata(&path)?.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                waiting.push(entry?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
 fn too_large(length: u64, most: u64) -> io::Error {
     io::Error::new(
         ErrorKind::FileTooLarge,

@@ -18,6 +18,7 @@ pub mod spool;
 pub mod uplink;
 pub mod versions;
 pub mod admin;
+pub mod backup;
 pub mod gateway;
 pub mod config;
 pub mod telemetry;
@@ -25,6 +26,7 @@ pub mod thread;
 pub mod exit;
 pub mod cases;
 pub mod cli;
+#[cfg(feature = "demo")]
 pub mod sim;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use tidegate::cli::{Cli, Surroundings};
 
 fn main() -> ExitCode {
@@ -12,6 +13,10 @@ fn main() -> ExitCode {
         journal: std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
+    // A shell asks what may follow: answered, and ended.
+    CompleteEnv::with_factory(Cli::command)
+        .var(tidegate::cli::completions::ASKED)
+        .complete();
     // Who runs it may know better.
     if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
         tidegate::heap::share();

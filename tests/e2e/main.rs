@@ -8,6 +8,7 @@ use tidegate_tests::guests as guest;
 
 mod api;
 mod author;
+mod backup;
 mod brokers;
 mod candidates;
 mod cli;
@@ -40,6 +41,7 @@ mod live;
 mod modbus;
 mod monitoring;
 mod outage;
+mod parts;
 mod page;
 mod policy;
 mod postgres;
@@ -51,6 +53,7 @@ mod reload;
 mod replay;
 mod said;
 mod scene;
+mod service;
 mod shutdown;
 mod signature;
 mod slow;
@@ -75,6 +78,8 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Trial> {
     let cases = [
         tidy::cases(),
+        backup::cases(),
+        parts::cases(),
         influx::cases(),
         instruments::cases(),
         cli::cases(),
@@ -121,6 +126,7 @@ fn cases() -> Vec<Trial> {
         presence::cases(),
         fallback::cases(),
         thin::cases(),
+        service::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

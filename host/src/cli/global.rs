@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::telemetry::{log, sink};
 
 /// Where the config is when nobody says.
-const PLACE: &str = "/etc/tidegate/tidegate.toml";
+pub(super) const PLACE: &str = "/etc/tidegate/tidegate.toml";
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]

@@ -1,9 +1,11 @@
 //! The command line: one file a command. Data goes to standard output, everything else to standard error.
 
+mod backup;
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod check;
 pub mod compile;
+pub mod completions;
 mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -21,6 +23,7 @@ pub mod recording;
 pub mod replay;
 pub mod run;
 pub(crate) mod show;
+#[cfg(feature = "demo")]
 pub mod sim;
 pub mod spool;
 pub mod status;
@@ -36,7 +39,7 @@ pub use terminal::{print, print_json, say};
 
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{Exit, TABLE};
 use crate::telemetry::sink;
@@ -61,12 +64,29 @@ Examples:
 
 Every setting, its default and the reason for it: tidegate check --manual; of one: tidegate config explain spool.reserve";
 
+/// What runs, and what it was made of.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("TIDEGATE_COMMIT"),
+    ")"
+);
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("TIDEGATE_COMMIT"),
+    ")\nengine    wasmtime ",
+    env!("TIDEGATE_WASMTIME_VERSION"),
+    "\ntarget    ",
+    env!("TIDEGATE_TARGET"),
+);
+
 /// How long the last lines may take when the process ends: longer than a reader that reads, shorter than a grace.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Device messages through live-swappable plugins, kept while the link is away.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, after_help = format!("{EXAMPLES}\n\n{TABLE}"), arg_required_else_help = true)]
+#[command(name = "tidegate", version = VERSION, long_version = LONG_VERSION, about, after_help = format!("{EXAMPLES}\n\n{TABLE}"), arg_required_else_help = true)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -105,6 +125,10 @@ pub enum Command {
     Spool(spool::Command),
     /// The messages of a flow before and after each plugin, as they pass.
     Tap(tap::Arguments),
+    /// Config, plugins, state and what is owed in one file, of a gateway that runs or is stopped.
+    Backup(backup::BackupArguments),
+    /// Put a backup back, on another card or machine.
+    Restore(backup::RestoreArguments),
     /// Put another version of a plugin in place while messages flow; it is watched, and taken back when it does worse.
     Swap(swap::SwapArguments),
     /// Bring a plugin's good version from before back, or end the change under way.
@@ -128,11 +152,17 @@ pub enum Command {
     /// An outage in under a minute: brokers, devices and a gateway, all on this machine.
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
+    /// Completion of commands, options and names for bash, zsh and fish.
+    Completions(completions::Arguments),
     /// Virtual devices against any broker, and a check of what comes out.
+    #[cfg(feature = "demo")]
     Sim(sim::Arguments),
     /// Compile a plugin for a gateway: the component on standard input, its code on standard output.
     #[command(hide = true)]
     CompilePlugin(compile::Arguments),
+    /// The manual pages, for a package.
+    #[command(hide = true)]
+    Man(completions::man::ManArguments),
     /// The embedded broker of demo and tests.
     #[cfg(feature = "demo")]
     #[command(hide = true)]
@@ -170,6 +200,8 @@ impl Cli {
             Command::Log(arguments) => log::run(&self.global, arguments, surroundings),
             Command::Parked(command) => parked::run(&self.global, command, surroundings),
             Command::Spool(command) => spool::run(&self.global, command, surroundings),
+            Command::Backup(arguments) => backup::backup(&self.global, &arguments, surroundings),
+            Command::Restore(arguments) => backup::restore(&self.global, &arguments, surroundings),
             Command::Swap(arguments) => swap::swap(&self.global, &arguments, surroundings),
             Command::Rollback(arguments) => swap::rollback(&self.global, &arguments, surroundings),
             Command::Plugins(arguments) => plugins::plugins(&self.global, &arguments, surroundings),
@@ -180,7 +212,10 @@ impl Cli {
             Command::Plugin(command) => plugin::run(&self.global, command, surroundings),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),
+            #[cfg(feature = "demo")]
             Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            Command::Completions(arguments) => completions::run(&arguments),
+            Command::Man(arguments) => completions::man::run(&arguments, Self::command()),
             Command::CompilePlugin(arguments) => compile::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Broker(arguments) => broker::run(&arguments),

@@ -152,6 +152,16 @@ pub enum GatewayOrFiles {
 /// Locked files; see [`GatewayOrFiles::Stopped`].
 pub struct StoppedStore(LockedFiles);
 
+impl StoppedStore {
+    /// Puts the files into the new folder `into`, as a running gateway does.
+    pub fn snapshot(&self, into: &Path) -> Result<Vec<spool::SnapshotFile>, spool::SnapshotError> {
+        match &self.0 {
+            LockedFiles::Looking(store) => store.snapshot(into),
+            LockedFiles::Changing(spool) => spool.snapshot(into),
+        }
+    }
+}
+
 /// A running gateway, or else the config of one that does not run.
 pub enum GatewayOrConfig {
     /// A running one, through its control socket.

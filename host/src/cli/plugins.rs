@@ -1,7 +1,9 @@
 //! `tidegate plugins` and `tidegate history`: which versions run, are tried and are kept, and who changed what.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
+use super::completions::names;
 use super::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find_left};
 use super::show::{moment, row};
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
@@ -42,7 +44,7 @@ pub struct PluginsArguments {
 #[command(after_help = HISTORY_EXAMPLES)]
 pub struct HistoryArguments {
     /// Of this plugin only: FLOW/PLUGIN, or its own name.
-    #[arg(long, value_name = "PLUGIN")]
+    #[arg(long, value_name = "PLUGIN", add = ArgValueCandidates::new(names::plugins))]
     plugin: Option<String>,
     /// So many of the last events.
     #[arg(long, value_name = "N", default_value = "20")]

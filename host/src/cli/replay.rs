@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
+use super::completions::names;
 use super::place::{CommandFailure, DataDirArgument};
 use super::recording::reel::Reel;
 use super::show::{age, count, moment};
@@ -40,7 +42,7 @@ config, the candidate runs alone.";
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The flow; may be left out where one is recorded.
-    #[arg(long, value_name = "FLOW")]
+    #[arg(long, value_name = "FLOW", add = ArgValueCandidates::new(names::flows))]
     flow: Option<String>,
     /// An exported recording, in place of what a gateway has.
     #[arg(long, value_name = "FILE")]

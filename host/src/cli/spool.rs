@@ -5,10 +5,12 @@ mod carry;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 
 use self::carry::export;
 use self::carry::import;
+use super::completions::names;
 use super::place::Access;
 use super::place::CommandFailure;
 use super::place::DataDirArgument;
@@ -114,7 +116,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Peek {
     /// `uplink:class`; all queues without it.
-    #[arg(value_name = "QUEUE")]
+    #[arg(value_name = "QUEUE", add = ArgValueCandidates::new(names::queues))]
     queue: Option<String>,
     /// Messages of each queue.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
@@ -127,7 +129,7 @@ pub struct Peek {
 #[derive(Debug, Args)]
 pub struct ExportMessages {
     /// `uplink:class`, one or more; all queues without.
-    #[arg(value_name = "QUEUE")]
+    #[arg(value_name = "QUEUE", add = ArgValueCandidates::new(names::queues))]
     queues: Vec<String>,
     /// A new file to write; standard output without it.
     #[arg(long, value_name = "FILE")]
@@ -143,7 +145,7 @@ pub struct ImportMessages {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Put every message into this queue, `uplink:class`, whatever its line says.
-    #[arg(long, value_name = "QUEUE")]
+    #[arg(long, value_name = "QUEUE", add = ArgValueCandidates::new(names::queues))]
     queue: Option<String>,
     #[command(flatten)]
     at: DataDirArgument,
@@ -153,7 +155,7 @@ pub struct ImportMessages {
 #[derive(Debug, Args)]
 pub struct DropQueue {
     /// Its name, `uplink:class`.
-    #[arg(value_name = "QUEUE")]
+    #[arg(value_name = "QUEUE", add = ArgValueCandidates::new(names::queues))]
     queue: String,
     /// Yes, give it up.
     #[arg(long)]

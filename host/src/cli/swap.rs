@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use self::told::show;
 use super::Global;
 use super::OutputFormat;
 use super::Surroundings;
+use super::completions::names;
 use super::place::{CommandFailure, DataDirArgument, file_failure, running};
 use super::print_json;
 use super::say;
@@ -60,7 +62,7 @@ then runs on as before; what else has changed is taken.";
 #[command(after_help = SWAP_EXAMPLES)]
 pub struct SwapArguments {
     /// The plugin: FLOW/PLUGIN, or its own name where there is only one of it.
-    #[arg(value_name = "PLUGIN")]
+    #[arg(value_name = "PLUGIN", add = ArgValueCandidates::new(names::plugins))]
     plugin: String,
     /// The component; its signature is looked for beside it. Without one: what the config says.
     #[arg(value_name = "FILE")]
@@ -110,7 +112,7 @@ pub struct SwapArguments {
 #[command(after_help = ROLLBACK_EXAMPLES)]
 pub struct RollbackArguments {
     /// The plugin: FLOW/PLUGIN, or its own name where there is only one of it.
-    #[arg(value_name = "PLUGIN")]
+    #[arg(value_name = "PLUGIN", add = ArgValueCandidates::new(names::plugins))]
     plugin: String,
     /// How the digest of the version begins.
     #[arg(long, value_name = "DIGEST")]

@@ -6,13 +6,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::layers::{self, Layers, MOST_BYTES};
+use super::layers::Layers;
+use super::layers::written::{MOST_BYTES, WrittenConfig};
 use super::tree::Node;
-use super::{Config, Problems, Secrets, Sources, load_text};
+use super::{Config, Problems, Secrets, Sources, load_written};
 use crate::file;
 
 const FOLDER: &str = "config";
 const FILE: &str = "last-good.toml";
+/// Bytes of it, with all parts.
+const MOST_KEPT: u64 = 8 * MOST_BYTES;
 /// The first line says which file it is of: another's is not taken for it.
 const HEAD: &str = "# What worked last of ";
 
@@ -24,7 +27,7 @@ pub fn keep(config: &Config, sources: &Sources) -> io::Result<()> {
     let folder = config.gateway.data_dir.join(FOLDER);
     let text = format!("{}{}", head(sources), config.origin.written.reveal());
     let path = folder.join(FILE);
-    if file::read_text(&path, 2 * MOST_BYTES).is_ok_and(|kept| kept == text) {
+    if file::read_text(&path, MOST_KEPT).is_ok_and(|kept| kept == text) {
         return Ok(());
     }
     DirBuilder::new()
@@ -49,8 +52,8 @@ pub fn keep(config: &Config, sources: &Sources) -> io::Result<()> {
 
 /// Whether the file says something else by now than when `config` was read from it; one that cannot be read says nothing.
 pub fn has_changed(config: &Config, sources: &Sources) -> bool {
-    let now = layers::read_text(&sources.path);
-    now.is_ok_and(|now| now != config.origin.written.reveal())
+    let now = WrittenConfig::read(&sources.path, sources.folder());
+    now.file.is_ok() && now.to_kept() != config.origin.written.reveal()
 }
 
 /// The config that worked last, in place of what the file says today; `None` when none is kept of this file, or today's
@@ -62,9 +65,9 @@ pub fn load_kept(sources: &Sources) -> Option<Config> {
     };
     let path = data_dir(sources)?.join(FOLDER).join(FILE);
     file::own(&path).ok()?;
-    let text = file::read_text(&path, 2 * MOST_BYTES).ok()?;
-    let text = text.strip_prefix(&head(sources))?.to_owned();
-    load_text(sources, Ok(text)).ok()
+    let text = file::read_text(&path, MOST_KEPT).ok()?;
+    let text = text.strip_prefix(&head(sources))?;
+    load_written(sources, WrittenConfig::from_kept(text, sources.folder())?).ok()
 }
 
 /// The data folder, whatever else the config says: as given, else as written, else none of its own.
@@ -72,7 +75,10 @@ pub fn data_dir(sources: &Sources) -> Option<PathBuf> {
     if let Some(given) = &sources.data_dir {
         return Some(given.clone());
     }
-    let layers = Layers::read(sources, layers::read_text(&sources.path));
+    let layers = Layers::read(
+        sources,
+        WrittenConfig::read(&sources.path, sources.folder()),
+    );
     let written = match layers
         .tree
         .table("gateway")

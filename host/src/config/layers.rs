@@ -1,9 +1,11 @@
-//! Where settings come from: the file, then `TIDEGATE_<TABLE>__<KEY>` variables, then `--set a.b=c`. The last word
+//! Where settings come from: the file with its parts, then `TIDEGATE_<TABLE>__<KEY>` variables, then `--set a.b=c`. The last word
 //! counts, and each value remembers which text it stands in.
 
 mod quotes;
+pub(super) mod written;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -12,7 +14,7 @@ use super::problem::{ConfigText, Problem};
 use super::secrecy::{self, Hidden};
 use super::tree::{Node, Place, Table, TomlItem};
 use crate::config::problem::code::ProblemCode;
-use crate::file;
+use written::{MOST_BYTES, WrittenConfig};
 
 /// The manual, which is also the default of everything.
 pub(super) const DEFAULTS: &str = include_str!("../../default.toml");
@@ -24,9 +26,6 @@ pub(super) const TABLES: [&str; 9] = [
 
 /// Lines that are no TOML and are told of: twenty are shown.
 const MOST_ERRORS: usize = 500;
-/// Bytes of a config: a thousand flows take half of them.
-pub(super) const MOST_BYTES: u64 = 1 << 20;
-
 /// What is said where one quote is missing, in place of all that comes of it.
 pub(super) const MISSING_QUOTE: &str = "a quote is missing in this line";
 
@@ -98,6 +97,11 @@ impl Sources {
         }
     }
 
+    /// The folder of the config's parts, which need not be there.
+    pub fn parts_folder(&self) -> PathBuf {
+        written::parts_folder(self.folder())
+    }
+
     /// The folder that relative paths of the config start from.
     pub(super) fn folder(&self) -> &Path {
         self.path
@@ -121,6 +125,8 @@ pub(super) struct Layers {
     /// A bracket was left open.
     is_open: bool,
     folder: PathBuf,
+    /// Which of the texts are files: lines are counted in them.
+    pub(super) files: Range<usize>,
 }
 
 /// How far the tree can be believed.
@@ -137,29 +143,19 @@ pub(super) enum Completeness {
 pub(super) const FILE: usize = 1;
 
 impl Layers {
-    pub(super) fn read(sources: &Sources, file: Result<String, String>) -> Self {
+    pub(super) fn read(sources: &Sources, written: WrittenConfig) -> Self {
         let mut layers = Self {
             folder: sources.folder().to_owned(),
             ..Self::default()
         };
         layers.base = layers.document("default.toml (built in)".to_owned(), DEFAULTS.to_owned());
-        let name = sources.path.display().to_string();
-        match file {
-            Ok(content) => layers.tree = layers.document(name, content),
-            Err(message) => {
-                layers.texts.push(ConfigText {
-                    name,
-                    content: String::new(),
-                });
-                let hint = hint_of(&sources.path, &message).to_owned();
-                layers.problem(
-                    ProblemCode::Unreadable,
-                    Place::whole(FILE),
-                    message,
-                    Some(hint),
-                );
-            }
+        let WrittenConfig { file, parts } = written;
+        layers.tree = layers.file(&sources.path, file);
+        for (path, part) in parts {
+            let part = layers.file(&path, part);
+            layers.join(part);
         }
+        layers.files = FILE..layers.texts.len();
         for (name, value) in &sources.env {
             layers.variable(name, value);
         }
@@ -167,6 +163,34 @@ impl Layers {
             layers.argument(set);
         }
         layers
+    }
+
+    /// A file of the config as a tree, which is empty where it cannot be read.
+    fn file(&mut self, path: &Path, written: Result<String, String>) -> Table {
+        let name = path.display().to_string();
+        match written {
+            Ok(content) => self.document(name, content),
+            Err(message) => {
+                let place = Place::whole(self.texts.len());
+                let content = String::new();
+                self.texts.push(ConfigText { name, content });
+                let hint = hint_of(path, &message).to_owned();
+                self.problem(ProblemCode::Unreadable, place, message, Some(hint));
+                Table::default()
+            }
+        }
+    }
+
+    /// What stands in two files is refused: which of them would count is nothing that a reader of one of them sees.
+    fn join(&mut self, part: Table) {
+        for (name, one, before) in written::join(&mut self.tree, part) {
+            let text = &self.texts[before.place.text];
+            let line = before.place.span.map_or(0, |(start, _)| text.line(start)) + 1;
+            let message = format!("`{name}` stands in `{}`, too, in line {line}", text.name);
+            let hint = "a key, and each source, uplink, flow and class, stands in one file only: leave one of the two out";
+            let hint = Some(hint.to_owned());
+            self.problem(ProblemCode::Conflict, one.place, message, hint);
+        }
     }
 
     /// How far the tree can be believed.
@@ -332,21 +356,6 @@ impl Layers {
             );
         }
     }
-}
-
-/// The file, or why it is none. `/dev/null` is the usual name of an empty one, as a replay of a recording uses it.
-pub(super) fn read_text(path: &Path) -> Result<String, String> {
-    if path == Path::new("/dev/null") {
-        return Ok(String::new());
-    }
-    let bytes =
-        file::read(path, MOST_BYTES).map_err(|error| format!("cannot read the config: {error}"))?;
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "the config is not UTF-8 from byte {} on",
-            error.utf8_error().valid_up_to()
-        )
-    })
 }
 
 /// What to do about a config that cannot be read.

@@ -1,6 +1,6 @@
 //! The config: TOML in, every stage's own `Config` out, or all mistakes at once.
 //!
-//! In comes what [`Sources`] names: a file, `TIDEGATE_` variables, `--set` arguments. All of it is parsed into a
+//! In comes what [`Sources`] names: a file with its parts in `conf.d`, `TIDEGATE_` variables, `--set` arguments. All of it is parsed into a
 //! tree that knows where each value stands, read against the manual (`default.toml`, which is also the default of
 //! everything), and checked as a whole. Out comes a [`Config`], or [`Problems`] with code, line, caret and hint.
 //!
@@ -38,10 +38,11 @@ pub use difference::{
     ConfigDifference, EndpointChanges, FlowChange, FlowFate, PluginChange, difference, why_restart,
 };
 pub use globals::{Admin, Format, Gateway, LogLevel, LogSettings};
-pub use kept::{has_changed, is_default_data_dir, keep, load_kept, load_somehow};
+pub use kept::{data_dir, has_changed, is_default_data_dir, keep, load_kept, load_somehow};
 pub use known::effective::{Effective, Setting};
 pub use known::manual::{ManualEntry, explain};
 pub use known::schema::schema;
+pub use layers::written::parts_in;
 pub use layers::{Secrets, Sources};
 pub use problem::code::ProblemCode;
 pub use problem::{Problem, Problems};
@@ -55,6 +56,7 @@ use crate::{chain, link, recording, spool};
 
 use flow::plugin::Places;
 use layers::Completeness;
+use layers::written::WrittenConfig;
 use problem::ConfigText;
 use tree::Table;
 
@@ -91,7 +93,7 @@ struct ConfigOrigin {
     plugins: Vec<Vec<Places>>,
     /// Where relative paths start.
     folder: std::path::PathBuf,
-    /// The file as it was written. What its keys say is nobody's business who reads a log.
+    /// The files as they were written. What its keys say is nobody's business who reads a log.
     written: link::Secret,
 }
 
@@ -179,13 +181,14 @@ impl Config {
 /// # Errors
 /// All mistakes there are, warnings included, sorted by file and line.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    load_text(sources, layers::read_text(&sources.path))
+    let written = WrittenConfig::read(&sources.path, sources.folder());
+    load_written(sources, written)
 }
 
-/// The same of a text that stands for the file's, or why there is none.
-fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, Problems> {
-    let written = link::Secret::new(text.as_deref().unwrap_or_default());
-    let layers = layers::Layers::read(sources, text);
+/// The same of what stands for what is in the files.
+fn load_written(sources: &Sources, written: WrittenConfig) -> Result<Config, Problems> {
+    let kept = link::Secret::new(written.to_kept());
+    let layers = layers::Layers::read(sources, written);
     let trust = layers.trust();
     let layers::Layers {
         mut texts,
@@ -224,7 +227,7 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
         tree,
         plugins: parts.plugin_places.clone(),
         folder: sources.folder().to_owned(),
-        written,
+        written: kept,
     };
     Ok(whole(parts, origin, problems))
 }
@@ -265,7 +268,7 @@ fn bare(sources: &Sources) -> Config {
         tree,
         hidden,
         ..
-    } = layers::Layers::read(sources, Ok(String::new()));
+    } = layers::Layers::read(sources, WrittenConfig::alone(""));
     let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
     let texts: Arc<[ConfigText]> = texts.into();

@@ -22,6 +22,7 @@ mod prepare;
 mod pulse;
 pub mod recordings;
 mod running;
+mod service;
 mod sessions;
 mod signals;
 mod stages;
@@ -40,6 +41,7 @@ use rustix::fs::Mode;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::LoopbackPort;
+use crate::backup::gathered;
 use crate::config::{Config, Problems, Sources};
 use crate::file;
 use crate::heap;
@@ -83,6 +85,7 @@ fn run_here(
     close_to_others();
     file::own_folder(&config.gateway.data_dir)?;
     crash::keep_in(&config.gateway.data_dir);
+    gathered::clear(&config.gateway.data_dir);
     let port = LoopbackPort::bind(config.admin.listen)?;
     let network = network()?;
     let (running, parts) = prepare::prepare(config, origin, standing, &network)?;
@@ -114,6 +117,14 @@ async fn serve(
     let listeners = Listeners::start(&running, live.desk(), port);
     heap::give_back();
     let peaks = tokio::spawn(heap::give_back_after_peaks());
+    let service = running.service.clone();
+    service.ready();
+    if service.is_heard() {
+        tokio::spawn(service::beat::keep_telling(
+            service.clone(),
+            Arc::clone(&running),
+        ));
+    }
     tracing::info!(
         address = listeners.address(),
         flows = running.config.flows.len(),
@@ -121,6 +132,7 @@ async fn serve(
         "the gateway runs"
     );
     let ended = until_stopped(&running, &mut signals, &mut stages, &live).await;
+    service.stopping();
     listeners.close_socket();
     tracing::info!(?grace, "stopping; a second signal leaves at once");
     tokio::select! {

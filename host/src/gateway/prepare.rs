@@ -17,6 +17,7 @@ use super::live::LiveParts;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
 use super::running::RunningGateway;
+use super::service::socket::ServiceSocket;
 use super::standing::SharedStanding as Standing;
 use super::{recordings, start};
 use crate::chain::{self, Taps, Wiring};
@@ -64,7 +65,9 @@ pub(super) fn prepare(
     let sources = source::Metrics::new(&registry)?;
     let uplinks = uplink::Metrics::new(&registry)?;
     let workers = Workers::new(starter.engine().clone());
+    let service = ServiceSocket::of(&origin.env, std::process::id());
     let parts = LiveParts {
+        service: service.clone(),
         // A copy that changes with each reload.
         config: Config::clone(&config),
         current: current.clone(),
@@ -96,6 +99,7 @@ pub(super) fn prepare(
         standing,
         pulses: Pulses::default(),
         workers,
+        service,
     };
     Ok((running, parts))
 }

@@ -62,18 +62,21 @@ mod tools;
 mod wake_up;
 mod writer;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Turning, UnreadableQueue};
 pub use dead_letters::letter::{LetterId, LetterRecord};
 pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
+pub use disk::snapshot::SnapshotFile;
 pub use drop_policy::{DropPolicy, Policy};
 pub use error::{Error, NotAdded};
 pub use ledger::{LedgerEntry, QueuePlace};
 pub use memory::checkpoints::KeptState;
 pub use metrics::Metrics;
 pub use settings::{Config, QueueConfig};
+pub use shared::snapshots::SnapshotError;
 pub use space::condition::StoreCondition;
 pub use space::wear::WearAccount;
 pub use tools::{
@@ -200,6 +203,12 @@ impl Spool {
     /// The numbers; memory work only.
     pub fn account(&self) -> Account {
         self.shared.account()
+    }
+
+    /// Writes what is in memory, and puts the files as they are then into the new folder `into`; they may get other names there
+    /// only. Blocks on the disk, and so does everything that is to be written meanwhile.
+    pub fn snapshot(&self, into: &Path) -> Result<Vec<SnapshotFile>, SnapshotError> {
+        self.shared.snapshot(into)
     }
 
     /// What the operator's commands do with it. They block on the disk.

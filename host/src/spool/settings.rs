@@ -36,7 +36,7 @@ impl QueueConfig {
         }
     }
 
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{}:{}", self.uplink, self.class)
     }
 }

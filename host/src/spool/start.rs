@@ -75,6 +75,7 @@ impl Shared {
             slots,
             links,
             wishes: Mutex::default(),
+            snapshot: Mutex::default(),
             letters: Letters::new(boot, &ram, begin.kept),
             ram,
             checkpoints: Mutex::default(),

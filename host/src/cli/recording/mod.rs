@@ -5,8 +5,10 @@ pub(super) mod reel;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 
+use crate::cli::completions::names;
 use crate::cli::place::{CommandFailure, DataDirArgument, GatewayOrConfig, find_left, running};
 use crate::cli::recording::reel::{Reel, said};
 use crate::cli::show::{bytes, count};
@@ -61,7 +63,7 @@ pub struct ListRecordings {
 #[derive(Debug, Args)]
 pub struct ExportRecording {
     /// Of which flow; may be left out where one is recorded.
-    #[arg(long, value_name = "FLOW")]
+    #[arg(long, value_name = "FLOW", add = ArgValueCandidates::new(names::flows))]
     flow: Option<String>,
     /// The file, which must not be there yet.
     #[arg(long, value_name = "FILE")]
@@ -77,7 +79,7 @@ pub struct ExportRecording {
 #[derive(Debug, Args)]
 pub struct Clear {
     /// Of which flow.
-    #[arg(long, value_name = "FLOW")]
+    #[arg(long, value_name = "FLOW", add = ArgValueCandidates::new(names::flows))]
     flow: String,
     #[command(flatten)]
     at: DataDirArgument,

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::Known;
 use crate::config::fields::default_of;
-use crate::config::layers::{self, Layers};
+use crate::config::layers::Layers;
+use crate::config::layers::written::WrittenConfig;
 use crate::config::problem::ConfigText;
 use crate::config::secrecy::Hidden;
 use crate::config::tree::{Node, Place, Table, TomlItem};
@@ -51,7 +52,10 @@ impl Effective {
     /// All mistakes there are.
     pub fn read(sources: &Sources) -> Result<Self, Problems> {
         load(sources)?;
-        let layers = Layers::read(sources, layers::read_text(&sources.path));
+        let layers = Layers::read(
+            sources,
+            WrittenConfig::read(&sources.path, sources.folder()),
+        );
         let check = check::Check::noting(sources, layers.hidden);
         assemble::assemble(&check, &layers.base, &layers.tree);
         let found = check.finish();
@@ -59,6 +63,7 @@ impl Effective {
             known: &found.known,
             hidden: &found.hidden,
             texts: &layers.texts,
+            files: layers.files,
         };
         let mut settings = Vec::new();
         view.whole(&layers.tree, &layers.base, &mut settings);
@@ -93,6 +98,8 @@ struct EffectiveView<'a> {
     known: &'a Known,
     hidden: &'a Hidden,
     texts: &'a [ConfigText],
+    /// Which of them are files.
+    files: std::ops::Range<usize>,
 }
 
 /// Where a table is printed.
@@ -244,10 +251,12 @@ impl EffectiveView<'_> {
         }
         let text = &self.texts[place.text];
         let name = words::line(&text.name, 200);
-        Some(match place.span.filter(|_| place.text == layers::FILE) {
-            Some((start, _)) => format!("{name}:{}", text.line(start) + 1),
-            None => name,
-        })
+        Some(
+            match place.span.filter(|_| self.files.contains(&place.text)) {
+                Some((start, _)) => format!("{name}:{}", text.line(start) + 1),
+                None => name,
+            },
+        )
     }
 
     /// A value in one line, as TOML.

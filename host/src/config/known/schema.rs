@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::manual::{self, ManualEntry};
 use super::{AskedKey, Known};
 use crate::config::layers::Layers;
+use crate::config::layers::written::WrittenConfig;
 use crate::config::tree::{Node, TomlItem};
 use crate::config::{Sources, assemble, check};
 
@@ -121,7 +122,7 @@ pub fn schema() -> Value {
         cores: 1,
         secrets: crate::config::Secrets::Elsewhere,
     };
-    let layers = Layers::read(&sources, Ok(ONE_OF_EACH.to_owned()));
+    let layers = Layers::read(&sources, WrittenConfig::alone(ONE_OF_EACH));
     let check = check::Check::noting(&sources, layers.hidden);
     assemble::assemble(&check, &layers.base, &layers.tree);
     let found = check.finish();

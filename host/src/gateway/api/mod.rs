@@ -2,6 +2,7 @@
 //! the two its callers may call (`admin`). Memory work is done on the spot, what waits for the disk on the blocking pool.
 
 mod accounts;
+pub mod backup;
 pub(super) mod certificates;
 mod changes;
 pub mod health;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
+use self::backup::RunningBackup;
 use self::metrics::Rendering;
 use self::page::Page;
 use super::live::Orders;
@@ -50,6 +52,8 @@ pub fn operating() -> Vec<Route<Api>> {
         Route::post("/v1/log", log::change),
         // Queues and dead letters, a `spool::ToolRequest`: look, take out, put in, mend.
         Route::post("/v1/spool", spool::ask),
+        // Everything the gateway is made of, at one moment, a `backup::BackupRequest`.
+        Route::post("/v1/backup", backup::ask),
         // Dead letters on their way again, a `letters::RetryRequest`.
         Route::post("/v1/parked/retry", letters::retry),
         // What is recorded of the flows, a `recordings::RecordingRequest`.
@@ -80,6 +84,7 @@ pub struct Api {
     desk: Orders,
     rendering: Arc<Rendering>,
     page: Page,
+    backup: Arc<RunningBackup>,
 }
 
 /// The routes of this gateway.
@@ -92,6 +97,7 @@ pub(super) fn routes(running: &Arc<RunningGateway>, desk: Orders) -> Routes {
             running.current.clone(),
         )),
         page: Page::of(running),
+        backup: Arc::default(),
     };
     Routes::new(reading(), operating(), api)
 }
@@ -105,6 +111,12 @@ impl FromRef<Api> for Arc<RunningGateway> {
 impl FromRef<Api> for Orders {
     fn from_ref(api: &Api) -> Self {
         api.desk.clone()
+    }
+}
+
+impl FromRef<Api> for Arc<RunningBackup> {
+    fn from_ref(api: &Api) -> Self {
+        Arc::clone(&api.backup)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::{Config, Sources};
 use crate::gateway::audit::Audit;
 use crate::gateway::current::Current;
 use crate::gateway::door::Doors;
+use crate::gateway::service::socket::ServiceSocket;
 use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
 use crate::link::Hurry;
@@ -15,6 +16,8 @@ use crate::versions::Versions;
 
 pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) config: Config,
+    /// Who hears when the config is read again.
+    pub(in crate::gateway) service: ServiceSocket,
     /// Where others look at it.
     pub(in crate::gateway) current: Current,
     /// Where it came from.

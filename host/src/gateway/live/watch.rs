@@ -5,7 +5,8 @@
 //! and there is a look every few seconds anyway. What counts is the content: it is reported when size, times and
 //! hash have stood still for a while and the hash is a new one.
 
-use std::fs::Metadata;
+mod content;
+
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::file;
+use content::{ContentDigest, Signature, digest, is_whole, read};
 
 /// How long a file must stand still before it is read for good.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -29,11 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Looks without an event, with and without a working watch.
 const SCAN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(1);
-
-/// Larger files are not read.
-const MAX_FILE_BYTES: u64 = 32 << 20;
-
-type ContentDigest = [u8; 32];
 
 /// A running watch. Dropping it stops it, and waits for a call of `on_change` that is under way.
 #[derive(Debug)]
@@ -225,28 +221,6 @@ fn is_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-/// What tells without reading that a file may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Signature {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl From<&Metadata> for Signature {
-    fn from(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 /// A look at a file.
 #[derive(Debug, PartialEq, Eq)]
 enum FileLook {
@@ -274,12 +248,8 @@ struct Tracked {
 
 impl Tracked {
     fn new(path: PathBuf) -> Self {
-        let signature = std::fs::metadata(&path)
-            .ok()
-            .map(|metadata| Signature::from(&metadata));
-        let known = file::read(&path, MAX_FILE_BYTES)
-            .ok()
-            .map(|content| digest(&content));
+        let signature = Signature::of(&path).ok();
+        let known = read(&path).ok().map(|content| digest(&content));
         Self {
             path,
             known,
@@ -290,17 +260,17 @@ impl Tracked {
 
     fn folders(&self) -> impl Iterator<Item = PathBuf> {
         let target = std::fs::canonicalize(&self.path).ok();
-        [Some(self.path.clone()), target]
-            .into_iter()
-            .flatten()
-            .filter_map(|path| {
-                let parent = path.parent()?;
-                Some(if parent.as_os_str().is_empty() {
-                    PathBuf::from(".")
-                } else {
-                    parent.to_owned()
-                })
+        let own = Some(self.path.clone()).filter(|path| path.is_dir());
+        let around = [Some(self.path.clone()), target];
+        let around = around.into_iter().flatten().filter_map(|path| {
+            let parent = path.parent()?;
+            Some(if parent.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                parent.to_owned()
             })
+        });
+        around.chain(own)
     }
 
     fn look(&mut self, now: Instant) -> FileLook {
@@ -322,8 +292,8 @@ impl Tracked {
     }
 
     fn stat(&mut self) -> Option<Signature> {
-        match std::fs::metadata(&self.path) {
-            Ok(metadata) => Some(Signature::from(&metadata)),
+        match Signature::of(&self.path) {
+            Ok(signature) => Some(signature),
             Err(error) => {
                 if self.signature.take().is_some() {
                     let gone = error.kind() == ErrorKind::NotFound;
@@ -342,7 +312,7 @@ impl Tracked {
 
     /// Reads the file; what was read twice the same, some time apart, is its content.
     fn settle(&mut self, signature: Signature, now: Instant) -> FileLook {
-        let content = match file::read(&self.path, MAX_FILE_BYTES) {
+        let content = match read(&self.path) {
             Ok(content) => content,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "watched file has changed and cannot be read");
@@ -371,44 +341,6 @@ impl Tracked {
             FileLook::Changed(content)
         }
     }
-}
-
-fn digest(content: &[u8]) -> ContentDigest {
-    let mut digest = ContentDigest::default();
-    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, content).as_ref());
-    digest
-}
-
-/// Whether a file may be complete: not empty, and if it is WebAssembly, its sections end where the file does. Of
-/// other files nothing can be said.
-fn is_whole(content: &[u8]) -> bool {
-    const MAGIC: &[u8] = b"\0asm";
-    const HEADER_BYTES: usize = 8;
-    if !content.starts_with(MAGIC) {
-        return !MAGIC.starts_with(content);
-    }
-    let Some(mut rest) = content.get(HEADER_BYTES..) else {
-        return false;
-    };
-    while let [_section, body @ ..] = rest {
-        match sized(body) {
-            Some(behind) => rest = behind,
-            None => return false,
-        }
-    }
-    true
-}
-
-/// What follows a part with its length (LEB128) in front; `None` when it is cut short.
-fn sized(body: &[u8]) -> Option<&[u8]> {
-    let mut length = 0_usize;
-    for (index, byte) in body.iter().take(5).enumerate() {
-        length |= usize::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return body.get(index + 1..)?.get(length..);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -516,17 +448,6 @@ mod tests {
         let before = now;
         assert_eq!(settled(&mut file, &mut now), [&whole[..9]]);
         assert!(now - before >= PATIENCE);
-    }
-
-    #[test]
-    fn sections_tell_whether_a_component_is_whole() {
-        let whole = b"\0asm\x0d\0\x01\0\x00\x03\x01ab\x07\x00";
-        assert!(is_whole(whole) && is_whole(&whole[..8]) && is_whole(&whole[..13]));
-        for cut in [0, 1, 4, 7, 9, 10, 12, 14] {
-            assert!(!is_whole(&whole[..cut]), "cut at {cut}");
-        }
-        assert!(is_whole(b"# a config"));
-        assert!(!is_whole(b"\0asm\x0d\0\x01\0\x00\xff\xff\xff\xff\xff\x00"));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) mod records;
 pub(crate) mod recover;
 pub(crate) mod reseal;
 pub(crate) mod sealing;
+pub(crate) mod snapshot;
 pub(crate) mod store;
 
 pub(crate) const FORMAT: u8 = 4;

@@ -9,6 +9,7 @@ pub(crate) mod noting;
 pub(crate) mod open_store;
 mod records;
 pub(crate) mod slot;
+pub(crate) mod snapshots;
 pub(crate) mod wishes;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use crate::spool::shared::link::UplinkState;
 use crate::spool::shared::noting::Noting;
 use crate::spool::shared::open_store::OpenStore;
 use crate::spool::shared::slot::Slot;
+use crate::spool::shared::snapshots::SnapshotRequest;
 use crate::spool::shared::wishes::QueueRequest;
 use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::wear::{self, Wear, WearTotals};
@@ -93,6 +95,8 @@ pub(super) struct Shared {
     pub(super) links: Growing<Arc<UplinkState>>,
     /// Queues that are to be added.
     pub(super) wishes: Mutex<Vec<Arc<QueueRequest>>>,
+    /// A picture of the store that is to be taken.
+    pub(super) snapshot: Mutex<Option<Arc<SnapshotRequest>>>,
     /// What queues and waiting letters hold in RAM.
     pub(super) ram: Arc<Ram>,
     pub(super) letters: Letters,

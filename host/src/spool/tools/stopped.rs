@@ -1,12 +1,16 @@
 //! The store of a gateway that does not run, opened to be looked at.
 
+use std::path::Path;
+
 use crate::spool::account::Account;
+use crate::spool::disk::snapshot::{SnapshotFile, take};
 use crate::spool::drop_policy::Policy;
 use crate::spool::error::Error;
 use crate::spool::lock::locked;
 use crate::spool::metrics::Metrics;
 use crate::spool::settings::{Config, QueueConfig};
 use crate::spool::shared::Shared;
+use crate::spool::shared::snapshots::SnapshotError;
 use crate::spool::start::OpenPurpose;
 use crate::spool::tools::Tools;
 use crate::spool::writer::Writer;
@@ -45,6 +49,12 @@ impl Stopped {
 
     pub fn account(&self) -> Account {
         self.tools.shared.account()
+    }
+
+    /// Puts the files as they are into the new folder `into`; nothing writes to them while this lives.
+    pub fn snapshot(&self, into: &Path) -> Result<Vec<SnapshotFile>, SnapshotError> {
+        let spool = &self.config().path;
+        take(spool, &spool.join("store"), into).map_err(SnapshotError::Files)
     }
 
     /// The config with which all of its queues are known.

@@ -17,6 +17,7 @@ mod loss_reporter;
 mod make_room;
 mod new_queues;
 mod reopen;
+mod snapshot;
 mod spill;
 mod undo;
 pub(crate) mod work;
@@ -124,6 +125,7 @@ impl Writer {
                 None => {}
             }
             self.add_wanted();
+            self.take_snapshot();
             let now_us = self.shared.clock.now();
             self.shared.health.turn(now_us);
             match self.next_due() {

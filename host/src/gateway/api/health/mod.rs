@@ -72,6 +72,22 @@ pub(super) async fn show(Of(running): Of<Arc<RunningGateway>>) -> ApiResult {
     Ok(report.await?)
 }
 
+/// The same as `/readyz` on one line, for the service manager: what is not well by its name, then what is owed.
+pub(in crate::gateway) fn in_a_line(running: &RunningGateway) -> String {
+    let accounts = Accounts::of(running);
+    let queues = accounts.spool.queues.iter();
+    let owed: u64 = queues.map(|queue| queue.in_ram + queue.on_disk).sum();
+    let report = Report::new(parts::of(&accounts));
+    let not_well = report.parts.iter().filter(|part| part.state != State::Ok);
+    let not_well: Vec<String> = not_well.map(HealthPart::title).collect();
+    let words = match report.state {
+        State::Ok => "ready".to_owned(),
+        State::Degraded => format!("degraded: {}", not_well.join(", ")),
+        State::Failed => format!("not ready: {}", not_well.join(", ")),
+    };
+    format!("{words}; {owed} messages owed")
+}
+
 /// What the worst of the parts comes to.
 pub const WORDS: [&str; 3] = ["healthy", "degraded", "failed"];
 

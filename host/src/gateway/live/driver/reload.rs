@@ -30,6 +30,7 @@ impl Driver {
                 .unwrap_or_default()
         });
         let reload = Arc::new(InPlace { board, id });
+        let _reloading = self.parts.service.reloading();
         match config::load(&self.parts.origin) {
             Ok(new) => {
                 self.take_over(&reload, who, &new);
@@ -317,7 +318,7 @@ pub(super) fn watch(files: &[PathBuf], desk: &Orders) -> std::io::Result<FileWat
 }
 
 pub(super) fn watched(config: &Config, origin: &Sources) -> Vec<PathBuf> {
-    let mut files = vec![origin.path.clone()];
+    let mut files = vec![origin.path.clone(), origin.parts_folder()];
     for plugin in config.flows.iter().flat_map(|flow| &flow.plugins) {
         let Artefact::File(path) = &plugin.artefact else {
             continue;

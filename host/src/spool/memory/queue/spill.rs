@@ -94,6 +94,11 @@ impl Queue {
         to.saturating_sub(from) - self.accepted.covered(from, to)
     }
 
+    /// The place that the next message gets.
+    pub(crate) fn end(&self) -> u64 {
+        self.head.next()
+    }
+
     /// The place behind the last chunk on disk.
     pub(crate) fn disk_end(&self) -> u64 {
         self.tail.end

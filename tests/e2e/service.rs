@@ -1,0 +1,159 @@
+//! What the service manager hears: a real socket in the place of systemd's.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Broker, Gateway, Setup, case, rounds, where_possible};
+
+use crate::scene::{config, flow};
+use crate::tools::told;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case(
+            "service::a_start_a_reload_and_a_stop_are_told",
+            a_start_a_reload_and_a_stop_are_told,
+        ),
+        where_possible(
+            "service::the_watchdog_starves_while_a_loop_stands",
+            "TIDEGATE_SOAK (it takes a minute), python3 and root",
+            || rounds(0, 1) == 1 && rustix::process::geteuid().is_root(),
+            the_watchdog_starves_while_a_loop_stands,
+        ),
+    ]
+}
+
+/// In the place of systemd.
+struct ServiceManager(UnixDatagram);
+
+impl ServiceManager {
+    fn listen(folder: &Path) -> Result<Self> {
+        let socket = UnixDatagram::bind(folder.join("notify"))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Self(socket))
+    }
+
+    fn hear(&self) -> Result<String> {
+        let mut buffer = [0; 1024];
+        let length = self.0.recv(&mut buffer).context("nothing more was said")?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    /// Waits until something is said that begins so.
+    fn hear_of(&self, beginning: &str) -> Result<String> {
+        loop {
+            let said = self.hear()?;
+            if said.starts_with(beginning) {
+                return Ok(said);
+            }
+        }
+    }
+}
+
+/// A gateway whose service manager listens in its folder.
+fn watched(field: &Broker, cloud: &Broker, watchdog: &str) -> Result<(ServiceManager, Setup)> {
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")));
+    let manager = ServiceManager::listen(setup.folder())?;
+    let socket = setup.folder().join("notify").display().to_string();
+    let setup = setup
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", watchdog);
+    Ok((manager, setup))
+}
+
+/// A gateway is started, its config changes and changes back to one with a mistake, and it is stopped.
+/// Guarantee: READY once messages are taken, a status of one line, WATCHDOG while it goes on, RELOADING with the time and READY
+/// round each reload, STOPPING; a reload that is refused ends with an exit code of its own, which `ExecReload=` shows.
+fn a_start_a_reload_and_a_stop_are_told() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let (manager, setup) = watched(&field, &cloud, "1500000")?;
+    let gateway = setup.start()?;
+    ensure!(
+        manager.hear()? == "READY=1",
+        "something else was said before it"
+    );
+    let status = manager.hear_of("STATUS=")?;
+    ensure!(!status.contains('\n'), "{status}");
+    manager.hear_of("STATUS=ready; 0 messages owed")?;
+    manager.hear_of("WATCHDOG=1")?;
+    manager.hear_of("WATCHDOG=1")?;
+    told(gateway.folder(), &["reload"], 0)?;
+    let said = manager.hear_of("RELOADING=1")?;
+    let time = said.split_once("\nMONOTONIC_USEC=");
+    ensure!(
+        time.is_some_and(|(_, time)| time.parse::<u64>().is_ok()),
+        "{said}"
+    );
+    manager.hear_of("READY=1")?;
+    std::fs::write(gateway.folder().join("tidegate.toml"), "[flow.all\n")?;
+    told(gateway.folder(), &["reload"], 3)?;
+    manager.hear_of("RELOADING=1")?;
+    manager.hear_of("READY=1")?;
+    gateway.terminate()?;
+    manager.hear_of("STOPPING=1")?;
+    let (status, _) = gateway.end()?;
+    ensure!(status.success(), "ended with {status}");
+    Ok(())
+}
+
+/// One thread of the gateway is stopped from outside, all others go on.
+struct StoppedThread(Child);
+
+impl StoppedThread {
+    /// Of this name.
+    fn of(pid: u32, name: &str) -> Result<Self> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+        for task in tasks {
+            let path = task?.path();
+            if std::fs::read_to_string(path.join("comm"))?.trim() == name {
+                let thread = path.file_name().unwrap_or_default().to_owned();
+                let script = "import ctypes, sys\nlibc = ctypes.CDLL(None, use_errno=True)\nthread = int(sys.argv[1])\n\
+                    assert libc.ptrace(16, thread, 0, 0) == 0, ctypes.get_errno()\nlibc.waitpid(thread, 0, 0x40000000)\n\
+                    print('stopped', flush=True)\nsys.stdin.read()\nlibc.ptrace(17, thread, 0, 0)\n";
+                let mut child = Command::new("python3")
+                    .args(["-c", script])
+                    .arg(thread)
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()?;
+                let mut said = [0; 7];
+                let out = child.stdout.as_mut().context("no output")?;
+                std::io::Read::read_exact(out, &mut said)?;
+                return Ok(Self(child));
+            }
+        }
+        bail!("no thread is called {name}")
+    }
+
+    fn go_on(mut self) -> Result<()> {
+        drop(self.0.stdin.take());
+        ensure!(self.0.wait()?.success(), "the thread was not let go");
+        Ok(())
+    }
+}
+
+/// The thread that writes what is owed is stopped, and goes on again.
+/// Guarantee: the watchdog is fed until it has stood for half a minute, then no more, the status says which loop stands, and
+/// when it goes on the watchdog is fed again.
+fn the_watchdog_starves_while_a_loop_stands() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let (manager, setup) = watched(&field, &cloud, "3000000")?;
+    let gateway = setup.start()?;
+    manager.hear_of("WATCHDOG=1")?;
+    let stopped = StoppedThread::of(gateway.pid(), "writer")?;
+    let said = manager.hear_of("STATUS=stands still")?;
+    ensure!(said.contains("spool writer"), "{said}");
+    // The line is told each time, since its seconds grow.
+    for _ in 0..3 {
+        let said = manager.hear()?;
+        ensure!(said.starts_with("STATUS=stands still"), "{said}");
+    }
+    stopped.go_on()?;
+    manager.hear_of("WATCHDOG=1")?;
+    manager.hear_of("STATUS=ready")?;
+    Ok(())
+}
