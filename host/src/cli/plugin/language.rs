@@ -42,6 +42,46 @@ const ALL: [Language; 6] = [
 /// A file and its text.
 pub(super) type Text = (&'static str, &'static str);
 
+const GO: &[Text] = &[
+    ("go.mod", include_str!("../../../templates/go/go.mod.in")),
+    (
+        "tidegate/abi/abi.go",
+        include_str!("../../../templates/go/tidegate/abi/abi.go"),
+    ),
+    (
+        "tidegate/message.go",
+        include_str!("../../../templates/go/tidegate/message.go"),
+    ),
+    (
+        "tidegate/outputs.go",
+        include_str!("../../../templates/go/tidegate/outputs.go"),
+    ),
+    (
+        "tidegate/tidegate.go",
+        include_str!("../../../templates/go/tidegate/tidegate.go"),
+    ),
+    (
+        "tidegate/exports.go",
+        include_str!("../../../templates/go/tidegate/exports.go"),
+    ),
+    (
+        "tidegate/state/state.go",
+        include_str!("../../../templates/go/tidegate/state/state.go"),
+    ),
+    (
+        "tidegate/state/exports.go",
+        include_str!("../../../templates/go/tidegate/state/exports.go"),
+    ),
+    (
+        "tidegate/timer/timer.go",
+        include_str!("../../../templates/go/tidegate/timer/timer.go"),
+    ),
+    (
+        "tidegate/timer/exports.go",
+        include_str!("../../../templates/go/tidegate/timer/exports.go"),
+    ),
+];
+
 impl Language {
     /// The file that a folder with a plugin in this language has, and begins with.
     pub(super) fn entry(self) -> &'static str {
@@ -100,45 +140,7 @@ impl Language {
                 "tidegate.h",
                 include_str!("../../../templates/c/tidegate.h"),
             )],
-            Self::Go => &[
-                ("go.mod", include_str!("../../../templates/go/go.mod.in")),
-                (
-                    "tidegate/abi/abi.go",
-                    include_str!("../../../templates/go/tidegate/abi/abi.go"),
-                ),
-                (
-                    "tidegate/message.go",
-                    include_str!("../../../templates/go/tidegate/message.go"),
-                ),
-                (
-                    "tidegate/outputs.go",
-                    include_str!("../../../templates/go/tidegate/outputs.go"),
-                ),
-                (
-                    "tidegate/tidegate.go",
-                    include_str!("../../../templates/go/tidegate/tidegate.go"),
-                ),
-                (
-                    "tidegate/exports.go",
-                    include_str!("../../../templates/go/tidegate/exports.go"),
-                ),
-                (
-                    "tidegate/state/state.go",
-                    include_str!("../../../templates/go/tidegate/state/state.go"),
-                ),
-                (
-                    "tidegate/state/exports.go",
-                    include_str!("../../../templates/go/tidegate/state/exports.go"),
-                ),
-                (
-                    "tidegate/timer/timer.go",
-                    include_str!("../../../templates/go/tidegate/timer/timer.go"),
-                ),
-                (
-                    "tidegate/timer/exports.go",
-                    include_str!("../../../templates/go/tidegate/timer/exports.go"),
-                ),
-            ],
+            Self::Go => GO,
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::rust::TARGET;
 use crate::cli::say;
 use crate::exit::Exit;
+
+/// What components in Rust are built for.
+pub(super) const TARGET: &str = "wasm32-wasip2";
 
 /// A plugin that could not be built. Each says what to do.
 #[derive(Debug, thiserror::Error)]

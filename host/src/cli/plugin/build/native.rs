@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use super::component::{Adapter, wrap};
+use super::error::BuildError;
 use super::stage::Stage;
 use super::tool::{ZIG, run};
-use super::{BuildError, Source};
+use crate::cli::plugin::language::Source;
 use crate::file;
 
 /// Bytes of the stack: a module's own default there is 16 MiB, all that a plugin may have.

@@ -5,11 +5,8 @@ use std::process::{Command as Process, Stdio};
 
 use serde_json::Value;
 
-use super::BuildError;
+use super::error::{BuildError, TARGET};
 use crate::cli::say;
-
-/// What components are built for.
-pub(super) const TARGET: &str = "wasm32-wasip2";
 
 const REMEDY: &str = "install Rust from https://rustup.rs";
 

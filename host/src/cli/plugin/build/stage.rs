@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::BuildError;
+use super::error::BuildError;
 use crate::cli::plugin::language::{Language, Source};
 use crate::file;
 use crate::trust;

@@ -5,7 +5,7 @@ use std::process::{Command as Process, Stdio};
 
 use serde_json::Value;
 
-use super::BuildError;
+use super::error::BuildError;
 use crate::cli::say;
 use crate::file;
 
