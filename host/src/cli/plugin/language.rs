@@ -18,9 +18,9 @@ pub(super) enum Language {
     Go,
 }
 
-/// A plugin's sources.
+/// The sources of a plugin, as they were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct PluginSource {
     pub(super) language: Language,
     /// The folder it lies in.
     pub(super) folder: PathBuf,
@@ -40,9 +40,9 @@ const ALL: [Language; 6] = [
 ];
 
 /// A file and its text.
-pub(super) type Text = (&'static str, &'static str);
+pub(super) type NamedText = (&'static str, &'static str);
 
-const GO: &[Text] = &[
+const GO: &[NamedText] = &[
     ("go.mod", include_str!("../../../templates/go/go.mod.in")),
     (
         "tidegate/abi/abi.go",
@@ -120,12 +120,12 @@ impl Language {
     }
 
     /// The module that hides words and bytes: what lies beside a rule, or is put there when it is built.
-    pub(super) fn module(self) -> &'static [Text] {
-        const JAVASCRIPT: Text = (
+    pub(super) fn module(self) -> &'static [NamedText] {
+        const JAVASCRIPT: NamedText = (
             "tidegate.js",
             include_str!("../../../templates/js/tidegate.js"),
         );
-        const TYPES: Text = (
+        const TYPES: NamedText = (
             "tidegate.d.ts",
             include_str!("../../../templates/js/tidegate.d.ts"),
         );
@@ -145,7 +145,7 @@ impl Language {
     }
 }
 
-impl Source {
+impl PluginSource {
     /// The plugin that `path`, a folder or a single file, has the sources of; `None` where there is none.
     pub(super) fn find(path: &Path) -> Option<Self> {
         let path = path.canonicalize().ok()?;
@@ -187,22 +187,23 @@ mod tests {
     #[test]
     fn a_folder_is_known_by_its_first_file_and_a_file_by_its_ending() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Source::find(folder.path()), None);
+        assert_eq!(PluginSource::find(folder.path()), None);
         for language in ALL {
             let own = folder.path().join(language.folder());
             std::fs::create_dir(&own).unwrap();
             std::fs::write(own.join(language.entry()), "").unwrap();
-            let found = Source::find(&own).unwrap();
+            let found = PluginSource::find(&own).unwrap();
             assert_eq!(
                 (found.language, &*found.name),
                 (language, language.folder())
             );
         }
         let file = folder.path().join("python/rule.py");
-        let found = Source::find(&file).unwrap();
+        let found = PluginSource::find(&file).unwrap();
         assert_eq!((found.language, &*found.name), (Language::Python, "rule"));
         assert!(
-            Source::is_meant(&file) && !Source::is_meant(&folder.path().join("rust/Cargo.toml"))
+            PluginSource::is_meant(&file)
+                && !PluginSource::is_meant(&folder.path().join("rust/Cargo.toml"))
         );
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::build::{BuildError, build, code_of};
-use super::language::Source;
+use super::language::PluginSource;
 use crate::builtin;
 use crate::cases::{Act, CaseSetup, Outcome, QosLevel, Written, WrittenMessage};
 use crate::chain::{self, Came, DryRun, Engine, Workshop};
@@ -86,7 +86,7 @@ pub(super) fn component(target: &str, is_quiet: bool) -> Result<String, RigError
     if target.starts_with("builtin:") {
         return Ok(target.to_owned());
     }
-    let path = if Source::is_meant(path) {
+    let path = if PluginSource::is_meant(path) {
         build(path, is_quiet)?.path
     } else if path.exists() {
         path.to_owned()

@@ -1,6 +1,6 @@
 //! The files of new plugins, as they lie in `templates` beside `src`, and what is built of them.
 
-use super::language::{Language, Text};
+use super::language::{Language, NamedText};
 
 // `SDK` and `LOCK`: the sources of the SDK, and the versions of what it needs, as `build.rs` finds them.
 include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
@@ -11,7 +11,7 @@ pub(super) const CASES: &str = include_str!("../../../templates/cases/rule.cases
 /// What is no source.
 pub(super) const IGNORED: &str = "/target\n/node_modules\n/.venv\n";
 
-const RUST: &[Text] = &[
+const RUST: &[NamedText] = &[
     (
         "Cargo.toml",
         include_str!("../../../templates/rust/Cargo.toml.in"),
@@ -26,7 +26,7 @@ const RUST: &[Text] = &[
     ),
 ];
 
-const JAVASCRIPT: &[Text] = &[
+const JAVASCRIPT: &[NamedText] = &[
     (
         "package.json",
         include_str!("../../../templates/js/package.json.in"),
@@ -35,7 +35,7 @@ const JAVASCRIPT: &[Text] = &[
     ("rule.js", include_str!("../../../templates/js/rule.js")),
 ];
 
-const TYPESCRIPT: &[Text] = &[
+const TYPESCRIPT: &[NamedText] = &[
     (
         "package.json",
         include_str!("../../../templates/ts/package.json.in"),
@@ -48,7 +48,7 @@ const TYPESCRIPT: &[Text] = &[
     ("rule.ts", include_str!("../../../templates/ts/rule.ts")),
 ];
 
-const PYTHON: &[Text] = &[
+const PYTHON: &[NamedText] = &[
     (
         "README.md",
         include_str!("../../../templates/python/README.md"),
@@ -56,18 +56,18 @@ const PYTHON: &[Text] = &[
     ("rule.py", include_str!("../../../templates/python/rule.py")),
 ];
 
-const C: &[Text] = &[
+const C: &[NamedText] = &[
     ("README.md", include_str!("../../../templates/c/README.md")),
     ("rule.c", include_str!("../../../templates/c/rule.c")),
 ];
 
-const GO: &[Text] = &[
+const GO: &[NamedText] = &[
     ("README.md", include_str!("../../../templates/go/README.md")),
     ("rule.go", include_str!("../../../templates/go/rule.go")),
 ];
 
 /// A codec's files, but for the codec itself.
-pub(super) const LORAWAN: &[Text] = &[
+pub(super) const LORAWAN: &[NamedText] = &[
     (
         "package.json",
         include_str!("../../../templates/js/package.json.in"),
@@ -91,7 +91,7 @@ pub(super) const LORAWAN_CASES: &str = include_str!("../../../templates/lorawan/
 
 impl Language {
     /// The files of a new plugin, beside those that all have, and its module.
-    pub(super) fn template(self) -> &'static [Text] {
+    pub(super) fn template(self) -> &'static [NamedText] {
         match self {
             Self::Rust => RUST,
             Self::JavaScript => JAVASCRIPT,

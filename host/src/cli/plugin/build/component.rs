@@ -11,7 +11,7 @@ use super::stage::CONTRACT;
 /// What a module's library wants of the system, and who stands in for that.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Adapter {
-    /// The usual one.
+    /// The one that all use.
     Wasi,
     /// One without memory of its own: `adapter.wat` beside it says why.
     Go,

@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::inspect;
-use super::language::{Language, Source};
+use super::language::{Language, PluginSource};
 use crate::chain;
 use crate::cli::{Global, OutputFormat, print, print_json};
 use crate::exit::Exit;
@@ -24,7 +24,7 @@ use crate::message::short_digest;
 use crate::trust;
 use crate::words::with_causes;
 pub(super) use error::BuildError;
-use stage::Stage;
+use stage::BuildStage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,11 +80,12 @@ pub(super) fn run(global: &Global, arguments: &Build) -> Exit {
 /// # Errors
 /// A tool is missing, it does not build, or no gateway would let in what was built.
 pub(super) fn build(path: &Path, quiet: bool) -> Result<Built, BuildError> {
-    let source = Source::find(path).ok_or_else(|| BuildError::NoSource(path.to_path_buf()))?;
+    let source =
+        PluginSource::find(path).ok_or_else(|| BuildError::NoSource(path.to_path_buf()))?;
     if source.language == Language::Rust {
         return built(rust::build(&source.folder, quiet)?);
     }
-    let stage = Stage::open(&source)?;
+    let stage = BuildStage::open(&source)?;
     if !stage.is_built() {
         let making = stage.component.with_extension("making");
         match source.language {

@@ -5,16 +5,16 @@ use std::process::Command as Process;
 
 use super::component::{Adapter, wrap};
 use super::error::BuildError;
-use super::stage::Stage;
+use super::stage::BuildStage;
 use super::tool::{ZIG, run};
-use crate::cli::plugin::language::Source;
+use crate::cli::plugin::language::PluginSource;
 use crate::file;
 
 /// Bytes of the stack: a module's own default there is 16 MiB, all that a plugin may have.
 const STACK: &str = "-Wl,-z,stack-size=65536";
 
 /// Builds the C sources of a stage.
-pub(super) fn c(source: &Source, stage: &Stage, made: &Path) -> Result<(), BuildError> {
+pub(super) fn c(source: &PluginSource, stage: &BuildStage, made: &Path) -> Result<(), BuildError> {
     let mut zig = ZIG.command(&source.folder)?;
     let module = stage.folder.join("module.wasm");
     let is_alone = stage.entry.file_name() != Some("rule.c".as_ref());
@@ -42,7 +42,7 @@ pub(super) fn c(source: &Source, stage: &Stage, made: &Path) -> Result<(), Build
 }
 
 /// Builds the Go sources of a stage.
-pub(super) fn go(source: &Source, stage: &Stage, made: &Path) -> Result<(), BuildError> {
+pub(super) fn go(source: &PluginSource, stage: &BuildStage, made: &Path) -> Result<(), BuildError> {
     let module = stage.folder.join("module.wasm");
     let mut go = Process::new("go");
     go.args([

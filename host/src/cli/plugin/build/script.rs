@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::abilities::{Abilities, WORLD};
 use super::error::BuildError;
-use super::stage::Stage;
+use super::stage::BuildStage;
 use super::tool::{ESBUILD, PYTHON, QUICKJS, run};
-use crate::cli::plugin::language::{Language, Source};
+use crate::cli::plugin::language::{Language, PluginSource};
 
 /// Builds the JavaScript or TypeScript of a stage. No WASI is stubbed: what an error says goes to standard error, and from there
 /// into the dead letter.
-pub(super) fn javascript(source: &Source, stage: &Stage, made: &Path) -> Result<(), BuildError> {
+pub(super) fn javascript(
+    source: &PluginSource,
+    stage: &BuildStage,
+    made: &Path,
+) -> Result<(), BuildError> {
     let mut quickjs = QUICKJS.command(&source.folder)?;
     let text = with_texts(&stage.text(&stage.entry)?, &stage.folder)?;
     stage.write(&stage.entry, &text)?;
@@ -33,7 +37,7 @@ pub(super) fn javascript(source: &Source, stage: &Stage, made: &Path) -> Result<
 }
 
 /// One module of the entry and all that it takes, packages included.
-fn bundle(source: &Source, stage: &Stage) -> Result<PathBuf, BuildError> {
+fn bundle(source: &PluginSource, stage: &BuildStage) -> Result<PathBuf, BuildError> {
     let bundled = stage.folder.join("bundled.js");
     let mut esbuild = ESBUILD.command(&source.folder)?;
     esbuild
@@ -91,7 +95,11 @@ fn text_import(line: &str) -> Option<(&str, &str)> {
 }
 
 /// Builds the Python of a stage.
-pub(super) fn python(source: &Source, stage: &Stage, made: &Path) -> Result<(), BuildError> {
+pub(super) fn python(
+    source: &PluginSource,
+    stage: &BuildStage,
+    made: &Path,
+) -> Result<(), BuildError> {
     let mut python = PYTHON.command(&source.folder)?;
     let text = stage.text(&stage.entry)?;
     let contract = stage.contract(&Abilities::of_python(&text).world())?;

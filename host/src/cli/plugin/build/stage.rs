@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
-use crate::cli::plugin::language::{Language, Source};
+use crate::cli::plugin::language::{Language, PluginSource};
 use crate::file;
 use crate::trust;
 
@@ -27,10 +27,10 @@ const LONGEST: u64 = 16 << 20;
 pub(super) const CONTRACT: &str = include_str!("../../../../../wit/tidegate.wit");
 
 /// A copy that is built in.
-pub(super) struct Stage {
-    /// The copy's folder.
+pub(super) struct BuildStage {
+    /// The folder of the copy.
     pub(super) folder: PathBuf,
-    /// The entry's copy.
+    /// The copy of the entry in it.
     pub(super) entry: PathBuf,
     /// Where the component goes.
     pub(super) component: PathBuf,
@@ -57,9 +57,9 @@ fn failed(path: &Path, source: io::Error) -> BuildError {
     }
 }
 
-impl Stage {
+impl BuildStage {
     /// Copies the sources, and adds the module where they have none.
-    pub(super) fn open(source: &Source) -> Result<Self, BuildError> {
+    pub(super) fn open(source: &PluginSource) -> Result<Self, BuildError> {
         let target = source.folder.join("target").join(source.language.folder());
         let folder = target.join("stage");
         match fs::remove_dir_all(&folder) {
@@ -136,7 +136,7 @@ impl Stage {
 
 /// Sources below `folder`, by their paths from the plugin's folder. What is hidden, installed or built is none of them.
 fn gather(
-    source: &Source,
+    source: &PluginSource,
     folder: &Path,
     depth: usize,
     texts: &mut Vec<(PathBuf, Vec<u8>)>,
@@ -181,7 +181,7 @@ fn gather(
 }
 
 /// Of C and Go all sources of a folder are one program; where a file was named, it is that file.
-fn is_other_rule(source: &Source, folder: &Path, path: &Path) -> bool {
+fn is_other_rule(source: &PluginSource, folder: &Path, path: &Path) -> bool {
     let is_named = source.entry.file_name() != Some(source.language.entry().as_ref());
     let is_program = matches!(source.language, Language::C | Language::Go)
         && matches!(
@@ -195,8 +195,8 @@ fn is_other_rule(source: &Source, folder: &Path, path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn staged(folder: &Path, name: &str) -> Stage {
-        Stage::open(&Source::find(&folder.join(name)).unwrap()).unwrap()
+    fn staged(folder: &Path, name: &str) -> BuildStage {
+        BuildStage::open(&PluginSource::find(&folder.join(name)).unwrap()).unwrap()
     }
 
     #[test]
