@@ -32,12 +32,13 @@ pub fn write(root: &Path, out_dir: &Path) -> Result<(), String> {
         let inside = path.strip_prefix(&sdk).map_err(|error| error.to_string())?;
         entries.push((inside.display().to_string(), path));
     }
-    let mut list = String::from("/// Files of the SDK.\nconst SDK: &[(&str, &str)] = &[\n");
+    let mut list =
+        String::from("/// Files of the SDK.\npub(super) const SDK: &[(&str, &str)] = &[\n");
     for (name, path) in entries {
         list.push_str(&format!("({name:?}, include_str!({path:?})),\n"));
     }
     list.push_str(&format!(
-        "];\n/// Versions of what it depends on.\nconst LOCK: &str = include_str!({lock:?});\n"
+        "];\n/// Versions of what it depends on.\npub(super) const LOCK: &str = include_str!({lock:?});\n"
     ));
     put(&out_dir.join("sdk.rs"), &list)
 }

@@ -5,14 +5,18 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::binary::workspace;
+use tidegate_tests::binary::{tidegate, workspace};
 use tidegate_tests::{Broker, Gateway, Watch, cases, wait_until};
 
 use crate::scene::UP;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    cases![a_store_a_config_and_a_plugin_of_the_version_before_still_work]
+    cases![
+        a_store_a_config_and_a_plugin_of_the_version_before_still_work,
+        components_of_the_frozen_contract_do_what_their_cases_say,
+        the_contract_keeps_what_was_frozen,
+    ]
 }
 
 /// It had taken so many readings of each device, and had not forwarded one of them.
@@ -81,5 +85,48 @@ fn a_store_a_config_and_a_plugin_of_the_version_before_still_work() -> Result<()
     let listed = letters["letters"].as_array().map(Vec::len);
     ensure!(listed == Some(REJECTED), "{letters}");
     ensure!(gateway.stop()?.0.success());
+    Ok(())
+}
+
+/// `wit/0.1.0`: rules with state, timer and a port, as they were built when the contract was frozen, in Rust and in C, with their
+/// cases of that day.
+/// Guarantee: a plugin that was built then does today what it did.
+fn components_of_the_frozen_contract_do_what_their_cases_say() -> Result<()> {
+    let folder = workspace().join("wit/0.1.0");
+    for language in ["rust", "c"] {
+        let [component, cases] = ["wasm", "cases"].map(|end| format!("silence.{language}.{end}"));
+        let ended = Command::new(tidegate()?)
+            .args(["plugin", "test", &component, &cases])
+            .current_dir(&folder)
+            .output()?;
+        let said = String::from_utf8_lossy(&ended.stdout);
+        ensure!(
+            ended.status.success() && said.contains(" passed, 0 failed"),
+            "{component}:\n{said}\n{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// The lines of `wit/0.1.0/tidegate.wit` that are no documentation, in those of `wit/tidegate.wit`.
+/// Guarantee: what has been frozen stays as it was; what comes is beside it.
+fn the_contract_keeps_what_was_frozen() -> Result<()> {
+    let lines = |path: &str| -> Result<Vec<String>> {
+        let text = fs::read_to_string(workspace().join(path))?;
+        let lines = text.lines().map(str::trim);
+        Ok(lines
+            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .map(str::to_owned)
+            .collect())
+    };
+    let today = lines("wit/tidegate.wit")?;
+    let mut at = today.iter();
+    for line in lines("wit/0.1.0/tidegate.wit")? {
+        ensure!(
+            at.any(|today| *today == line),
+            "`{line}` was frozen, and is gone or elsewhere"
+        );
+    }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `tidegate plugin dev`: whenever a file is saved the crate is built, its cases are run, and what has passed them is swapped
+//! `tidegate plugin dev`: whenever a file is saved the plugin is built, its cases are run, and what has passed them is swapped
 //! into a running gateway.
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate plugin dev climate/my-rule                  the crate in this folder, into the gateway of /etc/tidegate
+  tidegate plugin dev climate/my-rule                  the plugin in this folder, into the gateway of /etc/tidegate
   tidegate plugin dev climate/my-rule plugins/my-rule -c barn.toml
 
 The version swapped in is watched like any other, and taken back when it does worse; `tidegate rollback` brings the one before \
@@ -28,7 +28,7 @@ pub struct Dev {
     /// The plugin in the gateway: FLOW/PLUGIN, or its own name where there is only one of it.
     #[arg(value_name = "PLUGIN")]
     plugin: String,
-    /// Folder with the plugin's Cargo.toml.
+    /// Folder with the plugin's sources.
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
     /// Do it once, and end.

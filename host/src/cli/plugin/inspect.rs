@@ -72,7 +72,7 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
         }
     };
     let manual = builtin.and_then(builtin::manual);
-    match measure(&content, arguments.settings.as_ref()) {
+    match measure(&content, arguments.settings.as_ref(), None) {
         Ok((found, is_costly)) => {
             let needs = needs(&found, is_costly);
             match global.output {
@@ -112,13 +112,18 @@ const AMPLE: CompileLimits = CompileLimits {
     time: Duration::from_secs(3_600),
 };
 
-/// Looks at a component within the limits of compiling, and without where it does not fit in: `true` says that it was so.
+/// Looks at a component within the limits of compiling, and without where it does not fit in: `true` says that it was so. The code
+/// is kept in `cache`, where there is one.
 pub(super) fn measure(
     component: &[u8],
     settings: Option<&Value>,
+    cache: Option<PathBuf>,
 ) -> Result<(Inspection, bool), chain::Error> {
     let look = |limits| {
-        let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None))?;
+        let engine = Engine::new(
+            Limits::default().stack_bytes,
+            Workshop::new(limits, cache.clone()),
+        )?;
         chain::inspect(component, &engine, settings)
     };
     match look(DEFAULT) {

@@ -3,9 +3,11 @@
 mod build;
 mod dev;
 mod inspect;
+mod language;
 mod new;
 mod rig;
 mod sign;
+mod templates;
 mod test;
 mod try_out;
 mod watch;
@@ -23,7 +25,7 @@ use crate::exit::Exit;
 pub enum Command {
     /// Make the folder of a new plugin: a rule, its cases, and all that it is built of.
     New(new::New),
-    /// Build a plugin written in Rust, and print where its component lies.
+    /// Build a plugin, in whatever language it is written, and print where its component lies.
     Build(build::Build),
     /// Run a plugin, or a flow, on cases out of files, and say where what comes of them is not what they say.
     Test(test::Test),

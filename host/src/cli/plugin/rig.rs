@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::build::{BuildError, build};
+use super::build::{BuildError, build, code_of};
+use super::language::PluginSource;
 use crate::builtin;
 use crate::cases::{Act, CaseSetup, Outcome, QosLevel, Written, WrittenMessage};
 use crate::chain::{self, Came, DryRun, Engine, Workshop};
@@ -79,13 +80,13 @@ enum What {
     Flow(Box<chain::Config>),
 }
 
-/// The name of a plugin as a config writes it: that of one in this binary, or the path of a component. A crate is built.
+/// The name of a plugin as a config writes it: that of one in this binary, or the path of a component. Sources are built.
 pub(super) fn component(target: &str, is_quiet: bool) -> Result<String, RigError> {
     let path = Path::new(target);
     if target.starts_with("builtin:") {
         return Ok(target.to_owned());
     }
-    let path = if path.is_dir() {
+    let path = if PluginSource::is_meant(path) {
         build(path, is_quiet)?.path
     } else if path.exists() {
         path.to_owned()
@@ -130,11 +131,11 @@ fn config_of(plugin: &str, setup: &CaseSetup) -> Result<Config, RigError> {
     config::load(&sources).map_err(RigError::Config)
 }
 
-fn engine(config: &Config) -> Result<Engine, RigError> {
+fn engine(config: &Config, cache: Option<PathBuf>) -> Result<Engine, RigError> {
     let gateway = &config.gateway;
     let engine = Engine::new(
         gateway.plugin_stack_bytes,
-        Workshop::new(gateway.compile, None),
+        Workshop::new(gateway.compile, cache),
     )?;
     // Each case begins anew, with the same code.
     engine.keep_compiled();
@@ -144,7 +145,8 @@ fn engine(config: &Config) -> Result<Engine, RigError> {
 impl Rig {
     /// Of a plugin, as [`component`] names it.
     pub(super) fn of_plugin(plugin: String) -> Result<Self, RigError> {
-        let engine = engine(&config_of(&plugin, &CaseSetup::new())?)?;
+        let config = config_of(&plugin, &CaseSetup::new())?;
+        let engine = engine(&config, code_of(Path::new(&plugin)))?;
         let what = What::Plugin(plugin);
         Ok(Self { engine, what })
     }
@@ -163,7 +165,7 @@ impl Rig {
             let known = known.join(", ");
             return Err(RigError::NoFlow { name, known });
         };
-        let engine = engine(&config)?;
+        let engine = engine(&config, None)?;
         let what = What::Flow(Box::new(flow.clone()));
         Ok(Self { engine, what })
     }

@@ -27,7 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   echo '[devices/d7/temperature] 21,5 °C' | tidegate plugin try number --settings '{ field = \"{metric}\" }'
   mosquitto_sub -v -t 'devices/#' | tidegate plugin try rule.wasm
-  tidegate plugin try . < messages.txt                     the crate in this folder, built
+  tidegate plugin try . < messages.txt                     the plugin in this folder, built
   tidegate plugin try --flow climate tidegate.toml < messages.txt
   … | tidegate plugin try aggregate --settings '…' --advance 10m
 
@@ -39,7 +39,7 @@ plugin did as comments, so it pipes into itself. Time stands still but for --adv
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TryOut {
-    /// The plugin: a crate's folder, a component, or the name of one that is compiled in; with --flow a config.
+    /// The plugin: a folder with its sources or its one file, a component, or the name of one that is compiled in; with --flow a config.
     #[arg(value_name = "PLUGIN", default_value = ".")]
     target: String,
     /// Its settings, as a config has them (TOML), or as JSON.

@@ -48,7 +48,8 @@ fn put(path: &Path, depth: usize, seen: &mut FileStamps) {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let is_made = name == "target" || name.starts_with('.') && name.len() > 2;
+    let is_made = ["target", "node_modules", "__pycache__"].contains(&name)
+        || name.starts_with('.') && name.len() > 2;
     if is_made || depth == 0 {
         return;
     }

@@ -18,8 +18,9 @@ use crate::file;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  tidegate plugin test                                  build the crate in this folder, run cases/*.cases
+  tidegate plugin test                                  build the plugin in this folder, run cases/*.cases
   tidegate plugin test rule.wasm rule.cases             a component
+  tidegate plugin test rule.py rule.cases               a single file, built
   tidegate plugin test number my.cases                  a plugin of this program
   tidegate plugin test --case 'keeps what is warm'      one case
   tidegate plugin test --watch                          again whenever a file is saved
@@ -51,10 +52,10 @@ Ends with 1 when a case fails, with 3 when a file of cases has mistakes, with 4 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Test {
-    /// The plugin: a crate's folder, a component, or the name of one that is compiled in; with --flow a config.
+    /// The plugin: a folder with its sources or its one file, a component, or the name of one that is compiled in; with --flow a config.
     #[arg(value_name = "PLUGIN", default_value = ".")]
     target: String,
-    /// Files of cases, or folders of *.cases files; a crate has them in `cases`.
+    /// Files of cases, or folders of *.cases files; a plugin has them in its folder `cases`.
     #[arg(value_name = "CASES")]
     cases: Vec<PathBuf>,
     /// Run this flow of the config, with its plugins and settings.
@@ -69,7 +70,7 @@ pub struct Test {
 }
 
 impl Test {
-    /// The cases of a crate.
+    /// The cases of a plugin's folder.
     pub(super) fn of(folder: &Path) -> Self {
         Self {
             target: folder.to_string_lossy().into_owned(),
@@ -221,7 +222,7 @@ fn files(arguments: &Test) -> Result<Vec<File>, Exit> {
             return Err(Exit::Usage);
         }
         say(
-            "error: there are no cases: name a file of them, or put one into the crate's folder `cases`; with --flow the config comes before them",
+            "error: there are no cases: name a file of them, or put one into the plugin's folder `cases`; with --flow the config comes before them",
         );
         return Err(Exit::Usage);
     }
