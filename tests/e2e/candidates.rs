@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Gateway, Plan, cases, wait_until};
+use tidegate_tests::{Config, Gateway, Plan, cases, wait_until};
 
 use crate::guest::component;
-use crate::scene::{Scene, flow};
+use crate::scene::Scene;
 use crate::swap::expect_exact_counts;
 use crate::tools::{json, told};
 
@@ -26,13 +26,12 @@ const FILE: &str = "count.wasm";
 /// batch is small, so that what leaks is seen before it meets the limit of memory.
 fn counting() -> Result<Scene> {
     let probation = "probation = { time = \"1h\", messages = 1000000000 }";
-    let plugin = format!(
-        "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}\n\n"
-    );
-    Scene::with(
-        &flow(&plugin).replace("lanes = 3", "lanes = 3\nbatch = 64"),
-        &[(FILE, component("count")?)],
-    )
+    let plugin =
+        format!("name = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}");
+    let config = Config::forwarding()
+        .set("flow.all.batch", 64)
+        .step("all", &plugin);
+    Scene::with(&config, &[(FILE, component("count")?)])
 }
 
 /// The guest `worse`, told what to do wrong.
@@ -111,10 +110,12 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
 /// the digest of the good one.
 fn about_to_fail(on_error: &str) -> Result<(Scene, String)> {
     let settings = format!("on_error = \"{on_error}\"\nprobation = {{ time = \"50ms\" }}");
-    let plugin =
-        format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{settings}\n\n");
+    let plugin = format!("name = \"count\"\nplugin = \"{FILE}\"\n{settings}");
     let good = component("count")?;
-    let scene = Scene::with(&flow(&plugin), &[(FILE, good.clone())])?;
+    let scene = Scene::with(
+        &Config::forwarding().step("all", &plugin),
+        &[(FILE, good.clone())],
+    )?;
     let file = scene.gateway.folder().join("fails.wasm");
     std::fs::write(&file, component("trap-always")?)?;
     let file = file.to_str().context("a path of plain letters")?;

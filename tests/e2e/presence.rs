@@ -5,9 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, cases, wait_until, with_mosquitto};
-
-use crate::scene::{config, flow};
+use tidegate_tests::{Broker, Config, Gateway, cases, wait_until, with_mosquitto};
 
 pub fn cases() -> Vec<Trial> {
     cases![with_mosquitto;
@@ -48,16 +46,13 @@ fn heard(listener: &Process) -> Vec<String> {
 /// Guarantee: each time the broker says once what is so, in that order, and whoever asks later hears the last of it.
 fn a_will_is_taken_back_once_we_are_there_again() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
-    let will = "[uplink.cloud]\nconnections = 2\nwill = { topic = \"gone/barn\", payload = \"offline\", online = \"online\", retain = true }\n";
-    let text = config(&field.url(), &cloud.url(), &flow(""));
-    let text = text.replacen("[uplink.cloud]\n", will, 1);
-    ensure!(
-        text.contains("gone/barn"),
-        "the config has no uplink `cloud`:\n{text}"
-    );
+    let will = "connections = 2\nwill = { topic = \"gone/barn\", payload = \"offline\", online = \"online\", retain = true }";
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("uplink.cloud", will);
     let listener = listen(&cloud)?;
     let hears = |wanted: &[&str]| wait_until("what is so is said", || heard(&listener) == wanted);
-    let gateway = Gateway::with(text).start()?;
+    let gateway = Gateway::with(config).start()?;
     hears(&["online"])?;
     let setup = gateway.kill()?;
     hears(&["online", "offline"])?;

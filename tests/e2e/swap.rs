@@ -10,10 +10,12 @@ use tidegate_tests::process::Process;
 use tidegate_tests::tally::{Sent, device_name};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until,
+};
 
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow, plugin_file};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, plugin_file};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -32,7 +34,7 @@ const FILE: &str = "count.wasm";
 
 fn counting() -> Result<Scene> {
     Scene::with(
-        &flow(&plugin_file("count", FILE)),
+        &Config::forwarding().step("all", &plugin_file("count", FILE)),
         &[(FILE, component("count")?)],
     )
 }
@@ -136,11 +138,11 @@ fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
     };
     let (field, cloud) = (broker()?, broker()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(
-        &field.url(),
-        &link.url(),
-        &flow(&plugin_file("count", FILE)),
-    ));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("count", FILE))
+            .between(&field.url(), &link.url()),
+    );
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
@@ -260,11 +262,11 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
 fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(
-        &field.url(),
-        &link.url(),
-        &flow(&plugin_file("count", FILE)),
-    ));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("count", FILE))
+            .between(&field.url(), &link.url()),
+    );
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
@@ -347,13 +349,12 @@ fn stopped_in_the_middle_of_a_shadow() -> Result<()> {
     expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }
 
-fn filter_above(limit: u32) -> String {
+/// The usual flow with a filter for temperatures above this.
+pub fn filter_above(limit: i64) -> Config {
     let settings = format!(
         "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
     );
-    flow(&format!(
-        "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"
-    ))
+    Config::forwarding().step("all", &format!("plugin = \"builtin:filter\"\n{settings}"))
 }
 
 /// A built-in filter gets another limit in the config of the running gateway.
@@ -361,10 +362,11 @@ fn filter_above(limit: u32) -> String {
 fn new_settings_in_the_config_are_a_swap() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &filter_above(20))).start()?;
+    let config = |limit| filter_above(limit).between(&field.url(), &cloud.url());
+    let gateway = Gateway::with(config(20)).start()?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     wait_until("25 passes the limit of 20", || watch.total() == 1)?;
-    gateway.rewrite_config(&config(&field.url(), &cloud.url(), &filter_above(30)))?;
+    gateway.rewrite_config(config(30))?;
     wait_until("the new settings are in", || {
         gateway.metric(
             "tidegate_swap_transitions_total",
@@ -387,14 +389,14 @@ fn new_settings_in_the_config_are_a_swap() -> Result<()> {
 fn other_changes_of_the_config_ask_for_a_restart() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &filter_above(20));
-    let gateway = Gateway::with(&text).start()?;
-    gateway.rewrite_config(&format!("{text}\n[log]\nlevel = \"debug\"\n"))?;
+    let config = filter_above(20).between(&field.url(), &cloud.url());
+    let gateway = Gateway::with(&config).start()?;
+    gateway.rewrite_config(config.add("log", "level = \"debug\""))?;
     wait_until("the log asks for a restart", || {
         gateway.lines().has(&["restart"])
     })?;
     let mark = gateway.lines().count();
-    gateway.rewrite_config("[source.field\n")?;
+    gateway.rewrite_text("[source.field\n")?;
     wait_until("the log says what is wrong", || {
         gateway.lines().has_since(mark, &["config"])
     })?;

@@ -10,6 +10,7 @@ pub mod case;
 pub mod certificates;
 pub mod change;
 pub mod client;
+pub mod config;
 pub mod convert;
 pub mod cut;
 pub mod disk;
@@ -38,6 +39,7 @@ pub mod web;
 
 pub use broker::{Broker, Mosquitto};
 pub use case::{case, case_name, needs, rounds, soak_time, where_possible, with_mosquitto};
+pub use config::Config;
 pub use gateway::{Gateway, Setup};
 pub use load::{Load, Plan};
 pub use wait::wait_until;
