@@ -7,7 +7,7 @@ use tidegate_tests::{Config, Gateway, Plan, cases, wait_until};
 
 use crate::guest::component;
 use crate::scene::Scene;
-use crate::swap::expect_exact_counts;
+use crate::swap::expect_counted_once;
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -93,16 +93,11 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
         "the outputs of one never counted"
     );
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch)?;
     ensure!(
         scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
         "something was parked"
     );
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
 }
 
@@ -179,20 +174,15 @@ fn what_is_held_goes_on_with_the_last_good_version() -> Result<()> {
     });
     wait_until("it delivers", || scene.watch.count() > 1_000)?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    ensure!(
-        scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
-        "something was parked"
-    );
     ensure!(
         scene.gateway.metric("tidegate_lane_restarts_total", &[]) == 0.0,
         "the host's own code failed"
     );
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch)?;
+    ensure!(
+        scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
+        "something was parked"
+    );
     Ok(())
 }
 
@@ -244,13 +234,7 @@ fn a_shadow_shows_what_would_be_different() -> Result<()> {
         "not a shadow"
     );
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
 }
 
 /// A candidate whose counts are one too high is put in as a canary for a third of the devices, each device sends a message,

@@ -1,12 +1,12 @@
 //! Field brokers as they are: small windows, repeats, messages that MQTT forbids, several copies of one, retained ones.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::fake::FieldBroker;
+use tidegate_tests::mosquitto::publish;
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::{Broker, Config, Gateway, Watch, case, cases, wait_until, with_mosquitto};
 
@@ -168,27 +168,6 @@ fn names_of_the_gateway_do_not_come_in() -> Result<()> {
         gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
         "it was parked"
     );
-    Ok(())
-}
-
-fn publish(broker: &Broker, topic: &str, payload: &str, more: &[&str]) -> Result<()> {
-    let port = broker.address().port().to_string();
-    let mut command = Command::new("mosquitto_pub");
-    command
-        .args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-q",
-            "1",
-            "-t",
-            topic,
-            "-m",
-            payload,
-        ])
-        .args(more);
-    ensure!(command.status()?.success(), "mosquitto_pub failed");
     Ok(())
 }
 

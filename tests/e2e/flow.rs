@@ -4,11 +4,11 @@ mod led_to;
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tidegate_tests::load::{is_warm, write_reading};
-use tidegate_tests::process::Process;
+use tidegate_tests::mosquitto::{publish, subscribe};
 use tidegate_tests::{
     Broker, Config, Gateway, Load, Plan, Watch, cases, convert, many, needs, usage, wait_until,
 };
@@ -279,54 +279,19 @@ fn mosquitto_pub_to_mosquitto_sub() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let config = Config::forwarding().between(&field.url(), &cloud.url());
     let _gateway = Gateway::with(config).start()?;
-    let mut sub = Command::new("mosquitto_sub");
-    sub.args([
-        "-V",
-        "mqttv5",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &cloud.address().port().to_string(),
-        "-t",
-        UP,
-        "-q",
-        "1",
-    ]);
     // It ends after one message; before that, what it has written stays in its buffer.
-    sub.args(["-i", "the-subscriber", "-C", "1", "-F", "got %t %P %p"]);
-    let mut sub = Process::start("mosquitto_sub", &mut sub)?;
-    wait_until("mosquitto_sub has subscribed", || {
-        cloud.lines().has(&["the-subscriber", UP])
-    })?;
-    let mut publish = Command::new("mosquitto_pub");
-    publish.args([
+    let once = ["-V", "5", "-C", "1"];
+    let mut sub = subscribe(&cloud, UP, "%t %P %p", &once)?;
+    let property = [
         "-V",
-        "mqttv5",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &field.address().port().to_string(),
-        "-q",
-        "1",
-    ]);
-    publish.args([
-        "-t",
-        "devices/d1/telemetry",
-        "-m",
-        "hello",
+        "5",
         "-D",
         "publish",
         "user-property",
         "traceparent",
         "00-abc",
-    ]);
-    ensure!(
-        publish
-            .status()
-            .context("cannot run mosquitto_pub")?
-            .success(),
-        "mosquitto_pub failed"
-    );
+    ];
+    publish(&field, "devices/d1/telemetry", "hello", &property)?;
     ensure!(sub.wait()?.success(), "mosquitto_sub failed");
     ensure!(
         sub.lines()

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::certificates::Authority;
 use tidegate_tests::postgres::{Postgres, has_postgres};
@@ -331,7 +331,9 @@ fn a_table_is_made_where_that_is_asked_for_and_tls_is_asked_for_first() -> Resul
     let authority = Authority::new(place.path(), "ca")?;
     let database = Postgres::with_tls(&authority.broker()?)?;
     database.ask("GRANT CREATE ON SCHEMA public TO barn")?;
-    let url = database.url().replace("postgres://", "postgres+tls://");
+    let url = database.url();
+    let place = url.strip_prefix("postgres").context("another protocol")?;
+    let url = format!("postgres+tls{place}");
     let keys = format!("tls = {{ ca = \"{}\" }}\n", authority.ca.display());
     let setup = gateway(&field, &url, "create = true", &keys)?;
     let gateway = setup.start()?;

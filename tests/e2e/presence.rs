@@ -1,9 +1,8 @@
 //! What a broker says of us to others: the will, and what takes it back.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use tidegate_tests::mosquitto::{heard, subscribe};
 use tidegate_tests::process::Process;
 use tidegate_tests::{Broker, Config, Gateway, cases, wait_until, with_mosquitto};
 
@@ -13,33 +12,8 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-/// A subscriber to that topic: a line for each message.
 fn listen(broker: &Broker) -> Result<Process> {
-    let port = broker.address().port().to_string();
-    let mut command = Command::new("mosquitto_sub");
-    command.args([
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-q",
-        "1",
-        "-t",
-        "gone/barn",
-        "-F",
-        "got %p",
-    ]);
-    let process = Process::start("mosquitto_sub", &mut command)?;
-    wait_until("the subscription stands", || {
-        broker.lines().has(&["gone/barn"])
-    })?;
-    Ok(process)
-}
-
-fn heard(listener: &Process) -> Vec<String> {
-    let lines = listener.lines().all();
-    let got = lines.iter().filter_map(|line| line.strip_prefix("got "));
-    got.map(str::to_owned).collect()
+    subscribe(broker, "gone/barn", "%p", &[])
 }
 
 /// An uplink of two connections with a will; the gateway is killed, starts again, and is stopped.

@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::fake::{CONNACK_V5, FakeBroker, Step};
+use tidegate_tests::mosquitto;
 use tidegate_tests::{
     Broker, Config, Gateway, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto,
 };
 
-use crate::scene::{UP, compare, unnamed};
+use crate::scene::{UP, expect_exactly_once, unnamed};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -52,37 +53,19 @@ fn versions(field_version: &str, cloud_version: &str) -> Result<()> {
         ..Plan::default()
     };
     let sent = tidegate_tests::Load::start(field.address(), plan).wait()?;
-    let verdict = compare(&sent, watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, watch).map(drop)
 }
 
 /// The gateway subscribes and publishes at each level; a retained message is waiting for it.
 /// Guarantee: the retained one arrives too, and with its flag; QoS 2 arrives once.
 fn levels(level: u8) -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
-    let port = field.address().port().to_string();
-    let publish = |message: &str, retain: bool| -> Result<()> {
-        let mut command = std::process::Command::new("mosquitto_pub");
-        command.args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-q",
-            &level.to_string(),
-            "-t",
-            "devices/d1/telemetry",
-            "-m",
-            message,
-        ]);
-        if retain {
-            command.arg("-r");
-        }
-        ensure!(command.status()?.success(), "mosquitto_pub failed");
-        Ok(())
+    let level_of_mqtt = level.to_string();
+    let publish = |message: &str, more: &[&str]| {
+        let more = [&["-q", &level_of_mqtt], more].concat();
+        mosquitto::publish(&field, "devices/d1/telemetry", message, &more)
     };
-    publish("kept", true)?;
+    publish("kept", &["-r"])?;
     let watch = Watch::start(cloud.address(), UP)?;
     let config = Config::forwarding()
         .between(&field.url(), &cloud.url())
@@ -90,7 +73,7 @@ fn levels(level: u8) -> Result<()> {
         .set("uplink.cloud.qos", i64::from(level));
     let _gateway = Gateway::with(config).start()?;
     wait_until("the retained message has arrived", || watch.total() == 1)?;
-    publish("live", false)?;
+    publish("live", &[])?;
     wait_until("the live message has arrived", || watch.total() == 2)?;
     let arrivals = watch.arrivals();
     ensure!(

@@ -24,9 +24,9 @@ use tidegate_tests::tally::Sent;
 use tidegate_tests::wait_until;
 
 use crate::guest::{component, marked};
-use crate::scene::Scene;
 use crate::scene::UP;
-use crate::swap::{expect_exact_counts, pauses};
+use crate::scene::{Scene, expect_exactly_once};
+use crate::swap::{expect_counted_once, expect_exact_counts, pauses};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -174,13 +174,7 @@ fn a_plugin_put_in_and_taken_out_under_load() -> Result<()> {
         );
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
 }
 
 /// The only port of a flow is led to another uplink under load, then to a queue that no flow had.
@@ -297,12 +291,7 @@ fn a_flow_comes_and_goes() -> Result<()> {
         "{history}"
     );
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// In one config, a flow gets a plugin that is none, one that does not take its settings and one that does not read the
@@ -360,13 +349,7 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
     ensure!(out.contains("unchanged"), "the first is as it was: {out}");
     scene.arrives("other/x1")?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
 }
 
 /// A plugin gets other settings and is on probation for an hour; meanwhile another flow comes, gets other lanes and goes.

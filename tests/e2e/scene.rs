@@ -38,6 +38,13 @@ pub fn expect_at_least_once(verdict: &Verdict) -> Result<()> {
     Ok(())
 }
 
+/// The same where nothing may come twice either.
+pub fn expect_exactly_once(sent: &Sent, watch: Watch) -> Result<Verdict> {
+    let verdict = compare(sent, watch)?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(verdict)
+}
+
 /// Waits until all that was acknowledged has arrived, then compares. What never comes shows as lost.
 pub fn compare(sent: &Sent, watch: Watch) -> Result<Verdict> {
     let (all, mut seen) = (sent.count() as u64, 0);

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::{Config, Plan, cases, wait_until};
 
-use crate::scene::{Scene, compare, expect_at_least_once, send_all};
+use crate::scene::{Scene, compare, expect_at_least_once, expect_exactly_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
     cases![a_stop_under_load_drains_and_exits_0, a_stop_at_rest_exits_0,]
@@ -41,7 +41,5 @@ fn a_stop_at_rest_exits_0() -> Result<()> {
         gateway.metric("tidegate_spool_messages", &[]) == 0.0,
         "something is still owed"
     );
-    let verdict = compare(&first, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&first, scene.watch).map(drop)
 }

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::change::pauses_us;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::process::Process;
-use tidegate_tests::tally::{Sent, device_name};
+use tidegate_tests::tally::{Sent, Verdict, device_name};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{
@@ -15,7 +15,7 @@ use tidegate_tests::{
 };
 
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, compare, expect_at_least_once, plugin_file};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, expect_exactly_once, plugin_file};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -77,14 +77,19 @@ fn swapped_under_load() -> Result<()> {
         })?;
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    // One more message of each device tells its count.
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "after {swaps} swaps: {verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
+}
+
+/// Waits until all has arrived; each once and in order, and each device's count is its number of messages.
+pub fn expect_counted_once(
+    field: &Broker,
+    cloud: &Broker,
+    sent: &Sent,
+    watch: Watch,
+) -> Result<Verdict> {
+    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
+    expect_exact_counts(field, cloud, sent)?;
+    expect_exactly_once(sent, watch)
 }
 
 /// Sends one more message of each device and compares the counts they come back with.
@@ -252,9 +257,7 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
         changes(&scene.gateway, "swapped") >= 1.0
     })?;
     let sent = load.stop()?;
-    let verdict = compare(&sent, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// The uplink is dark, devices go on, and the plugin is replaced.

@@ -7,7 +7,7 @@ use tidegate_tests::{
     Broker, Config, Gateway, Load, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto,
 };
 
-use crate::scene::{UP, compare, send_all};
+use crate::scene::{UP, compare, expect_exactly_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
     cases![with_mosquitto;
@@ -59,9 +59,7 @@ fn client_certificates_on_both_sides() -> Result<()> {
     let config = between(&field, &cloud, &authority, &identity)?;
     let _gateway = Gateway::with(config).start()?;
     let sent = send_all(&field, 3_000)?;
-    let verdict = compare(&sent, watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, watch).map(drop)
 }
 
 /// The key of the uplink is empty at a start, as a power cut in a renewal leaves it.

@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod guests;
 pub mod load;
 pub mod many;
+pub mod mosquitto;
 pub mod port;
 pub mod postgres;
 pub mod process;

@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::{Config, Plan, Watch, cases, rounds, wait_until};
 
 use crate::guest::component;
-use crate::scene::{Scene, UP, compare, expect_at_least_once, unnamed};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, expect_exactly_once, unnamed};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -131,12 +131,7 @@ fn a_flow_is_put_between_and_taken_out_under_load() -> Result<()> {
         }
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// The plugin of a flow behind another rejects a payload.

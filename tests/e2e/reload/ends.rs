@@ -7,7 +7,7 @@ use tidegate_tests::{
 };
 
 use super::reload;
-use crate::scene::{Scene, UP, compare};
+use crate::scene::{Scene, UP, expect_exactly_once};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -68,9 +68,7 @@ fn a_source_comes_and_goes_under_load() -> Result<()> {
         shown(false)?;
     }
     let sent = load.stop()?;
-    let verdict = compare(&sent, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// The uplink's broker goes away for good under load, and the config names another one.

@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
 
 use super::other;
-use crate::scene::{Scene, UP, compare, expect_at_least_once};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, expect_exactly_once};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -253,9 +253,7 @@ fn a_recording_begins_and_ends_without_a_restart() -> Result<()> {
         let is_shown = metrics.contains("tidegate_recording_bytes{flow=\"all\"}");
         ensure!(is_shown == is_there, "{metrics} {}", folder.display());
     }
-    let verdict = compare(&load.stop()?, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&load.stop()?, scene.watch).map(drop)
 }
 
 /// The config has a source no more, and the flow that takes from it is another, which cannot be used.
