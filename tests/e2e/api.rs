@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::gateway::api;
-use tidegate_tests::{Gateway, cases};
+use tidegate_tests::{Config, Gateway, cases};
 
-use crate::scene::{Scene, flow};
+use crate::scene::Scene;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -67,7 +67,7 @@ fn ask(
 /// Each route for operators, asked at the loopback port and at the control socket.
 /// Guarantee: the port gives nothing of it away and changes nothing, and says where it is asked; the socket answers.
 fn what_operates_is_refused_at_the_port_and_answered_at_the_socket() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let routes = api::operating();
     ensure!(routes.len() >= 12, "only {} routes", routes.len());
     for route in &routes {
@@ -101,7 +101,7 @@ fn what_operates_is_refused_at_the_port_and_answered_at_the_socket() -> Result<(
 /// Each route for reading, asked at both.
 /// Guarantee: what anybody on the machine may read, the operator may read, too.
 fn what_is_for_reading_is_answered_at_the_port_and_at_the_socket() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     for route in api::reading() {
         let (method, path) = (route.method, route.path);
         if path == STREAM {
@@ -121,7 +121,7 @@ fn what_is_for_reading_is_answered_at_the_port_and_at_the_socket() -> Result<()>
 /// Dead letters are taken out at the control socket, by this very process.
 /// Guarantee: the log names who did it, as the kernel knows the other end.
 fn whoever_takes_dead_letters_out_stands_in_the_log() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let order = r#"{"do": "forget", "ids": []}"#;
     let (code, words) = ask(socket(&scene.gateway)?, "POST", "/v1/spool", order)?;
     ensure!(code == 200, "{code} {words}");

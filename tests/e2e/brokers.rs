@@ -7,9 +7,9 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::foreign::Foreign;
 use tidegate_tests::tap::Tap;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, needs, rounds, wait_until};
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = Vec::new();
@@ -52,7 +52,7 @@ fn upstream(which: Foreign, level: u8) -> Result<()> {
     let (field, mut cloud) = (Broker::embedded()?, Broker::foreign(which)?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(&field.url(), &link.url(), &flow("")));
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &link.url()));
     let mut gateway = setup
         .env("TIDEGATE_UPLINK__CLOUD__QOS", &level.to_string())
         .start()?;
@@ -92,7 +92,8 @@ fn in_the_field(which: Foreign) -> Result<()> {
     let (field, cloud) = (Broker::foreign(which)?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let tap = Tap::on(field.address())?;
-    let mut gateway = Gateway::with(config(&tap.url(), &cloud.url(), &flow(""))).start()?;
+    let mut gateway =
+        Gateway::with(Config::forwarding().between(&tap.url(), &cloud.url())).start()?;
     let load = Load::start(
         field.address(),
         Plan {

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Gateway, Plan, cases, wait_until};
+use tidegate_tests::{Config, Gateway, Plan, cases, wait_until};
 
 use crate::guest::component;
-use crate::scene::{Scene, flow};
-use crate::swap::expect_exact_counts;
+use crate::scene::Scene;
+use crate::swap::expect_counted_once;
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -26,13 +26,12 @@ const FILE: &str = "count.wasm";
 /// batch is small, so that what leaks is seen before it meets the limit of memory.
 fn counting() -> Result<Scene> {
     let probation = "probation = { time = \"1h\", messages = 1000000000 }";
-    let plugin = format!(
-        "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}\n\n"
-    );
-    Scene::with(
-        &flow(&plugin).replace("lanes = 3", "lanes = 3\nbatch = 64"),
-        &[(FILE, component("count")?)],
-    )
+    let plugin =
+        format!("name = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}");
+    let config = Config::forwarding()
+        .set("flow.all.batch", 64)
+        .step("all", &plugin);
+    Scene::with(&config, &[(FILE, component("count")?)])
 }
 
 /// The guest `worse`, told what to do wrong.
@@ -94,16 +93,11 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
         "the outputs of one never counted"
     );
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch)?;
     ensure!(
         scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
         "something was parked"
     );
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
 }
 
@@ -111,10 +105,12 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
 /// the digest of the good one.
 fn about_to_fail(on_error: &str) -> Result<(Scene, String)> {
     let settings = format!("on_error = \"{on_error}\"\nprobation = {{ time = \"50ms\" }}");
-    let plugin =
-        format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{settings}\n\n");
+    let plugin = format!("name = \"count\"\nplugin = \"{FILE}\"\n{settings}");
     let good = component("count")?;
-    let scene = Scene::with(&flow(&plugin), &[(FILE, good.clone())])?;
+    let scene = Scene::with(
+        &Config::forwarding().step("all", &plugin),
+        &[(FILE, good.clone())],
+    )?;
     let file = scene.gateway.folder().join("fails.wasm");
     std::fs::write(&file, component("trap-always")?)?;
     let file = file.to_str().context("a path of plain letters")?;
@@ -178,20 +174,15 @@ fn what_is_held_goes_on_with_the_last_good_version() -> Result<()> {
     });
     wait_until("it delivers", || scene.watch.count() > 1_000)?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    ensure!(
-        scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
-        "something was parked"
-    );
     ensure!(
         scene.gateway.metric("tidegate_lane_restarts_total", &[]) == 0.0,
         "the host's own code failed"
     );
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch)?;
+    ensure!(
+        scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
+        "something was parked"
+    );
     Ok(())
 }
 
@@ -243,13 +234,7 @@ fn a_shadow_shows_what_would_be_different() -> Result<()> {
         "not a shadow"
     );
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
 }
 
 /// A candidate whose counts are one too high is put in as a canary for a third of the devices, each device sends a message,

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::{tidegate, workspace};
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Gateway, cases};
+use tidegate_tests::{Config, Gateway, cases};
 
-use crate::scene::{config, flow, plugin_file};
+use crate::scene::plugin_file;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -35,12 +35,12 @@ fn run(arguments: &[&str]) -> Result<Output> {
 /// Guarantee: exit code 3, each mistake with line and hint, and not one connection was made.
 fn config_mistakes_are_all_shown_and_nothing_starts() -> Result<()> {
     let fake = FakeBroker::start(Vec::new())?;
-    let text = config(&fake.url(), &fake.url(), &flow(""));
-    let text = text
-        .replace("[source.field]\n", "[source.field]\nqso = 1\n")
-        .replace("cloud:telemetry", "clod:telemetry");
-    let text = text.replace("lanes = 3", "lanes = \"three\"");
-    let (status, lines) = Gateway::with(text).fail()?;
+    let config = Config::forwarding()
+        .between(&fake.url(), &fake.url())
+        .set("source.field.qso", 1)
+        .set("flow.all.to.out", "clod:telemetry")
+        .set("flow.all.lanes", "three");
+    let (status, lines) = Gateway::with(config).fail()?;
     ensure!(status.code() == Some(3), "ended with {status}");
     for part in ["qso", "qos", "clod", "cloud", "lanes", "tidegate.toml:"] {
         ensure!(lines.has(&[part]), "`{part}` is not in {:#?}", lines.all());
@@ -56,11 +56,11 @@ fn config_mistakes_are_all_shown_and_nothing_starts() -> Result<()> {
 /// Guarantee: exit code 4, and the error names the plugin.
 fn a_plugin_at_fault_is_exit_code_4() -> Result<()> {
     let fake = FakeBroker::start(Vec::new())?;
-    let setup = Gateway::with(config(
-        &fake.url(),
-        &fake.url(),
-        &flow(&plugin_file("broken", "broken.wasm")),
-    ));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("broken", "broken.wasm"))
+            .between(&fake.url(), &fake.url()),
+    );
     std::fs::write(
         setup.folder().join("broken.wasm"),
         b"\0asm and then nothing good",
@@ -95,11 +95,10 @@ fn a_missing_config_is_a_clear_error() -> Result<()> {
 /// A CA file that holds no certificate.
 /// Guarantee: `tidegate check` finds it, with the file's name, and not the first handshake.
 fn a_damaged_certificate_is_a_config_mistake() -> Result<()> {
-    let text = config("mqtts://127.0.0.1:1", "mqtt://127.0.0.1:1", &flow(""));
-    let setup = Gateway::with(text.replace(
-        "[source.field]\n",
-        "[source.field]\ntls = { ca = \"authority.pem\" }\n",
-    ));
+    let config = Config::forwarding()
+        .between("mqtts://127.0.0.1:1", "mqtt://127.0.0.1:1")
+        .put("source.field", "tls = { ca = \"authority.pem\" }");
+    let setup = Gateway::with(config);
     std::fs::write(setup.folder().join("authority.pem"), "not a certificate")?;
     let output = run(&[
         "check",
@@ -186,10 +185,11 @@ fn what_a_full_disk_does_not_take_is_an_error() -> Result<()> {
 /// Guarantee: they do nothing to the one that runs.
 fn a_config_that_is_not_there_leads_to_no_other_gateway() -> Result<()> {
     let nobody = FakeBroker::start(Vec::new())?;
-    let gateway = Gateway::with(config(&nobody.url(), &nobody.url(), &flow(""))).launch()?;
+    let config = Config::forwarding().between(&nobody.url(), &nobody.url());
+    let gateway = Gateway::with(&config).launch()?;
     let missing = gateway.folder().join("nope.toml");
     let other = gateway.folder().join("other.toml");
-    std::fs::write(&other, config(&nobody.url(), &nobody.url(), &flow("")))?;
+    std::fs::write(&other, config.to_string())?;
     // Beside this one those of other cases may run: then it is not clear which one is meant.
     for (file, codes) in [(&missing, &[3][..]), (&other, &[5, 2])] {
         let file = file.to_string_lossy();

@@ -1,23 +1,18 @@
 //! A clock that jumps: a gateway has no battery behind it, and learns the time once it is online.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, needs, wait_until};
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once};
 
 pub fn cases() -> Vec<Trial> {
-    let library = library();
-    vec![needs(
-        "clock::jumps_of_the_clock_lose_and_expire_nothing",
-        "libfaketime",
-        library.is_some(),
-        move || jumps_of_the_clock_lose_and_expire_nothing(&library.unwrap_or_default()),
-    )]
+    let timed = |name: &str, run| needs(name, "libfaketime", library().is_some(), run);
+    cases![timed; jumps_of_the_clock_lose_and_expire_nothing]
 }
 
 /// Where distributions put it.
@@ -40,7 +35,8 @@ fn year(line: &str) -> Option<String> {
 /// goes dark, and home again over a kill. What is
 /// owed may be kept for a day.
 /// Guarantee: nothing is lost, nothing expires, and links and commits go on.
-fn jumps_of_the_clock_lose_and_expire_nothing(library: &Path) -> Result<()> {
+fn jumps_of_the_clock_lose_and_expire_nothing() -> Result<()> {
+    let library = library().context("no libfaketime")?;
     let (field, cloud, folder) = (
         Broker::embedded()?,
         Broker::embedded()?,
@@ -50,12 +46,11 @@ fn jumps_of_the_clock_lose_and_expire_nothing(library: &Path) -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     jump("+0")?;
-    let text = format!(
-        "[class.telemetry]\nmax_age = \"1d\"\n\n{}",
-        config(&field.url(), &link.url(), &flow(""))
-    );
+    let config = Config::forwarding()
+        .between(&field.url(), &link.url())
+        .add("class.telemetry", "max_age = \"1d\"");
     let file = folder.path().join("offset");
-    let setup = Gateway::with(text)
+    let setup = Gateway::with(config)
         .env("LD_PRELOAD", &library.display().to_string())
         .env("FAKETIME_TIMESTAMP_FILE", &file.display().to_string())
         .env("FAKETIME_NO_CACHE", "1")

@@ -1,15 +1,14 @@
 //! The other direction: commands from upstream to devices, and their replies, by `examples/commands`.
 
-use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::binary::workspace;
+use tidegate_tests::convert::example;
 use tidegate_tests::cut::Cuttable;
+use tidegate_tests::mosquitto::{self, heard, subscribe};
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, cases, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Config, Gateway, cases, wait_until, with_mosquitto};
 
 pub fn cases() -> Vec<Trial> {
     cases![with_mosquitto;
@@ -23,81 +22,29 @@ const REPLY: &str = "devices/d1/reply";
 const LIFE: Duration = Duration::from_secs(5);
 
 /// The shipped example between these two, with short back-offs.
-fn config(field: &str, cloud: &str) -> Result<String> {
-    let file = workspace().join("examples/commands/tidegate.toml");
-    let text =
-        fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+fn config(field: &str, cloud: &str) -> Result<Config> {
     let backoff = "backoff = { first = \"50ms\", cap = \"400ms\", jitter = 0.2 }";
-    Ok(text
-        .replace("mqtt://127.0.0.1:21883", field)
-        .replace("mqtt://127.0.0.1:21884", cloud)
-        .replace("[uplink.field]\n", &format!("[uplink.field]\n{backoff}\n")))
+    let mut config = example("commands")?.put("uplink.field", backoff);
+    for end in ["source", "uplink"] {
+        config = config
+            .change(&format!("{end}.field.url"), field)
+            .change(&format!("{end}.cloud.url"), cloud);
+    }
+    Ok(config)
 }
 
 /// A subscriber of MQTT 5: a line for each message, with payload, correlation data, response topic and interval.
 fn listen(broker: &Broker, filter: &str) -> Result<Process> {
-    let port = broker.address().port().to_string();
-    let format = "got %p|%D|%R|%E";
-    let mut command = Command::new("mosquitto_sub");
-    command.args([
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-V",
-        "5",
-        "-q",
-        "1",
-        "-t",
-        filter,
-        "-F",
-        format,
-    ]);
-    let process = Process::start("mosquitto_sub", &mut command)?;
-    wait_until("the subscription stands", || broker.lines().has(&[filter]))?;
-    Ok(process)
+    subscribe(broker, filter, "%p|%D|%R|%E", &["-V", "5"])
 }
 
 /// Publishes with these properties.
 fn publish(broker: &Broker, topic: &str, payload: &str, properties: &[&[&str]]) -> Result<()> {
-    let port = broker.address().port().to_string();
-    let mut command = Command::new("mosquitto_pub");
-    command.args([
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-V",
-        "5",
-        "-q",
-        "1",
-        "-t",
-        topic,
-        "-m",
-        payload,
-    ]);
-    for property in properties {
-        command.args(["-D", "publish"]).args(*property);
-    }
-    ensure!(
-        command
-            .status()
-            .context("cannot run mosquitto_pub")?
-            .success(),
-        "mosquitto_pub failed"
-    );
-    Ok(())
-}
-
-/// Messages that were heard, without the "got".
-fn heard(listener: &Process) -> Vec<String> {
-    listener
-        .lines()
-        .all()
+    let properties = properties
         .iter()
-        .filter_map(|line| line.strip_prefix("got "))
-        .map(str::to_owned)
-        .collect()
+        .flat_map(|property| ["-D", "publish"].iter().chain(*property));
+    let more: Vec<&str> = ["-V", "5"].iter().chain(properties).copied().collect();
+    mosquitto::publish(broker, topic, payload, &more)
 }
 
 /// The link to the field goes dark; a command with some seconds to live is sent, one with ten minutes, and that one again. When

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::{tidegate, workspace};
-use tidegate_tests::{Broker, Gateway, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, wait_until};
 
 use crate::scene::UP;
 use crate::tools::json;
@@ -31,10 +31,8 @@ const REJECTED: usize = 3;
 fn a_store_a_config_and_a_plugin_of_the_version_before_still_work() -> Result<()> {
     let from = workspace().join("tests/compat");
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let config = fs::read_to_string(from.join("tidegate.toml"))?
-        .replace("{field}", &field.url())
-        .replace("{cloud}", &cloud.url());
-    let setup = Gateway::with(config);
+    let config = fs::read_to_string(from.join("tidegate.toml"))?;
+    let setup = Gateway::with(Config::read(&config).between(&field.url(), &cloud.url()));
     let unpacked = Command::new("tar")
         .arg("-xzf")
         .arg(from.join("data.tar.gz"))

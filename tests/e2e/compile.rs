@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
-use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Plan, Setup, Watch, cases, wait_until};
 
 use crate::guest::component;
-use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
+use crate::scene::{Scene, UP, compare, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -23,18 +23,22 @@ pub fn cases() -> Vec<Trial> {
 
 const FILE: &str = "count.wasm";
 
-const THREE: &str = "[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\nsettings = { pick = [\"temperature\"] }\n\n\
-    [[flow.all.plugin]]\nplugin = \"builtin:filter\"\n\
-    settings = { where = [{ field = \"temperature\", op = \">\", value = 20 }] }\n\n\
-    [[flow.all.plugin]]\nplugin = \"builtin:threshold\"\nsettings = { field = \"temperature\", above = 90 }\n";
+const THREE: [&str; 3] = [
+    "plugin = \"builtin:decode-json\"\nsettings = { pick = [\"temperature\"] }",
+    "plugin = \"builtin:filter\"\nsettings = { where = [{ field = \"temperature\", op = \">\", value = 20 }] }",
+    "plugin = \"builtin:threshold\"\nsettings = { field = \"temperature\", above = 90 }",
+];
 
 /// The three shipped plugins; where their alarms go is no matter here.
 fn three(field: &Broker, cloud: &Broker) -> Setup {
-    let flow = flow(THREE).replace(
-        "out = \"cloud:telemetry\"",
-        "out = \"cloud:telemetry\", alarms = \"drop\"",
-    );
-    Gateway::with(config(&field.url(), &cloud.url(), &flow))
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("flow.all.to.alarms", "drop");
+    Gateway::with(
+        THREE
+            .iter()
+            .fold(config, |config, step| config.step("all", step)),
+    )
 }
 
 fn code(gateway: &Gateway, origin: &str) -> f64 {
@@ -115,11 +119,10 @@ fn altered_code_is_never_run() -> Result<()> {
 /// Guarantee: the compiler's process ends at its limit, the candidate is refused with the reason, the gateway's own
 /// memory does not grow by it, and the running version loses nothing.
 fn a_component_that_takes_too_much_memory_is_refused() -> Result<()> {
-    let limit = "[gateway]\nplugin_compile_memory = \"256MiB\"\n";
-    let scene = Scene::with(
-        &format!("{}{limit}", flow(&plugin_file("count", FILE))),
-        &[(FILE, component("count")?)],
-    )?;
+    let config = Config::forwarding()
+        .step("all", &plugin_file("count", FILE))
+        .add("gateway", "plugin_compile_memory = \"256MiB\"");
+    let scene = Scene::with(&config, &[(FILE, component("count")?)])?;
     let load = scene.load(Plan::default());
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     scene.gateway.replace(FILE, &bomb())?;
@@ -151,11 +154,9 @@ fn a_component_that_takes_too_much_memory_is_refused() -> Result<()> {
 /// Guarantee: it does not start, says why and ends with the code for a plugin that cannot be used.
 fn a_component_that_takes_too_long_does_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = config(
-        &field.url(),
-        &cloud.url(),
-        &flow(&plugin_file("count", FILE)),
-    );
+    let text = Config::forwarding()
+        .step("all", &plugin_file("count", FILE))
+        .between(&field.url(), &cloud.url());
     let setup = Gateway::with(text).env("TIDEGATE_GATEWAY__PLUGIN_COMPILE_TIME", "1ms");
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let (status, lines) = setup.fail()?;
@@ -168,7 +169,7 @@ fn a_component_that_takes_too_long_does_not_start() -> Result<()> {
 /// Guarantee: the compiler ends with it; the next start takes the good version from the cache.
 fn a_kill_while_a_candidate_is_compiled_costs_nothing() -> Result<()> {
     let scene = Scene::with(
-        &flow(&plugin_file("count", FILE)),
+        &Config::forwarding().step("all", &plugin_file("count", FILE)),
         &[(FILE, component("count")?)],
     )?;
     let pid = scene.gateway.pid();

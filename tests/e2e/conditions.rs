@@ -4,9 +4,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
-use tidegate_tests::{Broker, Gateway, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, cases, wait_until};
 
-use crate::scene::{config, flow};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -63,7 +62,8 @@ fn a_hold_is_told_while_it_lasts_and_no_longer() -> Result<()> {
     let field = Broker::embedded()?;
     let deed = Deed::Answer(0x87, "tenant\x1b[2J closed");
     let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::all(), deed)])?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     gateway.wait_online()?;
     let asked = Asked(&gateway);
     ensure!(
@@ -125,8 +125,10 @@ fn an_uplink_that_waits_for_room_among_the_dead_letters_says_so() -> Result<()> 
     let field = Broker::embedded()?;
     let rules = vec![Rule(Which::topic("bad"), Deed::Answer(0x90, ""))];
     let cloud = PickyBroker::start(Terms::default(), rules)?;
-    let text = config(&field.url(), &cloud.url(), &flow("")) + "\n[spool]\ndead_letters = 2\n";
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .add("spool", "dead_letters = 2");
+    let gateway = Gateway::with(config).start()?;
     gateway.wait_online()?;
     let asked = Asked(&gateway);
     send(&field, "bad", 4)?;
@@ -159,11 +161,10 @@ fn a_second_client_with_our_id_is_told_once_and_stands_in_status() -> Result<()>
     let field = Broker::embedded()?;
     let rules = vec![Rule(Which::all().numbers(..5), Deed::Disconnect(0x8E))];
     let cloud = PickyBroker::start(Terms::default(), rules)?;
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nclient_id = \"barn-7\"\n",
-    );
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("uplink.cloud.client_id", "barn-7");
+    let gateway = Gateway::with(config).start()?;
     let asked = Asked(&gateway);
     send(&field, "d1", 1)?;
     send(&field, "d2", 1)?;

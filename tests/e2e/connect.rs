@@ -8,9 +8,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::fake::{FakeBroker, Step, packet};
 use tidegate_tests::web::WebServer;
-use tidegate_tests::{Broker, Gateway, cases, port, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, cases, port, wait_until};
 
-use crate::scene::{config, flow};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -34,23 +33,22 @@ fn end<'a>(document: &'a Value, name: &str) -> Result<&'a Value> {
 fn ends_that_work_are_told_and_a_gateway_that_runs_is_not_disturbed() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let server = WebServer::start()?;
-    let flow = flow("").replace(
-        "to = { out = \"cloud:telemetry\" }",
-        "to = [\"cloud:telemetry\", \"server:telemetry\", \"disk:telemetry\"]",
-    );
-    let setup = Gateway::with("");
+    let posted = format!("http://127.0.0.1:{}", port::free()?);
+    let setup = Gateway::within(|folder| {
+        let disk = format!("file://{}", folder.join("history").display());
+        Config::forwarding()
+            .between(&field.url(), &cloud.url())
+            .source("posted", &posted)
+            .uplink("server", &server.url())
+            .set("uplink.server.pack", "ndjson")
+            .uplink("disk", &disk)
+            .put(
+                "flow.all",
+                "to = [\"cloud:telemetry\", \"server:telemetry\", \"disk:telemetry\"]",
+            )
+    });
     let folder = setup.folder().join("history");
     fs::create_dir(&folder)?;
-    let ends = format!(
-        "[source.posted]\nurl = \"http://127.0.0.1:{}\"\n\n[uplink.server]\nurl = \"{}\"\npack = \"ndjson\"\n\n[uplink.disk]\nurl = \"file://{}\"\n\n",
-        port::free()?,
-        server.url(),
-        folder.display()
-    );
-    fs::write(
-        setup.config_file(),
-        config(&field.url(), &cloud.url(), &(ends + &flow)),
-    )?;
     let gateway = setup.start()?;
     wait_until("all are in use", || {
         gateway.metric("tidegate_uplink_up", &[]) == 3.0
@@ -113,15 +111,16 @@ fn ends_that_do_not_work_are_told_with_the_cause() -> Result<()> {
     );
     let nobody = format!("mqtt://{}", free.local_addr()?);
     drop(free);
-    let ends = format!(
-        "[uplink.mute]\nurl = \"mqtt://{}\"\ndeadlines = {{ handshake = \"300ms\" }}\n\n[uplink.disk]\nurl = \"file:///nobody/made/this\"\n\n",
-        mute.local_addr()?
-    );
-    let flow = flow("").replace(
-        "to = { out = \"cloud:telemetry\" }",
-        "to = [\"cloud:telemetry\", \"mute:telemetry\", \"disk:telemetry\"]",
-    );
-    let setup = Gateway::with(config(&field.url(), &nobody, &(ends + &flow)));
+    let config = Config::forwarding()
+        .between(&field.url(), &nobody)
+        .uplink("mute", &format!("mqtt://{}", mute.local_addr()?))
+        .put("uplink.mute", "deadlines = { handshake = \"300ms\" }")
+        .uplink("disk", "file:///nobody/made/this")
+        .put(
+            "flow.all",
+            "to = [\"cloud:telemetry\", \"mute:telemetry\", \"disk:telemetry\"]",
+        );
+    let setup = Gateway::with(config);
     let document = json(setup.folder(), &["check", "--connect"], 7)?;
     for (name, words) in [
         ("source.field", "user"),

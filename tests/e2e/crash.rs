@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Watch, case, cases, rounds, wait_until, with_mosquitto,
+    Broker, Config, Gateway, Load, Plan, Watch, case, cases, rounds, wait_until, with_mosquitto,
 };
 
-use crate::scene::{UP, compare, config, flow};
+use crate::scene::{UP, compare, send_all};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = vec![
@@ -49,7 +49,7 @@ const DOUBLES: u64 = 200;
 fn killed(field: &Broker, cloud: &Broker, kills: usize) -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let mut setup = Gateway::with(config(&field.url(), &link.url(), &flow("")));
+    let mut setup = Gateway::with(Config::forwarding().between(&field.url(), &link.url()));
     // Once online, so that the field broker has a session that keeps messages while the gateway is away.
     setup = setup.start()?.kill()?;
     let load = Load::start(field.address(), Plan::default());
@@ -97,19 +97,12 @@ fn the_checker_sees_what_early_acknowledgements_lose() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &link.url(), &flow(""))
-        .replace("lanes = 3\n", "lanes = 3\nack = \"received\"\n");
-    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}");
-    let gateway = Gateway::with(text).start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(500),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &link.url())
+        .set("flow.all.ack", "received")
+        .add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"");
+    let gateway = Gateway::with(config).start()?;
+    let sent = send_all(&field, 500)?;
     wait_until("all is in the gateway", || {
         gateway.metric("tidegate_spool_messages", &[]) == 500.0
     })?;

@@ -7,44 +7,34 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::disk::{Disk, can_mount, has_loop_ext4};
 use tidegate_tests::tally::device_name;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, needs, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Setup, Watch, cases, needs, wait_until};
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
-    let tmpfs = |name, run: fn() -> Result<()>| needs(name, "mount(8) for root", can_mount(), run);
-    vec![
-        tmpfs(
-            "disk::full_in_the_middle_of_a_spill_then_freed",
-            full_in_the_middle_of_a_spill_then_freed,
-        ),
-        tmpfs(
-            "disk::full_to_the_last_byte_killed_started_drained",
-            full_to_the_last_byte_killed_started_drained,
-        ),
-        tmpfs(
-            "disk::read_only_at_the_start_then_writable",
-            read_only_at_the_start_then_writable,
-        ),
-        tmpfs(
-            "disk::full_before_the_first_start",
-            full_before_the_first_start,
-        ),
-        tmpfs(
-            "disk::nearly_full_classes_make_room_and_the_ledger_is_exact",
-            nearly_full_classes_make_room,
-        ),
-        needs(
-            "disk::turned_read_only_while_running",
-            "mkfs.ext4 with loop devices for root",
-            has_loop_ext4(),
-            turned_read_only_while_running,
-        ),
-    ]
+    let tmpfs = |name: &str, run| needs(name, "mount(8) for root", can_mount(), run);
+    let ext4 = |name: &str, run| {
+        let what = "mkfs.ext4 with loop devices for root";
+        needs(name, what, has_loop_ext4(), run)
+    };
+    let mut cases = cases![tmpfs;
+        full_in_the_middle_of_a_spill_then_freed,
+        full_to_the_last_byte_killed_started_drained,
+        read_only_at_the_start_then_writable,
+        full_before_the_first_start,
+        nearly_full_classes_make_room_and_the_ledger_is_exact,
+    ];
+    cases.extend(cases![ext4; turned_read_only_while_running]);
+    cases
 }
 
 /// Alarms beside the readings, and heads that are soon full.
-const ALARMS: &str = "[spool]\nhead = \"1MiB\"\n\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1\n";
+fn with_alarms() -> Config {
+    Config::forwarding().add("spool", "head = \"1MiB\"").add(
+        "flow.alarms",
+        "from = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1",
+    )
+}
 
 /// A gateway between two brokers, with a disk of its own.
 struct Stand {
@@ -57,18 +47,14 @@ struct Stand {
 
 impl Stand {
     fn new(disk: impl FnOnce(&Setup) -> Result<Disk>) -> Result<(Self, Setup)> {
-        Self::with("", disk)
+        Self::with(Config::forwarding(), disk)
     }
 
-    fn with(more: &str, disk: impl FnOnce(&Setup) -> Result<Disk>) -> Result<(Self, Setup)> {
+    fn with(config: Config, disk: impl FnOnce(&Setup) -> Result<Disk>) -> Result<(Self, Setup)> {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let link = Cuttable::to(cloud.address())?;
         let watch = Watch::start(cloud.address(), UP)?;
-        let setup = Gateway::with(config(
-            &field.url(),
-            &link.url(),
-            &format!("{}{more}", flow("")),
-        ));
+        let setup = Gateway::with(config.between(&field.url(), &link.url()));
         let disk = disk(&setup)?;
         Ok((
             Self {
@@ -139,8 +125,8 @@ fn full_in_the_middle_of_a_spill_then_freed() -> Result<()> {
 /// alarms before and after them; the gateway is killed, and the link is back.
 /// Guarantee: it says `disk-full` and goes on taking; all alarms arrive, the oldest readings do not, and the ledger says
 /// exactly how many.
-fn nearly_full_classes_make_room() -> Result<()> {
-    let (stand, setup) = Stand::with(ALARMS, |setup| Disk::tmpfs(&setup.data(), 64))?;
+fn nearly_full_classes_make_room_and_the_ledger_is_exact() -> Result<()> {
+    let (stand, setup) = Stand::with(with_alarms(), |setup| Disk::tmpfs(&setup.data(), 64))?;
     let gateway = setup.start()?;
     let alarms = Watch::start(stand.cloud.address(), "devices/+/alarm")?;
     stand.link.go_dark();
@@ -207,13 +193,7 @@ fn full_to_the_last_byte_killed_started_drained() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     let gateway = setup.start()?;
     stand.link.go_dark();
-    let sent = stand
-        .load(Plan {
-            rate: None,
-            total: Some(3_000),
-            ..Plan::default()
-        })
-        .wait()?;
+    let sent = send_all(&stand.field, 3_000)?;
     wait_until("all is on disk", || on_disk(&gateway) == 3_000.0)?;
     stand.disk.fill()?;
     let setup = gateway.kill()?;
@@ -255,13 +235,7 @@ fn read_only_at_the_start_then_writable() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     let gateway = setup.start()?;
     stand.link.go_dark();
-    let sent = stand
-        .load(Plan {
-            rate: None,
-            total: Some(2_000),
-            ..Plan::default()
-        })
-        .wait()?;
+    let sent = send_all(&stand.field, 2_000)?;
     wait_until("all is on disk", || on_disk(&gateway) == 2_000.0)?;
     let setup = gateway.kill()?;
     stand.disk.turn_read_only()?;
@@ -310,13 +284,7 @@ fn full_before_the_first_start() -> Result<()> {
     stand.disk.free()?;
     wait_until("it is ready", || says(&gateway, 200, ""))?;
     stand.link.go_dark();
-    let sent = stand
-        .load(Plan {
-            rate: None,
-            total: Some(500),
-            ..Plan::default()
-        })
-        .wait()?;
+    let sent = send_all(&stand.field, 500)?;
     wait_until("all is on disk", || on_disk(&gateway) == 500.0)?;
     stand.link.back();
     expect_at_least_once(&compare(&sent, stand.watch)?)

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::binary::{tidegate, workspace};
-use tidegate_tests::{Gateway, cases, wait_until};
+use tidegate_tests::{Config, Gateway, Setup, cases, wait_until};
 
-use crate::scene::{Scene, config, flow};
+use crate::scene::Scene;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -69,8 +69,8 @@ fn names(document: &Value) -> Vec<&str> {
 /// A config with findings, before and after they are accepted.
 /// Guarantee: scripts learn by the exit code, and what is accepted stands there with its reason.
 fn what_should_not_go_live_ends_with_6_until_it_is_accepted() -> Result<()> {
-    let text = config("mqtt://127.0.0.1:1", "mqtt://broker.example.com", &flow(""));
-    let setup = Gateway::with(&*text);
+    let config = Config::forwarding().between("mqtt://127.0.0.1:1", "mqtt://broker.example.com");
+    let setup = Gateway::with(&config);
     told(setup.folder(), &["check"], &[0])?;
     let (document, said) = strict(setup.folder(), 6)?;
     let found = [
@@ -94,10 +94,7 @@ fn what_should_not_go_live_ends_with_6_until_it_is_accepted() -> Result<()> {
         .iter()
         .map(|name| format!("{name} = \"of a test\"\n"))
         .collect();
-    fs::write(
-        setup.config_file(),
-        format!("{text}\n[accepted]\n{}", accepted.concat()),
-    )?;
+    setup.rewrite(config.add("accepted", &accepted.concat()))?;
     let (document, said) = strict(setup.folder(), 0)?;
     ensure!(
         names(&document).is_empty() && document["accepted"].as_array().map(Vec::len) == Some(5),
@@ -157,7 +154,7 @@ fn a_doctor_looks_at_machine_and_gateway() -> Result<()> {
         cloud,
         watch,
         gateway,
-    } = Scene::with(&flow(""), &[])?;
+    } = Scene::with(&Config::forwarding(), &[])?;
     wait_until("both are in use", || {
         gateway.metric("tidegate_uplink_up", &[]) == 1.0
             && gateway.metric("tidegate_source_up", &[]) == 1.0
@@ -193,18 +190,25 @@ fn a_doctor_looks_at_machine_and_gateway() -> Result<()> {
     Ok(())
 }
 
+/// A gateway with a password in a file of this mode beside the config, and that file.
+fn with_password(mode: u32) -> Result<(Setup, PathBuf)> {
+    let config = Config::forwarding()
+        .between("mqtt://127.0.0.1:1", "mqtt://127.0.0.1:2")
+        .put(
+            "uplink.cloud",
+            "user = \"me\"\npassword = { file = \"password\" }",
+        );
+    let setup = Gateway::with(config);
+    let secret = setup.folder().join("password");
+    fs::write(&secret, "hunter2")?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(mode))?;
+    Ok((setup, secret))
+}
+
 /// A password that everybody reads, and no data folder yet.
 /// Guarantee: both are told; with `--fix` they are mended, which is said, and nothing else is touched; root makes no folder.
 fn what_a_doctor_may_mend_is_mended_and_told() -> Result<()> {
-    let text = config("mqtt://127.0.0.1:1", "mqtt://127.0.0.1:2", &flow(""));
-    let text = text.replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nuser = \"me\"\npassword = { file = \"password\" }\n",
-    );
-    let setup = Gateway::with(text);
-    let secret = setup.folder().join("password");
-    fs::write(&secret, "hunter2")?;
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644))?;
+    let (setup, secret) = with_password(0o644)?;
     let data = setup.folder().join("fresh");
     let data_dir = data.display().to_string();
     let arguments = ["doctor", "--data-dir", &data_dir];
@@ -245,15 +249,7 @@ fn what_a_doctor_may_mend_is_mended_and_told() -> Result<()> {
 /// A config with a secret by reference and something over it, shown, and what is shown as a config.
 /// Guarantee: it means the same, each value says where it comes from, and the secret is nowhere in it.
 fn the_config_in_effect_can_be_read_again_and_shows_no_secret() -> Result<()> {
-    let text = config("mqtt://127.0.0.1:1", "mqtt://127.0.0.1:2", &flow(""));
-    let text = text.replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nuser = \"me\"\npassword = { file = \"password\" }\n",
-    );
-    let setup = Gateway::with(text);
-    let secret = setup.folder().join("password");
-    fs::write(&secret, "hunter2")?;
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    let (setup, _) = with_password(0o600)?;
     let over = ["--set", "spool.reserve=128MiB"];
     let (shown, _) = told(
         setup.folder(),

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
 
-use crate::scene::{UP, config, flow};
+use crate::scene::UP;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -17,6 +17,14 @@ pub fn cases() -> Vec<Trial> {
         a_frozen_first_is_left_before_its_ping_says_so,
         a_first_that_acknowledges_nothing_is_left_until_it_does,
     ]
+}
+
+/// One flow to the first upstream, for which the second stands in.
+fn with_backup(field: &Broker, first: &str, second: &Broker) -> Config {
+    Config::forwarding()
+        .between(&field.url(), first)
+        .uplink("backup", &second.url())
+        .set("uplink.cloud.fallback", "backup")
 }
 
 /// The first upstream answers pings and acknowledges no message: from the start, and again after it has acknowledged some.
@@ -30,12 +38,9 @@ fn a_first_that_acknowledges_nothing_is_left_until_it_does() -> Result<()> {
         Broker::embedded()?,
     );
     let at_second = Watch::start(second.address(), UP)?;
-    let more = format!("[uplink.backup]\nurl = \"{}\"\n", second.url());
-    let text = config(&field.url(), &first.url(), &format!("{}{more}", flow(""))).replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nfallback = \"backup\"\ndeadlines = { answer = \"5s\" }\n",
-    );
-    let gateway = Gateway::with(text).start()?;
+    let config = with_backup(&field, &first.url(), &second)
+        .put("uplink.cloud", "deadlines = { answer = \"5s\" }");
+    let gateway = Gateway::with(config).start()?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -95,12 +100,8 @@ fn a_frozen_first_is_left_before_its_ping_says_so() -> Result<()> {
         Watch::start(first.address(), UP)?,
         Watch::start(second.address(), UP)?,
     );
-    let more = format!("[uplink.backup]\nurl = \"{}\"\n", second.url());
-    let text = config(&field.url(), &first.url(), &format!("{}{more}", flow(""))).replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nfallback = \"backup\"\n",
-    );
-    let gateway = Gateway::with(text).start()?;
+    let config = with_backup(&field, &first.url(), &second);
+    let gateway = Gateway::with(config).start()?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -155,16 +156,11 @@ fn another_upstream_takes_over_and_gives_back() -> Result<()> {
         Watch::start(first.address(), "alarms/#")?,
         Watch::start(second.address(), "alarms/#")?,
     );
-    let more = format!(
-        "[uplink.backup]\nurl = \"{}\"\n\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/alarm\"]\n\
-         to = \"cloud:alarm\"\ntopic = \"alarms/{{topic}}\"\n",
-        second.url()
-    );
-    let text = config(&field.url(), &link.url(), &format!("{}{more}", flow(""))).replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nfallback = \"backup\"\nfallback_classes = [\"telemetry\"]\n",
-    );
-    let gateway = Gateway::with(text).start()?;
+    let alarms_too = "from = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\ntopic = \"alarms/{topic}\"";
+    let config = with_backup(&field, &link.url(), &second)
+        .put("uplink.cloud", "fallback_classes = [\"telemetry\"]")
+        .add("flow.alarms", alarms_too);
+    let gateway = Gateway::with(config).start()?;
     let load = Load::start(
         field.address(),
         Plan {

@@ -1,16 +1,16 @@
 //! Field brokers as they are: small windows, repeats, messages that MQTT forbids, several copies of one, retained ones.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::fake::FieldBroker;
+use tidegate_tests::mosquitto::publish;
 use tidegate_tests::wait::wait_at_most;
-use tidegate_tests::{Broker, Gateway, Watch, case, cases, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Config, Gateway, Watch, case, cases, wait_until, with_mosquitto};
 
-use crate::scene::{UP, config, flow};
+use crate::scene::UP;
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -57,12 +57,10 @@ fn small_window(window: usize, protocol: &str) -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &link.url(), &flow(""));
-    let text = text.replace(
-        "[source.field]\n",
-        &format!("[source.field]\nprotocol = \"{protocol}\"\n"),
-    );
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &link.url())
+        .set("source.field.protocol", protocol);
+    let gateway = Gateway::with(config).start()?;
     let begin = Instant::now();
     field.give(messages(count));
     wait_at_most(Duration::from_secs(60), "all is taken", || {
@@ -91,7 +89,8 @@ fn small_window(window: usize, protocol: &str) -> Result<()> {
 fn what_mqtt_forbids_is_parked_and_the_rest_goes_on() -> Result<()> {
     let (field, cloud) = (FieldBroker::start(20)?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     field.give(messages(10));
     let topic = |level: &[u8]| [b"devices/".as_slice(), level, b"/telemetry"].concat();
     let bad: [(Vec<u8>, &[u8]); 3] = [
@@ -139,7 +138,8 @@ fn what_mqtt_forbids_is_parked_and_the_rest_goes_on() -> Result<()> {
 fn names_of_the_gateway_do_not_come_in() -> Result<()> {
     let (field, cloud) = (FieldBroker::start(20)?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     let text = |text: &str| [&[0, text.len() as u8], text.as_bytes()].concat();
     let names = [
         ":message-expiry",
@@ -171,39 +171,19 @@ fn names_of_the_gateway_do_not_come_in() -> Result<()> {
     Ok(())
 }
 
-fn publish(broker: &Broker, topic: &str, payload: &str, more: &[&str]) -> Result<()> {
-    let port = broker.address().port().to_string();
-    let mut command = Command::new("mosquitto_pub");
-    command
-        .args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-q",
-            "1",
-            "-t",
-            topic,
-            "-m",
-            payload,
-        ])
-        .args(more);
-    ensure!(command.status()?.success(), "mosquitto_pub failed");
-    Ok(())
-}
-
 /// Two flows with filters that overlap without one covering the other, over MQTT 5, where mosquitto sends a copy for each.
 /// Guarantee: each flow gets each message once, also the same one twice in a row.
 fn overlapping_subscriptions_deliver_once() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let flow = |name: &str, topics: &str| {
-        format!(
-            "[flow.{name}]\nfrom = \"field\"\ntopics = [\"{topics}\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{name}/{{topic}}\"\n\n"
-        )
-    };
-    let flows = flow("one", "a/{device}/c") + &flow("two", "a/b/{kind}");
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flows)).start()?;
+    let mut config = Config::bare().between(&field.url(), &cloud.url());
+    for (name, topics) in [("one", "a/{device}/c"), ("two", "a/b/{kind}")] {
+        let flow = format!(
+            "from = \"field\"\ntopics = [\"{topics}\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{name}/{{topic}}\""
+        );
+        config = config.add(&format!("flow.{name}"), &flow);
+    }
+    let gateway = Gateway::with(config).start()?;
     for payload in ["1", "1", "2"] {
         publish(&field, "a/b/c", payload, &[])?;
     }
@@ -236,9 +216,10 @@ fn retained_messages_come_once_over_3_1_1() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     publish(&field, "devices/d1/telemetry", "1", &["-r"])?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow(""));
-    let text = text.replace("[source.field]\n", "[source.field]\nprotocol = \"3.1.1\"\n");
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("source.field.protocol", "3.1.1");
+    let gateway = Gateway::with(config).start()?;
     wait_until("it has arrived", || numbers(&watch) == [1])?;
     let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "the gateway ended with {status}");

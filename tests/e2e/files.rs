@@ -11,9 +11,11 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::disk::{Disk, can_mount};
 use tidegate_tests::tally::{Sent, Tally, device_name};
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, cases, needs, rounds, wait_until};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Plan, Setup, cases, needs, rounds, wait_until,
+};
 
-use crate::scene::config;
+use crate::scene::{send_all, unnamed};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -22,25 +24,35 @@ pub fn cases() -> Vec<Trial> {
         a_folder_that_comes_late_gets_everything,
         an_uplink_of_files_stands_in_for_a_broker,
     ];
-    cases.push(needs(
-        "files::a_full_disk_stops_the_uplink_and_nothing_is_lost",
-        "mount(8) for root",
-        can_mount(),
-        a_full_disk_stops_the_uplink_and_nothing_is_lost,
-    ));
+    let mounting = |name: &str, run| needs(name, "mount(8) for root", can_mount(), run);
+    cases.extend(cases![mounting; a_full_disk_stops_the_uplink_and_nothing_is_lost]);
     cases.extend(shared::cases());
     cases
 }
 
 /// One flow of all readings into the folder `history` beside the config.
-fn gateway(field: &Broker, keys: &str) -> Result<Setup> {
-    let flow = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n";
-    let setup = Gateway::with("");
-    let url = format!("file://{}", setup.folder().join("history").display());
-    let text = config(&field.url(), &url, flow);
-    let text = text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{keys}"));
-    fs::write(setup.config_file(), text)?;
-    Ok(setup)
+fn gateway(field: &Broker, keys: &str) -> Setup {
+    changed(field, |config| config.put("uplink.cloud", keys))
+}
+
+/// The same with a change of its config.
+fn changed(field: &Broker, change: impl FnOnce(Config) -> Config) -> Setup {
+    Gateway::within(|folder| {
+        let history = format!("file://{}", folder.join("history").display());
+        change(unnamed().between(&field.url(), &history))
+    })
+}
+
+/// The same where the folder is an uplink `disk`, which stands in for `cloud`.
+fn standing_in(field: &Broker, cloud: &Broker, change: impl FnOnce(Config) -> Config) -> Setup {
+    changed(field, |config| {
+        let config = config
+            .put("uplink.cloud", "batch = { wait = \"50ms\" }")
+            .rename("uplink.cloud", "disk")
+            .uplink("cloud", &cloud.url())
+            .put("uplink.cloud", "fallback = \"disk\"\nbackoff = { first = \"50ms\", cap = \"400ms\", jitter = 0.2 }");
+        change(config)
+    })
 }
 
 /// What is in the files, in the order in which they were begun.
@@ -121,7 +133,7 @@ fn expect_all(sent: &Sent, folder: &Path) -> Result<Tally> {
 fn they_have_everything_over_kills() -> Result<()> {
     let field = Broker::embedded()?;
     let keys = "compress = \"gzip\"\nfiles = { bytes = \"64KiB\" }\nbatch = { wait = \"100ms\" }\n";
-    let setup = gateway(&field, keys)?;
+    let setup = gateway(&field, keys);
     let folder = setup.folder().join("history");
     fs::create_dir(&folder)?;
     let mut gateway = setup.start()?;
@@ -170,7 +182,7 @@ fn columns_are_read_by_another() -> Result<()> {
     let setup = gateway(
         &field,
         "pack = \"csv\"\nfiles = { columns = [\"device\", \"payload.t\", \"payload.room\", \"payload\"] }\nbatch = { wait = \"50ms\" }\n",
-    )?;
+    );
     let folder = setup.folder().join("history");
     fs::create_dir(&folder)?;
     let gateway = setup.start()?;
@@ -218,22 +230,13 @@ fn says(gateway: &Gateway, words: &str) -> bool {
         .is_ok_and(|(_, text)| text.contains(words))
 }
 
-fn send(field: &Broker, total: usize) -> Result<Sent> {
-    let plan = Plan {
-        total: Some(total),
-        rate: None,
-        ..Plan::default()
-    };
-    Load::start(field.address(), plan).wait()
-}
-
 /// The folder is not there when the gateway starts, as a stick that is not plugged in.
 /// Guarantee: it is not made, nothing is parked, `/readyz` says why, and all goes in once it is there.
 fn a_folder_that_comes_late_gets_everything() -> Result<()> {
     let field = Broker::embedded()?;
-    let gateway = gateway(&field, "batch = { wait = \"50ms\" }\n")?.start()?;
+    let gateway = gateway(&field, "batch = { wait = \"50ms\" }\n").start()?;
     let folder = gateway.folder().join("history");
-    let sent = send(&field, 500)?;
+    let sent = send_all(&field, 500)?;
     wait_until("it is said", || says(&gateway, "mount the disk"))?;
     ensure!(!folder.exists(), "the folder was made");
     fs::create_dir(&folder)?;
@@ -246,7 +249,7 @@ fn a_folder_that_comes_late_gets_everything() -> Result<()> {
 /// Guarantee: the uplink says so and waits, no line is cut, nothing is parked, and nothing is lost.
 fn a_full_disk_stops_the_uplink_and_nothing_is_lost() -> Result<()> {
     let field = Broker::embedded()?;
-    let setup = gateway(&field, "batch = { wait = \"50ms\" }\n")?;
+    let setup = gateway(&field, "batch = { wait = \"50ms\" }\n");
     let folder = setup.folder().join("history");
     let disk = Disk::tmpfs(&folder, 8)?;
     let gateway = setup.start()?;
@@ -271,21 +274,11 @@ fn a_full_disk_stops_the_uplink_and_nothing_is_lost() -> Result<()> {
 /// Guarantee: each reading is with the broker or in the files.
 fn an_uplink_of_files_stands_in_for_a_broker() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let setup = gateway(&field, "batch = { wait = \"50ms\" }\n")?;
+    let setup = standing_in(&field, &cloud, |config| config);
     let folder = setup.folder().join("history");
     fs::create_dir(&folder)?;
-    let text = fs::read_to_string(setup.config_file())?;
-    let text = text.replace("[uplink.cloud]", "[uplink.disk]");
-    let cloud_table = format!(
-        "[uplink.cloud]\nurl = \"{}\"\nfallback = \"disk\"\nbackoff = {{ first = \"50ms\", cap = \"400ms\", jitter = 0.2 }}\n\n[flow.all]",
-        cloud.url()
-    );
-    fs::write(
-        setup.config_file(),
-        text.replace("[flow.all]", &cloud_table),
-    )?;
     let gateway = setup.start()?;
-    let first = send(&field, 100)?;
+    let first = send_all(&field, 100)?;
     wait_until("the broker has the first ones", || {
         gateway.metric("tidegate_messages_forwarded_total", &[]) >= first.count() as f64
     })?;
@@ -294,7 +287,7 @@ fn an_uplink_of_files_stands_in_for_a_broker() -> Result<()> {
         "nothing was to go into files yet"
     );
     drop(cloud);
-    let second = send(&field, 200)?;
+    let second = send_all(&field, 200)?;
     let all = second.count() as u64;
     wait_until("the others are in files", || {
         tally(&folder).is_ok_and(|tally| tally.count() >= all)

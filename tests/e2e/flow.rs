@@ -4,28 +4,24 @@ mod led_to;
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tidegate_tests::load::{is_warm, write_reading};
-use tidegate_tests::process::Process;
+use tidegate_tests::mosquitto::{publish, subscribe};
 use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Watch, cases, convert, many, needs, usage, wait_until,
+    Broker, Config, Gateway, Load, Plan, Watch, cases, convert, many, needs, usage, wait_until,
 };
 
-use crate::scene::{Scene, UP, compare, config, flow};
+use crate::scene::{Scene, UP, compare, send_all, unnamed};
 
 pub fn cases() -> Vec<Trial> {
     let tools = ["mosquitto_pub", "mosquitto_sub"]
         .iter()
         .all(|tool| Command::new(tool).arg("--help").output().is_ok());
-    let mut cases = vec![needs(
-        "flow::mosquitto_pub_to_mosquitto_sub",
-        "mosquitto-clients",
-        tools && tidegate_tests::broker::has_mosquitto(),
-        pub_to_sub,
-    )];
-    cases.extend(cases![
+    let is_there = tools && tidegate_tests::broker::has_mosquitto();
+    let with_tools = |name: &str, run| needs(name, "mosquitto-clients", is_there, run);
+    let mut cases = cases![
         a_reading_goes_through_three_plugins,
         what_the_plugins_filter_stays_behind,
         a_burst_arrives_once_and_in_order,
@@ -34,7 +30,8 @@ pub fn cases() -> Vec<Trial> {
         an_alarm_with_priority_overtakes,
         a_bad_payload_is_parked_with_its_reason,
         what_comes_back_again_and_again_is_parked,
-    ]);
+    ];
+    cases.extend(cases![with_tools; mosquitto_pub_to_mosquitto_sub]);
     cases.extend(led_to::cases());
     cases
 }
@@ -74,33 +71,30 @@ fn a_reading_goes_through_three_plugins() -> Result<()> {
 /// Guarantee: each message goes round a few times and is then parked with the reason, once; nothing goes on for ever, and it is
 /// said.
 fn what_comes_back_again_and_again_is_parked() -> Result<()> {
-    let flow = |name: &str, from: &str, topics: &str, to: &str| {
-        format!(
-            "[flow.{name}]\nfrom = \"{from}\"\ntopics = [\"{topics}\"]\nto = \"{to}:telemetry\"\n\n"
-        )
+    let flow = |config: Config, name: &str, [from, to]: [&str; 2]| {
+        let flow = format!(
+            "from = \"{from}\"\ntopics = [\"devices/{{device}}/#\"]\nto = \"{to}:telemetry\""
+        );
+        config.add(&format!("flow.{name}"), &flow)
     };
-    let alone = flow("itself", "field", "devices/{device}/#", "back");
-    let both = flow("up", "field", "devices/{device}/#", "forth")
-        + &flow("down", "cloud", "devices/{device}/#", "back");
-    for flows in [alone, both] {
+    for is_alone in [true, false] {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let watch = Watch::start(field.address(), "devices/#")?;
-        let end =
-            |kind: &str, name: &str, url: &str| format!("[{kind}.{name}]\nurl = \"{url}\"\n\n");
-        let ends = [
-            ("source", "field", field.url()),
-            ("source", "cloud", cloud.url()),
-        ];
-        let more = [
-            ("uplink", "back", field.url()),
-            ("uplink", "forth", cloud.url()),
-        ];
-        let text: String = ends
-            .iter()
-            .chain(&more)
-            .map(|(kind, name, url)| end(kind, name, url))
-            .collect();
-        let gateway = Gateway::with(text + &flows).start()?;
+        let ends = Config::default()
+            .source("field", &field.url())
+            .source("cloud", &cloud.url())
+            .uplink("back", &field.url())
+            .uplink("forth", &cloud.url());
+        let config = if is_alone {
+            flow(ends, "itself", ["field", "back"])
+        } else {
+            flow(
+                flow(ends, "up", ["field", "forth"]),
+                "down",
+                ["cloud", "back"],
+            )
+        };
+        let gateway = Gateway::with(config).start()?;
         gateway.wait_online()?;
         for number in 0..5 {
             field.publish("devices/d1/telemetry", format!("{number}"))?;
@@ -162,15 +156,7 @@ fn what_the_plugins_filter_stays_behind() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let setup = Gateway::with(convert::config(field.address(), cloud.address())?);
     let gateway = setup.env("TIDEGATE_FLOW__CONVERT__LANES", "3").start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            total: Some(3_000),
-            rate: None,
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 3_000)?;
     wait_until("the warm readings have arrived", || watch.count() == 2_000)?;
     wait_until("the cold ones are counted", || {
         gateway.metric("tidegate_chain_messages_total", &[("fate", "filtered")]) == 1_000.0
@@ -183,7 +169,7 @@ fn what_the_plugins_filter_stays_behind() -> Result<()> {
 /// 20,000 readings of 50 devices, as fast as they are acknowledged, in three lanes.
 /// Guarantee: while nothing fails, each arrives once, in order per device.
 fn a_burst_arrives_once_and_in_order() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let sent = scene
         .load(Plan {
             devices: 50,
@@ -208,16 +194,24 @@ fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
         Broker::embedded()?,
         Broker::embedded()?,
     );
-    let second = format!(
-        "[uplink.other]\nurl = \"{}\"\nbackoff = {{ first = \"50ms\", cap = \"400ms\", jitter = 0.2 }}\n\n\
-         [spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n\
-         [flow.one]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n\
-         [flow.two]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"other:telemetry\"\nlanes = 3\n",
-        other.url()
-    );
+    let flow = |to: &str| {
+        format!(
+            "from = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"{to}:telemetry\"\nlanes = 3"
+        )
+    };
+    let config = Config::bare()
+        .between(&field.url(), &cloud.url())
+        .uplink("other", &other.url())
+        .put(
+            "uplink.other",
+            "backoff = { first = \"50ms\", cap = \"400ms\", jitter = 0.2 }",
+        )
+        .add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"")
+        .add("flow.one", &flow("cloud"))
+        .add("flow.two", &flow("other"));
     other.go_dark()?;
     let watch = Watch::start(cloud.address(), "devices/#")?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &second)).start()?;
+    let gateway = Gateway::with(config).start()?;
     field.publish("devices/d1/telemetry", reading("d1", 0, 25.5))?;
     wait_until("the first uplink has it", || watch.total() == 1)?;
     let setup = gateway.kill()?;
@@ -237,23 +231,19 @@ fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
 fn an_alarm_with_priority_overtakes() -> Result<()> {
     const READINGS: usize = 1_000;
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let flows = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\n\n\
-                 [flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
+    let alarms =
+        "from = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true";
+    let config = unnamed()
+        .between(&field.url(), &cloud.url())
+        .without("flow.all.lanes")
+        .add("flow.alarms", alarms);
     let watch = Watch::start(cloud.address(), "#")?;
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
+    let setup = Gateway::with(config);
     let gateway = setup
         .env("TIDEGATE_SOURCE__FIELD__RECEIVE_MAXIMUM", "1")
         .start()?;
     gateway.freeze()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            total: Some(READINGS),
-            rate: None,
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, READINGS)?;
     field.publish("alarms/d1", "fire")?;
     gateway.thaw()?;
     wait_until("all has arrived", || watch.total() as usize > sent.count())?;
@@ -285,58 +275,23 @@ fn a_bad_payload_is_parked_with_its_reason() -> Result<()> {
 
 /// `mosquitto_pub` into one mosquitto, `mosquitto_sub` from another, MQTT 5 with a user property on either side.
 /// Guarantee: the tools people have work with it, and headers travel along.
-fn pub_to_sub() -> Result<()> {
+fn mosquitto_pub_to_mosquitto_sub() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
-    let flows = flow("");
-    let _gateway = Gateway::with(config(&field.url(), &cloud.url(), &flows)).start()?;
-    let mut sub = Command::new("mosquitto_sub");
-    sub.args([
-        "-V",
-        "mqttv5",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &cloud.address().port().to_string(),
-        "-t",
-        UP,
-        "-q",
-        "1",
-    ]);
+    let config = Config::forwarding().between(&field.url(), &cloud.url());
+    let _gateway = Gateway::with(config).start()?;
     // It ends after one message; before that, what it has written stays in its buffer.
-    sub.args(["-i", "the-subscriber", "-C", "1", "-F", "got %t %P %p"]);
-    let mut sub = Process::start("mosquitto_sub", &mut sub)?;
-    wait_until("mosquitto_sub has subscribed", || {
-        cloud.lines().has(&["the-subscriber", UP])
-    })?;
-    let mut publish = Command::new("mosquitto_pub");
-    publish.args([
+    let once = ["-V", "5", "-C", "1"];
+    let mut sub = subscribe(&cloud, UP, "%t %P %p", &once)?;
+    let property = [
         "-V",
-        "mqttv5",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &field.address().port().to_string(),
-        "-q",
-        "1",
-    ]);
-    publish.args([
-        "-t",
-        "devices/d1/telemetry",
-        "-m",
-        "hello",
+        "5",
         "-D",
         "publish",
         "user-property",
         "traceparent",
         "00-abc",
-    ]);
-    ensure!(
-        publish
-            .status()
-            .context("cannot run mosquitto_pub")?
-            .success(),
-        "mosquitto_pub failed"
-    );
+    ];
+    publish(&field, "devices/d1/telemetry", "hello", &property)?;
     ensure!(sub.wait()?.success(), "mosquitto_sub failed");
     ensure!(
         sub.lines()

@@ -2,58 +2,33 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::broker::has_mosquitto;
 use tidegate_tests::certificates::Authority;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::disk::{Disk, can_mount};
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
 use tidegate_tests::guests::component;
-use tidegate_tests::{Broker, Gateway, Mosquitto, case, needs, wait_until};
+use tidegate_tests::{
+    Broker, Config, Gateway, Mosquitto, cases, needs, wait_until, with_mosquitto,
+};
 
 use crate::clock::library;
-use crate::scene::{Scene, config, flow, plugin_file};
+use crate::scene::{Scene, plugin_file};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
-    let mosquitto = |name, run: fn() -> Result<()>| needs(name, "mosquitto", has_mosquitto(), run);
-    vec![
-        case(
-            "health::a_link_that_is_away_is_degraded_and_not_failed",
-            a_link_that_is_away_is_degraded_and_not_failed,
-        ),
-        mosquitto(
-            "health::a_wrong_password_is_degraded_with_its_reason",
-            a_wrong_password_is_degraded_with_its_reason,
-        ),
-        case(
-            "health::a_certificate_is_told_before_and_after_its_end",
-            a_certificate_is_told_before_and_after_its_end,
-        ),
-        needs(
-            "health::a_disk_that_takes_nothing_has_failed",
-            "mount(8) for root",
-            can_mount(),
-            a_disk_that_takes_nothing_has_failed,
-        ),
-        case(
-            "health::a_plugin_that_traps_degrades_its_flow",
-            a_plugin_that_traps_degrades_its_flow,
-        ),
-        needs(
-            "health::a_clock_that_was_never_set_is_told",
-            "libfaketime",
-            library().is_some(),
-            a_clock_that_was_never_set_is_told,
-        ),
-        case(
-            "health::dead_letters_without_room_are_told",
-            dead_letters_without_room_are_told,
-        ),
-        case(
-            "health::every_loop_shows_that_it_turns",
-            every_loop_shows_that_it_turns,
-        ),
-    ]
+    let mounting = |name: &str, run| needs(name, "mount(8) for root", can_mount(), run);
+    let timed = |name: &str, run| needs(name, "libfaketime", library().is_some(), run);
+    let mut cases = cases![
+        a_link_that_is_away_is_degraded_and_not_failed,
+        a_certificate_is_told_before_and_after_its_end,
+        a_plugin_that_traps_degrades_its_flow,
+        dead_letters_without_room_are_told,
+        every_loop_shows_that_it_turns,
+    ];
+    cases.extend(cases![with_mosquitto; a_wrong_password_is_degraded_with_its_reason]);
+    cases.extend(cases![mounting; a_disk_that_takes_nothing_has_failed]);
+    cases.extend(cases![timed; a_clock_that_was_never_set_is_told]);
+    cases
 }
 
 /// The line of `/healthz` about this part, and the code of the answer.
@@ -84,7 +59,7 @@ fn wait_for(gateway: &Gateway, part: &str, sign: char, words: &str) -> Result<()
 fn a_link_that_is_away_is_degraded_and_not_failed() -> Result<()> {
     let (mut field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &link.url())).start()?;
     wait_for(&gateway, "uplink cloud", '+', "ok")?;
     wait_for(&gateway, "source field", '+', "ok")?;
     let report = json(gateway.folder(), &["health"], 0)?;
@@ -125,9 +100,11 @@ fn a_link_that_is_away_is_degraded_and_not_failed() -> Result<()> {
 fn a_wrong_password_is_degraded_with_its_reason() -> Result<()> {
     let field = Broker::embedded()?;
     let cloud = Mosquitto::new().login("me", "right").start()?;
-    let login = "[uplink.cloud]\nuser = \"me\"\npassword = { env = \"CLOUD_PASSWORD\" }\n";
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]\n", login);
-    let gateway = Gateway::with(text)
+    let login = "user = \"me\"\npassword = { env = \"CLOUD_PASSWORD\" }";
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("uplink.cloud", login);
+    let gateway = Gateway::with(config)
         .env("CLOUD_PASSWORD", "wrong-and-secret")
         .start()?;
     wait_for(&gateway, "uplink cloud", '~', "refused")?;
@@ -148,19 +125,19 @@ fn a_certificate_is_told_before_and_after_its_end() -> Result<()> {
         authority.client_until("lasts", in_days(300))?,
     );
     let field = Broker::embedded()?;
-    let text = config(&field.url(), "mqtts://127.0.0.1:1", &flow(""));
+    let config = Config::forwarding().between(&field.url(), "mqtts://127.0.0.1:1");
     for (identity, sign, words) in [
         (soon, '~', "expires in"),
         (gone, '-', "has expired on 2020-09-13"),
         (lasts, '+', "ok"),
     ] {
         let tls = format!(
-            "[uplink.cloud]\ntls = {{ ca = \"{}\", cert = \"{}\", key = \"{}\" }}\n",
+            "tls = {{ ca = \"{}\", cert = \"{}\", key = \"{}\" }}",
             authority.ca.display(),
             identity.certificate.display(),
             identity.key.display()
         );
-        let gateway = Gateway::with(text.replace("[uplink.cloud]\n", &tls)).start()?;
+        let gateway = Gateway::with(config.clone().put("uplink.cloud", &tls)).start()?;
         wait_for(&gateway, "certificate cert of uplink cloud", sign, words)?;
         wait_for(&gateway, "certificate ca of uplink cloud", '+', "ok")?;
         let until = gateway.metric(
@@ -176,7 +153,7 @@ fn a_certificate_is_told_before_and_after_its_end() -> Result<()> {
 /// Guarantee: spool and disk have failed with the reason, and are well again by themselves.
 fn a_disk_that_takes_nothing_has_failed() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")));
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()));
     let disk = Disk::tmpfs(&setup.data(), 24)?;
     let gateway = setup.start()?;
     wait_for(&gateway, "disk", '+', "ok")?;
@@ -197,11 +174,13 @@ fn a_disk_that_takes_nothing_has_failed() -> Result<()> {
 /// Guarantee: the devices are degraded by the quarantine, the flow by its breaker, each with its reason.
 fn a_plugin_that_traps_degrades_its_flow() -> Result<()> {
     let guarded = |after: u32| -> Result<Scene> {
-        let plugin = plugin_file("trap", "trap.wasm");
-        let breaker = format!("\nbreaker = {{ after = {after}, retry = \"10m\" }}\n");
+        let breaker = format!("breaker = {{ after = {after}, retry = \"10m\" }}");
         let guard = "lanes = 1\nquarantine = { after = 3, retry = \"10m\" }";
-        let flow = flow(&(plugin.trim_end().to_owned() + &breaker)).replace("lanes = 3", guard);
-        Scene::with(&flow, &[("trap.wasm", component("trap")?)])
+        let config = Config::forwarding()
+            .put("flow.all", guard)
+            .step("all", &plugin_file("trap", "trap.wasm"))
+            .put("flow.all.plugin.0", &breaker);
+        Scene::with(&config, &[("trap.wasm", component("trap")?)])
     };
     let scene = guarded(1_000)?;
     for number in 0..4 {
@@ -226,7 +205,7 @@ fn a_plugin_that_traps_degrades_its_flow() -> Result<()> {
 fn a_clock_that_was_never_set_is_told() -> Result<()> {
     let library = library().context("no libfaketime")?;
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow("")))
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()))
         .env("LD_PRELOAD", &library.display().to_string())
         .env("FAKETIME", "@1971-01-01 00:00:00")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -240,8 +219,10 @@ fn dead_letters_without_room_are_told() -> Result<()> {
     let field = Broker::embedded()?;
     let rules = vec![Rule(Which::topic("bad"), Deed::Answer(0x90, ""))];
     let cloud = PickyBroker::start(Terms::default(), rules)?;
-    let text = config(&field.url(), &cloud.url(), &flow("")) + "\n[spool]\ndead_letters = 2\n";
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .add("spool", "dead_letters = 2");
+    let gateway = Gateway::with(config).start()?;
     wait_for(&gateway, "dead-letters", '+', "ok")?;
     for device in ["bad", "bad", "bad", "good", "good"] {
         field.publish(&format!("devices/{device}/telemetry"), "{}")?;
@@ -265,7 +246,7 @@ fn dead_letters_without_room_are_told() -> Result<()> {
 /// Guarantee: `/livez` names source, uplink, lanes, writer and the port's own loop, each turning; a stop as a whole is no
 /// reason to start it again.
 fn every_loop_shows_that_it_turns() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let gateway = &scene.gateway;
     let turns = || -> Result<()> {
         let (code, text) = gateway.get("/livez?verbose")?;

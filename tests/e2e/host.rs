@@ -11,27 +11,17 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, cases, wait_until, where_possible};
+use tidegate_tests::{Broker, Config, Gateway, Setup, Watch, cases, wait_until, where_possible};
 
-use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, send_all};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
-    let mut cases = vec![
-        where_possible(
-            "host::a_data_folder_that_was_somebody_else_s_is_refused",
-            "root",
-            || rustix::process::geteuid().is_root(),
-            a_data_folder_that_was_somebody_else_s_is_refused,
-        ),
-        where_possible(
-            "host::the_metrics_are_as_prometheus_wants_them",
-            "promtool",
-            has_promtool,
-            the_metrics_are_as_prometheus_wants_them,
-        ),
-    ];
-    cases.extend(cases![
+    let by_root = |name: &str, run| {
+        where_possible(name, "root", || rustix::process::geteuid().is_root(), run)
+    };
+    let by_promtool = |name: &str, run| where_possible(name, "promtool", has_promtool, run);
+    let mut cases = cases![
         a_log_that_nobody_reads_holds_up_nothing,
         a_log_on_a_full_disk_ends_nothing,
         idle_connections_leave_room_for_the_uplink,
@@ -39,7 +29,9 @@ pub fn cases() -> Vec<Trial> {
         no_umask_opens_the_data_folder,
         a_start_on_a_broken_config_begins_on_the_last_good_one,
         operating_needs_neither_secrets_nor_a_faultless_config,
-    ]);
+    ];
+    cases.extend(cases![by_root; a_data_folder_that_was_somebody_else_s_is_refused]);
+    cases.extend(cases![by_promtool; the_metrics_are_as_prometheus_wants_them]);
     cases
 }
 
@@ -49,20 +41,12 @@ fn without_log(place: &str, then: impl FnOnce(&Gateway) -> Result<()>) -> Result
     let watch = Watch::start(cloud.address(), UP)?;
     let port = tidegate_tests::port::free()?;
     let run = format!("echo admin http://127.0.0.1:{port}; exec \"$@\" 2>{place}");
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow("")))
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()))
         .env("TIDEGATE_ADMIN__LISTEN", &format!("127.0.0.1:{port}"))
         .under(&["/bin/sh", "-c", &run, "sh"])
         .launch()?;
     wait_until("the gateway is online", || gateway.is_online())?;
-    let sent = tidegate_tests::Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(500),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 500)?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     ensure!(gateway.get("/livez")?.0 == 200, "not alive");
     then(&gateway)?;
@@ -107,7 +91,7 @@ fn idle_connections_leave_room_for_the_uplink() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let limit = "ulimit -n 128; exec \"$@\"";
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow("")))
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &link.url()))
         .under(&["/bin/sh", "-c", limit, "sh"])
         .start()?;
     let mut idle = Vec::new();
@@ -125,15 +109,7 @@ fn idle_connections_leave_room_for_the_uplink() -> Result<()> {
     let dials = link.dials();
     link.cut();
     wait_until("the uplink dials", || link.dials() > dials)?;
-    let sent = tidegate_tests::Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(500),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 500)?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     ensure!(gateway.get("/livez")?.0 == 200, "not alive");
     wait_until("status answers", || {
@@ -146,7 +122,7 @@ fn idle_connections_leave_room_for_the_uplink() -> Result<()> {
 /// Half a request at the admin port and at the control socket, then SIGTERM.
 /// Guarantee: the stop takes no longer for it.
 fn half_a_request_does_not_hold_up_a_stop() -> Result<()> {
-    let mut scene = Scene::with(&flow(""), &[])?;
+    let mut scene = Scene::with(&Config::forwarding(), &[])?;
     let mut half = TcpStream::connect(scene.gateway.admin())?;
     half.write_all(b"GET /met")?;
     let mut other = UnixStream::connect(scene.gateway.folder().join("data/admin.sock"))?;
@@ -169,7 +145,7 @@ fn half_a_request_does_not_hold_up_a_stop() -> Result<()> {
 /// Guarantee: nothing of it is believed; the gateway does not start, and says whose it is and what to do.
 fn a_data_folder_that_was_somebody_else_s_is_refused() -> Result<()> {
     let broker = Broker::embedded()?;
-    let setup = Gateway::with(config(&broker.url(), &broker.url(), &flow("")));
+    let setup = Gateway::with(Config::forwarding().between(&broker.url(), &broker.url()));
     let cache = setup.data().join("cache");
     fs::create_dir_all(&cache)?;
     fs::write(cache.join("key"), [7; 32])?;
@@ -191,7 +167,7 @@ fn a_data_folder_that_was_somebody_else_s_is_refused() -> Result<()> {
 fn no_umask_opens_the_data_folder() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let open = "umask 000; exec \"$@\"";
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")))
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()))
         .under(&["/bin/sh", "-c", open, "sh"]);
     let (_, setup) = setup.start()?.stop()?;
     let mut folders = vec![setup.data()];
@@ -232,13 +208,13 @@ fn online(setup: Setup) -> Result<Gateway> {
 fn a_start_on_a_broken_config_begins_on_the_last_good_one() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let good = config(&field.url(), &cloud.url(), &flow(""));
+    let good = Config::forwarding().between(&field.url(), &cloud.url());
     let gateway = online(Gateway::with(&good))?;
     let refused = |gateway: &Gateway| -> Result<bool> {
         Ok(!json(gateway.folder(), &["status"], 0)?["config"]["refused"].is_null())
     };
     ensure!(!refused(&gateway)?, "nothing was refused yet");
-    gateway.rewrite_config(&good.replace("[flow.all]", "[flow.all]\nlanse = 3"))?;
+    gateway.rewrite_config(good.clone().set("flow.all.lanse", 3))?;
     wait_until("the refusal shows", || refused(&gateway).unwrap_or(false))?;
     let (_, setup) = gateway.stop()?;
     let gateway = online(setup)?;
@@ -248,15 +224,7 @@ fn a_start_on_a_broken_config_begins_on_the_last_good_one() -> Result<()> {
     ensure!(refused(&gateway)?, "the broken file is not told");
     let (out, _) = told(gateway.folder(), &["status"], 0)?;
     ensure!(out.contains("lanse"), "{out}");
-    let sent = tidegate_tests::Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(100),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 100)?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     gateway.rewrite_config(&good)?;
     wait_until("the mended file is taken", || {
@@ -270,9 +238,11 @@ fn operating_needs_neither_secrets_nor_a_faultless_config() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let secrets = tempfile::tempdir()?;
     fs::write(secrets.path().join("cloud-password"), "hunter2")?;
-    let login = "[uplink.cloud]\nuser = \"me\"\npassword = { credential = \"cloud-password\" }";
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]", login);
-    let setup = Gateway::with(&text).env(
+    let login = "user = \"me\"\npassword = { credential = \"cloud-password\" }";
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("uplink.cloud", login);
+    let setup = Gateway::with(&config).env(
         "CREDENTIALS_DIRECTORY",
         &secrets.path().display().to_string(),
     );
@@ -286,7 +256,7 @@ fn operating_needs_neither_secrets_nor_a_faultless_config() -> Result<()> {
     ] {
         told(gateway.folder(), arguments, 0)?;
     }
-    gateway.rewrite_config(&format!("{text}\n[flow.all.nonsense]\n"))?;
+    gateway.rewrite_config(config.add("flow.all.nonsense", ""))?;
     told(gateway.folder(), &["status"], 0)?;
     let (_, setup) = gateway.stop()?;
     for arguments in [
@@ -307,14 +277,8 @@ fn has_promtool() -> bool {
 /// `promtool check metrics` on everything a gateway with traffic and a dead letter shows.
 /// Guarantee: names, units and texts are as the field expects them.
 fn the_metrics_are_as_prometheus_wants_them() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
-    let sent = scene
-        .load(Plan {
-            rate: None,
-            total: Some(200),
-            ..Plan::default()
-        })
-        .wait()?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
+    let sent = send_all(&scene.field, 200)?;
     wait_until("all has arrived", || {
         scene.watch.count() == sent.count() as u64
     })?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::Broker;
+use tidegate_tests::Config;
 use tidegate_tests::Gateway;
 use tidegate_tests::Load;
 use tidegate_tests::Plan;
@@ -19,7 +20,7 @@ use tidegate_tests::wait_until;
 
 use self::guarded::guarded;
 use crate::guest::{component, crowded, growing_tables, of_version};
-use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
+use crate::scene::{Scene, UP, compare, plugin_file};
 
 /// A guest, which is set off by a payload that is its name, and the kind of fault its metric must show.
 const GUESTS: [(&str, &str); 7] = [
@@ -58,17 +59,22 @@ pub fn cases() -> Vec<Trial> {
 ///
 /// Only those that use all of their time get little: an honest call, or one on its way to another limit, shall not end by
 /// the clock of a busy machine.
-fn flows(guest: &str) -> String {
+fn flows(guest: &str) -> Config {
     let time = if matches!(guest, "spin" | "noisy") {
         "100ms"
     } else {
         "5s"
     };
-    format!(
-        "[flow.bad]\nfrom = \"field\"\ntopics = [\"bad/{{device}}\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n\
-         [[flow.bad.plugin]]\nname = \"{guest}\"\nplugin = \"{guest}.wasm\"\nlimits = {{ time = \"{time}\", memory = \"8MiB\" }}\n\n\
-         [flow.good]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n"
-    )
+    let flow = |topics: &str| {
+        format!("from = \"field\"\ntopics = [\"{topics}\"]\nto = \"cloud:telemetry\"\nlanes = 3")
+    };
+    let step = format!(
+        "name = \"{guest}\"\nplugin = \"{guest}.wasm\"\nlimits = {{ time = \"{time}\", memory = \"8MiB\" }}"
+    );
+    Config::bare()
+        .add("flow.bad", &flow("bad/{device}"))
+        .step("bad", &step)
+        .add("flow.good", &flow("devices/{device}/telemetry"))
 }
 
 /// Puts a guest where [`flows`] looks for it.
@@ -89,7 +95,7 @@ fn install(guest: &str, setup: &Setup) -> Result<()> {
 /// loses, doubles and reorders nothing; harmless messages go through the guest's flow afterwards.
 fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flows(guest)));
+    let setup = Gateway::with(flows(guest).between(&field.url(), &cloud.url()));
     install(guest, &setup)?;
     let watch = Watch::start(cloud.address(), "devices/#")?;
     let bad = Watch::start(cloud.address(), "bad/#")?;
@@ -145,16 +151,17 @@ fn a_plugin_that_breaks_the_contract_is_named() -> Result<()> {
     ];
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     for how in ways.into_iter().chain(more) {
-        let text = flows("bad-output").replace(
-            "lanes = 3\n\n[[",
-            "lanes = 3\nto = { out = \"cloud:telemetry\", side = \"drop\" }\n\n[[",
-        );
-        let text = text.replacen("to = \"cloud:telemetry\"\nlanes", "lanes", 1);
-        let text = text.replace(
-            "plugin = \"bad-output.wasm\"",
-            &format!("plugin = \"bad-output.wasm\"\nsettings = {{ how = \"{how}\" }}"),
-        );
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+        let config = flows("bad-output")
+            .between(&field.url(), &cloud.url())
+            .put(
+                "flow.bad",
+                "to = { out = \"cloud:telemetry\", side = \"drop\" }",
+            )
+            .put(
+                "flow.bad.plugin.0",
+                &format!("settings = {{ how = \"{how}\" }}"),
+            );
+        let setup = Gateway::with(config);
         std::fs::write(
             setup.folder().join("bad-output.wasm"),
             component("bad-output")?,
@@ -180,12 +187,10 @@ fn a_plugin_that_breaks_the_contract_is_named() -> Result<()> {
 fn state_over_its_limit_is_named() -> Result<()> {
     let settings = "checkpoint = \"50ms\"";
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = guarded("count", settings).replacen(
-        "memory = \"8MiB\"",
-        "memory = \"8MiB\", state = \"1B\"",
-        1,
-    );
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+    let config = guarded("count", settings)
+        .between(&field.url(), &cloud.url())
+        .set("flow.bad.plugin.0.limits.state", "1B");
+    let setup = Gateway::with(config);
     std::fs::write(setup.folder().join("count.wasm"), component("count")?)?;
     let watch = Watch::start(cloud.address(), "bad/#")?;
     let gateway = setup.start()?;
@@ -214,20 +219,20 @@ fn a_stop_keeps_its_grace_whatever_a_plugin_does() -> Result<()> {
         ("", "more", 2),
     ] {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-        let plugin = |number: usize| {
-            format!(
-                "[[flow.bad.plugin]]\nname = \"probe{number}\"\nplugin = \"probe.wasm\"\nsettings = {{ be = \"{settings}\" }}\n\
-                 limits = {{ time = \"1m\", memory = \"16MiB\" }}\ncheckpoint = \"50ms\"\n\n"
-            )
-        };
-        let flow = format!(
-            "[flow.bad]\nfrom = \"field\"\ntopics = [\"bad/{{device}}\"]\nto = \"cloud:telemetry\"\nlanes = 1\n\n{}",
-            (0..plugins).map(plugin).collect::<String>()
-        );
-        let setup = Gateway::with(format!(
-            "[gateway]\nshutdown_grace = \"2s\"\n\n{}",
-            config(&field.url(), &cloud.url(), &flow)
-        ));
+        let flow =
+            "from = \"field\"\ntopics = [\"bad/{device}\"]\nto = \"cloud:telemetry\"\nlanes = 1";
+        let mut config = Config::bare()
+            .between(&field.url(), &cloud.url())
+            .add("gateway", "shutdown_grace = \"2s\"")
+            .add("flow.bad", flow);
+        for number in 0..plugins {
+            let step = format!(
+                "name = \"probe{number}\"\nplugin = \"probe.wasm\"\nsettings = {{ be = \"{settings}\" }}\n\
+                 limits = {{ time = \"1m\", memory = \"16MiB\" }}\ncheckpoint = \"50ms\""
+            );
+            config = config.step("bad", &step);
+        }
+        let setup = Gateway::with(config);
         install("probe", &setup)?;
         let gateway = setup.start()?;
         for device in 0..50 {
@@ -267,7 +272,7 @@ fn one_that_wants_more_than_there_is_does_not_begin() -> Result<()> {
         ),
     ];
     let scene = Scene::with(
-        &flow(&plugin_file("count", "count.wasm")),
+        &Config::forwarding().step("all", &plugin_file("count", "count.wasm")),
         &[("count.wasm", component("count")?)],
     )?;
     let load = scene.load(Plan::default());
@@ -293,11 +298,7 @@ fn one_that_wants_more_than_there_is_does_not_begin() -> Result<()> {
     let verdict = compare(&load.stop()?, scene.watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
     for (what, component, why) in &wishes {
-        let setup = Gateway::with(config(
-            &scene.field.url(),
-            &scene.cloud.url(),
-            &flows("count"),
-        ));
+        let setup = Gateway::with(flows("count").between(&scene.field.url(), &scene.cloud.url()));
         std::fs::write(setup.folder().join("count.wasm"), component)?;
         let (status, lines) = setup.fail()?;
         ensure!(
@@ -313,8 +314,10 @@ fn one_that_wants_more_than_there_is_does_not_begin() -> Result<()> {
 /// Guarantee: most are dropped and counted, the message goes on.
 fn a_noisy_plugin_fills_no_journal() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = flows("noisy").replace("limits = { time = \"100ms\"", "limits = { time = \"5s\"");
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+    let config = flows("noisy")
+        .between(&field.url(), &cloud.url())
+        .change("flow.bad.plugin.0.limits.time", "5s");
+    let setup = Gateway::with(config);
     std::fs::write(setup.folder().join("noisy.wasm"), component("noisy")?)?;
     let watch = Watch::start(cloud.address(), "bad/#")?;
     let gateway = setup.start()?;
@@ -338,13 +341,14 @@ fn a_noisy_plugin_fills_no_journal() -> Result<()> {
 /// becomes a dead letter, is lost or leaves its order.
 fn a_batch_answered_backwards_is_taken_apart() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let plugin =
-        "[[flow.all.plugin]]\nplugin = \"bad-output.wasm\"\nsettings = { how = \"backwards\" }\n";
-    let text = flow(plugin).replace(
-        "out = \"cloud:telemetry\"",
-        "out = \"cloud:telemetry\", side = \"drop\"",
-    );
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("flow.all.to.side", "drop")
+        .step(
+            "all",
+            "plugin = \"bad-output.wasm\"\nsettings = { how = \"backwards\" }",
+        );
+    let setup = Gateway::with(config);
     std::fs::write(
         setup.folder().join("bad-output.wasm"),
         component("bad-output")?,
@@ -399,7 +403,7 @@ fn wrong_world_version_and_imports_do_not_start() -> Result<()> {
         ),
     ];
     for (guest, bytes, reason) in guests {
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), &flows(guest)));
+        let setup = Gateway::with(flows(guest).between(&field.url(), &cloud.url()));
         std::fs::write(setup.folder().join(format!("{guest}.wasm")), bytes)?;
         let (status, lines) = setup.fail()?;
         ensure!(status.code() == Some(4), "`{guest}` ended with {status}");

@@ -16,10 +16,10 @@ use tidegate_tests::process::Process;
 use tidegate_tests::tally::{Sent, device_name};
 use tidegate_tests::wait::PATIENCE;
 use tidegate_tests::{
-    Broker, Gateway, Setup, Watch, WebServer, cases, needs, port, rounds, wait_until,
+    Broker, Config, Gateway, Setup, Watch, WebServer, cases, needs, port, rounds, wait_until,
 };
 
-use crate::scene::{UP, compare, config, flow};
+use crate::scene::{UP, compare};
 
 pub fn cases() -> Vec<Trial> {
     let has_python = Command::new("python3").arg("--version").output().is_ok();
@@ -41,11 +41,18 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// A plugin that lets every reading through.
-const PLUGIN: &str = "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"temperature\", op = \">\", value = 0 }] }\n";
+const PLUGIN: &str = "plugin = \"builtin:filter\"\nsettings = { where = [{ field = \"temperature\", op = \">\", value = 0 }] }\n";
 
-fn web(port: u16, cloud: &str, keys: &str) -> String {
-    config(&format!("http://127.0.0.1:{port}"), cloud, &flow(PLUGIN))
-        .replace("[source.field]\n", &format!("[source.field]\n{keys}"))
+fn web(port: u16, cloud: &str, keys: &str) -> Config {
+    Config::forwarding()
+        .between(&format!("http://127.0.0.1:{port}"), cloud)
+        .put("source.field", keys)
+        .step("all", PLUGIN)
+}
+
+/// What is taken stays in memory for an hour, unless somebody accepts it.
+fn unwritten(config: Config) -> Config {
+    config.add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"")
 }
 
 fn reading(seq: u64) -> String {
@@ -94,9 +101,8 @@ fn ask(port: u16, request: &str) -> Result<(u16, String, String)> {
 fn a_message_that_is_posted_goes_through_a_plugin_upstream() -> Result<()> {
     let (cloud, port) = (Broker::embedded()?, port::free()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = web(port, &cloud.url(), "")
-        .replace("lanes = 3\n", "lanes = 3\ndedup = \"idempotency-key\"\n");
-    let gateway = Gateway::with(text).start()?;
+    let config = web(port, &cloud.url(), "").set("flow.all.dedup", "idempotency-key");
+    let gateway = Gateway::with(config).start()?;
     for (seq, key) in [(0, "a"), (1, "b"), (1, "b")] {
         let headers = format!("Content-Type: application/json\r\nIdempotency-Key: {key}\r\n");
         let (status, _, body) = ask(
@@ -221,9 +227,7 @@ fn a_batch_that_is_not_safe_in_time_tells_which() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let keys = "split = \"ndjson\"\nsettle_within = \"1s\"\n";
-    let text = web(port, &link.url(), keys);
-    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}");
-    let _gateway = Gateway::with(text).start()?;
+    let _gateway = Gateway::with(unwritten(web(port, &link.url(), keys))).start()?;
     let batch = format!("{}\n{}\n", reading(0), reading(1));
     let (status, ..) = ask(port, &post("/devices/d1/telemetry", "", &batch))?;
     ensure!(status == 202, "{status}");
@@ -253,9 +257,7 @@ fn a_batch_that_is_not_safe_in_time_tells_which() -> Result<()> {
 fn a_stop_answers_what_is_under_way_within_its_grace() -> Result<()> {
     let (cloud, port) = (Broker::embedded()?, port::free()?);
     let link = Cuttable::to(cloud.address())?;
-    let text = web(port, &link.url(), "");
-    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}");
-    let gateway = Gateway::with(text).start()?;
+    let gateway = Gateway::with(unwritten(web(port, &link.url(), ""))).start()?;
     link.go_dark();
     let mut waiting = dial(port)?;
     waiting.write_all(post("/devices/d1/telemetry", "", &reading(0)).as_bytes())?;
@@ -365,9 +367,9 @@ fn what_got_its_202_is_there_after_fifty_kills() -> Result<()> {
 fn from_request_to_request_nothing_is_lost_over_fifty_kills() -> Result<()> {
     const DEVICES: usize = 4;
     let (server, port) = (WebServer::start()?, port::free()?);
-    let keys = "[uplink.cloud]\npack = \"json-array\"\nid = \"envelope\"\n";
-    let text = web(port, &server.url(), "").replace("[uplink.cloud]\n", keys);
-    let mut setup = Gateway::with(text);
+    let config = web(port, &server.url(), "")
+        .put("uplink.cloud", "pack = \"json-array\"\nid = \"envelope\"");
+    let mut setup = Gateway::with(config);
     let poster = poster(&format!("http://127.0.0.1:{port}"), DEVICES, None)?;
     let kills = rounds(50, 200);
     for _ in 0..kills {
@@ -401,8 +403,9 @@ fn over_tls_the_certificate_is_the_one_of_the_config() -> Result<()> {
         "tls = {{ cert = {:?}, key = {:?} }}\n",
         identity.certificate, identity.key
     );
-    let text = web(port, &cloud.url(), &keys).replace("http://", "https://");
-    let _gateway = Gateway::with(text).start()?;
+    let config = web(port, &cloud.url(), &keys)
+        .change("source.field.url", format!("https://127.0.0.1:{port}"));
+    let _gateway = Gateway::with(config).start()?;
     let poster = poster(&format!("https://127.0.0.1:{port}"), 1, Some(&authority.ca))?;
     wait_until("readings arrive", || watch.count() > 3)?;
     let sent = accepted(poster, 1)?;

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::certificates::Authority;
 use tidegate_tests::tally::{Sent, Verdict};
-use tidegate_tests::{Broker, Gateway, Load, Plan, WebServer, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, WebServer, cases, wait_until};
 
-use crate::scene::config;
+use crate::scene::{send_all, unnamed};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -43,7 +43,7 @@ struct Scene {
 impl Scene {
     fn with(server: WebServer, keys: &str) -> Result<Self> {
         let field = Broker::embedded()?;
-        let gateway = Gateway::with(text(&field, &server, keys)).start()?;
+        let gateway = Gateway::with(config(&field, &server, keys)).start()?;
         Ok(Self {
             field,
             server,
@@ -52,12 +52,7 @@ impl Scene {
     }
 
     fn send(&self, total: usize) -> Result<Sent> {
-        let plan = Plan {
-            total: Some(total),
-            rate: None,
-            ..Plan::default()
-        };
-        Load::start(self.field.address(), plan).wait()
+        send_all(&self.field, total)
     }
 
     /// Publishes a reading by hand.
@@ -84,10 +79,10 @@ impl Scene {
 }
 
 /// One flow of all readings to a server.
-fn text(field: &Broker, server: &WebServer, keys: &str) -> String {
-    let flow = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = { out = \"cloud:telemetry\" }\nlanes = 3\n\n";
-    config(&field.url(), &server.url(), flow)
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{keys}"))
+fn config(field: &Broker, server: &WebServer, keys: &str) -> Config {
+    unnamed()
+        .between(&field.url(), &server.url())
+        .put("uplink.cloud", keys)
 }
 
 /// Waits until as many have arrived as were acknowledged; what never comes shows as lost.
@@ -111,7 +106,7 @@ fn everything_arrives_in_batches_and_in_order() -> Result<()> {
     let token =
         "headers = { X-Site = \"barn-7\" }\ntoken = { env = \"CLOUD_TOKEN\" }\nconnections = 2\n";
     let (field, server) = (Broker::embedded()?, WebServer::start()?);
-    let setup = Gateway::with(text(&field, &server, &format!("{KEYS}{token}")))
+    let setup = Gateway::with(config(&field, &server, &format!("{KEYS}{token}")))
         .env("CLOUD_TOKEN", "open-sesame");
     let scene = Scene {
         field,
@@ -359,7 +354,9 @@ fn a_reading_that_kills_the_request_is_parked_and_the_rest_goes_on() -> Result<(
 /// Guarantee: what the field broker acknowledged arrives, in order per device.
 fn a_gateway_that_is_killed_again_and_again_loses_nothing() -> Result<()> {
     let (field, server) = (Broker::embedded()?, WebServer::start()?);
-    let mut setup = Gateway::with(text(&field, &server, KEYS)).start()?.kill()?;
+    let mut setup = Gateway::with(config(&field, &server, KEYS))
+        .start()?
+        .kill()?;
     let load = Load::start(field.address(), Plan::default());
     for _ in 0..5 {
         let gateway = setup.launch()?;
@@ -382,14 +379,11 @@ fn tls_with_a_ca_of_ones_own() -> Result<()> {
     let server = WebServer::start_tls(&authority.broker()?)?;
     let keys = |ca: &std::path::Path| format!("{KEYS}tls = {{ ca = \"{}\" }}\n", ca.display());
     let field = Broker::embedded()?;
-    let gateway = Gateway::with(text(&field, &server, &keys(&other.ca))).start()?;
+    let gateway = Gateway::with(config(&field, &server, &keys(&other.ca))).start()?;
     gateway.lines().wait_for(&["TLS with `127.0.0.1` failed"])?;
     ensure!(server.requests().is_empty(), "it was spoken to");
     let setup = gateway.kill()?;
-    std::fs::write(
-        setup.config_file(),
-        text(&field, &server, &keys(&authority.ca)),
-    )?;
+    setup.rewrite(config(&field, &server, &keys(&authority.ca)))?;
     let scene = Scene {
         gateway: setup.start()?,
         field,
@@ -430,8 +424,8 @@ fn a_broker_stands_in_for_a_server_that_takes_nothing() -> Result<()> {
     let server = WebServer::start()?;
     server.rule(r#"{"status": 503}"#)?;
     let keys = format!("{KEYS}fallback = \"backup\"\n");
-    let backup = format!("\n[uplink.backup]\nurl = \"{}\"\n", cloud.url());
-    let gateway = Gateway::with(text(&field, &server, &keys) + &backup).start()?;
+    let config = config(&field, &server, &keys).uplink("backup", &cloud.url());
+    let gateway = Gateway::with(config).start()?;
     let scene = Scene {
         field,
         server,

@@ -6,7 +6,7 @@ use tidegate_tests::tally::Sent;
 use tidegate_tests::timeseries::{Database, Kind};
 use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, needs, rounds, wait_until};
 
-use crate::scene::config;
+use crate::scene::{send_all, unnamed};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -30,21 +30,11 @@ pub fn cases() -> Vec<Trial> {
 
 /// One flow of all readings to the database, in lines.
 fn gateway(field: &Broker, database: &Database, keys: &str) -> Setup {
-    let flow = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n";
-    let text = config(&field.url(), &database.url(), flow);
-    Gateway::with(text.replace(
-        "[uplink.cloud]\n",
-        &format!("[uplink.cloud]\npack = \"influx\"\n{keys}"),
-    ))
-}
-
-fn send(field: &Broker, total: usize) -> Result<Sent> {
-    let plan = Plan {
-        total: Some(total),
-        rate: None,
-        ..Plan::default()
-    };
-    Load::start(field.address(), plan).wait()
+    let config = unnamed()
+        .between(&field.url(), &database.url())
+        .set("uplink.cloud.pack", "influx")
+        .put("uplink.cloud", keys);
+    Gateway::with(config)
 }
 
 /// Waits until all that was acknowledged is there.
@@ -149,7 +139,7 @@ fn one_of_many(kind: Kind) -> Result<()> {
     let database = Database::start(kind)?;
     database.create()?;
     let gateway = gateway(&field, &database, "").start()?;
-    let first = send(&field, 500)?;
+    let first = send_all(&field, 500)?;
     expect_all(&first, &database)?;
     database.freeze()?;
     let bad = [r#"{"temperature":true}"#, r#"{"text":"no number"}"#];
@@ -184,7 +174,7 @@ fn without_its_database(kind: Kind) -> Result<()> {
     let field = Broker::embedded()?;
     let database = Database::start(kind)?;
     let gateway = gateway(&field, &database, "").start()?;
-    let sent = send(&field, 300)?;
+    let sent = send_all(&field, 300)?;
     wait_until("it is said", || {
         gateway
             .get("/readyz?verbose")

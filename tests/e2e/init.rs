@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
+use tidegate_tests::mosquitto::publish;
 use tidegate_tests::{Broker, cases, with_mosquitto};
 
 pub fn cases() -> Vec<Trial> {
@@ -62,13 +63,8 @@ fn init(folder: &Path, arguments: &[&str]) -> Result<Output> {
 /// A mosquitto on which all the systems have left what they say.
 fn speaking() -> Result<Broker> {
     let broker = Broker::mosquitto()?;
-    let port = broker.address().port().to_string();
     for (topic, payload) in SPEAKING {
-        let told = Command::new("mosquitto_pub")
-            .args(["-h", "127.0.0.1", "-p", &port, "-r"])
-            .args(["-t", topic, "-m", payload])
-            .status()?;
-        ensure!(told.success(), "{topic}");
+        publish(&broker, topic, payload, &["-r"])?;
     }
     Ok(broker)
 }

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::{Broker, Load, Plan, Watch, cases, relay, wait_until, with_mosquitto};
 
-use crate::scene::compare;
+use crate::scene::{compare, send_all};
 
 pub fn cases() -> Vec<Trial> {
     cases![with_mosquitto;
@@ -100,15 +100,7 @@ fn the_bare_relay_carries_a_burst() -> Result<()> {
         &cloud,
         ["devices/+/telemetry", "up/telemetry"],
     )?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(50_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 50_000)?;
     let verdict = compare(&sent, watch)?;
     ensure!(
         verdict.sent == 50_000 && verdict.is_exactly_once(),

@@ -3,7 +3,6 @@
 mod held;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Instant;
 
 use anyhow::ensure;
@@ -12,10 +11,11 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{
-    Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until, with_mosquitto,
+    Broker, Config, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until,
+    with_mosquitto,
 };
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once, send_all};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -35,12 +35,13 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// A flow of its own for alarms.
-const ALARMS: &str = "[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = { out = \"cloud:alarm\" }\ntopic = \"alarms/{topic}\"\n";
+pub const ALARMS: &str = "from = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = { out = \"cloud:alarm\" }\ntopic = \"alarms/{topic}\"";
 
 /// The usual config with more settings for its uplink.
-fn with_uplink(field: &Broker, cloud: &str, settings: &str, flows: &str) -> String {
-    config(&field.url(), cloud, flows)
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{settings}\n"))
+fn with_uplink(field: &Broker, cloud: &str, settings: &str) -> Config {
+    Config::forwarding()
+        .between(&field.url(), cloud)
+        .put("uplink.cloud", settings)
 }
 
 fn owed(gateway: &Gateway) -> f64 {
@@ -58,24 +59,15 @@ fn an_alarm_overtakes_a_backlog() -> Result<()> {
         Watch::start(cloud.address(), UP)?,
         Watch::start(cloud.address(), "alarms/#")?,
     );
-    let flows = format!("{}{ALARMS}", flow(""));
     let total = rounds(3_000, 1_000_000);
     let rate = if total > 3_000 {
         ""
     } else {
         "rate = \"100/s\""
     };
-    let text = |rate| with_uplink(&field, &link.url(), rate, &flows);
-    let gateway = Gateway::with(text(rate)).start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(total),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let config = |rate| with_uplink(&field, &link.url(), rate).add("flow.alarms", ALARMS);
+    let gateway = Gateway::with(config(rate)).start()?;
+    let sent = send_all(&field, total)?;
     wait_until("all is owed", || owed(&gateway) == total as f64)?;
     link.back();
     wait_until("it drains", || watch.count() > 0)?;
@@ -88,15 +80,15 @@ fn an_alarm_overtakes_a_backlog() -> Result<()> {
         left > total / 4,
         "the alarm waited: only {left} of {total} readings were still owed"
     );
-    let _gateway = without_a_rate(gateway, &text(""))?;
+    let _gateway = without_a_rate(gateway, config(""))?;
     expect_at_least_once(&compare(&sent, watch)?)
 }
 
 /// The gateway with another config, in which the rest drains as fast as it can.
-fn without_a_rate(gateway: Gateway, text: &str) -> Result<Gateway> {
+fn without_a_rate(gateway: Gateway, config: Config) -> Result<Gateway> {
     let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "the gateway ended with {status}");
-    fs::write(setup.config_file(), text)?;
+    setup.rewrite(config)?;
     setup.start()
 }
 
@@ -106,13 +98,8 @@ fn several_connections_keep_the_order_of_each_device() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Mosquitto::new().inflight(20).start()?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(with_uplink(
-        &field,
-        &link.url(),
-        "connections = 4",
-        &flow(""),
-    ))
-    .start()?;
+    let config = with_uplink(&field, &link.url(), "connections = 4");
+    let gateway = Gateway::with(config).start()?;
     let up = || gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]);
     let load = Load::start(
         field.address(),
@@ -142,7 +129,8 @@ fn a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on() -> Result<()> 
         Mosquitto::new().deny("up/devices/d3/#").start()?,
     );
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     let plan = Plan {
         devices: 10,
         total: Some(rounds(300, 3_000)),
@@ -173,8 +161,8 @@ fn ids_have_no_gap_and_tell_doubles() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = with_uplink(&field, &link.url(), "id = \"envelope\"", &flow(""));
-    let _gateway = Gateway::with(text).start()?;
+    let config = with_uplink(&field, &link.url(), "id = \"envelope\"");
+    let _gateway = Gateway::with(config).start()?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -237,18 +225,9 @@ fn a_packed_backlog_arrives_whole() -> Result<()> {
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
     let settings = "pack = \"json-array\"\nid = \"envelope\"";
-    let flows = flow("").replace("up/{topic}", "up/all");
-    let gateway = Gateway::with(with_uplink(&field, &link.url(), settings, &flows)).start()?;
-    let count = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(2_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?
-    .count();
+    let config = with_uplink(&field, &link.url(), settings).change("flow.all.topic", "up/all");
+    let gateway = Gateway::with(config).start()?;
+    let count = send_all(&field, 2_000)?.count();
     wait_until("all is owed", || owed(&gateway) == count as f64)?;
     link.back();
     wait_until("nothing is owed", || owed(&gateway) == 0.0)?;
@@ -288,26 +267,12 @@ fn fresh_data_goes_ahead_of_a_backlog_that_says_so() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let tables = with_uplink(
-        &field,
-        &link.url(),
-        "rate = \"200/s\"\nreplay_mark = \"topic\"",
-        &flow(""),
-    );
-    let gateway = Gateway::with(format!(
-        "[class.telemetry]\norder = \"fresh-first\"\n\n{tables}"
-    ))
-    .start()?;
+    let settings = "rate = \"200/s\"\nreplay_mark = \"topic\"";
+    let config = with_uplink(&field, &link.url(), settings)
+        .add("class.telemetry", "order = \"fresh-first\"");
+    let gateway = Gateway::with(config).start()?;
     let total = rounds(2_000, 20_000);
-    let old = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(total),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let old = send_all(&field, total)?;
     wait_until("all is on disk", || {
         gateway.metric("tidegate_spool_disk_messages", &[]) == total as f64
     })?;
@@ -362,30 +327,17 @@ fn one_of_two_uplinks_is_enough_and_the_other_gets_it_too() -> Result<()> {
         Watch::start(cloud.address(), UP)?,
         Watch::start(other.address(), UP)?,
     );
-    let tables = config(&field.url(), &cloud.url(), &flow(""))
-        .replace(
-            "\"cloud:telemetry\"",
-            "[\"cloud:telemetry\", \"other:telemetry\"]",
-        )
-        .replace(
-            "[flow.all]",
-            &format!(
-                "[uplink.other]\nurl = \"{}\"\n\n[flow.all]\nsettle = \"any\"",
-                link.url()
-            ),
-        );
     // Nothing is written for an hour: what is acknowledged is so because one uplink has it.
-    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{tables}");
-    let gateway = Gateway::with(text).start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(2_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .uplink("other", &link.url())
+        .put(
+            "flow.all",
+            "settle = \"any\"\nto = [\"cloud:telemetry\", \"other:telemetry\"]",
+        )
+        .add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"");
+    let gateway = Gateway::with(config).start()?;
+    let sent = send_all(&field, 2_000)?;
     wait_until("the one has all of it", || watch.count() == 2_000)?;
     wait_until("devices' side is settled", || {
         gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0

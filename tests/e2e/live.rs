@@ -7,21 +7,16 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::trust;
-use tidegate_tests::Broker;
-use tidegate_tests::Gateway;
-use tidegate_tests::Setup;
-use tidegate_tests::Watch;
-use tidegate_tests::cases;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::wait_until;
+use tidegate_tests::{Broker, Config, Gateway, Setup, Watch, cases, wait_until};
 
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, config, flow};
+use crate::scene::{Scene, UP};
+use crate::swap::filter_above;
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -48,13 +43,14 @@ pub const SHORT: &str = "probation = { time = \"300ms\" }";
 const LONG: &str = "probation = { time = \"1h\", messages = 1000000000 }";
 
 pub fn plugin(probation: &str) -> String {
-    format!(
-        "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"5s\" }}\n\n"
-    )
+    format!("name = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"5s\" }}")
 }
 
 fn counting(probation: &str) -> Result<Scene> {
-    Scene::with(&flow(&plugin(probation)), &[(FILE, component("count")?)])
+    Scene::with(
+        &Config::forwarding().step("all", &plugin(probation)),
+        &[(FILE, component("count")?)],
+    )
 }
 
 /// A file for a command, beside the config and not named there.
@@ -323,7 +319,11 @@ fn what_was_rolled_back_is_not_tried_again_by_itself() -> Result<()> {
 fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin(SHORT))));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin(SHORT))
+            .between(&field.url(), &link.url()),
+    );
     let original = component("count")?;
     fs::write(setup.folder().join(FILE), &original)?;
     let folder = setup.folder().to_owned();
@@ -419,24 +419,21 @@ fn a_setting_that_is_changed_back_on_probation_is_what_it_was() -> Result<()> {
 /// Guarantee: it is shown what changes live and what needs a restart; all mistakes are shown with exit code 3.
 fn a_reload_shows_what_changes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let filter = |limit: u32| {
-        let settings = format!(
-            "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
-        );
-        flow(&format!(
-            "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n{SHORT}\n"
-        ))
+    let config = |limit: i64| {
+        filter_above(limit)
+            .between(&field.url(), &cloud.url())
+            .put("flow.all.plugin.0", SHORT)
     };
-    let text = |limit| config(&field.url(), &cloud.url(), &filter(limit));
-    let setup: Setup = Gateway::with(text(20));
+    let setup: Setup = Gateway::with(config(20));
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = setup.start()?;
     let folder = gateway.folder().to_owned();
     let (out, _) = told(&folder, &["reload"], 0)?;
     ensure!(out.contains("unchanged"), "{out}");
-    let changed = text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n")
-        + "\n[log]\nlevel = \"debug\"\n";
-    let (out, _) = gateway.rewrite_for(&changed, || told(&folder, &["reload"], 0))??;
+    let changed = config(30)
+        .set("source.field.keep_alive", "7s")
+        .add("log", "level = \"debug\"");
+    let (out, _) = gateway.rewrite_for(changed, || told(&folder, &["reload"], 0))??;
     for part in ["changes live: source.field", "needs a restart: log"] {
         ensure!(out.contains(part), "{part} is not in {out}");
     }
@@ -446,7 +443,7 @@ fn a_reload_shows_what_changes() -> Result<()> {
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;
     wait_until("35 passes", || watch.total() == 1)?;
-    gateway.rewrite_config(&text(40).replace("lanes = 3", "lanes = 0\nmistake = 1"))?;
+    gateway.rewrite_config(config(40).put("flow.all", "lanes = 0\nmistake = 1"))?;
     let (_, said) = told(&folder, &["reload"], 3)?;
     ensure!(
         said.contains("mistake") && said.contains("lanes") && said.contains("nothing was changed"),
@@ -470,10 +467,14 @@ fn a_reload_shows_what_changes() -> Result<()> {
 /// Guarantee: each event of the history arrives upstream too, with the user who asked.
 fn upstream_is_told_who_changed_what() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = config(&field.url(), &cloud.url(), &flow(&plugin(SHORT)));
-    let setup = Gateway::with(format!(
-        "[gateway]\nname = \"barn\"\naudit_topic = \"to/{{gateway}}/changes\"\n\n{text}"
-    ));
+    let config = Config::forwarding()
+        .step("all", &plugin(SHORT))
+        .between(&field.url(), &cloud.url())
+        .add(
+            "gateway",
+            "name = \"barn\"\naudit_topic = \"to/{gateway}/changes\"",
+        );
+    let setup = Gateway::with(config);
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), "to/barn/changes")?;
     let gateway = setup.start()?;

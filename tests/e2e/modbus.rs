@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, Watch, cases, needs, port, rounds, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, needs, port, rounds, wait_until};
 
-use crate::scene::{UP, config};
+use crate::scene::UP;
 
 mod answers;
 
@@ -56,11 +56,10 @@ fn server(kind: &str, place: &str, stations: &[&str]) -> Result<Process> {
 
 /// Two groups of a device: all kinds of values twice a second or so, and how often they were read.
 fn device(name: &str, station: u8) -> String {
-    let table = format!("source.field.device.{name}");
     format!(
-        r#"[{table}]
+        r#"[device.{name}]
 station = {station}
-[{table}.group.all]
+[device.{name}.group.all]
 every = "100ms"
 within = "20s"
 values.voltage = {{ holding = 0, scale = 0.1, unit = "V" }}
@@ -71,7 +70,7 @@ values.label   = {{ holding = 20, type = "text", length = 8 }}
 values.running = {{ coil = 2 }}
 values.bit     = {{ holding = 0, bit = 8 }}
 values.input   = {{ input = 0, not = 99 }}
-[{table}.group.count]
+[device.{name}.group.count]
 every = "20ms"
 within = "20s"
 values.seq = {{ holding = 10, type = "u32" }}
@@ -81,14 +80,16 @@ values.seq = {{ holding = 10, type = "u32" }}
 }
 
 /// A config with that source, and a flow of all that comes from it.
-fn meters(url: &str, cloud: &str, keys: &str, devices: &str) -> String {
-    let flow = format!(
-        "{devices}[flow.all]\nfrom = \"field\"\ntopics = [\"meters/{{device}}/+\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{{topic}}\"\nlanes = 3\n"
-    );
-    config(url, cloud, &flow).replace(
-        "[source.field]\n",
-        &format!("[source.field]\ntopic = \"meters/{{device}}/{{group}}\"\nprobe = {{ first = \"100ms\", cap = \"300ms\" }}\n{keys}"),
-    )
+fn meters(url: &str, cloud: &str, keys: &str, devices: &str) -> Config {
+    Config::forwarding()
+        .between(url, cloud)
+        .put(
+            "source.field",
+            "topic = \"meters/{device}/{group}\"\nprobe = { first = \"100ms\", cap = \"300ms\" }",
+        )
+        .put("source.field", keys)
+        .put("source.field", devices)
+        .put("flow.all", "topics = [\"meters/{device}/+\"]")
 }
 
 /// What has come upstream under `topic`.
@@ -239,9 +240,7 @@ fn a_dead_station_does_not_take_the_time_of_a_live_one() -> Result<()> {
     let url = format!("modbus+tcp://127.0.0.1:{port}");
     let devices = device("live", 7) + &device("dead", 9);
     let keys = "timeout = \"1s\"\nprobe = { first = \"1h\", cap = \"1h\" }\n";
-    let text = meters(&url, &cloud.url(), keys, &devices)
-        .replace("probe = { first = \"100ms\", cap = \"300ms\" }\n", "");
-    let gateway = Gateway::with(text).start()?;
+    let gateway = Gateway::with(meters(&url, &cloud.url(), keys, &devices)).start()?;
     wait_until("the dead one is told", || stale(&watch, "dead/all") == 1)?;
     let silent = || gateway.metric("tidegate_source_requests_total", &[("status", "silent")]);
     let (asked, before) = (silent(), fresh(&watch, "live/count"));
@@ -265,9 +264,9 @@ fn killed_again_and_again_no_reading_that_was_safe_is_lost() -> Result<()> {
     let watch = Watch::start(cloud.address(), "up/meters/a/count")?;
     let url = format!("modbus+tcp://127.0.0.1:{port}");
     // Long enough that one request waits for a frozen device, not one after the other.
-    let text = meters(&url, &link.url(), "timeout = \"60s\"\n", &device("a", 7));
-    let text = format!("[spool]\ncommit_every = \"100ms\"\n\n{text}");
-    let mut gateway = Gateway::with(text).start()?;
+    let config = meters(&url, &link.url(), "timeout = \"60s\"\n", &device("a", 7))
+        .add("spool", "commit_every = \"100ms\"");
+    let mut gateway = Gateway::with(config).start()?;
     link.go_dark();
     let mut at_rest = 0;
     for round in 0..rounds(6, 60) {
@@ -327,9 +326,9 @@ fn devices_come_go_and_change_by_a_reload() -> Result<()> {
     };
     let gateway = Gateway::with(at(one, &device("a", 7))).start()?;
     wait_until("the first is read", || fresh(&watch, "a/all") > 0)?;
-    gateway.rewrite_config(&at(one, &(device("a", 7) + &device("b", 8))))?;
+    gateway.rewrite_config(at(one, &(device("a", 7) + &device("b", 8))))?;
     wait_until("the second is read", || fresh(&watch, "b/all") > 0)?;
-    gateway.rewrite_config(&at(other, &device("c", 7)))?;
+    gateway.rewrite_config(at(other, &device("c", 7)))?;
     wait_until("the third is read", || fresh(&watch, "c/all") > 0)?;
     Ok(())
 }

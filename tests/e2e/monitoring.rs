@@ -12,24 +12,16 @@ use tidegate_tests::binary::workspace;
 use tidegate_tests::certificates::Authority;
 use tidegate_tests::guests::component;
 use tidegate_tests::source_text::sources;
-use tidegate_tests::{Broker, Gateway, case, needs, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, cases, needs, wait_until};
 
-use crate::scene::{config, flow, plugin_file};
+use crate::scene::plugin_file;
 
 pub fn cases() -> Vec<Trial> {
     let promtool = Command::new("promtool").arg("--version").output().is_ok();
-    vec![
-        case(
-            "monitoring::every_query_names_what_a_gateway_tells",
-            every_query_names_what_a_gateway_tells,
-        ),
-        needs(
-            "monitoring::every_alert_fires_when_it_should",
-            "promtool",
-            promtool,
-            every_alert_fires_when_it_should,
-        ),
-    ]
+    let by_promtool = |name: &str, run| needs(name, "promtool", promtool, run);
+    let mut cases = cases![every_query_names_what_a_gateway_tells];
+    cases.extend(cases![by_promtool; every_alert_fires_when_it_should]);
+    cases
 }
 
 /// Series that begin with an event which this test does not bring about; each is looked for in the source.
@@ -73,18 +65,13 @@ fn every_query_names_what_a_gateway_tells() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::new(folder.path(), "authority")?;
     let field = Broker::embedded()?;
-    let tls = format!(
-        "[uplink.cloud]\ntls = {{ ca = \"{}\" }}\n",
-        authority.ca.display()
-    );
-    let text = config(
-        &field.url(),
-        "mqtts://127.0.0.1:1",
-        &flow(&plugin_file("trap", "trap.wasm")),
-    )
-    .replace("[uplink.cloud]\n", &tls)
-        + "\n[class.telemetry]\nmax = \"64MiB\"\n";
-    let setup = Gateway::with(text);
+    let tls = format!("tls = {{ ca = \"{}\" }}", authority.ca.display());
+    let config = Config::forwarding()
+        .between(&field.url(), "mqtts://127.0.0.1:1")
+        .put("uplink.cloud", &tls)
+        .step("all", &plugin_file("trap", "trap.wasm"))
+        .add("class.telemetry", "max = \"64MiB\"");
+    let setup = Gateway::with(config);
     fs::write(setup.folder().join("trap.wasm"), component("trap")?)?;
     let gateway = setup.start()?;
     field.publish("devices/d1/telemetry", "trap")?;

@@ -8,10 +8,11 @@ use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{
-    Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until, with_mosquitto,
+    Broker, Config, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until,
+    with_mosquitto,
 };
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once, send_all};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -50,7 +51,7 @@ fn a_backlog_arrives_in_order_when_the_link_is_back() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &link.url())).start()?;
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || watch.count() > 500)?;
     link.go_dark();
@@ -73,7 +74,8 @@ fn a_flapping_link_loses_nothing() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let _gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
+    let _gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &link.url())).start()?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -97,16 +99,8 @@ fn a_backlog_outlives_a_stop_and_a_start() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(5_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &link.url())).start()?;
+    let sent = send_all(&field, 5_000)?;
     wait_until("all is owed", || {
         gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0
     })?;
@@ -125,18 +119,10 @@ fn stops_in_the_middle_of_a_backlog_repeat_nothing() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(&field.url(), &link.url(), &flow("")))
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &link.url()))
         .env("TIDEGATE_UPLINK__CLOUD__INFLIGHT", "50");
     let mut gateway = setup.start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(5_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 5_000)?;
     wait_until("all is owed", || {
         gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0
     })?;
@@ -163,7 +149,7 @@ fn devices_go_on_while_upstream_is_away_from_the_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &link.url())).start()?;
     field.publish("devices/d1/telemetry", "{}")?;
     wait_until("the message is owed", || {
         gateway.metric("tidegate_spool_messages", &[]) == 1.0
@@ -182,7 +168,8 @@ fn devices_go_on_while_upstream_is_away_from_the_start() -> Result<()> {
 fn the_upstream_broker_is_stopped() -> Result<()> {
     let (field, mut cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || watch.count() > 500)?;
     cloud.go_dark()?;
@@ -200,7 +187,8 @@ fn the_upstream_broker_is_stopped() -> Result<()> {
 fn the_field_broker_is_stopped() -> Result<()> {
     let (mut field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     let load = Load::start(field.address(), Plan::default());
     for _ in 0..rounds(3, 20) {
         let before = watch.count();
@@ -219,7 +207,8 @@ fn the_field_broker_is_stopped() -> Result<()> {
 fn a_field_broker_that_forgot_us_is_subscribed_again() -> Result<()> {
     let (mut field, cloud) = (Mosquitto::new().forgetful().start()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     field.publish("devices/d1/telemetry", "one")?;
     wait_until("the first has arrived", || watch.total() == 1)?;
     field.go_dark()?;
@@ -236,7 +225,7 @@ fn a_field_broker_that_forgot_us_is_subscribed_again() -> Result<()> {
 fn a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger() -> Result<()> {
     let (mut field, cloud) = (Mosquitto::new().forgetful().start()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")));
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()));
     let mark = setup.data().join("sessions/field");
     let mut gateway = setup.start()?;
     let told = |gateway: &Gateway| -> Result<usize> {
@@ -273,12 +262,11 @@ fn a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger() -> Result
 fn a_frozen_upstream_is_noticed() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow(""));
-    let text = text.replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nkeep_alive = \"1s\"\ndeadlines = { write = \"1s\", handshake = \"1s\" }\n",
-    );
-    let gateway = Gateway::with(text).start()?;
+    let soon = "keep_alive = \"1s\"\ndeadlines = { write = \"1s\", handshake = \"1s\" }";
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("uplink.cloud", soon);
+    let gateway = Gateway::with(config).start()?;
     let load = Load::start(
         field.address(),
         Plan {

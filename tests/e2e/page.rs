@@ -10,31 +10,19 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::gateway::api;
 use tidegate_tests::guests::component;
-use tidegate_tests::{Gateway, case, needs, wait_until};
+use tidegate_tests::{Config, Gateway, cases, needs, wait_until};
 
-use crate::scene::{Scene, flow, plugin_file};
+use crate::scene::{Scene, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "page::it_tells_the_account_without_a_script",
-            it_tells_the_account_without_a_script,
-        ),
-        case(
-            "page::a_stream_tells_what_is_new_and_listeners_are_few",
-            a_stream_tells_what_is_new_and_listeners_are_few,
-        ),
-        case(
-            "page::nobody_from_elsewhere_is_answered",
-            nobody_from_elsewhere_is_answered,
-        ),
-        needs(
-            "page::a_browser_draws_the_gateway",
-            "chromium",
-            browser().is_some(),
-            a_browser_draws_the_gateway,
-        ),
-    ]
+    let in_browser = |name: &str, run| needs(name, "chromium", browser().is_some(), run);
+    let mut cases = cases![
+        it_tells_the_account_without_a_script,
+        a_stream_tells_what_is_new_and_listeners_are_few,
+        nobody_from_elsewhere_is_answered,
+    ];
+    cases.extend(cases![in_browser; a_browser_draws_the_gateway]);
+    cases
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,7 +49,10 @@ fn code(stream: TcpStream) -> Result<u16> {
 /// One flow with a plugin, and a message through it and one that it traps on.
 fn scene() -> Result<Scene> {
     let plugin = plugin_file("trap", "trap.wasm");
-    let scene = Scene::with(&flow(&plugin), &[("trap.wasm", component("trap")?)])?;
+    let scene = Scene::with(
+        &Config::forwarding().step("all", &plugin),
+        &[("trap.wasm", component("trap")?)],
+    )?;
     scene.field.publish("devices/d1/telemetry", "harmless")?;
     scene.field.publish("devices/<b>zebra/telemetry", "trap")?;
     wait_until("both are through", || {
@@ -161,7 +152,7 @@ fn a_stream_tells_what_is_new_and_listeners_are_few() -> Result<()> {
 /// Guarantee: none answers, so that no name that leads here and no page in a browser reads anything; no route takes anything
 /// but GET.
 fn nobody_from_elsewhere_is_answered() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let gateway = &scene.gateway;
     let routes = api::reading();
     ensure!(routes.len() > 10, "only {} routes", routes.len());

@@ -5,9 +5,9 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::device_name;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
 
-use crate::scene::{UP, config, flow};
+use crate::scene::UP;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -17,9 +17,12 @@ pub fn cases() -> Vec<Trial> {
 const DEVICES: usize = 10;
 
 /// Telemetry may keep little on disk; alarms have what the manual gives them.
-fn classes() -> String {
-    "[class.telemetry]\nmax = \"256KiB\"\n\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1\n"
-        .to_owned()
+fn with_classes() -> Config {
+    let alarms =
+        "from = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1";
+    Config::forwarding()
+        .add("class.telemetry", "max = \"256KiB\"")
+        .add("flow.alarms", alarms)
 }
 
 /// Messages of a gap record, of one device or of all.
@@ -39,12 +42,7 @@ fn the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream() -> Resul
     let readings = Watch::start(cloud.address(), UP)?;
     let alarms = Watch::start(cloud.address(), "devices/+/alarm")?;
     let gaps = Watch::start(cloud.address(), "tidegate/+/gaps")?;
-    let gateway = Gateway::with(config(
-        &field.url(),
-        &link.url(),
-        &format!("{}\n{}", flow(""), classes()),
-    ))
-    .start()?;
+    let gateway = Gateway::with(with_classes().between(&field.url(), &link.url())).start()?;
     for number in 0..10 {
         field.publish("devices/d1/alarm", format!("early {number}"))?;
     }

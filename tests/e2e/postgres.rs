@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::certificates::Authority;
 use tidegate_tests::postgres::{Postgres, has_postgres};
 use tidegate_tests::tally::Sent;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, cases, needs, rounds, wait_until};
 
-use crate::scene::config;
+use crate::scene::unnamed;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -34,14 +34,13 @@ const TABLE: &str = "CREATE TABLE readings (nr bigserial, id text PRIMARY KEY, t
 
 /// One flow of all readings into a table; the password lies beside the config.
 fn gateway(field: &Broker, url: &str, postgres: &str, keys: &str) -> Result<Setup> {
-    let flow = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n";
-    let setup = Gateway::with("");
+    let config = unnamed()
+        .between(&field.url(), url)
+        .put("uplink.cloud", "password = { file = \"password\" }")
+        .put("uplink.cloud", &format!("postgres = {{ {postgres} }}"))
+        .put("uplink.cloud", keys);
+    let setup = Gateway::with(config);
     set_password(&setup, "secret")?;
-    let text = config(&field.url(), url, flow).replace(
-        "[uplink.cloud]\n",
-        &format!("[uplink.cloud]\npassword = {{ file = \"password\" }}\npostgres = {{ {postgres} }}\n{keys}"),
-    );
-    fs::write(setup.config_file(), text)?;
     Ok(setup)
 }
 
@@ -355,11 +354,13 @@ fn what_a_device_says_is_a_value_and_never_a_statement() -> Result<()> {
 /// Guarantee: the certificate is looked at, the table is made, and all are rows.
 fn a_table_is_made_where_that_is_asked_for_and_tls_is_asked_for_first() -> Result<()> {
     let field = Broker::embedded()?;
-    let place = Gateway::with("");
-    let authority = Authority::new(place.folder(), "ca")?;
+    let place = tempfile::tempdir()?;
+    let authority = Authority::new(place.path(), "ca")?;
     let database = Postgres::with_tls(&authority.broker()?)?;
     database.ask("GRANT CREATE ON SCHEMA public TO barn")?;
-    let url = database.url().replace("postgres://", "postgres+tls://");
+    let url = database.url();
+    let place = url.strip_prefix("postgres").context("another protocol")?;
+    let url = format!("postgres+tls{place}");
     let keys = format!("tls = {{ ca = \"{}\" }}\n", authority.ca.display());
     let setup = gateway(&field, &url, "create = true", &keys)?;
     let gateway = setup.start()?;

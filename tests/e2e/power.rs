@@ -1,6 +1,5 @@
 //! Power cuts: the file system under the data folder stops dead, and everything that was not synced is gone.
 
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,50 +8,48 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::tally::Verdict;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, rounds, wait_until, where_possible};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Plan, Watch, cases, rounds, wait_until, where_possible,
+};
 
-use crate::scene::{UP, compare, config, flow};
+use crate::scene::{UP, compare};
 
 pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace").arg("-V").output().is_ok();
-    vec![
-        where_possible(
-            "power::nothing_acknowledged_is_lost",
-            "root, a loop device, mkfs.ext4 and xfs_io",
-            can_cut_power,
-            || {
-                let verdict = cuts(rounds(20, 200), Sync::Done, Seal::None)?;
-                ensure!(verdict.is_at_least_once(), "{verdict}");
-                Ok(())
-            },
-        ),
-        where_possible(
-            "power::nothing_sealed_is_lost",
-            "root, a loop device, mkfs.ext4 and xfs_io",
-            can_cut_power,
-            || {
-                let verdict = cuts(rounds(5, 50), Sync::Done, Seal::NewKeys)?;
-                ensure!(verdict.is_at_least_once(), "{verdict}");
-                Ok(())
-            },
-        ),
-        where_possible(
-            "power::the_test_sees_a_sync_left_out",
-            "root, a loop device, mkfs.ext4, xfs_io and strace",
-            move || can_cut_power() && has_strace,
-            || {
-                // Not every cut does harm; that twenty in a row do none would say that the test is blind.
-                for _ in 0..20 {
-                    if !cuts(1, Sync::LeftOut, Seal::None)?.is_at_least_once() {
-                        return Ok(());
-                    }
-                }
-                bail!(
-                    "twenty power cuts without a sync, and nothing was lost: the test sees nothing"
-                )
-            },
-        ),
-    ]
+    let what = "root, a loop device, mkfs.ext4 and xfs_io";
+    let with_cuts = |name: &str, run| where_possible(name, what, can_cut_power, run);
+    let with_strace = |name: &str, run| {
+        let what = "root, a loop device, mkfs.ext4, xfs_io and strace";
+        where_possible(name, what, move || can_cut_power() && has_strace, run)
+    };
+    let mut cases = cases![with_cuts; nothing_acknowledged_is_lost, nothing_sealed_is_lost];
+    cases.extend(cases![with_strace; the_test_sees_a_sync_left_out]);
+    cases
+}
+
+/// Guarantee: whatever was acknowledged before a cut arrives.
+fn nothing_acknowledged_is_lost() -> Result<()> {
+    let verdict = cuts(rounds(20, 200), Sync::Done, Seal::None)?;
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    Ok(())
+}
+
+/// Guarantee: the same where the store is sealed, with another key each time.
+fn nothing_sealed_is_lost() -> Result<()> {
+    let verdict = cuts(rounds(5, 50), Sync::Done, Seal::NewKeys)?;
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    Ok(())
+}
+
+/// Guarantee: these tests can fail: what a sync that is left out costs is seen.
+fn the_test_sees_a_sync_left_out() -> Result<()> {
+    // Not every cut does harm; that twenty in a row do none would say that the test is blind.
+    for _ in 0..20 {
+        if !cuts(1, Sync::LeftOut, Seal::None)?.is_at_least_once() {
+            return Ok(());
+        }
+    }
+    bail!("twenty power cuts without a sync, and nothing was lost: the test sees nothing")
 }
 
 /// Whether the gateway's syncs reach the disk.
@@ -72,15 +69,18 @@ enum Seal {
 }
 
 impl Seal {
-    /// What `[spool]` says of it at start number `start`.
-    fn config(self, start: usize) -> String {
+    /// The config at start number `start`.
+    fn put_into(self, config: Config, start: usize) -> Config {
         let key = |number: usize| format!("{{ env = \"KEY_{number}\" }}");
         match self {
-            Self::None => String::new(),
-            Self::NewKeys => format!(
-                "encrypt = {{ key = {}, old_keys = [{}] }}\n",
-                key(start % 2),
-                key(1 - start % 2)
+            Self::None => config,
+            Self::NewKeys => config.put(
+                "spool",
+                &format!(
+                    "encrypt = {{ key = {}, old_keys = [{}] }}",
+                    key(start % 2),
+                    key(1 - start % 2)
+                ),
             ),
         }
     }
@@ -102,14 +102,13 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
     let disk = Disk::ext4(&at, 1_024)?;
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let tables = config(&field.url(), &link.url(), &flow(""));
-    let text = |start| {
-        format!(
-            "[spool]\ncommit_every = \"50ms\"\n{}\n{tables}",
-            seal.config(start)
-        )
+    let config = |start| {
+        let config = Config::forwarding()
+            .between(&field.url(), &link.url())
+            .add("spool", "commit_every = \"50ms\"");
+        seal.put_into(config, start)
     };
-    let mut setup = Gateway::with(text(0)).data_at(at.join("data"));
+    let mut setup = Gateway::with(config(0)).data_at(at.join("data"));
     for key in 0..2 {
         setup = setup.env(&format!("KEY_{key}"), &format!("{key}f").repeat(32));
     }
@@ -139,7 +138,7 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
     );
     let mut on_disk = 0.0;
     for round in 0..rounds {
-        fs::write(setup.config_file(), text(round + 1))?;
+        setup.rewrite(config(round + 1))?;
         let gateway = setup.launch()?;
         if sync == Sync::Done && round % 3 == 1 {
             // What is on disk is drained and deleted, so that the store is written over in its second use.

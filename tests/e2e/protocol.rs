@@ -3,9 +3,12 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::fake::{CONNACK_V5, FakeBroker, Step};
-use tidegate_tests::{Broker, Gateway, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto};
+use tidegate_tests::mosquitto;
+use tidegate_tests::{
+    Broker, Config, Gateway, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto,
+};
 
-use crate::scene::{UP, compare, config, flow};
+use crate::scene::{UP, expect_exactly_once, unnamed};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -34,79 +37,43 @@ pub fn cases() -> Vec<Trial> {
     cases
 }
 
-fn with_protocols(text: &str, field: &str, cloud: &str) -> String {
-    text.replace(
-        "[source.field]\n",
-        &format!("[source.field]\nprotocol = \"{field}\"\n"),
-    )
-    .replace(
-        "[uplink.cloud]\n",
-        &format!("[uplink.cloud]\nprotocol = \"{cloud}\"\n"),
-    )
-}
-
 /// A load between two mosquittos, with this version of MQTT on either side.
 /// Guarantee: each arrives once and in order, whichever versions meet.
 fn versions(field_version: &str, cloud_version: &str) -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = with_protocols(
-        &config(&field.url(), &cloud.url(), &flow("")),
-        field_version,
-        cloud_version,
-    );
-    let _gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("source.field.protocol", field_version)
+        .set("uplink.cloud.protocol", cloud_version);
+    let _gateway = Gateway::with(config).start()?;
     let plan = Plan {
         rate: None,
         total: Some(3_000),
         ..Plan::default()
     };
     let sent = tidegate_tests::Load::start(field.address(), plan).wait()?;
-    let verdict = compare(&sent, watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, watch).map(drop)
 }
 
 /// The gateway subscribes and publishes at each level; a retained message is waiting for it.
 /// Guarantee: the retained one arrives too, and with its flag; QoS 2 arrives once.
 fn levels(level: u8) -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
-    let port = field.address().port().to_string();
-    let publish = |message: &str, retain: bool| -> Result<()> {
-        let mut command = std::process::Command::new("mosquitto_pub");
-        command.args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-q",
-            &level.to_string(),
-            "-t",
-            "devices/d1/telemetry",
-            "-m",
-            message,
-        ]);
-        if retain {
-            command.arg("-r");
-        }
-        ensure!(command.status()?.success(), "mosquitto_pub failed");
-        Ok(())
+    let level_of_mqtt = level.to_string();
+    let publish = |message: &str, more: &[&str]| {
+        let more = [&["-q", &level_of_mqtt], more].concat();
+        mosquitto::publish(&field, "devices/d1/telemetry", message, &more)
     };
-    publish("kept", true)?;
+    publish("kept", &["-r"])?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow(""));
-    let text = text
-        .replace(
-            "[source.field]\n",
-            &format!("[source.field]\nqos = {level}\n"),
-        )
-        .replace(
-            "[uplink.cloud]\n",
-            &format!("[uplink.cloud]\nqos = {level}\n"),
-        );
-    let _gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("source.field.qos", i64::from(level))
+        .set("uplink.cloud.qos", i64::from(level));
+    let _gateway = Gateway::with(config).start()?;
     wait_until("the retained message has arrived", || watch.total() == 1)?;
-    publish("live", false)?;
+    publish("live", &[])?;
     wait_until("the live message has arrived", || watch.total() == 2)?;
     let arrivals = watch.arrivals();
     ensure!(
@@ -145,12 +112,15 @@ fn a_malformed_packet_costs_the_connection_only() -> Result<()> {
         let fake = FakeBroker::start(script)?;
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let watch = Watch::start(cloud.address(), "devices/#")?;
-        let both = format!(
-            "[source.broken]\nurl = \"{}\"\nbackoff = {{ first = \"20ms\", cap = \"50ms\", jitter = 0 }}\n\n\
-             [flow.all]\nfrom = [\"field\", \"broken\"]\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n",
-            fake.url()
-        );
-        let mut gateway = Gateway::with(config(&field.url(), &cloud.url(), &both)).launch()?;
+        let config = unnamed()
+            .between(&field.url(), &cloud.url())
+            .source("broken", &fake.url())
+            .put(
+                "source.broken",
+                "backoff = { first = \"20ms\", cap = \"50ms\", jitter = 0 }",
+            )
+            .put("flow.all", "from = [\"field\", \"broken\"]");
+        let mut gateway = Gateway::with(config).launch()?;
         wait_until(&format!("it dials again after {bytes:02x?}"), || {
             fake.connections() >= 3
         })?;
@@ -187,9 +157,10 @@ fn an_over_long_topic_is_parked_once() -> Result<()> {
 fn over_long(topic: &str, payload: Vec<u8>, limit: &str) -> Result<()> {
     let (mut field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("[source.field]\n", &format!("[source.field]\n{limit}\n"));
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("source.field", limit);
+    let gateway = Gateway::with(config).start()?;
     field.publish(topic, payload)?;
     let parked = |gateway: &Gateway| {
         gateway.metric("tidegate_dead_letters_total", &[("reason", "too-long")])
@@ -212,9 +183,10 @@ fn a_login_that_is_refused_is_said() -> Result<()> {
     let field = Broker::embedded()?;
     let cloud = Mosquitto::new().login("gateway", "correct horse").start()?;
     let login = "user = \"gateway\"\npassword = { env = \"CLOUD_PASSWORD\" }\n";
-    let text = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}"));
-    let mut gateway = Gateway::with(&text)
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("uplink.cloud", login);
+    let mut gateway = Gateway::with(&config)
         .env("CLOUD_PASSWORD", "wrong")
         .start()?;
     wait_until("the log says so", || {
@@ -226,7 +198,7 @@ fn a_login_that_is_refused_is_said() -> Result<()> {
         "the password is in the log"
     );
     drop(gateway);
-    let gateway = Gateway::with(&text)
+    let gateway = Gateway::with(&config)
         .env("CLOUD_PASSWORD", "correct horse")
         .start()?;
     wait_until("the uplink is up", || {

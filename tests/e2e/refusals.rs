@@ -10,9 +10,11 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::client::{Client, Introduction};
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
-use tidegate_tests::{Broker, Gateway, Mosquitto, Watch, cases, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Config, Gateway, Mosquitto, Watch, cases, wait_until, with_mosquitto,
+};
 
-use crate::scene::{UP, config, flow};
+use crate::scene::UP;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -48,6 +50,16 @@ struct Many {
     upstreams: Vec<(String, Manner, PickyBroker)>,
 }
 
+/// One more uplink, to this upstream, with a flow to it.
+fn led_to(config: Config, name: &str, upstream: &PickyBroker) -> Config {
+    let flow = format!(
+        "from = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"{name}:telemetry\"\nlanes = 1"
+    );
+    config
+        .uplink(name, &upstream.url())
+        .add(&format!("flow.{name}"), &flow)
+}
+
 /// Devices of good messages, and those upstreams may dislike.
 const GOOD: [&str; 3] = ["d1", "d2", "d3"];
 const BAD: [&str; 2] = ["bad1", "bad2"];
@@ -56,10 +68,9 @@ impl Many {
     fn start(manners: &[Manner]) -> Result<Self> {
         let field = Broker::embedded()?;
         // Each uplink has queues of its own.
-        let mut text = format!(
-            "[gateway]\nmemory = \"8GiB\"\n\n[source.field]\nurl = \"{}\"\n\n",
-            field.url()
-        );
+        let mut config = Config::default()
+            .add("gateway", "memory = \"8GiB\"")
+            .source("field", &field.url());
         let mut upstreams = Vec::new();
         for (index, manner) in manners.iter().enumerate() {
             let rules = vec![Rule(Which::topic(manner.which), manner.deed)];
@@ -69,16 +80,15 @@ impl Many {
             );
             let Manner { protocol, qos, .. } = manner;
             // An answer that never comes is waited for twice.
-            text += &format!(
-                "[uplink.{name}]\nurl = \"{}\"\nprotocol = \"{protocol}\"\nqos = {qos}\ndeadlines = {{ answer = \"5s\" }}\n\n\
-                 [flow.{name}]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = {{ out = \"{name}:telemetry\" }}\nlanes = 1\n\n",
-                upstream.url()
+            let settings = format!(
+                "protocol = \"{protocol}\"\nqos = {qos}\ndeadlines = {{ answer = \"5s\" }}"
             );
+            config = led_to(config, &name, &upstream).put(&format!("uplink.{name}"), &settings);
             upstreams.push((name, *manner, upstream));
         }
         Ok(Self {
             field,
-            gateway: Gateway::with(text).start()?,
+            gateway: Gateway::with(config).start()?,
             upstreams,
         })
     }
@@ -117,6 +127,15 @@ impl Many {
     fn metric(&self, name: &str, uplink: &str) -> f64 {
         self.gateway.metric(name, &[("uplink", uplink)])
     }
+}
+
+/// A field broker, an upstream with these rules, and a gateway between them that is online.
+fn beside(rules: Vec<Rule>) -> Result<(Broker, PickyBroker, Gateway)> {
+    let field = Broker::embedded()?;
+    let cloud = PickyBroker::start(Terms::default(), rules)?;
+    let config = Config::forwarding().between(&field.url(), &cloud.url());
+    let gateway = Gateway::with(config).start()?;
+    Ok((field, cloud, gateway))
 }
 
 /// Topics and payloads that an upstream has taken, each once.
@@ -330,7 +349,7 @@ fn where_everything_is_refused_nothing_is_parked() -> Result<()> {
 /// Guarantee: all others arrive long before an answer is overdue.
 fn unanswered_messages_that_fill_the_window_hold_up_no_others_for_long() -> Result<()> {
     let field = Broker::embedded()?;
-    let mut text = format!("[source.field]\nurl = \"{}\"\n\n", field.url());
+    let mut config = Config::default().source("field", &field.url());
     let mut upstreams = Vec::new();
     for window in [1, 2, 20] {
         let bad = format!("bad{window}-");
@@ -338,14 +357,11 @@ fn unanswered_messages_that_fill_the_window_hold_up_no_others_for_long() -> Resu
             Terms::default(),
             vec![Rule(Which::topic(&bad), Deed::Never)],
         )?;
-        text += &format!(
-            "[uplink.u{window}]\nurl = \"{}\"\ninflight = {window}\n\n\
-             [flow.f{window}]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"u{window}:telemetry\"\nlanes = 1\n\n",
-            upstream.url()
-        );
+        config = led_to(config, &format!("u{window}"), &upstream)
+            .set(&format!("uplink.u{window}.inflight"), i64::from(window));
         upstreams.push((window, bad, upstream));
     }
-    let gateway = Gateway::with(text).start()?;
+    let gateway = Gateway::with(config).start()?;
     gateway.wait_online()?;
     let bad = upstreams
         .iter()
@@ -392,7 +408,8 @@ fn a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on() -> Res
         Mosquitto::new().option("message_size_limit 2048").start()?,
     );
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     field.publish("devices/d1/telemetry", "{\"device\":\"d1\",\"seq\":0}")?;
     field.publish("devices/d2/telemetry", "x".repeat(3_000))?;
     (1..20).try_for_each(|seq| {
@@ -426,17 +443,11 @@ fn a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on() -> Res
 fn qos_2_over_3_1_1_keeps_to_what_mosquitto_takes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Mosquitto::new().inflight(20).start()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace(
-        "[uplink.cloud]\n",
-        "[uplink.cloud]\nprotocol = \"3.1.1\"\nqos = 2\n",
-    );
-    let gateway = Gateway::with(text).start()?;
-    let plan = tidegate_tests::Plan {
-        rate: None,
-        total: Some(5_000),
-        ..tidegate_tests::Plan::default()
-    };
-    let sent = tidegate_tests::Load::start(field.address(), plan).wait()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .put("uplink.cloud", "protocol = \"3.1.1\"\nqos = 2");
+    let gateway = Gateway::with(config).start()?;
+    let sent = crate::scene::send_all(&field, 5_000)?;
     let count = sent.count() as u64;
     wait_until("all have arrived", || watch.count() >= count)?;
     let reconnects = gateway.metric("tidegate_uplink_reconnects_total", &[]);

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::Broker;
+use tidegate_tests::Config;
 use tidegate_tests::Gateway;
 use tidegate_tests::Load;
 use tidegate_tests::Plan;
@@ -24,11 +25,9 @@ use tidegate_tests::tally::Sent;
 use tidegate_tests::wait_until;
 
 use crate::guest::{component, marked};
-use crate::scene::Scene;
 use crate::scene::UP;
-use crate::scene::config;
-use crate::scene::flow;
-use crate::swap::{expect_exact_counts, pauses};
+use crate::scene::{Scene, expect_exactly_once};
+use crate::swap::{expect_counted_once, expect_exact_counts, pauses};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -51,35 +50,52 @@ pub fn cases() -> Vec<Trial> {
 }
 
 const FILE: &str = "count.wasm";
-const COUNT: &str = "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"count.wasm\"\nprobation = { time = \"300ms\" }\nlimits = { time = \"5s\" }\n";
+const COUNT: &str = "name = \"count\"\nplugin = \"count.wasm\"\nprobation = { time = \"300ms\" }\nlimits = { time = \"5s\" }\n";
 /// Lets everything through that the counting plugin makes.
-const SIEVE: &str = "\n[[flow.all.plugin]]\nname = \"sieve\"\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"count\", op = \">\", value = 0 }] }\n";
+const SIEVE: &str = "name = \"sieve\"\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"count\", op = \">\", value = 0 }] }\n";
 
 /// Another flow, which the cases see beside the first.
 fn other(topics: &str, to: &str, lanes: usize) -> String {
     format!(
-        "\n[flow.other]\nfrom = \"field\"\ntopics = [{topics}]\nto = \"{to}\"\ntopic = \"up/{{topic}}\"\nlanes = {lanes}\n"
+        "from = \"field\"\ntopics = [{topics}]\nto = \"{to}\"\ntopic = \"up/{{topic}}\"\nlanes = {lanes}\n"
     )
 }
 
-fn counting(flows: &str) -> Result<Scene> {
-    Scene::with(flows, &[(FILE, component("count")?)])
+/// The usual flow with a plugin that counts.
+fn with_count() -> Config {
+    Config::forwarding().step("all", COUNT)
+}
+
+/// The same, with another plugin behind it or without.
+fn sieved(has_sieve: bool) -> Config {
+    if has_sieve {
+        with_count().step("all", SIEVE)
+    } else {
+        with_count()
+    }
+}
+
+fn counting(config: &Config) -> Result<Scene> {
+    Scene::with(config, &[(FILE, component("count")?)])
+}
+
+/// Writes this config and has the gateway read it; what was said.
+pub fn reload(gateway: &Gateway, config: &Config, code: i32) -> Result<String> {
+    let folder = gateway.folder();
+    let (out, _) = gateway.rewrite_for(config, || told(folder, &["reload"], code))??;
+    Ok(out)
 }
 
 impl Scene {
-    /// Puts these flows into the config and has it read; what was said.
-    pub fn reload(&self, flows: &str, code: i32) -> Result<String> {
-        let folder = self.gateway.folder();
-        Ok(self
-            .gateway
-            .rewrite_for(&self.config(flows), || told(folder, &["reload"], code))??
-            .0)
+    /// Writes this config and has it read; what was said.
+    pub fn reload(&self, config: &Config, code: i32) -> Result<String> {
+        reload(&self.gateway, &self.here(config), code)
     }
 
     /// The same while the watch may have been first.
-    fn rewrite(&self, flows: &str, told: &[&str]) -> Result<()> {
+    fn rewrite(&self, config: &Config, told: &[&str]) -> Result<()> {
         let mark = self.gateway.lines().count();
-        self.gateway.rewrite_config(&self.config(flows))?;
+        self.gateway.rewrite_config(self.here(config))?;
         wait_until("the flow is another one", || {
             self.gateway.lines().has_since(mark, told)
         })
@@ -106,16 +122,11 @@ const REPLACED: [&str; 3] = ["a flow is as the config says now", "all", "replace
 fn other_lanes_and_batches_under_load() -> Result<()> {
     let changes = rounds(8, 200);
     let text = |round: usize| {
-        let checkpoint = if round % 4 < 2 { "\"1h\"" } else { "\"off\"" };
-        let flow = flow(&format!("{COUNT}checkpoint = {checkpoint}\n"));
-        flow.replace(
-            "lanes = 3",
-            &format!(
-                "lanes = {}\nbatch = {}",
-                [3, 1, 5, 2][round % 4],
-                [1024, 7][round % 2]
-            ),
-        )
+        let checkpoint = if round % 4 < 2 { "1h" } else { "off" };
+        with_count()
+            .set("flow.all.plugin.0.checkpoint", checkpoint)
+            .set("flow.all.lanes", [3, 1, 5, 2][round % 4])
+            .set("flow.all.batch", [1024, 7][round % 2])
     };
     let scene = counting(&text(0))?;
     let load = scene.load(Plan {
@@ -148,34 +159,24 @@ fn other_lanes_and_batches_under_load() -> Result<()> {
 /// A second plugin is put behind a counting one, taken out and put in again, under load.
 /// Guarantee: none lost, doubled or out of order, the counts are exact, and nothing is shown of a plugin that is gone.
 fn a_plugin_put_in_and_taken_out_under_load() -> Result<()> {
-    let scene = counting(&flow(COUNT))?;
+    let scene = counting(&with_count())?;
     let load = scene.load(Plan {
         devices: 30,
         rate: Some(2_000),
         ..Plan::default()
     });
-    for plugins in [
-        format!("{COUNT}{SIEVE}"),
-        COUNT.to_owned(),
-        format!("{COUNT}{SIEVE}"),
-    ] {
+    for has_sieve in [true, false, true] {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + 200)?;
-        scene.rewrite(&flow(&plugins), &REPLACED)?;
+        scene.rewrite(&sieved(has_sieve), &REPLACED)?;
         let (_, metrics) = scene.gateway.get("/metrics")?;
         ensure!(
-            metrics.contains("plugin=\"sieve\"") == plugins.contains("sieve"),
+            metrics.contains("plugin=\"sieve\"") == has_sieve,
             "what is shown is not what runs"
         );
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
 }
 
 /// The only port of a flow is led to another uplink under load, then to a queue that no flow had.
@@ -186,16 +187,17 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
         Broker::embedded()?,
         Broker::embedded()?,
     );
-    let uplink = format!("[uplink.annex]\nurl = \"{}\"\n\n", annex.url());
-    let other = other("\"other/{device}\"", "annex:telemetry", 1);
-    let text = |to: &str| {
-        let flows = format!(
-            "{uplink}{}{other}",
-            flow(COUNT).replace("cloud:telemetry", to)
-        );
-        config(&field.url(), &cloud.url(), &flows)
+    let config = |to: &str| {
+        with_count()
+            .between(&field.url(), &cloud.url())
+            .uplink("annex", &annex.url())
+            .change("flow.all.to.out", to)
+            .add(
+                "flow.other",
+                &other("\"other/{device}\"", "annex:telemetry", 1),
+            )
     };
-    let setup = Gateway::with(text("cloud:telemetry"));
+    let setup = Gateway::with(config("cloud:telemetry"));
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let (here, there) = (
         Watch::start(cloud.address(), UP)?,
@@ -204,12 +206,10 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
     let gateway = setup.start()?;
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || here.count() > 300)?;
-    gateway.rewrite_config(&text("annex:telemetry"))?;
+    gateway.rewrite_config(config("annex:telemetry"))?;
     wait_until("traffic flows there", || there.count() > 300)?;
     // No flow led to that class before.
-    let (out, _) = gateway.rewrite_for(&text("annex:debug"), || {
-        told(gateway.folder(), &["reload"], 0)
-    })??;
+    let out = reload(&gateway, &config("annex:debug"), 0)?;
     ensure!(out.contains("changes live: uplink.annex"), "{out}");
     ensure!(!out.contains("restart"), "{out}");
     let before = there.count();
@@ -230,12 +230,14 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
 /// Guarantee: it runs, it is gone with its metrics and its state is kept; of the first none is lost, doubled or out of
 /// order.
 fn a_flow_comes_and_goes() -> Result<()> {
-    let first = flow(COUNT);
-    let plugin = COUNT.replace("flow.all", "flow.other");
-    let both = format!(
-        "{first}{}\n{plugin}",
-        other("\"other/{device}\"", "cloud:telemetry", 2)
-    );
+    let first = with_count();
+    let both = first
+        .clone()
+        .add(
+            "flow.other",
+            &other("\"other/{device}\"", "cloud:telemetry", 2),
+        )
+        .step("other", COUNT);
     let scene = counting(&first)?;
     let folder = scene.gateway.folder().to_owned();
     let load = scene.load(Plan {
@@ -291,26 +293,18 @@ fn a_flow_comes_and_goes() -> Result<()> {
         "{history}"
     );
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// In one config, a flow gets a plugin that is none, one that does not take its settings and one that does not read the
 /// state of its name; another flow gets more lanes.
 /// Guarantee: the first is refused with the reason and exit code 6, and nothing of it is touched; the other is changed.
 fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
-    let flows = |plugins: &str, lanes| {
-        format!(
-            "{}{}",
-            flow(plugins),
-            other("\"other/{device}\"", "cloud:telemetry", lanes)
-        )
+    let with_other = |lanes| {
+        let other = other("\"other/{device}\"", "cloud:telemetry", lanes);
+        with_count().add("flow.other", &other)
     };
-    let scene = counting(&flows(COUNT, 1))?;
+    let scene = counting(&with_other(1))?;
     let folder = scene.gateway.folder().to_owned();
     fs::write(folder.join("rubbish.wasm"), "#!/bin/sh")?;
     for guest in ["configure-error", "other-state"] {
@@ -330,11 +324,10 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
     .into_iter()
     .enumerate()
     {
-        let bad = COUNT.replace("count.wasm", &format!("{file}.wasm"));
-        let out = scene.reload(
-            &flows(&bad, number + 5).replace("lanes = 3", "lanes = 2"),
-            6,
-        )?;
+        let bad = with_other(number + 5)
+            .change("flow.all.plugin.0.plugin", format!("{file}.wasm"))
+            .change("flow.all.lanes", 2);
+        let out = scene.reload(&bad, 6)?;
         for part in [
             "flow.all: refused, and it runs on as before",
             reason,
@@ -354,24 +347,24 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
             && line["flow"] == "all"),
         "{lines:?}"
     );
-    let out = scene.reload(&flows(COUNT, 7), 0)?;
+    let out = scene.reload(&with_other(7), 0)?;
     ensure!(out.contains("unchanged"), "the first is as it was: {out}");
     scene.arrives("other/x1")?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
 }
 
 /// A plugin gets other settings and is on probation for an hour; meanwhile another flow comes, gets other lanes and goes.
 /// Guarantee: each reload returns when what it brings is in place, and says what is on probation; nothing waits for that.
 fn a_probation_holds_up_no_other_change() -> Result<()> {
-    let long = COUNT.replace("300ms", "1h");
-    let count = |tag: &str| flow(&format!("{long}settings = {{ tag = \"{tag}\" }}\n"));
+    let count = |tag: &str| {
+        with_count()
+            .change("flow.all.plugin.0.probation.time", "1h")
+            .put(
+                "flow.all.plugin.0",
+                &format!("settings = {{ tag = \"{tag}\" }}"),
+            )
+    };
     let scene = counting(&count("one"))?;
     let (out, folder) = (
         scene.reload(&count("two"), 0)?,
@@ -382,11 +375,8 @@ fn a_probation_holds_up_no_other_change() -> Result<()> {
         "{out}"
     );
     let with_other = |lanes| {
-        format!(
-            "{}{}",
-            count("two"),
-            other("\"other/{device}\"", "cloud:telemetry", lanes)
-        )
+        let other = other("\"other/{device}\"", "cloud:telemetry", lanes);
+        count("two").add("flow.other", &other)
     };
     let out = scene.reload(&with_other(1), 0)?;
     ensure!(out.contains("flow.other: added"), "{out}");
@@ -403,7 +393,7 @@ fn a_probation_holds_up_no_other_change() -> Result<()> {
         "the probation is over: {}",
         json(&folder, &["plugins"], 0)?
     );
-    let out = scene.reload(&with_other(3).replacen("lanes = 3", "lanes = 2", 1), 0)?;
+    let out = scene.reload(&with_other(3).change("flow.all.lanes", 2), 0)?;
     ensure!(
         out.contains("waits: a plugin of flow `all` is being changed"),
         "{out}"
@@ -418,7 +408,7 @@ fn a_probation_holds_up_no_other_change() -> Result<()> {
 /// A version was put in place of the config's by command; then the flow gets other lanes.
 /// Guarantee: that version runs on.
 fn a_version_put_in_place_by_command_stays() -> Result<()> {
-    let scene = counting(&flow(COUNT))?;
+    let scene = counting(&with_count())?;
     let folder = scene.gateway.folder().to_owned();
     let new = marked(&component("count")?, 1);
     let file = folder.join("candidate.wasm");
@@ -434,7 +424,7 @@ fn a_version_put_in_place_by_command_stays() -> Result<()> {
     )?;
     let about = || json(&folder, &["plugins"], 0);
     let before = about()?;
-    let out = scene.reload(&flow(COUNT).replace("lanes = 3", "lanes = 1"), 0)?;
+    let out = scene.reload(&with_count().change("flow.all.lanes", 1), 0)?;
     ensure!(out.contains("flow.all: replaced"), "{out}");
     let after = about()?;
     ensure!(

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::binary::tidegate;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Setup, Watch, cases, wait_until};
 
 use crate::guest::component;
-use crate::scene::{UP, config, flow, plugin_file};
+use crate::scene::{UP, plugin_file};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -32,8 +32,9 @@ const WARM: &str = r#"{ "where": [{ "field": "temperature", "op": ">", "value": 
 
 fn warm(field: &Broker, cloud: &Broker) -> Setup {
     let settings = r#"settings = { where = [{ field = "temperature", op = ">", value = 10 }] }"#;
-    let plugins = format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n");
-    Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugins)))
+    let step = format!("plugin = \"builtin:filter\"\n{settings}");
+    let config = Config::forwarding().between(&field.url(), &cloud.url());
+    Gateway::with(config.step("all", &step))
 }
 
 /// Temperatures from 1 to 40 of five devices.
@@ -195,11 +196,11 @@ fn a_broken_and_a_fixed_rule_over_what_a_gateway_recorded() -> Result<()> {
 fn a_part_of_a_recording_and_in_several_lanes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(
-        &field.url(),
-        &cloud.url(),
-        &flow(&plugin_file("count", "count.wasm")),
-    ));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("count", "count.wasm"))
+            .between(&field.url(), &cloud.url()),
+    );
     fs::write(setup.folder().join("count.wasm"), component("count")?)?;
     let gateway = setup.env("TIDEGATE_FLOW__ALL__RECORD", "4MiB").start()?;
     publish(&field)?;
@@ -295,11 +296,11 @@ fn without_a_gateway(folder: &Path, file: &str) -> Result<()> {
 fn a_recording_on_disk_outlives_a_kill() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(
-        &field.url(),
-        &cloud.url(),
-        &flow(&plugin_file("count", "count.wasm")),
-    ))
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("count", "count.wasm"))
+            .between(&field.url(), &cloud.url()),
+    )
     .env("TIDEGATE_FLOW__ALL__RECORD", "16MiB")
     .env("TIDEGATE_FLOW__ALL__RECORD_TO", "disk");
     fs::write(setup.folder().join("count.wasm"), component("count")?)?;

@@ -4,9 +4,9 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{cases, wait_until};
+use tidegate_tests::{Config, cases, wait_until};
 
-use crate::scene::{Scene, flow};
+use crate::scene::Scene;
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Trial> {
 /// Guarantee: `tidegate log` shows it, the log says so, a reload ends nothing of it, it ends by itself, and `config` ends it
 /// at once; what is no level or module is refused.
 fn the_log_says_more_for_a_while_and_stops_by_itself() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let gateway = &scene.gateway;
     let folder = gateway.folder();
     let changes = || -> Result<usize> {
@@ -67,7 +67,7 @@ fn the_log_says_more_for_a_while_and_stops_by_itself() -> Result<()> {
 /// A run has left a record of a panic behind, and somebody something else.
 /// Guarantee: `status` tells of it, running and stopped, cleaned; health speaks of this run only.
 fn a_crash_of_an_earlier_run_stands_in_status() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let setup = scene.gateway.stop()?.1;
     let crashes = setup.data().join("crashes");
     fs::create_dir_all(&crashes)?;

@@ -1,43 +1,48 @@
-//! What most cases start from: configs in three lanes, and a gateway between two brokers with a watch behind.
+//! What most cases start from: a gateway between two brokers with a watch behind.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use tidegate_tests::tally::{Sent, Verdict};
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, wait_until};
 
-/// Short back-offs, so that a case does not wait for a link that is there again.
-const BACKOFF: &str = r#"{ first = "50ms", cap = "400ms", jitter = 0.2 }"#;
-
-/// One source and one uplink at these URLs, and the flows.
-pub fn config(field: &str, cloud: &str, flows: &str) -> String {
-    format!(
-        "[source.field]\nurl = \"{field}\"\nbackoff = {BACKOFF}\n\n[uplink.cloud]\nurl = \"{cloud}\"\nbackoff = {BACKOFF}\n\n{flows}"
-    )
-}
-
-/// A flow of all readings to `up/<topic>` in three lanes; `plugins` are its `[[flow.all.plugin]]` tables.
-pub fn flow(plugins: &str) -> String {
-    format!(
-        "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = {{ out = \"cloud:telemetry\" }}\ntopic = \"up/{{topic}}\"\nlanes = 3\n\n{plugins}"
-    )
-}
-
-/// A plugin of [`flow`] from a file beside the config; a case cannot wait a minute for a version to be confirmed, and a busy
-/// machine may keep an honest call waiting.
+/// A plugin from a file beside the config; a case cannot wait a minute for a version to be confirmed, and a busy machine may
+/// keep an honest call waiting.
 pub fn plugin_file(name: &str, file: &str) -> String {
     format!(
-        "[[flow.all.plugin]]\nname = \"{name}\"\nplugin = \"{file}\"\nprobation = {{ time = \"2s\", messages = 500 }}\nlimits = {{ time = \"5s\" }}\n\n"
+        "name = \"{name}\"\nplugin = \"{file}\"\nprobation = {{ time = \"2s\", messages = 500 }}\nlimits = {{ time = \"5s\" }}\n"
     )
 }
 
-/// Everything that [`flow`] brings upstream.
+/// [`Config::forwarding`] under the topics as they come.
+pub fn unnamed() -> Config {
+    Config::forwarding().without("flow.all.topic")
+}
+
+/// A load that is sent as fast as it is acknowledged, to its end.
+pub fn send_all(field: &Broker, total: usize) -> Result<Sent> {
+    let plan = Plan {
+        rate: None,
+        total: Some(total),
+        ..Plan::default()
+    };
+    Load::start(field.address(), plan).wait()
+}
+
+/// Everything that [`Config::forwarding`] brings upstream.
 pub const UP: &str = "up/#";
 
 /// Checks that what was sent has come out at least once, in order per device.
 pub fn expect_at_least_once(verdict: &Verdict) -> Result<()> {
     ensure!(verdict.is_at_least_once(), "{verdict}");
     Ok(())
+}
+
+/// The same where nothing may come twice either.
+pub fn expect_exactly_once(sent: &Sent, watch: Watch) -> Result<Verdict> {
+    let verdict = compare(sent, watch)?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(verdict)
 }
 
 /// Waits until all that was acknowledged has arrived, then compares. What never comes shows as lost.
@@ -59,10 +64,19 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// These flows, and these files beside the config.
-    pub fn with(flows: &str, files: &[(&str, Vec<u8>)]) -> Result<Self> {
-        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
+    /// This config between two brokers, and these files beside it.
+    pub fn with(config: &Config, files: &[(&str, Vec<u8>)]) -> Result<Self> {
+        Self::between(Broker::embedded()?, Broker::embedded()?, config, files)
+    }
+
+    /// The same with these brokers.
+    pub fn between(
+        field: Broker,
+        cloud: Broker,
+        config: &Config,
+        files: &[(&str, Vec<u8>)],
+    ) -> Result<Self> {
+        let setup = Gateway::with(config.clone().between(&field.url(), &cloud.url()));
         for (file, content) in files {
             let path = setup.folder().join(file);
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -78,9 +92,10 @@ impl Scene {
         })
     }
 
-    /// The config with other flows.
-    pub fn config(&self, flows: &str) -> String {
-        config(&self.field.url(), &self.cloud.url(), flows)
+    /// This config between these brokers.
+    pub fn here(&self, config: &Config) -> Config {
+        let config = config.clone();
+        config.between(&self.field.url(), &self.cloud.url())
     }
 
     /// A load on the field broker.

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Plan, cases, wait_until};
+use tidegate_tests::{Config, Plan, cases, wait_until};
 
-use crate::scene::{Scene, compare, expect_at_least_once, flow};
+use crate::scene::{Scene, compare, expect_at_least_once, expect_exactly_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
     cases![a_stop_under_load_drains_and_exits_0, a_stop_at_rest_exits_0,]
@@ -13,7 +13,7 @@ pub fn cases() -> Vec<Trial> {
 /// SIGTERM under load, then a start.
 /// Guarantee: exit code 0, what had been taken is delivered or owed, and the rest comes with the next start.
 fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let load = scene.load(Plan {
         rate: Some(2_000),
         ..Plan::default()
@@ -29,14 +29,8 @@ fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
 /// SIGTERM with nothing under way.
 /// Guarantee: nothing is sent twice over an orderly stop and start.
 fn a_stop_at_rest_exits_0() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
-    let first = scene
-        .load(Plan {
-            rate: None,
-            total: Some(500),
-            ..Plan::default()
-        })
-        .wait()?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
+    let first = send_all(&scene.field, 500)?;
     wait_until("all has arrived", || {
         scene.watch.count() == first.count() as u64
     })?;
@@ -47,7 +41,5 @@ fn a_stop_at_rest_exits_0() -> Result<()> {
         gateway.metric("tidegate_spool_messages", &[]) == 0.0,
         "something is still owed"
     );
-    let verdict = compare(&first, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&first, scene.watch).map(drop)
 }

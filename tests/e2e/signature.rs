@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use anyhow::ensure;
 use anyhow::{Context, Result};
 use libtest_mimic::Trial;
+use tidegate_tests::Config;
 use tidegate_tests::Gateway;
 use tidegate_tests::Setup;
 use tidegate_tests::binary::tidegate;
@@ -18,22 +19,18 @@ use tidegate_tests::needs;
 use tidegate_tests::wait_until;
 
 use crate::guest::{component, marked};
-use crate::scene::{config, flow, plugin_file};
+use crate::scene::plugin_file;
 use crate::tools::{self, json};
 
 pub fn cases() -> Vec<Trial> {
-    let mut cases = vec![needs(
-        "signature::minisign_agrees",
-        "minisign",
-        has_minisign(),
-        minisign_agrees,
-    )];
-    cases.extend(cases![
+    let by_minisign = |name: &str, run| needs(name, "minisign", has_minisign(), run);
+    let mut cases = cases![
         a_start_takes_only_what_is_signed,
         a_file_is_taken_when_its_signature_has_come,
         an_older_version_comes_back_only_when_asked,
         a_new_key_takes_over_what_runs,
-    ]);
+    ];
+    cases.extend(cases![by_minisign; minisign_agrees]);
     cases.extend(lost::cases());
     cases
 }
@@ -102,10 +99,14 @@ fn sign(folder: &Path, version: &str, more: &[&str]) -> Result<()> {
 
 /// A config that wants signatures, with the component and the keys beside it.
 fn strict(field: &str, cloud: &str) -> Result<Setup> {
-    let text = config(field, cloud, &flow(&plugin_file("count", FILE)));
-    let setup = Gateway::with(format!(
-        "[gateway]\nplugin_keys = [\"ops.pub\"]\nrequire_signature = true\n{text}"
-    ));
+    let config = Config::forwarding()
+        .step("all", &plugin_file("count", FILE))
+        .between(field, cloud)
+        .add(
+            "gateway",
+            "plugin_keys = [\"ops.pub\"]\nrequire_signature = true",
+        );
+    let setup = Gateway::with(config);
     fs::write(setup.folder().join(FILE), component("count")?)?;
     keys(setup.folder())?;
     Ok(setup)

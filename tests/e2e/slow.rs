@@ -8,29 +8,20 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::gateway::sum;
 use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Watch, needs, rounds, soak_time, usage, wait_until,
+    Broker, Config, Gateway, Load, Plan, Watch, cases, needs, rounds, soak_time, usage, wait_until,
 };
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once};
 
 pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace")
         .arg("-V")
         .output()
         .is_ok_and(|said| said.status.success());
-    vec![
-        needs(
-            "slow::bad_weather_stalls_and_kills_at_once",
-            "strace",
-            has_strace,
-            bad_weather_stalls_and_kills_at_once,
-        ),
-        needs(
-            "slow::a_sync_that_hangs_holds_nobody_up",
-            "strace",
-            has_strace,
-            a_sync_that_hangs_holds_nobody_up,
-        ),
+    cases![
+        |name: &str, run| needs(name, "strace", has_strace, run);
+        bad_weather_stalls_and_kills_at_once,
+        a_sync_that_hangs_holds_nobody_up,
     ]
 }
 
@@ -49,8 +40,11 @@ fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
         Cuttable::to(cloud.address())?,
     );
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&near.url(), &far.url(), &flow(""))
-        .replace("\nbackoff", "\nkeep_alive = \"2s\"\nbackoff");
+    let config = Config::forwarding()
+        .between(&near.url(), &far.url())
+        .set("source.field.keep_alive", "2s")
+        .set("uplink.cloud.keep_alive", "2s")
+        .add("spool", "commit_every = \"100ms\"");
     let strace = [
         "strace",
         "-D",
@@ -62,9 +56,7 @@ fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
         "-e",
         &delay,
     ];
-    let gateway = Gateway::with(format!("[spool]\ncommit_every = \"100ms\"\n\n{text}"))
-        .under(&strace)
-        .start()?;
+    let gateway = Gateway::with(config).under(&strace).start()?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -137,10 +129,12 @@ fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
     ];
     // A small one, so that few kills show much; the long form wants to keep pace with what comes.
     let window = rounds(200, 1_000);
-    let settings = format!("[uplink.cloud]\nid = \"envelope\"\ninflight = {window}\n");
-    let text = config(&field.url(), &link.url(), &flow("")).replace("[uplink.cloud]\n", &settings);
-    let text = format!("[spool]\ncommit_every = \"100ms\"\nspill_after = \"500ms\"\n\n{text}");
-    let mut gateway = Gateway::with(text).under(&strace).start()?;
+    let settings = format!("id = \"envelope\"\ninflight = {window}");
+    let config = Config::forwarding()
+        .between(&field.url(), &link.url())
+        .put("uplink.cloud", &settings)
+        .add("spool", "commit_every = \"100ms\"\nspill_after = \"500ms\"");
+    let mut gateway = Gateway::with(config).under(&strace).start()?;
     let load = Load::start(
         field.address(),
         Plan {

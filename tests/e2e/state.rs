@@ -4,10 +4,10 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, wait_until};
 
 use crate::guest::component;
-use crate::scene::{UP, config, flow, plugin_file};
+use crate::scene::{UP, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -23,15 +23,11 @@ const FILE: &str = "count.wasm";
 const DEVICES: usize = 20;
 const SITES: usize = 3;
 
-fn counting(field: &Broker, cloud: &Broker, more: &str) -> String {
-    config(
-        &field.url(),
-        &cloud.url(),
-        &flow(&format!(
-            "{}{more}\n",
-            plugin_file("count", FILE).trim_end()
-        )),
-    )
+fn counting(field: &Broker, cloud: &Broker, more: &str) -> Config {
+    Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .step("all", &plugin_file("count", FILE))
+        .put("flow.all.plugin.0", more)
 }
 
 /// Publishes one message of the device and waits for its count.
@@ -54,15 +50,12 @@ fn count(field: &Broker, cloud: &Broker, device: &str) -> Result<u64> {
 /// Guarantee: every count goes on where it was.
 fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = counting(&field, &cloud, "\ncheckpoint = \"1h\"");
-    let mut setup = Gateway::with(&text);
+    let config = counting(&field, &cloud, "checkpoint = \"1h\"");
+    let mut setup = Gateway::with(&config);
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), UP)?;
     for (run, lanes) in [3, 1, 5].into_iter().enumerate() {
-        fs::write(
-            setup.config_file(),
-            text.replace("lanes = 3", &format!("lanes = {lanes}")),
-        )?;
+        setup.rewrite(config.clone().change("flow.all.lanes", lanes))?;
         let gateway = setup.start()?;
         for device in 0..DEVICES {
             field.publish(
@@ -90,23 +83,15 @@ fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
 /// Guarantee: each site's counts have no gap and no double, over the restarts too.
 fn counts_of_a_site_are_exact_on_any_number_of_lanes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = counting(&field, &cloud, "\ncheckpoint = \"1h\"");
-    let text = text.replace(
-        "devices/{device}/telemetry\"]",
-        "{site}/{device}/telemetry\"]\nkey = \"{site}\"",
+    let config = counting(&field, &cloud, "checkpoint = \"1h\"").put(
+        "flow.all",
+        "topics = [\"{site}/{device}/telemetry\"]\nkey = \"{site}\"",
     );
-    ensure!(
-        text.contains("key = \"{site}\""),
-        "the config has another form by now: {text}"
-    );
-    let mut setup = Gateway::with(&text);
+    let mut setup = Gateway::with(&config);
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), "up/#")?;
     for (run, lanes) in [4, 2, 3].into_iter().enumerate() {
-        fs::write(
-            setup.config_file(),
-            text.replace("lanes = 3", &format!("lanes = {lanes}")),
-        )?;
+        setup.rewrite(config.clone().change("flow.all.lanes", lanes))?;
         let gateway = setup.start()?;
         for number in 0..60 {
             field.publish(&format!("site{}/d{number}/telemetry", number % SITES), "x")?;
@@ -153,7 +138,7 @@ fn wait_for_checkpoint(gateway: &Gateway, mut change: impl FnMut() -> Result<()>
 /// Guarantee: the count is at least what it was before that checkpoint began; bytes are counted apart.
 fn a_kill_loses_what_came_after_the_last_checkpoint() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let setup = Gateway::with(counting(&field, &cloud, "\ncheckpoint = \"20ms\""));
+    let setup = Gateway::with(counting(&field, &cloud, "checkpoint = \"20ms\""));
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let mut gateway = setup.start()?;
     let mut expected = 0;
@@ -177,15 +162,15 @@ fn a_kill_loses_what_came_after_the_last_checkpoint() -> Result<()> {
 /// Guarantee: the alarm is not raised a second time, and it is cleared.
 fn an_alarm_raised_before_a_kill_is_not_raised_again() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let plugin = "[[flow.all.plugin]]\nplugin = \"builtin:threshold\"\ncheckpoint = \"20ms\"\n\
-                  settings = { field = \"temperature\", above = 30 }\n";
-    let flow = flow(plugin).replace(
-        "out = \"cloud:telemetry\"",
-        "out = \"cloud:telemetry\", alarms = \"cloud:alarm\"",
-    );
+    let plugin = "plugin = \"builtin:threshold\"\ncheckpoint = \"20ms\"\n\
+                  settings = { field = \"temperature\", above = 30 }";
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("flow.all.to.alarms", "cloud:alarm")
+        .step("all", plugin);
     let alarms = Watch::start(cloud.address(), "alarms/d1/#")?;
     let readings = Watch::start(cloud.address(), "up/devices/d1/telemetry")?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow)).start()?;
+    let gateway = Gateway::with(config).start()?;
     field.publish("devices/d1/telemetry", r#"{"temperature":40}"#)?;
     wait_until("the alarm is raised", || alarms.total() == 1)?;
     let mut others = 0;
@@ -224,10 +209,7 @@ fn a_plugin_that_cannot_read_its_state() -> Result<()> {
     count(&field, &cloud, "d1")?;
     let (_, setup) = gateway.stop()?;
     fs::write(setup.folder().join(FILE), component("other-state")?)?;
-    fs::write(
-        setup.config_file(),
-        counting(&field, &cloud, "\nrefused_state = \"required\""),
-    )?;
+    setup.rewrite(counting(&field, &cloud, "refused_state = \"required\""))?;
     let gateway = setup.start()?;
     gateway
         .lines()
@@ -237,7 +219,7 @@ fn a_plugin_that_cannot_read_its_state() -> Result<()> {
         "the last good version has not its state"
     );
     let (_, setup) = gateway.stop()?;
-    fs::write(setup.config_file(), counting(&field, &cloud, ""))?;
+    setup.rewrite(counting(&field, &cloud, ""))?;
     let gateway = setup.start()?;
     gateway
         .lines()
@@ -250,10 +232,7 @@ fn a_plugin_that_cannot_read_its_state() -> Result<()> {
         "the state is still there"
     );
     let (_, setup) = gateway.stop()?;
-    fs::write(
-        setup.config_file(),
-        config(&field.url(), &cloud.url(), &flow("")),
-    )?;
+    setup.rewrite(Config::forwarding().between(&field.url(), &cloud.url()))?;
     let gateway = setup.start()?;
     gateway
         .lines()

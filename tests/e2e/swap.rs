@@ -7,13 +7,15 @@ use libtest_mimic::Trial;
 use tidegate_tests::change::pauses_us;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::process::Process;
-use tidegate_tests::tally::{Sent, device_name};
+use tidegate_tests::tally::{Sent, Verdict, device_name};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until,
+};
 
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow, plugin_file};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, expect_exactly_once, plugin_file};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -32,7 +34,7 @@ const FILE: &str = "count.wasm";
 
 fn counting() -> Result<Scene> {
     Scene::with(
-        &flow(&plugin_file("count", FILE)),
+        &Config::forwarding().step("all", &plugin_file("count", FILE)),
         &[(FILE, component("count")?)],
     )
 }
@@ -75,14 +77,19 @@ fn swapped_under_load() -> Result<()> {
         })?;
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    // One more message of each device tells its count.
-    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "after {swaps} swaps: {verdict}");
-    Ok(())
+    expect_counted_once(&scene.field, &scene.cloud, &sent, scene.watch).map(drop)
+}
+
+/// Waits until all has arrived; each once and in order, and each device's count is its number of messages.
+pub fn expect_counted_once(
+    field: &Broker,
+    cloud: &Broker,
+    sent: &Sent,
+    watch: Watch,
+) -> Result<Verdict> {
+    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
+    expect_exact_counts(field, cloud, sent)?;
+    expect_exactly_once(sent, watch)
 }
 
 /// Sends one more message of each device and compares the counts they come back with.
@@ -136,11 +143,11 @@ fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
     };
     let (field, cloud) = (broker()?, broker()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(
-        &field.url(),
-        &link.url(),
-        &flow(&plugin_file("count", FILE)),
-    ));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("count", FILE))
+            .between(&field.url(), &link.url()),
+    );
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
@@ -250,9 +257,7 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
         changes(&scene.gateway, "swapped") >= 1.0
     })?;
     let sent = load.stop()?;
-    let verdict = compare(&sent, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// The uplink is dark, devices go on, and the plugin is replaced.
@@ -260,11 +265,11 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
 fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(
-        &field.url(),
-        &link.url(),
-        &flow(&plugin_file("count", FILE)),
-    ));
+    let setup = Gateway::with(
+        Config::forwarding()
+            .step("all", &plugin_file("count", FILE))
+            .between(&field.url(), &link.url()),
+    );
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
@@ -347,13 +352,12 @@ fn stopped_in_the_middle_of_a_shadow() -> Result<()> {
     expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }
 
-fn filter_above(limit: u32) -> String {
+/// The usual flow with a filter for temperatures above this.
+pub fn filter_above(limit: i64) -> Config {
     let settings = format!(
         "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
     );
-    flow(&format!(
-        "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"
-    ))
+    Config::forwarding().step("all", &format!("plugin = \"builtin:filter\"\n{settings}"))
 }
 
 /// A built-in filter gets another limit in the config of the running gateway.
@@ -361,10 +365,11 @@ fn filter_above(limit: u32) -> String {
 fn new_settings_in_the_config_are_a_swap() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &filter_above(20))).start()?;
+    let config = |limit| filter_above(limit).between(&field.url(), &cloud.url());
+    let gateway = Gateway::with(config(20)).start()?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     wait_until("25 passes the limit of 20", || watch.total() == 1)?;
-    gateway.rewrite_config(&config(&field.url(), &cloud.url(), &filter_above(30)))?;
+    gateway.rewrite_config(config(30))?;
     wait_until("the new settings are in", || {
         gateway.metric(
             "tidegate_swap_transitions_total",
@@ -387,14 +392,14 @@ fn new_settings_in_the_config_are_a_swap() -> Result<()> {
 fn other_changes_of_the_config_ask_for_a_restart() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &filter_above(20));
-    let gateway = Gateway::with(&text).start()?;
-    gateway.rewrite_config(&format!("{text}\n[log]\nlevel = \"debug\"\n"))?;
+    let config = filter_above(20).between(&field.url(), &cloud.url());
+    let gateway = Gateway::with(&config).start()?;
+    gateway.rewrite_config(config.add("log", "level = \"debug\""))?;
     wait_until("the log asks for a restart", || {
         gateway.lines().has(&["restart"])
     })?;
     let mark = gateway.lines().count();
-    gateway.rewrite_config("[source.field\n")?;
+    gateway.rewrite_text("[source.field\n")?;
     wait_until("the log says what is wrong", || {
         gateway.lines().has_since(mark, &["config"])
     })?;

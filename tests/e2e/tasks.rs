@@ -6,8 +6,9 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
+use tidegate_tests::convert::example;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, wait_until};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -177,32 +178,20 @@ const AFTER: &[Task] = &[
     },
 ];
 
-fn example() -> Result<String> {
-    let file = workspace().join("examples/tasks/tidegate.toml");
-    fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))
-}
+const EXAMPLE: &str = "tasks";
 
 /// The example between these brokers, with times that a test can wait for.
-fn config(field: &Broker, cloud: &Broker) -> Result<String> {
-    let mut text = example()?;
-    for (shipped, here) in [
-        ("mqtt://127.0.0.1:21883", &*field.url()),
-        ("mqtt://127.0.0.1:21884", &*cloud.url()),
-        ("hold_seconds = 60", "hold_seconds = 0.3"),
-        ("{ window = \"10m\"", "{ window = 3"),
-        (
-            "time = \"arrival\"",
-            "time = \"event\", time_field = \"ts\"",
-        ),
-        ("after = \"1h\"", "after = \"1s\""),
-    ] {
-        ensure!(
-            text.contains(shipped),
-            "the example no longer has {shipped}"
-        );
-        text = text.replace(shipped, here);
-    }
-    Ok(text)
+fn config(field: &Broker, cloud: &Broker) -> Result<Config> {
+    let settings = |flow: &str, key: &str| format!("flow.{flow}.plugin.0.settings.{key}");
+    let config = example(EXAMPLE)?
+        .change("source.field.url", field.url())
+        .change("uplink.cloud.url", cloud.url())
+        .change(&settings("alarm", "hold_seconds"), 0.3)
+        .change(&settings("mean", "window"), 3)
+        .change(&settings("day", "time"), "event")
+        .set(&settings("day", "time_field"), "ts")
+        .change(&settings("silence", "after"), "1s");
+    Ok(config)
 }
 
 /// What arrived, by topic.
@@ -279,9 +268,10 @@ fn what_is_asked_for_most_wants_no_code() -> Result<()> {
 /// The table "Without code" of the README against the example.
 /// Guarantee: what people copy out of it works.
 fn what_the_readme_shows_is_in_the_example() -> Result<()> {
+    let read = |file: &str| fs::read_to_string(workspace().join(file));
     let (readme, example) = (
-        fs::read_to_string(workspace().join("README.md"))?,
-        example()?,
+        read("README.md")?,
+        read(&format!("examples/{EXAMPLE}/tidegate.toml"))?,
     );
     let (_, section) = readme
         .split_once("## Without code")

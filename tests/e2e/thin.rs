@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::thin::{Profile, ThinLink};
 use tidegate_tests::wait::wait_at_most;
-use tidegate_tests::{Broker, Gateway, Watch, cases, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, rounds, wait_until, with_mosquitto};
 
-use crate::scene::{UP, config, flow};
+use crate::links::ALARMS;
+use crate::scene::UP;
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![an_alarm_is_soon_there_however_much_is_owed,];
@@ -17,9 +18,6 @@ pub fn cases() -> Vec<Trial> {
     ]);
     cases
 }
-
-/// A flow of its own for alarms.
-const ALARMS: &str = "[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = { out = \"cloud:alarm\" }\ntopic = \"alarms/{topic}\"\n";
 
 const ROUND_TRIPS: [Duration; 2] = [Duration::from_millis(120), Duration::from_millis(850)];
 
@@ -50,12 +48,10 @@ fn alarm_over(profile: Profile, most: u64) -> Result<()> {
         Watch::start(cloud.address(), UP)?,
         Watch::start(cloud.address(), "alarms/#")?,
     );
-    let gateway = Gateway::with(config(
-        &field.url(),
-        &link.url(),
-        &format!("{}{ALARMS}", flow("")),
-    ))
-    .start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &link.url())
+        .add("flow.alarms", ALARMS);
+    let gateway = Gateway::with(config).start()?;
     let reading = format!("{{\"x\":\"{}\"}}", "x".repeat(2_000));
     for number in 0..2_000 {
         field.publish(&format!("devices/d{}/telemetry", number % 9), &reading)?;
@@ -130,9 +126,10 @@ fn large_over(profile: Profile, bytes: usize, settings: &str, most_cuts: f64) ->
     let (field, cloud) = (Broker::embedded()?, Broker::mosquitto()?);
     let link = ThinLink::to(cloud.address(), profile)?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &link.url(), &flow(""))
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{settings}"));
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &link.url())
+        .put("uplink.cloud", settings);
+    let gateway = Gateway::with(config).start()?;
     wait_until("the uplink is up", || {
         gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0
     })?;

@@ -4,6 +4,7 @@ mod promises;
 mod contract;
 mod structure;
 mod transport;
+mod written;
 
 use anyhow::Result;
 use anyhow::ensure;
@@ -38,6 +39,7 @@ pub fn cases() -> Vec<Trial> {
     cases.extend(contract::cases());
     cases.extend(structure::cases());
     cases.extend(transport::cases());
+    cases.extend(written::cases());
     cases
 }
 

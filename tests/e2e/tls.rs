@@ -3,9 +3,11 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::certificates::{Authority, Identity};
-use tidegate_tests::{Gateway, Load, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto,
+};
 
-use crate::scene::{UP, compare, config, flow};
+use crate::scene::{UP, compare, expect_exactly_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
     cases![with_mosquitto;
@@ -16,7 +18,7 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-fn secured(authority: &Authority) -> Result<tidegate_tests::Broker> {
+fn secured(authority: &Authority) -> Result<Broker> {
     Mosquitto::new()
         .tls(&authority.ca, authority.broker()?)
         .start()
@@ -31,9 +33,19 @@ fn tls_table(authority: &Authority, identity: &Identity) -> String {
     format!("tls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\" }}\n")
 }
 
-fn with_tls(text: &str, tls: &str) -> String {
-    text.replace("[source.field]\n", &format!("[source.field]\n{tls}"))
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{tls}"))
+/// The usual config between these two, both of which want this identity.
+fn between(
+    field: &Broker,
+    cloud: &Broker,
+    authority: &Authority,
+    identity: &Identity,
+) -> Result<Config> {
+    let tls = tls_table(authority, identity);
+    let config = Config::forwarding()
+        .between(&field.tls_url()?, &cloud.tls_url()?)
+        .put("source.field", &tls)
+        .put("uplink.cloud", &tls);
+    Ok(config)
 }
 
 /// Two mosquittos that ask for client certificates of an authority made for this case, and a load between them.
@@ -43,24 +55,11 @@ fn client_certificates_on_both_sides() -> Result<()> {
     let authority = Authority::new(folder.path(), "authority")?;
     let (field, cloud) = (secured(&authority)?, secured(&authority)?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.tls_url()?, &cloud.tls_url()?, &flow(""));
-    let _gateway = Gateway::with(with_tls(
-        &text,
-        &tls_table(&authority, &authority.client("gateway")?),
-    ))
-    .start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(3_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
-    let verdict = compare(&sent, watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    let identity = authority.client("gateway")?;
+    let config = between(&field, &cloud, &authority, &identity)?;
+    let _gateway = Gateway::with(config).start()?;
+    let sent = send_all(&field, 3_000)?;
+    expect_exactly_once(&sent, watch).map(drop)
 }
 
 /// The key of the uplink is empty at a start, as a power cut in a renewal leaves it.
@@ -73,10 +72,10 @@ fn a_damaged_key_at_a_start_costs_its_uplink_until_it_is_mended() -> Result<()> 
     let identity = authority.client("gateway")?;
     let key = std::fs::read(&identity.key)?;
     std::fs::write(&identity.key, "")?;
-    let text = config(&field.url(), &cloud.tls_url()?, &flow(""));
-    let tls = tls_table(&authority, &identity);
-    let text = text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{tls}"));
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.tls_url()?)
+        .put("uplink.cloud", &tls_table(&authority, &identity));
+    let gateway = Gateway::with(config).start()?;
     field.publish("devices/d1/telemetry", "kept")?;
     wait_until("the message is owed", || {
         gateway.metric("tidegate_spool_messages", &[]) == 1.0
@@ -100,8 +99,8 @@ fn a_broker_of_another_authority_is_refused() -> Result<()> {
     let identity = ours.client("gateway")?;
     let (field, cloud) = (secured(&ours)?, secured(&theirs)?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.tls_url()?, &cloud.tls_url()?, &flow(""));
-    let gateway = Gateway::with(with_tls(&text, &tls_table(&ours, &identity))).start()?;
+    let config = between(&field, &cloud, &ours, &identity)?;
+    let gateway = Gateway::with(config).start()?;
     field.publish("devices/d1/telemetry", "secret")?;
     wait_until("the message is owed", || {
         gateway.metric("tidegate_spool_messages", &[]) == 1.0
@@ -123,12 +122,9 @@ fn a_stopped_upstream_over_tls_loses_nothing() -> Result<()> {
     let authority = Authority::new(folder.path(), "authority")?;
     let (field, mut cloud) = (secured(&authority)?, secured(&authority)?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.tls_url()?, &cloud.tls_url()?, &flow(""));
-    let gateway = Gateway::with(with_tls(
-        &text,
-        &tls_table(&authority, &authority.client("gateway")?),
-    ))
-    .start()?;
+    let identity = authority.client("gateway")?;
+    let config = between(&field, &cloud, &authority, &identity)?;
+    let gateway = Gateway::with(config).start()?;
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || watch.count() > 500)?;
     cloud.go_dark()?;

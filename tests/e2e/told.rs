@@ -1,12 +1,10 @@
 //! What stateful plugins have told while a version of them is on probation, over a stop and a roll-back there.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Gateway, Watch, cases, wait_until};
+use tidegate_tests::{Config, Gateway, Watch, cases, wait_until};
 
-use crate::scene::{Scene, flow};
+use crate::scene::Scene;
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
@@ -21,23 +19,19 @@ pub fn cases() -> Vec<Trial> {
 const DEVICES: usize = 5;
 
 /// A plugin with a probation that no case outlives.
-fn plugin(builtin: &str, settings: &str) -> String {
-    flow(&format!(
-        "[[flow.all.plugin]]\nname = \"it\"\nplugin = \"builtin:{builtin}\"\ncheckpoint = \"1h\"\n\
-         probation = {{ time = \"1h\", messages = 1000000 }}\nsettings = {{ {settings} }}\n"
-    ))
-    .replace(
-        "out = \"cloud:telemetry\"",
-        "out = \"cloud:telemetry\", alarms = \"cloud:alarm\"",
-    )
+fn plugin(builtin: &str, settings: &str) -> Config {
+    let step = format!(
+        "name = \"it\"\nplugin = \"builtin:{builtin}\"\ncheckpoint = \"1h\"\n\
+         probation = {{ time = \"1h\", messages = 1000000 }}\nsettings = {{ {settings} }}"
+    );
+    Config::forwarding().step("all", &step)
 }
 
-fn windows_of(messages: usize) -> String {
+fn windows_of(messages: usize) -> Config {
     plugin(
         "aggregate",
         &format!("window = {messages}, topic = \"sums/{{key}}\""),
     )
-    .replace(", alarms = \"cloud:alarm\"", "")
 }
 
 fn wait_for_probation(gateway: &Gateway) -> Result<()> {
@@ -105,8 +99,7 @@ fn windows_are_told_once(is_rolled_back: bool) -> Result<()> {
     } = scene;
     let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "{status}");
-    let last = crate::scene::config(&field.url(), &cloud.url(), &windows_of(1));
-    fs::write(setup.config_file(), last)?;
+    setup.rewrite(windows_of(1).between(&field.url(), &cloud.url()))?;
     let scene = Scene {
         gateway: setup.start()?,
         field,
@@ -140,6 +133,7 @@ fn an_alarm_is_cleared(is_rolled_back: bool) -> Result<()> {
             "threshold",
             &format!("field = \"temperature\", above = {limit}"),
         )
+        .set("flow.all.to.alarms", "cloud:alarm")
     };
     let scene = Scene::with(&above(30), &[])?;
     let alarms = Watch::start(scene.cloud.address(), "alarms/d1/#")?;

@@ -16,20 +16,17 @@ use serde_json::Value;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::Sent;
-use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Watch, cases, needs, wait_until, with_mosquitto,
-};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, needs, wait_until, with_mosquitto};
 
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
-    let mut cases = vec![needs(
-        "tools::the_control_socket_is_for_owner_and_group",
-        "the right to act as another user who may run the binary",
-        can_act_as_nobody(),
-        the_control_socket_is_for_owner_and_group,
-    )];
-    cases.extend(cases![status_tells_what_is_owed_running_and_stopped,]);
+    let as_nobody = |name: &str, run| {
+        let what = "the right to act as another user who may run the binary";
+        needs(name, what, can_act_as_nobody(), run)
+    };
+    let mut cases = cases![status_tells_what_is_owed_running_and_stopped];
+    cases.extend(cases![as_nobody; the_control_socket_is_for_owner_and_group]);
     cases.extend(cases![with_mosquitto;
         parked_messages_go_through_the_mended_plugin,
         what_is_exported_and_imported_is_delivered,
@@ -85,14 +82,15 @@ struct Dark {
     link: Cuttable,
     watch: Watch,
     gateway: Gateway,
+    config: Config,
     sent: Sent,
 }
 
 impl Dark {
-    /// `total` messages through `plugins`; `metric` is what tells that all of them are in.
+    /// `total` messages; `metric` is what tells that all of them are in.
     fn with(
         brokers: fn() -> Result<Broker>,
-        plugins: &str,
+        config: Config,
         total: usize,
         metric: &str,
     ) -> Result<Self> {
@@ -100,16 +98,9 @@ impl Dark {
         let link = Cuttable::to(cloud.address())?;
         link.go_dark();
         let watch = Watch::start(cloud.address(), UP)?;
-        let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(plugins))).start()?;
-        let sent = Load::start(
-            field.address(),
-            Plan {
-                rate: None,
-                total: Some(total),
-                ..Plan::default()
-            },
-        )
-        .wait()?;
+        let config = config.between(&field.url(), &link.url());
+        let gateway = Gateway::with(&config).start()?;
+        let sent = send_all(&field, total)?;
         wait_until("all messages are in", || {
             gateway.metric(metric, &[]) == total as f64
         })?;
@@ -119,21 +110,19 @@ impl Dark {
             link,
             watch,
             gateway,
+            config,
             sent,
         })
     }
 
     /// So many messages are owed.
     fn owing(brokers: fn() -> Result<Broker>, total: usize) -> Result<Self> {
-        Self::with(brokers, "", total, "tidegate_spool_messages")
+        let config = Config::forwarding();
+        Self::with(brokers, config, total, "tidegate_spool_messages")
     }
 }
 
-fn filter(field: &str) -> String {
-    format!(
-        "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\nsettings = {{ where = [{{ field = \"{field}\", op = \">=\", value = 0 }}] }}\n"
-    )
-}
+const FILTER: &str = "plugin = \"builtin:filter\"\nsettings = { where = [{ field = \"sequence\", op = \">=\", value = 0 }] }";
 
 /// Every message is rejected for a field that the config misspells; the setting is mended while the gateway runs, the
 /// letters are sent again while the link is dark, and the gateway is killed.
@@ -142,7 +131,7 @@ fn filter(field: &str) -> String {
 fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
     let dark = Dark::with(
         Broker::mosquitto,
-        &filter("sequence"),
+        Config::forwarding().step("all", FILTER),
         600,
         "tidegate_dead_letters_kept",
     )?;
@@ -190,9 +179,9 @@ fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
         ensure!(shown.contains(part), "`{part}` is not in {shown}");
     }
     ensure!(digest.len() == 64, "`{digest}` is no SHA-256");
-    let text = fs::read_to_string(folder.join("tidegate.toml"))?;
+    let misspelt = "flow.all.plugin.0.settings.where.0.field";
     dark.gateway
-        .rewrite_config(&text.replace("\"sequence\"", "\"seq\""))?;
+        .rewrite_config(dark.config.change(misspelt, "seq"))?;
     wait_until("the plugin is mended", || {
         dark.gateway
             .metric("tidegate_swap_transitions_total", &[("state", "swapped")])

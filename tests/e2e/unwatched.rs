@@ -5,19 +5,14 @@ use std::process::Command;
 
 use anyhow::Result;
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, wait_until, where_possible};
+use tidegate_tests::{Broker, Config, Gateway, cases, wait_until, where_possible};
 
 use crate::guest::{component, marked};
 use crate::live::{FILE, SHORT, plugin, runs, state};
-use crate::scene::{config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![where_possible(
-        "unwatched::without_a_watch_of_the_system_files_are_looked_at",
-        "a user namespace",
-        has_namespace,
-        without_a_watch_of_the_system_files_are_looked_at,
-    )]
+    let within = |name: &str, run| where_possible(name, "a user namespace", has_namespace, run);
+    cases![within; without_a_watch_of_the_system_files_are_looked_at]
 }
 
 /// A program that runs another one where this limit of a user is 0.
@@ -51,8 +46,12 @@ fn without_a_watch_of_the_system_files_are_looked_at() -> Result<()> {
     for limit in ["max_inotify_instances", "max_inotify_watches"] {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let under = limited(limit);
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin(SHORT))))
-            .under(&under.each_ref().map(String::as_str));
+        let setup = Gateway::with(
+            Config::forwarding()
+                .step("all", &plugin(SHORT))
+                .between(&field.url(), &cloud.url()),
+        )
+        .under(&under.each_ref().map(String::as_str));
         fs::write(setup.folder().join(FILE), &original)?;
         let gateway = setup.start()?;
         let folder = gateway.folder().to_owned();

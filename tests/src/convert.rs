@@ -3,23 +3,24 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::binary::workspace;
-
-const FIELD: &str = "127.0.0.1:21883";
-const CLOUD: &str = "127.0.0.1:21884";
+use crate::config::Config;
 
 /// The example's config between these two brokers.
-pub fn config(field: SocketAddr, cloud: SocketAddr) -> Result<String> {
-    let file = workspace().join("examples/convert/tidegate.toml");
+pub fn config(field: SocketAddr, cloud: SocketAddr) -> Result<Config> {
+    example("convert").map(|example| {
+        example
+            .change("source.field.url", format!("mqtt://{field}"))
+            .change("uplink.cloud.url", format!("mqtt://{cloud}"))
+    })
+}
+
+/// The config of `examples/NAME`, as it is shipped.
+pub fn example(name: &str) -> Result<Config> {
+    let file = workspace().join(format!("examples/{name}/tidegate.toml"));
     let text =
         fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    ensure!(
-        text.contains(FIELD) && text.contains(CLOUD),
-        "the example no longer names {FIELD} and {CLOUD}"
-    );
-    Ok(text
-        .replace(FIELD, &field.to_string())
-        .replace(CLOUD, &cloud.to_string()))
+    Ok(Config::read(&text))
 }

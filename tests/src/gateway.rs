@@ -1,5 +1,6 @@
 //! The real binary, running: started on a config, killed, stopped, asked for its metrics.
 
+use std::borrow::Borrow;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::binary::tidegate;
 use crate::broker::port_in;
+use crate::config::Config;
 use crate::process::{Lines, Process};
 use crate::wait::{PATIENCE, wait_until};
 
@@ -40,10 +42,18 @@ impl Gateway {
     ///
     /// # Panics
     /// When no temporary folder can be written.
-    pub fn with(config: impl AsRef<str>) -> Setup {
+    pub fn with(config: impl Borrow<Config>) -> Setup {
+        Self::within(|_| config)
+    }
+
+    /// A gateway on the config that is made for its folder.
+    ///
+    /// # Panics
+    /// When no temporary folder can be written.
+    pub fn within<C: Borrow<Config>>(make: impl FnOnce(&Path) -> C) -> Setup {
         let folder = tempfile::tempdir().expect("the tests can write a temporary folder");
-        fs::write(folder.path().join("tidegate.toml"), config.as_ref())
-            .expect("the folder was just made");
+        let text = make(folder.path()).borrow().to_string();
+        fs::write(folder.path().join("tidegate.toml"), text).expect("the folder was just made");
         Setup {
             data: folder.path().join("data"),
             folder,
@@ -83,6 +93,11 @@ impl Setup {
     /// The config file.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("tidegate.toml")
+    }
+
+    /// Writes another config, for the next start.
+    pub fn rewrite(&self, config: impl Borrow<Config>) -> Result<()> {
+        Ok(fs::write(self.config_file(), config.borrow().to_string())?)
     }
 
     /// The data folder.
@@ -220,16 +235,25 @@ impl Gateway {
     }
 
     /// Puts a new config in place of the running one, as an editor would: written beside, then renamed.
-    pub fn rewrite_config(&self, config: &str) -> Result<()> {
-        replace_file(&self.setup.config_file(), config.as_bytes())
+    pub fn rewrite_config(&self, config: impl Borrow<Config>) -> Result<()> {
+        self.rewrite_text(&config.borrow().to_string())
+    }
+
+    /// The same with a text, where the text as such is what matters.
+    pub fn rewrite_text(&self, text: &str) -> Result<()> {
+        replace_file(&self.setup.config_file(), text.as_bytes())
     }
 
     /// Writes a new config in place and calls `command`, which is to find the change before the watch reports it: that waits
     /// until a file has stood still for 200 ms, and a command on a busy machine may take longer to begin. So the file is
     /// touched until the command has ended.
-    pub fn rewrite_for<T>(&self, config: &str, command: impl FnOnce() -> T) -> Result<T> {
+    pub fn rewrite_for<T>(
+        &self,
+        config: impl Borrow<Config>,
+        command: impl FnOnce() -> T,
+    ) -> Result<T> {
         let (path, is_over) = (self.setup.config_file(), AtomicBool::new(false));
-        fs::write(&path, config)?;
+        self.setup.rewrite(config)?;
         let file = File::options().write(true).open(&path)?;
         let touch = || -> Result<()> {
             while !is_over.load(Ordering::Relaxed) {

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::config::Config;
+
 /// A flow `f0`, `f1`, … for each device, to `up/f0` and so on. What its instances may take at most is not what they do.
-pub fn config(flows: usize, field: SocketAddr, cloud: SocketAddr) -> String {
+pub fn config(flows: usize, field: SocketAddr, cloud: SocketAddr) -> Config {
     let mut text = format!(
         "[gateway]\nmemory = \"1024GiB\"\n[source.field]\nurl = \"mqtt://{field}\"\nqos = 1\n[uplink.cloud]\nurl = \"mqtt://{cloud}\"\nqos = 1\n"
     );
@@ -32,5 +34,5 @@ settings = {{ field = "fahrenheit", above = {above}, hysteresis = 4 }}
         )
         .expect("writing to a string cannot fail");
     }
-    text
+    Config::read(&text)
 }

@@ -7,11 +7,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use tidegate_tests::Config;
 use tidegate_tests::binary::{tidegate, workspace};
 use tidegate_tests::cases;
 
 use super::{Told, cargo, run, told};
-use crate::scene::{Scene, flow, plugin_file};
+use crate::scene::{Scene, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -58,9 +59,10 @@ fn what_passes_its_cases_is_swapped_in_and_nothing_else() -> Result<()> {
     let project = folder.path().join("dev-rule");
     let built = told(&project, &["plugin", "build"], "")?;
     let path = built.out.split("  ").next().context("a path is printed")?;
-    let settings = "settings = { limit = 20 }\n";
-    let plugins = plugin_file("rule", "rule.wasm").trim_end().to_owned() + "\n" + settings;
-    let scene = Scene::with(&flow(&plugins), &[("rule.wasm", fs::read(path)?)])?;
+    let config = Config::forwarding()
+        .step("all", &plugin_file("rule", "rule.wasm"))
+        .put("flow.all.plugin.0", "settings = { limit = 20 }");
+    let scene = Scene::with(&config, &[("rule.wasm", fs::read(path)?)])?;
     let data_dir = scene.gateway.folder().join("data");
     let data_dir = data_dir.to_str().context("a path is text")?;
     let dev = || {

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, Setup, cases, wait_until};
+use tidegate_tests::{Broker, Gateway, cases, wait_until};
 
-use super::{expect_all, gateway, says, send};
+use super::{changed, expect_all, gateway, says, standing_in};
+use crate::scene::send_all;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -25,31 +26,25 @@ fn expect_forwarded(gateway: &Gateway, count: usize) -> Result<()> {
     })
 }
 
-/// Writes the config anew.
-fn rewrite(setup: &Setup, change: impl Fn(String) -> String) -> Result<()> {
-    let text = fs::read_to_string(setup.config_file()).context("the config")?;
-    Ok(fs::write(setup.config_file(), change(text))?)
-}
-
 /// The folder is moved away while it is written to, and another one stands in its place; then it goes for a while.
 /// Guarantee: what came before is where it was moved to, what comes later is in the folder of that name.
 fn what_is_taken_away_takes_nothing_with_it() -> Result<()> {
     let field = Broker::embedded()?;
-    let setup = gateway(&field, KEYS)?;
+    let setup = gateway(&field, KEYS);
     let folder = setup.folder().join("history");
     let moved = setup.folder().join("moved");
     fs::create_dir(&folder)?;
     let gateway = setup.start()?;
-    let before = send(&field, 200)?;
+    let before = send_all(&field, 200)?;
     expect_forwarded(&gateway, 200)?;
     fs::rename(&folder, &moved)?;
     fs::create_dir(&folder)?;
-    let later = send(&field, 300)?;
+    let later = send_all(&field, 300)?;
     expect_all(&later, &folder)?;
     expect_forwarded(&gateway, 500)?;
     expect_all(&before, &moved)?;
     fs::remove_dir_all(&folder)?;
-    let last = send(&field, 300)?;
+    let last = send_all(&field, 300)?;
     wait_until("it is said", || says(&gateway, "mount the disk"))?;
     ensure!(!folder.exists(), "the folder was made");
     fs::create_dir(&folder)?;
@@ -62,14 +57,14 @@ fn what_is_taken_away_takes_nothing_with_it() -> Result<()> {
 /// Guarantee: neither lane waits for the other's files, in whatever order they come back.
 fn lanes_of_one_gateway_share_a_folder_over_kills() -> Result<()> {
     let field = Broker::embedded()?;
-    let setup = gateway(&field, KEYS)?;
+    let urgent = "from = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:alarm\"\npriority = true";
+    let setup = changed(&field, |config| {
+        config.put("uplink.cloud", KEYS).add("flow.urgent", urgent)
+    });
     fs::create_dir(setup.folder().join("history"))?;
-    rewrite(&setup, |text| {
-        text + "\n[flow.urgent]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:alarm\"\npriority = true\n"
-    })?;
     let mut gateway = setup.start()?;
     for _ in 0..3 {
-        send(&field, 100)?;
+        send_all(&field, 100)?;
         expect_forwarded(&gateway, 200)?;
         gateway = gateway.kill()?.start()?;
     }
@@ -87,22 +82,12 @@ fn lanes_of_one_gateway_share_a_folder_over_kills() -> Result<()> {
 /// Guarantee: `/readyz` says of the broker that its fallback does not work, and why; once the folder is there both have all.
 fn a_fallback_that_does_not_work_is_told() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let setup = gateway(&field, KEYS)?;
-    let table = format!(
-        "[uplink.cloud]\nurl = \"{}\"\nfallback = \"disk\"\nbackoff = {{ first = \"50ms\", cap = \"400ms\", jitter = 0.2 }}\n\n[flow.all]",
-        cloud.url()
-    );
+    let setup = standing_in(&field, &cloud, |config| {
+        config.put("flow.all", "to = [\"cloud:telemetry\", \"disk:telemetry\"]")
+    });
     drop(cloud);
-    rewrite(&setup, |text| {
-        text.replace("[uplink.cloud]", "[uplink.disk]")
-            .replace("[flow.all]", &table)
-            .replace(
-                "to = \"cloud:telemetry\"",
-                "to = [\"cloud:telemetry\", \"disk:telemetry\"]",
-            )
-    })?;
     let mut gateway = setup.start()?;
-    send(&field, 100)?;
+    send_all(&field, 100)?;
     wait_until("it is said", || {
         says(&gateway, "the fallback does not work: cannot look into")
     })?;
@@ -110,6 +95,6 @@ fn a_fallback_that_does_not_work_is_told() -> Result<()> {
     expect_forwarded(&gateway, 200)?;
     // Now each of them has a file there.
     gateway = gateway.kill()?.start()?;
-    send(&field, 100)?;
+    send_all(&field, 100)?;
     expect_forwarded(&gateway, 200)
 }

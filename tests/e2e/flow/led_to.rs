@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Plan, Watch, cases, rounds, wait_until};
+use tidegate_tests::{Config, Plan, Watch, cases, rounds, wait_until};
 
 use crate::guest::component;
-use crate::scene::{Scene, UP, compare, expect_at_least_once};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, expect_exactly_once, unnamed};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -17,14 +17,17 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-const FIRST: &str = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\n";
-const LAST: &str = "[flow.last]\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{topic}\"\nlanes = 2\n";
+/// A flow of all readings that leads to others, and the last of them.
+fn led(to: &str) -> Config {
+    unnamed()
+        .set("flow.all.lanes", 2)
+        .set("flow.all.to", to)
+        .add("flow.last", "topics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{topic}\"\nlanes = 2")
+}
 
 /// Three flows in a row, of two, three and two lanes.
-fn row() -> String {
-    format!(
-        "{FIRST}lanes = 2\nto = \"flow.middle\"\n\n[flow.middle]\nlanes = 3\nto = \"flow.last\"\n\n{LAST}"
-    )
+fn row() -> Config {
+    led("flow.middle").add("flow.middle", "lanes = 3\nto = \"flow.last\"")
 }
 
 fn load(rate: u32) -> Plan {
@@ -38,17 +41,19 @@ fn load(rate: u32) -> Plan {
 /// One flow leads to the cloud and to two others; both of them lead to a fourth, which takes only what one of them makes.
 /// Guarantee: each way brings everything once and in order per device, and what the fourth does not take is counted there.
 fn what_one_flow_makes_goes_through_two_others_and_both_join() -> Result<()> {
-    let side = |name: &str| {
-        format!("[flow.{name}]\nto = [\"flow.join\"]\ntopic = \"{name}/{{topic}}\"\n\n")
-    };
-    let join = "[flow.join]\ntopics = [\"left/devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/joined/{topic}\"\n";
-    let first = format!(
-        "{FIRST}topic = \"up/{{topic}}\"\nto = [\"cloud:telemetry\", \"flow.left\", \"flow.right\"]\n\n"
-    );
+    let side = |name: &str| format!("to = [\"flow.join\"]\ntopic = \"{name}/{{topic}}\"");
     // The first renames what leaves it, so the sides see that name.
-    let join = join.replace("left/devices", "left/up/devices");
-    let flows = format!("{first}{}{}{join}", side("left"), side("right"));
-    let scene = Scene::with(&flows, &[])?;
+    let join = "topics = [\"left/up/devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/joined/{topic}\"";
+    let config = Config::forwarding()
+        .without("flow.all.lanes")
+        .put(
+            "flow.all",
+            "to = [\"cloud:telemetry\", \"flow.left\", \"flow.right\"]",
+        )
+        .add("flow.left", &side("left"))
+        .add("flow.right", &side("right"))
+        .add("flow.join", join);
+    let scene = Scene::with(&config, &[])?;
     let joined = Watch::start(scene.cloud.address(), "up/joined/#")?;
     let direct = Watch::start(scene.cloud.address(), "up/devices/#")?;
     let plan = Plan {
@@ -106,19 +111,19 @@ fn a_stop_under_load_empties_flows_one_after_the_other() -> Result<()> {
 /// A flow with a counting plugin is put between two others and taken out again, by reloads under load.
 /// Guarantee: none lost, doubled or out of order, the reload needs no restart, and the plugin's state is there again.
 fn a_flow_is_put_between_and_taken_out_under_load() -> Result<()> {
-    let direct = format!("{FIRST}lanes = 2\nto = \"flow.last\"\n\n{LAST}");
-    let count = "[[flow.middle.plugin]]\nname = \"count\"\nplugin = \"count.wasm\"\nlimits = { time = \"5s\" }\n";
-    let between = format!("{}\n{count}", row());
+    let direct = led("flow.last");
+    let count = "name = \"count\"\nplugin = \"count.wasm\"\nlimits = { time = \"5s\" }";
+    let between = row().step("middle", count);
     let scene = Scene::with(&direct, &[("count.wasm", component("count")?)])?;
     let load = scene.load(load(1_500));
     for _ in 0..rounds(2, 20) {
-        for (flows, told) in [
+        for (config, told) in [
             (&between, "flow.middle: added"),
             (&direct, "flow.middle: removed"),
         ] {
             let before = scene.watch.count();
             wait_until("traffic flows", || scene.watch.count() > before + 300)?;
-            let out = scene.reload(flows, 0)?;
+            let out = scene.reload(config, 0)?;
             ensure!(
                 out.contains(told) && out.contains("flow.all: replaced"),
                 "{out}"
@@ -126,19 +131,14 @@ fn a_flow_is_put_between_and_taken_out_under_load() -> Result<()> {
         }
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// The plugin of a flow behind another rejects a payload.
 /// Guarantee: the letter names that flow, and once the payload does go through the other flows do not see it again.
 fn what_a_flow_behind_another_fails_on_is_its_own_letter() -> Result<()> {
-    let plugin = "[[flow.middle.plugin]]\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"t\", op = \">\", value = 0 }] }\n";
-    let scene = Scene::with(&format!("{}\n{plugin}", row()), &[])?;
+    let filter = "plugin = \"builtin:filter\"\nsettings = { where = [{ field = \"t\", op = \">\", value = 0 }] }";
+    let scene = Scene::with(&row().step("middle", filter), &[])?;
     let watch = Watch::start(scene.cloud.address(), UP)?;
     scene.field.publish("devices/d1/telemetry", "no json")?;
     scene.field.publish("devices/d1/telemetry", r#"{"t":1}"#)?;

@@ -4,10 +4,9 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::cases;
-use tidegate_tests::{Broker, Gateway, Watch, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, wait_until};
 
 use super::{flows, install};
-use crate::scene::config;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -18,18 +17,13 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// The flow of a guest in one lane with these settings of the plugin.
-pub(super) fn guarded(guest: &str, settings: &str) -> String {
+pub(super) fn guarded(guest: &str, settings: &str) -> Config {
     flows(guest)
-        .replacen(
-            "lanes = 3",
+        .put(
+            "flow.bad",
             "lanes = 1\nquarantine = { after = 5, retry = \"2s\" }",
-            1,
         )
-        .replacen(
-            "memory = \"8MiB\" }",
-            &format!("memory = \"8MiB\" }}\n{settings}"),
-            1,
-        )
+        .put("flow.bad.plugin.0", settings)
 }
 
 /// A field broker, a gateway with that flow, and a watch on what comes of it.
@@ -38,11 +32,7 @@ pub(super) fn guarded_scene(
     settings: &str,
 ) -> Result<(Broker, Broker, Gateway, Watch)> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let setup = Gateway::with(config(
-        &field.url(),
-        &cloud.url(),
-        &guarded(guest, settings),
-    ));
+    let setup = Gateway::with(guarded(guest, settings).between(&field.url(), &cloud.url()));
     install(guest, &setup)?;
     let watch = Watch::start(cloud.address(), "bad/#")?;
     Ok((field, cloud, setup.start()?, watch))

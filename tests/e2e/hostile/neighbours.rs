@@ -10,7 +10,6 @@ use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, rounds, wait_until};
 
 use super::{GUESTS, install};
 use crate::hostile::guarded::guarded;
-use crate::scene::config;
 
 pub fn cases() -> Vec<Trial> {
     cases![the_neighbours_figures,]
@@ -82,12 +81,14 @@ impl Neighbour {
             guest.trim_end_matches("-little")
         };
         // A breaker that closes soon, so that the guest is at it to the end.
-        let mut text = guarded(name, "breaker = { retry = \"200ms\", close_after = 1 }");
+        let mut config = guarded(name, "breaker = { retry = \"200ms\", close_after = 1 }")
+            .between(&field.url(), &cloud.url());
         if is_apart {
-            let apart = format!("\n[source.apart]\nurl = \"{}\"\n", field.url());
-            text = text.replacen("from = \"field\"", "from = \"apart\"", 1) + &apart;
+            config = config
+                .source("apart", &field.url())
+                .change("flow.bad.from", "apart");
         }
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+        let setup = Gateway::with(config);
         install(name, &setup)?;
         Ok(Self {
             guest,

@@ -22,11 +22,12 @@ pub fn cases() -> Vec<Trial> {
 fn what_no_flow_takes_is_told_and_nothing_of_it_is_taken() -> Result<()> {
     let (cloud, port) = (Broker::embedded()?, port::free()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = web(port, &cloud.url(), "split = \"ndjson\"\n");
-    let other = text
-        .replace("[flow.all", "[flow.other")
-        .replace("devices/{device}/telemetry", "other/{device}");
-    let gateway = Gateway::with(text).start()?;
+    let config = web(port, &cloud.url(), "split = \"ndjson\"\n");
+    let other = config
+        .clone()
+        .rename("flow.all", "other")
+        .put("flow.other", "topics = [\"other/{device}\"]");
+    let gateway = Gateway::with(config).start()?;
     let body = format!("{}\n{}\n", reading(0), reading(1));
     let path = "/devices/d1/telemetry";
     let (status, ..) = ask(port, &post(path, "", &body))?;
@@ -80,10 +81,10 @@ fn bodies_that_dawdle_take_no_room_from_others() -> Result<()> {
 fn clients_who_dawdle_hold_up_nobody_else() -> Result<()> {
     let (field, cloud, port) = (Broker::embedded()?, Broker::embedded()?, port::free()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = web(port, &cloud.url(), "max_connections = 8\n")
-        .replace("from = \"field\"", "from = [\"field\", \"mqtt\"]");
-    let text = format!("{text}\n[source.mqtt]\nurl = \"{}\"\n", field.url());
-    let _gateway = Gateway::with(text).start()?;
+    let config = web(port, &cloud.url(), "max_connections = 8\n")
+        .source("mqtt", &field.url())
+        .put("flow.all", "from = [\"field\", \"mqtt\"]");
+    let _gateway = Gateway::with(config).start()?;
     let mut gone = dial(port)?;
     gone.write_all(
         post(

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::{Broker, Gateway, WebServer, cases, wait_until};
 
-use super::{KEYS, Scene, text};
+use super::{KEYS, Scene, config};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -85,10 +85,10 @@ fn a_device_that_a_server_does_not_know_by_its_path_holds_up_no_other() -> Resul
 
 fn by_path() -> Result<Scene> {
     let (field, server) = (Broker::embedded()?, WebServer::start()?);
-    let url = server.url();
-    let text = text(&field, &server, KEYS).replace(&url, &format!("{url}/{{device}}"));
+    let config = config(&field, &server, KEYS)
+        .change("uplink.cloud.url", format!("{}/{{device}}", server.url()));
     Ok(Scene {
-        gateway: Gateway::with(text).start()?,
+        gateway: Gateway::with(config).start()?,
         field,
         server,
     })

@@ -10,7 +10,7 @@ use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::{Broker, Gateway, Load, Plan, rounds, wait_until};
 
 use super::with_uplink;
-use crate::scene::{config, expect_at_least_once, flow};
+use crate::scene::expect_at_least_once;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -27,13 +27,8 @@ fn an_upstream_that_accepts_slowly_holds_back_and_loses_nothing() -> Result<()> 
         Broker::embedded()?,
         Upstream::start(Manners::Slow(Duration::from_millis(10)))?,
     );
-    let gateway = Gateway::with(with_uplink(
-        &field,
-        &cloud.url(),
-        "inflight = 100",
-        &flow(""),
-    ))
-    .start()?;
+    let config = with_uplink(&field, &cloud.url(), "inflight = 100");
+    let gateway = Gateway::with(config).start()?;
     let total = rounds(3_000, 100_000);
     let sent = Load::start(
         field.address(),
@@ -67,9 +62,8 @@ fn an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice()
         Broker::embedded()?,
         Upstream::start(Manners::HangsUpBeforeTheAck(40))?,
     );
-    let text = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("[uplink.cloud]", "[uplink.cloud]\ninflight = 20");
-    let gateway = Gateway::with(text).start()?;
+    let config = with_uplink(&field, &cloud.url(), "inflight = 20");
+    let gateway = Gateway::with(config).start()?;
     let load = Load::start(
         field.address(),
         Plan {

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate::trust;
+use tidegate_tests::Config;
 use tidegate_tests::cases;
 use tidegate_tests::wait_until;
 
@@ -13,7 +14,7 @@ use super::{
     FILE, PLUGIN, SHORT, about, candidate, count, counting, plugin, runs, state, transitions,
 };
 use crate::guest::{component, marked};
-use crate::scene::{Scene, flow};
+use crate::scene::Scene;
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
@@ -149,7 +150,7 @@ fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
         (FILE, original.clone()),
         ("data/plugins", b"no folder".to_vec()),
     ];
-    let scene = Scene::with(&flow(&plugin(SHORT)), &files)?;
+    let scene = Scene::with(&Config::forwarding().step("all", &plugin(SHORT)), &files)?;
     let folder = scene.gateway.folder().to_owned();
     told(
         &folder,

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::wait::PATIENCE;
-use tidegate_tests::{Broker, Gateway, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, wait_until};
 
 use super::{meters, readyz, told};
 use crate::scene::UP;
@@ -113,13 +113,15 @@ fn answer(request: &[u8; 12], value: u16) -> Vec<u8> {
     ]
 }
 
-fn config(port: u16, cloud: &str, keys: &str) -> String {
-    let device = "[source.field.device.a]\nstation = 7\nstale_after = 100\n[source.field.device.a.group.g]\nevery = \"20ms\"\nwithin = \"60s\"\nvalues.x = { holding = 0 }\n\n";
+const GROUP: &str = "every = \"20ms\"\nwithin = \"60s\"\nvalues.x = { holding = 0 }";
+
+fn config(port: u16, cloud: &str, keys: &str) -> Config {
+    let device = format!("[device.a]\nstation = 7\nstale_after = 100\n[device.a.group.g]\n{GROUP}");
     meters(
         &format!("modbus+tcp://127.0.0.1:{port}"),
         cloud,
         keys,
-        device,
+        &device,
     )
 }
 
@@ -230,17 +232,11 @@ fn a_station_at_which_the_server_hangs_up_costs_itself() -> Result<()> {
         _ => Vec::new(),
     })?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let other = "[source.field.device.b]\nstation = 8\n[source.field.device.b.group.g]\nevery = \"20ms\"\nwithin = \"60s\"\nvalues.x = { holding = 0 }\n\n";
-    let text = config(device.port, &cloud.url(), "")
-        .replace(
-            "[source.field.device.a]",
-            &format!("{other}[source.field.device.a]"),
-        )
-        .replace(
-            "first = \"100ms\", cap = \"300ms\"",
-            "first = \"1h\", cap = \"1h\"",
-        );
-    let gateway = Gateway::with(text).start()?;
+    let other = format!("station = 8\n[group.g]\n{GROUP}");
+    let config = config(device.port, &cloud.url(), "")
+        .put("source.field", "probe = { first = \"1h\", cap = \"1h\" }")
+        .add("source.field.device.b", &other);
+    let gateway = Gateway::with(config).start()?;
     readyz(&gateway, &["device `b` (station 8 at", "next try in"])?;
     let failed = || gateway.metric("tidegate_source_polls_total", &[("outcome", "failed")]);
     let (before, read) = (failed(), told(&watch, "a/g").len());

@@ -9,10 +9,10 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::fake::{Deed, Noted, PickyBroker, Rule, Terms, Which};
 use tidegate_tests::thin::{Profile, ThinLink};
 use tidegate_tests::wait::wait_at_most;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, wait_until};
 
-use super::{send, taken};
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use super::{beside, send, taken};
+use crate::scene::{UP, compare, expect_at_least_once};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -33,11 +33,8 @@ fn parked(gateway: &Gateway) -> f64 {
 /// Guarantee: all arrive, each device's in order, nothing is parked, and few are refused for each that is taken.
 fn an_upstream_that_takes_so_many_a_second_gets_them_all() -> Result<()> {
     const COUNT: usize = 1_000;
-    let field = Broker::embedded()?;
     let limit = vec![Rule(Which::all(), Deed::AtMost(100))];
-    let cloud = PickyBroker::start(Terms::default(), limit)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
+    let (field, cloud, gateway) = beside(limit)?;
     let start = Instant::now();
     send(&field, (0..COUNT).map(|number| format!("d{}", number % 20)))?;
     wait_at_most(Duration::from_secs(120), "all of it has arrived", || {
@@ -79,11 +76,8 @@ fn expect_order(taken: &[Noted]) -> Result<()> {
 /// Guarantee: all arrive, each device's in order, nothing is parked, few connections end, and it is told.
 fn an_upstream_that_ends_connections_over_a_rate_gets_them_all() -> Result<()> {
     const COUNT: usize = 1_000;
-    let field = Broker::embedded()?;
     let limit = vec![Rule(Which::all(), Deed::AtMostOrEnd(100, 0x96))];
-    let cloud = PickyBroker::start(Terms::default(), limit)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
+    let (field, cloud, gateway) = beside(limit)?;
     let start = Instant::now();
     send(&field, (0..COUNT).map(|number| format!("d{}", number % 20)))?;
     wait_at_most(Duration::from_secs(120), "all of it has arrived", || {
@@ -115,10 +109,7 @@ fn thousands_of_one_device_that_are_not_taken_hold_up_no_other() -> Result<()> {
         Deed::Answer(0x83, "not now"),
     ];
     for deed in deeds {
-        let field = Broker::embedded()?;
-        let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::topic("bad"), deed)])?;
-        let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-        gateway.wait_online()?;
+        let (field, cloud, _gateway) = beside(vec![Rule(Which::topic("bad"), deed)])?;
         let bad = std::iter::repeat_n("bad".to_owned(), 2_000);
         send(
             &field,
@@ -142,9 +133,10 @@ fn what_is_never_sent_is_parked_while_everything_is_refused() -> Result<()> {
     let field = Broker::embedded()?;
     let refusal = Deed::Answer(0x87, "not authorised");
     let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::all(), refusal)])?;
-    let flow = flow("").replace("topic = \"up/{topic}\"", "topic = \"{device}/up\"");
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow)).start()?;
-    gateway.wait_online()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .change("flow.all.topic", "{device}/up");
+    let gateway = Gateway::with(config).start()?;
     send(&field, (0..40).map(|number| format!("d{number}")))?;
     wait_until("it is told that nothing is taken", || {
         gateway.metric(
@@ -169,7 +161,6 @@ fn what_is_never_sent_is_parked_while_everything_is_refused() -> Result<()> {
 /// An upstream takes forty messages over each connection, whatever they are, and hangs up on the next one.
 /// Guarantee: nothing is parked for it, and all arrive.
 fn each_connection_of_an_upstream_ends_after_so_many_messages() -> Result<()> {
-    let field = Broker::embedded()?;
     let ends = (1..=12)
         .map(|time| {
             Rule(
@@ -178,9 +169,7 @@ fn each_connection_of_an_upstream_ends_after_so_many_messages() -> Result<()> {
             )
         })
         .collect();
-    let cloud = PickyBroker::start(Terms::default(), ends)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
+    let (field, cloud, gateway) = beside(ends)?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -207,8 +196,7 @@ fn a_slow_link_that_is_cut_again_and_again_parks_nothing() -> Result<()> {
         Profile::of(1 << 20, Duration::from_millis(500)),
     )?;
     let cuts = Cuttable::to(slow.address())?;
-    let gateway = Gateway::with(config(&field.url(), &cuts.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
+    let gateway = Gateway::with(Config::forwarding().between(&field.url(), &cuts.url())).start()?;
     let load = Load::start(
         field.address(),
         Plan {

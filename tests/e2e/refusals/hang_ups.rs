@@ -6,10 +6,10 @@ use tidegate_tests::cases;
 
 use anyhow::{Result, ensure};
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
-use tidegate_tests::{Broker, Gateway, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, wait_until};
 
-use super::{send, taken};
-use crate::scene::{config, flow};
+use super::{beside, send, taken};
+use crate::scene::send_all;
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -26,13 +26,7 @@ pub fn cases() -> Vec<Trial> {
 /// Guarantee: the others arrive first and soon, and each of the bad ones is parked.
 fn many_messages_at_once_that_upstream_hangs_up_on_hold_up_no_others() -> Result<()> {
     for count in [5, 12] {
-        let field = Broker::embedded()?;
-        let cloud = PickyBroker::start(
-            Terms::default(),
-            vec![Rule(Which::topic("bad"), Deed::HangUp)],
-        )?;
-        let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-        gateway.wait_online()?;
+        let (field, cloud, gateway) = beside(vec![Rule(Which::topic("bad"), Deed::HangUp)])?;
         let start = Instant::now();
         send(
             &field,
@@ -74,13 +68,7 @@ fn many_messages_at_once_that_upstream_hangs_up_on_hold_up_no_others() -> Result
 /// The very first message of a gateway is one that upstream hangs up on; others come when it was tried again and again.
 /// Guarantee: each of the others arrives at once, and the first one is parked.
 fn what_comes_after_a_first_message_that_upstream_hangs_up_on_arrives() -> Result<()> {
-    let field = Broker::embedded()?;
-    let cloud = PickyBroker::start(
-        Terms::default(),
-        vec![Rule(Which::topic("bad"), Deed::HangUp)],
-    )?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
+    let (field, cloud, gateway) = beside(vec![Rule(Which::topic("bad"), Deed::HangUp)])?;
     send(&field, ["bad".to_owned()])?;
     wait_until("it was tried alone", || cloud.hang_ups() >= 4)?;
     let start = Instant::now();
@@ -99,11 +87,8 @@ fn what_comes_after_a_first_message_that_upstream_hangs_up_on_arrives() -> Resul
 /// An upstream hangs up four seconds after one message, and takes all others meanwhile.
 /// Guarantee: it is parked, and the others arrive, hardly one of them twice.
 fn a_message_that_upstream_hangs_up_on_seconds_later_is_parked() -> Result<()> {
-    let field = Broker::embedded()?;
     let deed = Deed::HangUpLater(Duration::from_secs(4));
-    let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::topic("bad"), deed)])?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    gateway.wait_online()?;
+    let (field, cloud, gateway) = beside(vec![Rule(Which::topic("bad"), deed)])?;
     send(&field, ["bad".to_owned()])?;
     let plan = tidegate_tests::Plan {
         rate: Some(20),
@@ -125,18 +110,11 @@ fn a_message_that_upstream_hangs_up_on_seconds_later_is_parked() -> Result<()> {
 /// An upstream over MQTT 5 hangs up five times in the midst of a stream, whatever it is sent.
 /// Guarantee: nothing is parked, and the window is whole again: what is sent then comes over one connection, many at a time.
 fn after_links_were_cut_messages_are_as_fast_as_before() -> Result<()> {
-    let field = Broker::embedded()?;
     let cuts = (1..=5)
         .map(|cut| Rule(Which::all().numbers(cut * 200..=cut * 200), Deed::HangUp))
         .collect();
-    let cloud = PickyBroker::start(Terms::default(), cuts)?;
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    let plan = || tidegate_tests::Plan {
-        rate: None,
-        total: Some(3_000),
-        ..tidegate_tests::Plan::default()
-    };
-    tidegate_tests::Load::start(field.address(), plan()).wait()?;
+    let (field, cloud, gateway) = beside(cuts)?;
+    send_all(&field, 3_000)?;
     wait_until("all of it has arrived", || {
         gateway.metric("tidegate_spool_messages", &[]) == 0.0
     })?;
@@ -150,7 +128,12 @@ fn after_links_were_cut_messages_are_as_fast_as_before() -> Result<()> {
         Deed::Late(Duration::from_millis(300)),
     )]);
     let before = cloud.connections();
-    let load = tidegate_tests::Load::start(field.address(), plan());
+    let plan = tidegate_tests::Plan {
+        rate: None,
+        total: Some(3_000),
+        ..tidegate_tests::Plan::default()
+    };
+    let load = tidegate_tests::Load::start(field.address(), plan);
     wait_until("hundreds are in flight", || {
         gateway.metric("tidegate_uplink_inflight", &[]) > 500.0
     })?;
@@ -177,9 +160,10 @@ fn a_message_alone_in_its_chunk_that_upstream_hangs_up_on_is_parked() -> Result<
             vec![Rule(Which::over(50_000), Deed::HangUp)],
         )?,
     );
-    let text = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\n");
-    let gateway = Gateway::with(text).start()?;
+    let config = Config::forwarding()
+        .between(&field.url(), &cloud.url())
+        .set("uplink.cloud.protocol", "3.1.1");
+    let gateway = Gateway::with(config).start()?;
     for number in 0..6 {
         let payload = if number == 2 {
             "x".repeat(70_000)

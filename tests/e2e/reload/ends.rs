@@ -2,10 +2,13 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Plan, Watch, cases, wait_until, with_mosquitto,
+};
 
-use crate::scene::{Scene, UP, compare, config, flow};
-use crate::tools::{json, told};
+use super::reload;
+use crate::scene::{Scene, UP, expect_exactly_once};
+use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -14,14 +17,7 @@ pub fn cases() -> Vec<Trial> {
         a_source_that_moves_takes_from_the_other_broker,
         a_class_that_may_keep_less_gives_up_what_is_too_much,
     ];
-    cases.push(with_mosquitto(
-        "reload::ends::a_password_is_mended_without_a_restart",
-        a_password_is_mended_without_a_restart,
-    ));
-    cases.push(with_mosquitto(
-        "reload::ends::a_reload_tries_at_once_what_was_refused",
-        a_reload_tries_at_once_what_was_refused,
-    ));
+    cases.extend(cases![with_mosquitto; a_password_is_mended_without_a_restart, a_reload_tries_at_once_what_was_refused]);
     cases
 }
 
@@ -38,12 +34,11 @@ fn load() -> Plan {
 /// first is lost, doubled or out of order.
 fn a_source_comes_and_goes_under_load() -> Result<()> {
     let annex = Broker::embedded()?;
-    let scene = Scene::with(&flow(""), &[])?;
-    let both = format!(
-        "{}\n[source.annex]\nurl = \"{}\"\n\n[flow.other]\nfrom = \"annex\"\ntopics = [\"other/{{device}}\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{{topic}}\"\n",
-        flow(""),
-        annex.url()
-    );
+    let scene = Scene::with(&Config::forwarding(), &[])?;
+    let flow = "from = \"annex\"\ntopics = [\"other/{device}\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{topic}\"";
+    let both = Config::forwarding()
+        .source("annex", &annex.url())
+        .add("flow.other", flow);
     let other = Watch::start(scene.cloud.address(), "up/other/+")?;
     let load = scene.load(load());
     for _ in 0..2 {
@@ -68,20 +63,18 @@ fn a_source_comes_and_goes_under_load() -> Result<()> {
             Ok(())
         };
         shown(true)?;
-        let out = scene.reload(&flow(""), 0)?;
+        let out = scene.reload(&Config::forwarding(), 0)?;
         ensure!(out.contains("changes live: source.annex"), "{out}");
         shown(false)?;
     }
     let sent = load.stop()?;
-    let verdict = compare(&sent, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&sent, scene.watch).map(drop)
 }
 
 /// The uplink's broker goes away for good under load, and the config names another one.
 /// Guarantee: what was owed goes to the other in its order, and nothing is lost; no restart is asked for.
 fn an_uplink_that_moves_takes_what_is_owed_along() -> Result<()> {
-    let mut scene = Scene::with(&flow(""), &[])?;
+    let mut scene = Scene::with(&Config::forwarding(), &[])?;
     let elsewhere = Broker::embedded()?;
     let there = Watch::start(elsewhere.address(), UP)?;
     let load = scene.load(load());
@@ -94,11 +87,8 @@ fn an_uplink_that_moves_takes_what_is_owed_along() -> Result<()> {
     };
     let before = settled();
     wait_until("more is owed", || settled() > before + 1_500.0)?;
-    let text = config(&scene.field.url(), &elsewhere.url(), &flow(""));
-    let folder = scene.gateway.folder().to_owned();
-    let (out, _) = scene
-        .gateway
-        .rewrite_for(&text, || told(&folder, &["reload"], 0))??;
+    let config = Config::forwarding().between(&scene.field.url(), &elsewhere.url());
+    let out = reload(&scene.gateway, &config, 0)?;
     ensure!(out.contains("changes live: uplink.cloud"), "{out}");
     ensure!(!out.contains("restart"), "{out}");
     let sent = load.stop()?;
@@ -113,7 +103,7 @@ fn an_uplink_that_moves_takes_what_is_owed_along() -> Result<()> {
 /// The source's url becomes that of another broker.
 /// Guarantee: what the first had sent is delivered, and what is published at the other comes in from then on.
 fn a_source_that_moves_takes_from_the_other_broker() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let elsewhere = Broker::embedded()?;
     let first = scene.load(load());
     wait_until("traffic flows", || scene.watch.count() > 300)?;
@@ -124,7 +114,7 @@ fn a_source_that_moves_takes_from_the_other_broker() -> Result<()> {
     let mark = scene.gateway.lines().count();
     scene
         .gateway
-        .rewrite_config(&config(&elsewhere.url(), &scene.cloud.url(), &flow("")))?;
+        .rewrite_config(Config::forwarding().between(&elsewhere.url(), &scene.cloud.url()))?;
     wait_until("the source is at the other", || {
         let lines = scene.gateway.lines();
         lines.has_since(
@@ -145,12 +135,13 @@ fn a_password_is_mended_without_a_restart() -> Result<()> {
     let cloud = tidegate_tests::broker::Mosquitto::new()
         .login("me", "right")
         .start()?;
-    let text = |password: &str| {
-        let login = format!("user = \"me\"\npassword = {{ env = \"{password}\" }}\n");
-        let text = config(&field.url(), &cloud.url(), &flow(""));
-        text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}"))
+    let config = |password: &str| {
+        let login = format!("user = \"me\"\npassword = {{ env = \"{password}\" }}");
+        Config::forwarding()
+            .between(&field.url(), &cloud.url())
+            .put("uplink.cloud", &login)
     };
-    let gateway = Gateway::with(text("WRONG_ONE"))
+    let gateway = Gateway::with(config("WRONG_ONE"))
         .env("WRONG_ONE", "wrong")
         .env("RIGHT_ONE", "right")
         .start()?;
@@ -159,7 +150,7 @@ fn a_password_is_mended_without_a_restart() -> Result<()> {
         ..load()
     };
     let sent = Load::start(field.address(), plan).wait()?;
-    gateway.rewrite_config(&text("RIGHT_ONE"))?;
+    gateway.rewrite_config(config("RIGHT_ONE"))?;
     wait_until("the uplink is online", || gateway.is_online())?;
     wait_until("nothing is owed", || {
         gateway.metric("tidegate_messages_forwarded_total", &[]) >= sent.count() as f64
@@ -193,7 +184,7 @@ fn a_reload_tries_at_once_what_was_refused() -> Result<()> {
 /// While the upstream is away, its class gets a smaller limit.
 /// Guarantee: what is too much is given up and is in the ledger, with its number; the rest is delivered; no restart is asked for.
 fn a_class_that_may_keep_less_gives_up_what_is_too_much() -> Result<()> {
-    let mut scene = Scene::with(&flow(""), &[])?;
+    let mut scene = Scene::with(&Config::forwarding(), &[])?;
     scene.cloud.go_dark()?;
     let plan = Plan {
         total: Some(12_000),
@@ -204,10 +195,8 @@ fn a_class_that_may_keep_less_gives_up_what_is_too_much() -> Result<()> {
     let sent = scene.load(plan).wait()?;
     let owed = || scene.gateway.metric("tidegate_spool_messages", &[]);
     wait_until("all is owed", || owed() == sent.count() as f64)?;
-    let out = scene.reload(
-        &format!("{}\n[class.telemetry]\nmax = \"1MiB\"\n", flow("")),
-        0,
-    )?;
+    let less = Config::forwarding().add("class.telemetry", "max = \"1MiB\"");
+    let out = scene.reload(&less, 0)?;
     ensure!(out.contains("changes live: class.telemetry"), "{out}");
     let given_up = || {
         scene.gateway.metric(

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
 
 use super::other;
-use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{Scene, UP, compare, expect_at_least_once, expect_exactly_once};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -30,13 +30,15 @@ const OTHER: Plan = Plan {
 };
 
 /// Both flows: the first to `cloud`, another one to `annex`.
-fn both(annex: &Broker) -> String {
+fn both(annex: &Broker) -> Config {
     let to_annex = other("\"other/{device}/telemetry\"", "annex:telemetry", 2);
-    let uplink = format!(
-        "[uplink.annex]\nurl = \"{}\"\nbackoff = {{ first = \"50ms\", cap = \"400ms\" }}\n\n",
-        annex.url()
-    );
-    format!("{uplink}{}{to_annex}", flow(""))
+    Config::forwarding()
+        .uplink("annex", &annex.url())
+        .put(
+            "uplink.annex",
+            "backoff = { first = \"50ms\", cap = \"400ms\" }",
+        )
+        .add("flow.other", &to_annex)
 }
 
 /// Waits until what is published for the other flow arrives: before that nobody may have subscribed.
@@ -54,7 +56,7 @@ fn probe(field: &Broker, annex: &Broker) -> Result<()> {
 /// Guarantee: nothing asks for a restart; of what goes there none is lost, doubled or out of order, and of the first flow none is
 /// lost or out of order; status and metrics show the queues.
 fn queues_of_a_new_uplink_and_of_one_that_runs_come_under_load() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let annex = Broker::embedded()?;
     let there = Watch::start(annex.address(), UP)?;
     let load = scene.load(Plan {
@@ -63,8 +65,8 @@ fn queues_of_a_new_uplink_and_of_one_that_runs_come_under_load() -> Result<()> {
         ..Plan::default()
     });
     wait_until("traffic flows", || scene.watch.count() > 300)?;
-    let debug = "\n[flow.debug]\nfrom = \"field\"\ntopics = [\"debug/{device}\"]\nto = \"cloud:debug\"\ntopic = \"up/{topic}\"\n";
-    let out = scene.reload(&format!("{}{debug}", both(&annex)), 0)?;
+    let debug = "from = \"field\"\ntopics = [\"debug/{device}\"]\nto = \"cloud:debug\"\ntopic = \"up/{topic}\"\n";
+    let out = scene.reload(&both(&annex).add("flow.debug", debug), 0)?;
     for part in [
         "changes live: uplink.annex",
         "changes live: uplink.cloud",
@@ -98,33 +100,30 @@ fn killed_right_after_the_answer() -> Result<()> {
         cloud,
         watch,
         mut gateway,
-    } = Scene::with(&flow(""), &[])?;
+    } = Scene::with(&Config::forwarding(), &[])?;
     let annex = Broker::embedded()?;
     let there = Watch::start(annex.address(), UP)?;
-    let text = |round: usize| {
+    let config = |round: usize| {
         let queues: Vec<_> = (0..=round)
             .map(|round| format!("\"annex:c{round}\""))
             .collect();
         // What is owed to those of the rounds before is still sent.
         let keep = format!(
-            "\n[flow.keep]\nfrom = \"field\"\ntopics = [\"never/{{device}}\"]\nto = [{}]\n",
+            "from = \"field\"\ntopics = [\"never/{{device}}\"]\nto = [{}]",
             queues.join(", ")
         );
-        let classes: String = (0..=round)
-            .map(|round| format!("\n[class.c{round}]\nmax = \"1GiB\"\n"))
-            .collect();
-        let to = format!("[\"cloud:telemetry\", \"annex:c{round}\"]");
-        let flows = flow("").replace("\"cloud:telemetry\"", &to);
-        let uplink = format!("[uplink.annex]\nurl = \"{}\"\n\n", annex.url());
-        config(
-            &field.url(),
-            &cloud.url(),
-            &format!("{uplink}{flows}{keep}{classes}"),
-        )
+        let to = format!("to = [\"cloud:telemetry\", \"annex:c{round}\"]");
+        let config = Config::forwarding()
+            .between(&field.url(), &cloud.url())
+            .uplink("annex", &annex.url())
+            .put("flow.all", &to)
+            .add("flow.keep", &keep);
+        (0..=round).fold(config, |config, round| {
+            config.add(&format!("class.c{round}"), "max = \"1GiB\"")
+        })
     };
     let reload = |gateway: &Gateway, round: usize| -> Result<()> {
-        let folder = gateway.folder();
-        let (out, _) = gateway.rewrite_for(&text(round), || told(folder, &["reload"], 0))??;
+        let out = super::reload(gateway, &config(round), 0)?;
         ensure!(!out.contains("restart"), "{out}");
         Ok(())
     };
@@ -166,7 +165,7 @@ fn one_that_goes_keeps_what_it_owes_and_has_it_when_it_comes_back() -> Result<()
     };
     wait_until("all is owed", || owed(&scene) >= sent.count() as f64)?;
     let mut before = None;
-    let out = scene.reload(&flow(""), 0)?;
+    let out = scene.reload(&Config::forwarding(), 0)?;
     ensure!(out.contains("changes live: uplink.annex"), "{out}");
     for _ in 0..2 {
         let status = json(scene.gateway.folder(), &["status"], 0)?;
@@ -207,7 +206,7 @@ fn one_that_goes_keeps_what_it_owes_and_has_it_when_it_comes_back() -> Result<()
 /// A backlog waits behind a link with a rate when the config says that fresh data goes first.
 /// Guarantee: what comes then arrives while most of the backlog is still owed, and all of that follows; no restart is asked for.
 fn fresh_data_goes_first_without_a_restart() -> Result<()> {
-    let mut scene = Scene::with(&flow(""), &[])?;
+    let mut scene = Scene::with(&Config::forwarding(), &[])?;
     scene.cloud.go_dark()?;
     let plan = Plan {
         total: Some(2_000),
@@ -217,14 +216,10 @@ fn fresh_data_goes_first_without_a_restart() -> Result<()> {
     let sent = scene.load(plan).wait()?;
     let on_disk = || scene.gateway.metric("tidegate_spool_disk_messages", &[]);
     wait_until("all is on disk", || on_disk() == sent.count() as f64)?;
-    let fresh = "\n[class.telemetry]\norder = \"fresh-first\"\n";
-    let text = scene
-        .config(&format!("{}{fresh}", flow("")))
-        .replace("[uplink.cloud]\n", "[uplink.cloud]\nrate = \"100/s\"\n");
-    let folder = scene.gateway.folder().to_owned();
-    let (out, _) = scene
-        .gateway
-        .rewrite_for(&text, || told(&folder, &["reload"], 0))??;
+    let config = Config::forwarding()
+        .set("uplink.cloud.rate", "100/s")
+        .add("class.telemetry", "order = \"fresh-first\"");
+    let out = scene.reload(&config, 0)?;
     ensure!(out.contains("changes live: class.telemetry"), "{out}");
     ensure!(!out.contains("restart"), "{out}");
     scene.cloud.back()?;
@@ -235,7 +230,7 @@ fn fresh_data_goes_first_without_a_restart() -> Result<()> {
     wait_until("what is fresh has arrived", || ahead.total() > 0)?;
     ensure!(on_disk() > 0.0, "it came behind the backlog");
     // Without the rate, and in order again.
-    let out = scene.reload(&flow(""), 0)?;
+    let out = scene.reload(&Config::forwarding(), 0)?;
     ensure!(!out.contains("restart"), "{out}");
     let verdict = compare(&sent, scene.watch)?;
     expect_at_least_once(&verdict)
@@ -244,13 +239,13 @@ fn fresh_data_goes_first_without_a_restart() -> Result<()> {
 /// A flow is recorded from one reload on, and not any more from another on, under load.
 /// Guarantee: no restart is asked for; the recording is there, then gone; none is lost, doubled or out of order.
 fn a_recording_begins_and_ends_without_a_restart() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let load = scene.load(Plan::default());
     wait_until("traffic flows", || scene.watch.count() > 200)?;
-    let recorded = flow("").replace("lanes = 3", "lanes = 3\nrecord = \"1MiB\"");
+    let recorded = Config::forwarding().set("flow.all.record", "1MiB");
     let folder = scene.gateway.folder().to_owned();
-    for (text, is_there) in [(recorded.as_str(), true), (&flow(""), false)] {
-        let out = scene.reload(text, 0)?;
+    for (config, is_there) in [(recorded, true), (Config::forwarding(), false)] {
+        let out = scene.reload(&config, 0)?;
         ensure!(out.contains("flow.all: replaced"), "{out}");
         let before = scene.watch.count();
         wait_until("it goes on", || scene.watch.count() > before + 200)?;
@@ -258,25 +253,23 @@ fn a_recording_begins_and_ends_without_a_restart() -> Result<()> {
         let is_shown = metrics.contains("tidegate_recording_bytes{flow=\"all\"}");
         ensure!(is_shown == is_there, "{metrics} {}", folder.display());
     }
-    let verdict = compare(&load.stop()?, scene.watch)?;
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
+    expect_exactly_once(&load.stop()?, scene.watch).map(drop)
 }
 
 /// The config has a source no more, and the flow that takes from it is another, which cannot be used.
 /// Guarantee: the reload's answer says that the source stays and why, and so does the status until a config that can be used.
 fn what_has_to_stay_is_in_the_answer_and_in_the_status() -> Result<()> {
     let annex = Broker::embedded()?;
-    let source = format!("[source.annex]\nurl = \"{}\"\n\n", annex.url());
-    let taking = |from: &str, plugin: &str| {
+    let taking = |from: &str| {
         let flow = other("\"other/{device}\"", "cloud:telemetry", 1);
-        let flow = flow.replace("from = \"field\"", &format!("from = \"{from}\""));
-        format!("{flow}{plugin}")
+        Config::forwarding()
+            .add("flow.other", &flow)
+            .change("flow.other.from", from)
     };
-    let flows = format!("{source}{}{}", flow(""), taking("annex", ""));
+    let flows = taking("annex").source("annex", &annex.url());
     let scene = Scene::with(&flows, &[("rubbish.wasm", b"#!/bin/sh".to_vec())])?;
-    let bad = "\n[[flow.other.plugin]]\nname = \"rubbish\"\nplugin = \"rubbish.wasm\"\n";
-    let out = scene.reload(&format!("{}{}", flow(""), taking("field", bad)), 6)?;
+    let bad = "name = \"rubbish\"\nplugin = \"rubbish.wasm\"";
+    let out = scene.reload(&taking("field").step("other", bad), 6)?;
     let why = "the flow `other` still takes from it";
     ensure!(
         out.contains(&format!("source.annex: stays\n  {why}")),
@@ -290,7 +283,7 @@ fn what_has_to_stay_is_in_the_answer_and_in_the_status() -> Result<()> {
     ] {
         ensure!(shown.contains(&part), "{part} is not in {shown}");
     }
-    let out = scene.reload(&format!("{}{}", flow(""), taking("field", "")), 0)?;
+    let out = scene.reload(&taking("field"), 0)?;
     ensure!(!out.contains("stays"), "{out}");
     let (shown, _) = status()?;
     ensure!(!shown.contains("annex"), "{shown}");

@@ -1,14 +1,13 @@
 //! Sessions that a change leaves behind at the devices' broker.
 
-use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cases;
-use tidegate_tests::{Broker, Gateway, Plan, Watch, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Config, Gateway, Plan, Watch, wait_until, with_mosquitto};
 
-use crate::scene::{Scene, UP, config};
+use crate::scene::{Scene, UP};
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
@@ -21,52 +20,46 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-/// Alarms and telemetry of one source.
-const FLOWS: &str = r#"[flow.telemetry]
-from = "field"
-topics = ["devices/{device}/telemetry"]
-to = { out = "cloud:telemetry" }
-topic = "up/{topic}"
-
-[flow.alarms]
-from = "field"
-topics = ["alarms/{device}"]
-to = { out = "cloud:alarm" }
-topic = "up/{topic}"
-"#;
-
-fn with(broker: &Broker, cloud: &Broker, change: impl Fn(String) -> String) -> String {
-    change(config(&broker.url(), &cloud.url(), FLOWS))
+/// Telemetry and alarms of one source.
+fn flows() -> Config {
+    let flow = |topics: &str, class: &str| {
+        format!(
+            "from = \"field\"\ntopics = [\"{topics}\"]\nto = {{ out = \"cloud:{class}\" }}\ntopic = \"up/{{topic}}\""
+        )
+    };
+    Config::bare()
+        .add(
+            "flow.telemetry",
+            &flow("devices/{device}/telemetry", "telemetry"),
+        )
+        .add("flow.alarms", &flow("alarms/{device}", "alarm"))
 }
 
-fn is_urgent(config: String) -> String {
-    config.replace("[flow.alarms]\n", "[flow.alarms]\npriority = true\n")
+/// The source has another name.
+fn renamed(config: Config) -> Config {
+    config
+        .rename("source.field", "devices")
+        .change("flow.telemetry.from", "devices")
+        .change("flow.alarms.from", "devices")
 }
 
 /// Alarms and telemetry are published while the gateway is down; it comes back with another client id, gateway name, source
 /// name, or with an alarm flow that has a connection of its own or has one no more.
 /// Guarantee: all of it arrives, nothing is given up, and the session of before is left.
 fn what_came_while_it_was_down_is_taken_under_whatever_name_it_comes_back() -> Result<()> {
-    let same = |config: String| config;
-    let client_id = |config: String| {
-        config.replace(
-            "[source.field]\n",
-            "[source.field]\nclient_id = \"other\"\n",
-        )
+    let between = |change: fn(Config) -> Config| {
+        move |field: &Broker, cloud: &Broker| change(flows().between(&field.url(), &cloud.url()))
     };
-    let gateway = |config: String| format!("{config}\n[gateway]\nname = \"other\"\n");
-    let source = |config: String| {
-        config
-            .replace("[source.field]", "[source.devices]")
-            .replace("from = \"field\"", "from = \"devices\"")
-    };
-    type Change<'a> = &'a dyn Fn(String) -> String;
-    let changes: [(&str, Change<'_>, Change<'_>); 5] = [
-        ("another client id", &same, &client_id),
-        ("another gateway name", &same, &gateway),
-        ("another source name", &same, &source),
-        ("a connection of its own", &same, &is_urgent),
-        ("no connection of its own", &is_urgent, &same),
+    let same = || between(|config| config);
+    let client_id = between(|config| config.set("source.field.client_id", "other"));
+    let gateway = between(|config| config.add("gateway", "name = \"other\""));
+    let urgent = || between(|config| config.set("flow.alarms.priority", true));
+    let changes = [
+        ("another client id", same(), client_id),
+        ("another gateway name", same(), gateway),
+        ("another source name", same(), between(renamed)),
+        ("a connection of its own", same(), urgent()),
+        ("no connection of its own", urgent(), same()),
     ];
     for (what, before, after) in changes {
         comes_back(before, after).with_context(|| what.to_owned())?;
@@ -74,10 +67,19 @@ fn what_came_while_it_was_down_is_taken_under_whatever_name_it_comes_back() -> R
     Ok(())
 }
 
-fn comes_back(before: impl Fn(String) -> String, after: impl Fn(String) -> String) -> Result<()> {
+fn expect_nothing_given_up(gateway: &Gateway) -> Result<()> {
+    let (ledger, _) = told(gateway.folder(), &["ledger"], 0)?;
+    ensure!(ledger.contains("nothing was given up"), "{ledger}");
+    Ok(())
+}
+
+fn comes_back(
+    before: impl Fn(&Broker, &Broker) -> Config,
+    after: impl Fn(&Broker, &Broker) -> Config,
+) -> Result<()> {
     const EACH: usize = 5;
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
-    let gateway = Gateway::with(with(&field, &cloud, before)).start()?;
+    let gateway = Gateway::with(before(&field, &cloud)).start()?;
     gateway.wait_online()?;
     let (_, setup) = gateway.stop()?;
     for number in 0..EACH {
@@ -85,7 +87,7 @@ fn comes_back(before: impl Fn(String) -> String, after: impl Fn(String) -> Strin
         field.publish("devices/d1/telemetry", format!("reading {number}"))?;
     }
     let watch = Watch::start(cloud.address(), UP)?;
-    fs::write(setup.config_file(), with(&field, &cloud, after))?;
+    setup.rewrite(after(&field, &cloud))?;
     let scene = Scene {
         field,
         cloud,
@@ -107,40 +109,29 @@ fn comes_back(before: impl Fn(String) -> String, after: impl Fn(String) -> Strin
             ensure!(payloads.contains(&text), "no `{text}` among {payloads:?}");
         }
     }
-    let (ledger, _) = told(scene.gateway.folder(), &["ledger"], 0)?;
-    ensure!(ledger.contains("nothing was given up"), "{ledger}");
-    Ok(())
+    expect_nothing_given_up(&scene.gateway)
 }
 
 /// A source gets another name, then another client id, while messages come.
 /// Guarantee: none is lost, and the broker holds nothing for the names of before: their sessions have nothing to ask for.
 fn a_source_gets_another_name_or_client_id_under_load() -> Result<()> {
-    let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
-    let watch = Watch::start(cloud.address(), UP)?;
-    let plain = with(&field, &cloud, |config| config);
-    let scene = Scene {
-        gateway: Gateway::with(&plain).start()?,
-        field,
-        cloud,
-        watch,
-    };
+    let named = renamed(flows());
+    let known = named.clone().set("source.devices.client_id", "other");
+    let scene = Scene::between(Broker::mosquitto()?, Broker::embedded()?, &flows(), &[])?;
     let load = scene.load(Plan {
         devices: 30,
         rate: Some(1_000),
         ..Plan::default()
     });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
-    let named = plain
-        .replace("[source.field]", "[source.devices]")
-        .replace("from = \"field\"", "from = \"devices\"");
-    let known = named.replace(
-        "[source.devices]\n",
-        "[source.devices]\nclient_id = \"other\"\n",
-    );
     for config in [named, known] {
         let before = scene.watch.count();
         let mark = scene.gateway.lines().count();
-        scene.gateway.rewrite_config(&config)?;
+        let (field, cloud) = (scene.field.url(), scene.cloud.url());
+        let config = config
+            .set("source.devices.url", &field)
+            .set("uplink.cloud.url", &cloud);
+        scene.gateway.rewrite_config(config)?;
         wait_until("a session of before is empty", || {
             let says = "the session of before holds nothing any more";
             scene.gateway.lines().has_since(mark, &[says])
@@ -153,28 +144,20 @@ fn a_source_gets_another_name_or_client_id_under_load() -> Result<()> {
     })?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.lost == 0, "{verdict}");
-    let (ledger, _) = told(scene.gateway.folder(), &["ledger"], 0)?;
-    ensure!(ledger.contains("nothing was given up"), "{ledger}");
-    Ok(())
+    expect_nothing_given_up(&scene.gateway)
 }
 
 /// A flow is moved to another source at the same broker and back, twice, while messages come; both sources have other flows.
 /// Guarantee: none is lost, also of those that the source of before still brings.
 fn a_flow_takes_from_another_source_under_load() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
-    let watch = Watch::start(cloud.address(), UP)?;
-    let beside = format!(
-        "[source.second]\nurl = \"{}\"\n\n[flow.second]\nfrom = \"second\"\ntopics = [\"second/{{device}}\"]\nto = {{ out = \"cloud:state\" }}\n\n",
-        field.url()
-    );
-    let first = with(&field, &cloud, |config| format!("{config}\n{beside}"));
-    let moved = first.replacen("from = \"field\"", "from = \"second\"", 1);
-    let scene = Scene {
-        gateway: Gateway::with(&first).start()?,
-        field,
-        cloud,
-        watch,
-    };
+    let second =
+        "from = \"second\"\ntopics = [\"second/{device}\"]\nto = { out = \"cloud:state\" }";
+    let first = flows()
+        .source("second", &field.url())
+        .add("flow.second", second);
+    let moved = first.clone().change("flow.telemetry.from", "second");
+    let scene = Scene::between(field, cloud, &first, &[])?;
     let load = scene.load(Plan {
         devices: 30,
         rate: Some(2_000),
@@ -184,7 +167,7 @@ fn a_flow_takes_from_another_source_under_load() -> Result<()> {
     for config in [&moved, &first, &moved, &first] {
         let before = scene.watch.count();
         let mark = scene.gateway.lines().count();
-        scene.gateway.rewrite_config(config)?;
+        scene.gateway.rewrite_config(scene.here(config))?;
         wait_until("the flow is moved", || {
             let says = ["a flow is as the config says now", "telemetry"];
             scene.gateway.lines().has_since(mark, &says)
@@ -197,9 +180,7 @@ fn a_flow_takes_from_another_source_under_load() -> Result<()> {
     })?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.lost == 0, "{verdict}");
-    let (ledger, _) = told(scene.gateway.folder(), &["ledger"], 0)?;
-    ensure!(ledger.contains("nothing was given up"), "{ledger}");
-    Ok(())
+    expect_nothing_given_up(&scene.gateway)
 }
 
 /// The data folder of a gateway is copied, and the copy starts with a name of its own beside the first.
@@ -207,9 +188,9 @@ fn a_flow_takes_from_another_source_under_load() -> Result<()> {
 fn a_copy_of_a_gateway_leaves_its_sessions_alone() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let named = |name: &str| {
-        with(&field, &cloud, |config| {
-            format!("{config}\n[gateway]\nname = \"{name}\"\n")
-        })
+        flows()
+            .between(&field.url(), &cloud.url())
+            .add("gateway", &format!("name = \"{name}\""))
     };
     let gateway = Gateway::with(named("first")).start()?;
     gateway.wait_online()?;

@@ -9,10 +9,11 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, rounds, wait_until};
 
-use super::{COUNT, Ended, FILE, SIEVE, counting};
+use super::topics::with_more;
+use super::{Ended, FILE, counting, sieved, with_count};
 use crate::compile::{bomb, freeze_compiler};
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{Scene, UP, compare, expect_at_least_once};
 use crate::swap::expect_exact_counts;
 use crate::tools::json;
 
@@ -74,7 +75,7 @@ pub(super) fn ended_in_the_middle(
         cloud,
         watch,
         mut gateway,
-    } = counting(&flow(COUNT))?;
+    } = counting(&with_count())?;
     let load = Load::start(
         field.address(),
         Plan {
@@ -86,13 +87,10 @@ pub(super) fn ended_in_the_middle(
     for round in 0..rounds(short, long) {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 200)?;
-        let plugins = if round % 2 == 0 {
-            format!("{COUNT}{SIEVE}")
-        } else {
-            COUNT.to_owned()
-        };
-        let text = flow(&plugins).replace("lanes = 3", &format!("lanes = {}", 1 + round % 4));
-        gateway.rewrite_config(&config(&field.url(), &cloud.url(), &text))?;
+        let config = sieved(round % 2 == 0)
+            .between(&field.url(), &cloud.url())
+            .change("flow.all.lanes", [1, 2, 3, 4][round % 4]);
+        gateway.rewrite_config(config)?;
         let (now, more) = (load.acknowledged(), fastrand::u64(..800));
         wait_until("any moment has come", || load.acknowledged() >= now + more)?;
         gateway = end(gateway)?.start()?;
@@ -116,7 +114,7 @@ pub(super) fn ended_in_the_middle(
 /// Guarantee: the gateway does not wait for it and ends in order; with a component that can be compiled the new config runs
 /// after the start, none is lost, and each device's count is exactly its number of messages.
 fn stopped_while_a_plugin_is_compiled() -> Result<()> {
-    let scene = counting(&flow(COUNT))?;
+    let scene = counting(&with_count())?;
     scene.gateway.replace("other.wasm", &bomb())?;
     let load = scene.load(Plan {
         devices: 30,
@@ -124,13 +122,11 @@ fn stopped_while_a_plugin_is_compiled() -> Result<()> {
         ..Plan::default()
     });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
-    let other = COUNT.replace(
-        "count.wasm\"",
-        "other.wasm\"\nsettings = { tag = \"other\" }",
-    );
-    scene
-        .gateway
-        .rewrite_config(&scene.config(&flow(&other).replace("lanes = 3", "lanes = 5")))?;
+    let other = with_count()
+        .change("flow.all.plugin.0.plugin", "other.wasm")
+        .put("flow.all.plugin.0", "settings = { tag = \"other\" }")
+        .change("flow.all.lanes", 5);
+    scene.gateway.rewrite_config(scene.here(&other))?;
     freeze_compiler(scene.gateway.pid())?;
     let Scene {
         field,
@@ -165,8 +161,8 @@ fn stopped_while_a_plugin_is_compiled() -> Result<()> {
 fn stopped_while_the_source_leaves() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
-    let both = flow(COUNT).replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
-    let setup = Gateway::with(config(&field.url(), &link.url(), &both));
+    let first = with_count().between(&field.url(), &link.url());
+    let setup = Gateway::with(with_more(&first));
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = setup.start()?;
@@ -183,11 +179,7 @@ fn stopped_while_the_source_leaves() -> Result<()> {
     wait_until("something is owed", || {
         gateway.metric("tidegate_spool_messages", &[]) > 200.0
     })?;
-    gateway.rewrite_config(&config(
-        &field.url(),
-        &link.url(),
-        &flow(COUNT).replace("lanes = 3", "lanes = 1"),
-    ))?;
+    gateway.rewrite_config(first.change("flow.all.lanes", 1))?;
     wait_until("the source leaves", || {
         gateway
             .lines()

@@ -1,15 +1,13 @@
 //! Topics that come and go with a reload.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cases;
-use tidegate_tests::{Broker, Gateway, Plan, Watch, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Config, Plan, Watch, wait_until, with_mosquitto};
 
-use super::{COUNT, FILE, counting};
+use super::{FILE, counting, with_count};
 use crate::guest::component;
-use crate::scene::{Scene, UP, config, flow};
+use crate::scene::Scene;
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![topics_come_and_go_under_load];
@@ -19,12 +17,20 @@ pub fn cases() -> Vec<Trial> {
     cases
 }
 
+/// The same with a second topic.
+pub fn with_more(config: &Config) -> Config {
+    config.clone().put(
+        "flow.all",
+        "topics = [\"devices/{device}/telemetry\", \"more/{device}\"]",
+    )
+}
+
 /// A flow gets a second topic and loses it again, under load on the first.
 /// Guarantee: the new one is taken without a restart, the one that is gone does not even come any more, and of the first
 /// none is lost, doubled or out of order.
 fn topics_come_and_go_under_load() -> Result<()> {
-    let first = flow(COUNT);
-    let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
+    let first = with_count();
+    let both = with_more(&first);
     let scene = counting(&first)?;
     let load = scene.load(Plan {
         devices: 30,
@@ -71,17 +77,10 @@ fn topics_come_and_go_under_load() -> Result<()> {
 fn a_topic_that_is_gone_is_not_held_by_the_broker() -> Result<()> {
     const MEANWHILE: u64 = 50;
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
-    let first = flow(COUNT);
-    let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &both));
-    fs::write(setup.folder().join(FILE), component("count")?)?;
-    let watch = Watch::start(cloud.address(), UP)?;
-    let scene = Scene {
-        field,
-        cloud,
-        watch,
-        gateway: setup.start()?,
-    };
+    let first = with_count();
+    let both = with_more(&first);
+    let files = [(FILE, component("count")?)];
+    let scene = Scene::between(field, cloud, &both, &files)?;
     let beside = Watch::start(scene.field.address(), "more/+")?;
     let received = || {
         scene

@@ -8,11 +8,11 @@ use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::cases;
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Broker, Gateway, Setup, Watch, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Setup, Watch, wait_until};
 
 use super::{FILE, keys, order, sign, strict, told, wait_running};
 use crate::guest::{component, marked};
-use crate::scene::{config, flow, plugin_file};
+use crate::scene::plugin_file;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -106,16 +106,13 @@ fn whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for
 
 /// Two flows, of which the one called `all` runs the component in `FILE`.
 fn two_flows(field: &Broker, cloud: &Broker) -> Result<Setup> {
-    let other = format!(
-        "[source.other]\nurl = \"{}\"\n\n[flow.other]\nfrom = \"other\"\ntopics = [\"other/{{device}}\"]\nto = \"cloud:telemetry\"\n\n",
-        field.url()
-    );
-    let text = config(
-        &field.url(),
-        &cloud.url(),
-        &format!("{other}{}", flow(&plugin_file("count", FILE))),
-    );
-    let setup = Gateway::with(text);
+    let other = "from = \"other\"\ntopics = [\"other/{device}\"]\nto = \"cloud:telemetry\"";
+    let config = Config::forwarding()
+        .step("all", &plugin_file("count", FILE))
+        .between(&field.url(), &cloud.url())
+        .source("other", &field.url())
+        .add("flow.other", other);
+    let setup = Gateway::with(config);
     fs::write(setup.folder().join(FILE), component("count")?)?;
     Ok(setup)
 }

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cases;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, wait_until};
 
 use super::{Dark, json, told};
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::scene::{UP, compare, expect_at_least_once, send_all};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -46,28 +46,19 @@ fn a_sealed_store_opens_with_its_key_only() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = |encrypt: &str| {
-        format!(
-            "[spool]\n{encrypt}\n\n{}",
-            config(&field.url(), &link.url(), &flow(""))
-        )
+    let config = |encrypt: &str| {
+        Config::forwarding()
+            .between(&field.url(), &link.url())
+            .add("spool", encrypt)
     };
-    let setup = Gateway::with(text("encrypt = { key = { file = \"one.key\" } }"));
+    let setup = Gateway::with(config("encrypt = { key = { file = \"one.key\" } }"));
     for (name, digits) in [("one.key", "1a"), ("two.key", "2b")] {
         let path = setup.folder().join(name);
         fs::write(&path, digits.repeat(32))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     }
     let gateway = setup.start()?;
-    let sent = Load::start(
-        field.address(),
-        Plan {
-            rate: None,
-            total: Some(1_000),
-            ..Plan::default()
-        },
-    )
-    .wait()?;
+    let sent = send_all(&field, 1_000)?;
     wait_until("all messages are in", || {
         gateway.metric("tidegate_spool_messages", &[]) == 1_000.0
     })?;
@@ -89,7 +80,7 @@ fn a_sealed_store_opens_with_its_key_only() -> Result<()> {
         "the key does not open it"
     );
     for encrypt in ["", "encrypt = { key = { file = \"two.key\" } }"] {
-        fs::write(setup.config_file(), text(encrypt))?;
+        setup.rewrite(config(encrypt))?;
         let before = all_bytes(&setup.data().join("spool"))?;
         let (status, lines) = setup.fail()?;
         ensure!(
@@ -104,20 +95,16 @@ fn a_sealed_store_opens_with_its_key_only() -> Result<()> {
             "the store was touched"
         );
     }
-    fs::write(
-        setup.config_file(),
-        text("encrypt = { key = { file = \"two.key\" }, old_keys = [{ file = \"one.key\" }] }"),
-    )?;
+    setup.rewrite(config(
+        "encrypt = { key = { file = \"two.key\" }, old_keys = [{ file = \"one.key\" }] }",
+    ))?;
     link.back();
     let gateway = setup.start()?;
     wait_until("nothing is owed", || {
         gateway.metric("tidegate_spool_messages", &[]) == 0.0
     })?;
     let (_, setup) = gateway.stop()?;
-    fs::write(
-        setup.config_file(),
-        text("encrypt = { key = { file = \"two.key\" } }"),
-    )?;
+    setup.rewrite(config("encrypt = { key = { file = \"two.key\" } }"))?;
     let _gateway = setup.start()?;
     expect_at_least_once(&compare(&sent, watch)?)
 }

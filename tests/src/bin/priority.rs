@@ -15,7 +15,7 @@ use tidegate_tests::broker::{Broker, Mosquitto};
 use tidegate_tests::process::Process;
 use tidegate_tests::usage::percentile_ms;
 use tidegate_tests::wait::wait_at_most;
-use tidegate_tests::{Gateway, Load, Plan, Watch, relay};
+use tidegate_tests::{Config, Gateway, Load, Plan, Watch, relay};
 
 const FLOWS: &str = r#"
 [flow.telemetry]
@@ -246,7 +246,9 @@ fn start(carrier: Carrier, beside: Beside, field: &Broker, cloud: &Broker) -> Re
         field.url(),
         cloud.url()
     );
-    Ok(Running::Gateway(Box::new(Gateway::with(config).start()?)))
+    Ok(Running::Gateway(Box::new(
+        Gateway::with(Config::read(&config)).start()?,
+    )))
 }
 
 fn start_telemetry(

@@ -19,7 +19,7 @@ use tidegate_tests::change::{has_come_to, pauses_us};
 use tidegate_tests::guests::{component, marked};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::wait::{wait_at_most, wait_until};
-use tidegate_tests::{Gateway, Load, Plan, Watch, binary};
+use tidegate_tests::{Config, Gateway, Load, Plan, Watch, binary};
 
 use print::print_tables;
 
@@ -228,7 +228,7 @@ fn run(options: Options) -> Result<Figures> {
         field.url(),
         cloud.url()
     );
-    let setup = Gateway::with(config);
+    let setup = Gateway::with(Config::read(&config));
     let original = component("count")?;
     fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), "up/#")?;
