@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, cases, wait_until};
 
-use crate::scene::{UP, config, expect_at_least_once, flow};
+use crate::scene::{UP, expect_at_least_once};
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
@@ -53,8 +53,12 @@ const ASIDE: &str = "[flow.aside]\nfrom = \"field\"\ntopics = [\"aside/{device}/
 /// refused and changes nothing; the file is for its owner only.
 fn what_is_owed_at_a_backup_arrives_from_where_it_is_restored() -> Result<()> {
     let (field, mut cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let gateway =
-        Gateway::with(config(&field.url(), &cloud.url(), &&(flow("") + ASIDE))).start()?;
+    let gateway = Gateway::with(
+        Config::forwarding()
+            .between(&field.url(), &cloud.url())
+            .put("", ASIDE),
+    )
+    .start()?;
     cloud.go_dark()?;
     let first = Load::start(
         field.address(),
@@ -122,7 +126,7 @@ fn what_is_owed_at_a_backup_arrives_from_where_it_is_restored() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let text = fs::read_to_string(folder.path().join("tidegate.toml"))?;
     // It is a gateway of its own beside the first, whose broker still has a session of the same name.
-    let setup = Gateway::with(text).data_at(folder.path().join("data"));
+    let setup = Gateway::with(Config::read(&text)).data_at(folder.path().join("data"));
     let gateway = setup.start()?;
     gateway
         .lines()
@@ -136,8 +140,7 @@ fn what_is_owed_at_a_backup_arrives_from_where_it_is_restored() -> Result<()> {
 /// Guarantee: all of that is in it; what is not whole is refused, and nothing is put in place.
 fn a_stopped_gateway_is_backed_up_and_a_damaged_backup_refused() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = config(&field.url(), &cloud.url(), &flow(""));
-    let setup = Gateway::with(text);
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()));
     let parts = setup.folder().join("conf.d");
     fs::create_dir(&parts)?;
     fs::write(parts.join("10-log.toml"), "[log]\nlevel = \"debug\"\n")?;

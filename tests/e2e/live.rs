@@ -365,24 +365,18 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
 /// A setting is changed in the config, and changed back while the new one is on probation.
 /// Guarantee: what the config says runs at once, the other one is never confirmed, and a start afterwards runs it, too.
 fn a_setting_that_is_changed_back_on_probation_is_what_it_was() -> Result<()> {
-    let filter = |limit: u32| {
-        let settings = format!(
-            "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
-        );
-        flow(&format!(
-            "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\nprobation = {{ time = \"1h\" }}\n"
-        ))
-    };
+    let filter =
+        |limit| filter_above(limit).put("flow.all.plugin.0", "probation = { time = \"1h\" }");
     let scene = Scene::with(&filter(20), &[])?;
     let folder = scene.gateway.folder().to_owned();
-    let config = |limit| scene.config(&filter(limit));
-    scene.gateway.rewrite_config(&config(90))?;
+    let config = |limit| scene.here(&filter(limit));
+    scene.gateway.rewrite_config(config(90))?;
     wait_until("it is on probation", || {
         transitions(&scene.gateway, "on-probation") >= 1.0
     })?;
     let (out, _) = scene
         .gateway
-        .rewrite_for(&config(20), || told(&folder, &["reload"], 0))??;
+        .rewrite_for(config(20), || told(&folder, &["reload"], 0))??;
     ensure!(
         out.contains("taken back") || out.contains("unchanged"),
         "{out}"
@@ -399,13 +393,13 @@ fn a_setting_that_is_changed_back_on_probation_is_what_it_was() -> Result<()> {
     wait_until("25 passes", || scene.watch.total() == 1)?;
     ensure!(transitions(&scene.gateway, "confirmed") == 0.0);
     // The same once more, now by another value that waits behind the first.
-    scene.gateway.rewrite_config(&config(80))?;
+    scene.gateway.rewrite_config(config(80))?;
     wait_until("it is on probation", || {
         transitions(&scene.gateway, "on-probation") >= 2.0
     })?;
-    scene.gateway.rewrite_config(&config(70))?;
+    scene.gateway.rewrite_config(config(70))?;
     scene.gateway.lines().wait_for(&["a change waits"])?;
-    scene.gateway.rewrite_config(&config(20))?;
+    scene.gateway.rewrite_config(config(20))?;
     wait_until("the first one runs again", || {
         let shown = about(&folder);
         shown.is_ok_and(|shown| {

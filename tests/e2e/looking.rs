@@ -8,30 +8,26 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::process::Process;
-use tidegate_tests::{Plan, case, wait_until};
+use tidegate_tests::{Config, Plan, cases, wait_until};
 
-use crate::scene::{Scene, expect_at_least_once, flow};
+use crate::scene::{Scene, expect_at_least_once};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "looking::a_tap_shows_a_message_at_each_step_and_a_reload_does_not_end_it",
-            a_tap_shows_a_message_at_each_step_and_a_reload_does_not_end_it,
-        ),
-        case(
-            "looking::what_a_tap_misses_is_counted_and_no_message_waits_for_it",
-            what_a_tap_misses_is_counted_and_no_message_waits_for_it,
-        ),
-        case(
-            "looking::top_shows_what_passes_and_gives_the_terminal_back",
-            top_shows_what_passes_and_gives_the_terminal_back,
-        ),
+    cases![
+        a_tap_shows_a_message_at_each_step_and_a_reload_does_not_end_it,
+        what_a_tap_misses_is_counted_and_no_message_waits_for_it,
+        top_shows_what_passes_and_gives_the_terminal_back,
     ]
 }
 
-const PICK: &str = "[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\nsettings = { pick = [\"device\", \"seq\"] }\n\n";
-const KEEP: &str = "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"seq\", op = \"exists\" }] }\n\n";
+const PICK: &str = "plugin = \"builtin:decode-json\"\nsettings = { pick = [\"device\", \"seq\"] }";
+const KEEP: &str =
+    "plugin = \"builtin:filter\"\nsettings = { where = [{ field = \"seq\", op = \"exists\" }] }";
+
+fn picking() -> Config {
+    Config::forwarding().step("all", PICK)
+}
 
 fn seen(out: &str) -> Result<Vec<Value>> {
     out.lines()
@@ -43,7 +39,7 @@ fn seen(out: &str) -> Result<Vec<Value>> {
 /// Guarantee: each of its messages is seen on its way into the plugin, out of it and to its queue, as it is there; nothing of
 /// other devices is; the tap shows the plugin that a reload has put in.
 fn a_tap_shows_a_message_at_each_step_and_a_reload_does_not_end_it() -> Result<()> {
-    let scene = Scene::with(&flow(PICK), &[])?;
+    let scene = Scene::with(&picking(), &[])?;
     let load = scene.load(Plan::default());
     let folder = scene.gateway.folder();
     let look = ["tap", "all", "--device", "d3", "-n", "6", "-o", "json"];
@@ -83,7 +79,7 @@ fn a_tap_shows_a_message_at_each_step_and_a_reload_does_not_end_it() -> Result<(
     let look = &mut command(folder, &["tap", "all", "--device", "d3"])?;
     let tap = Process::start("tap", look)?;
     tap.lines().wait_for(&["> decode-json"])?;
-    let with_filter = scene.config(&flow(&format!("{PICK}{KEEP}")));
+    let with_filter = scene.here(&picking().step("all", KEEP));
     scene.gateway.rewrite_for(&with_filter, || ())?;
     tap.lines().wait_for(&["> filter"])?;
     drop(tap);
@@ -94,7 +90,7 @@ fn a_tap_shows_a_message_at_each_step_and_a_reload_does_not_end_it() -> Result<(
 /// A tap is frozen while two thousand messages pass at full speed.
 /// Guarantee: every message arrives meanwhile; the tap says afterwards how many passed unseen.
 fn what_a_tap_misses_is_counted_and_no_message_waits_for_it() -> Result<()> {
-    let scene = Scene::with(&flow(PICK), &[])?;
+    let scene = Scene::with(&picking(), &[])?;
     let plan = |total| Plan {
         rate: None,
         total: Some(total),
@@ -119,7 +115,7 @@ fn what_a_tap_misses_is_counted_and_no_message_waits_for_it() -> Result<()> {
 /// `top` beside a load: once as JSON, and twice on a terminal.
 /// Guarantee: the rates are those of what passes; the terminal is as it was when it ends.
 fn top_shows_what_passes_and_gives_the_terminal_back() -> Result<()> {
-    let scene = Scene::with(&flow(PICK), &[])?;
+    let scene = Scene::with(&picking(), &[])?;
     let load = scene.load(Plan::default());
     let folder = scene.gateway.folder();
     let pace = json(folder, &["top", "--times", "1"], 0)?;

@@ -4,9 +4,8 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, cases, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, cases, wait_until};
 
-use crate::scene::{config, flow};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
@@ -18,7 +17,8 @@ pub fn cases() -> Vec<Trial> {
 /// column while the flow runs on, and a start on the clash runs what worked last, parts and all.
 fn a_part_that_comes_changes_and_clashes_is_taken_up_and_told() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let gateway =
+        Gateway::with(Config::forwarding().between(&field.url(), &cloud.url())).start()?;
     let parts = gateway.folder().join("conf.d");
     fs::create_dir(&parts)?;
     let second =

@@ -7,24 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, Setup, case, rounds, where_possible};
+use tidegate_tests::{Broker, Config, Gateway, Setup, cases, rounds, where_possible};
 
-use crate::scene::{config, flow};
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "service::a_start_a_reload_and_a_stop_are_told",
-            a_start_a_reload_and_a_stop_are_told,
-        ),
-        where_possible(
-            "service::the_watchdog_starves_while_a_loop_stands",
-            "TIDEGATE_SOAK (it takes a minute), python3 and root",
-            || rounds(0, 1) == 1 && rustix::process::geteuid().is_root(),
-            the_watchdog_starves_while_a_loop_stands,
-        ),
-    ]
+    let mut cases = cases![a_start_a_reload_and_a_stop_are_told];
+    cases.push(where_possible(
+        "service::the_watchdog_starves_while_a_loop_stands",
+        "TIDEGATE_SOAK (it takes a minute), python3 and root",
+        || rounds(0, 1) == 1 && rustix::process::geteuid().is_root(),
+        the_watchdog_starves_while_a_loop_stands,
+    ));
+    cases
 }
 
 /// In the place of systemd.
@@ -56,7 +51,7 @@ impl ServiceManager {
 
 /// A gateway whose service manager listens in its folder.
 fn watched(field: &Broker, cloud: &Broker, watchdog: &str) -> Result<(ServiceManager, Setup)> {
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")));
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()));
     let manager = ServiceManager::listen(setup.folder())?;
     let socket = setup.folder().join("notify").display().to_string();
     let setup = setup

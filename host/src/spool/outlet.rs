@@ -157,7 +157,7 @@ impl Shared {
         } else {
             LossReason::MemoryFull
         };
-        let mut by_flow: HashMap<FlowId, LossCounts> = HashMap::new();
+        let mut by_flow: HashMap<Option<FlowId>, LossCounts> = HashMap::new();
         for (place, message) in dropped {
             let counts = by_flow.entry(message.flow).or_insert_with(|| {
                 let name = self.flows.name(message.flow);

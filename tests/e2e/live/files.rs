@@ -68,11 +68,13 @@ fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
 /// A flow without plugins gets one whose settings are none, and is started again.
 /// Guarantee: as before the start, all runs on as it did, and status says why.
 fn a_plugin_that_cannot_be_used_in_a_changed_config_stops_no_later_start() -> Result<()> {
-    let scene = Scene::with(&flow(""), &[])?;
+    let scene = Scene::with(&Config::forwarding(), &[])?;
     let folder = scene.gateway.folder().to_owned();
-    let bad =
-        flow("[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\nsettings = { pikc = [] }\n");
-    scene.gateway.rewrite_config(&scene.config(&bad))?;
+    let bad = Config::forwarding().step(
+        "all",
+        "plugin = \"builtin:decode-json\"\nsettings = { pikc = [] }",
+    );
+    scene.gateway.rewrite_config(scene.here(&bad))?;
     scene.gateway.lines().wait_for(&["pikc"])?;
     let (_, setup) = scene.gateway.stop()?;
     let gateway = setup.start()?;

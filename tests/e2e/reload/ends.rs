@@ -8,7 +8,7 @@ use tidegate_tests::{
 
 use super::reload;
 use crate::scene::{Scene, UP, expect_exactly_once};
-use crate::tools::json;
+use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -166,9 +166,8 @@ fn a_reload_tries_at_once_what_was_refused() -> Result<()> {
         .login("me", "right")
         .start()?;
     let login = "user = \"me\"\npassword = { file = \"cloud.password\" }\nbackoff = { first = \"1s\", cap = \"1h\" }\n";
-    let text = config(&field.url(), &cloud.url(), &flow(""));
-    let setup =
-        Gateway::with(text.replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}")));
+    let config = Config::forwarding().between(&field.url(), &cloud.url());
+    let setup = Gateway::with(config.put("uplink.cloud", login));
     let password = setup.folder().join("cloud.password");
     std::fs::write(&password, "wrong")?;
     let gateway = setup.start()?;

@@ -5,7 +5,9 @@ use std::fs;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Config, Gateway, Load, Plan, Watch, cases, wait_until, with_mosquitto,
+};
 
 use crate::scene::UP;
 use crate::tools::told;
@@ -18,14 +20,9 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-/// One flow of all readings; `source` is more of the source's table.
-fn text(url: &str, cloud: &Broker, source: &str) -> String {
-    format!(
-        "[source.field]\nurl = \"{url}\"\nbackoff = {{ first = \"50ms\", cap = \"200ms\" }}\n{source}\n\n\
-         [uplink.cloud]\nurl = \"{}\"\n\n\
-         [flow.all]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"up/{{topic}}\"\n",
-        cloud.url()
-    )
+/// One flow of all readings from the broker at this URL.
+fn text(url: &str, cloud: &Broker) -> Config {
+    Config::forwarding().between(url, &cloud.url())
 }
 
 /// While the broker is out of reach the source gets one client id and then another.
@@ -34,14 +31,14 @@ fn what_is_held_for_the_first_of_three_names_arrives() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let link = Cuttable::to(field.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let named = |id: &str| text(&link.url(), &cloud, &format!("client_id = \"{id}\""));
+    let named = |id: &str| text(&link.url(), &cloud).set("source.field.client_id", id);
     let gateway = Gateway::with(named("one")).start()?;
     let folder = gateway.folder().to_owned();
     gateway.wait_online()?;
     link.go_dark();
     field.publish("devices/d1/telemetry", "held for one")?;
     for id in ["two", "three"] {
-        gateway.rewrite_for(&named(id), || told(&folder, &["reload"], 0))??;
+        gateway.rewrite_for(named(id), || told(&folder, &["reload"], 0))??;
     }
     link.back();
     wait_until("it arrives", || watch.total() >= 1)?;
@@ -56,10 +53,11 @@ fn a_session_goes_on_under_another_name_of_its_source_or_its_broker() -> Result<
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let named = |name: &str, host: &str| {
-        let url = field.url().replace("127.0.0.1", host);
-        let config = text(&url, &cloud, "client_id = \"barn-7\"");
-        let config = config.replace("[source.field]", &format!("[source.{name}]"));
-        config.replace("from = \"field\"", &format!("from = \"{name}\""))
+        let url = format!("mqtt://{host}:{}", field.address().port());
+        text(&url, &cloud)
+            .set("source.field.client_id", "barn-7")
+            .rename("source.field", name)
+            .set("flow.all.from", name)
     };
     let gateway = Gateway::with(named("field", "127.0.0.1")).start()?;
     gateway.wait_online()?;
@@ -72,7 +70,7 @@ fn a_session_goes_on_under_another_name_of_its_source_or_its_broker() -> Result<
         ("field", "127.0.0.1"),
     ] {
         let before = watch.count();
-        gateway.rewrite_for(&named(name, host), || told(&folder, &["reload"], 0))??;
+        gateway.rewrite_for(named(name, host), || told(&folder, &["reload"], 0))??;
         wait_until("traffic flows", || watch.count() > before + 300)?;
     }
     let sent = load.stop()?;
@@ -88,11 +86,11 @@ fn a_broker_that_was_never_reached_leaves_nothing_to_be_emptied() -> Result<()> 
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let link = Cuttable::to(field.address())?;
     link.go_dark();
-    let gateway = Gateway::with(text(&link.url(), &cloud, "")).start()?;
+    let gateway = Gateway::with(text(&link.url(), &cloud)).start()?;
     let folder = gateway.folder().to_owned();
     wait_until("it dials", || link.dials() > 0)?;
-    let right = text(&field.url(), &cloud, "");
-    gateway.rewrite_for(&right, || told(&folder, &["reload"], 0))??;
+    let right = text(&field.url(), &cloud);
+    gateway.rewrite_for(right, || told(&folder, &["reload"], 0))??;
     gateway.wait_online()?;
     let before = link.dials();
     field.publish("devices/d1/telemetry", "{}")?;

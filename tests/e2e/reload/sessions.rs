@@ -1,5 +1,6 @@
 //! Sessions that a change leaves behind at the devices' broker.
 
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -228,14 +229,13 @@ fn a_copy_of_a_gateway_leaves_its_sessions_alone() -> Result<()> {
 fn a_broker_that_no_source_is_at_any_more_is_told_until_one_is() -> Result<()> {
     let (first, second) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let cloud = Broker::embedded()?;
-    let same = |config: String| config;
-    let gateway = Gateway::with(with(&first, &cloud, same)).start()?;
+    let gateway = Gateway::with(flows().between(&first.url(), &cloud.url())).start()?;
     gateway.wait_online()?;
     let (_, setup) = gateway.stop()?;
     first.publish("alarms/d1", "held")?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let moved = with(&second, &cloud, same);
-    fs::write(setup.config_file(), &moved)?;
+    let moved = flows().between(&second.url(), &cloud.url());
+    fs::write(setup.config_file(), moved.to_string())?;
     // Over one more start, too.
     let (_, setup) = setup.start()?.stop()?;
     let gateway = setup.start()?;
@@ -252,8 +252,7 @@ fn a_broker_that_no_source_is_at_any_more_is_told_until_one_is() -> Result<()> {
     );
     let (status, _) = told(gateway.folder(), &["status", "-o", "json"], 0)?;
     ensure!(status.contains("session-left-behind"), "{status}");
-    let both = format!("{moved}\n[source.old]\nurl = \"{}\"\n", first.url());
-    gateway.rewrite_config(&both)?;
+    gateway.rewrite_config(moved.source("old", &first.url()))?;
     wait_until("the message arrives", || watch.total() == 1)?;
     wait_until("the session is empty, and nothing is told", || {
         ready().is_ok_and(|text| !text.contains(says) && !text.contains("still holds"))

@@ -91,7 +91,7 @@ fn config(path: &Path, settings: serde_json::Value, memory_bytes: usize) -> Conf
     };
     let out = ("out".to_owned(), vec![Destination::Queue(QueueId(0))]);
     Config {
-        flow: FlowId(0),
+        flow: FlowId::FIRST,
         name: "cost".into(),
         lanes: 1,
         batch_messages: 256,

@@ -14,7 +14,7 @@ mod orders;
 mod wanted;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -140,12 +140,6 @@ impl Driver {
             DriverRequest::Ended { place, adopted } => self.ended(place, adopted),
             DriverRequest::Stop => {}
         }
-    }
-
-    /// Whether it is the config's file, or the folder of its parts.
-    fn is_of_config(&self, path: &Path) -> bool {
-        let origin = &self.parts.origin;
-        path == origin.path || path == origin.parts_folder()
     }
 
     /// Begins a change, or has it wait for the one of its flow that is under way.

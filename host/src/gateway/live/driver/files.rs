@@ -74,10 +74,11 @@ impl Driver {
         });
     }
 
-    /// Whether a file is the config's own: itself, or keys of plugins that could not be read with it.
+    /// Whether a file is the config's own: itself, the folder of its parts, or keys of plugins that could not be read with it.
     pub(super) fn is_of_config(&self, path: &Path) -> bool {
-        let missing = &self.parts.config.gateway.trust.missing;
-        path == self.parts.origin.path || missing.iter().any(|file| file == path)
+        let (origin, trust) = (&self.parts.origin, &self.parts.config.gateway.trust);
+        let is_its = path == origin.path || path == origin.parts_folder();
+        is_its || trust.missing.iter().any(|file| file == path)
     }
 
     /// Whether the config's file is what it was.
