@@ -38,14 +38,15 @@ pub(super) fn wrap(module: &[u8], adapter: Adapter) -> Result<Vec<u8>, String> {
     let package = resolve.push_source("world.wit", &world).map_err(say)?;
     let world = resolve.select_world(&[package], Some(WORLD)).map_err(say)?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(say)?;
-    let encoder = ComponentEncoder::default().module(&module).map_err(say)?;
+    let mut encoder = ComponentEncoder::default();
+    encoder.module(&module).map_err(say)?;
     encoder
         .adapter(
             wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
             adapter.bytes(),
         )
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(say)
+        .map_err(say)?;
+    encoder.encode().map_err(say)
 }
 
 /// The module without DWARF, which is most of what a library in C brings; the function names stay, since a trap's back-trace is
