@@ -12,13 +12,13 @@ use tidegate_tests::{Broker, Config, Gateway, Setup, cases, rounds, where_possib
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
+    let long = |name: &'static str, run: fn() -> Result<()>| {
+        let is_there = || rounds(0, 1) == 1 && rustix::process::geteuid().is_root();
+        let needed = "TIDEGATE_SOAK (it takes a minute), python3 and root";
+        where_possible(name, needed, is_there, run)
+    };
     let mut cases = cases![a_start_a_reload_and_a_stop_are_told];
-    cases.push(where_possible(
-        "service::the_watchdog_starves_while_a_loop_stands",
-        "TIDEGATE_SOAK (it takes a minute), python3 and root",
-        || rounds(0, 1) == 1 && rustix::process::geteuid().is_root(),
-        the_watchdog_starves_while_a_loop_stands,
-    ));
+    cases.extend(cases![long; the_watchdog_starves_while_a_loop_stands]);
     cases
 }
 

@@ -14,7 +14,7 @@ use super::gathered::BackupFile;
 use super::{BackupError, FORM, is_below};
 use crate::file;
 
-/// The last entry.
+/// The name of the last entry, the list.
 const LIST: &str = "backup.json";
 /// Chunks are compressed already.
 const LEVEL: i32 = 1;

@@ -21,7 +21,7 @@ const FOLDER: &str = "backup";
 /// Folders of the data folder that are copied, besides the spool.
 const SESSIONS: &str = "sessions";
 
-/// A file of a backup.
+/// A file of a backup, as its list has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupFile {
     /// As in `data/spool/lock`.

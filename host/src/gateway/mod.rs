@@ -113,11 +113,11 @@ async fn serve(
 ) -> Result<(), Error> {
     let grace = running.config.gateway.shutdown_grace;
     let mut stages = Stages::start(&running)?;
+    let service = parts.service.clone();
     let live = LiveChange::start(parts, stages.ends())?;
     let listeners = Listeners::start(&running, live.desk(), port);
     heap::give_back();
     let peaks = tokio::spawn(heap::give_back_after_peaks());
-    let service = running.service.clone();
     service.ready();
     if service.is_heard() {
         tokio::spawn(service::beat::keep_telling(

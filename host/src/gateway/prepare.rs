@@ -34,8 +34,7 @@ pub(super) fn prepare(
     standing: Standing,
     network: &Runtime,
 ) -> Result<(RunningGateway, LiveParts), Error> {
-    let registry = Registry::new();
-    let metrics = Metrics::new(&registry)?;
+    let (registry, metrics) = metrics()?;
     let spool = open_spool(&config, &registry)?;
     // The spool is open, so the data folder is ours alone.
     let versions = Versions::open(&config.gateway.data_dir);
@@ -60,14 +59,12 @@ pub(super) fn prepare(
         }
     }
     let recordings = recordings::start(&config, &doors, &registry)?;
-    let current = Current::new(&config);
-    registry.register(Box::new(certificates::Expiry::new(current.clone())?))?;
+    let current = watched(&config, &registry)?;
     let sources = source::Metrics::new(&registry)?;
     let uplinks = uplink::Metrics::new(&registry)?;
     let workers = Workers::new(starter.engine().clone());
-    let service = ServiceSocket::of(&origin.env, std::process::id());
     let parts = LiveParts {
-        service: service.clone(),
+        service: ServiceSocket::of(&origin.env, std::process::id()),
         // A copy that changes with each reload.
         config: Config::clone(&config),
         current: current.clone(),
@@ -99,9 +96,21 @@ pub(super) fn prepare(
         standing,
         pulses: Pulses::default(),
         workers,
-        service,
     };
     Ok((running, parts))
+}
+
+fn metrics() -> Result<(Registry, Metrics), Error> {
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    Ok((registry, metrics))
+}
+
+/// The config as it is at each moment, with the ends of its certificates among the numbers.
+fn watched(config: &Arc<Config>, registry: &Registry) -> Result<Current, Error> {
+    let current = Current::new(config);
+    registry.register(Box::new(certificates::Expiry::new(current.clone())?))?;
+    Ok(current)
 }
 
 /// What the chains need of all else.

@@ -10,7 +10,6 @@ use super::current::Current;
 use super::door::Doors;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
-use super::service::socket::ServiceSocket;
 use super::standing::SharedStanding as Standing;
 use crate::chain::Taps;
 use crate::config::Config;
@@ -39,5 +38,4 @@ pub struct RunningGateway {
     pub(super) standing: Standing,
     pub(super) pulses: Pulses,
     pub(super) workers: Workers,
-    pub(super) service: ServiceSocket,
 }

@@ -48,7 +48,6 @@ impl From<BackupError> for CommandFailure {
     }
 }
 
-/// Makes a backup.
 pub fn backup(global: &Global, arguments: &BackupArguments, surroundings: Surroundings) -> Exit {
     let made = GatewayOrFiles::find(global, &arguments.at, surroundings, Access::Look)
         .and_then(|place| make(global, arguments, &place));

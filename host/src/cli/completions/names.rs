@@ -8,13 +8,13 @@ use clap_complete::engine::CompletionCandidate;
 use crate::cli::global::PLACE;
 use crate::config::{self, Config, Secrets, Sources};
 
-/// `flow`.
+/// Each flow by its own name.
 pub fn flows() -> Vec<CompletionCandidate> {
     let config = config();
     candidates(config.flows.iter().map(|flow| flow.name.to_string()))
 }
 
-/// `flow/plugin`.
+/// Each plugin as `flow/plugin`, whatever it is called elsewhere.
 pub fn plugins() -> Vec<CompletionCandidate> {
     let config = config();
     let names = config.flows.iter().flat_map(|flow| {
@@ -24,7 +24,7 @@ pub fn plugins() -> Vec<CompletionCandidate> {
     candidates(names)
 }
 
-/// `uplink:class`.
+/// Each queue as `uplink:class`, as the commands about the spool take it.
 pub fn queues() -> Vec<CompletionCandidate> {
     let config = config();
     candidates(config.spool.queues.iter().map(|queue| queue.name()))

@@ -21,7 +21,6 @@ pub const PAGE: u64 = 4 << 20;
 /// Whoever has not read for so long does not come back: what is kept for him takes room.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
-/// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum BackupRequest {
@@ -37,7 +36,6 @@ pub enum BackupRequest {
     End { number: u64 },
 }
 
-/// What was gathered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BackupContents {
     /// By which it is read.

@@ -43,12 +43,11 @@ impl ServiceSocket {
         self.watchdog.filter(|_| self.is_heard())
     }
 
-    /// Whether anybody listens.
     pub(in crate::gateway) fn is_heard(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Messages are taken.
+    /// From now on messages are taken.
     pub(in crate::gateway) fn ready(&self) {
         self.tell("READY=1");
     }
@@ -67,7 +66,7 @@ impl ServiceSocket {
         self.tell("STOPPING=1\nSTATUS=stopping: hands on or writes what is under way");
     }
 
-    /// All loops turn.
+    /// All loops turn that must.
     pub(in crate::gateway) fn alive(&self) {
         self.tell("WATCHDOG=1");
     }
