@@ -13,6 +13,7 @@ use super::fields::Fields;
 use super::identity::ClientIdentity;
 use super::tree::Place;
 use crate::config::problem::code::ProblemCode;
+use crate::link::{Parity, Serial, SerialBrake};
 use crate::source::SourceKind;
 
 /// What only some ways in have.
@@ -72,6 +73,23 @@ fn spec(fields: &mut Fields<'_>, name: &str, kind: SourceKind, max_packet: u32) 
         max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
         max_payload_bytes: max_payload.min(most),
+    }
+}
+
+/// The serial line at `path`, with the keys that any has.
+fn line(fields: &mut Fields<'_>, path: &str, data: u8, brake: SerialBrake) -> Serial {
+    let parities = [
+        ("none", Parity::None),
+        ("even", Parity::Even),
+        ("odd", Parity::Odd),
+    ];
+    Serial {
+        path: path.into(),
+        baud: fields.count("baud", 300..=4_000_000),
+        data,
+        parity: fields.choice("parity", &parities).unwrap_or_default(),
+        stop: u8::try_from(fields.count("stop", 1..=2)).unwrap_or(1),
+        brake,
     }
 }
 
