@@ -45,6 +45,7 @@ mod power;
 mod presence;
 mod protocol;
 mod refusals;
+mod raw;
 mod reload;
 mod replay;
 mod said;
@@ -96,6 +97,7 @@ fn cases() -> Vec<Trial> {
         compat::cases(),
         live::cases(),
         modbus::cases(),
+        raw::cases(),
         reload::cases(),
         unwatched::cases(),
         state::cases(),

@@ -4,10 +4,12 @@
 mod http;
 mod modbus;
 mod mqtt;
+mod raw;
 pub(super) mod spec;
 
 use std::collections::BTreeSet;
 
+use self::raw::RawWay;
 use self::spec::SourceSpec;
 use super::fields::Fields;
 use super::identity::ClientIdentity;
@@ -17,7 +19,12 @@ use crate::link::{Parity, Serial, SerialBrake};
 use crate::source::SourceKind;
 
 /// What only some ways in have.
-const KEYS: [&[&str]; 3] = [mqtt::OWN_KEYS, http::OWN_KEYS, modbus::OWN_KEYS];
+const KEYS: [&[&str]; 4] = [
+    mqtt::OWN_KEYS,
+    http::OWN_KEYS,
+    modbus::OWN_KEYS,
+    raw::OWN_KEYS,
+];
 
 /// Reads all of them.
 pub(super) fn read_all(
@@ -38,10 +45,16 @@ pub(super) fn read_all(
                 foreign(&mut fields, modbus::OWN_KEYS, "Modbus");
                 modbus::read(&mut fields, name)
             }
-            _ => {
-                foreign(&mut fields, mqtt::OWN_KEYS, "MQTT");
-                mqtt::read(&mut fields, gateway, name, identities)
-            }
+            scheme => match RawWay::of(scheme) {
+                Some(way) => {
+                    foreign(&mut fields, &way.keys(), way.name());
+                    raw::read(&mut fields, name, way)
+                }
+                None => {
+                    foreign(&mut fields, mqtt::OWN_KEYS, "MQTT");
+                    mqtt::read(&mut fields, gateway, name, identities)
+                }
+            },
         };
         sources.push((spec, fields.place));
         fields.done();
