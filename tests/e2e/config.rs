@@ -353,7 +353,7 @@ fn a_file_of_mistakes_is_bounded() -> Result<()> {
 /// The examples.
 /// Guarantee: they can be run as they are.
 fn a_good_config_is_exit_code_0() -> Result<()> {
-    for example in ["convert", "commands", "meter", "tasks"] {
+    for example in ["convert", "commands", "meter", "serial", "tasks"] {
         let output = check(&format!("../../examples/{example}/tidegate"), &[])?;
         ensure!(
             output.status.success(),

@@ -49,6 +49,7 @@ mod power;
 mod presence;
 mod protocol;
 mod refusals;
+mod raw;
 mod reload;
 mod replay;
 mod said;
@@ -107,6 +108,7 @@ fn cases() -> Vec<Trial> {
         compat::cases(),
         live::cases(),
         modbus::cases(),
+        raw::cases(),
         reload::cases(),
         unwatched::cases(),
         state::cases(),

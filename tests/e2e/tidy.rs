@@ -158,7 +158,7 @@ fn what_takes_any_arrival_names_no_protocol() -> Result<()> {
         })
         .collect();
     ensure!(core.len() > 5, "the core of `source` is not where it was");
-    let words = ["mqtt", "http", "hyper", "rumqttc", "modbus"];
+    let words = ["mqtt", "http", "hyper", "rumqttc", "modbus", "raw"];
     complain(
         words
             .iter()

@@ -38,6 +38,10 @@ fn meaning(reason: LossReason) -> &'static str {
         LossReason::Qos0Pressed => "a source had no room for level 0",
         LossReason::Unrouted => "a broker sent it for a subscription that no flow has any more",
         LossReason::SourcePressed => "a source had no room, and nobody whom it could tell to wait",
+        LossReason::SocketFull => "the system had no room for it before a source could take it",
+        LossReason::Unframed => {
+            "bytes without a whole message, more often than letters are kept of them"
+        }
         LossReason::BrokerSessionLost => {
             "the devices' broker forgot us; how many is not known, so 0"
         }

@@ -103,7 +103,7 @@ pub struct Which {
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
     /// Of this reason only.
-    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined", "malformed", "circled"])]
+    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined", "malformed", "circled", "unframed"])]
     reason: Option<String>,
 }
 

@@ -6,6 +6,7 @@
 //! - `interface`: an interface that comes up ends a back-off; `hurry`: so does whoever may have mended it; `pause`: events are gathered under load.
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
 //!   `overdue`: whether what was asked for is late; `shared_socket`: a socket that a library speaks over, looked at meanwhile.
+//!   `serial`: a serial line of this machine.
 //!   `takeovers`: whether another one of our id throws us out again and again; `validity`: until when a certificate counts.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
@@ -21,6 +22,7 @@ mod pause;
 mod progress;
 mod reconnect;
 mod redial;
+mod serial;
 mod settings;
 mod shared_socket;
 mod socket;
@@ -38,9 +40,10 @@ pub use pause::{note, pause_under_load};
 pub use progress::TcpProgress;
 pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};
+pub use serial::{Parity, Serial, SerialBrake, SerialFinder, SerialPort, serial_problem};
 pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls, Upgrade};
 pub use shared_socket::SharedSocket;
-pub use socket::Socket;
+pub use socket::{Socket, prepare};
 pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};
 pub use troubles::Trouble;

@@ -210,7 +210,11 @@ async fn connect(target: Target<'_>) -> Result<TcpStream, Error> {
     Err(last)
 }
 
-fn prepare(socket: TcpStream) -> io::Result<TcpStream> {
+/// Small writes leave at once, and a silent end that is gone is found out.
+///
+/// # Errors
+/// The system's: the connection is over already.
+pub fn prepare(socket: TcpStream) -> io::Result<TcpStream> {
     socket.set_nodelay(true)?;
     SockRef::from(&socket).set_tcp_keepalive(
         &TcpKeepalive::new()

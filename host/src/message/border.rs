@@ -113,6 +113,8 @@ pub enum Reason {
     Malformed,
     /// It came back again and again: what a flow sends is taken in by the same gateway.
     Circled,
+    /// Bytes in which there was no whole message: cut off, or out of step; only their head was kept.
+    Unframed,
 }
 
 impl Reason {
@@ -126,6 +128,7 @@ impl Reason {
             Self::Quarantined => "quarantined",
             Self::Malformed => "malformed",
             Self::Circled => "circled",
+            Self::Unframed => "unframed",
         }
     }
 }
@@ -204,6 +207,10 @@ pub enum LossReason {
     Qos0Pressed,
     /// A source had no room for it, and nobody whom it could tell to wait.
     SourcePressed,
+    /// The system had no room for it before a source could take it.
+    SocketFull,
+    /// Bytes in which there was no whole message, more often than dead letters are kept of them.
+    Unframed,
     /// A broker sent it for a subscription that no flow has any more.
     Unrouted,
     /// A broker forgot our session with what it held for us; how many is not known.
@@ -218,7 +225,7 @@ pub enum LossReason {
 
 impl LossReason {
     /// Every reason there is, for metrics and lists.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -229,6 +236,8 @@ impl LossReason {
         Self::DeadLettersEvicted,
         Self::Qos0Pressed,
         Self::SourcePressed,
+        Self::SocketFull,
+        Self::Unframed,
         Self::Unrouted,
         Self::BrokerSessionLost,
         Self::ByHand,
@@ -249,6 +258,8 @@ impl LossReason {
             Self::DeadLettersEvicted => "dead-letters-evicted",
             Self::Qos0Pressed => "qos0-pressed",
             Self::SourcePressed => "source-pressed",
+            Self::SocketFull => "socket-full",
+            Self::Unframed => "unframed",
             Self::Unrouted => "unrouted",
             Self::BrokerSessionLost => "broker-session-lost",
             Self::ByHand => "by-hand",

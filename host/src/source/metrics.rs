@@ -24,6 +24,8 @@ pub struct Metrics {
     conditions: SourceConditions,
     malformed: IntCounterVec,
     circled: IntCounterVec,
+    unframed: IntCounterVec,
+    left_out: IntCounterVec,
     faults: IntCounterVec,
     session: SessionMetrics,
     unsettled: UnsettledMetrics,
@@ -74,6 +76,14 @@ impl Metrics {
             circled: counter(
                 "tidegate_source_circled_messages_total",
                 "Messages that a flow sent and that came back again and again; they are parked.",
+            )?,
+            unframed: counter(
+                "tidegate_source_unframed_total",
+                "Stretches of bytes in which there was no whole message; their head is parked.",
+            )?,
+            left_out: counter(
+                "tidegate_source_left_out_messages_total",
+                "Messages left out since nobody could be told to wait, or since they were none; in the ledger.",
             )?,
             malformed: counter(
                 "tidegate_source_malformed_messages_total",
@@ -147,6 +157,8 @@ impl Metrics {
             too_long: self.too_long.with_label_values(&labels),
             malformed: self.malformed.with_label_values(&labels),
             circled: self.circled.with_label_values(&labels),
+            unframed: self.unframed.with_label_values(&labels),
+            left_out: self.left_out.with_label_values(&labels),
             refused: self.session.refused.with_label_values(&labels),
             lowered: self.session.lowered.with_label_values(&labels),
             session_cut: self.session.session_cut.with_label_values(&labels),
@@ -280,6 +292,8 @@ pub(super) struct SourceMeters {
     pub(super) too_long: IntCounter,
     pub(super) malformed: IntCounter,
     pub(super) circled: IntCounter,
+    pub(super) unframed: IntCounter,
+    pub(super) left_out: IntCounter,
     pub(super) refused: IntGauge,
     pub(super) lowered: IntGauge,
     pub(super) session_cut: IntGauge,

@@ -17,8 +17,8 @@
 //! the commit and before the acknowledgement). Remembering over a restart would write to the card for every message while
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
-//! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`
-//! and `modbus` are the ways in.
+//! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`,
+//! `modbus` and `raw` are the ways in.
 
 mod circles;
 mod conditions;
@@ -29,6 +29,7 @@ mod metrics;
 pub mod modbus;
 pub mod mqtt;
 mod pending;
+pub mod raw;
 mod repeats;
 mod settings;
 mod taker;
@@ -56,6 +57,7 @@ pub async fn reach(kind: &SourceKind) -> Result<String, String> {
         SourceKind::Mqtt(_) => Ok(String::new()),
         SourceKind::Http(own) => http::reach(own).await,
         SourceKind::Modbus(own) => modbus::reach(own).await,
+        SourceKind::Raw(own) => raw::reach(own).await,
     }
 }
 
@@ -78,5 +80,6 @@ pub async fn run(
         SourceKind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Http(own) => http::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Modbus(own) => modbus::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Raw(own) => raw::run(&config, own, borders, &metrics, stop).await,
     }
 }

@@ -60,6 +60,8 @@ pub enum SourceKind {
     Http(Box<super::http::Config>),
     /// Devices are asked for them.
     Modbus(Box<super::modbus::Config>),
+    /// As bytes that are cut into messages.
+    Raw(Box<super::raw::Config>),
 }
 
 impl SourceKind {
@@ -69,6 +71,7 @@ impl SourceKind {
             Self::Mqtt(own) => format!("{}:{}", own.connection.host, own.connection.port),
             Self::Http(own) => format!("{}:{}", own.host, own.port),
             Self::Modbus(own) => own.address.to_string(),
+            Self::Raw(own) => own.address.to_string(),
         }
     }
 
@@ -77,7 +80,7 @@ impl SourceKind {
         match self {
             Self::Mqtt(own) => own.connection.tls.as_ref().map(Tls::certificates),
             Self::Http(own) => own.tls.as_ref().map(ServerTls::certificates),
-            Self::Modbus(_) => None,
+            Self::Modbus(_) | Self::Raw(_) => None,
         }
         .unwrap_or_default()
     }

@@ -18,7 +18,7 @@ use crate::message::{
 };
 
 /// What is kept of an over-long payload: enough to see what it was.
-const HEAD_BYTES: usize = 4_096;
+pub(super) const HEAD_BYTES: usize = 4_096;
 
 /// A message as it came. `A` is the claim of its sender on an acknowledgement.
 #[derive(Debug)]
@@ -233,6 +233,7 @@ impl<A: Copy> Taker<A> {
         let (counter, kept_bytes) = match reason {
             Reason::Malformed => (&meters.malformed, self.max_payload_bytes),
             Reason::Circled => (&meters.circled, self.max_payload_bytes),
+            Reason::Unframed => (&meters.unframed, HEAD_BYTES),
             _ => (&meters.too_long, HEAD_BYTES),
         };
         counter.inc();
@@ -390,13 +391,14 @@ impl<A: Copy> Taker<A> {
         self.unsettled.disown(keep);
     }
 
-    /// So many messages of `topic` were left out for want of room: whoever has them cannot be told to wait.
-    pub(super) fn left_out(&self, topic: &Bytes, count: u64) {
+    /// So many messages of `topic` were left out: whoever has them cannot be told to wait, or they are none.
+    pub(super) fn left_out(&self, reason: LossReason, topic: &Bytes, count: u64) {
         let now = Now::read();
+        self.borders.meters.left_out.inc_by(count);
         let found = std::str::from_utf8(topic).ok();
         let found = found.and_then(|topic| self.flows.first(topic));
         self.borders.outlet.lose(vec![Loss {
-            reason: LossReason::SourcePressed,
+            reason,
             topic: topic.clone(),
             key: found.map(|(_, _, key)| key).unwrap_or_default(),
             device: None,

@@ -152,6 +152,10 @@ fn write_and_sync(path: PathBuf) -> Result<Duration, String> {
 fn wanted(config: &Config) -> WantedLimits {
     let in_use = |source: &crate::config::SourceSpec| match &source.kind {
         source::SourceKind::Http(own) => own.max_connections as u64 + 1,
+        source::SourceKind::Raw(own) => match own.address {
+            source::raw::RawAddress::Listen { most, .. } => most as u64 + 1,
+            _ => 1,
+        },
         source::SourceKind::Mqtt(_) | source::SourceKind::Modbus(_) => 1,
     };
     let inward: u64 = config.sources.iter().map(in_use).sum();
@@ -173,16 +177,24 @@ fn ports(config: &Config) -> Vec<WantedPort> {
         at: config.admin.listen,
     }];
     for source in &config.sources {
-        if let source::SourceKind::Http(own) = &source.kind {
-            let host = if own.host.eq_ignore_ascii_case("localhost") {
+        let listens = match &source.kind {
+            source::SourceKind::Http(own) => Some((&own.host, own.port)),
+            source::SourceKind::Raw(own) => match &own.address {
+                source::raw::RawAddress::Listen { host, port, .. } => Some((host, *port)),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((host, port)) = listens {
+            let host = if host.eq_ignore_ascii_case("localhost") {
                 "127.0.0.1"
             } else {
-                &own.host
+                host.as_str()
             };
             if let Ok(address) = host.parse::<IpAddr>() {
                 ports.push(WantedPort {
                     of: format!("source.{}", source.name),
-                    at: (address, own.port).into(),
+                    at: (address, port).into(),
                 });
             }
         }
@@ -198,6 +210,10 @@ async fn names(config: &Config) -> Vec<WantedName> {
             source::SourceKind::Modbus(own) => match &own.address {
                 source::modbus::ModbusAddress::Net { host, .. } => host,
                 source::modbus::ModbusAddress::Serial(_) => continue,
+            },
+            source::SourceKind::Raw(own) => match &own.address {
+                source::raw::RawAddress::Dial { host, .. } => host,
+                _ => continue,
             },
             source::SourceKind::Http(_) => continue,
         };
@@ -259,7 +275,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
                     );
                 }
             }
-            source::SourceKind::Modbus(_) => {}
+            source::SourceKind::Modbus(_) | source::SourceKind::Raw(_) => {}
         }
     }
     for uplink in &config.uplinks {

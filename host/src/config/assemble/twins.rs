@@ -11,13 +11,22 @@ use crate::config::identity::ClientIdentity;
 use crate::config::problem::code::ProblemCode;
 use crate::config::sources::spec::SourceSpec;
 use crate::config::tree::Place;
+use crate::source::raw::RawAddress;
 use crate::source::{self, modbus};
 use crate::uplink;
 
 /// Something of which there is one.
 #[derive(Debug, PartialEq, Eq)]
 enum Thing {
-    Port { host: String, port: u16 },
+    Port {
+        host: String,
+        port: u16,
+    },
+    /// The same for datagrams, beside which another one may have connections.
+    Datagrams {
+        host: String,
+        port: u16,
+    },
     Line(PathBuf),
     Folder(PathBuf),
 }
@@ -66,6 +75,18 @@ impl Thing {
                 modbus::ModbusAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
                 modbus::ModbusAddress::Net { .. } => None,
             },
+            source::SourceKind::Raw(raw) => match &raw.address {
+                RawAddress::Listen { host, port, .. } => Some(Self::Port {
+                    host: host.clone(),
+                    port: *port,
+                }),
+                RawAddress::Datagrams { host, port } => Some(Self::Datagrams {
+                    host: host.clone(),
+                    port: *port,
+                }),
+                RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
+                RawAddress::Dial { .. } => None,
+            },
             source::SourceKind::Mqtt(_) => None,
         }
     }
@@ -85,6 +106,13 @@ impl Thing {
                     host: one,
                     port: its,
                 },
+            )
+            | (
+                Self::Datagrams { host, port },
+                Self::Datagrams {
+                    host: one,
+                    port: its,
+                },
             ) => {
                 // An unknown host has been told of already; port 0 takes a free one.
                 port == its && *port != 0 && !host.is_empty() && meet(host, one)
@@ -97,13 +125,13 @@ impl Thing {
 
     fn words(&self) -> (String, &'static str) {
         match self {
-            Self::Port { port, .. } => (
+            Self::Port { port, .. } | Self::Datagrams { port, .. } => (
                 format!("address to listen at, port {port}"),
                 "only the first of them could: give each a port of its own",
             ),
             Self::Line(_) => (
                 "serial line".to_owned(),
-                "their requests would meet on the wire: put all its devices into one source",
+                "what one of them reads the other does not get: one source has the line",
             ),
             Self::Folder(_) => (
                 "folder".to_owned(),

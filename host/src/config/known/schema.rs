@@ -35,6 +35,14 @@ url = "modbus+rtu:///dev/a"
 station = 1
 [source.serial.device.a.group.g]
 values.v = { holding = 0 }
+[source.dialled]
+url = "tcp://a:1"
+[source.listening]
+url = "tcp+listen://127.0.0.1:1"
+[source.datagrams]
+url = "udp://127.0.0.1:1"
+[source.raw]
+url = "serial:///dev/b"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -82,6 +90,9 @@ fn tables(path: &str) -> Vec<String> {
     let stars: &[&str] = match (kind, name) {
         ("source", "http") => &["\"http://*\"", "\"*\""],
         ("source", "modbus" | "serial") => &["\"modbus+*://*\"", "\"*\""],
+        ("source", "dialled" | "listening") => &["\"tcp://*\"", "\"*\""],
+        ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
+        ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],

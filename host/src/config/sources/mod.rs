@@ -4,19 +4,27 @@
 mod http;
 mod modbus;
 mod mqtt;
+mod raw;
 pub(super) mod spec;
 
 use std::collections::BTreeSet;
 
+use self::raw::RawWay;
 use self::spec::SourceSpec;
 use super::fields::Fields;
 use super::identity::ClientIdentity;
 use super::tree::Place;
 use crate::config::problem::code::ProblemCode;
+use crate::link::{Parity, Serial, SerialBrake};
 use crate::source::SourceKind;
 
 /// What only some ways in have.
-const KEYS: [&[&str]; 3] = [mqtt::OWN_KEYS, http::OWN_KEYS, modbus::OWN_KEYS];
+const KEYS: [&[&str]; 4] = [
+    mqtt::OWN_KEYS,
+    http::OWN_KEYS,
+    modbus::OWN_KEYS,
+    raw::OWN_KEYS,
+];
 
 /// Reads all of them.
 pub(super) fn read_all(
@@ -37,10 +45,16 @@ pub(super) fn read_all(
                 foreign(&mut fields, modbus::OWN_KEYS, "Modbus");
                 modbus::read(&mut fields, name)
             }
-            _ => {
-                foreign(&mut fields, mqtt::OWN_KEYS, "MQTT");
-                mqtt::read(&mut fields, gateway, name, identities)
-            }
+            scheme => match RawWay::of(scheme) {
+                Some(way) => {
+                    foreign(&mut fields, &way.keys(), way.name());
+                    raw::read(&mut fields, name, way)
+                }
+                None => {
+                    foreign(&mut fields, mqtt::OWN_KEYS, "MQTT");
+                    mqtt::read(&mut fields, gateway, name, identities)
+                }
+            },
         };
         sources.push((spec, fields.place));
         fields.done();
@@ -72,6 +86,23 @@ fn spec(fields: &mut Fields<'_>, name: &str, kind: SourceKind, max_packet: u32) 
         max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
         max_payload_bytes: max_payload.min(most),
+    }
+}
+
+/// The serial line at `path`, with the keys that any has.
+fn line(fields: &mut Fields<'_>, path: &str, data: u8, brake: SerialBrake) -> Serial {
+    let parities = [
+        ("none", Parity::None),
+        ("even", Parity::Even),
+        ("odd", Parity::Odd),
+    ];
+    Serial {
+        path: path.into(),
+        baud: fields.count("baud", 300..=4_000_000),
+        data,
+        parity: fields.choice("parity", &parities).unwrap_or_default(),
+        stop: u8::try_from(fields.count("stop", 1..=2)).unwrap_or(1),
+        brake,
     }
 }
 

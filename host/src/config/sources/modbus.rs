@@ -2,7 +2,6 @@
 
 mod point;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +11,11 @@ use super::super::connection::backoff_of;
 use super::super::fields::Fields;
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
+use crate::link::{Serial, SerialBrake};
 use crate::message::legal;
 use crate::source::SourceKind;
 use crate::source::modbus::{
-    ByteOrder, Config, Device, Framing, ModbusAddress, Parity, PointGroup, ReportMode, Serial,
+    ByteOrder, Config, Device, Framing, ModbusAddress, PointGroup, ReportMode,
 };
 use point::{order, point};
 
@@ -119,17 +119,7 @@ fn serial(fields: &mut Fields<'_>, path: Option<&str>) -> Option<Serial> {
         let message = "the URL has no path of a serial line";
         fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
     }
-    let parities = [
-        ("none", Parity::None),
-        ("even", Parity::Even),
-        ("odd", Parity::Odd),
-    ];
-    Some(Serial {
-        path: PathBuf::from(path),
-        baud: fields.count("baud", 300..=4_000_000),
-        parity: fields.choice("parity", &parities).unwrap_or_default(),
-        stop: u8::try_from(fields.count("stop", 1..=2)).unwrap_or(1),
-    })
+    Some(super::line(fields, path, 8, SerialBrake::None))
 }
 
 /// Silence between two frames: by the baud rate, where it is known.

@@ -66,6 +66,7 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::OpenPort, subject, place, message, hint);
                 }
             }
+            source::SourceKind::Raw(own) => self.raw(&subject, (entry, table), &own.address),
             source::SourceKind::Modbus(own) => {
                 if let source::modbus::ModbusAddress::Net { host, .. } = &own.address
                     && !site::is_within(host)
@@ -77,6 +78,30 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::PlainTcp, subject, url, message, hint);
                 }
             }
+        }
+    }
+
+    fn raw(
+        &mut self,
+        subject: &str,
+        (entry, table): (&'a TomlEntry, &'a Table),
+        address: &source::raw::RawAddress,
+    ) {
+        use source::raw::RawAddress;
+        let url = place_in(table, "url", entry.place);
+        match address {
+            RawAddress::Dial { host, .. } if !site::is_within(host) => {
+                self.in_the_clear(subject, url, host);
+            }
+            RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. }
+                if !site::is_loopback(host) =>
+            {
+                let message = format!("`{subject}` takes messages from everybody who reaches it");
+                let hint = "name the address of one network that is yours alone, and accept this; or have the devices speak MQTT or HTTP with a login";
+                let place = place_in(table, "open", entry.place);
+                self.find(Advice::OpenPort, subject, place, message, hint);
+            }
+            _ => {}
         }
     }
 

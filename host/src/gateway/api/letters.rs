@@ -215,6 +215,7 @@ impl ResentLetters {
 
 fn way(doors: &Doors, record: &LetterRecord) -> Result<LetterRoute, String> {
     match record.reason {
+        Reason::Unframed => Err("it was no whole message, and only its head was kept".to_owned()),
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
         Reason::Malformed => {
             Err("it was not legal MQTT, and what is kept is not what was sent".to_owned())

@@ -14,7 +14,7 @@ use super::plan::ReadRound;
 use super::station::Station;
 use crate::clock::Now;
 use crate::link::Contribution;
-use crate::message::{Qos, Settled, legal, push_header};
+use crate::message::{LossReason, Qos, Settled, legal, push_header};
 use crate::source::conditions::{ConditionBoard, SourceCondition};
 use crate::source::taker::{Arrival, Borders, Judged, Taker};
 use crate::source::unsettled::AckOrder;
@@ -115,7 +115,8 @@ impl PollScheduler {
         if self.taker.is_full() {
             station.breaker.try_at(now + config.every);
             self.polls[PollOutcome::Pressed as usize].inc();
-            self.taker.left_out(&config.topic, 1);
+            self.taker
+                .left_out(LossReason::SourcePressed, &config.topic, 1);
             let (_, left_out) = self.pressed.get_or_insert((now, 0));
             *left_out += 1;
             self.show(now);

@@ -14,10 +14,10 @@ use bytes::{Buf, BytesMut};
 use tokio::time::timeout_at;
 
 use super::frame::{AnswerFault, Framing, ReadRequest};
-use super::serial::{self, Serial, SerialPort};
 use super::{Config, ModbusAddress};
 use crate::link::{
-    self, Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Peer, Socket, Target,
+    self, Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Peer, Serial, SerialFinder,
+    SerialPort, Socket, Target, serial_problem,
 };
 
 const PEER: Peer = Peer {
@@ -37,7 +37,7 @@ const BUFFER: usize = 512;
 pub(super) enum LineError {
     #[error(transparent)]
     Link(#[from] link::Error),
-    #[error("cannot open `{path}`: {}", serial::problem(source))]
+    #[error("cannot open `{path}`: {}", serial_problem(source))]
     Open { path: String, source: io::Error },
     /// It was there, and was of no use.
     #[error("`{address}`: {fault}")]
@@ -61,14 +61,21 @@ impl ConnectionLoss for LineError {
 pub(super) struct LineDialler {
     config: Config,
     id: String,
+    /// Of a serial line, its adapter.
+    finder: Option<SerialFinder>,
     /// Until then answers may come on a line to whoever asked before.
     others_until: Instant,
 }
 
 impl LineDialler {
     pub(super) fn new(config: &Config) -> Self {
+        let finder = match &config.address {
+            ModbusAddress::Serial(serial) => Some(SerialFinder::of(&serial.path)),
+            ModbusAddress::Net { .. } => None,
+        };
         Self {
             id: config.address.to_string(),
+            finder,
             others_until: Instant::now() + 2 * config.timeout,
             config: config.clone(),
         }
@@ -98,18 +105,23 @@ impl LineDialler {
                 Ok((Box::new(socket), *framing))
             }
             ModbusAddress::Serial(serial) => {
-                let port = open(serial)?;
+                let port = open(serial, self.finder.as_ref())?;
                 Ok((Box::new(port), Framing::Rtu))
             }
         }
     }
 }
 
-fn open(serial: &Serial) -> Result<SerialPort, LineError> {
-    SerialPort::open(serial).map_err(|source| LineError::Open {
-        path: crate::words::line(&serial.path.to_string_lossy(), 200),
+fn open(serial: &Serial, finder: Option<&SerialFinder>) -> Result<SerialPort, LineError> {
+    let place = finder.map_or_else(|| serial.path.clone(), SerialFinder::place);
+    let port = SerialPort::open(serial, &place).map_err(|source| LineError::Open {
+        path: crate::words::line(&place.to_string_lossy(), 200),
         source,
-    })
+    })?;
+    if let Some(finder) = finder {
+        finder.opened(&place);
+    }
+    Ok(port)
 }
 
 impl Dial for LineDialler {

@@ -17,7 +17,7 @@
 //!
 //! - `map`: what is where; `plan`: in which requests; `frame`: those as bytes; `decode`, `decimal`: from bytes to values; `message`:
 //!   from values to JSON; `breaker`, `station`: when each is asked. All without sockets, and with the time as an argument.
-//! - `line`, `serial`: a line as [`crate::link`] holds it; `poll`: one poll on it; `desk`: all devices, and the taker.
+//! - `line`: a line as [`crate::link`] holds it; `poll`: one poll on it; `desk`: all devices, and the taker.
 
 mod breaker;
 mod decimal;
@@ -29,7 +29,6 @@ mod map;
 mod message;
 mod plan;
 mod poll;
-mod serial;
 mod settings;
 mod station;
 #[cfg(test)]
@@ -46,7 +45,6 @@ use tokio::sync::{Notify, watch};
 pub use decimal::Decimal;
 pub use frame::Framing;
 pub use map::{Area, ByteOrder, Device, Point, PointGroup, ReportMode, Size, ValueFormat};
-pub use serial::{Parity, Serial};
 pub use settings::{Config, ModbusAddress};
 
 use super::taker::Borders;
@@ -103,7 +101,7 @@ pub(super) async fn reach(config: &Config) -> Result<String, String> {
     if let ModbusAddress::Serial(serial) = &config.address {
         let found = std::fs::metadata(&serial.path);
         let found = found.map(|_| "the line is there; it was not opened".to_owned());
-        return found.map_err(|cause| format!("{}: {cause}", serial::problem(&cause)));
+        return found.map_err(|cause| format!("{}: {cause}", crate::link::serial_problem(&cause)));
     }
     let dialled = LineDialler::new(config).dial(0).await;
     dialled

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::frame::Framing;
 use super::map::Device;
-use super::serial::Serial;
-use crate::link::Backoff;
+use crate::link::{Backoff, Serial};
 
 /// What a source over Modbus needs beside what every source needs.
 #[derive(Clone, Debug)]

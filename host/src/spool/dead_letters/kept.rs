@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::Reason;
 
 /// All reasons, in the order of their number on disk; new ones go to the end.
-pub(crate) const REASONS: [Reason; 7] = [
+pub(crate) const REASONS: [Reason; 8] = [
     Reason::Rejected,
     Reason::Poison,
     Reason::TooLong,
@@ -13,6 +13,7 @@ pub(crate) const REASONS: [Reason; 7] = [
     Reason::Quarantined,
     Reason::Malformed,
     Reason::Circled,
+    Reason::Unframed,
 ];
 
 /// The number of a reason on disk.
@@ -25,6 +26,7 @@ pub(crate) fn reason_number(reason: Reason) -> usize {
         Reason::Quarantined => 4,
         Reason::Malformed => 5,
         Reason::Circled => 6,
+        Reason::Unframed => 7,
     }
 }
 

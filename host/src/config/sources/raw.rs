@@ -1,0 +1,338 @@
+//! A source of raw bytes: over TCP, in datagrams, or on a serial line.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::address::{AddressError, BrokerAddress};
+use super::super::connection::backoff;
+use super::super::fields::Fields;
+use super::spec::SourceSpec;
+use crate::config::problem::code::ProblemCode;
+use crate::link::SerialBrake;
+use crate::source::SourceKind;
+use crate::source::raw::{Config, LengthCounts, LengthField, PeerTopic, RawAddress, RawFraming};
+
+/// Where raw bytes come from, by the scheme of the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RawWay {
+    Dial,
+    Listen,
+    Datagrams,
+    Serial,
+}
+
+/// Keys that only raw bytes have; each way has some of them.
+pub(super) const OWN_KEYS: &[&str] = &[
+    "topic",
+    "reply",
+    "settle_within",
+    "open",
+    "framing",
+    "delimiter",
+    "length",
+    "counts",
+    "size",
+    "sync",
+    "idle",
+    "max_connections",
+    "yields_after",
+    "baud",
+    "data",
+    "parity",
+    "stop",
+    "brake",
+];
+
+/// What some programs mean by `tcp://`.
+const BROKER: &str = "; a broker is mqtt://host:1883";
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Bytes of a delimiter, a sync or a reply at most.
+const MOST_BYTES: usize = 64;
+
+impl RawWay {
+    /// That of a URL, if it is one of these.
+    pub(super) fn of(scheme: &str) -> Option<Self> {
+        match scheme {
+            "tcp" => Some(Self::Dial),
+            "tcp+listen" => Some(Self::Listen),
+            "udp" => Some(Self::Datagrams),
+            "serial" => Some(Self::Serial),
+            _ => None,
+        }
+    }
+
+    /// Its name for people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Dial => "tcp://",
+            Self::Listen => "tcp+listen://",
+            Self::Datagrams => "udp://",
+            Self::Serial => "serial://",
+        }
+    }
+
+    /// The keys that it has, of [`OWN_KEYS`].
+    pub(super) fn keys(self) -> Vec<&'static str> {
+        let has = |key: &&str| match *key {
+            "topic" | "reply" | "settle_within" => true,
+            "open" => matches!(self, Self::Listen | Self::Datagrams),
+            "max_connections" | "yields_after" => self == Self::Listen,
+            "baud" | "data" | "parity" | "stop" | "brake" => self == Self::Serial,
+            _ => self != Self::Datagrams,
+        };
+        OWN_KEYS.iter().copied().filter(has).collect()
+    }
+}
+
+pub(super) fn read(fields: &mut Fields<'_>, name: &str, way: RawWay) -> SourceSpec {
+    let address = address(fields, way);
+    guard(fields, &address);
+    let framing = match way {
+        // A datagram is a frame.
+        RawWay::Datagrams => RawFraming::Line,
+        _ => framing(fields),
+    };
+    let config = Config {
+        topic: topic(fields, name, way),
+        reply: reply(fields),
+        settle_within: fields.duration("settle_within", Duration::from_millis(100)..=600 * SECOND),
+        backoff: backoff(fields),
+        framing,
+        address,
+    };
+    let (framing, address) = (config.framing.clone(), config.address.clone());
+    let spec = super::spec(fields, name, SourceKind::Raw(Box::new(config)), u32::MAX);
+    bounds(fields, &spec, &framing, &address);
+    spec
+}
+
+fn address(fields: &mut Fields<'_>, way: RawWay) -> RawAddress {
+    let url = fields.text("url").unwrap_or_default();
+    if way == RawWay::Serial {
+        return RawAddress::Serial(serial(fields, url));
+    }
+    let scheme = way.name().trim_end_matches("://");
+    let parsed = BrokerAddress::parse_as(url, scheme, 0);
+    let found = parsed.unwrap_or_else(|error| {
+        let hint = match &error {
+            AddressError::Brackets(_) | AddressError::Host(_) => error.hint(),
+            AddressError::Login => "there are no logins here: leave it out".to_owned(),
+            _ => format!(
+                "write {}127.0.0.1:4001; a port is 1 to 65535{}",
+                way.name(),
+                if way == RawWay::Dial { BROKER } else { "" }
+            ),
+        };
+        fields.problem(ProblemCode::Url, "url", format!("the URL {error}"), hint);
+        BrokerAddress {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            tls: false,
+        }
+    });
+    let BrokerAddress { host, port, .. } = found;
+    if way == RawWay::Dial && matches!(port, 1_883 | 8_883) {
+        let message = "the URL leads to the port of a broker, and tcp:// is raw bytes here";
+        let hint = format!("what sends raw bytes has another port{BROKER}");
+        fields.problem(ProblemCode::Url, "url", message, hint);
+    }
+    match way {
+        RawWay::Listen => RawAddress::Listen {
+            host,
+            port,
+            most: fields.count("max_connections", 1..=10_000) as usize,
+            yields_after: fields.duration("yields_after", SECOND..=86_400 * SECOND),
+        },
+        RawWay::Datagrams => RawAddress::Datagrams { host, port },
+        _ => RawAddress::Dial { host, port },
+    }
+}
+
+fn serial(fields: &mut Fields<'_>, url: &str) -> crate::link::Serial {
+    let path = url.strip_prefix("serial://").unwrap_or_default();
+    if !path.starts_with('/') || path.contains(['?', '#', '\0']) {
+        let hint = "write serial:///dev/ttyUSB0, with three slashes; `baud`, `data`, `parity` and `stop` are keys";
+        let message = "the URL has no path of a serial line";
+        fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
+    }
+    let data = u8::try_from(fields.count("data", 5..=8)).unwrap_or(8);
+    let brakes = [("none", SerialBrake::None), ("rts-cts", SerialBrake::Wires)];
+    let brake = fields.choice("brake", &brakes).unwrap_or_default();
+    super::line(fields, path, data, brake)
+}
+
+/// Beyond this machine whoever reaches a port can send what any device may.
+fn guard(fields: &mut Fields<'_>, address: &RawAddress) {
+    let host = match address {
+        RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. } => host,
+        RawAddress::Dial { .. } | RawAddress::Serial(_) => return,
+    };
+    let is_local = match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    };
+    if !fields.flag("open") && !is_local {
+        fields.problem(
+            ProblemCode::Exposed,
+            "url",
+            format!("whoever reaches `{host}` could send messages here"),
+            "say `open = true`, or listen on 127.0.0.1".to_owned(),
+        );
+    }
+}
+
+fn topic(fields: &mut Fields<'_>, name: &str, way: RawWay) -> PeerTopic {
+    let written = fields.text("topic").unwrap_or_default();
+    let has_peer = way != RawWay::Serial;
+    let parsed = PeerTopic::parse(&written.replace("{source}", name), has_peer);
+    parsed.unwrap_or_else(|error| {
+        let names = match has_peer {
+            true => "{source}, {peer} and {port} may stand: \"line/{peer}\"",
+            false => "{source} may stand: \"line/scale-1\"",
+        };
+        fields.problem(
+            ProblemCode::Topic,
+            "topic",
+            format!("`topic` {error}"),
+            format!("a topic in which {names}"),
+        );
+        PeerTopic::any()
+    })
+}
+
+/// One of the framings, and those keys of the others that are mistakes then.
+fn framing(fields: &mut Fields<'_>) -> RawFraming {
+    let words = [
+        ("line", "line"),
+        ("delimiter", "delimiter"),
+        ("length", "length"),
+        ("fixed", "fixed"),
+        ("idle", "idle"),
+    ];
+    let kind = fields.choice("framing", &words).unwrap_or("line");
+    let keys: [(&str, &str); 6] = [
+        ("delimiter", "delimiter"),
+        ("length", "length"),
+        ("counts", "length"),
+        ("size", "fixed"),
+        ("sync", "fixed"),
+        ("idle", "idle"),
+    ];
+    for (key, of) in keys {
+        fields.find(key);
+        if of != kind && fields.has(key) {
+            let message = format!("`{key}` is set, but `framing` is \"{kind}\"");
+            let hint = format!("leave it out, or write framing = \"{of}\"");
+            fields.refuse(ProblemCode::Conflict, key, message, hint);
+        }
+    }
+    match kind {
+        "delimiter" => {
+            fields.require("delimiter", "\"0x03\"");
+            RawFraming::Delimiter(bytes(fields, "delimiter").unwrap_or_default().into())
+        }
+        "length" => length(fields),
+        "fixed" => fixed(fields),
+        "idle" => {
+            let range = Duration::from_millis(5)..=60 * SECOND;
+            RawFraming::Idle(fields.duration("idle", range))
+        }
+        _ => RawFraming::Line,
+    }
+}
+
+fn length(fields: &mut Fields<'_>) -> RawFraming {
+    let fields_of_length = [
+        ("u8", LengthField::U8),
+        ("u16be", LengthField::U16Big),
+        ("u16le", LengthField::U16Little),
+        ("u32be", LengthField::U32Big),
+        ("u32le", LengthField::U32Little),
+    ];
+    let counted = [
+        ("payload", LengthCounts::Payload),
+        ("frame", LengthCounts::Frame),
+    ];
+    RawFraming::Length(
+        fields
+            .choice("length", &fields_of_length)
+            .unwrap_or(LengthField::U16Big),
+        fields.choice("counts", &counted).unwrap_or_default(),
+    )
+}
+
+fn fixed(fields: &mut Fields<'_>) -> RawFraming {
+    fields.require("size", "43");
+    fields.require("sync", "\"0xAA55\"");
+    let sync = bytes(fields, "sync").unwrap_or_default();
+    let size = match fields.has("size") {
+        true => fields.count("size", 2..=64 << 20) as usize,
+        false => usize::MAX,
+    };
+    if size <= sync.len() {
+        let message = "`size` is not longer than `sync`, which belongs to the frame";
+        let hint = "count all bytes of a frame, from its first one on".to_owned();
+        fields.problem(ProblemCode::OutOfRange, "size", message, hint);
+    }
+    RawFraming::Fixed {
+        bytes: size,
+        sync: sync.into(),
+    }
+}
+
+fn reply(fields: &mut Fields<'_>) -> Option<Bytes> {
+    fields.find("reply")?;
+    bytes(fields, "reply").map(Bytes::from)
+}
+
+/// Text, or bytes in hexadecimal behind `0x`.
+fn bytes(fields: &mut Fields<'_>, key: &'static str) -> Option<Vec<u8>> {
+    let text = fields.text(key)?;
+    let found = match text.strip_prefix("0x") {
+        Some(digits) => hexadecimal(digits),
+        None => Some(text.as_bytes().to_vec()),
+    };
+    let found = found.filter(|bytes| (1..=MOST_BYTES).contains(&bytes.len()));
+    if found.is_none() {
+        let message = format!("`{}.{key}` is no such text", fields.path);
+        let hint = format!(
+            "1 to {MOST_BYTES} bytes: text such as \"ACK\\n\", or \"0x\" and two digits for each: \"0xAA55\""
+        );
+        fields.problem(ProblemCode::OutOfRange, key, message, hint);
+    }
+    found
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |pair: &[u8; 2]| u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok();
+    pairs
+        .iter()
+        .map(byte)
+        .collect::<Option<Vec<u8>>>()
+        .filter(|_| rest.is_empty())
+}
+
+/// What is on its way in is bounded, too: a frame for each connection.
+fn bounds(fields: &mut Fields<'_>, spec: &SourceSpec, framing: &RawFraming, address: &RawAddress) {
+    if let RawFraming::Fixed { bytes, .. } = framing
+        && *bytes != usize::MAX
+        && *bytes > spec.max_payload_bytes
+    {
+        let message = "a frame of `size` is longer than `max_payload`";
+        let hint = "raise `max_payload`".to_owned();
+        fields.problem(ProblemCode::Conflict, "size", message, hint);
+    }
+    if let RawAddress::Listen { most, .. } = address
+        && most.saturating_mul(spec.max_payload_bytes) > spec.max_unsettled_bytes
+    {
+        let message = "`max_connections` times `max_payload`, which half frames may take, is over `max_unsettled`";
+        let hint = "lower one of the first two, or raise the last".to_owned();
+        fields.problem(ProblemCode::Conflict, "max_connections", message, hint);
+    }
+}

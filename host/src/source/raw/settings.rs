@@ -1,0 +1,61 @@
+//! Where raw bytes come from, and how they are taken.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::frame::RawFraming;
+use super::topic::PeerTopic;
+use crate::link::{Backoff, Serial};
+
+/// What a source of raw bytes needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub address: RawAddress,
+    pub framing: RawFraming,
+    /// From who sent it to the topic.
+    pub topic: PeerTopic,
+    /// What is sent back for each message, once it is settled.
+    pub reply: Option<Bytes>,
+    /// How long a message may take until then.
+    pub settle_within: Duration,
+    /// Between attempts to dial, to listen or to open.
+    pub backoff: Backoff,
+}
+
+/// Where they come from.
+#[derive(Clone, Debug)]
+pub enum RawAddress {
+    /// Somebody whom the gateway dials.
+    Dial {
+        host: String,
+        port: u16,
+    },
+    /// A port that others dial.
+    Listen {
+        host: String,
+        port: u16,
+        /// Connections at a time.
+        most: usize,
+        /// The one that has been silent longest gives way to a new one, if for so long.
+        yields_after: Duration,
+    },
+    /// A port that others send datagrams to.
+    Datagrams {
+        host: String,
+        port: u16,
+    },
+    Serial(Serial),
+}
+
+impl fmt::Display for RawAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dial { host, port }
+            | Self::Listen { host, port, .. }
+            | Self::Datagrams { host, port } => write!(f, "{host}:{port}"),
+            Self::Serial(serial) => write!(f, "{}", serial.path.display()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! From who sent something to its topic. No sockets.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::message::legal;
+
+const PEER: &str = "{peer}";
+const PORT: &str = "{port}";
+
+/// A topic with places for the address and the port of the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTopic(Box<str>);
+
+impl PeerTopic {
+    /// That of everybody by his address.
+    pub fn any() -> Self {
+        Self(PEER.into())
+    }
+
+    /// Reads one: a topic, with `{peer}` and `{port}` in it where they are `known`.
+    ///
+    /// # Errors
+    /// It is none, in words.
+    pub fn parse(text: &str, known: bool) -> Result<Self, String> {
+        let example = match known {
+            true => text.replace(PEER, "x").replace(PORT, "1"),
+            false => text.to_owned(),
+        };
+        if example.contains(['{', '}']) {
+            return Err("has something in braces that is not known here".to_owned());
+        }
+        legal::check_topic(example.as_bytes())
+            .map_err(|problem| format!("makes no topic: it {problem}"))?;
+        Ok(Self(text.into()))
+    }
+
+    /// The topic of what comes from there. An address has no character that a topic may not have.
+    pub(super) fn of(&self, host: &str, port: u16) -> Bytes {
+        let text = self.0.replace(PEER, host);
+        text.replace(PORT, &port.to_string()).into()
+    }
+
+    /// The same by its address.
+    pub(super) fn of_address(&self, address: SocketAddr) -> Bytes {
+        self.of(&address.ip().to_canonical().to_string(), address.port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_becomes_a_level() {
+        let topic = |text: &str, address: &str| {
+            let topic = PeerTopic::parse(text, true).unwrap();
+            topic.of_address(address.parse().unwrap())
+        };
+        assert_eq!(topic("line/{peer}", "10.0.0.7:4001"), "line/10.0.0.7");
+        assert_eq!(topic("{peer}/{port}", "[::ffff:10.0.0.7]:9"), "10.0.0.7/9");
+        assert_eq!(topic("a/{peer}", "[fe80::7%3]:9"), "a/fe80::7");
+        assert_eq!(topic("a/b", "10.0.0.7:4001"), "a/b");
+    }
+
+    #[test]
+    fn what_makes_no_topic_is_told() {
+        for text in ["", "a/#", "+", "{device}", "a/{peer"] {
+            assert!(PeerTopic::parse(text, true).is_err(), "{text}");
+        }
+        assert!(PeerTopic::parse("a/{peer}", false).is_err());
+        assert!(PeerTopic::parse("a/b", false).is_ok());
+    }
+}
