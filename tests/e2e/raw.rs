@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::wait::PATIENCE;
-use tidegate_tests::{Broker, Gateway, Watch, cases, port, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, port, wait_until};
 
-use crate::scene::{UP, config, flow};
+use crate::scene::UP;
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
@@ -33,9 +33,16 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// A config whose source has these keys; each connection is a device by its port.
-fn raw(url: &str, cloud: &str, keys: &str) -> String {
-    let keys = format!("[source.field]\ntopic = \"devices/{{port}}/telemetry\"\n{keys}");
-    config(url, cloud, &flow("")).replace("[source.field]\n", &keys)
+fn raw(url: &str, cloud: &str, keys: &str) -> Config {
+    Config::forwarding()
+        .between(url, cloud)
+        .set("source.field.topic", "devices/{port}/telemetry")
+        .put("source.field", keys)
+}
+
+/// A spool that writes nothing for an hour.
+fn idle(config: Config) -> Config {
+    config.add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"")
 }
 
 fn reading(device: usize, seq: u64) -> String {
@@ -193,8 +200,8 @@ fn a_device_that_is_dialled_goes_and_comes_back() -> Result<()> {
     let port = device.local_addr()?.port();
     let watch = Watch::start(cloud.address(), UP)?;
     let keys = "framing = \"delimiter\"\ndelimiter = \"0x0d0a2e0d0a\"\nreply = \"ok.\"\n";
-    let text =
-        raw(&format!("tcp://localhost:{port}"), &cloud.url(), keys).replace("{port}", "{peer}");
+    let text = raw(&format!("tcp://localhost:{port}"), &cloud.url(), keys)
+        .change("source.field.topic", "devices/{peer}/telemetry");
     let gateway = Gateway::with(text).launch()?;
     let (mut line, _) = device.accept()?;
     line.set_read_timeout(Some(PATIENCE))?;
@@ -241,8 +248,7 @@ fn what_is_not_safe_in_time_ends_its_connection() -> Result<()> {
         &link.url(),
         "reply = \"ACK\\n\"\nsettle_within = \"1s\"\n",
     );
-    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}");
-    let _gateway = Gateway::with(text).start()?;
+    let _gateway = Gateway::with(idle(text)).start()?;
     let mut device = dial(port)?;
     device.write_all(b"one\n")?;
     expect(&mut device, "ACK\n")?;
@@ -314,14 +320,17 @@ fn a_stop_answers_what_is_under_way_and_a_reload_moves_the_port() -> Result<()> 
     let watch = Watch::start(cloud.address(), UP)?;
     let at = |port: u16, keys: &str| {
         let url = format!("tcp+listen://127.0.0.1:{port}");
-        let text = raw(&url, &link.url(), &format!("reply = \"ACK\\n\"\n{keys}"));
-        format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}")
+        idle(raw(
+            &url,
+            &link.url(),
+            &format!("reply = \"ACK\\n\"\n{keys}"),
+        ))
     };
     let gateway = Gateway::with(at(one, "")).start()?;
     let mut device = dial(one)?;
     device.write_all(b"one\n")?;
     expect(&mut device, "ACK\n")?;
-    gateway.rewrite_config(&at(other, "framing = \"delimiter\"\ndelimiter = \";\"\n"))?;
+    gateway.rewrite_config(at(other, "framing = \"delimiter\"\ndelimiter = \";\"\n"))?;
     ensure!(rest(device)?.is_empty(), "an end with words");
     let mut moved = Err(anyhow::anyhow!("not dialled"));
     wait_until("it listens there", || {
@@ -357,16 +366,17 @@ fn ends_are_tried_and_nothing_is_left_there() -> Result<()> {
     let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let dialled = device.local_addr()?.port();
     let datagrams = taken.local_addr()?.port();
-    let sources = format!(
-        "[source.good]\nurl = \"tcp://127.0.0.1:{dialled}\"\n[source.free]\nurl = \"tcp+listen://127.0.0.1:{free}\"\n\
-         [source.taken]\nurl = \"udp://127.0.0.1:{datagrams}\"\n[source.gone]\nurl = \"serial:///dev/serial/by-id/none\"\n"
-    );
-    let flow = flow("").replace(
-        "from = \"field\"",
-        "from = [\"field\", \"good\", \"free\", \"taken\", \"gone\"]",
-    );
-    let text = config(&cloud.url(), &cloud.url(), &(sources + &flow));
-    let setup = Gateway::with(text);
+    let config = Config::forwarding()
+        .between(&cloud.url(), &cloud.url())
+        .source("good", &format!("tcp://127.0.0.1:{dialled}"))
+        .source("free", &format!("tcp+listen://127.0.0.1:{free}"))
+        .source("taken", &format!("udp://127.0.0.1:{datagrams}"))
+        .source("gone", "serial:///dev/serial/by-id/none")
+        .put(
+            "flow.all",
+            "from = [\"field\", \"good\", \"free\", \"taken\", \"gone\"]",
+        );
+    let setup = Gateway::with(config);
     let document = json(setup.folder(), &["check", "--connect"], 7)?;
     let ends = document["ends"].as_array().context("no ends")?;
     for (name, is_good, words) in [

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, Watch, cases, needs, port, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Watch, cases, needs, port, wait_until};
 
 use super::{dial, expect, letters, payloads, raw};
 use crate::scene::UP;
@@ -30,8 +30,9 @@ fn line(path: &Path, port: u16) -> Result<Process> {
     Ok(process)
 }
 
-fn scale(path: &Path, cloud: &str, keys: &str) -> String {
-    raw(&format!("serial://{}", path.display()), cloud, keys).replace("{port}", "scale")
+fn scale(path: &Path, cloud: &str, keys: &str) -> Config {
+    raw(&format!("serial://{}", path.display()), cloud, keys)
+        .change("source.field.topic", "devices/scale/telemetry")
 }
 
 /// Frames of a fixed length behind noise, one that falls silent in the middle, and an adapter that is pulled and comes back.
@@ -67,7 +68,11 @@ fn a_scale_on_a_line_is_pulled_and_comes_back() -> Result<()> {
     wait_until("all have arrived", || watch.arrivals().len() == 4)?;
     ensure!(
         payloads(&watch)
-            == ["one!", "two!", "four", "five"].map(|text| [b"\xaa\x55".as_slice(), text.as_bytes()].concat()),
+            == ["one!", "two!", "four", "five"].map(|text| [
+                b"\xaa\x55".as_slice(),
+                text.as_bytes()
+            ]
+            .concat()),
         "{:?}",
         watch.arrivals()
     );

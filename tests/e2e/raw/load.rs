@@ -82,8 +82,10 @@ fn what_was_answered_is_there_after_kills() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let url = format!("tcp+listen://127.0.0.1:{port}");
-    let mut setup =
-        Gateway::with(raw(&url, &link.url(), "reply = \"ACK\\n\"\n").replace("{port}", "{peer}"));
+    let mut setup = Gateway::with(
+        raw(&url, &link.url(), "reply = \"ACK\\n\"\n")
+            .change("source.field.topic", "devices/{peer}/telemetry"),
+    );
     let devices: Vec<_> = (0..DEVICES)
         .map(|number| Device::start(number, port))
         .collect();

@@ -56,6 +56,7 @@ fn reaches(source: &SourceSpec, pattern: &Pattern) -> bool {
     match &source.kind {
         SourceKind::Mqtt(_) => true,
         SourceKind::Http(http) => http.topic.reaches(pattern),
+        SourceKind::Raw(raw) => raw.topic.reaches(pattern),
         SourceKind::Modbus(_) => {
             let mut topics = topics(source);
             topics.any(|topic| pattern.matches(topic).is_some())
@@ -75,11 +76,13 @@ fn topics(source: &SourceSpec) -> impl Iterator<Item = &str> {
 /// What its topics are.
 fn hint(source: &SourceSpec) -> String {
     let name = &source.name;
-    if let SourceKind::Http(http) = &source.kind {
-        return format!(
-            "its topics are made as `source.{name}.topic` says: {}",
-            http.topic
-        );
+    let made: Option<&dyn std::fmt::Display> = match &source.kind {
+        SourceKind::Http(http) => Some(&http.topic),
+        SourceKind::Raw(raw) => Some(&raw.topic),
+        SourceKind::Mqtt(_) | SourceKind::Modbus(_) => None,
+    };
+    if let Some(made) = made {
+        return format!("its topics are made as `source.{name}.topic` says: {made}");
     }
     let mut all = topics(source);
     let mut shown: Vec<&str> = all.by_ref().take(SHOWN).collect();

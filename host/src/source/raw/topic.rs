@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::message::legal;
+use crate::message::{Pattern, legal};
 
 const PEER: &str = "{peer}";
 const PORT: &str = "{port}";
@@ -36,6 +36,19 @@ impl PeerTopic {
         Ok(Self(text.into()))
     }
 
+    /// Whether a topic that it makes may match.
+    pub fn reaches(&self, pattern: &Pattern) -> bool {
+        let first = [PEER, PORT]
+            .iter()
+            .filter_map(|name| self.0.find(name))
+            .min();
+        let last = self.0.rfind('}').map_or(0, |at| at + 1);
+        match first {
+            None => pattern.matches(&self.0).is_some(),
+            Some(first) => pattern.meets(&self.0[..first], &self.0[last..]),
+        }
+    }
+
     /// The topic of what comes from there. An address has no character that a topic may not have.
     pub(super) fn of(&self, host: &str, port: u16) -> Bytes {
         let text = self.0.replace(PEER, host);
@@ -48,9 +61,27 @@ impl PeerTopic {
     }
 }
 
+/// As it is written in the config.
+impl std::fmt::Display for PeerTopic {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_is_reached_where_some_address_makes_a_topic_of_it() {
+        let reaches = |topic: &str, pattern: &str| {
+            let topic = PeerTopic::parse(topic, true).unwrap();
+            topic.reaches(&Pattern::parse(pattern).unwrap())
+        };
+        assert!(reaches("line/{peer}", "line/{device}") && reaches("line/{peer}/{port}", "line/#"));
+        assert!(!reaches("line/{peer}", "devices/{device}") && !reaches("a/b", "a/c"));
+        assert!(reaches("a/b", "a/{device}"));
+    }
 
     #[test]
     fn an_address_becomes_a_level() {
