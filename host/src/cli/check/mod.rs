@@ -3,11 +3,13 @@
 pub(super) mod connect;
 pub(super) mod own;
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use self::connect::ConnectFinding;
+use super::show::of;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{self, Engine, Workshop};
 use crate::config::{
@@ -198,7 +200,7 @@ fn told(end: &ConnectFinding) -> String {
 pub fn compiling(config: &Config) {
     let plugins: usize = config.flows.iter().map(|flow| flow.plugins.len()).sum();
     if plugins > 0 && io::stderr().is_terminal() {
-        let what = words::counted(plugins, "plugin");
+        let what = of(plugins as u64, "plugin");
         say(&format!("compiling {what}, which may take a while …"));
     }
 }

@@ -162,7 +162,7 @@ fn of_config(config: &Config, problems: Option<String>) -> Vec<Finding> {
                     FindingLevel::Warning,
                     "config",
                     what,
-                    "see each",
+                    "it would cost messages or secrets, or nobody would hear of it",
                     "tidegate check --strict",
                 )
             }
@@ -241,7 +241,7 @@ fn of_end(end: connect::ConnectFinding) -> Finding {
 
 /// What is safe to mend, in words.
 fn mend(config: &Config) -> Vec<String> {
-    let mut done = secrets::close(&facts::secrets(config));
+    let mut done = secrets::close(&facts::secrets(config), &config.gateway.data_dir);
     done.extend(make(&config.gateway.data_dir));
     done
 }
