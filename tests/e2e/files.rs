@@ -225,9 +225,7 @@ fn columns_are_read_by_another() -> Result<()> {
 }
 
 fn says(gateway: &Gateway, words: &str) -> bool {
-    gateway
-        .health()
-        .is_ok_and(|(_, text)| text.contains(words))
+    gateway.health().is_ok_and(|(_, text)| text.contains(words))
 }
 
 /// The folder is not there when the gateway starts, as a stick that is not plugged in.

@@ -176,9 +176,7 @@ fn without_its_database(kind: Kind) -> Result<()> {
     let gateway = gateway(&field, &database, "").start()?;
     let sent = send_all(&field, 300)?;
     wait_until("it is said", || {
-        gateway
-            .health()
-            .is_ok_and(|(_, text)| text.contains("404"))
+        gateway.health().is_ok_and(|(_, text)| text.contains("404"))
     })?;
     ensure!(gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0);
     database.create()?;

@@ -64,7 +64,9 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
                     .map_err(|error| CommandFailure::Said(error.to_string()))?;
                 let is_there = |one: &ListedPlugin| {
                     let flow = config.flows.iter().find(|flow| *flow.name == *one.flow);
-                    flow.is_some_and(|flow| flow.plugins.iter().any(|spec| *spec.name == *one.plugin))
+                    flow.is_some_and(|flow| {
+                        flow.plugins.iter().any(|spec| *spec.name == *one.plugin)
+                    })
                 };
                 let listed = entries.into_iter().map(ListedPlugin::stopped);
                 let listed = listed.map(|one| ListedPlugin {
@@ -182,7 +184,9 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
                 let known = Vec::from_iter(known).join(", ");
                 let there = if known.is_empty() { "none yet" } else { &known };
                 let name = words::line(name, WHY);
-                say(&format!("error: the history has no plugin `{name}`; it has: {there}"));
+                say(&format!(
+                    "error: the history has no plugin `{name}`; it has: {there}"
+                ));
                 return Exit::Failed;
             }
             if events.is_empty() && global.output == OutputFormat::Text {

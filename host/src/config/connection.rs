@@ -139,7 +139,10 @@ fn address(fields: &mut Fields<'_>) -> BrokerAddress {
                 ProblemCode::Url
             };
             let hint = match error {
-                AddressError::UnknownScheme(_) => format!("{}; other schemes that a `url` may have: `tidegate check --manual`", error.hint()),
+                AddressError::UnknownScheme(_) => format!(
+                    "{}; other schemes that a `url` may have: `tidegate check --manual`",
+                    error.hint()
+                ),
                 _ => error.hint(),
             };
             fields.problem(code, "url", format!("the URL {error}"), hint);

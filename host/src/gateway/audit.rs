@@ -128,11 +128,19 @@ mod tests {
     fn what_a_plugin_says_and_what_devices_sent_stay_in_the_history() {
         let event = |what: &str, why: &str| HistoryEvent {
             why: Some(why.to_owned()),
-            figures: Some(serde_json::json!({ "compared": 7, "differences": [{ "topic": "zebra" }] })),
+            figures: Some(
+                serde_json::json!({ "compared": 7, "differences": [{ "topic": "zebra" }] }),
+            ),
             ..HistoryEvent::now(&Who::File, "climate", "rule", what)
         };
-        let told = open(event("rolled-back", "probation: trap: on topic `zebra`, payload `{}`"));
-        assert_eq!(told.why.as_deref(), Some("probation: `tidegate history` says more"));
+        let told = open(event(
+            "rolled-back",
+            "probation: trap: on topic `zebra`, payload `{}`",
+        ));
+        assert_eq!(
+            told.why.as_deref(),
+            Some("probation: `tidegate history` says more")
+        );
         assert_eq!(told.figures, Some(serde_json::json!({ "compared": 7 })));
         let told = open(event("flow-refused", "zebra: no such file"));
         assert_eq!(told.why.as_deref(), Some("`tidegate history` says more"));

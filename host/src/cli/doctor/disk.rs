@@ -255,7 +255,10 @@ fn speed(folder: &SpoolDisk) -> Finding {
             let mend = if folder.path.is_dir() {
                 "run this as the gateway's user, or as root".to_owned()
             } else {
-                format!("make it for the gateway's user: install -d -m 750 -o USER {}", shown(&folder.path))
+                format!(
+                    "make it for the gateway's user: install -d -m 750 -o USER {}",
+                    shown(&folder.path)
+                )
             };
             let what = format!("how fast it is was not measured: {why_not}");
             Finding::of(FindingLevel::Unknown, SUBJECT, what, why, mend)

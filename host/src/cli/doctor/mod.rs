@@ -39,8 +39,8 @@ use crate::gateway::api::status::Status;
 const EXAMPLES: &str = "\
 Examples:
   sudo -u tidegate tidegate doctor
-  sudo -u tidegate tidegate doctor --fix          modes of secret files, and the data folder if it is not there
-  tidegate doctor --connect                       and each source and uplink, tried
+  sudo -u tidegate tidegate doctor --fix   modes of secret files, and the data folder
+  tidegate doctor --connect                and each source and uplink, tried
   tidegate doctor -o json | jq '.findings[] | select(.level == \"failed\")'
 
 Ends with 0 when nothing has failed (warnings are none), 7 when something has.";

@@ -27,8 +27,9 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate init                                               three questions, and ./tidegate.toml
   tidegate init --field mqtt://127.0.0.1 --upstream mqtts://ingest.example.com --want silence
-  tidegate init gateway.toml --field mqtts://broker.local --user me --password-file field.password \\
-      --upstream https://ingest.example.com/v1 --upstream-password-file token --want changes --look 30s
+  tidegate init gateway.toml --field mqtts://broker.local --user me \\
+      --password-file field.password --upstream https://ingest.example.com/v1 \\
+      --upstream-password-file token --want changes --look 30s
 
 A password is read from a file, and the config names that file. What it wrote is checked as `tidegate check` does; a file that is \
 there is never written over.";
@@ -88,7 +89,9 @@ enum InitFailure {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("what you gave makes no config that can be run: see --field, --upstream, --name and the files with passwords; nothing was written")]
+    #[error(
+        "what you gave makes no config that can be run: see --field, --upstream, --name and the files with passwords; nothing was written"
+    )]
     Config(config::Problems),
     #[error("the config that was made does not pass its own check: {0}")]
     Plugin(String),
@@ -111,7 +114,11 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
     }
 }
 
-fn make(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Result<(), InitFailure> {
+fn make(
+    global: &Global,
+    arguments: &Arguments,
+    surroundings: Surroundings,
+) -> Result<(), InitFailure> {
     if fs::symlink_metadata(&arguments.file).is_ok() {
         return Err(InitFailure::IsThere(arguments.file.clone()));
     }

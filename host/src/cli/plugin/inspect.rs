@@ -56,7 +56,9 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
     let written = arguments.component.to_str();
     if written == Some(ALL) {
         match global.output {
-            OutputFormat::Text => builtin::NAMES.iter().for_each(|name| print(&format!("builtin:{name}"))),
+            OutputFormat::Text => builtin::NAMES
+                .iter()
+                .for_each(|name| print(&format!("builtin:{name}"))),
             OutputFormat::Json => print_json(&json!({ "builtin": builtin::NAMES })),
         }
         return Exit::Done;

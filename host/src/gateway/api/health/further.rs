@@ -197,7 +197,10 @@ fn crashes((kept, here): &(Vec<Crash>, usize)) -> Health {
             "{here} panics of the host's own code since the start, the last at {} in thread `{}`",
             last.at, last.thread
         );
-        let all = format!("{own}: {}; what crashed began anew, see `tidegate status`", last.what);
+        let all = format!(
+            "{own}: {}; what crashed began anew, see `tidegate status`",
+            last.what
+        );
         Words::kept(own, all)
     });
     Health::fair(words.into_iter().collect(), "")

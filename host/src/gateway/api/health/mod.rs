@@ -38,10 +38,12 @@ pub(super) async fn alive(
     let part = |one: pulse::Loop| {
         let seconds = one.idle.as_secs();
         let health = match one.excuse {
-            Some(excuse) if one.idle > pulse::STILL => {
-                Health::Fair(Words::own(format!("has not turned for {seconds} s: {excuse}")))
+            Some(excuse) if one.idle > pulse::STILL => Health::Fair(Words::own(format!(
+                "has not turned for {seconds} s: {excuse}"
+            ))),
+            _ if one.stands_still() => {
+                Health::Bad(Words::own(format!("has not turned for {seconds} s")))
             }
-            _ if one.stands_still() => Health::Bad(Words::own(format!("has not turned for {seconds} s"))),
             _ => Health::Good,
         };
         health.of("loop", &one.name)

@@ -69,7 +69,10 @@ fn connection(link: &LinkAccount, conditions: Vec<ConditionStatus>, now: Instant
             format!(", next try in {seconds} s")
         });
         let when = format!("for {since} s{next}: ");
-        Words::kept(format!("{when}{}", condition.own), format!("{when}{}", condition.words))
+        Words::kept(
+            format!("{when}{}", condition.own),
+            format!("{when}{}", condition.words),
+        )
     });
     Health::fair(trouble.into_iter().chain(conditions).collect(), "; ")
 }
@@ -105,7 +108,9 @@ fn flow(flow: &FlowAccount) -> Health {
         let what = match plugin.breaker {
             BreakerState::Closed => return None,
             BreakerState::Open => "it is not asked for now",
-            BreakerState::HalfOpen => "it is asked only now and then, to see whether it works again",
+            BreakerState::HalfOpen => {
+                "it is asked only now and then, to see whether it works again"
+            }
         };
         Some(Words::own(format!(
             "plugin `{}` fails on so many messages that {what} (its breaker is {}): they go where `on_error` says, see `tidegate parked list`",

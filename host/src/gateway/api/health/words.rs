@@ -62,7 +62,10 @@ mod tests {
     fn what_is_kept_reaches_the_operator_alone() {
         let words = Words::join(
             &[
-                Words::kept("1 message waits", "1 message waits: `devices/zebra`".to_owned()),
+                Words::kept(
+                    "1 message waits",
+                    "1 message waits: `devices/zebra`".to_owned(),
+                ),
                 Words::own("2 are late"),
                 Words::kept("no answer", "no answer from 10.0.0.7".to_owned()),
             ],

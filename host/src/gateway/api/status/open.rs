@@ -37,7 +37,11 @@ impl SourceStatus {
             state: self.state,
             connected: self.connected,
             trouble: self.trouble.map(TroubleStatus::open),
-            conditions: self.conditions.into_iter().map(ConditionStatus::open).collect(),
+            conditions: self
+                .conditions
+                .into_iter()
+                .map(ConditionStatus::open)
+                .collect(),
             unsettled: self.unsettled,
             received: self.received,
             dropped: self.dropped,
@@ -55,7 +59,11 @@ impl UplinkStatus {
             state: self.state,
             connected: self.connected,
             trouble: self.trouble.map(TroubleStatus::open),
-            conditions: self.conditions.into_iter().map(ConditionStatus::open).collect(),
+            conditions: self
+                .conditions
+                .into_iter()
+                .map(ConditionStatus::open)
+                .collect(),
             on_fallback: self.on_fallback,
             failures: self.failures,
             inflight: self.inflight,
