@@ -97,16 +97,12 @@ fn lines(plugin: &ListedPlugin) -> Vec<String> {
             .as_deref()
             .map(|since| format!("since {}", moment(since))),
     );
-    about.extend(
-        plugin
-            .differs_from_config
-            .then(|| "not what the config says".to_owned()),
-    );
-    about.extend(
-        plugin
-            .is_gone
-            .then(|| "not in the config: nothing runs it".to_owned()),
-    );
+    let remarks = [
+        (plugin.differs_from_config, "not what the config says"),
+        (plugin.is_gone, "not in the config: nothing runs it"),
+    ];
+    let remarks = remarks.into_iter().filter(|(is_so, _)| *is_so);
+    about.extend(remarks.map(|(_, words)| words.to_owned()));
     let mut lines = vec![row(
         "plugin",
         &format!("{}/{}", plugin.flow, plugin.plugin),

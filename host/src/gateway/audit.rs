@@ -72,7 +72,7 @@ pub(super) fn open(event: HistoryEvent) -> HistoryEvent {
         RELOADED | CONFIG_REFUSED => why.to_owned(),
         _ => {
             let step = ChangeStep::ALL.map(ChangeStep::name).into_iter();
-            let mut step = step.filter(|step| why.split(':').next() == Some(step));
+            let mut step = step.filter(|step| why.split(':').next() == Some(*step));
             let more = "`tidegate history` says more";
             step.next()
                 .map_or(more.to_owned(), |step| format!("{step}: {more}"))

@@ -138,7 +138,7 @@ fn make(
     }
     publish(&arguments.file, &text)?;
     print(&format!("wrote {}", arguments.file.display()));
-    if config.warnings.iter().next().is_some() {
+    if !config.warnings.is_empty() {
         global.show(&config.warnings, surroundings);
     }
     let file = arguments.file.display();

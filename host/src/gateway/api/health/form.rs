@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::words::Words;
+use super::words::{Reader, Words};
 use crate::admin::json;
 
 /// Ordered by how much it weighs.
@@ -37,7 +37,7 @@ pub struct HealthPart {
     /// Which of that kind; empty where there is one only.
     pub name: String,
     pub state: State,
-    /// In words, and what to do; on one line. The operator reads all of it, others what is [`Words::open`].
+    /// In words, and what to do; on one line. The operator reads all of it, others its open form.
     pub why: Option<String>,
 }
 
@@ -57,15 +57,6 @@ pub(super) enum Health {
     Fair(Words),
     /// Cannot do its job.
     Bad(Words),
-}
-
-/// Who reads a report.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Reader {
-    /// Whoever may use the loopback port, and whoever a prober tells.
-    Anybody,
-    /// Over the control socket.
-    Operator,
 }
 
 /// A part, before it is known who reads of it.

@@ -210,7 +210,7 @@ fn crashes((kept, here): &(Vec<Crash>, usize)) -> Health {
 mod tests {
     use std::time::Duration;
 
-    use super::super::form::Reader;
+    use super::super::words::Reader;
     use super::*;
     use crate::spool::{Turning, UnreadableQueue};
 

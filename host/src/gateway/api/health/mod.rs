@@ -6,7 +6,7 @@
 //! asked for. An unreachable upstream is not unready: to store and forward is the job. `/healthz`: how is each part, and what
 //! will soon not do? Nobody is to start anything again because of that.
 //!
-//! Whoever may use the port reads them, and a prober may carry them on: they are in the gateway's own [`Words`]. What devices,
+//! Whoever may use the port reads them, and a prober may carry them on: they are in the gateway's own words. What devices,
 //! plugins and upstream said, and addresses, are in the same account over the control socket.
 
 mod form;
@@ -22,8 +22,8 @@ use axum::response::Response;
 
 pub use form::{HealthPart, Report, State};
 
-use self::form::{Health, HealthQuery, Reader};
-use self::words::Words;
+use self::form::{Health, HealthQuery};
+use self::words::{Reader, Words};
 use super::accounts::Accounts;
 use crate::admin::{ApiResult, json};
 use crate::gateway::pulse;

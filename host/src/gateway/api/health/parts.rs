@@ -108,9 +108,7 @@ fn flow(flow: &FlowAccount) -> Health {
         let what = match plugin.breaker {
             BreakerState::Closed => return None,
             BreakerState::Open => "it is not asked for now",
-            BreakerState::HalfOpen => {
-                "it is asked only now and then, to see whether it works again"
-            }
+            BreakerState::HalfOpen => "it is asked one message at a time",
         };
         Some(Words::own(format!(
             "plugin `{}` fails on so many messages that {what} (its breaker is {}): they go where `on_error` says, see `tidegate parked list`",

@@ -1,9 +1,16 @@
 //! What is said of a part, by who may read it: the one place that keeps what came from outside off the loopback port.
 
-use super::form::Reader;
-
 /// Where the rest is read.
 const MORE: &str = " (`tidegate health` says more)";
+
+/// Who reads a report.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reader {
+    /// Whoever may use the loopback port, and whoever a prober tells.
+    Anybody,
+    /// Over the control socket.
+    Operator,
+}
 
 /// Words of a part. What a device, a plugin, upstream or the system has said, addresses and paths are for the operator alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
