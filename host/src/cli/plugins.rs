@@ -101,8 +101,12 @@ fn lines(plugin: &ListedPlugin) -> Vec<String> {
         (plugin.differs_from_config, "not what the config says"),
         (plugin.is_gone, "not in the config: nothing runs it"),
     ];
-    let remarks = remarks.into_iter().filter(|(is_so, _)| *is_so);
-    about.extend(remarks.map(|(_, words)| words.to_owned()));
+    about.extend(
+        remarks
+            .into_iter()
+            .filter(|one| one.0)
+            .map(|one| one.1.to_owned()),
+    );
     let mut lines = vec![row(
         "plugin",
         &format!("{}/{}", plugin.flow, plugin.plugin),
