@@ -89,6 +89,16 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
     }
 }
 
+/// What is odd about it.
+fn remarks(plugin: &ListedPlugin) -> impl Iterator<Item = String> {
+    let remarks = [
+        (plugin.differs_from_config, "not what the config says"),
+        (plugin.is_gone, "not in the config: nothing runs it"),
+    ];
+    let remarks = remarks.into_iter().filter(|(is_so, _)| *is_so);
+    remarks.map(|(_, words)| words.to_owned())
+}
+
 fn lines(plugin: &ListedPlugin) -> Vec<String> {
     let mut about = vec![short_digest(&plugin.digest).to_owned()];
     about.extend(
@@ -97,16 +107,7 @@ fn lines(plugin: &ListedPlugin) -> Vec<String> {
             .as_deref()
             .map(|since| format!("since {}", moment(since))),
     );
-    let remarks = [
-        (plugin.differs_from_config, "not what the config says"),
-        (plugin.is_gone, "not in the config: nothing runs it"),
-    ];
-    about.extend(
-        remarks
-            .into_iter()
-            .filter(|one| one.0)
-            .map(|one| one.1.to_owned()),
-    );
+    about.extend(remarks(plugin));
     let mut lines = vec![row(
         "plugin",
         &format!("{}/{}", plugin.flow, plugin.plugin),
