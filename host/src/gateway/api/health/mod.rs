@@ -85,7 +85,7 @@ pub(in crate::gateway) fn in_a_line(running: &RunningGateway) -> String {
     let accounts = Accounts::of(running);
     let queues = accounts.spool.queues.iter();
     let owed: u64 = queues.map(|queue| queue.in_ram + queue.on_disk).sum();
-    let report = Report::new(parts::of(&accounts));
+    let report = Report::new(parts::of(&accounts), Reader::Anybody);
     let not_well = report.parts.iter().filter(|part| part.state != State::Ok);
     let not_well: Vec<String> = not_well.map(HealthPart::title).collect();
     let words = match report.state {
