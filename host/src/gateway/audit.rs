@@ -71,11 +71,10 @@ pub(super) fn open(event: HistoryEvent) -> HistoryEvent {
         // Numbers and names of the config.
         RELOADED | CONFIG_REFUSED => why.to_owned(),
         _ => {
-            let step = ChangeStep::ALL.map(ChangeStep::name).into_iter();
-            let mut step = step.filter(|step| why.split(':').next() == Some(*step));
+            let mut steps = ChangeStep::ALL.map(ChangeStep::name).into_iter();
+            let step = steps.find(|step| why.split(':').next() == Some(*step));
             let more = "`tidegate history` says more";
-            step.next()
-                .map_or(more.to_owned(), |step| format!("{step}: {more}"))
+            step.map_or(more.to_owned(), |step| format!("{step}: {more}"))
         }
     });
     let mut figures = event.figures;

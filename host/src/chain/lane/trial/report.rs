@@ -30,6 +30,7 @@ pub enum ChangeStep {
 }
 
 impl ChangeStep {
+    /// Every step, in the order in which a change takes them.
     pub const ALL: [Self; 10] = [
         Self::Verify,
         Self::Compile,
