@@ -183,7 +183,11 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
             });
             if let Some(name) = arguments.plugin.as_deref().filter(|_| events.is_empty()) {
                 let known = Vec::from_iter(known).join(", ");
-                let there = if known.is_empty() { "none yet" } else { known.as_str() };
+                let there = if known.is_empty() {
+                    "none yet"
+                } else {
+                    known.as_str()
+                };
                 let name = words::line(name, WHY);
                 say(&format!(
                     "error: the history has no plugin `{name}`; it has: {there}"
