@@ -252,7 +252,7 @@ fn speed(folder: &SpoolDisk) -> Finding {
             ),
         ),
         Err(why_not) => {
-            let mend = if folder.path.is_dir() {
+            let mend = if folder.exists {
                 "run this as the gateway's user, or as root".to_owned()
             } else {
                 format!(
