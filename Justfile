@@ -20,7 +20,7 @@ brokers:
 demo *ARGS:
     cargo demo {{ARGS}}
 
-# The binary that is handed out, in target/dist: a fifth smaller than a release build, for some ten minutes.
+# The binary that is handed out, in target/dist: smaller than a release build, for some ten minutes.
 binary:
     cargo build --profile dist --bin tidegate
 

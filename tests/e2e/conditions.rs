@@ -35,9 +35,9 @@ impl Asked<'_> {
             .is_ok_and(|found| found.is_some())
     }
 
-    /// The line of `/readyz` about this part; the gateway has to be ready.
+    /// The line of health about this part; the gateway has to be ready.
     fn ready(&self, part: &str) -> Result<String> {
-        let (code, text) = self.0.get("/readyz?verbose")?;
+        let (code, text) = self.0.health()?;
         ensure!(code == 200, "{code}: {text}");
         let line = text.lines().find(|line| line[4..].starts_with(part));
         Ok(line
@@ -56,7 +56,7 @@ fn send(field: &Broker, device: &str, count: usize) -> Result<()> {
 }
 
 /// An upstream refuses whatever it is sent, with words that a terminal would act on, and is put right.
-/// Guarantee: status (text, JSON, exit code), /readyz and a gauge say so with its code and words and how many messages wait, as
+/// Guarantee: status (text, JSON, exit code), health and a gauge say so with its code and words and how many messages wait, as
 /// long as it lasts and no longer.
 fn a_hold_is_told_while_it_lasts_and_no_longer() -> Result<()> {
     let field = Broker::embedded()?;
@@ -120,7 +120,7 @@ fn a_hold_is_told_while_it_lasts_and_no_longer() -> Result<()> {
 }
 
 /// Upstream refuses one device's messages, more than the dead letters have room for; an operator makes room.
-/// Guarantee: status and /readyz say that the rest stays in its queue and what to do, until there is room.
+/// Guarantee: status and health say that the rest stays in its queue and what to do, until there is room.
 fn an_uplink_that_waits_for_room_among_the_dead_letters_says_so() -> Result<()> {
     let field = Broker::embedded()?;
     let rules = vec![Rule(Which::topic("bad"), Deed::Answer(0x90, ""))];
@@ -156,7 +156,7 @@ fn an_uplink_that_waits_for_room_among_the_dead_letters_says_so() -> Result<()> 
 }
 
 /// An upstream says several times that another client with the uplink's client id has come, and then no more.
-/// Guarantee: it is said once, with the id; status and /readyz tell of it while the connection stands.
+/// Guarantee: it is said once, with the id; status and health tell of it while the connection stands.
 fn a_second_client_with_our_id_is_told_once_and_stands_in_status() -> Result<()> {
     let field = Broker::embedded()?;
     let rules = vec![Rule(Which::all().numbers(..5), Deed::Disconnect(0x8E))];

@@ -225,13 +225,11 @@ fn columns_are_read_by_another() -> Result<()> {
 }
 
 fn says(gateway: &Gateway, words: &str) -> bool {
-    gateway
-        .get("/readyz?verbose")
-        .is_ok_and(|(_, text)| text.contains(words))
+    gateway.health().is_ok_and(|(_, text)| text.contains(words))
 }
 
 /// The folder is not there when the gateway starts, as a stick that is not plugged in.
-/// Guarantee: it is not made, nothing is parked, `/readyz` says why, and all goes in once it is there.
+/// Guarantee: it is not made, nothing is parked, `tidegate health` says why, and all goes in once it is there.
 fn a_folder_that_comes_late_gets_everything() -> Result<()> {
     let field = Broker::embedded()?;
     let gateway = gateway(&field, "batch = { wait = \"50ms\" }\n").start()?;

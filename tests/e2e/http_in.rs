@@ -278,14 +278,14 @@ fn a_stop_answers_what_is_under_way_within_its_grace() -> Result<()> {
 }
 
 /// Another program has the port at the start, and lets go of it.
-/// Guarantee: `/readyz` and the log say so, the other parts run, and the port is had without a restart.
+/// Guarantee: `tidegate health` and the log say so, the other parts run, and the port is had without a restart.
 fn a_port_that_is_taken_is_told_and_had_once_it_is_free() -> Result<()> {
     let cloud = Broker::embedded()?;
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = taken.local_addr()?.port();
     let gateway = Gateway::with(web(port, &cloud.url(), "")).launch()?;
-    wait_until("/readyz says who has it", || {
-        let told = gateway.get("/readyz?verbose");
+    wait_until("health says who has it", || {
+        let told = gateway.health();
         told.is_ok_and(|(_, text)| text.contains("another program has the port"))
     })?;
     ensure!(

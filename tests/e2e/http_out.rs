@@ -226,7 +226,7 @@ fn where_everything_is_refused_nothing_is_parked() -> Result<()> {
 }
 
 /// 401 for all; later the right is there.
-/// Guarantee: nothing is parked, `/readyz` and the alarm say why; it goes on by itself, whole and in order.
+/// Guarantee: nothing is parked, `tidegate health` and the alarm say why; it goes on by itself, whole and in order.
 fn where_rights_are_missing_nothing_is_parked_and_all_goes_on_once_they_are_there() -> Result<()> {
     let server = WebServer::start()?;
     server.rule(r#"{"status": 401, "words": "who are you?"}"#)?;
@@ -238,7 +238,7 @@ fn where_rights_are_missing_nothing_is_parked_and_all_goes_on_once_they_are_ther
     wait_until("the reason is told", || {
         scene
             .gateway
-            .get("/readyz?verbose")
+            .health()
             .is_ok_and(|(_, body)| body.contains("401 Unauthorized: who are you?"))
     })?;
     let alarm = || {
@@ -270,7 +270,7 @@ fn a_server_that_asks_for_a_pause_gets_it_and_then_everything() -> Result<()> {
     wait_until("the reason is told", || {
         scene
             .gateway
-            .get("/readyz?verbose")
+            .health()
             .is_ok_and(|(_, body)| body.contains("503 Service Unavailable: maintenance"))
     })?;
     let (asked, begun) = (scene.server.answered(503), std::time::Instant::now());

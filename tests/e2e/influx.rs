@@ -169,16 +169,14 @@ fn one_of_many(kind: Kind) -> Result<()> {
 }
 
 /// The database that the URL names is not there, and is made later.
-/// Guarantee: nothing is parked, `/readyz` says why, and all goes on by itself.
+/// Guarantee: nothing is parked, `tidegate health` says why, and all goes on by itself.
 fn without_its_database(kind: Kind) -> Result<()> {
     let field = Broker::embedded()?;
     let database = Database::start(kind)?;
     let gateway = gateway(&field, &database, "").start()?;
     let sent = send_all(&field, 300)?;
     wait_until("it is said", || {
-        gateway
-            .get("/readyz?verbose")
-            .is_ok_and(|(_, text)| text.contains("404"))
+        gateway.health().is_ok_and(|(_, text)| text.contains("404"))
     })?;
     ensure!(gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0);
     database.create()?;

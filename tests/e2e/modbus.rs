@@ -129,8 +129,8 @@ fn expect_all(watch: &Watch, name: &str) -> Result<()> {
 }
 
 fn readyz(gateway: &Gateway, parts: &[&str]) -> Result<()> {
-    wait_until(&format!("/readyz says {parts:?}"), || {
-        let told = gateway.get("/readyz?verbose");
+    wait_until(&format!("health says {parts:?}"), || {
+        let told = gateway.health();
         told.is_ok_and(|(_, text)| parts.iter().all(|part| text.contains(part)))
     })
 }

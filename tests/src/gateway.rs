@@ -315,6 +315,24 @@ impl Gateway {
         Ok((code, body.to_owned()))
     }
 
+    /// What `tidegate health` says with all that is for the operator: a line for each part, and the code that HTTP has for it.
+    pub fn health(&self) -> Result<(u16, String)> {
+        let output = Command::new(tidegate()?)
+            .arg("health")
+            .arg("--config")
+            .arg(self.folder().join("tidegate.toml"))
+            .arg("--data-dir")
+            .arg(&self.setup.data)
+            .output()
+            .context("cannot run tidegate")?;
+        let code = match output.status.code() {
+            Some(0 | 7) => 200,
+            Some(1) => 503,
+            _ => bail!("{}", String::from_utf8_lossy(&output.stderr)),
+        };
+        Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// Sum of a metric over all its series that have each of `labels`; 0 when there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         // A scrape that fails reads as nothing: `wait_until` asks again, an assertion then shows the 0.

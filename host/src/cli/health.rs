@@ -11,11 +11,11 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate health
   tidegate health -o json | jq '.parts[] | select(.state != \"ok\") | {kind, name, why}'
-  curl -s localhost:9646/healthz?verbose          the same over HTTP; with Accept: application/json as JSON
+  curl -s localhost:9646/healthz?verbose          over HTTP, without what devices and upstream said
 
   [+]   all is well with it
-  [~]   degraded: it does its job in part, or will soon not do it; an uplink that is away is one, since to keep
-        messages meanwhile is the job
+  [~]   degraded: it does its job in part, or will soon not do it; an uplink that is
+        away is one, since to keep messages meanwhile is the job
   [-]   failed: it cannot do its job
 
 It ends with 0 where every part is ok, with 7 where one is degraded, and with 1 where one has failed.";

@@ -77,7 +77,7 @@ fn text(shown: &Shown) -> String {
         let left = age(Duration::from_secs(change.left_s));
         format!("{:<10} {module}, for {left} more", change.level)
     });
-    let config = format!("{:<10} as the config says", shown.level);
+    let config = format!("{:<10} as config and command line say", shown.level);
     std::iter::once(config)
         .chain(changes)
         .collect::<Vec<_>>()

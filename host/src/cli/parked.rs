@@ -408,7 +408,8 @@ fn forget(
     }
     let missing = ids.len() as u64 - dropped;
     if missing > 0 {
-        say(&format!("{} were not there", count(missing)));
+        let were = if missing == 1 { "was" } else { "were" };
+        say(&format!("{} {were} not there", count(missing)));
     }
     Ok(if missing == 0 {
         Exit::Done

@@ -197,7 +197,9 @@ pub fn find(
     {
         return Ok(GatewayOrConfig::Running(client));
     }
-    if let Some(problems) = problems {
+    // With the data named, a config that is not there is not missed.
+    let is_missed = at.data_dir.is_none() || sources.path.exists();
+    if let Some(problems) = problems.filter(|_| is_missed || !has_store) {
         // Whoever operates needs the data, not a faultless file; what it lacks shows in what is found.
         say(&format!(
             "the config has {}; `tidegate check` shows {}",

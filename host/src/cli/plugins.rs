@@ -1,5 +1,7 @@
 //! `tidegate plugins` and `tidegate history`: which versions run, are tried and are kept, and who changed what.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
@@ -10,7 +12,7 @@ use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::api::plugins::ListedPlugin;
 use crate::message::short_digest;
-use crate::versions::history::{History, HistoryEvent};
+use crate::versions::history::{History, HistoryEvent, Who};
 use crate::versions::{RefusedVersion, Versions};
 use crate::words;
 
@@ -60,7 +62,18 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
             GatewayOrConfig::Stopped(config) => {
                 let entries = Versions::look(&config.gateway.data_dir)
                     .map_err(|error| CommandFailure::Said(error.to_string()))?;
-                Ok(entries.into_iter().map(ListedPlugin::stopped).collect())
+                let is_there = |one: &ListedPlugin| {
+                    let flow = config.flows.iter().find(|flow| *flow.name == *one.flow);
+                    flow.is_some_and(|flow| {
+                        flow.plugins.iter().any(|spec| *spec.name == *one.plugin)
+                    })
+                };
+                let listed = entries.into_iter().map(ListedPlugin::stopped);
+                let listed = listed.map(|one| ListedPlugin {
+                    is_gone: !is_there(&one),
+                    ..one
+                });
+                Ok(listed.collect())
             }
         }
     };
@@ -76,6 +89,16 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
     }
 }
 
+/// What is odd about it.
+fn remarks(plugin: &ListedPlugin) -> impl Iterator<Item = String> {
+    let remarks = [
+        (plugin.differs_from_config, "not what the config says"),
+        (plugin.is_gone, "not in the config: nothing runs it"),
+    ];
+    let remarks = remarks.into_iter().filter(|(is_so, _)| *is_so);
+    remarks.map(|(_, words)| words.to_owned())
+}
+
 fn lines(plugin: &ListedPlugin) -> Vec<String> {
     let mut about = vec![short_digest(&plugin.digest).to_owned()];
     about.extend(
@@ -84,11 +107,7 @@ fn lines(plugin: &ListedPlugin) -> Vec<String> {
             .as_deref()
             .map(|since| format!("since {}", moment(since))),
     );
-    about.extend(
-        plugin
-            .differs_from_config
-            .then(|| "not what the config says".to_owned()),
-    );
+    about.extend(remarks(plugin));
     let mut lines = vec![row(
         "plugin",
         &format!("{}/{}", plugin.flow, plugin.plugin),
@@ -151,12 +170,30 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
     };
     match found() {
         Ok(mut events) => {
+            let known: BTreeSet<String> = events
+                .iter()
+                .filter(|event| !event.plugin.is_empty())
+                .map(|event| format!("{}/{}", event.flow, event.plugin))
+                .collect();
             events.retain(|event| {
                 arguments
                     .plugin
                     .as_deref()
                     .is_none_or(|name| is_of(event, name))
             });
+            if let Some(name) = arguments.plugin.as_deref().filter(|_| events.is_empty()) {
+                let known = Vec::from_iter(known).join(", ");
+                let there = if known.is_empty() {
+                    "none yet"
+                } else {
+                    known.as_str()
+                };
+                let name = words::line(name, WHY);
+                say(&format!(
+                    "error: the history has no plugin `{name}`; it has: {there}"
+                ));
+                return Exit::Failed;
+            }
             if events.is_empty() && global.output == OutputFormat::Text {
                 say("nothing has changed yet");
             }
@@ -187,6 +224,9 @@ fn line(event: &HistoryEvent) -> String {
     };
     let digests = match (short_digest(&event.old), short_digest(&event.new)) {
         (_, "") => String::new(),
+        (old, new) if old == new && event.who != Who::Start => {
+            format!(" {new}, other settings")
+        }
         (old, new) if old == new => format!(" {new}"),
         (old, new) => format!(" {old} → {new}"),
     };

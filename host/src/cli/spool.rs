@@ -15,7 +15,7 @@ use super::place::Access;
 use super::place::CommandFailure;
 use super::place::DataDirArgument;
 use super::place::GatewayOrFiles;
-use super::show::{WIDTH, count, of, row};
+use super::show::{WIDTH, count, moment, of, row};
 use super::status::{queue as queue_row, store as store_rows};
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
@@ -271,7 +271,8 @@ fn shown(record: &QueueRecord) -> String {
                 .map_or(0, |text| text.len() / 4 * 3)
         ),
     };
-    let head = format!("{}  {}  {}", record.queue, content.received, content.topic);
+    let received = moment(&content.received);
+    let head = format!("{}  {received}  {}", record.queue, content.topic);
     format!("{}\n    {body}", words::line(&head, WIDTH))
 }
 

@@ -25,13 +25,18 @@ and the dead letters outlive it.
 
   unsettled   taken from the devices' broker and not yet acknowledged to it
   rejected    became dead letters: see `tidegate parked list`
-  dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
-  └ for       how long a connection has not been in use, or upstream has not taken what it should, when it is tried
-              next, and why; -o json has each as a condition of a kind
-  full        a class has as much as its `max` lets it have: what comes takes the place of what was there
-  lasts       how long an outage there is room for, at what came so far: in the free space, or in the class that is full
-              first; one that is full already does not count
-  given up    since the store was made, as classes and faults wanted it: see `tidegate ledger`
+  dropped     by hand, or for want of memory: of level 0, or made by a plugin's
+              timer
+  └ for       how long a connection has not been in use, or upstream has not taken
+              what it should, when it is tried next, and why; -o json has each as a
+              condition of a kind
+  full        a class has as much as its `max` lets it have: what comes takes the
+              place of what was there
+  lasts       how long an outage there is room for, at what came so far: in the free
+              space, or in the class that is full first; one that is full already does
+              not count
+  given up    since the store was made, as classes and faults wanted it: see
+              `tidegate ledger`
   damaged     lost to damage on disk: see `tidegate spool check`
 
 It ends with 7 while no source or no uplink of a running gateway has a connection, no upstream takes anything, or its \

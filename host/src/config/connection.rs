@@ -138,7 +138,14 @@ fn address(fields: &mut Fields<'_>) -> BrokerAddress {
             } else {
                 ProblemCode::Url
             };
-            fields.problem(code, "url", format!("the URL {error}"), error.hint());
+            let hint = match error {
+                AddressError::UnknownScheme(_) => format!(
+                    "{}; other schemes that a `url` may have: `tidegate check --manual`",
+                    error.hint()
+                ),
+                _ => error.hint(),
+            };
+            fields.problem(code, "url", format!("the URL {error}"), hint);
             // What follows from the scheme is not to be a second mistake.
             BrokerAddress {
                 tls: fields.has("tls"),

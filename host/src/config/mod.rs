@@ -185,6 +185,15 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     load_written(sources, written)
 }
 
+/// The same with `text` in place of what the file says.
+pub fn load_text(sources: &Sources, text: &str) -> Result<Config, Problems> {
+    let written = WrittenConfig {
+        file: Ok(text.into()),
+        ..WrittenConfig::read(&sources.path, sources.folder())
+    };
+    load_written(sources, written)
+}
+
 /// The same of what stands for what is in the files.
 fn load_written(sources: &Sources, written: WrittenConfig) -> Result<Config, Problems> {
     let kept = link::Secret::new(written.to_kept());

@@ -174,6 +174,7 @@ impl Specs {
         told.show(vec![SourceCondition {
             kind: "session-left-behind",
             words,
+            own: "a session of before is left at its broker",
             messages: 0,
             since: Instant::now(),
             next_try: None,

@@ -50,8 +50,9 @@ impl RefusedConfig {
 }
 
 impl ConfigStanding {
-    /// What an operator should know, each in one line; empty when all is as the file says.
-    pub fn words(&self) -> Vec<String> {
+    /// What an operator should know, each in one line: in words that quote nothing of the config, and in full. Empty when all is
+    /// as the file says.
+    pub fn words(&self) -> Vec<(String, String)> {
         let mut words = Vec::new();
         if let Some(RefusedConfig {
             at,
@@ -70,18 +71,21 @@ impl ConfigStanding {
                 String::new()
             };
             let at = at.get(..19).unwrap_or(at).replace('T', " ");
-            words.push(format!(
-                "the config of {at} was refused, {runs}: {first}{more}; `tidegate check` shows all"
-            ));
+            let own = format!("the config of {at} was refused, {runs}");
+            let all = format!("{own}: {first}{more}; `tidegate check` shows all");
+            words.push((own, all));
         }
         if !self.needs_restart.is_empty() {
-            words.push(format!(
-                "needs a restart: {}",
-                self.needs_restart.join(", ")
-            ));
+            let tables = self.needs_restart.join(", ");
+            let own = format!("needs a restart: {tables}");
+            words.push((own.clone(), own));
         }
         let unchanged = self.unchanged.iter();
-        words.extend(unchanged.map(|(what, why)| format!("{what} is as before: {why}")));
+        words.extend(unchanged.map(|(what, why)| {
+            let own = format!("{what} is as before");
+            let all = format!("{own}: {why}");
+            (own, all)
+        }));
         words
     }
 }
@@ -156,7 +160,8 @@ mod tests {
             unchanged: [("source.annex".to_owned(), "a flow takes from it".to_owned())].into(),
             ..ConfigStanding::default()
         };
-        let words = standing.words().join("\n");
+        let words = standing.words().into_iter().map(|(_, all)| all);
+        let words = words.collect::<Vec<_>>().join("\n");
         assert!(
             words.contains("the config of 2026-11-22 01:02:03 was refused")
                 && words.contains("unknown key `qso`, and 2 more")

@@ -13,6 +13,8 @@ pub struct SourceCondition {
     pub kind: &'static str,
     /// What, where, why, and what to do: on one line, cleaned.
     pub words: String,
+    /// The same without names, addresses and what a device said.
+    pub own: &'static str,
     /// Messages that it has cost.
     pub messages: u64,
     pub since: Instant,

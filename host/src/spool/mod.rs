@@ -221,6 +221,11 @@ impl Spool {
         self.shared.dead_letters(limit)
     }
 
+    /// The newest `limit` of them, the newest first. Blocks on the disk.
+    pub fn newest_dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
+        self.shared.newest_dead_letters(limit)
+    }
+
     /// What was given up since the store was made. Memory work only.
     pub fn ledger(&self) -> Vec<LedgerEntry> {
         self.shared.ledger()

@@ -79,9 +79,9 @@ impl ConditionKind {
             }
             Self::Refused => "refused, and parked when upstream takes another one",
             Self::Busy => "refused for now, and sent again",
-            Self::Suspect => "upstream may have ended a connection over them; tried alone",
-            Self::Unanswered => "upstream has not acknowledged them; sent again beside others",
-            Self::Behind => "wait for another one of their device",
+            Self::Suspect => "tried alone, as upstream may have ended a connection over each",
+            Self::Unanswered => "sent again beside others, as upstream has acknowledged none",
+            Self::Behind => "behind another one of the same device",
         }
     }
 }
@@ -112,13 +112,18 @@ impl UplinkCondition {
 
     /// On one line, without the times.
     pub fn words(&self) -> String {
+        let why = if self.why.is_empty() { "" } else { ": " };
+        format!("{}{why}{}", self.own_words(), self.why)
+    }
+
+    /// The same without upstream's words and topics.
+    pub fn own_words(&self) -> String {
         let messages = match self.messages {
             0 => String::new(),
             1 => "1 message: ".to_owned(),
             many => format!("{many} messages: "),
         };
-        let why = if self.why.is_empty() { "" } else { ": " };
-        format!("{messages}{}{why}{}", self.kind.words(), self.why)
+        format!("{messages}{}", self.kind.words())
     }
 }
 

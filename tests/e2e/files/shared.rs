@@ -79,7 +79,7 @@ fn lanes_of_one_gateway_share_a_folder_over_kills() -> Result<()> {
 }
 
 /// A broker is away, and the folder that is to stand in for it is not there; it has a flow of its own, too.
-/// Guarantee: `/readyz` says of the broker that its fallback does not work, and why; once the folder is there both have all.
+/// Guarantee: `tidegate health` says of the broker that its fallback does not work, and why; once the folder is there both have all.
 fn a_fallback_that_does_not_work_is_told() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let setup = standing_in(&field, &cloud, |config| {

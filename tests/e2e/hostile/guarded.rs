@@ -97,7 +97,7 @@ fn what_a_failing_plugin_drops_is_in_the_ledger() -> Result<()> {
     })?;
     let (status, text) = gateway.get("/readyz?verbose")?;
     ensure!(
-        status == 200 && text.contains("[~] flow bad the breaker of plugin `trap` is open"),
+        status == 200 && text.contains("[~] flow bad plugin `trap` fails on so many messages"),
         "{status}: {text}"
     );
     let (_, setup) = gateway.stop()?;

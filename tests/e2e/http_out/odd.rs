@@ -95,7 +95,7 @@ fn by_path() -> Result<Scene> {
 }
 
 /// A path for each device, and 403 for all of them; later the right is there.
-/// Guarantee: nothing is parked, `/readyz` says what to do, and all arrives.
+/// Guarantee: nothing is parked, `tidegate health` says what to do, and all arrives.
 fn where_every_path_is_refused_nothing_is_parked() -> Result<()> {
     let scene = by_path()?;
     scene
@@ -105,7 +105,7 @@ fn where_every_path_is_refused_nothing_is_parked() -> Result<()> {
     wait_until("the reason is told", || {
         scene
             .gateway
-            .get("/readyz?verbose")
+            .health()
             .is_ok_and(|(_, body)| body.contains("403 Forbidden: token expired"))
     })?;
     wait_until("it goes on to be tried", || scene.server.answered(403) > 10)?;
@@ -128,7 +128,7 @@ fn a_message_without_an_answer_is_parked_and_the_rest_goes_on() -> Result<()> {
 }
 
 /// What answers is no server that speaks HTTP; later it is.
-/// Guarantee: nothing is parked, `/readyz` says what it is, and all arrives.
+/// Guarantee: nothing is parked, `tidegate health` says what it is, and all arrives.
 fn a_server_that_never_speaks_http_parks_nothing() -> Result<()> {
     let server = WebServer::start()?;
     server.rule(r#"{"bad": "seq", "bad_raw": "220 mail ESMTP\r\n"}"#)?;
@@ -137,7 +137,7 @@ fn a_server_that_never_speaks_http_parks_nothing() -> Result<()> {
     wait_until("the reason is told", || {
         scene
             .gateway
-            .get("/readyz?verbose")
+            .health()
             .is_ok_and(|(_, body)| body.contains("what the server answers is not HTTP"))
     })?;
     wait_until("it goes on to be tried", || {

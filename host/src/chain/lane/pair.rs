@@ -409,11 +409,10 @@ const SHOWN_BYTES: usize = 80;
 
 /// A message in words, one line of them.
 fn shown(message: &Message) -> String {
-    let topic = message.topic_str().escape_debug();
+    let topic = crate::words::line(message.topic_str(), 400);
     let payload = &*message.payload;
-    let head = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)])
-        .escape_debug()
-        .to_string();
+    let head = &payload[..payload.len().min(SHOWN_BYTES)];
+    let head = crate::words::line_of_bytes(head, SHOWN_BYTES);
     let more = if payload.len() > SHOWN_BYTES {
         format!("... of {} bytes", payload.len())
     } else {

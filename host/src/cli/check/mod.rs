@@ -3,11 +3,13 @@
 pub(super) mod connect;
 pub(super) mod own;
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use self::connect::ConnectFinding;
+use super::show::of;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{self, Engine, Workshop};
 use crate::config::{
@@ -69,6 +71,7 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
     let told = strict
         .as_ref()
         .map_or(&config.warnings, |strict| &strict.problems);
+    compiling(&config);
     let problems = config.plugin_problems(plugin_faults(&config)).and(told);
     let ends = match arguments
         .connect
@@ -191,6 +194,15 @@ fn told(end: &ConnectFinding) -> String {
         end.address,
         end.words.join("; ")
     )
+}
+
+/// Says on a terminal what takes a while, for whoever waits: nothing that is compiled here is kept.
+pub fn compiling(config: &Config) {
+    let plugins: usize = config.flows.iter().map(|flow| flow.plugins.len()).sum();
+    if plugins > 0 && io::stderr().is_terminal() {
+        let what = of(plugins as u64, "plugin");
+        say(&format!("compiling {what}, which may take a while …"));
+    }
 }
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.

@@ -12,8 +12,10 @@ use crate::exit::Exit;
 const SHOW_EXAMPLES: &str = "\
 Examples:
   tidegate config show
-  tidegate config show --origin | grep -v '# default'        what is not as the manual has it (defaults stand there as comments)
-  TIDEGATE_LOG__LEVEL=debug tidegate config show --origin    what lies over the file
+  tidegate config show --origin | grep -v '# default'
+                                   what is not as the manual has it
+  TIDEGATE_LOG__LEVEL=debug tidegate config show --origin
+                                   what lies over the file
   tidegate config show -o json | jq -r '.settings[] | select(.origin) | .key'";
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -36,7 +38,7 @@ pub enum Command {
     /// What the manual says of a key: its default, and the reason for it.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArguments),
-    /// The JSON schema of the config, so that an editor completes it and marks what is wrong.
+    /// The JSON schema of the config, so that an editor completes it and marks unknown keys, wrong types and words; `tidegate check` finds the rest.
     #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
 }

@@ -251,12 +251,17 @@ fn speed(folder: &SpoolDisk) -> Finding {
                 took.as_secs_f64() * 1_000.0
             ),
         ),
-        Err(why_not) => Finding::of(
-            FindingLevel::Unknown,
-            SUBJECT,
-            format!("how fast it is was not measured: {why_not}"),
-            why,
-            "run this as the gateway's user, or as root",
-        ),
+        Err(why_not) => {
+            let mend = if folder.exists {
+                "run this as the gateway's user, or as root".to_owned()
+            } else {
+                format!(
+                    "make it for the gateway's user: install -d -m 750 -o USER {}",
+                    shown(&folder.path)
+                )
+            };
+            let what = format!("how fast it is was not measured: {why_not}");
+            Finding::of(FindingLevel::Unknown, SUBJECT, what, why, mend)
+        }
     }
 }

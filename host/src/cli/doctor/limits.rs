@@ -34,17 +34,23 @@ fn descriptors(machine: &Machine, of: &str, needed: u64) -> Finding {
         let what = "how many files may be open cannot be read";
         return Finding::of(FindingLevel::Unknown, "descriptors", what, "", "ulimit -n");
     };
+    // Those of the shell that this was started from say nothing of what a service will have.
+    let whose = if of == "self" {
+        ", by this shell's limit, as the gateway does not run; a service has its own (`LimitNOFILE`)"
+    } else {
+        ""
+    };
     match soft.parse::<u64>() {
         Ok(soft) if soft < needed => Finding::of(
             FindingLevel::Warning,
             "descriptors",
-            format!("{soft} files may be open, and the config may need {needed}"),
+            format!("{soft} files may be open, and the config may need {needed}{whose}"),
             "connections are turned away, and chunks cannot be opened, once they are used up",
             "systemctl edit tidegate: [Service] LimitNOFILE=8192; or lower `max_connections`",
         ),
         _ => Finding::ok(
             "descriptors",
-            format!("{soft} files may be open, {needed} are enough"),
+            format!("{soft} files may be open, {needed} are enough{whose}"),
         ),
     }
 }

@@ -39,8 +39,8 @@ use crate::gateway::api::status::Status;
 const EXAMPLES: &str = "\
 Examples:
   sudo -u tidegate tidegate doctor
-  sudo -u tidegate tidegate doctor --fix          modes of secret files, and the data folder if it is not there
-  tidegate doctor --connect                       and each source and uplink, tried
+  sudo -u tidegate tidegate doctor --fix   modes of secret files, and the data folder
+  tidegate doctor --connect                and each source and uplink, tried
   tidegate doctor -o json | jq '.findings[] | select(.level == \"failed\")'
 
 Ends with 0 when nothing has failed (warnings are none), 7 when something has.";
@@ -162,7 +162,7 @@ fn of_config(config: &Config, problems: Option<String>) -> Vec<Finding> {
                     FindingLevel::Warning,
                     "config",
                     what,
-                    "see each",
+                    "it would cost messages or secrets, or nobody would hear of it",
                     "tidegate check --strict",
                 )
             }
@@ -241,7 +241,7 @@ fn of_end(end: connect::ConnectFinding) -> Finding {
 
 /// What is safe to mend, in words.
 fn mend(config: &Config) -> Vec<String> {
-    let mut done = secrets::close(&facts::secrets(config));
+    let mut done = secrets::close(&facts::secrets(config), &config.gateway.data_dir);
     done.extend(make(&config.gateway.data_dir));
     done
 }

@@ -13,6 +13,7 @@ const SUBJECT: &str = "secrets";
 /// Bits of the mode that others have.
 const OTHERS: u32 = 0o007;
 const OTHERS_READ: u32 = 0o004;
+const GROUP_WRITE: u32 = 0o020;
 
 /// A file that the config leads to, and the key under which it does.
 #[derive(Clone, Debug)]
@@ -66,35 +67,46 @@ fn one(kept: &SecretFile, data_dir: &Path) -> Option<Finding> {
             failed(what, format!("chown root {path}; chmod 640 {path}"))
         }
         SecretGuard::Written => {
-            let what = format!("{}: others can write {path}", kept.of);
+            let who = if about.permissions().mode() & OTHERS != 0 {
+                "every user of this machine"
+            } else {
+                "a group that is not the gateway's"
+            };
+            let what = format!("{}: {who} can write {path}", kept.of);
             failed(
                 what,
-                format!("tidegate doctor --fix, or: chmod o= {path}; chmod g-w {path}"),
+                format!("tidegate doctor --fix, or: chmod g-w,o= {path}"),
             )
         }
     }
 }
 
-/// Takes away what others have of each; says what was done, and what could not be.
-pub(super) fn close(files: &[SecretFile]) -> Vec<String> {
+/// Takes away what others have of each, and what a group writes that is not the gateway's; says what was done, and what could not be.
+pub(super) fn close(files: &[SecretFile], data_dir: &Path) -> Vec<String> {
     files
         .iter()
-        .filter_map(|file| close_one(&file.path))
+        .filter_map(|file| close_one(&file.path, data_dir))
         .collect()
 }
 
-fn close_one(path: &Path) -> Option<String> {
+fn close_one(path: &Path, data_dir: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
-    if mode & OTHERS == 0 {
+    let is_written = matches!(file::guard(path, data_dir), SecretGuard::Written);
+    let taken = if is_written {
+        OTHERS | GROUP_WRITE
+    } else {
+        OTHERS
+    };
+    if mode & taken == 0 {
         return None;
     }
-    let closed = fs::Permissions::from_mode(mode & !OTHERS & 0o7777);
+    let closed = fs::Permissions::from_mode(mode & !taken & 0o7777);
     Some(match fs::set_permissions(path, closed) {
         Ok(()) => format!(
             "{}: mode {:o} became {:o}",
             shown(path),
             mode & 0o777,
-            mode & !OTHERS & 0o777
+            mode & !taken & 0o777
         ),
         Err(error) => format!(
             "{}: its mode {:o} stays: {error}",
@@ -132,18 +144,18 @@ mod tests {
                 .collect()
         };
         assert_eq!(levels(&files), [FindingLevel::Failed, FindingLevel::Failed]);
-        let done = close(&files);
+        let done = close(&files, folder.path());
         assert!(
             done.len() == 2 && done[0].ends_with("mode 644 became 640"),
             "{done:?}"
         );
         assert_eq!(levels(&files), [FindingLevel::Ok]);
-        assert_eq!(close(&files), [""; 0]);
+        assert_eq!(close(&files, folder.path()), [""; 0]);
         let mode =
             |file: &SecretFile| fs::metadata(&file.path).unwrap().permissions().mode() & 0o777;
         assert_eq!(files.each_ref().map(mode), [0o640, 0o600, 0o640]);
         fs::remove_file(&files[0].path).unwrap();
         assert_eq!(levels(&files), [FindingLevel::Unknown]);
-        assert_eq!(close(&files), [""; 0]);
+        assert_eq!(close(&files, folder.path()), [""; 0]);
     }
 }

@@ -17,7 +17,7 @@ use clap::Args;
 use self::look::Looked;
 use self::recognise::{Ecosystem, recognise};
 use self::write::{InitEnd, InitWanted, Want};
-use super::check::plugin_faults;
+use super::check::{compiling, plugin_faults};
 use super::{Global, Surroundings, print, say};
 use crate::config::{self, Config, Sources};
 use crate::exit::Exit;
@@ -27,8 +27,9 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate init                                               three questions, and ./tidegate.toml
   tidegate init --field mqtt://127.0.0.1 --upstream mqtts://ingest.example.com --want silence
-  tidegate init gateway.toml --field mqtts://broker.local --user me --password-file field.password \\
-      --upstream https://ingest.example.com/v1 --upstream-password-file token --want changes --look 30s
+  tidegate init gateway.toml --field mqtts://broker.local --user me \\
+      --password-file field.password --upstream https://ingest.example.com/v1 \\
+      --upstream-password-file token --want changes --look 30s
 
 A password is read from a file, and the config names that file. What it wrote is checked as `tidegate check` does; a file that is \
 there is never written over.";
@@ -54,7 +55,7 @@ pub struct Arguments {
     /// The file that holds the password for it.
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<String>,
-    /// Where messages go: mqtt://, mqtts://, http://, https:// or file:///folder.
+    /// Where messages go: mqtt://, mqtts://, http://, https://, postgres://, postgres+tls:// or file:///folder.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
     /// Who logs in there.
@@ -88,14 +89,16 @@ enum InitFailure {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("what you gave makes no config that can be run")]
+    #[error(
+        "what you gave makes no config that can be run: see --field, --upstream, --name and the files with passwords; nothing was written"
+    )]
     Config(config::Problems),
     #[error("the config that was made does not pass its own check: {0}")]
     Plugin(String),
 }
 
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
-    match make(arguments) {
+    match make(global, arguments, surroundings) {
         Ok(()) => Exit::Done,
         Err(failure) => {
             if let InitFailure::Config(problems) = &failure {
@@ -111,26 +114,33 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
     }
 }
 
-fn make(arguments: &Arguments) -> Result<(), InitFailure> {
+fn make(
+    global: &Global,
+    arguments: &Arguments,
+    surroundings: Surroundings,
+) -> Result<(), InitFailure> {
     if fs::symlink_metadata(&arguments.file).is_ok() {
         return Err(InitFailure::IsThere(arguments.file.clone()));
     }
     let wanted = wanted(arguments)?;
-    let draft = Draft::beside(&arguments.file);
-    let config = draft.check(&write::config(&wanted, &[]))?;
+    let file = &arguments.file;
+    let config = checked(file, &write::config(&wanted, None))?;
     let found = if arguments.look.is_zero() {
-        Vec::new()
+        None
     } else {
-        looked(&config, arguments.look)?
+        Some(looked(&config, arguments.look)?)
     };
-    let text = write::config(&wanted, &found);
-    let config = draft.check(&text)?;
+    let text = write::config(&wanted, found.as_deref());
+    let config = checked(file, &text)?;
+    compiling(&config);
     if let Some(fault) = plugin_faults(&config).first() {
         return Err(InitFailure::Plugin(fault.message.clone()));
     }
-    drop(draft);
     publish(&arguments.file, &text)?;
     print(&format!("wrote {}", arguments.file.display()));
+    if !config.warnings.is_empty() {
+        global.show(&config.warnings, surroundings);
+    }
     let file = arguments.file.display();
     if wanted.want == write::Want::Changes && text.contains(write::UNCOMPARED) {
         say(
@@ -211,7 +221,7 @@ fn looked(config: &Config, time: Duration) -> Result<Vec<Ecosystem>, InitFailure
         seen.len()
     ));
     for system in &found {
-        say(&format!("recognised: {}", system.name()));
+        say(&format!("recognised: {}", system.title()));
     }
     if found.is_empty() {
         let first: BTreeSet<&str> = seen
@@ -232,40 +242,13 @@ fn looked(config: &Config, time: Duration) -> Result<Vec<Ecosystem>, InitFailure
     Ok(found)
 }
 
-/// A file beside the one that is to be, so that what has relative paths is found; gone when this is.
-struct Draft {
-    path: PathBuf,
-}
-
-impl Draft {
-    fn beside(file: &Path) -> Self {
-        let name = format!(".tidegate-init-{}.toml", std::process::id());
-        Self {
-            path: file.with_file_name(name),
-        }
-    }
-
-    /// Writes it, and reads it as a gateway would.
-    fn check(&self, text: &str) -> Result<Config, InitFailure> {
-        let failed = |source| InitFailure::Write {
-            path: self.path.clone(),
-            source,
-        };
-        drop(fs::remove_file(&self.path));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&self.path)
-            .map_err(failed)?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
-        let sources = Sources {
-            secrets: crate::config::Secrets::Elsewhere,
-            ..Sources::new(&self.path)
-        };
-        config::load(&sources).map_err(InitFailure::Config)
-    }
+/// Reads what is to be written as a gateway would read it in that place.
+fn checked(file: &Path, text: &str) -> Result<Config, InitFailure> {
+    let sources = Sources {
+        secrets: crate::config::Secrets::Elsewhere,
+        ..Sources::new(file)
+    };
+    config::load_text(&sources, text).map_err(InitFailure::Config)
 }
 
 /// Writes it under its name, unless somebody else has that by now.
@@ -286,12 +269,6 @@ fn publish(path: &Path, text: &str) -> Result<(), InitFailure> {
     written
         .inspect_err(|_| drop(fs::remove_file(path)))
         .map_err(failed)
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.path));
-    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

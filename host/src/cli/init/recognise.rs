@@ -50,6 +50,18 @@ impl Ecosystem {
     }
 }
 
+impl Ecosystem {
+    /// The same, with what its topics begin with where two of one sort may be there.
+    pub(super) fn title(&self) -> String {
+        match self {
+            Self::Zigbee2Mqtt(base) | Self::HomeAssistant(base) | Self::Homie(base) => {
+                format!("{} (below `{base}`)", self.name())
+            }
+            one => one.name().to_owned(),
+        }
+    }
+}
+
 /// What is recognised in all that was seen, each once.
 pub(super) fn recognise(seen: &[Seen]) -> Vec<Ecosystem> {
     let mut found = BTreeSet::new();

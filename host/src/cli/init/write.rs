@@ -57,7 +57,9 @@ const UNIFIED: &[&str] = &[
     "battery",
 ];
 
-pub(super) fn config(wanted: &InitWanted, found: &[Ecosystem]) -> String {
+pub(super) fn config(wanted: &InitWanted, found: Option<&[Ecosystem]>) -> String {
+    let has_looked = found.is_some();
+    let found = found.unwrap_or_default();
     let mut text = format!(
         "# Written by `tidegate init`. Every setting, its default and the reason for it: tidegate check --manual\n\
          # Before it goes live: tidegate check --strict, and tidegate doctor\n\n\
@@ -87,7 +89,11 @@ pub(super) fn config(wanted: &InitWanted, found: &[Ecosystem]) -> String {
     if flows.is_empty() {
         flows.push(InitFlow {
             name: "all",
-            words: "# Nothing was recognised: everything, as it comes. Name your topics, with the level that is the device in braces.",
+            words: if has_looked {
+                "# Nothing was recognised: everything, as it comes. Name your topics, with the level that is the device in braces."
+            } else {
+                "# Nothing was looked at: everything, as it comes. Name your topics, with the level that is the device in braces."
+            },
             topics: vec!["{device}/#".to_owned()],
             plugins: &[],
             fields: &[],
@@ -256,8 +262,11 @@ fn flow_of_network(system: &Ecosystem) -> Option<InitFlow> {
         ),
         Ecosystem::Homie(base) => flow(
             "homie",
-            "# Homie: plain numbers and words; attributes begin with `$` and go along as text.",
-            &[&format!("{base}/{{device}}/{{node}}/{{metric}}")],
+            "# Homie: plain numbers and words; attributes, of devices and nodes, begin with `$` and go along as text.",
+            &[
+                &format!("{base}/{{device}}/{{node}}/{{metric}}"),
+                &format!("{base}/{{device}}/{{metric}}"),
+            ],
             &[(
                 "number",
                 "{ field = \"{metric}\", text = \"keep\", missing = \"drop\" }",

@@ -49,8 +49,8 @@ pub(super) fn full(letter: &Letter) -> String {
         add("queue", queue);
     }
     add("topic", &content.topic);
-    add("received", &content.received);
-    add("parked", &letter.parked);
+    add("received", &moment(&content.received));
+    add("parked", &moment(&letter.parked));
     add(
         "message",
         &format!(

@@ -21,8 +21,12 @@ const MOST_NAMES: usize = 20;
 const MOST_IMPORTS: usize = 1_000;
 const LONGEST_NAME: usize = 400;
 
+/// Asks for the names of what is built in.
+const ALL: &str = "builtin:?";
+
 const EXAMPLES: &str = "\
 Examples:
+  tidegate plugin inspect                                                    names the built-in ones
   tidegate plugin inspect builtin:filter                                     with all of its settings
   tidegate plugin inspect rule.wasm
   tidegate plugin inspect rule.wasm --settings '{\"field\":\"temperature\"}'     and what it asks for with these
@@ -35,8 +39,8 @@ and told. Ends with 4 when no gateway would let it in.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Inspect {
-    /// The component, or the name of one that is compiled in.
-    #[arg(value_name = "FILE")]
+    /// The component, or the name of one that is built in. Without it, the names of these are printed.
+    #[arg(value_name = "FILE", default_value = ALL, hide_default_value = true)]
     component: PathBuf,
     /// Settings as JSON: configures it and tells its ports.
     #[arg(long, value_name = "JSON", value_parser = json_value)]
@@ -50,6 +54,15 @@ fn json_value(text: &str) -> Result<Value, String> {
 /// Does what was asked.
 pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
     let written = arguments.component.to_str();
+    if written == Some(ALL) {
+        match global.output {
+            OutputFormat::Text => builtin::NAMES
+                .iter()
+                .for_each(|name| print(&format!("builtin:{name}"))),
+            OutputFormat::Json => print_json(&json!({ "builtin": builtin::NAMES })),
+        }
+        return Exit::Done;
+    }
     let is_bare = |name: &&str| builtin::NAMES.contains(name) && !arguments.component.exists();
     let builtin = written
         .and_then(|written| written.strip_prefix("builtin:"))

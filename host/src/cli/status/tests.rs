@@ -24,6 +24,7 @@ pub(in crate::cli) fn busy() -> Status {
     let condition = |kind: &str, next_try_s| ConditionStatus {
         kind: kind.to_owned(),
         words: format!("5 messages: {kind}: {}", "not authorized (0x87) ".repeat(9)),
+        own: String::new(),
         messages: 5,
         since_s: 61,
         next_try_s,

@@ -59,7 +59,9 @@ pub(super) fn show(line: &ChangeLine) {
 
 pub(super) fn transition(event: &HistoryEvent) -> String {
     let time = event.at.get(11..19).unwrap_or_default();
-    let digests = if event.what == "seen" {
+    let digests = if event.what == "seen" && event.old == event.new {
+        format!("  {}, other settings", short_digest(&event.new))
+    } else if event.what == "seen" {
         format!(
             "  {} → {}",
             short_digest(&event.old),

@@ -39,6 +39,9 @@ pub struct ListedPlugin {
     pub settings: Option<String>,
     /// What runs is not what the config says, component or settings, because an operator or a roll-back decided so.
     pub differs_from_config: bool,
+    /// The config does not have it any more.
+    #[serde(default)]
+    pub is_gone: bool,
     /// What is tried beside it.
     pub candidate: Option<CandidateStatus>,
     /// Good versions it can go back to, the newest first.
@@ -66,6 +69,7 @@ impl ListedPlugin {
             since: None,
             settings: None,
             differs_from_config: false,
+            is_gone: false,
             candidate: None,
             kept: Vec::new(),
             refused: Vec::new(),
@@ -89,6 +93,7 @@ impl ListedPlugin {
             flow: entry.flow,
             plugin: entry.plugin,
             differs_from_config: entry.confirmed != entry.based_on,
+            is_gone: false,
             digest: entry.confirmed.digest,
             since: Some(entry.since),
             settings: Some(entry.confirmed.settings),

@@ -43,6 +43,9 @@ pub struct ConditionStatus {
     pub kind: String,
     /// In words, upstream's among them, on one line.
     pub words: String,
+    /// The gateway's own among them, which name no topic, no address and nothing that somebody said.
+    #[serde(skip)]
+    pub own: String,
     /// Messages that wait for it, as far as they are known.
     pub messages: u64,
     /// Seconds since it began.
@@ -57,6 +60,7 @@ impl ConditionStatus {
         let of = |takeover: &link::Takeover| Self {
             kind: "client-id-taken-over".to_owned(),
             words: takeover.words(),
+            own: "another client may have its client id".to_owned(),
             messages: 0,
             since_s: seconds_since(takeover.since, now),
             next_try_s: None,
@@ -68,6 +72,7 @@ impl ConditionStatus {
         let of = |condition: &source::SourceCondition| Self {
             kind: condition.kind.to_owned(),
             words: condition.words.clone(),
+            own: condition.own.to_owned(),
             messages: condition.messages,
             since_s: seconds_since(condition.since, now),
             next_try_s: condition.next_try.map(|at| seconds_until(at, now)),
@@ -80,6 +85,7 @@ impl ConditionStatus {
         let of = |by: &str, condition: &uplink::UplinkCondition| Self {
             kind: condition.kind.name().to_owned(),
             words: format!("{by}{}", condition.words()),
+            own: format!("{by}{}", condition.own_words()),
             messages: condition.messages,
             since_s: seconds_since(condition.since, now),
             next_try_s: condition.next_try.map(|at| seconds_until(at, now)),
@@ -89,6 +95,7 @@ impl ConditionStatus {
         let trouble = account.fallback_trouble.iter().map(|trouble| Self {
             kind: "fallback-away".to_owned(),
             words: format!("the fallback does not work: {}", trouble.cause),
+            own: "the fallback does not work".to_owned(),
             messages: 0,
             since_s: seconds_since(trouble.since, now),
             next_try_s: trouble.next_try.map(|at| seconds_until(at, now)),

@@ -122,6 +122,7 @@ impl Room {
             words: format!(
                 "token or certificate cannot be read again, those of before hold: {cause}"
             ),
+            own: "token or certificate cannot be read again, those of before hold",
             messages: 0,
             since: *since.get_or_insert(now),
             next_try: Some(now + super::READ_AGAIN),

@@ -268,6 +268,7 @@ impl PollScheduler {
             conditions.push(SourceCondition {
                 kind: "no-room",
                 words: "polls are left out, as what was read before is not safe yet (`max_unsettled`): see the spool and its uplinks".to_owned(),
+                own: "polls are left out, as what was read before is not safe yet",
                 messages: left_out,
                 since,
                 next_try: None,
@@ -300,6 +301,7 @@ impl PollScheduler {
             conditions.push(SourceCondition {
                 kind: "device-silent",
                 words: format!("{who} is silent, and its values are stale: {cause}"),
+                own: "a device is silent, and its values are stale",
                 messages: 0,
                 since: since.unwrap_or(now),
                 next_try: station.breaker.next_try(),
@@ -311,6 +313,7 @@ impl PollScheduler {
                 conditions.push(SourceCondition {
                     kind: "registers-refused",
                     words: format!("{who} refuses in group `{name}`: {refused}: see its manual, or take them out"),
+                    own: "a device refuses registers",
                     messages: 0,
                     since: state.plan.refused_since().unwrap_or(now),
                     next_try: None,
@@ -320,6 +323,7 @@ impl PollScheduler {
                 conditions.push(SourceCondition {
                     kind: "behind",
                     words: format!("{who}: polls of group `{name}` are left out, as the line cannot keep their pace: raise `every`, or ask for less"),
+                    own: "polls are left out, as the line cannot keep their pace",
                     messages: left_out,
                     since,
                     next_try: None,

@@ -49,6 +49,7 @@ fn left(own: &Config) -> SourceCondition {
         words: format!(
             "what {host}:{port} still holds for the client id `{client_id}`, which is no source's any more, is taken"
         ),
+        own: "what a broker holds in a session of before is taken",
         messages: 0,
         since: Instant::now(),
         next_try: None,

@@ -8,7 +8,9 @@ use crate::message::LossReason;
 use crate::spool::account::{Account, LetterAccount, LossAccount, QueueAccount};
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::REASONS;
-use crate::spool::dead_letters::letter::LetterRecord;
+use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
 use crate::spool::shared::slot::Slot;
@@ -124,10 +126,20 @@ impl Shared {
 
     /// The oldest dead letters; blocks on the disk.
     pub(crate) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
-        let found = self.store(Duration::ZERO).map_or_else(
-            || Ok(Vec::new()),
-            |store| store.letters(None, limit, usize::MAX),
-        );
+        self.letters_read(|store| store.letters(None, limit, usize::MAX))
+    }
+
+    /// The newest `limit` of them, the newest first.
+    pub(crate) fn newest_dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
+        self.letters_read(|store| store.newest_letters(limit))
+    }
+
+    fn letters_read(
+        &self,
+        read: impl FnOnce(&Store) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError>,
+    ) -> Vec<LetterRecord> {
+        let store = self.store(Duration::ZERO);
+        let found = store.map_or_else(|| Ok(Vec::new()), |store| read(&store));
         let found = found.unwrap_or_else(|error| {
             self.report_trouble(&error);
             Vec::new()

@@ -30,6 +30,20 @@ pub enum ChangeStep {
 }
 
 impl ChangeStep {
+    /// Every step, in the order in which a change takes them.
+    pub const ALL: [Self; 10] = [
+        Self::Verify,
+        Self::Compile,
+        Self::Configure,
+        Self::SelfTest,
+        Self::Restore,
+        Self::Commit,
+        Self::Shadow,
+        Self::Canary,
+        Self::Probation,
+        Self::Cancel,
+    ];
+
     /// The name used in logs.
     pub fn name(self) -> &'static str {
         match self {

@@ -26,19 +26,19 @@ fn two_of_a_sort_have_names_of_their_own_and_nothing_recognised_is_everything() 
         Ecosystem::Zigbee2Mqtt("a".to_owned()),
         Ecosystem::Zigbee2Mqtt("b".to_owned()),
     ];
-    let flows = table(&config(&wanted(Want::Silence), &two))["flow"]
+    let flows = table(&config(&wanted(Want::Silence), Some(&two)))["flow"]
         .as_table()
         .unwrap()
         .clone();
     assert_eq!(flows.keys().collect::<Vec<_>>(), ["zigbee", "zigbee-2"]);
     assert_eq!(flows["zigbee-2"]["topics"][0].as_str(), Some("b/{device}"));
-    let flows = table(&config(&wanted(Want::Forward), &[]))["flow"]
+    let flows = table(&config(&wanted(Want::Forward), None))["flow"]
         .as_table()
         .unwrap()
         .clone();
     assert_eq!(flows.keys().collect::<Vec<_>>(), ["all"]);
     let described = [Ecosystem::HomeAssistant("homeassistant".to_owned())];
-    let text = config(&wanted(Want::Changes), &described);
+    let text = config(&wanted(Want::Changes), Some(&described));
     assert!(
         text.contains("# Home Assistant discovery was seen, too") && text.contains("[flow.all]")
     );
@@ -50,7 +50,7 @@ fn what_somebody_types_stays_inside_of_its_quotes() {
     wanted.name = "x\"\n[admin]\nlisten = \"0.0.0.0:1\"".to_owned();
     wanted.field.user = Some("me\" # \u{1b}[2J".to_owned());
     wanted.field.password_file = Some("a\"b".to_owned());
-    let text = config(&wanted, &[]);
+    let text = config(&wanted, Some(&[]));
     let read = table(&text);
     assert!(!read.contains_key("admin") && !text.contains('\u{1b}'));
     assert_eq!(read["gateway"]["name"].as_str(), Some(&*wanted.name));
@@ -78,7 +78,7 @@ proptest::proptest! {
         want in proptest::sample::select(vec![Want::Forward, Want::Changes, Want::Silence]),
     ) {
         let seen: Vec<Seen> = topics.into_iter().map(|topic| Seen { topic, payload: payload.clone() }).collect();
-        let text = config(&wanted(want), &recognise(&seen));
+        let text = config(&wanted(want), Some(&recognise(&seen)));
         proptest::prop_assert!(text.chars().all(|symbol| symbol == '\n' || crate::words::line(&symbol.to_string(), 1) == symbol.to_string()), "{text:?}");
         let table = table(&text);
         let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();

@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::words::{Reader, Words};
 use crate::admin::json;
 
 /// Ordered by how much it weighs.
@@ -36,7 +37,7 @@ pub struct HealthPart {
     /// Which of that kind; empty where there is one only.
     pub name: String,
     pub state: State,
-    /// In words, and what to do; on one line.
+    /// In words, and what to do; on one line. The operator reads all of it, others its open form.
     pub why: Option<String>,
 }
 
@@ -53,33 +54,51 @@ pub struct Report {
 pub(super) enum Health {
     Good,
     /// Does its job in part: said.
-    Fair(String),
+    Fair(Words),
     /// Cannot do its job.
-    Bad(String),
+    Bad(Words),
+}
+
+/// A part, before it is known who reads of it.
+#[derive(Clone, Debug)]
+pub(super) struct FoundPart {
+    kind: &'static str,
+    name: String,
+    health: Health,
 }
 
 impl Health {
     /// Well, unless there is something to say.
-    pub(super) fn fair(words: Vec<String>, between: &str) -> Self {
+    pub(super) fn fair(words: Vec<Words>, between: &str) -> Self {
         if words.is_empty() {
             Self::Good
         } else {
-            Self::Fair(words.join(between))
+            Self::Fair(Words::join(&words, between))
         }
     }
 
     /// As a part of the gateway.
-    pub(super) fn of(self, kind: &str, name: &str) -> HealthPart {
-        let (state, why) = match self {
-            Self::Good => (State::Ok, None),
-            Self::Fair(why) => (State::Degraded, Some(why)),
-            Self::Bad(why) => (State::Failed, Some(why)),
+    pub(super) fn of(self, kind: &'static str, name: &str) -> FoundPart {
+        FoundPart {
+            kind,
+            name: name.to_owned(),
+            health: self,
+        }
+    }
+}
+
+impl FoundPart {
+    fn told(self, reader: Reader) -> HealthPart {
+        let (state, words) = match self.health {
+            Health::Good => (State::Ok, None),
+            Health::Fair(words) => (State::Degraded, Some(words)),
+            Health::Bad(words) => (State::Failed, Some(words)),
         };
         HealthPart {
-            kind: kind.to_owned(),
-            name: name.to_owned(),
+            kind: self.kind.to_owned(),
+            name: self.name,
             state,
-            why,
+            why: words.map(|words| words.to(reader)),
         }
     }
 }
@@ -97,7 +116,8 @@ impl HealthPart {
 }
 
 impl Report {
-    pub(super) fn new(parts: Vec<HealthPart>) -> Self {
+    pub(super) fn new(found: Vec<FoundPart>, reader: Reader) -> Self {
+        let parts: Vec<_> = found.into_iter().map(|one| one.told(reader)).collect();
         let state = parts.iter().map(|part| part.state).max();
         Self {
             state: state.unwrap_or_default(),
@@ -160,8 +180,8 @@ mod tests {
 
     const WORDS: [&str; 3] = ["ready", "ready, degraded", "not ready"];
 
-    fn shown(part: HealthPart, verbose: bool) -> (StatusCode, String) {
-        let report = Report::new(vec![part]);
+    fn shown(part: FoundPart, verbose: bool) -> (StatusCode, String) {
+        let report = Report::new(vec![part], Reader::Anybody);
         let asked = HealthQuery {
             verbose,
             json: false,
@@ -183,8 +203,8 @@ mod tests {
     #[test]
     fn what_works_in_part_is_ready_and_degraded() {
         for verbose in [false, true] {
-            let uplink = Health::Fair("degraded for 5s: no route".into()).of("uplink", "cloud");
-            let expected = "[~] uplink cloud degraded for 5s: no route\nready, degraded\n";
+            let uplink = Health::Fair(Words::own("degraded for 5 s")).of("uplink", "cloud");
+            let expected = "[~] uplink cloud degraded for 5 s\nready, degraded\n";
             assert_eq!(shown(uplink, verbose), (StatusCode::OK, expected.into()));
         }
     }
@@ -192,7 +212,7 @@ mod tests {
     #[test]
     fn a_failed_part_is_named_without_being_asked() {
         assert_eq!(
-            shown(Health::Bad("disk full".into()).of("spool", ""), false),
+            shown(Health::Bad(Words::own("disk full")).of("spool", ""), false),
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "[-] spool failed: disk full\nnot ready\n".into()

@@ -9,7 +9,8 @@ use crate::heap::resident_bytes;
 use crate::spool::{Account, QueueAccount, StoreCondition};
 use crate::telemetry::crash::{self, Crash};
 
-use super::form::{Health, HealthPart};
+use super::form::{FoundPart, Health};
+use super::words::Words;
 
 /// Days before its end at which a certificate is to be renewed.
 const RENEW_DAYS: u64 = 21;
@@ -44,7 +45,7 @@ impl HealthInputs {
     }
 }
 
-pub(super) fn of(accounts: &Accounts, surroundings: &HealthInputs) -> Vec<HealthPart> {
+pub(super) fn of(accounts: &Accounts, surroundings: &HealthInputs) -> Vec<FoundPart> {
     let spool = &accounts.spool;
     let queue = |one: &QueueAccount| {
         let name = format!("{}:{}", one.uplink, one.class);
@@ -55,7 +56,7 @@ pub(super) fn of(accounts: &Accounts, surroundings: &HealthInputs) -> Vec<Health
         certificate(one, surroundings.now).of("certificate", &name)
     };
     let devices = |flow: &FlowAccount| devices(flow).of("devices", &flow.name);
-    let mut found: Vec<HealthPart> = accounts.flows.iter().map(devices).collect();
+    let mut found: Vec<FoundPart> = accounts.flows.iter().map(devices).collect();
     found.extend(spool.queues.iter().map(queue));
     found.extend(surroundings.certificates.iter().map(certificate));
     found.push(letters(spool, surroundings.letters).of("dead-letters", ""));
@@ -71,13 +72,14 @@ fn devices(flow: &FlowAccount) -> Health {
     let words = (quarantined > 0).then(|| {
         format!("{quarantined} devices are in quarantine: their messages are dead letters untried, see `tidegate parked list`")
     });
-    Health::fair(words.into_iter().collect(), "")
+    Health::fair(words.into_iter().map(Words::own).collect(), "")
 }
 
 fn queue(account: &QueueAccount, name: &str, spool: &Account) -> Health {
     let waits = |unreadable: &&crate::spool::UnreadableQueue| unreadable.queue == name;
     if let Some(unreadable) = spool.unreadable.iter().find(waits) {
-        return Health::Bad(format!("cannot be read for now: {}", unreadable.why));
+        let own = "cannot be read for now";
+        return Health::Bad(Words::kept(own, format!("{own}: {}", unreadable.why)));
     }
     let filled = account
         .limit_bytes
@@ -88,7 +90,7 @@ fn queue(account: &QueueAccount, name: &str, spool: &Account) -> Health {
         }),
         (account.damaged > 0).then(|| format!("{} messages were lost to damage on disk", account.damaged)),
     ];
-    Health::fair(words.into_iter().flatten().collect(), "; ")
+    Health::fair(words.into_iter().flatten().map(Words::own).collect(), "; ")
 }
 
 /// How full something is in percent, where that is nearly full.
@@ -99,8 +101,8 @@ fn part(held: u64, most: u64) -> Option<u64> {
 
 fn certificate(one: &Certificate, now: Now) -> Health {
     let until = match &one.until {
-        Err(why) => return Health::Bad(why.clone()),
-        Ok(None) => return Health::Fair("it does not say until when it counts".to_owned()),
+        Err(why) => return Health::Bad(Words::kept("it cannot be read", why.clone())),
+        Ok(None) => return Health::Fair(Words::own("it does not say until when it counts")),
         Ok(Some(until)) => *until,
     };
     let day = utc(until);
@@ -109,14 +111,14 @@ fn certificate(one: &Certificate, now: Now) -> Health {
         return Health::Good;
     }
     match until.checked_sub(now.wall_us) {
-        None => Health::Bad(format!(
+        None => Health::Bad(Words::own(format!(
             "it has expired on {day}: renew it; it is read again at the next dial"
-        )),
+        ))),
         Some(left) if left < RENEW_DAYS * DAY_US => {
             let days = left / DAY_US;
-            Health::Fair(format!(
+            Health::Fair(Words::own(format!(
                 "it expires in {days} days, on {day}: renew it; it is read again at the next dial"
-            ))
+            )))
         }
         Some(_) => Health::Good,
     }
@@ -133,26 +135,26 @@ fn letters(spool: &Account, (most, most_bytes): (u64, u64)) -> Health {
             format!("{} have made room for newer ones since the start", spool.letters_evicted)
         }),
     ];
-    Health::fair(words.into_iter().flatten().collect(), "; ")
+    Health::fair(words.into_iter().flatten().map(Words::own).collect(), "; ")
 }
 
 fn disk(spool: &Account) -> Health {
     let (free, reserve) = (spool.free_bytes >> 20, spool.reserve_bytes >> 20);
     match spool.condition {
         bad @ (StoreCondition::DiskFull | StoreCondition::ReadOnly) => {
-            Health::Bad(format!("{}: {}", bad.name(), bad.advice()))
+            Health::Bad(Words::own(format!("{}: {}", bad.name(), bad.advice())))
         }
-        StoreCondition::Failing if spool.unreadable.is_empty() => Health::Bad(format!(
+        StoreCondition::Failing if spool.unreadable.is_empty() => Health::Bad(Words::own(format!(
             "{}: {}",
             spool.condition.name(),
             spool.condition.advice()
-        )),
+        ))),
         StoreCondition::Well | StoreCondition::Failing
             if spool.free_bytes < spool.reserve_bytes * 2 =>
         {
-            Health::Fair(format!(
+            Health::Fair(Words::own(format!(
                 "{free} MiB are free, and {reserve} MiB stay untouched: free space"
-            ))
+            )))
         }
         StoreCondition::Well | StoreCondition::Failing => Health::Good,
     }
@@ -175,7 +177,7 @@ fn memory(spool: &Account, surroundings: &HealthInputs) -> Health {
                 )
             }),
     ];
-    Health::fair(words.into_iter().flatten().collect(), "; ")
+    Health::fair(words.into_iter().flatten().map(Words::own).collect(), "; ")
 }
 
 fn clock(now: Now) -> Health {
@@ -183,18 +185,23 @@ fn clock(now: Now) -> Health {
         return Health::Good;
     }
     let shown = utc(now.wall_us);
-    Health::Fair(format!(
+    Health::Fair(Words::own(format!(
         "it shows {shown}, so it was never set: certificates count as not yet valid, and times that are sent on are wrong; let NTP set it"
-    ))
+    )))
 }
 
 /// Whatever panicked began anew; that it did is a fault all the same.
 fn crashes((kept, here): &(Vec<Crash>, usize)) -> Health {
     let words = kept.last().filter(|_| *here > 0).map(|last| {
-        format!(
-            "{here} panics of the host's own code since the start, the last at {} in thread `{}`: {}; what crashed began anew, see `tidegate status`",
-            last.at, last.thread, last.what
-        )
+        let own = format!(
+            "{here} panics of the host's own code since the start, the last at {} in thread `{}`",
+            last.at, last.thread
+        );
+        let all = format!(
+            "{own}: {}; what crashed began anew, see `tidegate status`",
+            last.what
+        );
+        Words::kept(own, all)
     });
     Health::fair(words.into_iter().collect(), "")
 }
@@ -203,6 +210,7 @@ fn crashes((kept, here): &(Vec<Crash>, usize)) -> Health {
 mod tests {
     use std::time::Duration;
 
+    use super::super::words::Reader;
     use super::*;
     use crate::spool::{Turning, UnreadableQueue};
 
@@ -278,6 +286,7 @@ mod tests {
         let Health::Fair(why) = &health else {
             unreachable!("{health:?}");
         };
+        let why = why.clone().to(Reader::Operator);
         assert!(why.contains(words), "{why}");
     }
 
@@ -286,6 +295,7 @@ mod tests {
         let Health::Bad(why) = &health else {
             unreachable!("{health:?}");
         };
+        let why = why.clone().to(Reader::Operator);
         assert!(why.contains(words), "{why}");
     }
 

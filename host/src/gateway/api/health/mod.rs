@@ -5,10 +5,14 @@
 //! the next try: a source or uplink without a connection, which is retrying by design; a broker that grants less than was
 //! asked for. An unreachable upstream is not unready: to store and forward is the job. `/healthz`: how is each part, and what
 //! will soon not do? Nobody is to start anything again because of that.
+//!
+//! Whoever may use the port reads them, and a prober may carry them on: they are in the gateway's own words. What devices,
+//! plugins and upstream said, and addresses, are in the same account over the control socket.
 
 mod form;
 mod further;
 mod parts;
+mod words;
 
 use std::sync::Arc;
 
@@ -19,6 +23,7 @@ use axum::response::Response;
 pub use form::{HealthPart, Report, State};
 
 use self::form::{Health, HealthQuery};
+use self::words::{Reader, Words};
 use super::accounts::Accounts;
 use crate::admin::{ApiResult, json};
 use crate::gateway::pulse;
@@ -33,16 +38,18 @@ pub(super) async fn alive(
     let part = |one: pulse::Loop| {
         let seconds = one.idle.as_secs();
         let health = match one.excuse {
-            Some(excuse) if one.idle > pulse::STILL => {
-                Health::Fair(format!("has not turned for {seconds} s: {excuse}"))
+            Some(excuse) if one.idle > pulse::STILL => Health::Fair(Words::own(format!(
+                "has not turned for {seconds} s: {excuse}"
+            ))),
+            _ if one.stands_still() => {
+                Health::Bad(Words::own(format!("has not turned for {seconds} s")))
             }
-            _ if one.stands_still() => Health::Bad(format!("has not turned for {seconds} s")),
             _ => Health::Good,
         };
         health.of("loop", &one.name)
     };
     let loops = pulse::loops(&running).await;
-    let report = Report::new(loops.into_iter().map(part).collect());
+    let report = Report::new(loops.into_iter().map(part).collect(), Reader::Anybody);
     let words = ["ok", "ok", "stands still"];
     report.answer(&HealthQuery::of(query.as_deref(), &headers), words)
 }
@@ -52,7 +59,7 @@ pub(super) async fn ready(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let report = Report::new(parts::of(&Accounts::of(&running)));
+    let report = Report::new(parts::of(&Accounts::of(&running)), Reader::Anybody);
     let words = ["ready", "ready, degraded", "not ready"];
     report.answer(&HealthQuery::of(query.as_deref(), &headers), words)
 }
@@ -62,13 +69,14 @@ pub(super) async fn healthy(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> ApiResult {
-    let report = tokio::task::spawn_blocking(move || Report::of(&running)).await?;
+    let report = tokio::task::spawn_blocking(move || Report::open(&running)).await?;
     Ok(report.answer(&HealthQuery::of(query.as_deref(), &headers), WORDS))
 }
 
 /// For the operator's command.
 pub(super) async fn show(Of(running): Of<Arc<RunningGateway>>) -> ApiResult {
-    let report = tokio::task::spawn_blocking(move || json(&Report::of(&running)));
+    let report = move || json(&Report::of(&running, Reader::Operator));
+    let report = tokio::task::spawn_blocking(report);
     Ok(report.await?)
 }
 
@@ -77,7 +85,7 @@ pub(in crate::gateway) fn in_a_line(running: &RunningGateway) -> String {
     let accounts = Accounts::of(running);
     let queues = accounts.spool.queues.iter();
     let owed: u64 = queues.map(|queue| queue.in_ram + queue.on_disk).sum();
-    let report = Report::new(parts::of(&accounts));
+    let report = Report::new(parts::of(&accounts), Reader::Anybody);
     let not_well = report.parts.iter().filter(|part| part.state != State::Ok);
     let not_well: Vec<String> = not_well.map(HealthPart::title).collect();
     let words = match report.state {
@@ -92,11 +100,15 @@ pub(in crate::gateway) fn in_a_line(running: &RunningGateway) -> String {
 pub const WORDS: [&str; 3] = ["healthy", "degraded", "failed"];
 
 impl Report {
-    /// Every part. Reads the files with certificates.
-    pub(in crate::gateway::api) fn of(running: &RunningGateway) -> Self {
+    /// Every part, for whoever may use the port. Reads the files with certificates.
+    pub(in crate::gateway::api) fn open(running: &RunningGateway) -> Self {
+        Self::of(running, Reader::Anybody)
+    }
+
+    fn of(running: &RunningGateway, reader: Reader) -> Self {
         let accounts = Accounts::of(running);
         let ready = parts::of(&accounts).into_iter();
         let further = further::of(&accounts, &further::HealthInputs::of(running));
-        Self::new(ready.chain(further).collect())
+        Self::new(ready.chain(further).collect(), reader)
     }
 }

@@ -2,20 +2,22 @@
 
 use std::time::Instant;
 
-use super::form::{Health, HealthPart};
+use super::form::{FoundPart, Health};
+use super::words::Words;
 use crate::chain::{BreakerState, PluginInfo};
 use crate::gateway::api::accounts::{Accounts, FlowAccount};
 use crate::gateway::api::trouble::{ConditionStatus, TroubleStatus};
+use crate::gateway::standing::ConfigStanding;
 use crate::link::LinkAccount;
 use crate::source;
 use crate::spool::{self, Account, UnreadableQueue};
 
-pub(super) fn of(accounts: &Accounts) -> Vec<HealthPart> {
+pub(super) fn of(accounts: &Accounts) -> Vec<FoundPart> {
     let now = accounts.at;
     let flows = accounts.flows.iter();
     let mut found: Vec<_> = flows.map(|one| flow(one).of("flow", &one.name)).collect();
     found.push(store(&accounts.spool).of("spool", ""));
-    found.push(Health::fair(accounts.config.words(), "; ").of("config", ""));
+    found.push(config(&accounts.config).of("config", ""));
     for (name, account) in &accounts.sources {
         let conditions = ConditionStatus::of_source(account, now);
         found.push(connection(&account.link, conditions, now).of("source", name));
@@ -46,19 +48,31 @@ fn grants(account: &source::Account) -> Health {
         (session_s > 0)
             .then(|| format!("the broker forgets its session {session_s} s after a loss")),
     ];
-    Health::fair(words.into_iter().flatten().collect(), ", ")
+    let words = words.into_iter().flatten().map(Words::own);
+    Health::fair(words.collect(), ", ")
+}
+
+/// What is not as the file says.
+fn config(standing: &ConfigStanding) -> Health {
+    let words = standing.words().into_iter();
+    let words = words.map(|(own, all)| Words::kept(own, all));
+    Health::fair(words.collect(), "; ")
 }
 
 /// Of a source or uplink: what keeps its connection from being in use, and what else is not as it should be.
 fn connection(link: &LinkAccount, conditions: Vec<ConditionStatus>, now: Instant) -> Health {
     let trouble = link.trouble.clone();
     let trouble = trouble.map(|trouble| degraded(&TroubleStatus::of(trouble, now)));
-    let conditions = conditions.iter().map(|condition| {
+    let conditions = conditions.into_iter().map(|condition| {
         let (since, next) = (condition.since_s, condition.next_try_s);
         let next = next.map_or(String::new(), |seconds| {
             format!(", next try in {seconds} s")
         });
-        format!("for {since}s{next}: {}", condition.words)
+        let when = format!("for {since} s{next}: ");
+        Words::kept(
+            format!("{when}{}", condition.own),
+            format!("{when}{}", condition.words),
+        )
     });
     Health::fair(trouble.into_iter().chain(conditions).collect(), "; ")
 }
@@ -71,39 +85,52 @@ fn degraded(
         next_try_s,
         over_s,
     }: &TroubleStatus,
-) -> String {
+) -> Words {
     let next = match (over_s, next_try_s) {
         (Some(seconds), _) => format!("until {seconds} s ago"),
         (None, Some(seconds)) => format!("next try in {seconds} s"),
         (None, None) => "being tried now".to_owned(),
     };
-    format!("degraded for {since_s}s, {next}: {cause}")
+    let when = format!("degraded for {since_s} s, {next}");
+    let all = format!("{when}: {cause}");
+    Words::kept(when, all)
 }
 
 fn flow(flow: &FlowAccount) -> Health {
     if let Some(why) = &flow.down {
-        return Health::Bad(format!("down, its messages wait: {why}"));
+        let own = "down, its messages wait";
+        return Health::Bad(Words::kept(own, format!("{own}: {why}")));
     }
     if let Some(why) = &flow.failure {
-        return Health::Bad(why.clone());
+        return Health::Bad(Words::kept("a lane has ended for good", why.clone()));
     }
-    let trouble = |plugin: &PluginInfo| match plugin.breaker {
-        BreakerState::Closed => None,
-        state => Some(format!(
-            "the breaker of plugin `{}` is {}",
+    let trouble = |plugin: &PluginInfo| {
+        let what = match plugin.breaker {
+            BreakerState::Closed => return None,
+            BreakerState::Open => "it is not asked for now",
+            BreakerState::HalfOpen => "it is asked one message at a time",
+        };
+        Some(Words::own(format!(
+            "plugin `{}` fails on so many messages that {what} (its breaker is {}): they go where `on_error` says, see `tidegate parked list`",
             plugin.name,
-            state.name()
-        )),
+            plugin.breaker.name()
+        )))
     };
-    Health::fair(flow.plugins.iter().filter_map(trouble).collect(), ", ")
+    Health::fair(flow.plugins.iter().filter_map(trouble).collect(), "; ")
 }
 
 fn store(account: &Account) -> Health {
     let words = || {
         let lost = store_losses(account).into_iter();
-        Health::fair(lost.chain(owed_to_nobody(account)).collect(), "; ")
+        let words = lost.chain(owed_to_nobody(account)).map(Words::own);
+        Health::fair(words.collect(), "; ")
     };
-    store_trouble(account).map_or_else(words, Health::Bad)
+    let bad = |all| {
+        let condition = account.condition;
+        let own = format!("{}: {}", condition.name(), condition.advice());
+        Health::Bad(Words::kept(own, all))
+    };
+    store_trouble(account).map_or_else(words, bad)
 }
 
 /// What lies in queues that the config does not have: nothing sends it.

@@ -110,7 +110,7 @@ impl HtmlTable<'_> {
         // Nothing fails that writes into memory.
         let _ = write!(
             html,
-            "<section{hidden}><div class=\"scroll\"><table id=\"{id}\"><caption>{title}</caption><thead><tr>"
+            "<section{hidden}><h2 id=\"{id}-title\">{title}</h2><div class=\"scroll\"><table id=\"{id}\" aria-labelledby=\"{id}-title\"><thead><tr>"
         );
         for column in self.columns {
             let _ = match column.strip_prefix('#') {
@@ -336,7 +336,7 @@ fn past(view: &PageView) -> Vec<HtmlTable<'static>> {
     vec![
         HtmlTable {
             id: "letters",
-            title: "Oldest dead letters: <code>tidegate parked list</code> has what they say",
+            title: "Newest dead letters: <code>tidegate parked list</code> has what they say",
             columns: &["parked (UTC)", "reason", "at", "#payload"],
             rows: letters.collect(),
         },

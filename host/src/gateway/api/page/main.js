@@ -68,9 +68,7 @@ function render(view, states) {
   document.getElementById("drawing").hidden = false;
   draw(document.getElementById("canvas"), parts(view, rates, states), rates);
   fill(rows(view, rates, states));
-  const state = document.getElementById("state");
-  if (state.lastElementChild.textContent !== view.health.state) state.lastElementChild.textContent = view.health.state;
-  state.className = `state ${view.health.state}`;
+  stand(view.health.state, view.health.state);
   const wrong = view.health.parts.filter((part) => part.state !== "ok");
   const items = wrong.map((part) => make("li", { class: part.state }, make("strong", {}, title(part)), " ", make("span", {}, part.why ?? part.state)));
   document.getElementById("wrong-list").replaceChildren(...items);
@@ -83,20 +81,43 @@ function render(view, states) {
   document.getElementById("facts").replaceChildren(...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
+/** The word beside the name, and its colour. */
+function stand(words, kind) {
+  const state = document.getElementById("state");
+  if (state.lastElementChild.textContent !== words) state.lastElementChild.textContent = words;
+  state.className = `state ${kind}`;
+}
+
+/** Whether what is shown is of now: numbers of a gateway that is gone are not to look alive. */
+function fresh(isFresh) {
+  document.documentElement.classList.toggle("stale", !isFresh);
+  if (!isFresh) stand(`no news since ${new Date(shown.at_ms).toISOString().slice(11, 19)} UTC`, "failed");
+}
+
 const live = document.getElementById("live");
 function told(text) {
   if (live.textContent !== text) live.textContent = text;
 }
 
+// A stream ends now and then, and comes back within a second or two.
+const PATIENCE_MS = 5000;
+let heard = performance.now();
+setInterval(() => {
+  if (document.hidden || performance.now() - heard < PATIENCE_MS) return;
+  told("nothing comes from the gateway; trying again");
+  fresh(false);
+}, 1000);
+
 let stream = null;
 function listen() {
   stream = new EventSource("/api/events");
   stream.onmessage = (event) => {
+    heard = performance.now();
     told("live");
+    fresh(true);
     show(JSON.parse(event.data));
   };
   stream.onerror = () => {
-    told("the gateway does not answer; trying again");
     // A stream that was refused does not try again by itself.
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
   };
@@ -109,11 +130,16 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     stream.close();
     told("paused");
-  } else if (stream.readyState === EventSource.CLOSED) listen();
+    return;
+  }
+  heard = performance.now();
+  if (stream.readyState === EventSource.CLOSED) listen();
 });
 let width = 0;
 new ResizeObserver(([entry]) => {
   const before = width;
   width = Math.round(entry.contentRect.width);
-  if (shown && width !== before) render(shown, new Map(shown.health.parts.map((part) => [`${part.kind} ${part.name}`, part.state])));
+  if (!shown || width === before) return;
+  render(shown, new Map(shown.health.parts.map((part) => [`${part.kind} ${part.name}`, part.state])));
+  if (document.documentElement.classList.contains("stale")) fresh(false);
 }).observe(document.getElementById("canvas").parentElement);

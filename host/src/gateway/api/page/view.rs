@@ -1,7 +1,6 @@
 //! What the page shows: the account of `tidegate status` and of health, without what a device, a plugin or an operator keeps to
 //! itself. Whoever may use the loopback port may see it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,12 +9,12 @@ use serde::Serialize;
 use crate::clock::Now;
 use crate::gateway::api::health::Report;
 use crate::gateway::api::status::Status;
+use crate::gateway::audit;
 use crate::gateway::running::RunningGateway;
-use crate::gateway::standing::ConfigStanding;
 use crate::spool::LetterRecord;
 use crate::versions::history::{History, HistoryEvent};
 
-/// So many events, entries of the ledger and dead letters: of those the oldest, which go first.
+/// So many events, entries of the ledger and dead letters: the newest of each.
 const MOST: usize = 20;
 /// What lies on the disk is looked at no more often.
 const LOOK: Duration = Duration::from_secs(10);
@@ -86,16 +85,10 @@ impl Views {
     /// As it is now. Waits for the disk.
     pub(super) fn now(&self) -> PageView {
         let running = &self.running;
-        let mut status = Status::of_running(running);
-        // Where things lie, and what stands in the config, is the operator's.
-        status.data_dir = PathBuf::new();
-        status.config = ConfigStanding::default();
-        status.store.damaged_store = None;
-        status.crashes.clear();
         PageView {
             at_ms: Now::read().wall_us / 1_000,
-            status,
-            health: Report::of(running),
+            status: Status::of_running(running).open(),
+            health: Report::open(running),
             kept: self.kept(),
             ledger: lost(running),
         }
@@ -117,7 +110,7 @@ impl Views {
 impl Kept {
     fn of(running: &RunningGateway) -> Self {
         let events = History::of(&running.config.gateway.data_dir).read(MOST, |_| true);
-        let letters = running.spool.dead_letters(MOST);
+        let letters = running.spool.newest_dead_letters(MOST);
         Self {
             letters: letters.into_iter().map(LetterRow::of).collect(),
             // A history that cannot be read is said where it is written.
@@ -151,6 +144,7 @@ impl LetterRow {
 
 impl Happened {
     fn of(event: HistoryEvent) -> Self {
+        let event = audit::open(event);
         Self {
             at: event.at,
             flow: event.flow,

@@ -2,6 +2,7 @@
 //! or by the command line from the files of a stopped one.
 
 mod form;
+mod open;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use super::wanted::Wanted;
 use crate::chain::PluginConfig;
 use crate::chain::{self, Artefact};
 use crate::config::{self, Config, ConfigDifference, PluginChange, Problems, Sources};
+use crate::gateway::audit;
 use crate::gateway::live::request::DriverRequest;
 use crate::gateway::live::watch::FileWatch;
 use crate::gateway::start::signature;
@@ -59,7 +60,7 @@ impl Driver {
         let why = Some(format!("{mistakes} mistakes"));
         self.parts.audit.note(&HistoryEvent {
             why,
-            ..HistoryEvent::now(who, "", "", "config-refused")
+            ..HistoryEvent::now(who, "", "", audit::CONFIG_REFUSED)
         });
     }
 
@@ -165,7 +166,7 @@ impl Driver {
             let why = Some(summary(&flows, &plugins, &ends, &restart));
             self.parts.audit.note(&HistoryEvent {
                 why,
-                ..HistoryEvent::now(who, "", "", "reloaded")
+                ..HistoryEvent::now(who, "", "", audit::RELOADED)
             });
         }
         let line = ChangeLine::Difference {

@@ -82,6 +82,26 @@ impl Store {
         Ok(found)
     }
 
+    /// The newest `max` dead letters, the newest first.
+    pub(crate) fn newest_letters(
+        &self,
+        max: usize,
+    ) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
+        // Behind all of them.
+        let mut before = b"m".to_vec();
+        let mut found = Vec::new();
+        while found.len() < max {
+            let last = self.records.last(Tree::Letters, &before, b"l");
+            let Some((key, value)) = last.map_err(StoreError::Disk)? else {
+                break;
+            };
+            let value = open(&self.sealer, Sealed::Letter, &key, &value).into_owned();
+            found.push((form::id(&key).unwrap_or_default(), value));
+            before = key;
+        }
+        Ok(found)
+    }
+
     pub(crate) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
         let key = form::key(id);
         let value = self

@@ -187,6 +187,25 @@ impl Records {
             .map(|value| Some((key, value)))
     }
 
+    /// The last entry before a key, of those that begin with `prefix`: key and value.
+    pub(super) fn last(
+        &self,
+        tree: Tree,
+        before: &[u8],
+        prefix: &[u8],
+    ) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let mut files = locked(&self.files);
+        let (before, prefix) = (tree.key(before), tree.key(prefix));
+        let found = files.live.range(..before).next_back();
+        let found = found.filter(|(key, _)| key.starts_with(&prefix));
+        let Some((key, at)) = found.map(|(key, at)| (key[1..].to_vec(), at.clone())) else {
+            return Ok(None);
+        };
+        files
+            .read(&self.folder, &self.fault_injection, &at)
+            .map(|value| Some((key, value)))
+    }
+
     /// All entries whose keys begin with `prefix`, one after the other.
     pub(super) fn each<'r>(
         &'r self,
