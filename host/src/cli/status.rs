@@ -94,7 +94,7 @@ fn text(status: &Status) -> String {
             .config
             .words()
             .iter()
-            .map(|words| wrapped("  config   ".to_owned(), words)),
+            .map(|(_, words)| wrapped("  config   ".to_owned(), words)),
     );
     lines.extend(
         status

@@ -219,6 +219,7 @@ impl<A: Copy> FrameDesk<A> {
         let pressed = self.pressed.map(|(since, messages)| SourceCondition {
             kind: "no-room",
             words: "messages are left out, as what came before is not safe yet (`max_unsettled`): see the spool and its uplinks".to_owned(),
+            own: "messages are left out, as what came before is not safe yet",
             messages,
             since,
             next_try: None,
@@ -226,6 +227,7 @@ impl<A: Copy> FrameDesk<A> {
         let noisy = self.noisy.map(|(since, messages, _)| SourceCondition {
             kind: "unframed",
             words: "more comes that is no whole message than dead letters are kept of: check `framing` and, on a serial line, `baud`, `parity` and the wiring".to_owned(),
+            own: "more comes that is no whole message than dead letters are kept of",
             messages,
             since,
             next_try: None,
