@@ -1,5 +1,6 @@
 //! One message with several readings becomes one for each.
 
+use tidegate_sdk::Missing;
 use tidegate_sdk::prelude::*;
 use tidegate_sdk::serde_json::{Value, json};
 
