@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use tidegate::message::Burst;
-use tidegate::message::{Append, Fetch, LinkState, Message, QueueId, Seq, Settled};
+use tidegate::message::{Append, Fetch, LinkTurn, Message, QueueId, Seq, Settled};
 use tidegate::spool::{Sealer, SealingKey};
 use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::sample::messages;
@@ -193,7 +193,7 @@ fn drain(path: &Path, sealer: Sealer, count: usize) -> Result<()> {
     let opened = begun.elapsed();
     let (at_start, _) = memory(std::process::id())?;
     let (owed, begun, mut taken) = (spool.owed("cloud"), Instant::now(), 0);
-    owed.link.turn(LinkState::Up);
+    owed.link.turn(LinkTurn::Up);
     let backlog = owed.backlog;
     let mut next = backlog.low(QUEUE);
     while taken < count {

@@ -42,7 +42,7 @@ pub enum TapPoint {
     OutOf(Arc<str>),
     /// It leaves the flow.
     Leaves(Destination),
-    /// It is parked.
+    /// It becomes a dead letter: why, and in words.
     Parked(Reason, String),
 }
 
@@ -70,7 +70,7 @@ pub struct TapPage {
 #[derive(Debug)]
 struct Tap {
     filter: TapFilter,
-    seen: Mutex<Seen>,
+    seen: Mutex<Unfetched>,
     /// Rings when there is something to fetch.
     news: Arc<Notify>,
     /// Uptime at the last fetch, microseconds.
@@ -78,7 +78,7 @@ struct Tap {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Unfetched {
     messages: VecDeque<TappedMessage>,
     bytes: usize,
     missed: u64,
@@ -133,7 +133,7 @@ impl Taps {
     pub fn fetch(&self, number: u64, now: Now) -> Option<TapPage> {
         let tap = self.find(number)?;
         tap.fetched_us.store(now.uptime_us, Ordering::Relaxed);
-        let Seen {
+        let Unfetched {
             messages, missed, ..
         } = std::mem::take(&mut *lock(&tap.seen));
         Some(TapPage {

@@ -7,7 +7,7 @@ use super::show::moment;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::clock::utc;
 use crate::exit::Exit;
-use crate::gateway::api::tap::{Opened, Order, Page, SeenMessage};
+use crate::gateway::api::tap::{OpenedTap, SeenMessage, SeenPage, TapOrder};
 use crate::words;
 
 const EXAMPLES: &str = "\
@@ -63,16 +63,16 @@ fn follow(
         Some((flow, plugin)) => (flow.to_owned(), Some(plugin.to_owned())),
         None => (arguments.what, None),
     };
-    let order = Order {
+    let order = TapOrder {
         flow,
         plugin,
         device: arguments.device,
         topic: arguments.topic,
     };
-    let Opened { tap } = client.post("/v1/taps", &order)?;
+    let OpenedTap { tap } = client.post("/v1/taps", &order)?;
     let mut left = arguments.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let page: Page = client.get(&format!("/v1/taps/{tap}"))?;
+        let page: SeenPage = client.get(&format!("/v1/taps/{tap}"))?;
         if page.missed > 0 {
             say(&format!("{} passed unseen", words_of(page.missed)));
         }

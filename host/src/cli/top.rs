@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::pace::Pace;
+use self::pace::Throughput;
 use super::place::{CommandFailure, DataDirArgument, running};
 use super::terminal::screen::{Key, Screen};
 use super::{Global, OutputFormat, Surroundings, print, print_json};
@@ -78,10 +78,10 @@ impl<'a> Looks<'a> {
     }
 
     /// What has passed since the look before.
-    fn look(&mut self) -> Result<Pace, CommandFailure> {
+    fn look(&mut self) -> Result<Throughput, CommandFailure> {
         let now = (Instant::now(), self.client.get("/v1/status")?);
         let passed = now.0.saturating_duration_since(self.before.0);
-        let pace = Pace::between(&self.before.1, &now.1, passed);
+        let pace = Throughput::between(&self.before.1, &now.1, passed);
         self.before = now;
         Ok(pace)
     }

@@ -74,7 +74,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     twins::refuse(check, &sources, &uplinks, &admin);
     if !check.has_errors() {
         reach::report(check, tree, &flows, &sources);
-        let beside = idle::Beside {
+        let beside = idle::WrittenBeside {
             uplinks: &uplinks,
             flows: &flows,
             queues: &queues,

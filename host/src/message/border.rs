@@ -455,17 +455,17 @@ pub trait Backlog: Send + Sync {
 
 /// Whether what leads upstream carries messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
+pub enum LinkTurn {
     /// It carries none: the queues of the uplink spill.
     Down,
-    /// It carries messages.
+    /// It carries messages: what is appended goes upstream.
     Up,
 }
 
 /// What an uplink and its queues tell each other beside the messages.
 pub trait BacklogLink: Send + Sync {
     /// The link is in this state from now on.
-    fn turn(&self, state: LinkState);
+    fn turn(&self, state: LinkTurn);
 
     /// Rings when one of the queues has something new to fetch.
     fn ready(&self) -> Arc<Notify>;
@@ -473,8 +473,8 @@ pub trait BacklogLink: Send + Sync {
 
 /// What an uplink drains.
 #[derive(Clone)]
-pub struct Owed {
-    /// Its queues.
+pub struct OwedQueues {
+    /// Its queues, as they are drained.
     pub backlog: Arc<dyn Backlog>,
     /// What they are told of the link, and by what they call.
     pub link: Arc<dyn BacklogLink>,

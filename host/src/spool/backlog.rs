@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Now;
 use crate::message::{
-    Backlog, BacklogLink, DeadLetter, Fetch, LinkState, Owed, QueueId, Reason, Seq, Stored,
+    Backlog, BacklogLink, DeadLetter, Fetch, LinkTurn, OwedQueues, QueueId, Reason, Seq, Stored,
 };
 use crate::spool::dead_letters::kept::has_room_for_refused;
 use crate::spool::dead_letters::waiting::Then;
@@ -23,7 +23,7 @@ struct UplinkBacklog {
 }
 
 /// The backlog of an uplink; of one without queues it is always empty.
-pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Owed {
+pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> OwedQueues {
     let link = shared
         .links
         .iter()
@@ -33,7 +33,7 @@ pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Owed {
         shared: Arc::clone(shared),
         link,
     });
-    Owed {
+    OwedQueues {
         link: Arc::clone(&backlog) as Arc<dyn BacklogLink>,
         backlog,
     }
@@ -155,8 +155,8 @@ impl Backlog for UplinkBacklog {
 }
 
 impl BacklogLink for UplinkBacklog {
-    fn turn(&self, state: LinkState) {
-        let is_up = state == LinkState::Up;
+    fn turn(&self, state: LinkTurn) {
+        let is_up = state == LinkTurn::Up;
         self.link.up.store(is_up, Ordering::Release);
         for slot in self
             .shared

@@ -84,7 +84,7 @@ pub use tools::{
     RecordContent, RecordError, RecordPage, RequeuedLetter, Stopped, ToolError, ToolRequest, Tools,
 };
 
-use crate::message::{Outlet, Owed, QueueId, StateStore};
+use crate::message::{Outlet, OwedQueues, QueueId, StateStore};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {
@@ -130,7 +130,7 @@ impl Spool {
     }
 
     /// What the uplink of this name drains. Its link counts as down until [`crate::message::BacklogLink::turn`] says otherwise.
-    pub fn owed(&self, uplink: &str) -> Owed {
+    pub fn owed(&self, uplink: &str) -> OwedQueues {
         backlog::of(&self.shared, uplink)
     }
 

@@ -15,7 +15,7 @@ use super::part::Shard;
 use super::settings::Config;
 use super::shared::UplinkContext;
 use crate::link::Stop;
-use crate::message::{BacklogLink, LinkState, Owed};
+use crate::message::{BacklogLink, LinkTurn, OwedQueues};
 
 /// The link of one of several connections: with a bell of its own, and all are down before the queues hear of it.
 struct ConnectionLink {
@@ -26,8 +26,8 @@ struct ConnectionLink {
 }
 
 impl BacklogLink for ConnectionLink {
-    fn turn(&self, state: LinkState) {
-        let is_up = state == LinkState::Up;
+    fn turn(&self, state: LinkTurn) {
+        let is_up = state == LinkTurn::Up;
         if self.is_up.swap(is_up, Ordering::Relaxed) == is_up {
             return;
         }
@@ -49,13 +49,13 @@ impl BacklogLink for ConnectionLink {
 
 /// The lanes of one uplink.
 struct Lanes<'a> {
-    owed: &'a Owed,
+    owed: &'a OwedQueues,
     bells: Vec<Arc<Notify>>,
     standing: Arc<AtomicUsize>,
 }
 
 impl Lanes<'_> {
-    fn add(&mut self) -> Owed {
+    fn add(&mut self) -> OwedQueues {
         let bell = Arc::new(Notify::new());
         self.bells.push(Arc::clone(&bell));
         let link = ConnectionLink {
@@ -64,7 +64,7 @@ impl Lanes<'_> {
             is_up: AtomicBool::new(false),
             standing: Arc::clone(&self.standing),
         };
-        Owed {
+        OwedQueues {
             backlog: Arc::clone(&self.owed.backlog),
             link: Arc::new(link),
         }
@@ -74,7 +74,7 @@ impl Lanes<'_> {
 /// Runs `config.connections` of them, and the fallback, until all have left.
 pub(super) async fn run(
     config: &Config,
-    owed: &Owed,
+    owed: &OwedQueues,
     shared: &UplinkContext,
     stop: &watch::Receiver<Stop>,
 ) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use super::settings::{Config, UplinkKind};
 use super::shared::UplinkContext;
 use super::{file, http, mqtt};
 use crate::link::{Causes, Redial, Stop};
-use crate::message::Owed;
+use crate::message::OwedQueues;
 
 /// Whether upstream is there, in words: nothing is sent and nothing stays there. A broker is asked by whoever asks, over `mqtt`.
 ///
@@ -39,7 +39,7 @@ fn in_words(error: &dyn std::error::Error) -> String {
 pub(super) async fn drain(
     config: Config,
     part: Shard,
-    owed: Owed,
+    owed: OwedQueues,
     shared: UplinkContext,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {

@@ -26,7 +26,7 @@ use super::part::Shard;
 use super::settings::Config;
 use super::shared::UplinkContext;
 use crate::link::Stop;
-use crate::message::Owed;
+use crate::message::OwedQueues;
 
 /// What the stand-in gets to see the last of its messages accepted, once the first is back.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Drains in the first one's stead whenever that is away, until `stop` says otherwise.
 pub(super) async fn stand_in(
     config: Config,
-    owed: Owed,
+    owed: OwedQueues,
     shared: UplinkContext,
     duty: Arc<Duty>,
     mut stop: watch::Receiver<Stop>,
@@ -60,7 +60,7 @@ pub(super) async fn stand_in(
 /// Drains until the first is back.
 async fn hold(
     config: &Config,
-    owed: &Owed,
+    owed: &OwedQueues,
     shared: &UplinkContext,
     duty: &Duty,
     stop: &mut watch::Receiver<Stop>,

@@ -66,7 +66,7 @@ use self::duty::Duty;
 use self::part::Shard;
 use self::shared::UplinkContext;
 use crate::link::Stop;
-use crate::message::{LinkState, Owed};
+use crate::message::{LinkTurn, OwedQueues};
 
 /// Sends what is owed until `stop` says otherwise: [`Stop::Drain`] sends what lies in RAM, waits until upstream has
 /// it and leaves (bounded by the caller, who then says [`Stop::Now`]); what is on disk is safe there. Without a
@@ -76,11 +76,11 @@ use crate::message::{LinkState, Owed};
 /// See [`Error`]; a lost connection is none.
 pub async fn run(
     config: Config,
-    owed: Owed,
+    owed: OwedQueues,
     metrics: Metrics,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
-    owed.link.turn(LinkState::Down);
+    owed.link.turn(LinkTurn::Down);
     let duty = config
         .fallback
         .is_some()

@@ -9,6 +9,7 @@ pub(super) mod leave;
 pub(super) mod live;
 pub(super) mod load;
 pub(super) mod onward;
+mod orders;
 pub(super) mod outbox;
 mod pair;
 pub(super) mod portion;
@@ -389,52 +390,6 @@ impl Lane {
         } = &*self.shared;
         self.outbox.hand_over(&**outlet, onward, metrics);
         Ok(())
-    }
-
-    fn obey(&mut self, command: LaneRequest, now: Now) -> Result<(), Broken> {
-        // A driver that has given up does not wait for the reply.
-        match command {
-            LaneRequest::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
-            LaneRequest::Join {
-                plugin,
-                candidate,
-                origin,
-                trial,
-                reply,
-            } => {
-                let begun = self.clock().moment();
-                let joined = self.stages[plugin].join(*candidate, origin, trial, now);
-                drop(reply.send(joined.map(|()| self.clock().since(begun))));
-            }
-            LaneRequest::Rerun { first, letters } => return self.rerun(first, letters, now),
-            LaneRequest::Heed => {}
-        }
-        Ok(())
-    }
-
-    fn rerun(
-        &mut self,
-        first: usize,
-        letters: Vec<ReturnedLetter>,
-        now: Now,
-    ) -> Result<(), Broken> {
-        self.outbox.begin(letters.len());
-        self.items.clear();
-        let item = |(origin, letter): (usize, ReturnedLetter)| {
-            let ReturnedLetter {
-                delivery: Delivery { message, receipt },
-                own_topic,
-            } = letter;
-            Item {
-                message,
-                receipt,
-                origin: origin as u32,
-                own_topic,
-                sender: None,
-            }
-        };
-        self.items.extend(letters.into_iter().enumerate().map(item));
-        self.run_from(first, now)
     }
 
     /// After a panic of the host's own code, or when no instance could be made: what was in hand falls unsettled,

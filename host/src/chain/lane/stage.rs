@@ -67,11 +67,6 @@ impl Stage {
         }
     }
 
-    /// What its plugin is called in the config.
-    pub(super) fn name(&self) -> Arc<str> {
-        Arc::clone(&self.running.confirmed().version.reference.name)
-    }
-
     /// The last fault of its plugin, in words.
     pub(crate) fn why(&self) -> &str {
         self.guard.why()

@@ -159,7 +159,7 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
         );
     }
     let all = [
-        ("refuse", ChangeStep::Configure, "told to ***"),
+        ("refuse", ChangeStep::Configure, "told to refuse"),
         ("trap-configure", ChangeStep::Configure, "trap"),
         (
             "strange-port",

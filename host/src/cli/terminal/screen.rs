@@ -15,7 +15,7 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
-/// What somebody pressed.
+/// What somebody pressed, as far as it means something here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// q, Escape or Ctrl-C.
@@ -24,7 +24,7 @@ pub enum Key {
     Up,
     /// Arrow down, or j.
     Down,
-    /// The space bar.
+    /// The space bar: what is shown stands still.
     Hold,
 }
 
@@ -49,7 +49,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Columns there are.
+    /// How many columns there are.
     pub fn width(&self) -> usize {
         size().0
     }
@@ -107,7 +107,7 @@ fn key(pressed: &[u8]) -> Option<Key> {
     }
 }
 
-/// Columns and lines.
+/// How many columns and lines there are.
 fn size() -> (usize, usize) {
     match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {

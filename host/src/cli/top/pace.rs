@@ -10,7 +10,7 @@ use crate::gateway::api::status::{
 
 /// Rates are a second; the JSON form is a promise to scripts.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Pace {
+pub(super) struct Throughput {
     pub(super) name: String,
     /// Seconds since the start of the gateway.
     pub(super) uptime_s: u64,
@@ -103,7 +103,7 @@ fn named<'a, T>(before: &'a [T], name: impl Fn(&T) -> &str, wanted: &str) -> Opt
     before.iter().find(|one| name(one) == wanted)
 }
 
-impl Pace {
+impl Throughput {
     /// From `before` to `now`, which were taken `passed` apart. What was not there before, and what another process
     /// counted, has passed at no rate.
     pub(super) fn between(before: &Status, now: &Status, passed: Duration) -> Self {
@@ -266,7 +266,7 @@ mod tests {
         now.queues[0].appended += 400;
         now.queues[0].accepted += 100;
         now.uplinks[0].forwarded += 100;
-        let pace = Pace::between(&before, &now, Duration::from_millis(500));
+        let pace = Throughput::between(&before, &now, Duration::from_millis(500));
         assert_eq!(
             (pace.sources[0].in_per_s, pace.uplinks[0].out_per_s),
             (1_000.0, 200.0)
@@ -291,7 +291,7 @@ mod tests {
         now.boot += 1;
         now.sources[0].received = 7;
         now.queues[0].appended += 400;
-        let pace = Pace::between(&before, &now, Duration::from_secs(1));
+        let pace = Throughput::between(&before, &now, Duration::from_secs(1));
         assert_eq!(
             (pace.sources[0].in_per_s, pace.queues[0].in_per_s),
             (0.0, 0.0)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pace::{FlowPace, Pace, QueuePace, SourcePace, UplinkPace};
+use super::pace::{FlowPace, QueuePace, SourcePace, Throughput, UplinkPace};
 use crate::cli::show::{age, bytes, count};
 
 /// Columns where standard output is no terminal.
@@ -14,7 +14,7 @@ const NAME: usize = 24;
 
 /// One line for each part, each no longer than `width` columns; what is not as it should be stands at
 /// the end, behind `!`.
-pub(super) fn lines(pace: &Pace, width: usize) -> Vec<String> {
+pub(super) fn lines(pace: &Throughput, width: usize) -> Vec<String> {
     let uptime = age(Duration::from_secs(pace.uptime_s));
     let mut lines = vec![format!("{} runs for {uptime}", pace.name), String::new()];
     lines.extend(pace.sources.iter().map(source));
@@ -102,7 +102,7 @@ fn uplink(uplink: &UplinkPace) -> String {
     row("uplink", &uplink.name, &uplink.state, &columns)
 }
 
-fn kept(pace: &Pace) -> String {
+fn kept(pace: &Throughput) -> String {
     let gained = |per_s: f64| {
         if per_s > 0.0 {
             format!(" (+{} a second)", number(per_s))
@@ -164,7 +164,7 @@ mod tests {
         let (before, mut now) = (busy(), busy());
         now.sources[0].received += 2_000;
         now.queues[0].accepted += 3;
-        let pace = Pace::between(&before, &now, Duration::from_secs(1));
+        let pace = Throughput::between(&before, &now, Duration::from_secs(1));
         let wide = lines(&pace, 400);
         let line = |start: &str| {
             wide.iter()

@@ -11,7 +11,7 @@ use crate::config::tree::{Node, Place, Table, TomlEntry, TomlItem};
 use crate::uplink::{self, UplinkKind};
 
 /// What else there is, as it was read.
-pub(super) struct Beside<'a> {
+pub(super) struct WrittenBeside<'a> {
     pub(super) uplinks: &'a [(uplink::Config, Place)],
     pub(super) flows: &'a [FlowSpec],
     pub(super) queues: &'a Queues,
@@ -19,7 +19,7 @@ pub(super) struct Beside<'a> {
 }
 
 /// Tells of all of it.
-pub(super) fn report(check: &Check<'_>, tree: &Table, beside: &Beside<'_>) {
+pub(super) fn report(check: &Check<'_>, tree: &Table, beside: &WrittenBeside<'_>) {
     for source in Written::all(check, tree, "source") {
         of_source(&source);
     }
@@ -150,7 +150,7 @@ fn of_group(group: &Written<'_>) {
     }
 }
 
-fn of_uplink(written: &Written<'_>, beside: &Beside<'_>) {
+fn of_uplink(written: &Written<'_>, beside: &WrittenBeside<'_>) {
     let mut known = beside.uplinks.iter().map(|(uplink, _)| uplink);
     let Some(uplink) = known.find(|uplink| *uplink.name == *written.name) else {
         return;
@@ -170,7 +170,7 @@ fn of_uplink(written: &Written<'_>, beside: &Beside<'_>) {
     of_fallback(written, beside);
 }
 
-fn of_broker(written: &Written<'_>, beside: &Beside<'_>) {
+fn of_broker(written: &Written<'_>, beside: &WrittenBeside<'_>) {
     let leave = "leave it out";
     if matches!(written.text("pack"), None | Some("raw")) {
         let hint = "set `pack`, for example to \"json-array\", or leave it out";
@@ -194,7 +194,7 @@ fn of_broker(written: &Written<'_>, beside: &Beside<'_>) {
 }
 
 /// Classes that may use a fallback, of which nothing is owed here.
-fn of_fallback(written: &Written<'_>, beside: &Beside<'_>) {
+fn of_fallback(written: &Written<'_>, beside: &WrittenBeside<'_>) {
     let Some(Node::List(classes)) = written.table.get("fallback_classes").map(|item| &item.node)
     else {
         return;
@@ -257,7 +257,7 @@ fn of_flow(written: &Written<'_>, flow: &FlowSpec, has_plugin_keys: bool) {
     }
 }
 
-fn of_class(written: &Written<'_>, beside: &Beside<'_>) {
+fn of_class(written: &Written<'_>, beside: &WrittenBeside<'_>) {
     let queues = beside.queues.0.iter();
     let own = queues.filter(|queue| *queue.class == *written.name);
     let ways: Vec<&Arc<str>> = own.map(|queue| &queue.uplink).collect();

@@ -115,7 +115,7 @@ fn what_goes_over_networks_of_others_in_the_clear_is_found() {
     finds(
         [
             "mqtt://127.0.0.1\"",
-            "modbus+tcp://203.0.113.7\"\ndevice.a = { station = 1, group.g = { values.x = { holding = 0 } } }",
+            "modbus+tcp://203.0.113.7\"\ntopic = \"devices/{device}\"\ndevice.a = { station = 1, group.g = { values.x = { holding = 0 } } }",
         ],
         &["plain-tcp"],
     );

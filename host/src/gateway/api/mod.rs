@@ -58,7 +58,7 @@ pub fn operating() -> Vec<Route<Api>> {
         Route::post("/v1/parked/retry", letters::retry),
         // What is recorded of the flows, a `recordings::RecordingRequest`.
         Route::post("/v1/recordings", recordings::ask),
-        // Looking on at a flow, a `tap::Order`, answered with a number; what it has seen since, and its end.
+        // Looking on at a flow, a `tap::TapOrder`, answered with a number; what it has seen since, and its end.
         Route::post("/v1/taps", tap::open),
         Route::get("/v1/taps/{tap}", tap::fetch),
         Route::post("/v1/taps/{tap}/close", tap::close),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What somebody wants to see.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Order {
+pub struct TapOrder {
     pub flow: String,
     /// Around this plugin only.
     pub plugin: Option<String>,
@@ -29,15 +29,15 @@ pub struct Order {
     pub topic: Option<String>,
 }
 
-/// The answer to an [`Order`].
+/// The answer to an [`TapOrder`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Opened {
+pub struct OpenedTap {
     pub tap: u64,
 }
 
 /// What was seen since the last page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Page {
+pub struct SeenPage {
     pub seen: Vec<SeenMessage>,
     /// Messages that there was no room for: they went their way unseen.
     pub missed: u64,
@@ -62,7 +62,7 @@ pub struct SeenMessage {
 }
 
 pub(super) async fn open(State(running): State<Arc<RunningGateway>>, body: Bytes) -> ApiResult {
-    let order: Order = serde_json::from_slice(&body)
+    let order: TapOrder = serde_json::from_slice(&body)
         .map_err(|error| ApiRefusal(format!("an order in another form: {error}")))?;
     let config = running.current.now();
     let flow = config.flow(&order.flow);
@@ -81,7 +81,7 @@ pub(super) async fn open(State(running): State<Arc<RunningGateway>>, body: Bytes
     };
     let opened = running.taps.open(&order.flow, filter, Now::read());
     let opened = opened.ok_or_else(|| ApiRefusal("as many look on already as may".to_owned()))?;
-    Ok(json(&Opened { tap: opened }))
+    Ok(json(&OpenedTap { tap: opened }))
 }
 
 pub(super) async fn fetch(
@@ -97,7 +97,7 @@ pub(super) async fn fetch(
         .messages
         .iter()
         .map(|seen| SeenMessage::of(seen, &running));
-    Ok(json(&Page {
+    Ok(json(&SeenPage {
         seen: seen.collect(),
         missed: page.missed,
     }))

@@ -45,7 +45,7 @@ fn one_that_comes_is_one_like_those_of_the_start() {
     let burst = bench.append_late(0..30);
     assert!(bench.commit() && burst.all_settled());
     bench.append_late(30..35);
-    let Owed { backlog, .. } = backlog::of(&bench.shared, "annex");
+    let OwedQueues { backlog, .. } = backlog::of(&bench.shared, "annex");
     let low = backlog.low(LATE);
     backlog.accept(LATE, low, Seq(low.0 + 3));
     let account = bench.shared.account();
@@ -181,7 +181,7 @@ fn what_was_given_up_of_one_that_came_is_told_to_its_upstream_also_after_it_was_
     Bench::open(told(config(folder.path()))).kill();
     let mut bench = Bench::open(told(config(folder.path())));
     bench.writer.add_queue(&late()).unwrap();
-    backlog::of(&bench.shared, "annex").link.turn(LinkState::Up);
+    backlog::of(&bench.shared, "annex").link.turn(LinkTurn::Up);
     bench.turn();
     let owed = bench.owed_in(LATE, 9);
     let topics: Vec<_> = owed

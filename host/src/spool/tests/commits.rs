@@ -61,7 +61,7 @@ fn an_idle_spool_and_one_whose_messages_are_accepted_in_time_write_nothing() {
     };
     let spool = Spool::open(limits, metrics()).unwrap();
     let (outlet, owed) = (spool.outlet(), spool.owed("cloud"));
-    owed.link.turn(LinkState::Up);
+    owed.link.turn(LinkTurn::Up);
     let before = files(folder.path());
     let (begun, mut number) = (Instant::now(), 0);
     while number < 500 || begun.elapsed() < Duration::from_millis(200) {
@@ -116,7 +116,7 @@ async fn the_store_thread_settles_what_lingers_while_the_link_is_down() {
 async fn a_pressed_source_is_written_at_once_with_the_link_up() {
     let folder = tempdir();
     let spool = Spool::open(config(folder.path()), metrics()).unwrap();
-    spool.owed("cloud").link.turn(LinkState::Up);
+    spool.owed("cloud").link.turn(LinkTurn::Up);
     let settled = Arc::new(Settled::default());
     settled.press(true);
     let burst = Burst::new(Arc::clone(&settled), [1]);

@@ -153,7 +153,7 @@ fn what_is_owed_for_too_long_expires_and_the_clock_is_the_running_one() {
 fn what_the_uplink_has_in_hand_is_not_given_up_and_what_goes_behind_it_leaves_a_hole() {
     let folder = tempdir();
     let mut bench = filled(folder.path(), limited(4_000, DropPolicy::Oldest), 40);
-    bench.link.turn(LinkState::Up);
+    bench.link.turn(LinkTurn::Up);
     let in_hand = bench.backlog.read(QUEUE, bench.backlog.low(QUEUE));
     for number in 40..900 {
         bench.append(number, None);

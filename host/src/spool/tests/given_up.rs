@@ -29,7 +29,7 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
         _ => Vec::new(),
     };
     assert!(record(&bench).is_empty(), "the link is down");
-    bench.link.turn(LinkState::Up);
+    bench.link.turn(LinkTurn::Up);
     turn(&mut bench);
     let list = record(&bench);
     assert_eq!(
@@ -46,14 +46,14 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
     assert_eq!(count, given_up(&bench, LossReason::QuotaOldest));
     // A kill before it is safe: told again. After it was accepted and noted: not.
     let mut bench = bench.reopen();
-    bench.link.turn(LinkState::Up);
+    bench.link.turn(LinkTurn::Up);
     turn(&mut bench);
     let list = record(&bench);
     assert_eq!(list.len(), 1);
     bench.backlog.accept(alarm, list[0].seq, list[0].seq.next());
     assert!(bench.commit());
     let mut bench = bench.reopen();
-    bench.link.turn(LinkState::Up);
+    bench.link.turn(LinkTurn::Up);
     turn(&mut bench);
     assert!(record(&bench).is_empty());
 }

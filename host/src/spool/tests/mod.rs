@@ -32,8 +32,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::LossReason;
 use crate::message::{
-    Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Fetch, FlowId, LinkState, Message,
-    MessageId, Owed, PluginRef, QueueId, Reason, Receipt, Remembered, Seq, Stored,
+    Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Fetch, FlowId, LinkTurn, Message,
+    MessageId, OwedQueues, PluginRef, QueueId, Reason, Receipt, Remembered, Seq, Stored,
 };
 use crate::spool::account::QueueAccount;
 use crate::spool::disk::fault_injection::script::Script;
@@ -103,7 +103,7 @@ impl Bench {
         let script = Arc::clone(&folder.fault_injection.script);
         let (shared, writer) =
             Shared::open_in(folder, OpenPurpose::Run, config, metrics()).unwrap();
-        let Owed { backlog, link } = backlog::of(&shared, "cloud");
+        let OwedQueues { backlog, link } = backlog::of(&shared, "cloud");
         Self {
             shared,
             writer,

@@ -135,7 +135,7 @@ impl Model {
             }
             Step::Link(state) => {
                 self.bench().link.turn(state);
-                self.is_up = state == LinkState::Up;
+                self.is_up = state == LinkTurn::Up;
             }
             Step::Accept(queue, skip, count) => self.accept(queue, skip, count),
             Step::Overtake(count, spill, left) => self.overtake(count, spill, left),
@@ -304,7 +304,7 @@ impl Model {
 
     /// What goes ahead is not read from disk as well, wherever it lies by then.
     fn overtake(&mut self, count: usize, spill: bool, left: usize) {
-        self.bench().link.turn(LinkState::Up);
+        self.bench().link.turn(LinkTurn::Up);
         self.is_up = true;
         let ahead = match self
             .bench()
@@ -337,7 +337,7 @@ impl Model {
             self.known[usize::try_from(stored.message.id.seq).unwrap()].accepted = true;
         }
         // The connection is over.
-        self.bench().link.turn(LinkState::Down);
+        self.bench().link.turn(LinkTurn::Down);
         self.is_up = false;
     }
 

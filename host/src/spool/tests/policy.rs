@@ -16,7 +16,7 @@ enum Move {
     Commit,
     FailedCommit,
     Turn,
-    Link(LinkState),
+    Link(LinkTurn),
     Fetch(usize),
     Accept(usize),
     Expire(usize),
@@ -34,7 +34,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         4 => Just(Move::Commit),
         1 => Just(Move::FailedCommit),
         2 => Just(Move::Turn),
-        1 => prop_oneof![Just(LinkState::Up), Just(LinkState::Down)].prop_map(Move::Link),
+        1 => prop_oneof![Just(LinkTurn::Up), Just(LinkTurn::Down)].prop_map(Move::Link),
         3 => (1_usize..30).prop_map(Move::Fetch),
         3 => (1_usize..30).prop_map(Move::Accept),
         1 => (1_usize..30).prop_map(Move::Expire),
@@ -165,8 +165,8 @@ impl World {
         script.fail_syncs(0);
     }
 
-    fn turn(&mut self, state: LinkState) {
-        self.is_up = state == LinkState::Up;
+    fn turn(&mut self, state: LinkTurn) {
+        self.is_up = state == LinkTurn::Up;
         self.bench().link.turn(state);
         self.in_hand.clear();
         self.cursor = self.bench().backlog.low(QUEUE);

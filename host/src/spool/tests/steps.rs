@@ -15,7 +15,7 @@ pub(super) enum Step {
     FailedCommit(bool),
     /// The writer does what is due: with the link down, everything.
     Turn,
-    Link(LinkState),
+    Link(LinkTurn),
     /// So many of what is owed, after some that are left out.
     Accept(QueueId, usize, usize),
     /// So many go ahead of what is on disk, are perhaps spilled before they are accepted, and are then, but for some.
@@ -44,7 +44,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Commit),
         1 => any::<bool>().prop_map(Step::FailedCommit),
         3 => Just(Step::Turn),
-        1 => prop_oneof![Just(LinkState::Up), Just(LinkState::Down)].prop_map(Step::Link),
+        1 => prop_oneof![Just(LinkTurn::Up), Just(LinkTurn::Down)].prop_map(Step::Link),
         4 => (queue(), 1_usize..40).prop_map(|(queue, count)| Step::Accept(queue, 0, count)),
         1 => (queue(), 1_usize..20, 1_usize..6).prop_map(|(queue, skip, count)| Step::Accept(queue, skip, count)),
         3 => (1_usize..30, any::<bool>(), 0_usize..4).prop_map(|(count, spill, left)| Step::Overtake(count, spill, left)),

@@ -7,7 +7,7 @@ use super::pull::{Pull, Sending, join, split};
 use super::send::SendResult;
 use crate::clock::Now;
 use crate::link::Causes;
-use crate::message::{Life, LinkState, Qos, Stored, key_hash, with_expiry};
+use crate::message::{Life, LinkTurn, Qos, Stored, key_hash, with_expiry};
 use crate::uplink::carrier::Refusal;
 use crate::uplink::carrier::{
     Carrier, CarrierEnded, CarrierFault, FaultOf, Manner, OutgoingPacket, PacketOrigin, Unsendable,
@@ -174,9 +174,9 @@ impl Uplink {
         self.pulls.iter_mut().for_each(Pull::tell_accepted);
         self.forward();
         // What was given out ahead of the disk is forgotten with the link only.
-        self.link.turn(LinkState::Down);
+        self.link.turn(LinkTurn::Down);
         self.pulls.iter_mut().for_each(Pull::rewind);
-        self.link.turn(LinkState::Up);
+        self.link.turn(LinkTurn::Up);
         self.judge.went_back();
         SendResult::Aside
     }

@@ -32,7 +32,7 @@ use super::rate::Throttle;
 use super::settings::{Config, Drain};
 use super::shared::UplinkContext;
 use crate::link::{ConnectionLoss, FailureKind, Stop};
-use crate::message::{Backlog, BacklogLink, LinkState, Owed, Qos, Stored};
+use crate::message::{Backlog, BacklogLink, LinkTurn, OwedQueues, Qos, Stored};
 
 /// Round trip of the window warning.
 const ROUND_TRIP_SECONDS: f64 = 0.05;
@@ -121,7 +121,7 @@ impl Uplink {
     pub(super) fn new(
         config: &Config,
         part: Shard,
-        Owed { backlog, link }: Owed,
+        OwedQueues { backlog, link }: OwedQueues,
         shared: &UplinkContext,
     ) -> Self {
         let metrics = &shared.metrics;
@@ -190,7 +190,7 @@ impl Uplink {
             self.window.shut();
         }
         let ended = self.exchange(&mut carrier, stop).await;
-        self.link.turn(LinkState::Down);
+        self.link.turn(LinkTurn::Down);
         if let Err(Parting::Lost(ended)) = &ended {
             self.ended(ended);
         }
@@ -230,7 +230,7 @@ impl Uplink {
         self.say_what_is_less(limits);
         self.start_over();
         self.show();
-        self.link.turn(LinkState::Up);
+        self.link.turn(LinkTurn::Up);
     }
 
     /// Says once what upstream does less than configured.

@@ -11,7 +11,7 @@ use super::exchange::{any_read, sleep_until};
 use super::pull::{Pull, split};
 use super::{Parting, Uplink};
 use crate::link::Stop;
-use crate::message::{LinkState, Qos, Stored};
+use crate::message::{LinkTurn, Qos, Stored};
 use crate::uplink::carrier::{Answer, Carrier, CarrierEnded, FaultOf, UpstreamLimits};
 
 /// An answer may take so many times what it takes usually.
@@ -205,7 +205,7 @@ impl Uplink {
         tracing::warn!(uplink = %self.name, in_flight = self.in_flight(),
             "upstream is silent with messages under way: its fallback gets the queues, the connection is kept");
         self.release();
-        self.link.turn(LinkState::Down);
+        self.link.turn(LinkTurn::Down);
         self.post.falter(Instant::now());
         let silent_since = carrier.last_heard();
         let mut answers = Vec::new();
@@ -220,7 +220,7 @@ impl Uplink {
         self.post.take().await;
         tracing::info!(uplink = %self.name, "upstream is heard again: it has its queues back");
         self.start_over();
-        self.link.turn(LinkState::Up);
+        self.link.turn(LinkTurn::Up);
         Ok(())
     }
 }

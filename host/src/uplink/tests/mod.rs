@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::{Config, Drain, Error, IdForm, Metrics, Pack, PublishFormat, Rate, UplinkKind, run};
 use crate::link::Stop;
 use crate::message::{
-    Backlog, BacklogLink, Fetch, LinkState, Message, MessageId, Owed, Qos, QueueId, Seq, Span,
+    Backlog, BacklogLink, Fetch, LinkTurn, Message, MessageId, OwedQueues, Qos, QueueId, Seq, Span,
     Stored, with_expiry,
 };
 use crate::mqtt::scripted::{DISCONNECT, ScriptedBroker, ScriptedClient};
@@ -41,7 +41,7 @@ struct Queue {
 #[derive(Default)]
 struct List {
     queues: Mutex<Vec<Queue>>,
-    link: Mutex<Vec<LinkState>>,
+    link: Mutex<Vec<LinkTurn>>,
     /// How many letters there is room for.
     room: std::sync::atomic::AtomicUsize,
     ready: Arc<Notify>,
@@ -205,7 +205,7 @@ impl Backlog for List {
 }
 
 impl BacklogLink for List {
-    fn turn(&self, state: LinkState) {
+    fn turn(&self, state: LinkTurn) {
         self.link.lock().unwrap().push(state);
     }
 
@@ -266,7 +266,7 @@ async fn bench_with(
     let metrics = Metrics::new(&registry).unwrap();
     let task = tokio::spawn(run(
         config,
-        Owed {
+        OwedQueues {
             backlog: Arc::clone(&list) as Arc<dyn Backlog>,
             link: Arc::clone(&list) as Arc<dyn BacklogLink>,
         },

@@ -27,7 +27,7 @@ async fn messages_go_out_in_order_and_only_the_accepted_front_is_told_to_the_spo
     assert_eq!(accepted.last().unwrap().1, 5);
     assert_eq!(
         *bench.list.link.lock().unwrap(),
-        [LinkState::Down, LinkState::Up]
+        [LinkTurn::Down, LinkTurn::Up]
     );
     bench.leave().await;
 }
@@ -55,12 +55,7 @@ async fn the_window_holds_and_after_a_loss_sending_starts_over_at_the_first_unac
     bench.list.settled(0).await;
     assert_eq!(
         *bench.list.link.lock().unwrap(),
-        [
-            LinkState::Down,
-            LinkState::Up,
-            LinkState::Down,
-            LinkState::Up
-        ]
+        [LinkTurn::Down, LinkTurn::Up, LinkTurn::Down, LinkTurn::Up]
     );
     assert_eq!(bench.counter("tidegate_messages_forwarded_total"), 9.0);
     assert_eq!(bench.counter("tidegate_uplink_reconnects_total"), 1.0);
@@ -236,7 +231,7 @@ async fn several_connections_keep_the_order_of_each_key_and_lose_nothing() {
     }
     assert_eq!(
         *bench.list.link.lock().unwrap(),
-        [LinkState::Down, LinkState::Up]
+        [LinkTurn::Down, LinkTurn::Up]
     );
     assert_eq!(bench.gauge("tidegate_uplink_up"), 3.0);
     // What is appended later rings all of them.

@@ -1,11 +1,17 @@
-//! What the plugin of a stage costs.
+//! What the plugin of a stage is called, and what it costs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stage;
 use crate::clock::Now;
 
 impl Stage {
+    /// What its plugin is called in the config.
+    pub(in crate::chain::lane) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.running.confirmed().version.reference.name)
+    }
+
     /// Its plugin took so much processor time for what it has just done.
     pub(in crate::chain::lane) fn spent(&mut self, cpu: Duration, now: Now) {
         let memory = self.running.memory_bytes();

@@ -33,9 +33,10 @@ Examples:
   tidegate plugin build rule.py               a single file, beside which its module is put
   tidegate plugin build -o json | jq -r .path
 
-Which language it is shows in the folder: Cargo.toml, or rule.js, rule.ts, rule.py, rule.c, rule.go. What is missing is named with the
-command that installs it: cargo adds the target wasm32-wasip2 by itself; JavaScript wants componentize-qjs (npm), TypeScript esbuild as well,
-Python componentize-py (pip), C ziglang (pip), Go its own tools. They are looked for in node_modules and .venv here and above, then in PATH.";
+Which language it is shows in the folder: Cargo.toml, or rule.js, rule.ts, rule.py, rule.c, rule.go. What is missing is named \
+with the command that installs it: cargo adds the target wasm32-wasip2 by itself; JavaScript wants componentize-qjs (npm), \
+TypeScript esbuild as well, Python componentize-py (pip), C ziglang (pip), Go its own tools. They are looked for in \
+node_modules and .venv here and above, then in PATH.";
 
 /// Arguments of `tidegate plugin build`.
 #[derive(Debug, Args)]
