@@ -68,7 +68,7 @@ mod tests {
 
     /// Texts that may stand for a path, of up to three levels.
     fn paths() -> Vec<String> {
-        let levels = ["a", "b", "c", "x", "ab", "xa", "xb", "xab", ""];
+        let levels = ["a", "$a", "b", "c", "x", "ab", "xa", "xb", "xab", ""];
         let mut paths: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
         for one in levels {
             for two in levels {
