@@ -193,7 +193,7 @@ fn of_silent_connections_one_gives_way_to_a_new_one() -> Result<()> {
 }
 
 /// A device that listens, hangs up, is away for a while, and listens again.
-/// Guarantee: it is dialled again by itself, `/readyz` says why nothing comes meanwhile, and its replies are its own.
+/// Guarantee: it is dialled again by itself, `health` says why nothing comes meanwhile, and its replies are its own.
 fn a_device_that_is_dialled_goes_and_comes_back() -> Result<()> {
     let cloud = Broker::embedded()?;
     let device = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -208,8 +208,8 @@ fn a_device_that_is_dialled_goes_and_comes_back() -> Result<()> {
     line.write_all(b"one\r\nline\r\n.\r\ntw")?;
     expect(&mut line, "ok.")?;
     drop((line, device));
-    wait_until("/readyz says why nothing comes", || {
-        let told = gateway.get("/readyz?verbose");
+    wait_until("health says why nothing comes", || {
+        let told = gateway.health();
         told.is_ok_and(|(_, text)| text.contains(&format!("cannot connect to `localhost:{port}`")))
     })?;
     let device = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;

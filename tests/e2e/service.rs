@@ -84,7 +84,8 @@ fn a_start_a_reload_and_a_stop_are_told() -> Result<()> {
         "{said}"
     );
     manager.hear_of("READY=1")?;
-    std::fs::write(gateway.folder().join("tidegate.toml"), "[flow.all\n")?;
+    let mistaken = Config::forwarding().between(&field.url(), &cloud.url());
+    gateway.rewrite_config(mistaken.put("flow.all", "mistake = 1"))?;
     told(gateway.folder(), &["reload"], 3)?;
     manager.hear_of("RELOADING=1")?;
     manager.hear_of("READY=1")?;

@@ -81,7 +81,7 @@ fn a_damaged_key_at_a_start_costs_its_uplink_until_it_is_mended() -> Result<()> 
         gateway.metric("tidegate_spool_messages", &[]) == 1.0
     })?;
     wait_until("it says which file", || {
-        let told = gateway.get("/readyz?verbose");
+        let told = gateway.health();
         told.is_ok_and(|(_, text)| text.contains("cloud degraded") && text.contains("private key"))
     })?;
     std::fs::write(&identity.key, key)?;

@@ -15,9 +15,7 @@ impl Transform for Split {
 
     fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
         let Some(readings) = message.field("readings")? else {
-            return Err(Box::new(tidegate_sdk::Missing(
-                "field `readings` is missing".to_owned(),
-            )));
+            return Err(Box::new(Missing("field `readings` is missing".to_owned())));
         };
         let elements = readings
             .elements()?

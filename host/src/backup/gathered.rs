@@ -30,7 +30,7 @@ pub struct BackupFile {
     pub bytes: u64,
 }
 
-/// The folder, and what is in it.
+/// What one run of `tidegate backup` has copied so far, below a folder of its own that is taken away when this is dropped.
 #[derive(Debug)]
 pub struct Gathered {
     folder: PathBuf,

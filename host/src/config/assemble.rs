@@ -49,10 +49,9 @@ pub(super) struct ConfigParts {
 /// Reads every table of `tree`; what is wrong goes to `check`.
 pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigParts {
     let mut root = Fields::root(check, Place::whole(FILE), tree, base);
-    let mut section = root.section("gateway");
-    let gateway = globals::gateway(&mut section);
-    let memory_place = section.place_of("memory");
-    section.done();
+    let of_gateway =
+        |fields: &mut Fields<'_>| (globals::gateway(fields), fields.place_of("memory"));
+    let (gateway, memory_place) = closed(&mut root, "gateway", of_gateway);
     let mut identities = Vec::new();
     let sources = sources::read_all(&mut root, &gateway.name, &mut identities);
     let mut wishes = Vec::new();
@@ -74,12 +73,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     twins::refuse(check, &sources, &uplinks, &admin);
     if !check.has_errors() {
         reach::report(check, tree, &flows, &sources);
-        let beside = idle::WrittenBeside {
-            uplinks: &uplinks,
-            flows: &flows,
-            queues: &queues,
-            has_plugin_keys: !gateway.trust.keys.is_empty(),
-        };
+        let beside = idle::WrittenBeside::of(&uplinks, &flows, &queues, &gateway);
         idle::report(check, tree, &beside);
     }
     let mut sources = priority::part_sources(sources, &flows, &mut identities);
@@ -100,10 +94,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
     let recordings = recordings(check, &flows, &gateway, &limits);
-    let (plugin_places, flows): (Vec<_>, Vec<_>) = flows
-        .into_iter()
-        .map(|flow| (flow.plugin_places, flow.chain))
-        .unzip();
+    let (plugin_places, flows) = parted(flows);
     ConfigParts {
         spool: spool_config(&gateway, limits, (queues, memory_bytes), &flows),
         gateway,
@@ -116,6 +107,14 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         plugin_places,
         accepted,
     }
+}
+
+/// Where the settings of plugins stand, and what flows are made of: the first is for messages about the second.
+fn parted(flows: Vec<FlowSpec>) -> (Vec<Vec<Places>>, Vec<chain::Config>) {
+    let parts = flows
+        .into_iter()
+        .map(|flow| (flow.plugin_places, flow.chain));
+    parts.unzip()
 }
 
 /// Uplinks that make names of it know the gateway and the classes.

@@ -52,16 +52,13 @@ pub(super) fn prepare(
     if !standing.look().runs_on_kept && doors.down().is_empty() {
         keep(&config, &origin);
     }
-    for (flow, plugins) in config.flows.iter().zip(&started) {
-        let away = flow.plugins.iter().zip(plugins);
-        for (plugin, _) in away.filter(|(_, started)| started.is_away) {
-            standing.stays(start::place(flow, plugin), start::AWAY.to_owned());
-        }
-    }
+    tell_away(&config, &started, &standing);
     let recordings = recordings::start(&config, &doors, &registry)?;
     let current = watched(&config, &registry)?;
-    let sources = source::Metrics::new(&registry)?;
-    let uplinks = uplink::Metrics::new(&registry)?;
+    let (sources, uplinks) = (
+        source::Metrics::new(&registry)?,
+        uplink::Metrics::new(&registry)?,
+    );
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
         service: ServiceSocket::of(&origin.env, std::process::id()),
@@ -98,6 +95,16 @@ pub(super) fn prepare(
         workers,
     };
     Ok((running, parts))
+}
+
+/// Plugins of which an earlier version runs, since what the config names is not there.
+fn tell_away(config: &Config, started: &[Vec<start::Started>], standing: &Standing) {
+    for (flow, plugins) in config.flows.iter().zip(started) {
+        let away = flow.plugins.iter().zip(plugins);
+        for (plugin, _) in away.filter(|(_, started)| started.is_away) {
+            standing.stays(start::place(flow, plugin), start::AWAY.to_owned());
+        }
+    }
 }
 
 fn metrics() -> Result<(Registry, Metrics), Error> {

@@ -95,6 +95,9 @@ pub struct Stored {
     pub message: Message,
 }
 
+/// So many bytes are kept of what is too long, or no message, to be a dead letter whole: enough to see what it was.
+pub const HEAD_BYTES: usize = 4_096;
+
 /// Why a message went to the dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -24,8 +24,8 @@ pub(crate) mod sync;
 
 pub use border::{
     Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Delivery, Destination, Fetch, Flows,
-    Intake, LinkTurn, Loss, LossReason, Outlet, OwedQueues, PluginRef, QueueId, Reason, Remembered,
-    Seq, StateStore, Stored, Tape, Wait, hexadecimal, short_digest,
+    HEAD_BYTES, Intake, LinkTurn, Loss, LossReason, Outlet, OwedQueues, PluginRef, QueueId, Reason,
+    Remembered, Seq, StateStore, Stored, Tape, Wait, hexadecimal, short_digest,
 };
 pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};

@@ -38,18 +38,17 @@ impl Metrics {
     /// The names are taken.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| counter_by(registry, name, help, &[LABEL]);
+        let by = |what, name: &str, help: &str| counter_by(registry, name, help, &[LABEL, what]);
         Ok(Self {
-            requests: counter_by(
-                registry,
+            requests: by(
+                "status",
                 "tidegate_source_requests_total",
                 "Requests: those that came in by the status they were answered with, those to devices by what came back.",
-                &[LABEL, "status"],
             )?,
-            polls: counter_by(
-                registry,
+            polls: by(
+                "outcome",
                 "tidegate_source_polls_total",
                 "Polls of a group of values, by what became of them.",
-                &[LABEL, "outcome"],
             )?,
             conditions: SourceConditions::new(registry)?,
             link: LinkMetrics::new(registry, LABEL)?,

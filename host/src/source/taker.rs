@@ -13,12 +13,9 @@ use super::pending::PendingBurst;
 use super::unsettled::{AckOrder, Settlement, Unsettled};
 use crate::clock::Now;
 use crate::message::{
-    Burst, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Progress, Qos,
-    Reason, Receipt, Settled, Span, Wait,
+    Burst, DeadLetter, HEAD_BYTES, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet,
+    Progress, Qos, Reason, Receipt, Settled, Span, Wait,
 };
-
-/// What is kept of an over-long payload: enough to see what it was.
-pub(super) const HEAD_BYTES: usize = 4_096;
 
 /// A message as it came. `A` is the claim of its sender on an acknowledgement.
 #[derive(Debug)]

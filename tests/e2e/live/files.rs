@@ -84,7 +84,7 @@ fn a_plugin_that_cannot_be_used_in_a_changed_config_stops_no_later_start() -> Re
     scene.field.publish("devices/d1/telemetry", "{}")?;
     wait_until("it arrives", || scene.watch.total() == 1)?;
     let (status, _) = told(&folder, &["status"], 0)?;
-    ensure!(status.contains("mistake"), "{status}");
+    ensure!(status.contains("pikc"), "{status}");
     Ok(())
 }
 

@@ -56,8 +56,8 @@ fn a_scale_on_a_line_is_pulled_and_comes_back() -> Result<()> {
     device.write_all(b"\xaa\x55four")?;
     expect(&mut device, "\x06")?;
     first.kill()?;
-    wait_until("/readyz says that it is gone", || {
-        let told = gateway.get("/readyz?verbose");
+    wait_until("health says that it is gone", || {
+        let told = gateway.health();
         told.is_ok_and(|(_, text)| text.contains("there is no such line"))
     })?;
     let _second = line(&path, other)?;

@@ -65,7 +65,8 @@ fn a_source_comes_and_goes_under_load() -> Result<()> {
         shown(true)?;
         let out = scene.reload(&Config::forwarding(), 0)?;
         ensure!(out.contains("changes live: source.annex"), "{out}");
-        shown(false)?;
+        // What its broker may still hold for it is taken first.
+        wait_until("it is gone", || shown(false).is_ok())?;
     }
     let sent = load.stop()?;
     expect_exactly_once(&sent, scene.watch).map(drop)

@@ -1,6 +1,5 @@
 //! Sessions that a change leaves behind at the devices' broker.
 
-use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -224,7 +223,7 @@ fn a_copy_of_a_gateway_leaves_its_sessions_alone() -> Result<()> {
 
 /// While the gateway is down its source moves to another broker; the first one has a message for it. Later a source at the first one
 /// is added.
-/// Guarantee: `status`, `/readyz` and the metrics tell of the session until a source is at that broker; then the message arrives,
+/// Guarantee: `status`, `health` and the metrics tell of the session until a source is at that broker; then the message arrives,
 /// and `status` tells that the session is emptied as long as that goes on.
 fn a_broker_that_no_source_is_at_any_more_is_told_until_one_is() -> Result<()> {
     let (first, second) = (Broker::mosquitto()?, Broker::mosquitto()?);
@@ -235,12 +234,12 @@ fn a_broker_that_no_source_is_at_any_more_is_told_until_one_is() -> Result<()> {
     first.publish("alarms/d1", "held")?;
     let watch = Watch::start(cloud.address(), UP)?;
     let moved = flows().between(&second.url(), &cloud.url());
-    fs::write(setup.config_file(), moved.to_string())?;
+    setup.rewrite(&moved)?;
     // Over one more start, too.
     let (_, setup) = setup.start()?.stop()?;
     let gateway = setup.start()?;
     gateway.wait_online()?;
-    let ready = || gateway.get("/readyz?verbose").map(|(_, text)| text);
+    let ready = || gateway.health().map(|(_, text)| text);
     let says = "no source is at";
     wait_until("it is told", || {
         ready().is_ok_and(|text| text.contains(says))

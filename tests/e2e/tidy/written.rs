@@ -16,8 +16,8 @@ pub fn cases() -> Vec<Trial> {
 
 /// The ways of a text into the config of a gateway, and the cases that may take each: their point is the text.
 const TEXTS: [(&str, &[&str]); 4] = [
-    // What the version before was started on.
-    ("Config::read", &["compat"]),
+    // What the version before was started on, or a backup has brought back.
+    ("Config::read", &["backup", "compat"]),
     // A file that is no TOML.
     ("rewrite_text", &["swap"]),
     // What `config show` prints; all others tell a command where the file is.
@@ -36,6 +36,7 @@ const TEXTS: [(&str, &[&str]); 4] = [
     (
         "\"tidegate.toml\"",
         &[
+            "backup",
             "cli",
             "compat",
             "config",

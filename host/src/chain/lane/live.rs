@@ -3,6 +3,7 @@
 
 mod growth;
 mod journal;
+mod orders;
 mod saving;
 
 use std::sync::Arc;

@@ -9,7 +9,6 @@ pub(super) mod leave;
 pub(super) mod live;
 pub(super) mod load;
 pub(super) mod onward;
-mod orders;
 pub(super) mod outbox;
 mod pair;
 pub(super) mod portion;

@@ -137,7 +137,7 @@ fn amount(number: u64, word: &str) -> String {
     format!("{} {word}", count(number))
 }
 
-/// `1,204`, `3.5`, `0`.
+/// A rate as people read it, with a decimal only where it is below ten: `1,204`, `3.5`, `0`.
 fn number(per_s: f64) -> String {
     if per_s > 0.0 && per_s < 10.0 {
         format!("{per_s:.1}")

@@ -6,45 +6,62 @@ use std::sync::Arc;
 use super::Queues;
 use crate::config::check::Check;
 use crate::config::flow::FlowSpec;
+use crate::config::globals::Gateway;
 use crate::config::problem::code::ProblemCode;
 use crate::config::tree::{Node, Place, Table, TomlEntry, TomlItem};
 use crate::uplink::{self, UplinkKind};
 
 /// What else there is, as it was read.
 pub(super) struct WrittenBeside<'a> {
-    pub(super) uplinks: &'a [(uplink::Config, Place)],
-    pub(super) flows: &'a [FlowSpec],
-    pub(super) queues: &'a Queues,
-    pub(super) has_plugin_keys: bool,
+    uplinks: &'a [(uplink::Config, Place)],
+    flows: &'a [FlowSpec],
+    queues: &'a Queues,
+    has_plugin_keys: bool,
+}
+
+impl<'a> WrittenBeside<'a> {
+    pub(super) fn of(
+        uplinks: &'a [(uplink::Config, Place)],
+        flows: &'a [FlowSpec],
+        queues: &'a Queues,
+        gateway: &Gateway,
+    ) -> Self {
+        Self {
+            uplinks,
+            flows,
+            queues,
+            has_plugin_keys: !gateway.trust.keys.is_empty(),
+        }
+    }
 }
 
 /// Tells of all of it.
 pub(super) fn report(check: &Check<'_>, tree: &Table, beside: &WrittenBeside<'_>) {
-    for source in Written::all(check, tree, "source") {
+    for source in WrittenTable::all(check, tree, "source") {
         of_source(&source);
     }
-    for written in Written::all(check, tree, "uplink") {
+    for written in WrittenTable::all(check, tree, "uplink") {
         of_uplink(&written, beside);
     }
-    let flows = Written::all(check, tree, "flow");
+    let flows = WrittenTable::all(check, tree, "flow");
     for (written, flow) in flows.iter().zip(beside.flows) {
         of_flow(written, flow, beside.has_plugin_keys);
     }
-    for written in Written::all(check, tree, "class") {
+    for written in WrittenTable::all(check, tree, "class") {
         of_class(&written, beside);
     }
 }
 
 /// A table as the operator wrote it.
-struct Written<'a> {
+struct WrittenTable<'a> {
     check: &'a Check<'a>,
     path: String,
     name: &'a str,
     table: &'a Table,
 }
 
-impl<'a> Written<'a> {
-    /// All tables `[sort.NAME]`.
+impl<'a> WrittenTable<'a> {
+    /// Every `[source.NAME]` where `sort` is "source", in the order of the file.
     fn all(check: &'a Check<'a>, tree: &'a Table, sort: &str) -> Vec<Self> {
         let tables = tree.table(sort);
         let entries = tables.map(|tables| tables.entries.iter());
@@ -60,7 +77,7 @@ impl<'a> Written<'a> {
         entries.into_iter().flatten().filter_map(below).collect()
     }
 
-    /// All tables of a table or list in it.
+    /// The tables below `key`, be it a table of tables, which have names, or a list, in which they have none.
     fn below(&self, key: &str) -> Vec<Self> {
         let of = |name: &'a str, item: &'a TomlItem| match &item.node {
             Node::Table(table) => Some(Self {
@@ -111,7 +128,7 @@ impl<'a> Written<'a> {
     }
 }
 
-fn of_source(source: &Written<'_>) {
+fn of_source(source: &WrittenTable<'_>) {
     let scheme = source.scheme();
     if scheme.starts_with("mqtt") && source.text("protocol") == Some("3.1.1") {
         let why = "MQTT 3.1.1 knows no such limit, the broker decides";
@@ -130,7 +147,7 @@ fn of_source(source: &Written<'_>) {
     groups.for_each(|group| of_group(&group));
 }
 
-fn of_group(group: &Written<'_>) {
+fn of_group(group: &WrittenTable<'_>) {
     let reports_change = group.text("report") == Some("change");
     for value in group.below("values") {
         let is_of_bits = value.has("coil") || value.has("discrete");
@@ -150,7 +167,7 @@ fn of_group(group: &Written<'_>) {
     }
 }
 
-fn of_uplink(written: &Written<'_>, beside: &WrittenBeside<'_>) {
+fn of_uplink(written: &WrittenTable<'_>, beside: &WrittenBeside<'_>) {
     let mut known = beside.uplinks.iter().map(|(uplink, _)| uplink);
     let Some(uplink) = known.find(|uplink| *uplink.name == *written.name) else {
         return;
@@ -170,7 +187,7 @@ fn of_uplink(written: &Written<'_>, beside: &WrittenBeside<'_>) {
     of_fallback(written, beside);
 }
 
-fn of_broker(written: &Written<'_>, beside: &WrittenBeside<'_>) {
+fn of_broker(written: &WrittenTable<'_>, beside: &WrittenBeside<'_>) {
     let leave = "leave it out";
     if matches!(written.text("pack"), None | Some("raw")) {
         let hint = "set `pack`, for example to \"json-array\", or leave it out";
@@ -194,7 +211,7 @@ fn of_broker(written: &Written<'_>, beside: &WrittenBeside<'_>) {
 }
 
 /// Classes that may use a fallback, of which nothing is owed here.
-fn of_fallback(written: &Written<'_>, beside: &WrittenBeside<'_>) {
+fn of_fallback(written: &WrittenTable<'_>, beside: &WrittenBeside<'_>) {
     let Some(Node::List(classes)) = written.table.get("fallback_classes").map(|item| &item.node)
     else {
         return;
@@ -221,7 +238,7 @@ fn of_fallback(written: &Written<'_>, beside: &WrittenBeside<'_>) {
     }
 }
 
-fn of_flow(written: &Written<'_>, flow: &FlowSpec, has_plugin_keys: bool) {
+fn of_flow(written: &WrittenTable<'_>, flow: &FlowSpec, has_plugin_keys: bool) {
     let leave = "leave it out";
     if flow.from.is_empty() {
         let why = "no source leads to the flow, only others do";
@@ -257,7 +274,7 @@ fn of_flow(written: &Written<'_>, flow: &FlowSpec, has_plugin_keys: bool) {
     }
 }
 
-fn of_class(written: &Written<'_>, beside: &WrittenBeside<'_>) {
+fn of_class(written: &WrittenTable<'_>, beside: &WrittenBeside<'_>) {
     let queues = beside.queues.0.iter();
     let own = queues.filter(|queue| *queue.class == *written.name);
     let ways: Vec<&Arc<str>> = own.map(|queue| &queue.uplink).collect();

@@ -166,10 +166,7 @@ impl<'a> StrictLook<'a> {
             }
             uplink::UplinkKind::File(folder) => {
                 if folder.keep_bytes.is_none() {
-                    let message = format!("`{subject}` keeps every file it has written");
-                    let place = place_in(table, "files", entry.place);
-                    let hint = "add `keep` to `files`, as in files = { keep = \"8GiB\" }, or accept it where somebody fetches them";
-                    self.find(Advice::FilesWithoutKeep, subject, place, message, hint);
+                    self.keeps_all(subject, entry, table);
                 }
                 return;
             }
@@ -186,6 +183,13 @@ impl<'a> StrictLook<'a> {
             }
         }
         self.levels(entry, table, own);
+    }
+
+    fn keeps_all(&mut self, subject: String, entry: &'a TomlEntry, table: &'a Table) {
+        let message = format!("`{subject}` keeps every file it has written");
+        let place = place_in(table, "files", entry.place);
+        let hint = "add `keep` to `files`, as in files = { keep = \"8GiB\" }, or accept it where somebody fetches them";
+        self.find(Advice::FilesWithoutKeep, subject, place, message, hint);
     }
 
     fn levels(&mut self, entry: &'a TomlEntry, table: &'a Table, own: &uplink::Config) {

@@ -1,6 +1,7 @@
 //! Which version of a plugin a start takes, and what it falls back to.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{AWAY, Started, Starter, report, signature, signed_version, written};
 use crate::chain::{Artefact, Chain, PluginConfig};
@@ -154,11 +155,7 @@ impl Starter {
         };
         let artefact = kept.map_or_else(|| plugin.artefact.clone(), Artefact::Kept);
         let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
-        let is_it = match &artefact {
-            Artefact::Builtin(_) => chain::digest_of(&plugin.name, &artefact)
-                .is_ok_and(|digest| *digest == *version.digest),
-            Artefact::File(_) | Artefact::Kept(_) => trust::digest(&component) == version.digest,
-        };
+        let is_it = is_still(&plugin.name, &artefact, &component, &version.digest);
         let signature = signature(&artefact);
         let signed = signed_version(plugin, &component, signature.as_deref());
         let code = is_it.then_some(IncomingComponent {
@@ -176,12 +173,10 @@ impl Starter {
             written: &written,
         };
         self.versions.started(spot, &version, code, start);
-        match before {
-            Some(before) if before != version => {
-                self.event((flow, &plugin.name), "started", [&before, &version], None)
-            }
-            None => self.event((flow, &plugin.name), "started", [&version; 2], None),
-            Some(_) => {}
+        let before = before.as_ref();
+        if before != Some(&version) {
+            let versions = [before.unwrap_or(&version), &version];
+            self.event((flow, &plugin.name), "started", versions, None);
         }
         if is_away && is_it {
             tracing::error!(
@@ -196,6 +191,16 @@ impl Starter {
             start,
             is_away,
         }
+    }
+}
+
+/// Whether `component`, read later than what was started, is the same: only then it may be kept as that.
+fn is_still(plugin: &Arc<str>, artefact: &Artefact, component: &[u8], started: &str) -> bool {
+    match artefact {
+        Artefact::Builtin(_) => {
+            chain::digest_of(plugin, artefact).is_ok_and(|digest| *digest == *started)
+        }
+        Artefact::File(_) | Artefact::Kept(_) => trust::digest(component) == started,
     }
 }
 

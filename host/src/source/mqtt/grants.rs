@@ -25,7 +25,7 @@ pub(super) fn needed(routes: &[FlowRoute]) -> Vec<&Pattern> {
 
 /// What is to be asked for on a new connection: all of `wanted`, unless the broker speaks 3.1.1 and has our session with that.
 /// There a SUBSCRIBE makes it send every retained message again.
-pub(super) fn to_ask(
+pub(super) fn asks_for(
     wanted: &[Subscription],
     granted: &BTreeMap<String, Qos>,
     session: Option<Protocol>,
@@ -59,7 +59,7 @@ mod tests {
                 .iter()
                 .map(|(filter, level)| ((*filter).to_owned(), *level))
                 .collect();
-            to_ask(&wanted, &granted, session)
+            asks_for(&wanted, &granted, session)
                 .into_iter()
                 .map(|wanted| wanted.filter)
                 .collect::<Vec<_>>()

@@ -94,7 +94,7 @@ impl MqttSource {
     ) -> Result<(), ConnectionEnded> {
         self.begin(&mut connection, established, redial.stood_before());
         self.left_since = self.left_since.map(|_| Instant::now());
-        let asked = self.subscriptions.to_ask(established);
+        let asked = self.subscriptions.asks_for(established);
         self.is_granted = asked.is_empty();
         if self.is_granted {
             redial.online(established);
@@ -197,7 +197,7 @@ impl MqttSource {
                 () = sleep_until(self.pressure.due(self.taker.unsettled().messages())), if self.waits.is_none() => {}
                 () = sleep_until(self.subscriptions.looks_again) => self.end_subscriptions(connection),
                 () = sleep_until(self.subscriptions.asks_again) => {
-                    connection.subscribe(self.subscriptions.to_ask_again());
+                    connection.subscribe(self.subscriptions.asks_again_for());
                 }
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);

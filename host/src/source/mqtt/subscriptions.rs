@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::copies::Copies;
-use super::grants::{needed, to_ask};
+use super::grants::{asks_for, needed};
 use super::{Config, SessionMark, SessionMarks};
 use crate::link::level as gauge_level;
 use crate::message::Pattern;
@@ -106,15 +106,15 @@ impl Subscriptions {
     }
 
     /// What is to be asked for on this connection.
-    pub(super) fn to_ask(&mut self, established: &Established) -> Vec<Subscription> {
+    pub(super) fn asks_for(&mut self, established: &Established) -> Vec<Subscription> {
         let session = established.session_present.then_some(established.protocol);
-        let asked = to_ask(&self.wanted, &self.granted, session);
+        let asked = asks_for(&self.wanted, &self.granted, session);
         self.asked = asked.iter().map(|asked| asked.filter.clone()).collect();
         asked
     }
 
     /// What is to be asked for once more, now that its time has come.
-    pub(super) fn to_ask_again(&mut self) -> &[Subscription] {
+    pub(super) fn asks_again_for(&mut self) -> &[Subscription] {
         self.asks_again = None;
         self.asked = (self.refused.iter().map(|asked| asked.filter.clone())).collect();
         &self.refused
@@ -216,25 +216,25 @@ impl Subscriptions {
             .cloned()
             .collect();
         self.asks_again = (!self.refused.is_empty()).then(|| Instant::now() + self.ask_every);
-        let count = |is_it: &dyn Fn(Option<&Qos>, Qos) -> bool| {
-            let wanted = self.wanted.iter();
-            gauge_level(
-                wanted
-                    .filter(|one| is_it(self.granted.get(&one.filter), one.qos))
-                    .count(),
-            )
-        };
-        self.meters
-            .refused
-            .set(count(&|granted, _| granted.is_none()));
-        self.meters.lowered.set(count(&|granted, wanted| {
-            granted.is_some_and(|level| *level < wanted)
-        }));
+        self.count_granted();
         self.set_mark();
         if !self.wanted.is_empty() && refused.len() >= self.wanted.len() {
             return Err(ConnectionEnded::NotAuthorised);
         }
         Ok(())
+    }
+
+    fn count_granted(&self) {
+        let count = |is_it: &dyn Fn(Option<&Qos>, Qos) -> bool| {
+            let wanted = self.wanted.iter();
+            let counted = wanted.filter(|one| is_it(self.granted.get(&one.filter), one.qos));
+            gauge_level(counted.count())
+        };
+        let is_lower = |granted: Option<&Qos>, wanted| granted.is_some_and(|level| *level < wanted);
+        self.meters
+            .refused
+            .set(count(&|granted, _| granted.is_none()));
+        self.meters.lowered.set(count(&is_lower));
     }
 }
 

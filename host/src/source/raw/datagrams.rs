@@ -17,7 +17,8 @@ use super::frame::{FrameFault, FramePiece};
 use super::until::sleep_until;
 use super::wire::Error;
 use crate::link::{Redial, Stop};
-use crate::source::taker::{Borders, HEAD_BYTES};
+use crate::message::HEAD_BYTES;
+use crate::source::taker::Borders;
 
 /// No datagram is longer.
 const DATAGRAM_BYTES: usize = 64 << 10;

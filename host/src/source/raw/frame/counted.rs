@@ -1,7 +1,7 @@
 //! Frames before each of which stands how long it is.
 
 use super::{FrameFault, FramePiece, KeptBytes, unfit};
-use crate::source::taker::HEAD_BYTES;
+use crate::message::HEAD_BYTES;
 
 /// How the length is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ pub use counted::{LengthCounts, LengthField};
 use delimited::Delimited;
 use synced::Synced;
 
-use crate::source::taker::HEAD_BYTES;
+use crate::message::HEAD_BYTES;
 
 /// Where a frame ends and the next one begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

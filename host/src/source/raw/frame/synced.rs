@@ -1,7 +1,7 @@
 //! Frames of one length that begin with certain bytes.
 
 use super::{FrameFault, FramePiece, KeptBytes, Seeker};
-use crate::source::taker::HEAD_BYTES;
+use crate::message::HEAD_BYTES;
 
 #[derive(Debug)]
 pub(super) struct Synced {

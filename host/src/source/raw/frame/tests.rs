@@ -167,7 +167,7 @@ fn a_line_ends_with_lf_or_crlf_and_an_empty_one_is_none() {
 
 #[test]
 fn the_limit_is_exact_and_what_is_over_it_is_never_glued_to_what_follows() {
-    let fits = vec![b'x'; MOST];
+    let fits = [b'x'; MOST];
     let over = vec![b'x'; MOST + 1];
     for (ends, framing) in [
         (&b"\n"[..], RawFraming::Line),

@@ -1,14 +1,18 @@
 //! What a lane is told to do beside its messages.
 
-use super::Lane;
-use super::inbox::LaneRequest;
-use super::item::{Item, ReturnedLetter};
-use super::live::Broken;
+use super::Broken;
+use crate::chain::lane::Lane;
+use crate::chain::lane::inbox::LaneRequest;
+use crate::chain::lane::item::{Item, ReturnedLetter};
 use crate::clock::Now;
 use crate::message::Delivery;
 
 impl Lane {
-    pub(super) fn obey(&mut self, command: LaneRequest, now: Now) -> Result<(), Broken> {
+    pub(in crate::chain::lane) fn obey(
+        &mut self,
+        command: LaneRequest,
+        now: Now,
+    ) -> Result<(), Broken> {
         // A driver that has given up does not wait for the reply.
         match command {
             LaneRequest::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
