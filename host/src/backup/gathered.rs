@@ -24,7 +24,7 @@ const SESSIONS: &str = "sessions";
 /// A file of a backup, as its list has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupFile {
-    /// As in `data/spool/lock`.
+    /// Its path within the backup, with `/` on every system: `data/spool/lock`.
     pub name: String,
     /// So much of it counts: it may have grown since.
     pub bytes: u64,

@@ -49,9 +49,7 @@ pub(super) struct ConfigParts {
 /// Reads every table of `tree`; what is wrong goes to `check`.
 pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigParts {
     let mut root = Fields::root(check, Place::whole(FILE), tree, base);
-    let of_gateway =
-        |fields: &mut Fields<'_>| (globals::gateway(fields), fields.place_of("memory"));
-    let (gateway, memory_place) = closed(&mut root, "gateway", of_gateway);
+    let (gateway, memory_place) = closed(&mut root, "gateway", globals::gateway);
     let mut identities = Vec::new();
     let sources = sources::read_all(&mut root, &gateway.name, &mut identities);
     let mut wishes = Vec::new();
@@ -64,8 +62,9 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let mut queues = Queues::default();
     let mut flows = flows(&root, tables, &names, &mut queues);
     circle::refuse(check, &flows);
-    let of_spool = |fields: &mut Fields<'_>| globals::spool(fields, &gateway.name);
-    let limits = closed(&mut root, "spool", of_spool);
+    let limits = closed(&mut root, "spool", |fields| {
+        globals::spool(fields, &gateway.name)
+    });
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     let accepted = closed(&mut root, "accepted", accepted::read);

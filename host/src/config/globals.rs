@@ -12,7 +12,7 @@ use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::{Secrets, Sources};
 use super::secret;
-use super::tree::Node;
+use super::tree::{Node, Place};
 use crate::chain::CompileLimits;
 use crate::config::problem::code::ProblemCode;
 use crate::file;
@@ -92,7 +92,8 @@ pub(super) struct SpoolLimits {
     pub(super) sealer: Sealer,
 }
 
-pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
+/// The gateway itself, and where it says how much memory it may have.
+pub(super) fn gateway(fields: &mut Fields<'_>) -> (Gateway, Place) {
     let name = match fields.text("name") {
         Some(name) => {
             fields.check.name("gateway", name, fields.place_of("name"));
@@ -117,7 +118,7 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
     let data_dir = data_dir(fields);
     let trust = trust::read(fields);
     let audit_topic = topic(fields, "audit_topic", &name);
-    Gateway {
+    let gateway = Gateway {
         name: name.into(),
         memory_bytes,
         shutdown_grace,
@@ -126,7 +127,8 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         compile,
         audit_topic,
         trust,
-    }
+    };
+    (gateway, fields.place_of("memory"))
 }
 
 /// Where what must survive a restart stands: what was given at the start, what is written, or what the system offers.

@@ -20,7 +20,7 @@ use super::running::RunningGateway;
 use super::service::socket::ServiceSocket;
 use super::standing::SharedStanding as Standing;
 use super::{recordings, start};
-use crate::chain::{self, Taps, Wiring};
+use crate::chain::{self, Chain, Taps, Wiring};
 use crate::config::{self, Config, Sources};
 use crate::message::Mint;
 use crate::spool::{self, Spool};
@@ -40,25 +40,19 @@ pub(super) fn prepare(
     let versions = Versions::open(&config.gateway.data_dir);
     let mint = Arc::new(Mint::new(spool.boot()));
     let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
-    let failed = Arc::<Notify>::default();
-    let (doors, taps) = (Doors::default(), Taps::default());
+    let (failed, doors, taps) = <(Arc<Notify>, Doors, Taps)>::default();
     let wiring = wiring(&spool, &doors, &mint, (&failed, &taps), &registry)?;
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
-    for (flow, chain) in config.flows.iter().zip(chains) {
-        doors.add(&flow.name, chain);
-    }
+    open(&config, chains, &doors);
     if !standing.look().runs_on_kept && doors.down().is_empty() {
         keep(&config, &origin);
     }
     tell_away(&config, &started, &standing);
-    let recordings = recordings::start(&config, &doors, &registry)?;
     let current = watched(&config, &registry)?;
-    let (sources, uplinks) = (
-        source::Metrics::new(&registry)?,
-        uplink::Metrics::new(&registry)?,
-    );
+    let sources = source::Metrics::new(&registry)?;
+    let uplinks = uplink::Metrics::new(&registry)?;
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
         service: ServiceSocket::of(&origin.env, std::process::id()),
@@ -71,7 +65,7 @@ pub(super) fn prepare(
         audit,
         started,
         starter,
-        recordings,
+        recordings: recordings::start(&config, &doors, &registry)?,
         spool: Arc::clone(&spool),
         standing: standing.clone(),
         hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
@@ -95,6 +89,13 @@ pub(super) fn prepare(
         workers,
     };
     Ok((running, parts))
+}
+
+/// A flow that could not be built has a door, too: what is meant for it waits there.
+fn open(config: &Config, chains: Vec<Result<Arc<Chain>, String>>, doors: &Doors) {
+    for (flow, chain) in config.flows.iter().zip(chains) {
+        doors.add(&flow.name, chain);
+    }
 }
 
 /// Plugins of which an earlier version runs, since what the config names is not there.

@@ -245,10 +245,9 @@ fn a_broker_that_no_source_is_at_any_more_is_told_until_one_is() -> Result<()> {
         ready().is_ok_and(|text| text.contains(says))
     })?;
     let left_behind = [("condition", "session-left-behind")];
-    ensure!(
-        gateway.metric("tidegate_source_condition", &left_behind) == 1.0,
-        "the metric does not tell"
-    );
+    wait_until("the metric tells, too", || {
+        gateway.metric("tidegate_source_condition", &left_behind) == 1.0
+    })?;
     let (status, _) = told(gateway.folder(), &["status", "-o", "json"], 0)?;
     ensure!(status.contains("session-left-behind"), "{status}");
     gateway.rewrite_config(moved.source("old", &first.url()))?;

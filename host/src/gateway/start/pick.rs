@@ -135,12 +135,11 @@ impl Starter {
         index: usize,
         pick: Pick,
     ) -> Started {
+        let start = pick.start();
         let Pick {
             written,
-            is_tried_again,
             is_away,
             mut left,
-            has_fallen_back,
             ..
         } = pick;
         let plugin = &flow.plugins[index];
@@ -148,11 +147,6 @@ impl Starter {
         let (mut version, kept) = left.remove(0);
         // The config's file may have been replaced since it was looked at.
         version.digest = chain.plugins()[index].digest.to_string();
-        let start = match (has_fallen_back, is_tried_again) {
-            (true, _) => Start::FellBack,
-            (false, true) => Start::TryAgain,
-            (false, false) => Start::Decided,
-        };
         let artefact = kept.map_or_else(|| plugin.artefact.clone(), Artefact::Kept);
         let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
         let is_it = is_still(&plugin.name, &artefact, &component, &version.digest);
@@ -218,6 +212,16 @@ pub(crate) struct Pick {
     has_fallen_back: bool,
     /// What is left is the config's, whatever is known of it.
     is_last: bool,
+}
+
+impl Pick {
+    fn start(&self) -> Start {
+        match (self.has_fallen_back, self.is_tried_again) {
+            (true, _) => Start::FellBack,
+            (false, true) => Start::TryAgain,
+            (false, false) => Start::Decided,
+        }
+    }
 }
 
 /// Goes on to the same component beside the config's signature, where that of the kept one is not let in any more.
