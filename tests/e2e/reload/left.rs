@@ -86,7 +86,7 @@ fn a_broker_that_was_never_reached_leaves_nothing_to_be_emptied() -> Result<()> 
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let link = Cuttable::to(field.address())?;
     link.go_dark();
-    let gateway = Gateway::with(text(&link.url(), &cloud)).start()?;
+    let gateway = Gateway::with(text(&link.url(), &cloud)).launch()?;
     let folder = gateway.folder().to_owned();
     wait_until("it dials", || link.dials() > 0)?;
     let right = text(&field.url(), &cloud);
