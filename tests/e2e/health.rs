@@ -175,8 +175,17 @@ fn a_disk_that_takes_nothing_has_failed() -> Result<()> {
     let setup = gateway.kill()?;
     disk.turn_read_only()?;
     let gateway = setup.start()?;
-    wait_for(&gateway, "disk", '-', "store-read-only")?;
-    wait_for(&gateway, "spool", '-', "store-read-only")
+    // There is no place for the control socket, so the port has to tell it.
+    for part in ["disk", "spool"] {
+        let says = |line: &str| {
+            line.starts_with(&format!("[-] {part}")) && line.contains("store-read-only")
+        };
+        wait_until(&format!("the port tells it of {part}"), || {
+            let told = gateway.get("/healthz?verbose");
+            told.is_ok_and(|(code, text)| code == 503 && text.lines().any(says))
+        })?;
+    }
+    Ok(())
 }
 
 /// A plugin that traps on what one device sends, while another one sends what is good; then one that traps on all.
