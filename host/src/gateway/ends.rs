@@ -287,14 +287,15 @@ impl Endpoints {
 
     /// Begins sources anew as they are here, or for the first time, side by side, and waits until what they did before is
     /// over: nothing more is delivered by that. Those called `gone` leave first, since their sessions are opened under other
-    /// names now: two at one session would throw each other off, and the first would end what the second has asked for.
-    pub fn put_sources(&self, gone: &[Arc<str>], specs: Vec<SourceSpec>) {
+    /// names now: two at one session would throw each other off, and the first would end what the second has asked for. A session that
+    /// was left at a broker is emptied once one of `all` is there.
+    pub fn put_sources(&self, gone: &[Arc<str>], specs: Vec<SourceSpec>, all: &[SourceSpec]) {
         wait(gone.iter().map(|name| leave(&self.sources, name)));
         let mut before = self.specs.put(&specs);
         before.extend(self.specs.remove(gone));
         self.begin_sources(specs);
         self.empty(before);
-        self.begin_sources(self.specs.found_again(&self.data_dir));
+        self.begin_sources(self.specs.found_again(&self.data_dir, all));
     }
 
     fn begin_sources(&self, specs: Vec<SourceSpec>) {

@@ -103,7 +103,7 @@ impl Specs {
             if brokers.any(|broker| is_session_of(broker, &session)) {
                 return None;
             }
-            match self.lender(&session) {
+            match lender(&all, &session) {
                 Some(lender) => self.taker(data_dir, &session, &lender),
                 None => {
                     self.orphan(data_dir, session, metrics);
@@ -114,40 +114,18 @@ impl Specs {
         left.collect()
     }
 
-    /// The same of those that no source was at, and one is now.
-    pub(super) fn found_again(&self, data_dir: &Path) -> Vec<SourceSpec> {
+    /// The same of those that no source was at, and one of `sources` is now, be it one that no flow takes from.
+    pub(super) fn found_again(&self, data_dir: &Path, sources: &[SourceSpec]) -> Vec<SourceSpec> {
         let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
         let (found, left): (Vec<_>, Vec<_>) = orphans
             .drain(..)
-            .partition(|orphan| self.lender(&orphan.session).is_some());
+            .partition(|orphan| lender(sources, &orphan.session).is_some());
         *orphans = left;
         let taker = |Orphan { session, .. }: Orphan| {
-            let lender = self.lender(&session)?;
+            let lender = lender(sources, &session)?;
             self.taker(data_dir, &session, &lender)
         };
         found.into_iter().filter_map(taker).collect()
-    }
-
-    /// A source at the broker of `session`, best the one that it was of, as it would open that.
-    fn lender(&self, session: &LeftSession) -> Option<SourceSpec> {
-        let (address, client_id) = session.owner.split_once(' ')?;
-        let at_it = |spec: &SourceSpec| {
-            let broker = spec.broker();
-            broker.is_some_and(|broker| format!("{}:{}", broker.host, broker.port) == address)
-        };
-        let base = session.source.split(':').next().unwrap_or_default();
-        let mut lenders: Vec<SourceSpec> = self
-            .lock()
-            .values()
-            .filter(|spec| at_it(spec))
-            .cloned()
-            .collect();
-        lenders.sort_by_key(|spec| (*spec.name != *base, Arc::clone(&spec.name)));
-        let mut lender = lenders.into_iter().next()?;
-        if let SourceKind::Mqtt(own) = &mut lender.kind {
-            client_id.clone_into(&mut own.connection.client_id);
-        }
-        Some(lender)
     }
 
     /// Nobody takes from a session: that is told, under a name that no source has, as long as it is so.
@@ -253,6 +231,22 @@ impl Specs {
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, SourceSpec>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The one of `sources` at the broker of `session`, best the one that it was of, as it would open that.
+fn lender(sources: &[SourceSpec], session: &LeftSession) -> Option<SourceSpec> {
+    let (address, client_id) = session.owner.split_once(' ')?;
+    let at_it = |spec: &&SourceSpec| {
+        let broker = spec.broker();
+        broker.is_some_and(|broker| format!("{}:{}", broker.host, broker.port) == address)
+    };
+    let base = session.source.split(':').next().unwrap_or_default();
+    let best = |spec: &&SourceSpec| (*spec.name != *base, Arc::clone(&spec.name));
+    let mut lender = sources.iter().filter(at_it).min_by_key(best)?.clone();
+    if let SourceKind::Mqtt(own) = &mut lender.kind {
+        client_id.clone_into(&mut own.connection.client_id);
+    }
+    Some(lender)
 }
 
 /// Whether a connection to `broker` opens that session, by whatever name the broker is called. Where a name cannot be looked up

@@ -51,12 +51,25 @@ pub enum Parity {
 pub struct SerialPort(AsyncFd<OwnedFd>);
 
 impl SerialPort {
-    /// Opens it at `path`, where that of `serial` may have moved to. Never waits for a carrier, and is nobody's controlling
-    /// terminal.
+    /// Opens it where `finder` says that its adapter is now, else at its path. Never waits for a carrier, and is nobody's
+    /// controlling terminal.
     ///
     /// # Errors
-    /// The system's, as [`serial_problem`] explains it.
-    pub fn open(serial: &Serial, path: &Path) -> io::Result<Self> {
+    /// The path that was tried, fit to be shown, and what the system says, as [`serial_problem`] explains it.
+    pub fn open(
+        serial: &Serial,
+        finder: Option<&SerialFinder>,
+    ) -> Result<Self, (String, io::Error)> {
+        let place = finder.map_or_else(|| serial.path.clone(), SerialFinder::place);
+        let tried = |error| (crate::words::line(&place.to_string_lossy(), 200), error);
+        let port = Self::open_at(serial, &place).map_err(tried)?;
+        if let Some(finder) = finder {
+            finder.opened(&place);
+        }
+        Ok(port)
+    }
+
+    fn open_at(serial: &Serial, path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let port = rustix::fs::open(path, flags, Mode::empty())?;
         if !isatty(&port) {

@@ -16,8 +16,8 @@ use tokio::time::timeout_at;
 use super::frame::{AnswerFault, Framing, ReadRequest};
 use super::{Config, ModbusAddress};
 use crate::link::{
-    self, Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Peer, Serial, SerialFinder,
-    SerialPort, Socket, Target, serial_problem,
+    self, Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Peer, SerialFinder, SerialPort,
+    Socket, Target, serial_problem,
 };
 
 const PEER: Peer = Peer {
@@ -105,23 +105,12 @@ impl LineDialler {
                 Ok((Box::new(socket), *framing))
             }
             ModbusAddress::Serial(serial) => {
-                let port = open(serial, self.finder.as_ref())?;
+                let port = SerialPort::open(serial, self.finder.as_ref())
+                    .map_err(|(path, source)| LineError::Open { path, source })?;
                 Ok((Box::new(port), Framing::Rtu))
             }
         }
     }
-}
-
-fn open(serial: &Serial, finder: Option<&SerialFinder>) -> Result<SerialPort, LineError> {
-    let place = finder.map_or_else(|| serial.path.clone(), SerialFinder::place);
-    let port = SerialPort::open(serial, &place).map_err(|source| LineError::Open {
-        path: crate::words::line(&place.to_string_lossy(), 200),
-        source,
-    })?;
-    if let Some(finder) = finder {
-        finder.opened(&place);
-    }
-    Ok(port)
 }
 
 impl Dial for LineDialler {

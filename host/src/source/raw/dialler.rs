@@ -50,19 +50,6 @@ impl RawDialler {
         }
     }
 
-    fn line(&self, serial: &link::Serial) -> Result<SerialPort, Error> {
-        let finder = self.finder.as_ref();
-        let place = finder.map_or_else(|| serial.path.clone(), SerialFinder::place);
-        let port = SerialPort::open(serial, &place).map_err(|source| Error::Open {
-            path: crate::words::line(&place.to_string_lossy(), 200),
-            source,
-        })?;
-        if let Some(finder) = finder {
-            finder.opened(&place);
-        }
-        Ok(port)
-    }
-
     fn cannot_listen(&self, source: io::Error) -> Error {
         Error::Link(link::Error::Listen {
             address: self.id.clone(),
@@ -101,7 +88,9 @@ impl Dial for RawDialler {
                     .map(Opened::Datagrams)
                     .map_err(|source| self.cannot_listen(source))
             }
-            RawAddress::Serial(serial) => Ok(Opened::Wire(RawWire::Line(self.line(serial)?))),
+            RawAddress::Serial(serial) => SerialPort::open(serial, self.finder.as_ref())
+                .map(|port| Opened::Wire(RawWire::Line(port)))
+                .map_err(|(path, source)| Error::Open { path, source }),
         }
     }
 

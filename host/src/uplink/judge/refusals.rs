@@ -59,6 +59,17 @@ impl Judge {
             },
         };
         let probes = known.map_or(0, |case| case.probes) + u32::from(is_probe);
+        self.lay_aside(face, state, probes);
+        if let Some(hold) = self.hold.as_mut().filter(|_| is_probe) {
+            hold.tried += 1;
+            if hold.tried >= ROUND.min(self.cases.len()) {
+                (hold.tried, hold.next) = (0, Some(now + hold.pause));
+                hold.pause = (hold.pause * 2).min(PROBE.1);
+            }
+        }
+    }
+
+    fn lay_aside(&mut self, face: Face, state: DeferredState, probes: u32) {
         self.cases.push_back(Deferred {
             face,
             state,
@@ -68,13 +79,6 @@ impl Judge {
         });
         self.release(face.key);
         self.note_room(face.key);
-        if let Some(hold) = self.hold.as_mut().filter(|_| is_probe) {
-            hold.tried += 1;
-            if hold.tried >= ROUND.min(self.cases.len()) {
-                (hold.tried, hold.next) = (0, Some(now + hold.pause));
-                hold.pause = (hold.pause * 2).min(PROBE.1);
-            }
-        }
     }
 
     /// It was not sent after all: it waits as it did before, or for another turn.
@@ -89,15 +93,7 @@ impl Judge {
         let known = index.and_then(|index| self.cases.remove(index));
         let (state, probes) =
             known.map_or((DeferredState::Again, 0), |case| (case.state, case.probes));
-        self.cases.push_back(Deferred {
-            face,
-            state,
-            is_here: true,
-            is_out: false,
-            probes,
-        });
-        self.release(face.key);
-        self.note_room(face.key);
+        self.lay_aside(face, state, probes);
     }
 
     fn note_refusal(&mut self, face: Face, kind: Refusal, detail: &str) {

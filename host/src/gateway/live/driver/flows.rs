@@ -357,7 +357,7 @@ impl Driver {
             }
             put.push(spec.clone());
         }
-        self.ends.put_sources(renamed, put);
+        self.ends.put_sources(renamed, put, &now.sources);
     }
 
     fn note_started(&mut self, flow: usize, started: &[Started]) {
