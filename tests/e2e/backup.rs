@@ -44,7 +44,7 @@ fn restore(folder: &Path, file: &Path, code: i32) -> Result<String> {
 }
 
 /// A flow beside the others, which brings nothing to where the watch looks.
-const ASIDE: &str = "[flow.aside]\nfrom = \"field\"\ntopics = [\"aside/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"beside/{topic}\"\n";
+const ASIDE: &str = "from = \"field\"\ntopics = [\"aside/{device}/telemetry\"]\nto = \"cloud:telemetry\"\ntopic = \"beside/{topic}\"\n";
 
 /// A load while upstream is away; a backup meanwhile; the gateway is killed, and the backup restored into another folder, after
 /// which upstream is back.
@@ -56,7 +56,7 @@ fn what_is_owed_at_a_backup_arrives_from_where_it_is_restored() -> Result<()> {
     let gateway = Gateway::with(
         Config::forwarding()
             .between(&field.url(), &cloud.url())
-            .put("", ASIDE),
+            .add("flow.aside", ASIDE),
     )
     .start()?;
     cloud.go_dark()?;

@@ -126,8 +126,8 @@ fn leave_out_the_gone(families: &mut Vec<MetricFamily>, config: &Config) {
     keep_only(families, &sources.collect(), &uplinks.collect());
 }
 
-/// What sources and uplinks tell of themselves goes with them. What the spool owes to an uplink, and what was given up for a
-/// reason, stays.
+/// What sources and uplinks tell of themselves goes with them. What the spool owes to an uplink, what was given up for a reason
+/// and what a broker may still hold for a source that is gone, stays.
 fn keep_only(
     families: &mut Vec<MetricFamily>,
     sources: &BTreeSet<Arc<str>>,
@@ -142,8 +142,11 @@ fn keep_only(
                 _ => true,
             })
     };
-    let is_spool = |family: &MetricFamily| family.name().starts_with("tidegate_spool_");
-    for family in families.iter_mut().filter(|family| !is_spool(family)) {
+    // Conditions are taken back by whoever told them.
+    let stays = |family: &MetricFamily| {
+        family.name().starts_with("tidegate_spool_") || family.name() == "tidegate_source_condition"
+    };
+    for family in families.iter_mut().filter(|family| !stays(family)) {
         let metrics = family.take_metric();
         family.set_metric(metrics.into_iter().filter(is_there).collect());
     }
@@ -186,6 +189,7 @@ mod tests {
             ("tidegate_messages_forwarded_total", "uplink", "cloud"),
             ("tidegate_messages_forwarded_total", "uplink", "gone"),
             ("tidegate_spool_messages", "uplink", "gone"),
+            ("tidegate_source_condition", "source", "gone"),
         ];
         for pair in series.chunk_by(|one, other| one.0 == other.0) {
             let opts = prometheus::Opts::new(pair[0].0, "a");
@@ -208,11 +212,12 @@ mod tests {
             "tidegate_source_up{source=\"field\"}",
             "tidegate_messages_forwarded_total{uplink=\"cloud\"}",
             "tidegate_spool_messages{uplink=\"gone\"}",
+            "tidegate_source_condition{source=\"gone\"}",
             "tidegate_messages_dropped_total{reason=\"qos0-pressed\",uplink=\"\"}",
         ] {
             assert!(shown(line), "{line}: {text}");
         }
-        assert_eq!(text.matches("gone").count(), 1, "{text}");
+        assert_eq!(text.matches("gone").count(), 2, "{text}");
     }
 
     #[tokio::test]
