@@ -55,14 +55,16 @@ impl SerialPort {
     /// controlling terminal.
     ///
     /// # Errors
-    /// The path that was tried, fit to be shown, and what the system says, as [`serial_problem`] explains it.
+    /// The path that was tried, and what the system says, as [`serial_problem`] explains it.
     pub fn open(
         serial: &Serial,
         finder: Option<&SerialFinder>,
-    ) -> Result<Self, (String, io::Error)> {
+    ) -> Result<Self, (PathBuf, io::Error)> {
         let place = finder.map_or_else(|| serial.path.clone(), SerialFinder::place);
-        let tried = |error| (crate::words::line(&place.to_string_lossy(), 200), error);
-        let port = Self::open_at(serial, &place).map_err(tried)?;
+        let port = match Self::open_at(serial, &place) {
+            Ok(port) => port,
+            Err(error) => return Err((place, error)),
+        };
         if let Some(finder) = finder {
             finder.opened(&place);
         }

@@ -105,8 +105,13 @@ impl LineDialler {
                 Ok((Box::new(socket), *framing))
             }
             ModbusAddress::Serial(serial) => {
-                let port = SerialPort::open(serial, self.finder.as_ref())
-                    .map_err(|(path, source)| LineError::Open { path, source })?;
+                let port =
+                    SerialPort::open(serial, self.finder.as_ref()).map_err(|(path, source)| {
+                        LineError::Open {
+                            path: crate::words::line(&path.to_string_lossy(), 200),
+                            source,
+                        }
+                    })?;
                 Ok((Box::new(port), Framing::Rtu))
             }
         }

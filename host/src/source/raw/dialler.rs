@@ -90,7 +90,10 @@ impl Dial for RawDialler {
             }
             RawAddress::Serial(serial) => SerialPort::open(serial, self.finder.as_ref())
                 .map(|port| Opened::Wire(RawWire::Line(port)))
-                .map_err(|(path, source)| Error::Open { path, source }),
+                .map_err(|(path, source)| Error::Open {
+                    path: crate::words::line(&path.to_string_lossy(), 200),
+                    source,
+                }),
         }
     }
 

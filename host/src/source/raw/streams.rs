@@ -123,7 +123,9 @@ impl<'a> StreamSource<'a> {
                 None
             }
             Some(left) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                let (number, why) = left.ok()?;
+                // A panic is one of the whole source, which then begins anew.
+                let (number, why) =
+                    left.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
                 self.wires.left(number);
                 self.heard.remove(&number);
                 self.yielding.take_if(|yielding| *yielding == number);
