@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Config, Gateway, Plan, cases, wait_until};
+use tidegate_tests::{Config, Plan, cases, wait_until};
 
 use crate::guest::component;
+use crate::live::transitions;
 use crate::scene::Scene;
 use crate::swap::expect_counted_once;
 use crate::tools::{json, told};
@@ -45,13 +46,6 @@ fn worse(how: &str) -> Result<Vec<u8>> {
     let told = format!("how:{how:-<12}");
     component[at..at + blank.len()].copy_from_slice(told.as_bytes());
     Ok(component)
-}
-
-fn transitions(gateway: &Gateway, state: &str) -> f64 {
-    gateway.metric(
-        "tidegate_swap_transitions_total",
-        &[("plugin", "count"), ("state", state)],
-    )
 }
 
 /// Candidates that work at first, and whose outputs count; then one traps, one spins, one leaks, one floods, under load.

@@ -88,11 +88,9 @@ fn count(field: &Broker, watch: &Watch) -> Result<u64> {
         .with_context(|| format!("no count in {last:?}"))
 }
 
-fn transitions(gateway: &Gateway, state: &str) -> f64 {
-    gateway.metric(
-        "tidegate_swap_transitions_total",
-        &[("plugin", "count"), ("state", state)],
-    )
+/// How often a change of a plugin, of which there is one, came to this state.
+pub fn transitions(gateway: &Gateway, state: &str) -> f64 {
+    gateway.metric("tidegate_swap_transitions_total", &[("state", state)])
 }
 
 /// A version is brought in by command; the gateway is stopped and started, killed and started; then its file changes.

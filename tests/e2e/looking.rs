@@ -1,6 +1,6 @@
 //! `tidegate tap` and `tidegate top`: looking on at a gateway while messages pass, and nothing waits for it.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -138,10 +138,16 @@ fn top_shows_what_passes_and_gives_the_terminal_back() -> Result<()> {
         tidegate()?.display(),
         folder.join("data").display()
     );
-    let shown = Command::new("script")
+    let mut shown = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
         .env("TERM", "xterm")
-        .output()?;
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // The end of its input is a key that ends `top`.
+    let keys = shown.stdin.take();
+    let shown = shown.wait_with_output()?;
+    drop(keys);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     let (enter, leave) = (shown.find("\u{1b}[?1049h"), shown.rfind("\u{1b}[?1049l"));
     ensure!(enter.is_some() && leave > enter, "{shown:?}");

@@ -1,7 +1,9 @@
 //! Cases as `libtest-mimic` trials: one that cannot run here says so, loudly, and is never counted as passed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::time::Duration;
+use std::{process, thread};
 
 use anyhow::Result;
 use libtest_mimic::{Completion, Failed, Trial};
@@ -11,7 +13,8 @@ use crate::process::{forget_witnesses, testimony};
 
 /// A case that runs everywhere.
 pub fn case(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || attempt(run))
+    let shown = name.to_owned();
+    Trial::test(name, move || attempt(&shown, run))
 }
 
 /// Cases named by their functions: `module::function`, as in a path from the test's root. The second form makes each by a
@@ -48,7 +51,7 @@ pub fn needs(
     let shown = name.to_owned();
     Trial::ignorable_test(name, move || {
         if is_there {
-            return attempt(run).map(|()| Completion::Completed);
+            return attempt(&shown, run).map(|()| Completion::Completed);
         }
         if is_ci() {
             return Err(Failed::from(format!(
@@ -73,7 +76,7 @@ pub fn where_possible(
     let shown = name.to_owned();
     Trial::ignorable_test(name, move || {
         if is_there() {
-            return attempt(run).map(|()| Completion::Completed);
+            return attempt(&shown, run).map(|()| Completion::Completed);
         }
         eprintln!("not run: {shown}: it needs {what}");
         Ok(Completion::ignored_with(format!(
@@ -106,7 +109,27 @@ pub fn soak_time() -> Option<Duration> {
     Some(Duration::from_secs_f64(hours * 3_600.0))
 }
 
-fn attempt(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
+/// How long a case may take where none is meant to take long. One that takes longer waits for what does not come.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Ends the whole run when a case does not end before what is returned is dropped: its threads cannot be ended, and a run that
+/// stands still says nothing.
+fn watch(name: &str) -> mpsc::Sender<()> {
+    let (ends, has_ended) = mpsc::channel();
+    let name = name.to_owned();
+    thread::spawn(move || {
+        let waited = has_ended.recv_timeout(PATIENCE);
+        if waited == Err(mpsc::RecvTimeoutError::Timeout) && soak_time().is_none() {
+            let seconds = PATIENCE.as_secs();
+            eprintln!("{name} has not ended after {seconds} s: the run is given up");
+            process::exit(101);
+        }
+    });
+    ends
+}
+
+fn attempt(name: &str, run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
+    let _ends = watch(name);
     forget_witnesses();
     let text = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return Ok(()),

@@ -33,8 +33,9 @@ impl Pattern {
         let (head, tail): (Vec<_>, Vec<_>) =
             (before.split('/').collect(), after.split('/').collect());
         let fewest = head.len() + tail.len() - 1;
-        // More levels than the pattern has matter only to its `#`, to which they are all the same.
-        let most = fewest.max(self.levels.len());
+        // With as many more as the pattern has, what stands behind is clear of all of its levels: more are only for its `#`, to which
+        // they are all the same.
+        let most = fewest + self.levels.len();
         (fewest..=most).any(|count| self.meets_with(count, &head, &tail))
     }
 
@@ -92,6 +93,7 @@ mod tests {
             ("x", "b"),
             ("a", "/b/a"),
             ("$a/", ""),
+            ("a/", "/b/a/b"),
         ];
         let patterns = [
             "a",
@@ -107,6 +109,7 @@ mod tests {
             "x/#",
             "b/#",
             "a/b/#",
+            "a/b/c/x/#",
             "+/+/+",
             "ab",
             "$a/+",

@@ -1,5 +1,5 @@
 //! A mark on disk that a broker has a session of ours, and what that is subscribed to: a line `=<level> <filter>` for what it
-//! has granted, `=- <filter>` for what it may have, or the bare filter, as earlier versions wrote it. Where it has none after a restart,
+//! has granted for good, `=- <filter>` for what it may have, or the bare filter, as earlier versions wrote it. Where it has none after a restart,
 //! it has forgotten us, and with us what it held for us; what it is subscribed to and nobody wants any more is taken back,
 //! else the broker would send and hold it for ever. Written when that changes, and never while messages pass.
 
@@ -148,8 +148,16 @@ pub fn hand_over(data_dir: &Path, session: &LeftSession, name: &str) -> io::Resu
     Ok(())
 }
 
-/// Filters, each with the level that the broker has granted, if it has.
-pub(super) type Filters = BTreeMap<String, Option<Qos>>;
+/// What a broker has granted of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) level: Qos,
+    /// A broker that is killed and starts again knows of it.
+    pub(super) is_lasting: bool,
+}
+
+/// Filters, each with what the broker has granted of it, if it has.
+pub(super) type Filters = BTreeMap<String, Option<Grant>>;
 
 /// The mark of one source. The default one ends with the process.
 #[derive(Clone, Debug, Default)]
@@ -217,7 +225,7 @@ impl SessionMark {
         self.lock()
             .iter()
             .flatten()
-            .filter_map(|(filter, level)| Some((filter.clone(), (*level)?)))
+            .filter_map(|(filter, grant)| Some((filter.clone(), (*grant)?.level)))
             .collect()
     }
 
@@ -262,23 +270,26 @@ impl SessionMark {
     }
 }
 
-fn read_line(line: &str) -> (String, Option<Qos>) {
+fn read_line(line: &str) -> (String, Option<Grant>) {
     let marked = line.strip_prefix('=').and_then(|rest| rest.split_once(' '));
     marked.map_or_else(
         || (line.to_owned(), None),
         |(level, filter)| {
-            (
-                filter.to_owned(),
-                level.parse().ok().and_then(Qos::from_level),
-            )
+            let level = level.parse().ok().and_then(Qos::from_level);
+            let lasting = |level| Grant {
+                level,
+                is_lasting: true,
+            };
+            (filter.to_owned(), level.map(lasting))
         },
     )
 }
 
-fn write_line((filter, level): (&String, &Option<Qos>)) -> String {
-    level.map_or_else(
+fn write_line((filter, grant): (&String, &Option<Grant>)) -> String {
+    let lasting = grant.filter(|grant| grant.is_lasting);
+    lasting.map_or_else(
         || format!("=- {filter}\n"),
-        |level| format!("={} {filter}\n", level as u8),
+        |grant| format!("={} {filter}\n", grant.level as u8),
     )
 }
 
@@ -301,6 +312,32 @@ mod tests {
     use super::*;
     use crate::mqtt::scripted::ScriptedBroker;
 
+    fn lasting(filter: &str) -> (String, Option<Grant>) {
+        let grant = Grant {
+            level: Qos::AtLeastOnce,
+            is_lasting: true,
+        };
+        (filter.to_owned(), Some(grant))
+    }
+
+    #[tokio::test]
+    async fn what_was_granted_lately_may_be_there_after_a_start_and_is_not_taken_for_granted() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ScriptedBroker::bind().await.config();
+        let lately = Grant {
+            level: Qos::AtLeastOnce,
+            is_lasting: false,
+        };
+        let mark = || SessionMark::find(folder.path(), "field", &config);
+        let first = mark();
+        first.set([lasting("d/+"), ("e".to_owned(), Some(lately))].into());
+        assert!(first.granted().contains_key("e"), "while the process lives");
+        while mark().filters() != ["d/+", "e"] {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(mark().granted().into_keys().collect::<Vec<_>>(), ["d/+"]);
+    }
+
     #[tokio::test]
     async fn a_mark_is_of_one_broker_and_client_id() {
         let folder = tempfile::tempdir().unwrap();
@@ -313,12 +350,7 @@ mod tests {
                 .map(|name| (*name).to_owned())
                 .collect::<Vec<_>>()
         };
-        let filters = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| ((*name).to_owned(), Some(Qos::AtLeastOnce)))
-                .collect()
-        };
+        let filters = |names: &[&str]| names.iter().map(|name| lasting(name)).collect();
         let first = mark();
         first.set(filters(&["d/+", "e/#"]));
         first.set(filters(&["d/+"]));
@@ -355,15 +387,14 @@ mod tests {
     async fn a_session_goes_on_under_the_name_that_its_source_has_now() {
         let folder = tempfile::tempdir().unwrap();
         let config = ScriptedBroker::bind().await.config();
-        let granted = |filter: &str| (filter.to_owned(), Some(Qos::AtLeastOnce));
         let before = SessionMark::find(folder.path(), "field", &config);
-        before.set([granted("d/+")].into());
+        before.set([lasting("d/+")].into());
         while sessions(folder.path()).is_empty() {
             tokio::task::yield_now().await;
         }
         let renamed = SessionMark::find(folder.path(), "yard", &config);
         assert_eq!(renamed.filters(), ["d/+"]);
-        renamed.set([granted("d/+"), granted("f")].into());
+        renamed.set([lasting("d/+"), lasting("f")].into());
         while sessions(folder.path())
             .iter()
             .any(|session| session.source != "yard")

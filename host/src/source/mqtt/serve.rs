@@ -161,6 +161,7 @@ impl MqttSource {
         self.unreleased = (!fault).then(|| connection.unreleased());
         self.taker
             .disown(|token| !fault && token.qos() == Qos::ExactlyOnce);
+        self.subscriptions.set_mark();
         self.taker.show();
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::copies::Copies;
 use super::grants::{asks_for, needed};
+use super::mark::Grant;
 use super::{Config, SessionMark, SessionMarks};
 use crate::link::level as gauge_level;
 use crate::message::Pattern;
@@ -17,6 +18,10 @@ use crate::source::metrics::SourceMeters;
 
 /// Pause between two looks whether another source has been granted what this one is to give up.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A broker that keeps sessions on disk writes them now and then; one that is killed comes back with those of its last time, without
+/// what was granted since. mosquitto writes every half hour where nothing else is set (`autosave_interval`).
+const SAVED: Duration = Duration::from_secs(3_600);
 
 /// MQTT 5's word for a session that does not end.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -38,6 +43,10 @@ pub(super) struct Subscriptions {
     pub(super) looks_again: Option<Instant>,
     /// What the broker has granted, and with which level.
     granted: BTreeMap<String, Qos>,
+    /// Of these, what a session was granted that stood before, and when.
+    added: BTreeMap<String, Instant>,
+    /// The session of this connection stood before.
+    is_old: bool,
     protocol: Protocol,
     /// What it refuses, or serves with a lower level; asked for again at the cap of the back-off.
     refused: Vec<Subscription>,
@@ -77,6 +86,8 @@ impl Subscriptions {
             looks_again: None,
             mark: own.mark.clone(),
             granted: BTreeMap::new(),
+            added: BTreeMap::new(),
+            is_old: false,
             protocol: Protocol::V5,
             refused: Vec::new(),
             asked: Vec::new(),
@@ -96,9 +107,11 @@ impl Subscriptions {
             tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
         }
         self.granted = self.mark.granted();
+        self.is_old = is_present;
         if !is_present {
             self.obsolete.clear();
             self.granted.clear();
+            self.added.clear();
         }
         self.told_of_session(established);
         self.set_mark();
@@ -108,7 +121,9 @@ impl Subscriptions {
     /// What is to be asked for on this connection.
     pub(super) fn asks_for(&mut self, established: &Established) -> Vec<Subscription> {
         let session = established.session_present.then_some(established.protocol);
-        let asked = asks_for(&self.wanted, &self.granted, session);
+        let mut lasting = self.granted.clone();
+        lasting.retain(|filter, _| self.is_lasting(filter));
+        let asked = asks_for(&self.wanted, &lasting, session);
         self.asked = asked.iter().map(|asked| asked.filter.clone()).collect();
         asked
     }
@@ -120,11 +135,24 @@ impl Subscriptions {
         &self.refused
     }
 
-    fn set_mark(&self) {
+    /// Whether the broker has what it was granted of `filter`, should it be killed and start again.
+    fn is_lasting(&self, filter: &str) -> bool {
+        let added = self.added.get(filter);
+        added.is_none_or(|since| since.elapsed() >= SAVED)
+    }
+
+    /// Says on disk what the session has.
+    pub(super) fn set_mark(&self) {
         let wanted = self.wanted.iter().map(|subscription| &subscription.filter);
-        let level = |filter: &String| (filter.clone(), self.granted.get(filter).copied());
+        let grant = |filter: &String| {
+            let granted = self.granted.get(filter).map(|level| Grant {
+                level: *level,
+                is_lasting: self.is_lasting(filter),
+            });
+            (filter.clone(), granted)
+        };
         self.mark
-            .set(wanted.chain(&self.obsolete).map(level).collect());
+            .set(wanted.chain(&self.obsolete).map(grant).collect());
     }
 
     /// A session that ends while we are away takes what the broker held for us with it.
@@ -199,8 +227,11 @@ impl Subscriptions {
         for wanted in self.wanted.iter().filter(is_asked) {
             if is_refused(&wanted.filter) {
                 self.granted.remove(&wanted.filter);
-            } else {
-                self.granted.insert(wanted.filter.clone(), level(wanted));
+                continue;
+            }
+            let before = self.granted.insert(wanted.filter.clone(), level(wanted));
+            if self.is_old && before.is_none() {
+                self.added.insert(wanted.filter.clone(), Instant::now());
             }
         }
         // Over 3.1.1 a level that is low comes with all retained messages again, each time.

@@ -448,6 +448,34 @@ async fn over_3_1_1_a_session_that_stands_is_not_subscribed_again() {
     bench.leave(Stop::Now).await;
 }
 
+/// A broker that is killed may come back with an older session, which lacks what was added to it since.
+#[tokio::test]
+async fn over_3_1_1_what_was_added_to_a_session_lately_is_asked_for_again() {
+    let mut bench = bench_over(
+        Protocol::V311,
+        &[("d/{device}", Ack::Safe), ("e/{device}", Ack::Safe)],
+        Qos::AtLeastOnce,
+        1 << 20,
+        |_| (),
+    )
+    .await;
+    let mut client = bench.broker.accept().await;
+    // Filters are asked for by a session that stood before.
+    for _ in 0..2 {
+        client.send(0x20, &[1, 0]).await;
+        let request = client.packet().await.unwrap();
+        assert_eq!(request.head, SUBSCRIBE);
+        let answer = [request.body[0], request.body[1], 1, 1];
+        client.send(0x90, &answer).await;
+        client.send(0x32, b"\0\x04e/d7\0\x01x").await;
+        release(bench.next(1).await);
+        assert_eq!(client.acknowledged().await, (PUBACK, 1));
+        drop(client);
+        client = bench.broker.accept().await;
+    }
+    bench.leave(Stop::Now).await;
+}
+
 #[tokio::test]
 async fn what_the_broker_refuses_or_lowers_is_shown_and_asked_for_again() {
     let routes = [

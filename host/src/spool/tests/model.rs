@@ -14,7 +14,6 @@ use crate::spool::settings::{Config, QueueConfig};
 /// The writer is turned by hand, with a clock so far ahead that whatever lingers is due while the link is down.
 const LINGER: Duration = Duration::from_secs(3_600);
 const LATER_US: u64 = 7_200_000_000;
-const CASES: u32 = 10_000;
 
 /// One of the claims of a burst.
 struct Claim(Arc<Burst>, usize);
@@ -494,8 +493,17 @@ fn check(steps: &[Step], key: Option<u8>) {
     }
 }
 
+/// Eight times the usual: there are many series of steps.
+fn many() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig {
+        cases: usual.cases * 8,
+        ..usual
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+    #![proptest_config(many())]
 
     #[test]
     fn the_spool_behaves_like_plain_lists(steps in proptest::collection::vec(step(), 1..40)) {
@@ -504,8 +512,6 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES / 10, ..ProptestConfig::default() })]
-
     #[test]
     fn a_sealed_spool_behaves_like_plain_lists_whatever_its_keys(steps in proptest::collection::vec(step(), 1..40)) {
         check(&steps, Some(1));

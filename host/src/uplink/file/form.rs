@@ -10,7 +10,6 @@ use super::super::form::column::{Column, LineInput};
 use super::super::form::json::{as_json, is_json, on_one_line};
 use super::super::form::members::{Leaf, members};
 use crate::clock;
-use crate::message::Marks;
 
 /// How messages become lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +67,7 @@ fn row(columns: &[Column], entry: LineInput<'_>) -> Bytes {
     for column in columns {
         match column {
             Column::Id => row.put(&entry.id()),
-            Column::Time if message.marks.has(Marks::CLOCK_UNSET) => row.put(""),
-            Column::Time => row.put(&clock::utc(message.received_us)),
+            Column::Time => row.put(&entry.arrived_us.map_or_else(String::new, clock::utc)),
             Column::Gateway => row.put_text(entry.filling.gateway()),
             Column::Class => row.put_text(entry.filling.class()),
             Column::Topic => row.put_text(&String::from_utf8_lossy(entry.filling.topic)),
@@ -178,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{Message, Seq, Span, Stored};
+    use crate::message::{Marks, Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
     fn columns(names: &[&str]) -> LineFormat {
@@ -213,6 +211,7 @@ mod tests {
             },
             stored: &stored,
             payload: &stored.message.payload,
+            arrived_us: (!marks.has(Marks::CLOCK_UNSET)).then_some(stored.message.received_us),
         };
         String::from_utf8(form.line(entry, false).to_vec()).unwrap()
     }

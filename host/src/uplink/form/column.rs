@@ -12,6 +12,8 @@ pub(in crate::uplink) struct LineInput<'a> {
     pub(in crate::uplink) filling: Filling<'a>,
     /// Its payload as the uplink sends it.
     pub(in crate::uplink) payload: &'a Bytes,
+    /// Microseconds since 1970 at its arrival, where that is known.
+    pub(in crate::uplink) arrived_us: Option<u64>,
 }
 
 impl LineInput<'_> {
@@ -26,7 +28,7 @@ impl LineInput<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
     Id,
-    /// Of its arrival, as in RFC 3339; none where the clock was not set.
+    /// Of its arrival, as in RFC 3339; none where the clock was not set then, nor later in that run before the row was made.
     Time,
     Gateway,
     Class,

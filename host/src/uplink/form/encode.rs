@@ -164,22 +164,14 @@ impl Encoder {
         self.time = (boot, now);
     }
 
-    /// Wall clock at a message's arrival, and a word where that is not known: it came before the clock was set, which is
-    /// made up for once it is, in the same run.
-    fn arrival(&self, message: &Message) -> (u64, Option<&'static str>) {
+    /// Wall clock at a message's arrival. One that came before the clock was set is made up for once it is, in the same run.
+    fn arrival(&self, message: &Message) -> Option<u64> {
         let (boot, now) = self.time;
         if !message.marks.has(Marks::CLOCK_UNSET) {
-            return (message.received_us, None);
+            return Some(message.received_us);
         }
-        let is_known = now.is_set() && message.id.boot == boot;
-        match now
-            .uptime_us
-            .checked_sub(message.uptime_us)
-            .filter(|_| is_known)
-        {
-            Some(ago) => (now.wall_us.saturating_sub(ago), None),
-            None => (message.received_us, Some("unset")),
-        }
+        let ago = now.uptime_us.checked_sub(message.uptime_us)?;
+        (now.is_set() && message.id.boot == boot).then(|| now.wall_us.saturating_sub(ago))
     }
 
     /// The message of a queue, and what its id begins with.
@@ -192,6 +184,7 @@ impl Encoder {
         PacketOrigin {
             stored,
             prefix,
+            arrived_us: self.arrival(&stored.message),
             is_asked_anew: false,
         }
     }
@@ -367,7 +360,11 @@ impl Encoder {
             put_header(&mut self.block, ID, self.text.as_bytes());
         }
         let replayed = self.names[queue].1.then_some(true);
-        let (ts, clock) = self.arrival(message);
+        let arrived_us = self.arrival(message);
+        let (ts, clock) = match arrived_us {
+            Some(arrived_us) => (arrived_us, None),
+            None => (message.received_us, Some("unset")),
+        };
         if replayed.is_some() && self.format.replay == ReplayMark::Property {
             put_header(&mut self.block, REPLAYED, ts.to_string().as_bytes());
         }
@@ -508,6 +505,18 @@ mod tests {
             (&found["ts"], &found["clock"]),
             (&json!(SET - 2_000_000), &Value::Null)
         );
+        // A row or a line, which has no room for a word, says the same.
+        let mut arrived = |boot| {
+            encoder.at(
+                boot,
+                Now {
+                    wall_us: SET,
+                    uptime_us: 9_000_000,
+                },
+            );
+            encoder.about(0, &stored).arrived_us
+        };
+        assert_eq!((arrived(4), arrived(3)), (None, Some(SET - 2_000_000)));
     }
 
     const PLACE: u64 = (3 << Seq::BOOT_SHIFT) + 17;

@@ -11,9 +11,9 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
+use super::super::carrier::PacketOrigin;
 use super::super::form::members::{Leaf, members};
 use super::super::form::template::{Filling, Template};
-use crate::message::{Marks, Stored};
 
 /// The tag that every line has: the device of the topic, whatever the payload says.
 pub const DEVICE: &str = "device";
@@ -53,9 +53,12 @@ impl Tag {
 
 impl InfluxFormat {
     /// The line of a message; in words why it has none.
-    pub(super) fn of(&self, stored: &Stored, filling: Filling<'_>) -> Result<Bytes, String> {
-        let message = &stored.message;
-        let flat = members(&message.payload).ok_or_else(|| {
+    pub(super) fn of(
+        &self,
+        about: PacketOrigin<'_>,
+        filling: Filling<'_>,
+    ) -> Result<Bytes, String> {
+        let flat = members(&about.stored.message.payload).ok_or_else(|| {
             "its payload is not a JSON object of at most 62 levels, so it makes no line".to_owned()
         })?;
         let mut line = String::new();
@@ -83,9 +86,9 @@ impl InfluxFormat {
             return Err("there is no number in its payload, so it makes no line".to_owned());
         }
         // By a clock that was not set it would be long ago; the server has one that is.
-        if !message.marks.has(Marks::CLOCK_UNSET) {
-            let nanos =
-                u128::from(message.received_us) * 1_000 + u128::from(stored.seq.number() % 1_000);
+        if let Some(arrived_us) = about.arrived_us {
+            let apart = about.stored.seq.number() % 1_000;
+            let nanos = u128::from(arrived_us) * 1_000 + u128::from(apart);
             let _ = write!(line, " {nanos}");
         }
         Ok(line.into())
@@ -181,7 +184,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::message::{Message, Seq, Span};
+    use crate::message::{Message, Seq, Span, Stored};
 
     fn line(
         measurement: &str,
@@ -209,7 +212,13 @@ mod tests {
             topic: &stored.message.topic,
             device: stored.message.key(),
         };
-        let made = line.of(&stored, filling)?;
+        let about = PacketOrigin {
+            stored: &stored,
+            prefix: filling.prefix,
+            arrived_us: Some(stored.message.received_us),
+            is_asked_anew: false,
+        };
+        let made = line.of(about, filling)?;
         Ok(String::from_utf8(made.to_vec()).unwrap())
     }
 

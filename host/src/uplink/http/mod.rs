@@ -292,7 +292,7 @@ impl Carrier for HttpCarrier {
         }
         let content_type = content_type(&self.config, &packet);
         let element = match &self.config.line {
-            Some(line) => line.of(about.stored, filling).map_err(Unsendable::Never)?,
+            Some(line) => line.of(about, filling).map_err(Unsendable::Never)?,
             None => element(&self.config, packet.payload),
         };
         let topic = key_hash(&packet.topic);

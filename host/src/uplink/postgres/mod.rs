@@ -246,6 +246,7 @@ impl Carrier for PostgresCarrier {
                 device: about.stored.message.key(),
             },
             payload: &packet.payload,
+            arrived_us: about.arrived_us,
         };
         let shapes = &self.wire.table.shapes;
         let cells = self.config.columns.iter().map(|(_, cell)| cell);

@@ -9,7 +9,6 @@ use super::super::form::json::as_json;
 use super::super::form::members::{Leaf, members};
 use super::settings::Cell;
 use crate::clock;
-use crate::message::Marks;
 
 /// What a column takes, as far as that changes how a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +58,12 @@ fn value(
     found: &[(String, Leaf<'_>)],
 ) -> Option<Bytes> {
     let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let message = &entry.stored.message;
     match column {
         Column::Id => Some(text(owned(&entry.id()), shape)),
-        Column::Time if message.marks.has(Marks::CLOCK_UNSET) => None,
-        Column::Time if shape == RowShape::Whole => Some(message.received_us.to_string().into()),
-        Column::Time => Some(text(time(message.received_us).into(), shape)),
+        Column::Time if shape == RowShape::Whole => {
+            entry.arrived_us.map(|wall_us| wall_us.to_string().into())
+        }
+        Column::Time => (entry.arrived_us).map(|wall_us| text(time(wall_us).into(), shape)),
         Column::Gateway => Some(text(owned(entry.filling.gateway()), shape)),
         Column::Class => Some(text(owned(entry.filling.class()), shape)),
         Column::Topic => Some(text(Bytes::copy_from_slice(entry.filling.topic), shape)),
@@ -146,7 +145,7 @@ pub(super) fn array<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Message, Seq, Span, Stored};
+    use crate::message::{Marks, Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
     fn values(columns: &[(&str, &str)], payload: &[u8], marks: Marks) -> Vec<Option<String>> {
@@ -174,6 +173,7 @@ mod tests {
             },
             stored: &stored,
             payload: &stored.message.payload,
+            arrived_us: (!marks.has(Marks::CLOCK_UNSET)).then_some(stored.message.received_us),
         };
         row(&columns, entry)
             .into_iter()
