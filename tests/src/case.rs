@@ -114,15 +114,15 @@ const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Ends the whole run when a case does not end before what is returned is dropped: its threads cannot be ended, and a run that
 /// stands still says nothing.
-fn watch(name: &str) -> mpsc::Sender<()> {
-    let (ends, has_ended) = mpsc::channel();
+fn watch(name: &str) -> mpsc::SyncSender<()> {
+    let (ends, has_ended) = mpsc::sync_channel(1);
     let name = name.to_owned();
     thread::spawn(move || {
         let waited = has_ended.recv_timeout(PATIENCE);
         if waited == Err(mpsc::RecvTimeoutError::Timeout) && soak_time().is_none() {
             let seconds = PATIENCE.as_secs();
             eprintln!("{name} has not ended after {seconds} s: the run is given up");
-            process::exit(101);
+            process::abort();
         }
     });
     ends

@@ -14,8 +14,9 @@ const PROBES: u32 = 3;
 const FLOW: Duration = Duration::from_millis(300);
 /// The same before one is sent again that had no answer: with a window of one it holds up the others about as long.
 const ASIDE: Duration = Duration::from_secs(5);
-/// How long others wait for the answer to a suspect.
-pub(super) const TRIAL: Duration = Duration::from_secs(3);
+/// How long others wait for the answer to a suspect. Two trials and the end before them, each of nearly so long, are over within ten
+/// seconds, dials and pauses included.
+pub(super) const TRIAL: Duration = Duration::from_millis(2_400);
 /// How long a refused one waits for others to be accepted before one is sent again for its sake.
 pub(super) const ALONE: Duration = Duration::from_secs(2);
 /// How often it is looked whether there is room for what is refused.
