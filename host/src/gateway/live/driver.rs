@@ -25,7 +25,7 @@ use super::board::PluginIndex;
 use super::desk::Orders;
 use super::order::{ChangeLine, PluginName};
 use super::parts::LiveParts;
-use super::request::DriverRequest;
+use super::request::{Adopted, DriverRequest};
 use super::watch::FileWatch;
 use crate::chain::PluginConfig;
 use crate::gateway::ends::Endpoints;
@@ -45,6 +45,8 @@ const WRITE_AGAIN: Duration = Duration::from_secs(10);
 struct Busy {
     /// What the config is to say of the plugin, where that is why.
     adopting: Option<(usize, Box<PluginConfig>)>,
+    /// The config says by now what ran before it.
+    is_taken_back: bool,
     waiting: VecDeque<Wanted>,
     thread: Option<JoinHandle<()>>,
 }
@@ -264,10 +266,11 @@ impl Driver {
         let adopting = job.after.adopt.clone().map(|config| (plugin, config));
         let busy = self.busy.entry(flow).or_insert_with(|| Busy {
             adopting: None,
+            is_taken_back: false,
             waiting: VecDeque::new(),
             thread: None,
         });
-        busy.adopting = adopting;
+        (busy.adopting, busy.is_taken_back) = (adopting, false);
         let ending = job.ending();
         // Dropped with the closure where no thread is to be had, which ends it as well.
         match std::thread::Builder::new()
@@ -282,12 +285,12 @@ impl Driver {
     }
 
     /// The next change of the flow has its turn.
-    fn ended(
-        &mut self,
-        PluginIndex { flow, plugin }: PluginIndex,
-        adopted: Option<Box<PluginConfig>>,
-    ) {
-        if let Some(config) = adopted {
+    fn ended(&mut self, PluginIndex { flow, plugin }: PluginIndex, adopted: Option<Adopted>) {
+        let busy = self.busy.get(&flow);
+        let is_taken_back = busy.is_some_and(|busy| busy.is_taken_back);
+        if let Some(Adopted { config, .. }) =
+            adopted.filter(|adopted| adopted.is_running || !is_taken_back)
+        {
             self.parts.config.flows[flow].plugins[plugin] = *config;
         }
         let Some(Busy {

@@ -40,9 +40,16 @@ pub(super) enum DriverRequest {
     /// A change of a plugin has ended; what the config says of it from now on, if that is another.
     Ended {
         place: PluginIndex,
-        adopted: Option<Box<PluginConfig>>,
+        adopted: Option<Adopted>,
     },
     Stop,
+}
+
+/// What the config says of a plugin, unless the change was taken back for its sake.
+pub(super) struct Adopted {
+    pub(super) config: Box<PluginConfig>,
+    /// It runs, and is not only not to be tried again.
+    pub(super) is_running: bool,
 }
 
 impl DriverRequest {

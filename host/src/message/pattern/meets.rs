@@ -67,7 +67,7 @@ impl Pattern {
 mod tests {
     use super::*;
 
-    /// Texts that may stand for a path: of up to three levels, and one of the four that a pattern below has.
+    /// Texts that may stand for a path: of up to three levels, and those of four that a pattern below asks for.
     fn paths() -> Vec<String> {
         let levels = ["a", "$a", "b", "c", "x", "ab", "xa", "xb", "xab", ""];
         let mut paths: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
@@ -78,7 +78,7 @@ mod tests {
             }
         }
         paths.retain(|path| !path.is_empty());
-        paths.push("a/c/b/a".to_owned());
+        paths.extend(["a/c/b/a", "a/b/c/x", "/b/c/x"].map(str::to_owned));
         paths
     }
 

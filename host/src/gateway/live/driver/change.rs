@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::PluginIndex;
 use super::super::order::{ChangeLine, ChangeOutcome, PluginVerdict};
+use super::super::request::Adopted;
 use super::Driver;
 use super::candidate::{Candidate, ChangeSubject, SignatureRule};
 use super::job::{After, Job, JobEnd};
@@ -72,7 +73,11 @@ impl Job {
         let adopt = self.after.adopt.take();
         let outcome = self.change(candidate);
         // What was only refused is tried again when the config is read again.
-        ending.adopted = adopt.filter(|_| outcome != ChangeOutcome::Refused);
+        let adopt = adopt.filter(|_| outcome != ChangeOutcome::Refused);
+        ending.adopted = adopt.map(|config| Adopted {
+            config,
+            is_running: outcome == ChangeOutcome::Confirmed,
+        });
         if outcome == ChangeOutcome::Confirmed && self.after.is_way_back {
             // Else the config's file would bring it in again.
             let refusal = RefusedVersion::now(

@@ -10,7 +10,7 @@ use super::candidate::{Candidate, ChangeSubject};
 use crate::chain::PluginConfig;
 use crate::gateway::audit::Audit;
 use crate::gateway::door::Doors;
-use crate::gateway::live::request::DriverRequest;
+use crate::gateway::live::request::{Adopted, DriverRequest};
 use crate::versions::Versions;
 use crate::versions::history::Who;
 
@@ -123,8 +123,7 @@ pub(super) struct JobEnd {
     desk: Orders,
     id: u64,
     place: PluginIndex,
-    /// What the config says of the plugin from now on.
-    pub(super) adopted: Option<Box<PluginConfig>>,
+    pub(super) adopted: Option<Adopted>,
 }
 
 impl Drop for JobEnd {

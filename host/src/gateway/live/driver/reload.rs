@@ -146,8 +146,11 @@ impl Driver {
                 "the change of `{plugin}` is taken back, since the config says again what runs"
             );
             self.desk.board.push(id, ChangeLine::Waits { behind });
-            // One that is over by now has been adopted: the config is read once more, and brings back what it says.
-            self.desk.cancel_at(place, "the config was changed back");
+            let is_taken_back = self.desk.cancel_at(place, "the config was changed back");
+            if let Some(busy) = self.busy.get_mut(&place.flow) {
+                busy.is_taken_back = is_taken_back;
+            }
+            // One that was over by now has been adopted: the config is read once more, and brings back what it says.
             let name = &self.parts.config.flows[place.flow].name;
             self.deferred.insert(name.to_string());
         }
