@@ -5,6 +5,56 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Before this moment (2024-01-01) a wall clock has certainly not been set: small gateways have no battery clock.
 const EARLIEST_PLAUSIBLE_US: u64 = 1_704_067_200_000_000;
 
+/// A moment by one of the three clocks, in microseconds; the arithmetic that one has, and none that mixes two.
+macro_rules! moment {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            Hash,
+            PartialOrd,
+            Ord,
+            serde::Serialize,
+            serde::Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The moment so many microseconds later, or the last that there is.
+            #[must_use]
+            pub const fn plus_us(self, us: u64) -> Self {
+                Self(self.0.saturating_add(us))
+            }
+
+            /// Microseconds since `earlier`; 0 when it is not earlier.
+            pub const fn us_since(self, earlier: Self) -> u64 {
+                self.0.saturating_sub(earlier.0)
+            }
+
+            /// Time since `earlier`; none when it is not earlier.
+            pub const fn since(self, earlier: Self) -> Duration {
+                Duration::from_micros(self.us_since(earlier))
+            }
+        }
+    };
+}
+
+moment! {
+    /// Time that the gateway has run, over restarts, in microseconds: see [`RunningClock`].
+    RunningTime
+}
+
+impl RunningTime {
+    /// Nothing has run yet: what is due then is due at once.
+    pub const START: Self = Self(0);
+}
+
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -37,35 +87,34 @@ impl Now {
 /// Time a gateway has run, over restarts: it stands still while the gateway is off, and never jumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunningClock {
-    /// What it showed when the gateway started, microseconds.
-    pub base_us: u64,
+    /// What it showed when the gateway started.
+    pub base: RunningTime,
     /// Uptime of the machine when the gateway started, microseconds.
     pub started_us: u64,
 }
 
 impl RunningClock {
     /// One that goes on from there as of now.
-    pub fn going_on_from(base_us: u64) -> Self {
+    pub fn going_on_from(base: RunningTime) -> Self {
         Self {
-            base_us,
+            base,
             started_us: Now::read().uptime_us,
         }
     }
 
-    /// What it shows now, microseconds.
-    pub fn now(self) -> u64 {
+    /// What it shows now.
+    pub fn now(self) -> RunningTime {
         self.at(Now::read().uptime_us)
     }
 
-    /// How long the gateway has run since its start when it shows `now_us`.
-    pub fn ran(self, now_us: u64) -> Duration {
-        Duration::from_micros(now_us.saturating_sub(self.base_us))
+    /// How long the gateway has run since its start when it shows `now`.
+    pub fn ran(self, now: RunningTime) -> Duration {
+        now.since(self.base)
     }
 
     /// What it shows at this uptime of the machine; before the start it stood still.
-    pub fn at(self, uptime_us: u64) -> u64 {
-        self.base_us
-            .saturating_add(uptime_us.saturating_sub(self.started_us))
+    pub fn at(self, uptime_us: u64) -> RunningTime {
+        self.base.plus_us(uptime_us.saturating_sub(self.started_us))
     }
 }
 
@@ -115,8 +164,8 @@ impl Clock {
         thread_cpu()
     }
 
-    /// Time the gateway has run, at this uptime of the machine, microseconds.
-    pub fn running_us(&self, uptime_us: u64) -> u64 {
+    /// Time the gateway has run, at this uptime of the machine.
+    pub fn running(&self, uptime_us: u64) -> RunningTime {
         self.running.at(uptime_us)
     }
 }

@@ -121,7 +121,7 @@ impl Live {
     ) -> bool {
         // What comes back from the dead letters may have come by the clock of an earlier boot.
         packed.fill(messages, |uptime_us| {
-            self.engine.clock().running_us(uptime_us.min(now.uptime_us))
+            self.engine.clock().running(uptime_us.min(now.uptime_us))
         })
     }
 

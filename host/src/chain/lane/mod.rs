@@ -266,7 +266,7 @@ impl Lane {
     /// Checkpoints go with the running clock, since moments of it lie in them.
     fn hand_over(&self, mut due: Vec<Checkpoint>, now: Now) {
         if !due.is_empty() {
-            due.push(clock::checkpoint(self.clock().running_us(now.uptime_us)));
+            due.push(clock::checkpoint(self.clock().running(now.uptime_us)));
             self.shared.states.checkpoint(due);
         }
     }

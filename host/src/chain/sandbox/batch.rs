@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fault::{Fault, FaultKind};
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime};
 use crate::message::{Marks, Message, Span, inherit_expiry, legal};
 
 /// Words of a message on its way in.
@@ -64,17 +64,17 @@ impl PackedBatch {
         self.keys.clear();
     }
 
-    /// Packs these messages and nothing else, each with what `running_us` makes of its arrival by the machine's uptime;
+    /// Packs these messages and nothing else, each with what `running` makes of its arrival by the machine's uptime;
     /// `false` when one of them is beyond what 32-bit lengths can say.
     pub(crate) fn fill<'m>(
         &mut self,
         messages: impl IntoIterator<Item = &'m Message>,
-        running_us: impl Fn(u64) -> u64,
+        running: impl Fn(u64) -> RunningTime,
     ) -> bool {
         self.clear();
         let whole = messages
             .into_iter()
-            .all(|message| self.push(message, running_us(message.uptime_us)));
+            .all(|message| self.push(message, running(message.uptime_us)));
         self.data.append(&mut self.keys);
         whole
     }
@@ -83,7 +83,7 @@ impl PackedBatch {
         self.words.len() / input::STRIDE
     }
 
-    fn push(&mut self, message: &Message, running_us: u64) -> bool {
+    fn push(&mut self, message: &Message, running: RunningTime) -> bool {
         let lengths = [
             message.topic.len(),
             message.headers.len(),
@@ -106,8 +106,8 @@ impl PackedBatch {
         words[input::RECEIVED_LOW] = (message.received_us & u64::from(u32::MAX)) as u32;
         words[input::RECEIVED_HIGH] = (message.received_us >> 32) as u32;
         words[input::MARKS] = message.marks.0;
-        words[input::RUNNING_LOW] = (running_us & u64::from(u32::MAX)) as u32;
-        words[input::RUNNING_HIGH] = (running_us >> 32) as u32;
+        words[input::RUNNING_LOW] = (running.0 & u64::from(u32::MAX)) as u32;
+        words[input::RUNNING_HIGH] = (running.0 >> 32) as u32;
         self.words.extend_from_slice(&words);
         self.data.reserve(lengths.iter().sum());
         self.data.extend_from_slice(&message.topic);

@@ -19,7 +19,7 @@ use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 
 use crate::chain::metrics::PluginMetrics;
 use crate::chain::settings::{Limits, Topics};
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime};
 
 /// Bytes of stdout and stderr that are kept: the last, and of the present call the first, where many a language has said
 /// already what was wrong.
@@ -61,7 +61,7 @@ pub(super) struct Guest {
     /// The host's time, microseconds since 1970.
     pub(crate) now_us: u64,
     /// Time the gateway has run, over restarts, microseconds: it never jumps.
-    pub(crate) running_us: u64,
+    pub(crate) running: RunningTime,
     /// How long the call under way may take.
     pub(super) allowance: Allowance,
     /// While inputs are run again, the log and the metrics have had them already.
@@ -114,7 +114,7 @@ impl Guest {
             wasi: wasi.build(),
             table,
             now_us: 0,
-            running_us: 0,
+            running: RunningTime::START,
             allowance: Allowance {
                 time: limits.call_time,
                 since: None,
@@ -133,8 +133,8 @@ impl Guest {
     }
 
     /// A call begins at `now_us`.
-    pub(super) fn begin_call(&mut self, now: Now, running_us: u64) {
-        (self.now_us, self.running_us) = (now.wall_us, running_us);
+    pub(super) fn begin_call(&mut self, now: Now, running: RunningTime) {
+        (self.now_us, self.running) = (now.wall_us, running);
         (self.budget.memory_denied, self.budget.table_denied) = (false, false);
         self.allowance.begin();
         self.error_lines.clear();

@@ -290,7 +290,7 @@ impl Instance {
         run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         let guest = self.store.data_mut();
-        guest.begin_call(now, self.engine.clock().running_us(now.uptime_us));
+        guest.begin_call(now, self.engine.clock().running(now.uptime_us));
         let _call = self.engine.begin_call();
         self.store.set_epoch_deadline(1);
         run(&mut self.store).map_err(|error| classify(&error, self.store.data()))

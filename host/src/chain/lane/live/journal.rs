@@ -175,6 +175,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::clock::RunningTime;
     use crate::message::Message;
 
     fn at(wall_us: u64) -> Now {
@@ -198,7 +199,7 @@ mod tests {
         };
         let messages: Vec<_> = payloads.iter().map(message).collect();
         let mut packed = PackedBatch::default();
-        packed.fill(&messages, |uptime_us| uptime_us);
+        packed.fill(&messages, RunningTime);
         packed
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::RunningTime;
 use crate::message::{Headers, Qos, push_header};
 use proptest::prelude::*;
 
@@ -360,7 +361,7 @@ proptest! {
             Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, device, marks: Marks(*marks), received_us: *received_us, uptime_us: 1 << 40 | u64::from(*len), ..Message::default() }
         };
         let all: Vec<Message> = messages.iter().map(made).collect();
-        prop_assert!(packed.fill(&all, |uptime_us| uptime_us + 5));
+        prop_assert!(packed.fill(&all, |uptime_us| RunningTime(uptime_us + 5)));
         prop_assert_eq!(packed.len(), messages.len());
         let mut data = packed.data.as_slice();
         for ((topic, headers, payload, (offset, len, marks, received_us, beside)), words) in messages.iter().zip(packed.words.chunks(input::STRIDE)) {
