@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Before this moment (2024-01-01) a wall clock has certainly not been set: small gateways have no battery clock.
-const EARLIEST_PLAUSIBLE_US: u64 = 1_704_067_200_000_000;
+const EARLIEST_PLAUSIBLE: WallTime = WallTime(1_704_067_200_000_000);
 
 /// A moment by one of the three clocks, in microseconds; the arithmetic that one has, and none that mixes two.
 macro_rules! moment {
@@ -32,9 +32,20 @@ macro_rules! moment {
                 Self(self.0.saturating_add(us))
             }
 
+            /// The moment so many microseconds earlier, or the first that there is.
+            #[must_use]
+            pub const fn minus_us(self, us: u64) -> Self {
+                Self(self.0.saturating_sub(us))
+            }
+
             /// Microseconds since `earlier`; 0 when it is not earlier.
             pub const fn us_since(self, earlier: Self) -> u64 {
                 self.0.saturating_sub(earlier.0)
+            }
+
+            /// Microseconds since `earlier`; `None` when that is later, by another run of this clock.
+            pub const fn checked_us_since(self, earlier: Self) -> Option<u64> {
+                self.0.checked_sub(earlier.0)
             }
 
             /// Time since `earlier`; none when it is not earlier.
@@ -43,6 +54,16 @@ macro_rules! moment {
             }
         }
     };
+}
+
+moment! {
+    /// The wall clock, in microseconds since 1970. It jumps when it is set.
+    WallTime
+}
+
+moment! {
+    /// The monotonic clock, in microseconds since the machine booted, time asleep included.
+    Uptime
 }
 
 moment! {
@@ -58,10 +79,8 @@ impl RunningTime {
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Wall clock, microseconds since 1970.
-    pub wall_us: u64,
-    /// Monotonic clock, microseconds since the machine booted, time asleep included.
-    pub uptime_us: u64,
+    pub wall: WallTime,
+    pub uptime: Uptime,
 }
 
 impl Now {
@@ -73,14 +92,14 @@ impl Now {
         let uptime_us =
             uptime.tv_sec.unsigned_abs() * 1_000_000 + uptime.tv_nsec.unsigned_abs() / 1_000;
         Self {
-            wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
-            uptime_us,
+            wall: WallTime(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)),
+            uptime: Uptime(uptime_us),
         }
     }
 
     /// Whether the wall clock can be believed.
     pub fn is_set(self) -> bool {
-        self.wall_us >= EARLIEST_PLAUSIBLE_US
+        self.wall >= EARLIEST_PLAUSIBLE
     }
 }
 
@@ -89,8 +108,8 @@ impl Now {
 pub struct RunningClock {
     /// What it showed when the gateway started.
     pub base: RunningTime,
-    /// Uptime of the machine when the gateway started, microseconds.
-    pub started_us: u64,
+    /// Uptime of the machine when the gateway started.
+    pub started: Uptime,
 }
 
 impl RunningClock {
@@ -98,13 +117,13 @@ impl RunningClock {
     pub fn going_on_from(base: RunningTime) -> Self {
         Self {
             base,
-            started_us: Now::read().uptime_us,
+            started: Now::read().uptime,
         }
     }
 
     /// What it shows now.
     pub fn now(self) -> RunningTime {
-        self.at(Now::read().uptime_us)
+        self.at(Now::read().uptime)
     }
 
     /// How long the gateway has run since its start when it shows `now`.
@@ -113,8 +132,8 @@ impl RunningClock {
     }
 
     /// What it shows at this uptime of the machine; before the start it stood still.
-    pub fn at(self, uptime_us: u64) -> RunningTime {
-        self.base.plus_us(uptime_us.saturating_sub(self.started_us))
+    pub fn at(self, uptime: Uptime) -> RunningTime {
+        self.base.plus_us(uptime.us_since(self.started))
     }
 }
 
@@ -165,8 +184,8 @@ impl Clock {
     }
 
     /// Time the gateway has run, at this uptime of the machine.
-    pub fn running(&self, uptime_us: u64) -> RunningTime {
-        self.running.at(uptime_us)
+    pub fn running(&self, uptime: Uptime) -> RunningTime {
+        self.running.at(uptime)
     }
 }
 
@@ -204,8 +223,8 @@ mod by_hand {
             let mut shown = self.by_hand.as_ref().unwrap().0.lock().unwrap();
             let by_us = by.as_micros() as u64;
             let now = Now {
-                wall_us: shown.0.wall_us + by_us,
-                uptime_us: shown.0.uptime_us + by_us,
+                wall: shown.0.wall.plus_us(by_us),
+                uptime: shown.0.uptime.plus_us(by_us),
             };
             *shown = (now, shown.1 + by);
         }

@@ -147,7 +147,7 @@ impl Backlog for UplinkBacklog {
             .inc();
         locked(&self.shared.letters.waiting).push(
             letter,
-            Now::read().wall_us,
+            Now::read().wall.0,
             Then::Accept(queue, stored.seq),
         );
         self.shared.wake_up.due(RunningTime::START);

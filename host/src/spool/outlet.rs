@@ -82,7 +82,7 @@ impl Outlet for Shared {
         if letters.is_empty() || self.end.has_come() {
             return;
         }
-        let parked_us = Now::read().wall_us;
+        let parked_us = Now::read().wall.0;
         let cannot_write = self.cannot_write(self.clock.now());
         let dropped = {
             let mut waiting_letters = locked(&self.letters.waiting);
@@ -126,7 +126,7 @@ impl Outlet for Shared {
                 &self.nobody,
                 &self.nobody,
                 loss.count,
-                loss.received_us,
+                loss.received.0,
             );
             LedgerEntry {
                 is_clock_set: loss.is_clock_set,

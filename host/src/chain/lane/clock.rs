@@ -40,7 +40,7 @@ pub fn recalled(states: &dyn StateStore, now: Now) -> RunningClock {
         .unwrap_or_default();
     RunningClock {
         base,
-        started_us: now.uptime_us,
+        started: now.uptime,
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     )?;
     let mut clock = linker.instance("tidegate:plugin/clock@0.1.0")?;
     clock.func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| {
-        Ok((store.data().now_us,))
+        Ok((store.data().now.0,))
     })?;
     clock.func_wrap("running-us", |store: StoreContextMut<'_, Guest>, (): ()| {
         Ok((store.data().running.0,))
@@ -92,7 +92,7 @@ impl Guest {
         if !self
             .metrics
             .ration
-            .allows_line(self.log_lines_per_second, self.now_us)
+            .allows_line(self.log_lines_per_second, self.now)
         {
             self.metrics.tally.log_lines_dropped.inc();
             return;
@@ -141,9 +141,9 @@ impl Guest {
 
 impl wall_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        let nanoseconds = u32::try_from(self.now_us % 1_000_000 * 1_000).unwrap_or_default();
+        let nanoseconds = u32::try_from(self.now.0 % 1_000_000 * 1_000).unwrap_or_default();
         Ok(wall_clock::Datetime {
-            seconds: self.now_us / 1_000_000,
+            seconds: self.now.0 / 1_000_000,
             nanoseconds,
         })
     }

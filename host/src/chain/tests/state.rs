@@ -2,7 +2,7 @@
 
 use super::swap::{QUIET, change, other_probe, probation, settings};
 use super::*;
-use crate::clock::{Clock, Now, RunningTime};
+use crate::clock::{Clock, Now, RunningTime, Uptime, WallTime};
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
     let plugin = PluginConfig {
@@ -276,21 +276,25 @@ fn the_running_clock_goes_on_over_a_restart_from_where_the_state_was_kept() {
     let clock = recalled_clock(
         &*rig.outlet,
         Now {
-            wall_us: 0,
-            uptime_us: 7,
+            wall: WallTime(0),
+            uptime: Uptime(7),
         },
     );
     assert_eq!(
-        (clock.at(0), clock.at(7), clock.at(12)),
+        (
+            clock.at(Uptime(0)),
+            clock.at(Uptime(7)),
+            clock.at(Uptime(12))
+        ),
         (kept, kept, kept.plus_us(5)),
         "whatever the machine's uptime is by then"
     );
     let fresh = recalled_clock(
         &Collector::default(),
         Now {
-            wall_us: 0,
-            uptime_us: 7,
+            wall: WallTime(0),
+            uptime: Uptime(7),
         },
     );
-    assert_eq!((fresh.at(7).0, fresh.at(8).0), (0, 1));
+    assert_eq!((fresh.at(Uptime(7)).0, fresh.at(Uptime(8)).0), (0, 1));
 }

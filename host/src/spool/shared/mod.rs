@@ -253,7 +253,7 @@ impl Shared {
     /// An entry of which no more is known.
     pub(super) fn plain(&self, reason: LossReason, count: u64) -> LedgerEntry {
         let now = Now::read();
-        let plain = LedgerEntry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
+        let plain = LedgerEntry::plain(reason, &self.nobody, &self.nobody, count, now.wall.0);
         LedgerEntry {
             is_clock_set: now.is_set(),
             ..plain

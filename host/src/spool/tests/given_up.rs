@@ -1,6 +1,7 @@
 //! What is given up is in the ledger before it is settled, and upstream is told.
 
 use super::*;
+use crate::clock::WallTime;
 use crate::message::Burst;
 use crate::message::LossReason;
 use crate::message::Settled;
@@ -144,7 +145,7 @@ fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
         device: None,
         flow: None,
         count: 1,
-        received_us: 9,
+        received: WallTime(9),
         is_clock_set: true,
         receipt: Some(receipt),
     };
@@ -188,7 +189,7 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
         device: None,
         flow: None,
         count: 3,
-        received_us: 9,
+        received: WallTime(9),
         is_clock_set: true,
         receipt: None,
     };

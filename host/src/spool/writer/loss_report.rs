@@ -68,8 +68,8 @@ fn record(shared: &Shared, entries: serde_json::Value, number: u64) -> Message {
             .unwrap_or_default(),
         payload: Bytes::from(entries.to_string()),
         marks: Marks::of(Qos::AtLeastOnce).with(Marks::CLOCK_UNSET, !now.is_set()),
-        received_us: now.wall_us,
-        uptime_us: now.uptime_us,
+        received: now.wall,
+        uptime: now.uptime,
         ..Message::default()
     }
 }

@@ -69,7 +69,7 @@ fn row(columns: &[Column], entry: LineInput<'_>) -> Bytes {
         match column {
             Column::Id => row.put(&entry.id()),
             Column::Time if message.marks.has(Marks::CLOCK_UNSET) => row.put(""),
-            Column::Time => row.put(&clock::utc(message.received_us)),
+            Column::Time => row.put(&clock::utc(message.received.0)),
             Column::Gateway => row.put_text(entry.filling.gateway()),
             Column::Class => row.put_text(entry.filling.class()),
             Column::Topic => row.put_text(&String::from_utf8_lossy(entry.filling.topic)),
@@ -178,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::WallTime;
     use crate::message::{Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
@@ -200,7 +201,7 @@ mod tests {
                     len: u16::try_from(device.len()).unwrap(),
                 },
                 payload: Bytes::copy_from_slice(payload),
-                received_us: 1_700_000_000_123_456,
+                received: WallTime(1_700_000_000_123_456),
                 marks,
                 ..Message::default()
             },

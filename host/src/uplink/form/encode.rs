@@ -169,16 +169,16 @@ impl Encoder {
     fn arrival(&self, message: &Message) -> (u64, Option<&'static str>) {
         let (boot, now) = self.time;
         if !message.marks.has(Marks::CLOCK_UNSET) {
-            return (message.received_us, None);
+            return (message.received.0, None);
         }
         let is_known = now.is_set() && message.id.boot == boot;
         match now
-            .uptime_us
-            .checked_sub(message.uptime_us)
+            .uptime
+            .checked_us_since(message.uptime)
             .filter(|_| is_known)
         {
-            Some(ago) => (now.wall_us.saturating_sub(ago), None),
-            None => (message.received_us, Some("unset")),
+            Some(ago) => (now.wall.minus_us(ago).0, None),
+            None => (message.received.0, Some("unset")),
         }
     }
 
@@ -474,6 +474,7 @@ fn put_msgpack(out: &mut BytesMut, value: impl Serialize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::message::{Message, Seq, Span};
     use serde_json::{Value, json};
 
@@ -483,13 +484,19 @@ mod tests {
         let mut encoder = encoder_of(IdForm::Envelope, Pack::Raw);
         let mut stored = stored(1, "a/d1", b"1");
         (
-            stored.message.received_us,
-            stored.message.uptime_us,
+            stored.message.received.0,
+            stored.message.uptime.0,
             stored.message.id.boot,
         ) = (7_000_000, 7_000_000, 3);
         stored.message.marks = Marks::default().with(Marks::CLOCK_UNSET, true);
         let mut at = |boot, wall_us, uptime_us| -> Value {
-            encoder.at(boot, Now { wall_us, uptime_us });
+            encoder.at(
+                boot,
+                Now {
+                    wall: WallTime(wall_us),
+                    uptime: Uptime(uptime_us),
+                },
+            );
             serde_json::from_slice(&encoder.packet(0, std::iter::once(&stored)).unwrap().payload)
                 .unwrap()
         };
@@ -517,7 +524,7 @@ mod tests {
             topic: Bytes::from_static(topic.as_bytes()),
             key: Span { offset: 3, len: 2 },
             payload: Bytes::from_static(payload),
-            received_us: 5,
+            received: WallTime(5),
             ..Message::default()
         };
         Stored {

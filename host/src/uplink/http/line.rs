@@ -85,7 +85,7 @@ impl InfluxFormat {
         // By a clock that was not set it would be long ago; the server has one that is.
         if !message.marks.has(Marks::CLOCK_UNSET) {
             let nanos =
-                u128::from(message.received_us) * 1_000 + u128::from(stored.seq.number() % 1_000);
+                u128::from(message.received.0) * 1_000 + u128::from(stored.seq.number() % 1_000);
             let _ = write!(line, " {nanos}");
         }
         Ok(line.into())
@@ -181,6 +181,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
+    use crate::clock::WallTime;
     use crate::message::{Message, Seq, Span};
 
     fn line(
@@ -200,7 +201,7 @@ mod tests {
                 topic: Bytes::from_static(b"sites/barn 1/d=1"),
                 key: Span { offset: 13, len: 3 },
                 payload: Bytes::copy_from_slice(payload),
-                received_us: 1_700_000_000_000_000,
+                received: WallTime(1_700_000_000_000_000),
                 ..Message::default()
             },
         };

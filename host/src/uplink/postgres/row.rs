@@ -63,8 +63,8 @@ fn value(
     match column {
         Column::Id => Some(text(owned(&entry.id()), shape)),
         Column::Time if message.marks.has(Marks::CLOCK_UNSET) => None,
-        Column::Time if shape == RowShape::Whole => Some(message.received_us.to_string().into()),
-        Column::Time => Some(text(time(message.received_us).into(), shape)),
+        Column::Time if shape == RowShape::Whole => Some(message.received.0.to_string().into()),
+        Column::Time => Some(text(time(message.received.0).into(), shape)),
         Column::Gateway => Some(text(owned(entry.filling.gateway()), shape)),
         Column::Class => Some(text(owned(entry.filling.class()), shape)),
         Column::Topic => Some(text(Bytes::copy_from_slice(entry.filling.topic), shape)),
@@ -146,6 +146,7 @@ pub(super) fn array<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::WallTime;
     use crate::message::{Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
@@ -161,7 +162,7 @@ mod tests {
                 topic: Bytes::from_static(b"up/d1"),
                 key: Span { offset: 3, len: 2 },
                 payload: Bytes::copy_from_slice(payload),
-                received_us: 1_700_000_000_123_456,
+                received: WallTime(1_700_000_000_123_456),
                 marks,
                 ..Message::default()
             },

@@ -110,7 +110,7 @@ fn certificate(one: &Certificate, now: Now) -> Health {
     if !now.is_set() {
         return Health::Good;
     }
-    match until.checked_sub(now.wall_us) {
+    match until.checked_sub(now.wall.0) {
         None => Health::Bad(Words::own(format!(
             "it has expired on {day}: renew it; it is read again at the next dial"
         ))),
@@ -184,7 +184,7 @@ fn clock(now: Now) -> Health {
     if now.is_set() {
         return Health::Good;
     }
-    let shown = utc(now.wall_us);
+    let shown = utc(now.wall.0);
     Health::Fair(Words::own(format!(
         "it shows {shown}, so it was never set: certificates count as not yet valid, and times that are sent on are wrong; let NTP set it"
     )))
@@ -212,6 +212,7 @@ mod tests {
 
     use super::super::words::Reader;
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::spool::{Turning, UnreadableQueue};
 
     const MIB: u64 = 1 << 20;
@@ -249,8 +250,8 @@ mod tests {
     fn surroundings() -> HealthInputs {
         HealthInputs {
             now: Now {
-                wall_us: TODAY_US,
-                uptime_us: 1,
+                wall: WallTime(TODAY_US),
+                uptime: Uptime(1),
             },
             resident_bytes: 30 * MIB,
             memory_bytes: 512 * MIB,

@@ -341,6 +341,7 @@ impl QueueSealer<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::message::Message;
     use crate::message::{Marks, MessageId, Span};
     use crate::spool::disk::chunk::packer::Packer;
@@ -374,8 +375,8 @@ pub(crate) mod tests {
                     headers,
                     payload,
                     marks: Marks(marks),
-                    received_us,
-                    uptime_us,
+                    received: WallTime(received_us),
+                    uptime: Uptime(uptime_us),
                 },
             )
     }
