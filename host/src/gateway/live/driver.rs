@@ -227,14 +227,14 @@ impl Driver {
         after: After,
     ) -> Job {
         let LiveParts {
-            doors,
+            flow_handles,
             versions,
             audit,
             ..
         } = &self.parts;
         let bench = Bench {
             desk: self.desk.clone(),
-            doors: doors.clone(),
+            flow_handles: flow_handles.clone(),
             versions: versions.clone(),
             audit: audit.clone(),
             in_vain: self.in_vain.clone(),

@@ -51,9 +51,9 @@ impl LiveChange {
         let desk = Orders {
             requests,
             board,
-            doors: parts.doors.clone(),
+            flow_handles: parts.flow_handles.clone(),
         };
-        desk.doors
+        desk.flow_handles
             .chains()
             .iter()
             .for_each(|(flow, chain)| desk.hear(*flow, chain));
