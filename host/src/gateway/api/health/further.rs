@@ -140,23 +140,22 @@ fn letters(spool: &Account, (most, most_bytes): (u64, u64)) -> Health {
 
 fn disk(spool: &Account) -> Health {
     let (free, reserve) = (spool.free_bytes >> 20, spool.reserve_bytes >> 20);
-    match spool.condition {
-        bad @ (StoreCondition::DiskFull | StoreCondition::ReadOnly) => {
-            Health::Bad(Words::own(format!("{}: {}", bad.name(), bad.advice())))
-        }
-        StoreCondition::Failing if spool.unreadable.is_empty() => Health::Bad(Words::own(format!(
-            "{}: {}",
-            spool.condition.name(),
-            spool.condition.advice()
-        ))),
-        StoreCondition::Well | StoreCondition::Failing
-            if spool.free_bytes < spool.reserve_bytes * 2 =>
-        {
-            Health::Fair(Words::own(format!(
-                "{free} MiB are free, and {reserve} MiB stay untouched: free space"
-            )))
-        }
-        StoreCondition::Well | StoreCondition::Failing => Health::Good,
+    let condition = spool.condition;
+    let is_bad = match condition {
+        StoreCondition::DiskFull | StoreCondition::ReadOnly => true,
+        // What cannot be read is told of its queue.
+        StoreCondition::Failing => spool.unreadable.is_empty(),
+        StoreCondition::Well => false,
+    };
+    if is_bad {
+        let (name, advice) = (condition.name(), condition.advice());
+        Health::Bad(Words::own(format!("{name}: {advice}")))
+    } else if spool.free_bytes < spool.reserve_bytes * 2 {
+        Health::Fair(Words::own(format!(
+            "{free} MiB are free, and {reserve} MiB stay untouched: free space"
+        )))
+    } else {
+        Health::Good
     }
 }
 
