@@ -285,7 +285,7 @@ pub(crate) struct PendingLosses {
 }
 
 impl PendingLosses {
-    /// Counts `entry`.
+    /// Counts `entry`, given up at `now`.
     pub(crate) fn post(&mut self, entry: LedgerEntry, now: RunningTime) {
         self.since.get_or_insert(now);
         self.ledger.post(entry);
