@@ -95,7 +95,7 @@ impl StoreHealth {
         }
     }
 
-    /// A commit begins.
+    /// A commit begins, which may hang from now on.
     pub(crate) fn begin_commit(&self, now: RunningTime) {
         self.commit_since.store(now.0.max(1), Ordering::Release);
     }

@@ -15,7 +15,7 @@ use crate::spool::memory::ranges::Ranges;
 pub(crate) struct Copied {
     pub place: u64,
     pub message: Message,
-    /// When it came.
+    /// When it came into the queue.
     pub since: RunningTime,
     /// It is entered as refused, expired or given up by hand already: nothing else may enter it, too.
     pub is_barred: bool,
