@@ -3,15 +3,84 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Before this moment (2024-01-01) a wall clock has certainly not been set: small gateways have no battery clock.
-const EARLIEST_PLAUSIBLE_US: u64 = 1_704_067_200_000_000;
+const EARLIEST_PLAUSIBLE: WallTime = WallTime(1_704_067_200_000_000);
+
+/// A moment by one of the three clocks, in microseconds; the arithmetic that one has, and none that mixes two.
+macro_rules! moment {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            Hash,
+            PartialOrd,
+            Ord,
+            serde::Serialize,
+            serde::Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The moment so many microseconds later, or the last that there is.
+            #[must_use]
+            pub const fn plus_us(self, us: u64) -> Self {
+                Self(self.0.saturating_add(us))
+            }
+
+            /// The moment so many microseconds earlier, or the first that there is.
+            #[must_use]
+            pub const fn minus_us(self, us: u64) -> Self {
+                Self(self.0.saturating_sub(us))
+            }
+
+            /// Microseconds since `earlier`; 0 when it is not earlier.
+            pub const fn us_since(self, earlier: Self) -> u64 {
+                self.0.saturating_sub(earlier.0)
+            }
+
+            /// Microseconds since `earlier`; `None` when that is later, by another run of this clock.
+            pub const fn checked_us_since(self, earlier: Self) -> Option<u64> {
+                self.0.checked_sub(earlier.0)
+            }
+
+            /// Time since `earlier`; none when it is not earlier.
+            pub const fn since(self, earlier: Self) -> Duration {
+                Duration::from_micros(self.us_since(earlier))
+            }
+        }
+    };
+}
+
+moment! {
+    /// The wall clock, in microseconds since 1970. It jumps when it is set.
+    WallTime
+}
+
+moment! {
+    /// The monotonic clock, in microseconds since the machine booted, time asleep included.
+    Uptime
+}
+
+moment! {
+    /// Time that the gateway has run, over restarts, in microseconds: see [`RunningClock`].
+    RunningTime
+}
+
+impl RunningTime {
+    /// Nothing has run yet: what is due then is due at once.
+    pub const START: Self = Self(0);
+}
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Wall clock, microseconds since 1970.
-    pub wall_us: u64,
-    /// Monotonic clock, microseconds since the machine booted, time asleep included.
-    pub uptime_us: u64,
+    pub wall: WallTime,
+    pub uptime: Uptime,
 }
 
 impl Now {
@@ -23,49 +92,48 @@ impl Now {
         let uptime_us =
             uptime.tv_sec.unsigned_abs() * 1_000_000 + uptime.tv_nsec.unsigned_abs() / 1_000;
         Self {
-            wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
-            uptime_us,
+            wall: WallTime(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)),
+            uptime: Uptime(uptime_us),
         }
     }
 
     /// Whether the wall clock can be believed.
     pub fn is_set(self) -> bool {
-        self.wall_us >= EARLIEST_PLAUSIBLE_US
+        self.wall >= EARLIEST_PLAUSIBLE
     }
 }
 
 /// Time a gateway has run, over restarts: it stands still while the gateway is off, and never jumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunningClock {
-    /// What it showed when the gateway started, microseconds.
-    pub base_us: u64,
-    /// Uptime of the machine when the gateway started, microseconds.
-    pub started_us: u64,
+    /// What it showed when the gateway started.
+    pub base: RunningTime,
+    /// Uptime of the machine when the gateway started.
+    pub started: Uptime,
 }
 
 impl RunningClock {
     /// One that goes on from there as of now.
-    pub fn going_on_from(base_us: u64) -> Self {
+    pub fn going_on_from(base: RunningTime) -> Self {
         Self {
-            base_us,
-            started_us: Now::read().uptime_us,
+            base,
+            started: Now::read().uptime,
         }
     }
 
-    /// What it shows now, microseconds.
-    pub fn now(self) -> u64 {
-        self.at(Now::read().uptime_us)
+    /// What it shows now.
+    pub fn now(self) -> RunningTime {
+        self.at(Now::read().uptime)
     }
 
-    /// How long the gateway has run since its start when it shows `now_us`.
-    pub fn ran(self, now_us: u64) -> Duration {
-        Duration::from_micros(now_us.saturating_sub(self.base_us))
+    /// How long the gateway has run since its start when it shows `now`.
+    pub fn ran(self, now: RunningTime) -> Duration {
+        now.since(self.base)
     }
 
     /// What it shows at this uptime of the machine; before the start it stood still.
-    pub fn at(self, uptime_us: u64) -> u64 {
-        self.base_us
-            .saturating_add(uptime_us.saturating_sub(self.started_us))
+    pub fn at(self, uptime: Uptime) -> RunningTime {
+        self.base.plus_us(uptime.us_since(self.started))
     }
 }
 
@@ -115,9 +183,9 @@ impl Clock {
         thread_cpu()
     }
 
-    /// Time the gateway has run, at this uptime of the machine, microseconds.
-    pub fn running_us(&self, uptime_us: u64) -> u64 {
-        self.running.at(uptime_us)
+    /// Time the gateway has run, at this uptime of the machine.
+    pub fn running(&self, uptime: Uptime) -> RunningTime {
+        self.running.at(uptime)
     }
 }
 
@@ -155,8 +223,8 @@ mod by_hand {
             let mut shown = self.by_hand.as_ref().unwrap().0.lock().unwrap();
             let by_us = by.as_micros() as u64;
             let now = Now {
-                wall_us: shown.0.wall_us + by_us,
-                uptime_us: shown.0.uptime_us + by_us,
+                wall: shown.0.wall.plus_us(by_us),
+                uptime: shown.0.uptime.plus_us(by_us),
             };
             *shown = (now, shown.1 + by);
         }

@@ -5,7 +5,6 @@ mod bodies;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -19,7 +18,7 @@ use tidegate_tests::{
     Broker, Config, Gateway, Setup, Watch, WebServer, cases, needs, port, rounds, wait_until,
 };
 
-use crate::scene::{UP, compare};
+use crate::scene::{UP, compare, kill_at_random};
 
 pub fn cases() -> Vec<Trial> {
     let has_python = Command::new("python3").arg("--version").output().is_ok();
@@ -322,12 +321,7 @@ fn accepted(mut poster: Process, devices: usize) -> Result<Sent> {
         line.with_context(|| format!("the poster says nothing of {name}"))
     };
     let counts = (0..devices).map(count).collect::<Result<Vec<_>>>()?;
-    let most = counts.iter().max().copied().unwrap_or_default();
-    let acknowledged = (0..most * devices).map(|index| index / devices < counts[index % devices]);
-    Ok(Sent {
-        devices,
-        acknowledged: acknowledged.collect(),
-    })
+    Ok(Sent::first_of_each(&counts))
 }
 
 /// Killed at random moments while an independent client posts, with upstream there and away in turns.
@@ -337,22 +331,10 @@ fn what_got_its_202_is_there_after_fifty_kills() -> Result<()> {
     let (cloud, port) = (Broker::embedded()?, port::free()?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let mut setup = Gateway::with(web(port, &link.url(), ""));
+    let setup = Gateway::with(web(port, &link.url(), ""));
     let poster = poster(&format!("http://127.0.0.1:{port}"), DEVICES, None)?;
     let kills = rounds(50, 200);
-    for kill in 0..kills {
-        if kill % 3 == 2 {
-            link.go_dark()
-        } else {
-            link.back()
-        }
-        let gateway = setup.launch()?;
-        // The time until the kill is the experiment; nothing is synchronised by it.
-        std::thread::park_timeout(Duration::from_millis(fastrand::u64(100..800)));
-        setup = gateway.kill()?;
-    }
-    link.back();
-    let gateway = setup.start()?;
+    let gateway = kill_at_random(setup, Some(&link), kills, 800)?.start()?;
     let sent = accepted(poster, DEVICES)?;
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_at_least_once(), "after {kills} kills: {verdict}");
@@ -369,16 +351,10 @@ fn from_request_to_request_nothing_is_lost_over_fifty_kills() -> Result<()> {
     let (server, port) = (WebServer::start()?, port::free()?);
     let config = web(port, &server.url(), "")
         .put("uplink.cloud", "pack = \"json-array\"\nid = \"envelope\"");
-    let mut setup = Gateway::with(config);
+    let setup = Gateway::with(config);
     let poster = poster(&format!("http://127.0.0.1:{port}"), DEVICES, None)?;
     let kills = rounds(50, 200);
-    for _ in 0..kills {
-        let gateway = setup.launch()?;
-        // The time until the kill is the experiment; nothing is synchronised by it.
-        std::thread::park_timeout(Duration::from_millis(fastrand::u64(100..600)));
-        setup = gateway.kill()?;
-    }
-    let _gateway = setup.start()?;
+    let _gateway = kill_at_random(setup, None, kills, 600)?.start()?;
     let sent = accepted(poster, DEVICES)?;
     // A time-out here is not the finding: the comparison says how much is missing.
     let _ = wait_until("all has arrived", || {

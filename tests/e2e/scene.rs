@@ -1,10 +1,12 @@
 //! What most cases start from: a gateway between two brokers with a watch behind.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::{Sent, Verdict};
-use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Watch, wait_until};
+use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Setup, Watch, wait_until};
 
 /// A plugin from a file beside the config; a case cannot wait a minute for a version to be confirmed, and a busy machine may
 /// keep an honest call waiting.
@@ -31,6 +33,31 @@ pub fn send_all(field: &Broker, total: usize) -> Result<Sent> {
 
 /// Everything that [`Config::forwarding`] brings upstream.
 pub const UP: &str = "up/#";
+
+/// Kills the gateway so many times, each at a random moment of its first `longest` milliseconds, with `link` there and dark in
+/// turns; it is there at the end.
+pub fn kill_at_random(
+    mut setup: Setup,
+    link: Option<&Cuttable>,
+    kills: usize,
+    longest: u64,
+) -> Result<Setup> {
+    for kill in 0..kills {
+        match link {
+            Some(link) if kill % 3 == 2 => link.go_dark(),
+            Some(link) => link.back(),
+            None => {}
+        }
+        let gateway = setup.launch()?;
+        // The time until the kill is the experiment; nothing is synchronised by it.
+        std::thread::park_timeout(Duration::from_millis(fastrand::u64(100..longest)));
+        setup = gateway.kill()?;
+    }
+    if let Some(link) = link {
+        link.back();
+    }
+    Ok(setup)
+}
 
 /// Checks that what was sent has come out at least once, in order per device.
 pub fn expect_at_least_once(verdict: &Verdict) -> Result<()> {

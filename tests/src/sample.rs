@@ -34,7 +34,7 @@ fn message(index: usize) -> Message {
         },
         payload: Bytes::from(payload),
         marks: Marks::of(Qos::AtLeastOnce),
-        received_us: 1_700_000_000_000_000,
+        received: tidegate::clock::WallTime(1_700_000_000_000_000),
         ..Message::default()
     }
 }

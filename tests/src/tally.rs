@@ -13,6 +13,18 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// The first so many of each device were acknowledged, and nothing more was sent.
+    pub fn first_of_each(counts: &[usize]) -> Self {
+        let devices = counts.len();
+        let most = counts.iter().max().copied().unwrap_or_default();
+        let acknowledged =
+            (0..most * devices).map(|index| index / devices < counts[index % devices]);
+        Self {
+            devices,
+            acknowledged: acknowledged.collect(),
+        }
+    }
+
     /// Number of messages the broker acknowledged.
     pub fn count(&self) -> usize {
         self.acknowledged

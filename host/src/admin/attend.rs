@@ -53,7 +53,7 @@ pub(super) trait Listening {
 
 /// Serves `routes` until `stop` is true, and what is under way then for a moment longer.
 pub(super) async fn attend<D: Listening>(
-    door: &mut D,
+    entrance: &mut D,
     routes: Router,
     bounds: ConnectionBounds,
     mut stop: watch::Receiver<bool>,
@@ -69,7 +69,7 @@ pub(super) async fn attend<D: Listening>(
         tokio::select! {
             () = until(&mut stop) => return guests,
             Some(_) = guests.tasks.join_next(), if !guests.tasks.is_empty() => {}
-            came = door.next() => match came {
+            came = entrance.next() => match came {
                 Ok((stream, caller)) => guests.admit(stream, caller).await,
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the admin port or the control socket cannot be taken");

@@ -100,12 +100,12 @@ impl ControlSocket {
             .try_clone()
             .and_then(tokio::net::UnixListener::from_std)
             .map_err(Error::Serve)?;
-        let mut door = Entrance {
+        let mut entrance = Entrance {
             listener,
             owner: about.uid(),
             group: about.gid(),
         };
-        let guests = attend(&mut door, routes.within(SCOPE), BOUNDS, stop).await;
+        let guests = attend(&mut entrance, routes.within(SCOPE), BOUNDS, stop).await;
         drop(self);
         guests.leave().await;
         Ok(())

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::settings::Limits;
 use super::tally::PluginTally;
+use crate::clock::Uptime;
 
 /// How near a plugin has come to its limits of late: parts of them, 1 is the limit.
 #[derive(Debug, Default)]
 pub(super) struct CostPeaks {
-    /// When the present window began, microseconds of the machine's uptime.
-    begun_us: u64,
+    /// When the present window began.
+    begun: Uptime,
     now: [f64; CostLimit::ALL.len()],
     before: [f64; CostLimit::ALL.len()],
 }
@@ -44,9 +45,9 @@ impl CostLimit {
 }
 
 impl CostPeaks {
-    pub(super) fn note(&mut self, uptime_us: u64, seen: &[(CostLimit, f64)]) {
-        if uptime_us.saturating_sub(self.begun_us) >= WINDOW_US {
-            self.begun_us = uptime_us;
+    pub(super) fn note(&mut self, uptime: Uptime, seen: &[(CostLimit, f64)]) {
+        if uptime.us_since(self.begun) >= WINDOW_US {
+            self.begun = uptime;
             self.before = std::mem::take(&mut self.now);
         }
         for (limit, part) in seen {
@@ -73,7 +74,7 @@ impl Cost {
         &mut self,
         tally: &Arc<PluginTally>,
         limits: &Limits,
-        (uptime_us, cpu): (u64, Duration),
+        (uptime, cpu): (Uptime, Duration),
         [all, largest]: [usize; 2],
     ) {
         tally
@@ -90,7 +91,7 @@ impl Cost {
                 part(cpu.as_secs_f64(), limits.call_time.as_secs_f64()),
             ),
         ];
-        tally.came_near(uptime_us, &near);
+        tally.came_near(uptime, &near);
         if self.tally.is_none() {
             self.tally = Some(Arc::clone(tally));
         }
@@ -127,11 +128,11 @@ mod tests {
         let mut cost = Cost::default();
         let tenth = limits.call_time / 10;
         let half = limits.memory_bytes / 2;
-        cost.add(&tally, &limits, (at(1), tenth), [half, half]);
+        cost.add(&tally, &limits, (Uptime(at(1)), tenth), [half, half]);
         assert_eq!(tally.nearest(), ("memory", 0.5));
-        cost.add(&tally, &limits, (at(2), tenth), [0, 0]);
+        cost.add(&tally, &limits, (Uptime(at(2)), tenth), [0, 0]);
         assert_eq!(tally.nearest(), ("memory", 0.5));
-        cost.add(&tally, &limits, (at(3), tenth), [1_000, 1_000]);
+        cost.add(&tally, &limits, (Uptime(at(3)), tenth), [1_000, 1_000]);
         assert_eq!(tally.nearest().0, "time");
         assert_eq!(tally.cpu_ns.get(), 3 * tenth.as_nanos() as u64);
         assert_eq!(tally.memory.load(Ordering::Relaxed), 1_000);

@@ -1,6 +1,7 @@
 //! What a plugin may say and name in the life of the process: log lines a second, and names of metrics, each of which is a
 //! time series. It is the plugin's, whatever number of lanes, instances and versions it has meanwhile.
 
+use crate::clock::WallTime;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,9 +23,9 @@ struct Used {
 
 impl Ration {
     /// Whether one more line may be written, of so many a second.
-    pub(super) fn allows_line(&self, per_second: u32, now_us: u64) -> bool {
+    pub(super) fn allows_line(&self, per_second: u32, now: WallTime) -> bool {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let second = now_us / 1_000_000;
+        let second = now.0 / 1_000_000;
         // Lanes are in different batches around the turn of a second; only a clock that is set goes back further.
         if second > used.second || second + 1 < used.second {
             (used.second, used.lines) = (second, 0);
@@ -107,12 +108,16 @@ mod tests {
     fn log_lines_are_let_through_by_the_second_whichever_lane_they_come_from() {
         let ration = Ration::default();
         let allowed = |now| (0..5).filter(|_| ration.allows_line(2, now)).count();
-        assert_eq!(allowed(5_000_000), 2);
-        assert_eq!(allowed(5_999_999), 0);
-        assert_eq!(allowed(6_000_000), 2);
-        assert_eq!(allowed(5_999_999), 0, "a lane that is a batch behind");
-        assert_eq!(allowed(6_000_001), 0);
-        assert_eq!(allowed(1_000_000), 2, "the clock was set back");
+        assert_eq!(allowed(WallTime(5_000_000)), 2);
+        assert_eq!(allowed(WallTime(5_999_999)), 0);
+        assert_eq!(allowed(WallTime(6_000_000)), 2);
+        assert_eq!(
+            allowed(WallTime(5_999_999)),
+            0,
+            "a lane that is a batch behind"
+        );
+        assert_eq!(allowed(WallTime(6_000_001)), 0);
+        assert_eq!(allowed(WallTime(1_000_000)), 2, "the clock was set back");
     }
 
     #[test]

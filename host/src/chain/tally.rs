@@ -11,6 +11,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use super::cost::{CostLimit, CostPeaks};
 use super::lane::guard::breaker::BreakerState;
 use super::sandbox::fault::FaultKind;
+use crate::clock::Uptime;
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -49,8 +50,8 @@ pub(super) struct PluginTally {
 
 impl PluginTally {
     /// It has come so near to these limits, at this uptime of the machine.
-    pub(super) fn came_near(&self, uptime_us: u64, seen: &[(CostLimit, f64)]) {
-        self.lock_peaks().note(uptime_us, seen);
+    pub(super) fn came_near(&self, uptime: Uptime, seen: &[(CostLimit, f64)]) {
+        self.lock_peaks().note(uptime, seen);
     }
 
     /// The limit that it came nearest to, and how near.

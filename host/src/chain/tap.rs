@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::clock::Now;
+use crate::clock::{Now, Uptime};
 use crate::message::{Destination, Message, Pattern, Reason};
 
 /// So many look on at a time, over all flows.
@@ -122,7 +122,7 @@ impl Taps {
             filter,
             seen: Mutex::default(),
             news: Arc::default(),
-            fetched_us: AtomicU64::new(now.uptime_us),
+            fetched_us: AtomicU64::new(now.uptime.0),
         };
         lock(&taps.taps).push((all.next, Arc::new(tap)));
         taps.is_open.store(true, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl Taps {
     /// What the one of this number has not fetched yet; `None` for one that is gone.
     pub fn fetch(&self, number: u64, now: Now) -> Option<TapPage> {
         let tap = self.find(number)?;
-        tap.fetched_us.store(now.uptime_us, Ordering::Relaxed);
+        tap.fetched_us.store(now.uptime.0, Ordering::Relaxed);
         let Unfetched {
             messages, missed, ..
         } = std::mem::take(&mut *lock(&tap.seen));
@@ -190,8 +190,8 @@ impl FlowTaps {
     fn living(&self, now: Now) -> usize {
         let gone = |tap: &Tap| {
             let idle = now
-                .uptime_us
-                .saturating_sub(tap.fetched_us.load(Ordering::Relaxed));
+                .uptime
+                .us_since(Uptime(tap.fetched_us.load(Ordering::Relaxed)));
             idle > PATIENCE_US
         };
         self.close(|(_, tap)| gone(tap));
@@ -232,7 +232,7 @@ impl Tap {
         }
         let tapped = TappedMessage {
             point,
-            at_us: now.wall_us,
+            at_us: now.wall.0,
             payload_bytes: message.payload.len(),
             message: head(message),
         };
@@ -271,6 +271,7 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::WallTime;
 
     fn message(topic: &'static str, key: (u16, u16), payload: Vec<u8>) -> Message {
         Message {
@@ -286,8 +287,8 @@ mod tests {
 
     fn at(seconds: u64) -> Now {
         Now {
-            wall_us: seconds * 1_000_000,
-            uptime_us: seconds * 1_000_000,
+            wall: WallTime(seconds * 1_000_000),
+            uptime: Uptime(seconds * 1_000_000),
         }
     }
 

@@ -16,7 +16,7 @@ use super::show::{age, count, moment};
 use super::terminal::differences;
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::chain::{Ran, Replay, SampleBounds, Score, offline};
-use crate::clock::{Now, utc};
+use crate::clock::utc;
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::short_digest;
@@ -244,7 +244,7 @@ fn play_segment(
 ) -> Result<(), ReplayFailure> {
     let damaged = |source| CommandFailure::Said(format!("the recording is damaged: {source}"));
     for event in RecordedEvent::all(segment).map_err(damaged)? {
-        let Now { wall_us, .. } = event.now();
+        let wall_us = event.now().wall.0;
         if wall_us < start_us {
             continue;
         }

@@ -103,8 +103,8 @@ impl Upstream {
                 topic: self.topic.clone(),
                 payload: payload.clone(),
                 marks: Marks::of(Qos::AtLeastOnce).with(Marks::CLOCK_UNSET, !now.is_set()),
-                received_us: now.wall_us,
-                uptime_us: now.uptime_us,
+                received: now.wall,
+                uptime: now.uptime,
                 ..Message::default()
             };
             Append {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
-use super::door::Doors;
+use super::flow_handle::FlowHandles;
 use super::pulse::Pulses;
 use super::sessions::{Before, Specs};
 use super::supervise::{StageEnded, keep};
@@ -219,7 +219,7 @@ type OrderSenders<C> = Arc<Mutex<HashMap<Arc<str>, mpsc::Sender<EndpointOrder<C>
 /// what is under way needs the lanes.
 #[derive(Clone)]
 pub struct Endpoints {
-    doors: Doors,
+    flow_handles: FlowHandles,
     data_dir: Arc<Path>,
     specs: Specs,
     sources: OrderSenders<source::Config>,
@@ -229,11 +229,14 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// The handle, and where its ends come out that are to begin.
-    pub(super) fn new(doors: Doors, data_dir: &Path) -> (Self, mpsc::Receiver<NewEndpoint>) {
+    pub(super) fn new(
+        flow_handles: FlowHandles,
+        data_dir: &Path,
+    ) -> (Self, mpsc::Receiver<NewEndpoint>) {
         // Nobody takes them any more once the gateway stops, and nobody shall wait for that.
         let (begin, begun) = mpsc::channel(WAITING);
         let ends = Self {
-            doors,
+            flow_handles,
             data_dir: data_dir.into(),
             specs: Specs::default(),
             sources: OrderSenders::default(),
@@ -349,7 +352,9 @@ impl Endpoints {
 
     fn complete(&self, spec: SourceSpec) -> source::Config {
         let late = self.specs.routes_beside(&spec);
-        let config = spec.complete(late, |flow| self.doors.of(flow.index()) as Arc<dyn Intake>);
+        let config = spec.complete(late, |flow| {
+            self.flow_handles.of(flow.index()) as Arc<dyn Intake>
+        });
         config.beside(&self.data_dir, &self.specs.marks)
     }
 }

@@ -12,7 +12,7 @@
 pub mod api;
 mod audit;
 mod current;
-mod door;
+mod flow_handle;
 mod ends;
 mod error;
 mod listeners;
@@ -165,13 +165,17 @@ async fn until_stopped(
 /// Waits until a flow has lost a lane for good.
 async fn lane_failed(running: &RunningGateway) -> Error {
     loop {
-        let failed = running.doors.chains().into_iter().find_map(|(_, chain)| {
-            let why = chain.failure().why()?;
-            Some(Error::Lane {
-                flow: Arc::clone(chain.name()),
-                why,
-            })
-        });
+        let failed = running
+            .flow_handles
+            .chains()
+            .into_iter()
+            .find_map(|(_, chain)| {
+                let why = chain.failure().why()?;
+                Some(Error::Lane {
+                    flow: Arc::clone(chain.name()),
+                    why,
+                })
+            });
         match failed {
             Some(error) => return error,
             None => running.failed.notified().await,

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use super::api::certificates;
 use super::audit::Audit;
 use super::current::Current;
-use super::door::Doors;
 use super::error::Error;
+use super::flow_handle::FlowHandles;
 use super::live::LiveParts;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
@@ -40,13 +40,13 @@ pub(super) fn prepare(
     let versions = Versions::open(&config.gateway.data_dir);
     let mint = Arc::new(Mint::new(spool.boot()));
     let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
-    let (failed, doors, taps) = <(Arc<Notify>, Doors, Taps)>::default();
-    let wiring = wiring(&spool, &doors, &mint, (&failed, &taps), &registry)?;
+    let (failed, flow_handles, taps) = <(Arc<Notify>, FlowHandles, Taps)>::default();
+    let wiring = wiring(&spool, &flow_handles, &mint, (&failed, &taps), &registry)?;
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
-    open(&config, chains, &doors);
-    if !standing.look().runs_on_kept && doors.down().is_empty() {
+    open(&config, chains, &flow_handles);
+    if !standing.look().runs_on_kept && flow_handles.down().is_empty() {
         keep(&config, &origin);
     }
     tell_away(&config, &started, &standing);
@@ -60,12 +60,12 @@ pub(super) fn prepare(
         config: Config::clone(&config),
         current: current.clone(),
         origin,
-        doors: doors.clone(),
+        flow_handles: flow_handles.clone(),
         versions: versions.clone(),
         audit,
         started,
         starter,
-        recordings: recordings::start(&config, &doors, &registry)?,
+        recordings: recordings::start(&config, &flow_handles, &registry)?,
         spool: Arc::clone(&spool),
         standing: standing.clone(),
         hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
@@ -79,7 +79,7 @@ pub(super) fn prepare(
         registry,
         metrics,
         spool,
-        doors,
+        flow_handles,
         taps,
         failed,
         mint,
@@ -91,10 +91,10 @@ pub(super) fn prepare(
     Ok((running, parts))
 }
 
-/// A flow that could not be built has a door, too: what is meant for it waits there.
-fn open(config: &Config, chains: Vec<Result<Arc<Chain>, String>>, doors: &Doors) {
+/// A flow that could not be built has a handle, too: what is meant for it waits there.
+fn open(config: &Config, chains: Vec<Result<Arc<Chain>, String>>, flow_handles: &FlowHandles) {
     for (flow, chain) in config.flows.iter().zip(chains) {
-        doors.add(&flow.name, chain);
+        flow_handles.add(&flow.name, chain);
     }
 }
 
@@ -124,14 +124,14 @@ fn watched(config: &Arc<Config>, registry: &Registry) -> Result<Current, Error> 
 /// What the chains need of all else.
 fn wiring(
     spool: &Spool,
-    doors: &Doors,
+    flow_handles: &FlowHandles,
     mint: &Arc<Mint>,
     (failed, taps): (&Arc<Notify>, &Taps),
     registry: &Registry,
 ) -> Result<Wiring, Error> {
     Ok(Wiring {
         outlet: spool.outlet(),
-        flows: Arc::new(doors.clone()),
+        flows: Arc::new(flow_handles.clone()),
         states: spool.state_store(),
         mint: Arc::clone(mint),
         metrics: chain::Metrics::new(registry)?,

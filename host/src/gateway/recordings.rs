@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 
-use super::door::{Door, Doors};
+use super::flow_handle::{FlowHandle, FlowHandles};
 use crate::chain::{self, Chain};
 use crate::config::Config;
 use crate::message::Destination;
@@ -16,18 +16,23 @@ use crate::recording::{Metrics, RecordedPlugin, Recorder, RecordingHeader};
 /// When a metric of the same name is registered already.
 pub fn start(
     config: &Config,
-    doors: &Doors,
+    flow_handles: &FlowHandles,
     registry: &Registry,
 ) -> Result<Metrics, prometheus::Error> {
     let metrics = Metrics::new(registry)?;
-    for (flow, chain) in doors.chains() {
-        begin(config, flow, (&doors.of(flow), &chain), &metrics);
+    for (flow, chain) in flow_handles.chains() {
+        begin(config, flow, (&flow_handles.of(flow), &chain), &metrics);
     }
     Ok(metrics)
 }
 
 /// Starts the recording of a flow, if the config asks for one. One that does not start is no reason for the flow not to.
-pub fn begin(config: &Config, flow: usize, (door, chain): (&Door, &Chain), metrics: &Metrics) {
+pub fn begin(
+    config: &Config,
+    flow: usize,
+    (handle, chain): (&FlowHandle, &Chain),
+    metrics: &Metrics,
+) {
     let Some(Some(wanted)) = config.recordings.get(flow) else {
         return;
     };
@@ -36,7 +41,7 @@ pub fn begin(config: &Config, flow: usize, (door, chain): (&Door, &Chain), metri
         Ok(recorder) => {
             let recorder = Arc::new(recorder);
             chain.record(Arc::clone(&recorder) as Arc<dyn crate::message::Tape>);
-            door.record(Some(recorder));
+            handle.record(Some(recorder));
         }
         Err(error) => {
             let error = &error as &dyn std::error::Error;

@@ -7,7 +7,7 @@ use prometheus::Registry;
 use tokio::sync::Notify;
 
 use super::current::Current;
-use super::door::Doors;
+use super::flow_handle::FlowHandles;
 use super::metrics::Metrics;
 use super::pulse::{Pulses, Workers};
 use super::standing::SharedStanding as Standing;
@@ -28,7 +28,7 @@ pub struct RunningGateway {
     pub(super) sources: source::Metrics,
     pub(super) uplinks: uplink::Metrics,
     pub(super) spool: Arc<Spool>,
-    pub(super) doors: Doors,
+    pub(super) flow_handles: FlowHandles,
     /// Those who look on at its flows.
     pub(super) taps: Taps,
     /// Rings when a lane has ended although nobody stopped it.

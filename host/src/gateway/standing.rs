@@ -42,7 +42,7 @@ impl RefusedConfig {
             .find(|problem| !problem.code.is_warning())
             .map(|problem| problem.message.clone());
         Self {
-            at: utc(Now::read().wall_us),
+            at: utc(Now::read().wall.0),
             mistakes: problems.errors(),
             first: first.unwrap_or_default(),
         }

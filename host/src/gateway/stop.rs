@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::door::Doors;
+use super::flow_handle::FlowHandles;
 use super::live::LiveChange;
 use super::running::RunningGateway;
 use super::stages::Stages;
@@ -25,7 +25,7 @@ pub(super) async fn drain(
 ) {
     let left = || deadline.saturating_duration_since(Instant::now());
     stages.drain_sources();
-    end_lanes(running.doors.clone(), live, deadline).await;
+    end_lanes(running.flow_handles.clone(), live, deadline).await;
     let acknowledged = stages.sources_ended(LAST_DELIVERY.min(left())).await;
     stages.end_uplinks(LAST_DELIVERY.min(left())).await;
     close(Arc::clone(&running.spool)).await;
@@ -35,10 +35,10 @@ pub(super) async fn drain(
     stages.end_sources().await;
 }
 
-async fn end_lanes(doors: Doors, live: LiveChange, deadline: Instant) {
+async fn end_lanes(flow_handles: FlowHandles, live: LiveChange, deadline: Instant) {
     let work = move || {
         live.stop(deadline);
-        work_off(&doors, deadline)
+        work_off(&flow_handles, deadline)
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(0) => {}
@@ -50,14 +50,14 @@ async fn end_lanes(doors: Doors, live: LiveChange, deadline: Instant) {
 }
 
 /// How many messages are left.
-fn work_off(doors: &Doors, deadline: Instant) -> usize {
+fn work_off(flow_handles: &FlowHandles, deadline: Instant) -> usize {
     // What waits there was never acknowledged.
-    for (flow, _) in doors.down() {
-        drop(doors.of(flow).wall_up());
+    for (flow, _) in flow_handles.down() {
+        drop(flow_handles.of(flow).retire());
     }
     let left = || deadline.saturating_duration_since(Instant::now());
     let mut messages = 0;
-    let depths = doors.chains_by_depth();
+    let depths = flow_handles.chains_by_depth();
     for (depth, chains) in (1..).zip(&depths) {
         // All at once, and those that wait for flows behind them no longer than half of it, so that one that takes long leaves
         // the others their time.
@@ -66,7 +66,7 @@ fn work_off(doors: &Doors, deadline: Instant) -> usize {
         let stop = |chain: &Arc<Chain>| chain.stop(left() / share);
         messages += chains.iter().map(stop).sum::<usize>();
     }
-    doors
+    flow_handles
         .recorders()
         .iter()
         .for_each(|recorder| recorder.stop());

@@ -382,6 +382,7 @@ fn alert_problem(noun: &str, alert: AlertDescription) -> (String, FailureKind) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::link::ConnectionLoss;
 
     const BROKER: Peer = Peer {
@@ -467,8 +468,8 @@ mod tests {
             &BROKER,
             &error(),
             Now {
-                wall_us: 5,
-                uptime_us: 5,
+                wall: WallTime(5),
+                uptime: Uptime(5),
             },
         )
         .unwrap();
@@ -478,8 +479,8 @@ mod tests {
             &BROKER,
             &error(),
             Now {
-                wall_us: 1_800_000_000_000_000,
-                uptime_us: 5,
+                wall: WallTime(1_800_000_000_000_000),
+                uptime: Uptime(5),
             },
         )
         .unwrap();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{Marks, Message, Receipt, Span};
-use crate::clock::Now;
+use crate::clock::{Now, WallTime};
 
 /// A message on its way from a source into a flow.
 #[derive(Clone, Debug)]
@@ -287,8 +287,8 @@ pub struct Loss {
     pub flow: Option<Arc<str>>,
     /// How many; 0 when that cannot be known.
     pub count: u64,
-    /// Wall clock when the first came, microseconds since 1970.
-    pub received_us: u64,
+    /// Wall clock when the first came.
+    pub received: WallTime,
     /// Whether that clock had been set.
     pub is_clock_set: bool,
     /// Released when the ledger has it on disk.
@@ -305,7 +305,7 @@ impl Loss {
             device: message.device.clone(),
             flow: None,
             count: 1,
-            received_us: message.received_us,
+            received: message.received,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
             receipt: delivery.receipt,
             topic: message.topic,

@@ -56,12 +56,12 @@ impl Message {
     fn age_us(&self, now: Now, boot: u32) -> u64 {
         // Where the machine has started anew since, its clock began at 0: the message is older than that.
         let proven = now
-            .uptime_us
-            .checked_sub(self.uptime_us)
-            .unwrap_or(now.uptime_us);
+            .uptime
+            .checked_us_since(self.uptime)
+            .unwrap_or(now.uptime.0);
         let is_told = self.id.boot != boot && now.is_set() && !self.marks.has(Marks::CLOCK_UNSET);
         if is_told {
-            proven.max(now.wall_us.saturating_sub(self.received_us))
+            proven.max(now.wall.us_since(self.received))
         } else {
             proven
         }
@@ -116,6 +116,7 @@ fn put(block: &mut BytesMut, name: &str, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::message::MessageId;
 
     fn left(seconds: u32) -> Life {
@@ -128,7 +129,10 @@ mod tests {
     const SET: u64 = 1_800_000_000_000_000;
 
     fn now(wall_us: u64, uptime_us: u64) -> Now {
-        Now { wall_us, uptime_us }
+        Now {
+            wall: WallTime(wall_us),
+            uptime: Uptime(uptime_us),
+        }
     }
 
     /// Arrived in run 7, an hour after the machine's start, with ten seconds to live.
@@ -137,8 +141,8 @@ mod tests {
             id: MessageId { boot: 7, seq: 1 },
             headers: with_expiry(b"", 10),
             marks,
-            received_us: SET,
-            uptime_us: 3_600 * SECOND_US,
+            received: WallTime(SET),
+            uptime: Uptime(3_600 * SECOND_US),
             ..Message::default()
         }
     }

@@ -33,6 +33,7 @@ pub use pattern::Pattern;
 pub use receipt::{Burst, Progress, Receipt, Settled};
 pub(crate) use record::Record;
 
+use crate::clock::{Uptime, WallTime};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -247,10 +248,10 @@ pub struct Message {
     pub payload: Bytes,
     /// Retain, duplicate, replayed, clock unset, level.
     pub marks: Marks,
-    /// Wall clock at arrival, microseconds since 1970.
-    pub received_us: u64,
-    /// Monotonic clock at arrival, microseconds since the machine booted.
-    pub uptime_us: u64,
+    /// Wall clock at arrival.
+    pub received: WallTime,
+    /// Monotonic clock at arrival.
+    pub uptime: Uptime,
 }
 
 impl Message {

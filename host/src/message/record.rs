@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{FlowId, Marks, Message, MessageId, Span};
+use crate::clock::{Uptime, WallTime};
 
 /// An array: `place, boot, number, flow, topic, key offset, key length, headers, payload, marks, wall us, uptime us`, and the
 /// key, where the topic does not hold it.
@@ -48,8 +49,8 @@ impl<'a> Record<'a> {
             headers: &message.headers,
             payload: &message.payload,
             marks: message.marks.0,
-            received_us: message.received_us,
-            uptime_us: message.uptime_us,
+            received_us: message.received.0,
+            uptime_us: message.uptime.0,
             device: message.device.as_deref().unwrap_or_default(),
         }
     }
@@ -70,8 +71,8 @@ impl<'a> Record<'a> {
             headers: block.slice_ref(self.headers),
             payload: block.slice_ref(self.payload),
             marks: Marks(self.marks),
-            received_us: self.received_us,
-            uptime_us: self.uptime_us,
+            received: WallTime(self.received_us),
+            uptime: Uptime(self.uptime_us),
             device: (!self.device.is_empty()).then(|| self.device.into()),
         }
     }

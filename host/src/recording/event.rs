@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::form::{RecordingDamage, Segment, SegmentSummary};
-use crate::clock::Now;
+use crate::clock::{Now, Uptime, WallTime};
 use crate::message::{Delivery, FlowId, Message, Record};
 
 const BATCH: u8 = 0;
@@ -89,8 +89,8 @@ fn read(
 impl EventHeader {
     fn event(self, messages: Vec<Message>) -> Option<RecordedEvent> {
         let now = Now {
-            wall_us: self.wall_us,
-            uptime_us: self.uptime_us,
+            wall: WallTime(self.wall_us),
+            uptime: Uptime(self.uptime_us),
         };
         let lane = usize::from(self.lane);
         match self.kind {
@@ -150,21 +150,21 @@ impl Buffer {
     fn mark(&mut self, kind: u8, lane: usize, number: u32, now: Now) {
         if self.raw.is_empty() {
             self.about = SegmentSummary {
-                since_us: now.wall_us,
-                until_us: now.wall_us,
+                since_us: now.wall.0,
+                until_us: now.wall.0,
                 ..SegmentSummary::default()
             };
         }
         self.about.events += 1;
-        self.about.until_us = self.about.until_us.max(now.wall_us);
-        self.about.since_us = self.about.since_us.min(now.wall_us);
+        self.about.until_us = self.about.until_us.max(now.wall.0);
+        self.about.since_us = self.about.since_us.min(now.wall.0);
         let lane = u16::try_from(lane).unwrap_or(u16::MAX);
         let mark = EventHeader {
             kind,
             lane,
             number,
-            wall_us: now.wall_us,
-            uptime_us: now.uptime_us,
+            wall_us: now.wall.0,
+            uptime_us: now.uptime.0,
         };
         rmp_serde::encode::write(&mut self.raw, &mark)
             .expect("fields of known length always go into a Vec");

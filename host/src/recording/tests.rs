@@ -6,13 +6,13 @@ use prometheus::Registry;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::Now;
+use crate::clock::{Now, Uptime, WallTime};
 use crate::message::{Delivery, FlowId, Marks, Message, MessageId, Span, Tape};
 
 fn now(at: u64) -> Now {
     Now {
-        wall_us: 1_700_000_000_000_000 + at,
-        uptime_us: at,
+        wall: WallTime(1_700_000_000_000_000 + at),
+        uptime: Uptime(at),
     }
 }
 
@@ -29,8 +29,8 @@ fn message(seq: u64) -> Message {
             fastrand::Rng::with_seed(seq).u64(..)
         )),
         marks: Marks(1 << 4),
-        received_us: seq,
-        uptime_us: seq,
+        received: WallTime(seq),
+        uptime: Uptime(seq),
     }
 }
 

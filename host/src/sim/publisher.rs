@@ -204,7 +204,7 @@ impl Publisher {
     }
 
     fn make(&mut self) {
-        let Some(made) = self.fleet.next(Now::read().wall_us) else {
+        let Some(made) = self.fleet.next(Now::read().wall.0) else {
             return;
         };
         self.pace.made();

@@ -152,7 +152,7 @@ impl Watcher {
 
     fn book(&mut self, connection: &mut Connection, events: &mut Vec<Event>) -> Result<(), Error> {
         let now = Instant::now();
-        let now_us = Now::read().wall_us;
+        let now_us = Now::read().wall.0;
         let mut seen = self.books.seen();
         for event in events.drain(..) {
             match event {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Uptime;
 use crate::message::{Message, Reason};
 
 /// How often a message may come back that went out to a broker it is taken from: as many flows may stand in a row there.
@@ -14,7 +15,7 @@ const SAY_AGAIN_US: u64 = 60_000_000;
 /// What a source has seen of them.
 #[derive(Debug, Default)]
 pub(super) struct Circles {
-    said_us: Option<u64>,
+    said: Option<Uptime>,
 }
 
 impl Circles {
@@ -29,10 +30,10 @@ impl Circles {
             return None;
         }
         if self
-            .said_us
-            .is_none_or(|at| message.uptime_us >= at + SAY_AGAIN_US)
+            .said
+            .is_none_or(|at| message.uptime >= at.plus_us(SAY_AGAIN_US))
         {
-            self.said_us = Some(message.uptime_us);
+            self.said = Some(message.uptime);
             let flow = flow();
             let topic = message.topic_str().escape_debug().to_string();
             tracing::error!(

@@ -169,9 +169,9 @@ impl RoutedFlows {
     ) {
         let flow = &mut self.flows[index];
         let claim = claim.filter(|_| flow.ack == Ack::Safe);
-        let now_us = message.uptime_us;
+        let now = message.uptime;
         match flow.repeats.as_mut().map_or(SeenBefore::New, |repeats| {
-            repeats.look(&message, claim, now_us)
+            repeats.look(&message, claim, now)
         }) {
             SeenBefore::New => {}
             SeenBefore::Repeat => return given.repeated += 1,

@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::unsettled::AckOrder;
+use crate::clock::Uptime;
 use crate::message::{Headers, Message, Progress};
 
 /// Ids remembered at most, of one flow on one source connection: about a megabyte.
@@ -34,7 +35,7 @@ type IdHash = [u64; 2];
 /// The first copy of a message.
 #[derive(Debug)]
 struct First {
-    at_us: u64,
+    at: Uptime,
     copy: Copy,
 }
 
@@ -67,7 +68,7 @@ pub(super) struct Repeats {
     rule: Dedup,
     keys: [RandomState; 2],
     known: HashMap<IdHash, First>,
-    order: VecDeque<(u64, IdHash)>,
+    order: VecDeque<(Uptime, IdHash)>,
     /// Of the burst that is being sorted.
     fresh: Vec<IdHash>,
     connection: u64,
@@ -91,18 +92,18 @@ impl Repeats {
     }
 
     /// Looks whether `message` was there before, and remembers it if not. `claim` is its receipt in this burst, if it has one;
-    /// `now_us` the monotonic clock.
+    /// `now` the monotonic clock.
     pub(super) fn look(
         &mut self,
         message: &Message,
         claim: Option<u32>,
-        now_us: u64,
+        now: Uptime,
     ) -> SeenBefore {
         let Some(id) = self.id(message) else {
             return SeenBefore::New;
         };
         self.forget_before(
-            now_us.saturating_sub(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)),
+            now.minus_us(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)),
         );
         if let Some(first) = self.known.get(&id) {
             match (claim, &first.copy) {
@@ -129,25 +130,19 @@ impl Repeats {
                 },
             }
         }
-        self.remember(id, claim, now_us);
+        self.remember(id, claim, now);
         SeenBefore::New
     }
 
-    fn remember(&mut self, id: IdHash, claim: Option<u32>, now_us: u64) {
+    fn remember(&mut self, id: IdHash, claim: Option<u32>, now: Uptime) {
         let copy = claim.map_or(Copy::Unclaimed, Copy::Here);
-        self.known.insert(
-            id,
-            First {
-                at_us: now_us,
-                copy,
-            },
-        );
-        self.order.push_back((now_us, id));
+        self.known.insert(id, First { at: now, copy });
+        self.order.push_back((now, id));
         self.fresh.push(id);
         if self.order.len() > MOST
-            && let Some((at_us, id)) = self.order.pop_front()
+            && let Some((at, id)) = self.order.pop_front()
         {
-            self.forget_one(at_us, &id);
+            self.forget_one(at, &id);
         }
     }
 
@@ -179,14 +174,14 @@ impl Repeats {
         self.order.clear();
     }
 
-    fn forget_before(&mut self, limit_us: u64) {
-        while let Some((at_us, id)) = self.order.pop_front_if(|(at_us, _)| *at_us < limit_us) {
-            self.forget_one(at_us, &id);
+    fn forget_before(&mut self, limit: Uptime) {
+        while let Some((at, id)) = self.order.pop_front_if(|(at, _)| *at < limit) {
+            self.forget_one(at, &id);
         }
     }
 
-    fn forget_one(&mut self, at_us: u64, id: &IdHash) {
-        if self.known.get(id).is_some_and(|first| first.at_us == at_us) {
+    fn forget_one(&mut self, at: Uptime, id: &IdHash) {
+        if self.known.get(id).is_some_and(|first| first.at == at) {
             self.known.remove(id);
         }
     }
@@ -250,32 +245,32 @@ mod tests {
     fn an_id_is_known_for_its_time_and_one_under_another_name_is_another() {
         let mut repeats = repeats();
         assert!(matches!(
-            repeats.look(&command(), Some(0), 5),
+            repeats.look(&command(), Some(0), Uptime(5)),
             SeenBefore::New
         ));
         assert!(matches!(
-            repeats.look(&command(), Some(1), 6),
+            repeats.look(&command(), Some(1), Uptime(6)),
             SeenBefore::Repeat
         ));
         assert!(matches!(
-            repeats.look(&message(":correlation-data", "7"), Some(2), 6),
+            repeats.look(&message(":correlation-data", "7"), Some(2), Uptime(6)),
             SeenBefore::New
         ));
         assert!(matches!(
-            repeats.look(&message("other", "7"), Some(3), 6),
+            repeats.look(&message("other", "7"), Some(3), Uptime(6)),
             SeenBefore::New
         ));
         assert!(matches!(
-            repeats.look(&message("other", "7"), Some(4), 6),
+            repeats.look(&message("other", "7"), Some(4), Uptime(6)),
             SeenBefore::New
         ));
         repeats.sorted(Some(&burst().progress()));
         assert!(matches!(
-            repeats.look(&command(), Some(0), 5 + WINDOW_US),
+            repeats.look(&command(), Some(0), Uptime(5 + WINDOW_US)),
             SeenBefore::Repeat
         ));
         assert!(matches!(
-            repeats.look(&command(), Some(0), 6 + WINDOW_US),
+            repeats.look(&command(), Some(0), Uptime(6 + WINDOW_US)),
             SeenBefore::New
         ));
     }
@@ -294,11 +289,14 @@ mod tests {
                 ..command()
             };
             assert!(
-                matches!(repeats.look(&message, Some(0), 5), SeenBefore::New),
+                matches!(repeats.look(&message, Some(0), Uptime(5)), SeenBefore::New),
                 "{topic}"
             );
             assert!(
-                matches!(repeats.look(&message, Some(1), 6), SeenBefore::Repeat),
+                matches!(
+                    repeats.look(&message, Some(1), Uptime(6)),
+                    SeenBefore::Repeat
+                ),
                 "{topic}"
             );
         }
@@ -311,7 +309,7 @@ mod tests {
             for _ in 0..2 {
                 assert!(
                     matches!(
-                        repeats.look(&message(name, ""), Some(0), 5),
+                        repeats.look(&message(name, ""), Some(0), Uptime(5)),
                         SeenBefore::New
                     ),
                     "{name}"
@@ -325,9 +323,12 @@ mod tests {
             headers: both.into(),
             ..command()
         };
-        assert!(matches!(repeats.look(&both, Some(0), 5), SeenBefore::New));
         assert!(matches!(
-            repeats.look(&both, Some(1), 5),
+            repeats.look(&both, Some(0), Uptime(5)),
+            SeenBefore::New
+        ));
+        assert!(matches!(
+            repeats.look(&both, Some(1), Uptime(5)),
             SeenBefore::Repeat
         ));
     }
@@ -337,17 +338,17 @@ mod tests {
         let mut repeats = repeats();
         for number in 0..=MOST {
             assert!(matches!(
-                repeats.look(&message("id", &number.to_string()), Some(0), 5),
+                repeats.look(&message("id", &number.to_string()), Some(0), Uptime(5)),
                 SeenBefore::New
             ));
         }
         assert_eq!((repeats.known.len(), repeats.order.len()), (MOST, MOST));
         assert!(matches!(
-            repeats.look(&message("id", "1"), Some(0), 5),
+            repeats.look(&message("id", "1"), Some(0), Uptime(5)),
             SeenBefore::Repeat
         ));
         assert!(matches!(
-            repeats.look(&message("id", "0"), Some(0), 5),
+            repeats.look(&message("id", "0"), Some(0), Uptime(5)),
             SeenBefore::New
         ));
     }
@@ -355,28 +356,31 @@ mod tests {
     #[test]
     fn a_repeat_over_a_new_connection_waits_for_a_first_copy_that_is_under_way() {
         let (mut repeats, burst) = (repeats(), burst());
-        repeats.look(&command(), Some(0), 5);
+        repeats.look(&command(), Some(0), Uptime(5));
         repeats.sorted(Some(&burst.progress()));
         assert!(matches!(
-            repeats.look(&command(), Some(0), 6),
+            repeats.look(&command(), Some(0), Uptime(6)),
             SeenBefore::Repeat
         ));
         repeats.reconnected();
-        let SeenBefore::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else {
+        let SeenBefore::UnderWay(progress, 0) = repeats.look(&command(), Some(0), Uptime(7)) else {
             panic!("it does not wait")
         };
         assert!(matches!(
-            repeats.look(&command(), None, 7),
+            repeats.look(&command(), None, Uptime(7)),
             SeenBefore::Repeat
         ));
         burst.receipt(0).release();
         assert!(
             progress.is_settled(0)
-                && matches!(repeats.look(&command(), Some(0), 8), SeenBefore::Repeat)
+                && matches!(
+                    repeats.look(&command(), Some(0), Uptime(8)),
+                    SeenBefore::Repeat
+                )
         );
         drop((burst, progress));
         assert!(matches!(
-            repeats.look(&command(), Some(0), 9),
+            repeats.look(&command(), Some(0), Uptime(9)),
             SeenBefore::Repeat
         ));
     }
@@ -384,13 +388,13 @@ mod tests {
     #[test]
     fn where_acknowledgements_have_no_order_a_repeat_always_waits_for_its_first_copy() {
         let (mut repeats, burst) = (repeats_in(AckOrder::Any), burst());
-        repeats.look(&command(), Some(0), 5);
+        repeats.look(&command(), Some(0), Uptime(5));
         repeats.sorted(Some(&burst.progress()));
-        let seen = repeats.look(&command(), Some(0), 6);
+        let seen = repeats.look(&command(), Some(0), Uptime(6));
         assert!(matches!(seen, SeenBefore::UnderWay(_, 0)));
         burst.receipt(0).release();
         assert!(matches!(
-            repeats.look(&command(), Some(0), 7),
+            repeats.look(&command(), Some(0), Uptime(7)),
             SeenBefore::Repeat
         ));
     }
@@ -399,23 +403,26 @@ mod tests {
     fn a_repeat_of_what_was_lost_or_may_be_lost_goes_on() {
         let (mut repeats, burst) = (repeats(), burst());
         let progress = burst.progress();
-        repeats.look(&command(), Some(0), 5);
+        repeats.look(&command(), Some(0), Uptime(5));
         repeats.sorted(Some(&progress));
         drop(burst);
         repeats.reconnected();
         assert!(matches!(
-            repeats.look(&command(), Some(0), 6),
+            repeats.look(&command(), Some(0), Uptime(6)),
             SeenBefore::New
         ));
         repeats.forget_all();
-        assert!(matches!(repeats.look(&command(), None, 7), SeenBefore::New));
+        assert!(matches!(
+            repeats.look(&command(), None, Uptime(7)),
+            SeenBefore::New
+        ));
         repeats.sorted(None);
         assert!(matches!(
-            repeats.look(&command(), None, 8),
+            repeats.look(&command(), None, Uptime(8)),
             SeenBefore::Repeat
         ));
         assert!(matches!(
-            repeats.look(&command(), Some(0), 8),
+            repeats.look(&command(), Some(0), Uptime(8)),
             SeenBefore::New
         ));
     }

@@ -173,7 +173,7 @@ impl<A: Copy> Taker<A> {
             device: None,
             flow: None,
             count: 1,
-            received_us: message.received_us,
+            received: message.received,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
             receipt: None,
         }
@@ -401,7 +401,7 @@ impl<A: Copy> Taker<A> {
             device: None,
             flow: None,
             count,
-            received_us: now.wall_us,
+            received: now.wall,
             is_clock_set: now.is_set(),
             receipt: None,
         }]);
@@ -417,7 +417,7 @@ impl<A: Copy> Taker<A> {
             device: None,
             flow: None,
             count: 0,
-            received_us: now.wall_us,
+            received: now.wall,
             is_clock_set: now.is_set(),
             receipt: None,
         }]);
@@ -444,8 +444,8 @@ fn message<A>(arrival: Arrival<A>, id: MessageId, now: Now) -> (Message, Judged)
         payload: arrival.payload,
         headers: arrival.headers,
         marks,
-        received_us: now.wall_us,
-        uptime_us: now.uptime_us,
+        received: now.wall,
+        uptime: now.uptime,
         ..Message::default()
     };
     (message, arrival.judged)

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
 
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime};
 use crate::message::{
     Backlog, BacklogLink, DeadLetter, Fetch, LinkTurn, OwedQueues, QueueId, Reason, Seq, Stored,
 };
@@ -147,10 +147,10 @@ impl Backlog for UplinkBacklog {
             .inc();
         locked(&self.shared.letters.waiting).push(
             letter,
-            Now::read().wall_us,
+            Now::read().wall.0,
             Then::Accept(queue, stored.seq),
         );
-        self.shared.wake_up.due(0);
+        self.shared.wake_up.due(RunningTime::START);
     }
 }
 
@@ -176,7 +176,7 @@ impl BacklogLink for UplinkBacklog {
         }
         if is_up {
             // There may be something to tell.
-            self.shared.wake_up.due(0);
+            self.shared.wake_up.due(RunningTime::START);
         }
     }
 
@@ -198,11 +198,11 @@ impl Shared {
     pub(super) fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
         let Some(slot) = self.slot(queue) else { return };
         let limits = self.limits(slot);
-        let now_us = self.clock.now();
+        let now = self.clock.now();
         let mut released = Vec::new();
         let (fresh, due, note_due) = {
             let mut state = locked(&slot.queue);
-            let fresh = state.accept(from.0, to.0, now_us, &mut released);
+            let fresh = state.accept(from.0, to.0, now, &mut released);
             (fresh, state.due(limits), state.note_due())
         };
         slot.accepted.inc_by(fresh);

@@ -84,6 +84,7 @@ pub use tools::{
     RecordContent, RecordError, RecordPage, RequeuedLetter, Stopped, ToolError, ToolRequest, Tools,
 };
 
+use crate::clock::RunningTime;
 use crate::message::{Outlet, OwedQueues, QueueId, StateStore};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
@@ -196,7 +197,7 @@ impl Spool {
     pub fn set_policy(&self, queue: QueueId, policy: Policy) {
         if let Some(slot) = self.shared.slot(queue) {
             slot.set_policy(policy);
-            self.shared.wake_up.due(0);
+            self.shared.wake_up.due(RunningTime::START);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime};
 use crate::message::{
     Append, DeadLetter, FlowId, Loss, LossReason, Message, Outlet, QueueId, Wait,
 };
@@ -21,8 +21,8 @@ impl Outlet for Shared {
             tracing::debug!(messages = batch.len(), "append after the end");
             return;
         }
-        let now_us = self.clock.now();
-        let condition = self.condition(now_us);
+        let now = self.clock.now();
+        let condition = self.condition(now);
         let cannot_write = condition != StoreCondition::Well;
         let most_in_ram = if cannot_write {
             self.most_in_ram()
@@ -47,15 +47,15 @@ impl Outlet for Shared {
             let mut dropped = Vec::new();
             let due = {
                 let mut queue = locked(&slot.queue);
-                queue.append(first.message, first.receipt, now_us);
+                queue.append(first.message, first.receipt, now);
                 while let Some(next) = items.next_if(|next| next.queue == id) {
-                    queue.append(next.message, next.receipt, now_us);
+                    queue.append(next.message, next.receipt, now);
                     count += 1;
                 }
                 let excess = self.ram.excess();
                 if cannot_write || excess > 0 {
                     let most = most_in_ram.min(queue.ram_bytes().saturating_sub(excess));
-                    dropped = queue.shed(most, now_us);
+                    dropped = queue.shed(most, now);
                 }
                 queue.due(limits)
             };
@@ -64,9 +64,10 @@ impl Outlet for Shared {
                 self.record_shed(id, cannot_write, &dropped);
             }
             // Who cannot write looks again by himself; on a full disk others may make room.
-            if let Some(due) = due
-                .filter(|due| !cannot_write || (condition == StoreCondition::DiskFull && *due == 0))
-            {
+            if let Some(due) = due.filter(|due| {
+                !cannot_write
+                    || (condition == StoreCondition::DiskFull && *due == RunningTime::START)
+            }) {
                 self.wake_up.due(due);
             }
             slot.link.wake();
@@ -81,7 +82,7 @@ impl Outlet for Shared {
         if letters.is_empty() || self.end.has_come() {
             return;
         }
-        let parked_us = Now::read().wall_us;
+        let parked_us = Now::read().wall.0;
         let cannot_write = self.cannot_write(self.clock.now());
         let dropped = {
             let mut waiting_letters = locked(&self.letters.waiting);
@@ -102,7 +103,7 @@ impl Outlet for Shared {
         if dropped > 0 {
             self.record_losses([self.plain(LossReason::LettersFull, dropped)]);
         }
-        self.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
     }
 
     fn lose(&self, mut losses: Vec<Loss>) {
@@ -125,7 +126,7 @@ impl Outlet for Shared {
                 &self.nobody,
                 &self.nobody,
                 loss.count,
-                loss.received_us,
+                loss.received.0,
             );
             LedgerEntry {
                 is_clock_set: loss.is_clock_set,
@@ -144,7 +145,7 @@ impl Outlet for Shared {
         for slot in self.slots.iter() {
             locked(&slot.queue).press(wait);
         }
-        self.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
     }
 }
 

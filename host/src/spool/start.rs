@@ -59,12 +59,12 @@ impl Shared {
         };
         let boot = begin.boot;
         metrics.faults.inc_by(u64::from(begin.went_back));
-        let clock_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max();
+        let clock = begin.queues.iter().map(|(mark, _)| mark.clock).max();
         let ram = Arc::new(Ram::new(config.memory_bytes));
         let (slots, links) = slots(&config, &metrics, (boot, &ram), begin.queues);
         let (store, low_marks) = begin.store.unzip();
         let witness = store.as_ref().map(Store::witness).unwrap_or_default();
-        let clock = RunningClock::going_on_from(clock_us.unwrap_or(0));
+        let clock = RunningClock::going_on_from(clock.unwrap_or_default());
         let found = Discovered {
             set_aside: Mutex::new(begin.set_aside),
             ..Discovered::default()

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+
+use crate::clock::RunningTime;
 
 const NEVER: u64 = u64::MAX;
 const AWAKE: u64 = 0;
@@ -28,10 +29,10 @@ impl Default for WakeUp {
 }
 
 impl WakeUp {
-    /// Something is due at `at_us`.
-    pub(super) fn due(&self, at_us: u64) {
+    /// Something is due at `at`.
+    pub(super) fn due(&self, at: RunningTime) {
         // 0 is "awake" to the sleeper, so what is due at once is as early as 0 gets.
-        if at_us < self.wakes_at.load(Ordering::SeqCst) {
+        if at.0 < self.wakes_at.load(Ordering::SeqCst) {
             let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
             self.wakes_at.store(AWAKE, Ordering::SeqCst);
             *woken = true;
@@ -51,20 +52,19 @@ impl WakeUp {
         self.wakes_at.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Sleeps until `due_us` (for ever without one) or until woken.
-    pub(super) fn sleep(&self, now_us: u64, due_us: Option<u64>) {
+    /// Sleeps until `due` (for ever without one) or until woken.
+    pub(super) fn sleep(&self, now: RunningTime, due: Option<RunningTime>) {
         let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         if *woken {
             return;
         }
         self.wakes_at
-            .store(due_us.unwrap_or(NEVER), Ordering::SeqCst);
-        match due_us {
-            Some(due) => drop(self.changed.wait_timeout_while(
-                woken,
-                Duration::from_micros(due.saturating_sub(now_us)),
-                |woken| !*woken,
-            )),
+            .store(due.map_or(NEVER, |due| due.0), Ordering::SeqCst);
+        match due {
+            Some(due) => drop(
+                self.changed
+                    .wait_timeout_while(woken, due.since(now), |woken| !*woken),
+            ),
             None => drop(self.changed.wait_while(woken, |woken| !*woken)),
         }
     }
@@ -78,16 +78,16 @@ mod tests {
     fn a_deadline_before_the_sleepers_rings_and_a_later_one_does_not() {
         let wake_up = WakeUp::default();
         wake_up.look();
-        wake_up.sleep(0, Some(0));
+        wake_up.sleep(RunningTime::START, Some(RunningTime::START));
         wake_up.wakes_at.store(500, Ordering::SeqCst);
-        wake_up.due(600);
+        wake_up.due(RunningTime(600));
         assert!(!*wake_up.woken.lock().unwrap());
-        wake_up.due(400);
+        wake_up.due(RunningTime(400));
         assert!(*wake_up.woken.lock().unwrap());
-        wake_up.sleep(0, None);
+        wake_up.sleep(RunningTime::START, None);
         wake_up.look();
         wake_up.busy();
-        wake_up.due(0);
+        wake_up.due(RunningTime::START);
         assert!(!*wake_up.woken.lock().unwrap());
     }
 
@@ -95,8 +95,8 @@ mod tests {
     fn what_comes_between_the_look_and_the_sleep_is_not_slept_over() {
         let wake_up = WakeUp::default();
         wake_up.look();
-        wake_up.due(1 << 50);
-        wake_up.sleep(0, None);
+        wake_up.due(RunningTime(1 << 50));
+        wake_up.sleep(RunningTime::START, None);
     }
 
     #[test]
@@ -105,9 +105,9 @@ mod tests {
         wake_up.look();
         let sleeper = std::thread::spawn({
             let wake_up = std::sync::Arc::clone(&wake_up);
-            move || wake_up.sleep(0, None)
+            move || wake_up.sleep(RunningTime::START, None)
         });
-        wake_up.due(7);
+        wake_up.due(RunningTime(7));
         sleeper.join().unwrap();
     }
 }

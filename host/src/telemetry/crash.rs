@@ -108,7 +108,7 @@ pub(super) fn tell(panic: &PanicHookInfo<'_>) {
         .unwrap_or_default();
     let stack = std::backtrace::Backtrace::force_capture().to_string();
     let crash = Crash {
-        at: utc(now.wall_us),
+        at: utc(now.wall.0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         thread: std::thread::current()
             .name()
@@ -207,7 +207,7 @@ fn write(folder: &Path, crash: &Crash, now: Now) {
     let Ok(text) = serde_json::to_vec(crash) else {
         return;
     };
-    let name = format!("{:020}.json", now.wall_us);
+    let name = format!("{:020}.json", now.wall.0);
     let _ = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join(name), text));
     let files = files(folder);
     let over = files.len().saturating_sub(MOST);
@@ -219,6 +219,7 @@ fn write(folder: &Path, crash: &Crash, now: Now) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
 
     fn at(place: &str) -> Crash {
         Crash {
@@ -231,8 +232,8 @@ mod tests {
 
     fn moment(wall_us: u64) -> Now {
         Now {
-            wall_us,
-            uptime_us: wall_us,
+            wall: WallTime(wall_us),
+            uptime: Uptime(wall_us),
         }
     }
 

@@ -77,13 +77,13 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let level = *event.metadata().level();
         let said = LogEvent::of(event);
         let now = Now::read();
-        let time = utc(now.wall_us);
+        let time = utc(now.wall.0);
         let print = |level, said: &LogEvent| self.sink.push(said.render(level, &time, self.look));
         // Whoever asks for more than `info` asks for everything.
         if level > EventLevel::INFO {
             return print(level, &said);
         }
-        let uptime = Duration::from_micros(now.uptime_us);
+        let uptime = Duration::from_micros(now.uptime.0);
         let due = self
             .repeats
             .lock()

@@ -158,7 +158,7 @@ impl Trust {
             });
         }
         if let Some(expired_us) =
-            expires_us.filter(|end| claim.now.is_set() && *end <= claim.now.wall_us)
+            expires_us.filter(|end| claim.now.is_set() && *end <= claim.now.wall.0)
         {
             return Err(Denied::Expired { expired_us });
         }

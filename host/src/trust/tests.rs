@@ -4,11 +4,12 @@ use std::fs;
 
 use super::keys::{Password, generate, manifest, sign};
 use super::*;
+use crate::clock::{Uptime, WallTime};
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 and so on";
 const NOW: Now = Now {
-    wall_us: 1_795_219_200_000_000,
-    uptime_us: 0,
+    wall: WallTime(1_795_219_200_000_000),
+    uptime: Uptime(0),
 };
 
 struct Signed {
@@ -170,8 +171,8 @@ fn an_expiry_counts_once_the_clock_is_set() {
     ));
     let unset = ManifestTerms {
         now: Now {
-            wall_us: 5_000_000,
-            uptime_us: 0,
+            wall: WallTime(5_000_000),
+            uptime: Uptime(0),
         },
         ..claim("rule")
     };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::clock::WallTime;
 use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, Twin};
 use crate::message::{Qos, Stored};
 
@@ -29,8 +30,8 @@ pub(super) struct PacketOrigin<'a> {
     pub(super) stored: &'a Stored,
     /// What its id begins with: `<gateway>/<store>/<uplink>/<class>/`.
     pub(super) prefix: &'a str,
-    /// Microseconds since 1970 at its arrival; `None` where nobody knows: the clock was not set, and has not been since in that run.
-    pub(super) arrived_us: Option<u64>,
+    /// When it came; `None` where nobody knows: the clock was not set, and has not been since in that run.
+    pub(super) arrived: Option<WallTime>,
     /// Upstream took it before, and is asked whether it would take it now: what it remembers of it is no answer.
     pub(super) is_asked_anew: bool,
 }

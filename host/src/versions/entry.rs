@@ -204,5 +204,5 @@ impl PluginVersions {
 }
 
 fn now() -> String {
-    utc(Now::read().wall_us)
+    utc(Now::read().wall.0)
 }

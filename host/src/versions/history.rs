@@ -81,7 +81,7 @@ impl HistoryEvent {
     /// Something that happens now; digests and words may be added.
     pub fn now(who: &Who, flow: &str, plugin: &str, what: &str) -> Self {
         Self {
-            at: utc(Now::read().wall_us),
+            at: utc(Now::read().wall.0),
             who: who.clone(),
             flow: flow.to_owned(),
             plugin: plugin.to_owned(),

@@ -18,7 +18,7 @@ impl Input {
         self.words.clear();
         self.data.clear();
         for message in messages {
-            let received = message.received_us;
+            let received = message.received.0;
             let key = u32::from(message.key.offset) | u32::from(message.key.len) << 16;
             self.words.extend_from_slice(&[
                 message.topic.len() as u32,
@@ -28,8 +28,8 @@ impl Input {
                 received as u32,
                 (received >> 32) as u32,
                 message.marks.0,
-                message.uptime_us as u32,
-                (message.uptime_us >> 32) as u32,
+                message.uptime.0 as u32,
+                (message.uptime.0 >> 32) as u32,
                 0,
             ]);
             self.data.extend_from_slice(&message.topic);

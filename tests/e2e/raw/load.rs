@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -15,7 +14,7 @@ use tidegate_tests::wait::PATIENCE;
 use tidegate_tests::{Broker, Gateway, Watch, cases, port, rounds, wait_until};
 
 use super::{raw, reading};
-use crate::scene::{UP, compare};
+use crate::scene::{UP, compare, kill_at_random};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -68,9 +67,9 @@ impl Device {
         Ok(())
     }
 
-    fn stop(self) -> u64 {
+    fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("a device does not panic")
+        self.thread.join().expect("a device does not panic") as usize
     }
 }
 
@@ -82,7 +81,7 @@ fn what_was_answered_is_there_after_kills() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let url = format!("tcp+listen://127.0.0.1:{port}");
-    let mut setup = Gateway::with(
+    let setup = Gateway::with(
         raw(&url, &link.url(), "reply = \"ACK\\n\"\n")
             .change("source.field.topic", "devices/{peer}/telemetry"),
     );
@@ -90,28 +89,9 @@ fn what_was_answered_is_there_after_kills() -> Result<()> {
         .map(|number| Device::start(number, port))
         .collect();
     let kills = rounds(12, 100);
-    for kill in 0..kills {
-        if kill % 3 == 2 {
-            link.go_dark()
-        } else {
-            link.back()
-        }
-        let gateway = setup.launch()?;
-        // The time until the kill is the experiment; nothing is synchronised by it.
-        std::thread::park_timeout(Duration::from_millis(fastrand::u64(100..800)));
-        setup = gateway.kill()?;
-    }
-    link.back();
-    let gateway = setup.start()?;
-    let answered: Vec<u64> = devices.into_iter().map(Device::stop).collect();
-    let most = answered.iter().max().copied().unwrap_or_default() as usize;
-    let acknowledged = (0..most * DEVICES)
-        .map(|index| ((index / DEVICES) as u64) < answered[index % DEVICES])
-        .collect();
-    let sent = Sent {
-        devices: DEVICES,
-        acknowledged,
-    };
+    let gateway = kill_at_random(setup, Some(&link), kills, 800)?.start()?;
+    let answered: Vec<usize> = devices.into_iter().map(Device::stop).collect();
+    let sent = Sent::first_of_each(&answered);
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_at_least_once(), "after {kills} kills: {verdict}");
     ensure!(sent.count() > kills, "only {} were answered", sent.count());

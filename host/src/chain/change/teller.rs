@@ -40,7 +40,7 @@ impl Teller<'_> {
             state,
             why: why.clone(),
             figures: figures.clone(),
-            at: self.chain.shared.engine.clock().now().wall_us,
+            at: self.chain.shared.engine.clock().now().wall.0,
         });
         self.chain.note_state(state);
         self.old.metrics.transition(state.name());

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::{Now, RunningClock};
+use crate::clock::{Now, RunningClock, RunningTime};
 use crate::message::{Checkpoint, Remembered, StateStore};
 
 /// In the place of a flow and a plugin: no config has such names.
 const OWNER: &str = "";
 
 /// What is written with each checkpoint.
-pub(crate) fn checkpoint(running_us: u64) -> Checkpoint {
-    let value = Some(Bytes::copy_from_slice(&running_us.to_le_bytes()));
+pub(crate) fn checkpoint(running: RunningTime) -> Checkpoint {
+    let value = Some(Bytes::copy_from_slice(&running.0.to_le_bytes()));
     let changes = vec![Remembered {
         key: Bytes::from_static(b"running"),
         version: 0,
@@ -34,10 +34,13 @@ pub fn recalled(states: &dyn StateStore, now: Now) -> RunningClock {
     let value = kept
         .iter()
         .filter_map(|entry| <[u8; 8]>::try_from(entry.value.as_deref()?).ok());
-    let base_us = value.map(u64::from_le_bytes).max().unwrap_or_default();
+    let base = value
+        .map(|shown| RunningTime(u64::from_le_bytes(shown)))
+        .max()
+        .unwrap_or_default();
     RunningClock {
-        base_us,
-        started_us: now.uptime_us,
+        base,
+        started: now.uptime,
     }
 }
 

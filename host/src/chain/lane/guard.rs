@@ -18,7 +18,7 @@ use super::outbox::Outbox;
 use super::version::Version;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::settings::{OnError, PluginConfig};
-use crate::clock::Now;
+use crate::clock::{Now, Uptime, WallTime};
 use crate::message::key_hash;
 pub(crate) use alarm::Alarm;
 pub use alarm::BreakerOpened;
@@ -43,7 +43,7 @@ struct FaultStreak {
     device: u64,
     faults: u32,
     /// Uptime of the lane's turn.
-    turn_us: u64,
+    turn: Uptime,
 }
 
 pub(crate) struct Guard {
@@ -62,7 +62,7 @@ pub(crate) struct Guard {
     /// The last fault, for those that are not asked about.
     why: String,
     /// When a fault was last logged, by the wall clock, and how many were not since.
-    logged_us: u64,
+    logged: WallTime,
     unlogged: u64,
 }
 
@@ -92,7 +92,7 @@ impl Guard {
             lane,
             alarm,
             why,
-            logged_us: 0,
+            logged: WallTime::default(),
             unlogged: 0,
         }
     }
@@ -102,7 +102,7 @@ impl Guard {
     pub(super) fn admit(&mut self, version: &Version, items: &[Item], now: Now) -> Admission {
         let Some(row) = self
             .row
-            .filter(|row| row.faults >= self.most_strikes && row.turn_us == now.uptime_us)
+            .filter(|row| row.faults >= self.most_strikes && row.turn == now.uptime)
         else {
             return self.admit_by_state(version, items, now);
         };
@@ -120,7 +120,7 @@ impl Guard {
 
     fn admit_by_state(&mut self, version: &Version, items: &[Item], now: Now) -> Admission {
         let before = self.state();
-        let admitted = self.breaker.admit(items.len(), now.uptime_us);
+        let admitted = self.breaker.admit(items.len(), now.uptime);
         self.tell(before, version);
         if admitted > 0 {
             return Admission::Tried(admitted);
@@ -163,7 +163,7 @@ impl Guard {
         if self
             .standings
             .as_mut()
-            .is_some_and(|standings| standings.learns(now.uptime_us))
+            .is_some_and(|standings| standings.learns(now.uptime))
         {
             devices.extend(
                 items
@@ -196,16 +196,16 @@ impl Guard {
                 self.breaker.vouch(strangers);
             }
         }
-        self.breaker.succeed(messages, now.uptime_us);
+        self.breaker.succeed(messages, now.uptime);
         self.tell(before, version);
     }
 
     /// A fault on a message of `item`'s device.
     fn blame(&mut self, item: &Item, kind: FaultKind, now: Now) {
-        let serves = self.breaker.serves(now.uptime_us);
+        let serves = self.breaker.serves(now.uptime);
         let device = item.device();
         let Some(standings) = self.standings.as_mut().filter(|_| !device.is_empty()) else {
-            return self.breaker.fail(now.uptime_us);
+            return self.breaker.fail(now.uptime);
         };
         let device = key_hash(device);
         let is_stranger = standings.of(device) == DeviceStanding::Stranger;
@@ -213,33 +213,31 @@ impl Guard {
             self.strikes = self.strikes.saturating_add(1);
         }
         self.row = match self.row {
-            Some(row) if row.device == device && row.turn_us == now.uptime_us => {
-                Some(FaultStreak {
-                    faults: row.faults + 1,
-                    ..row
-                })
-            }
+            Some(row) if row.device == device && row.turn == now.uptime => Some(FaultStreak {
+                faults: row.faults + 1,
+                ..row
+            }),
             _ => Some(FaultStreak {
                 device,
                 faults: 1,
-                turn_us: now.uptime_us,
+                turn: now.uptime,
             }),
         };
-        match standings.fail(device, serves, now.uptime_us) {
+        match standings.fail(device, serves, now.uptime) {
             // Each has cost all the time that a call may take.
             Evidence::None if is_stranger && kind == FaultKind::Timeout => {
-                self.breaker.fail(now.uptime_us)
+                self.breaker.fail(now.uptime)
             }
-            Evidence::Proves => self.breaker.trip(now.uptime_us),
+            Evidence::Proves => self.breaker.trip(now.uptime),
             Evidence::None if self.breaker.state() == BreakerState::Closed => {}
-            Evidence::None | Evidence::Counts => self.breaker.fail(now.uptime_us),
+            Evidence::None | Evidence::Counts => self.breaker.fail(now.uptime),
         }
     }
 
     /// Counts a fault, and logs it where none was logged lately.
     pub(super) fn report(&mut self, version: &Version, fault: &Fault, now: Now) {
         version.metrics.error(fault.kind);
-        if now.wall_us.abs_diff(self.logged_us) < LOG_EVERY_US {
+        if now.wall.0.abs_diff(self.logged.0) < LOG_EVERY_US {
             self.unlogged += 1;
             return;
         }
@@ -251,7 +249,7 @@ impl Guard {
             unlogged = self.unlogged,
             "plugin failed and is replaced: {fault}"
         );
-        self.logged_us = now.wall_us;
+        self.logged = now.wall;
         self.unlogged = 0;
     }
 
@@ -263,7 +261,7 @@ impl Guard {
     /// Whether its timer is to have a tick.
     pub(super) fn admit_tick(&mut self, version: &Version, now: Now) -> bool {
         let before = self.state();
-        let is_admitted = self.ticks.admit(1, now.uptime_us) > 0;
+        let is_admitted = self.ticks.admit(1, now.uptime) > 0;
         self.tell(before, version);
         is_admitted
     }
@@ -272,10 +270,10 @@ impl Guard {
     pub(crate) fn ticked(&mut self, version: &Version, fault: Option<&Fault>, now: Now) {
         let before = self.state();
         match fault {
-            None => self.ticks.succeed(1, now.uptime_us),
+            None => self.ticks.succeed(1, now.uptime),
             Some(fault) => {
                 self.why = format!("in a tick: {fault}");
-                self.ticks.fail(now.uptime_us);
+                self.ticks.fail(now.uptime);
             }
         }
         self.tell(before, version);
@@ -283,7 +281,7 @@ impl Guard {
 
     /// How long its timer is not tried.
     pub(super) fn tick_pause(&self, now: Now) -> Duration {
-        Duration::from_micros(self.ticks.probe_us().saturating_sub(now.uptime_us))
+        self.ticks.probe().since(now.uptime)
     }
 
     /// How it is, its timer included.
@@ -325,7 +323,7 @@ impl Guard {
             return self.fail_for_good(version, (item, fault), now, outbox);
         }
         let before = self.state();
-        self.breaker.trip(now.uptime_us);
+        self.breaker.trip(now.uptime);
         self.why = fault.to_string();
         self.tell(before, version);
         outbox.hold(item);
@@ -369,7 +367,7 @@ impl Guard {
 
     /// How long a message that is held is not tried again.
     pub(super) fn pause(&self, now: Now) -> Duration {
-        Duration::from_micros(self.breaker.probe_us().saturating_sub(now.uptime_us))
+        self.breaker.probe().since(now.uptime)
     }
 
     /// It is not asked about these.

@@ -69,8 +69,8 @@ pub(super) fn clock_message(flow: FlowId, now: Now) -> Message {
         flow: Some(flow),
         topic: Bytes::new(),
         marks,
-        received_us: now.wall_us,
-        uptime_us: now.uptime_us,
+        received: now.wall,
+        uptime: now.uptime,
         ..Message::default()
     }
 }

@@ -120,8 +120,8 @@ impl Live {
         now: Now,
     ) -> bool {
         // What comes back from the dead letters may have come by the clock of an earlier boot.
-        packed.fill(messages, |uptime_us| {
-            self.engine.clock().running_us(uptime_us.min(now.uptime_us))
+        packed.fill(messages, |uptime| {
+            self.engine.clock().running(uptime.min(now.uptime))
         })
     }
 
@@ -171,7 +171,7 @@ impl Live {
                 part(entries, limits.output_messages),
             ),
         ];
-        self.version.metrics.tally.came_near(now.uptime_us, &near);
+        self.version.metrics.tally.came_near(now.uptime, &near);
     }
 
     /// Takes a batch into what can be had back after a fault.

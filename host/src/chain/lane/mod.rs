@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 
 use super::pool::{AfterTurn, Task};
 use super::tap::TapPoint;
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Now, Uptime};
 use crate::message::{Checkpoint, Delivery};
 use crate::words::with_causes;
 use guard::quarantine::Quarantine;
@@ -62,7 +62,7 @@ pub(super) struct Lane {
     pub(super) portion: Portion,
     pub(super) quarantine: Option<Quarantine>,
     /// Uptime of the last panics, microseconds.
-    pub(super) restarts: Vec<u64>,
+    pub(super) restarts: Vec<Uptime>,
     /// What guests' calls of WASI find: wasmtime-wasi starts a runtime of its own for a thread that is in none.
     pub(super) runtime: Option<Handle>,
     /// Dropped with the lane, after everything else of it.
@@ -266,7 +266,7 @@ impl Lane {
     /// Checkpoints go with the running clock, since moments of it lie in them.
     fn hand_over(&self, mut due: Vec<Checkpoint>, now: Now) {
         if !due.is_empty() {
-            due.push(clock::checkpoint(self.clock().running_us(now.uptime_us)));
+            due.push(clock::checkpoint(self.clock().running(now.uptime)));
             self.shared.states.checkpoint(due);
         }
     }
@@ -404,8 +404,8 @@ impl Lane {
         self.stages.iter_mut().for_each(|stage| stage.held.clear());
         self.outbox.begin(0);
         self.restarts
-            .retain(|moment| now.uptime_us.saturating_sub(*moment) < RESTART_WINDOW_US);
-        self.restarts.push(now.uptime_us);
+            .retain(|moment| now.uptime.us_since(*moment) < RESTART_WINDOW_US);
+        self.restarts.push(now.uptime);
         if self.restarts.len() >= MAX_RESTARTS {
             return Err(format!("{MAX_RESTARTS} times within a minute: {why}"));
         }

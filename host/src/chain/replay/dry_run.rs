@@ -12,14 +12,14 @@ use crate::chain::lane::trial::compare::SampleBounds;
 use crate::chain::lane::version::OUT;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::settings::Config;
-use crate::clock::Now;
+use crate::clock::{Now, Uptime, WallTime};
 use crate::message::{DeadLetter, Destination, Message, MessageId, QueueId};
 
 /// Ticks while time passes once; more is a mistake, or takes minutes.
 const MOST_TICKS: usize = 1_000_000;
 
 /// When it begins: it has run for a second.
-const BEGINS_UPTIME_US: u64 = 1_000_000;
+const BEGINS_UPTIME: Uptime = Uptime(1_000_000);
 
 /// A message that left the chain.
 #[derive(Clone, Debug)]
@@ -72,8 +72,8 @@ impl DryRun {
             *targets = queue(&mut ports, port);
         }
         let now = Now {
-            wall_us: begins_us,
-            uptime_us: BEGINS_UPTIME_US,
+            wall: WallTime(begins_us),
+            uptime: BEGINS_UPTIME,
         };
         let player = Player {
             lanes: 1,
@@ -130,9 +130,7 @@ impl DryRun {
     /// When the next plugin wants to be told the time, from now on.
     pub fn next_tick(&self) -> Option<Duration> {
         let due = self.side.next_due()?;
-        Some(Duration::from_micros(
-            due.saturating_sub(self.now.uptime_us),
-        ))
+        Some(due.since(self.now.uptime))
     }
 
     /// Gives it a message, which arrives now.
@@ -146,8 +144,8 @@ impl DryRun {
                 boot: 1,
                 seq: self.messages,
             },
-            received_us: self.now.wall_us,
-            uptime_us: self.now.uptime_us,
+            received: self.now.wall,
+            uptime: self.now.uptime,
             ..message
         };
         self.side.run(0, self.now, &[message])?;
@@ -167,31 +165,31 @@ impl DryRun {
     /// As [`DryRun::feed`], and [`Error::TooFar`].
     pub fn advance(&mut self, by: Duration) -> Result<Came, Error> {
         let by_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-        let ends_us = self.now.uptime_us.saturating_add(by_us);
+        let ends = self.now.uptime.plus_us(by_us);
         let mut came = Came::default();
         for _ in 0..MOST_TICKS {
-            let due = self.side.next_due().unwrap_or(u64::MAX);
+            let due = self.side.next_due().unwrap_or(Uptime(u64::MAX));
             let before = self.side.faults();
-            self.pass_until(due.min(ends_us))?;
+            self.pass_until(due.min(ends))?;
             let after = self.side.faults();
             let failed = before
                 .iter()
                 .zip(after)
                 .filter(|(before, after)| after.0 > before.0);
             came.tick_faults.extend(failed.map(|(_, (_, why))| why));
-            let ends = std::mem::take(&mut self.side.ticked);
-            self.put(ends, &mut came);
-            if due > ends_us {
+            let ticked = std::mem::take(&mut self.side.ticked);
+            self.put(ticked, &mut came);
+            if due > ends {
                 return Ok(came);
             }
         }
         Err(Error::TooFar(MOST_TICKS))
     }
 
-    fn pass_until(&mut self, uptime_us: u64) -> Result<(), Error> {
-        let passed = uptime_us.saturating_sub(self.now.uptime_us);
-        self.now.wall_us = self.now.wall_us.saturating_add(passed);
-        self.now.uptime_us = uptime_us;
+    fn pass_until(&mut self, uptime: Uptime) -> Result<(), Error> {
+        let passed = uptime.us_since(self.now.uptime);
+        self.now.wall = self.now.wall.plus_us(passed);
+        self.now.uptime = uptime;
         self.side.catch_up(self.now)
     }
 

@@ -163,7 +163,7 @@ impl Replay {
         if let Some(new) = &self.new {
             let old = made(&self.old.ticked, NO_ORIGIN, queues);
             let new = made(&new.ticked, NO_ORIGIN, queues);
-            self.comparison.outputs(bounds, now.wall_us, old, new);
+            self.comparison.outputs(bounds, now.wall, old, new);
         }
         self.sides()
             .for_each(|side| side.ticked = BatchEnds::default());

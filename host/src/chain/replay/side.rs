@@ -22,7 +22,7 @@ use crate::chain::metrics::Metrics;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::settings::{Config, OnError};
-use crate::clock::Now;
+use crate::clock::{Now, Uptime, WallTime};
 use crate::message::{Destination, Message, Mint, hexadecimal};
 
 /// Own ticks of a version between two recorded events: beyond it the gateway was off, or asleep.
@@ -68,11 +68,11 @@ pub(crate) struct ReplaySide {
     out: Vec<Destination>,
     versions: Vec<Arc<Version>>,
     lanes: Vec<Vec<Stage>>,
-    /// When the ticks that are not the recorded ones are due, by lane and plugin: uptime, microseconds.
-    due: Vec<Vec<Option<u64>>>,
+    /// When the ticks that are not the recorded ones are due, by lane and plugin.
+    due: Vec<Vec<Option<Uptime>>>,
     /// Stages ask for moments; this one goes ahead with each tick, so that the next is due whenever it is wanted.
     moment: Instant,
-    uptime_us: u64,
+    uptime: Uptime,
     queues: Vec<String>,
     items: Vec<Item>,
     outbox: Outbox,
@@ -102,8 +102,8 @@ impl SideSetup<'_> {
             lanes: self.player.lanes,
         };
         let now = Now {
-            wall_us: self.player.begins_us,
-            uptime_us: 0,
+            wall: WallTime(self.player.begins_us),
+            uptime: Uptime(0),
         };
         let failed = |fault| Error::Instantiate {
             plugin: Arc::clone(&version.reference.name),
@@ -160,7 +160,7 @@ impl ReplaySide {
             version
                 .tick_every()
                 .filter(|every| recorded(plugin) != Some(*every))
-                .map(|_| u64::MAX)
+                .map(|_| Uptime(u64::MAX))
         };
         let due = vec![versions.iter().enumerate().map(own).collect(); player.lanes];
         Ok(Self {
@@ -170,7 +170,7 @@ impl ReplaySide {
             due,
             versions,
             moment: engine.clock().moment(),
-            uptime_us: u64::MAX,
+            uptime: Uptime(u64::MAX),
             queues: player.queues.clone(),
             items: Vec::new(),
             outbox: Outbox::new(
@@ -237,8 +237,8 @@ impl ReplaySide {
         Ok(())
     }
 
-    /// When the next tick of its own is due: uptime, microseconds.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    /// When the next tick of its own is due.
+    pub(super) fn next_due(&self) -> Option<Uptime> {
         self.due.iter().flatten().flatten().min().copied()
     }
 
@@ -275,8 +275,8 @@ impl ReplaySide {
 
     /// The ticks of its own that were due before `now`.
     pub(crate) fn catch_up(&mut self, now: Now) -> Result<(), Error> {
-        let restarted = now.uptime_us < self.uptime_us;
-        self.uptime_us = now.uptime_us;
+        let restarted = now.uptime < self.uptime;
+        self.uptime = now.uptime;
         for lane in 0..self.lanes.len() {
             for plugin in 0..self.versions.len() {
                 let Some(due) = self.due[lane][plugin] else {
@@ -285,29 +285,22 @@ impl ReplaySide {
                 let every = self.versions[plugin].tick_every().unwrap_or(Duration::MAX);
                 let every = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
                 let mut due = if restarted {
-                    now.uptime_us.saturating_add(every)
+                    now.uptime.plus_us(every)
                 } else {
                     due
                 };
                 for _ in 0..MAX_TICKS {
-                    if due > now.uptime_us {
+                    if due > now.uptime {
                         break;
                     }
-                    let wall_us = now.wall_us.saturating_sub(now.uptime_us - due);
-                    self.tick(
-                        lane,
-                        plugin,
-                        Now {
-                            wall_us,
-                            uptime_us: due,
-                        },
-                    )?;
-                    due = due.saturating_add(every);
+                    let wall = now.wall.minus_us(now.uptime.us_since(due));
+                    self.tick(lane, plugin, Now { wall, uptime: due })?;
+                    due = due.plus_us(every);
                 }
-                self.due[lane][plugin] = Some(if due > now.uptime_us {
+                self.due[lane][plugin] = Some(if due > now.uptime {
                     due
                 } else {
-                    now.uptime_us.saturating_add(every)
+                    now.uptime.plus_us(every)
                 });
             }
         }

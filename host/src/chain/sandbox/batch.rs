@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fault::{Fault, FaultKind};
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime, Uptime};
 use crate::message::{Marks, Message, Span, inherit_expiry, legal};
 
 /// Words of a message on its way in.
@@ -64,17 +64,17 @@ impl PackedBatch {
         self.keys.clear();
     }
 
-    /// Packs these messages and nothing else, each with what `running_us` makes of its arrival by the machine's uptime;
+    /// Packs these messages and nothing else, each with what `running` makes of its arrival by the machine's uptime;
     /// `false` when one of them is beyond what 32-bit lengths can say.
     pub(crate) fn fill<'m>(
         &mut self,
         messages: impl IntoIterator<Item = &'m Message>,
-        running_us: impl Fn(u64) -> u64,
+        running: impl Fn(Uptime) -> RunningTime,
     ) -> bool {
         self.clear();
         let whole = messages
             .into_iter()
-            .all(|message| self.push(message, running_us(message.uptime_us)));
+            .all(|message| self.push(message, running(message.uptime)));
         self.data.append(&mut self.keys);
         whole
     }
@@ -83,7 +83,7 @@ impl PackedBatch {
         self.words.len() / input::STRIDE
     }
 
-    fn push(&mut self, message: &Message, running_us: u64) -> bool {
+    fn push(&mut self, message: &Message, running: RunningTime) -> bool {
         let lengths = [
             message.topic.len(),
             message.headers.len(),
@@ -103,11 +103,11 @@ impl PackedBatch {
         } else {
             words[input::KEY] = u32::from(message.key.offset) | u32::from(message.key.len) << 16;
         }
-        words[input::RECEIVED_LOW] = (message.received_us & u64::from(u32::MAX)) as u32;
-        words[input::RECEIVED_HIGH] = (message.received_us >> 32) as u32;
+        words[input::RECEIVED_LOW] = (message.received.0 & u64::from(u32::MAX)) as u32;
+        words[input::RECEIVED_HIGH] = (message.received.0 >> 32) as u32;
         words[input::MARKS] = message.marks.0;
-        words[input::RUNNING_LOW] = (running_us & u64::from(u32::MAX)) as u32;
-        words[input::RUNNING_HIGH] = (running_us >> 32) as u32;
+        words[input::RUNNING_LOW] = (running.0 & u64::from(u32::MAX)) as u32;
+        words[input::RUNNING_HIGH] = (running.0 >> 32) as u32;
         self.words.extend_from_slice(&words);
         self.data.reserve(lengths.iter().sum());
         self.data.extend_from_slice(&message.topic);
@@ -227,13 +227,13 @@ impl OutputEntry {
         } else {
             inherit_expiry(headers, &origin.headers)
         };
-        let (marks, received_us, uptime_us) = if own {
+        let (marks, received, uptime) = if own {
             let marks = Marks::default()
                 .with(Marks::CLOCK_UNSET, !now.is_set())
                 .after_rounds(origin.marks.rounds());
-            (marks, now.wall_us, now.uptime_us)
+            (marks, now.wall, now.uptime)
         } else {
-            (origin.marks, origin.received_us, origin.uptime_us)
+            (origin.marks, origin.received, origin.uptime)
         };
         let marks = Marks(marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
         let message = Message {
@@ -242,8 +242,8 @@ impl OutputEntry {
             headers,
             payload,
             marks,
-            received_us,
-            uptime_us,
+            received,
+            uptime,
             ..Message::default()
         };
         if !self.has_topic() {

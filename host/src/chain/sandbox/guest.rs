@@ -19,7 +19,7 @@ use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 
 use crate::chain::metrics::PluginMetrics;
 use crate::chain::settings::{Limits, Topics};
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime, WallTime};
 
 /// Bytes of stdout and stderr that are kept: the last, and of the present call the first, where many a language has said
 /// already what was wrong.
@@ -59,9 +59,9 @@ pub(super) struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
     /// The host's time, microseconds since 1970.
-    pub(crate) now_us: u64,
+    pub(crate) now: WallTime,
     /// Time the gateway has run, over restarts, microseconds: it never jumps.
-    pub(crate) running_us: u64,
+    pub(crate) running: RunningTime,
     /// How long the call under way may take.
     pub(super) allowance: Allowance,
     /// While inputs are run again, the log and the metrics have had them already.
@@ -113,8 +113,8 @@ impl Guest {
         Self {
             wasi: wasi.build(),
             table,
-            now_us: 0,
-            running_us: 0,
+            now: WallTime::default(),
+            running: RunningTime::START,
             allowance: Allowance {
                 time: limits.call_time,
                 since: None,
@@ -132,9 +132,9 @@ impl Guest {
         }
     }
 
-    /// A call begins at `now_us`.
-    pub(super) fn begin_call(&mut self, now: Now, running_us: u64) {
-        (self.now_us, self.running_us) = (now.wall_us, running_us);
+    /// A call begins at `now`.
+    pub(super) fn begin_call(&mut self, now: Now, running: RunningTime) {
+        (self.now, self.running) = (now.wall, running);
         (self.budget.memory_denied, self.budget.table_denied) = (false, false);
         self.allowance.begin();
         self.error_lines.clear();

@@ -55,10 +55,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     )?;
     let mut clock = linker.instance("tidegate:plugin/clock@0.1.0")?;
     clock.func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| {
-        Ok((store.data().now_us,))
+        Ok((store.data().now.0,))
     })?;
     clock.func_wrap("running-us", |store: StoreContextMut<'_, Guest>, (): ()| {
-        Ok((store.data().running_us,))
+        Ok((store.data().running.0,))
     })?;
 
     let mut flow = linker.instance("tidegate:plugin/flow@0.1.0")?;
@@ -92,7 +92,7 @@ impl Guest {
         if !self
             .metrics
             .ration
-            .allows_line(self.log_lines_per_second, self.now_us)
+            .allows_line(self.log_lines_per_second, self.now)
         {
             self.metrics.tally.log_lines_dropped.inc();
             return;
@@ -141,9 +141,9 @@ impl Guest {
 
 impl wall_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        let nanoseconds = u32::try_from(self.now_us % 1_000_000 * 1_000).unwrap_or_default();
+        let nanoseconds = u32::try_from(self.now.0 % 1_000_000 * 1_000).unwrap_or_default();
         Ok(wall_clock::Datetime {
-            seconds: self.now_us / 1_000_000,
+            seconds: self.now.0 / 1_000_000,
             nanoseconds,
         })
     }
@@ -167,7 +167,7 @@ impl Pollable for ElapsedPollable {
 impl Guest {
     /// Waiting would hold up the lane, and the epoch cannot end a call that is inside the host.
     fn wait_until(&mut self, moment_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        if moment_ns > self.running_us.saturating_mul(1_000) {
+        if moment_ns > self.running.0.saturating_mul(1_000) {
             wasmtime::bail!("a plugin may not sleep or wait: ask for a tick instead");
         }
         let past = self.table().push(ElapsedPollable)?;
@@ -177,7 +177,7 @@ impl Guest {
 
 impl monotonic_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<monotonic_clock::Instant> {
-        Ok(self.running_us.saturating_mul(1_000))
+        Ok(self.running.0.saturating_mul(1_000))
     }
 
     fn resolution(&mut self) -> wasmtime::Result<monotonic_clock::Duration> {
@@ -195,6 +195,6 @@ impl monotonic_clock::Host for Guest {
         &mut self,
         when: monotonic_clock::Duration,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        self.wait_until(self.running_us.saturating_mul(1_000).saturating_add(when))
+        self.wait_until(self.running.0.saturating_mul(1_000).saturating_add(when))
     }
 }

@@ -199,7 +199,7 @@ impl Instance {
     pub(crate) fn process(&mut self, packed: &PackedBatch, now: Now) -> Result<GuestAnswer, Fault> {
         let process = self.process;
         let batch = BatchRecord {
-            now_us: now.wall_us,
+            now_us: now.wall.0,
             stride: input::STRIDE as u32,
             words: &packed.words,
             data: &packed.data,
@@ -213,7 +213,7 @@ impl Instance {
         let Some(tick) = self.tick else {
             return Ok(GuestAnswer::default());
         };
-        self.call(now, |store| tick.call(store, (now.wall_us,)))
+        self.call(now, |store| tick.call(store, (now.wall.0,)))
             .map(|(output,)| output.into())
     }
 
@@ -290,7 +290,7 @@ impl Instance {
         run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         let guest = self.store.data_mut();
-        guest.begin_call(now, self.engine.clock().running_us(now.uptime_us));
+        guest.begin_call(now, self.engine.clock().running(now.uptime));
         let _call = self.engine.begin_call();
         self.store.set_epoch_deadline(1);
         run(&mut self.store).map_err(|error| classify(&error, self.store.data()))

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 use super::*;
+use crate::clock::WallTime;
 use crate::message::{
     Append, Burst, Checkpoint, DeadLetter, Destination, FlowId, Loss, LossReason, Message,
     MessageId, QueueId, Reason, Receipt, Remembered, Settled, Span, StateStore,
@@ -325,7 +326,7 @@ impl Rig {
                     len: key.len() as u16,
                 },
                 payload: Bytes::copy_from_slice(payload.as_bytes()),
-                received_us: 1_700_000_000_000_000 + seq,
+                received: WallTime(1_700_000_000_000_000 + seq),
                 ..Message::default()
             };
             Delivery {

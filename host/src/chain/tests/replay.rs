@@ -1,5 +1,5 @@
 use super::*;
-use crate::clock::Now;
+use crate::clock::{Now, Uptime, WallTime};
 
 const BEGIN: u64 = 1_700_000_000_000_000;
 
@@ -13,15 +13,15 @@ fn message(seq: u64, payload: &str) -> Message {
         },
         topic: topic.into(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
-        received_us: BEGIN + seq,
+        received: WallTime(BEGIN + seq),
         ..Message::default()
     }
 }
 
 fn at(after_us: u64) -> Now {
     Now {
-        wall_us: BEGIN + after_us,
-        uptime_us: 5_000_000 + after_us,
+        wall: WallTime(BEGIN + after_us),
+        uptime: Uptime(5_000_000 + after_us),
     }
 }
 

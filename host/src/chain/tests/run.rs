@@ -219,7 +219,7 @@ fn a_timer_is_told_the_time_and_its_messages_go_on_through_the_chain() {
     let [now, ticks, count] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(
         (now, ticks, count),
-        (message.received_us.to_string().as_str(), "1", "1"),
+        (message.received.0.to_string().as_str(), "1", "1"),
         "the second plugin has counted it"
     );
     assert_eq!(message.id.boot, 7, "its name is minted");
@@ -228,9 +228,9 @@ fn a_timer_is_told_the_time_and_its_messages_go_on_through_the_chain() {
 #[test]
 fn the_host_interfaces_are_there_and_bounded() {
     let rig = Rig::of("");
-    let before = crate::clock::Now::read().wall_us;
+    let before = crate::clock::Now::read().wall;
     let now: u64 = rig.payloads("d1", &["log"])[0].parse().unwrap();
-    assert!((before..=crate::clock::Now::read().wall_us).contains(&now));
+    assert!((before..=crate::clock::Now::read().wall).contains(&crate::clock::WallTime(now)));
     let limit = f64::from(Limits::default().log_lines_per_second);
     assert_eq!(
         rig.metric("tidegate_plugin_log_lines_dropped_total", &[]),
@@ -439,7 +439,7 @@ fn what_a_plugin_makes_of_its_own_does_not_expire_with_its_cause() {
         seen.appends
             .iter()
             .filter(|(_, message)| !message.expires())
-            .all(|(_, message)| message.uptime_us > 0),
+            .all(|(_, message)| message.uptime > crate::clock::Uptime::default()),
         "they come now"
     );
 }

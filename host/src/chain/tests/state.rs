@@ -2,7 +2,7 @@
 
 use super::swap::{QUIET, change, other_probe, probation, settings};
 use super::*;
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Now, RunningTime, Uptime, WallTime};
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
     let plugin = PluginConfig {
@@ -271,26 +271,30 @@ fn the_running_clock_goes_on_over_a_restart_from_where_the_state_was_kept() {
     let before: u64 = rig.payloads("d1", &["running"])[0].parse().unwrap();
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     rig.chain.stop(PATIENCE);
-    let kept = rig.seen().running_us.unwrap();
-    assert!(kept >= before, "{kept} after {before}");
+    let kept = RunningTime(rig.seen().running_us.unwrap());
+    assert!(kept >= RunningTime(before), "{kept:?} after {before}");
     let clock = recalled_clock(
         &*rig.outlet,
         Now {
-            wall_us: 0,
-            uptime_us: 7,
+            wall: WallTime(0),
+            uptime: Uptime(7),
         },
     );
     assert_eq!(
-        (clock.at(0), clock.at(7), clock.at(12)),
-        (kept, kept, kept + 5),
+        (
+            clock.at(Uptime(0)),
+            clock.at(Uptime(7)),
+            clock.at(Uptime(12))
+        ),
+        (kept, kept, kept.plus_us(5)),
         "whatever the machine's uptime is by then"
     );
     let fresh = recalled_clock(
         &Collector::default(),
         Now {
-            wall_us: 0,
-            uptime_us: 7,
+            wall: WallTime(0),
+            uptime: Uptime(7),
         },
     );
-    assert_eq!((fresh.at(7), fresh.at(8)), (0, 1));
+    assert_eq!((fresh.at(Uptime(7)).0, fresh.at(Uptime(8)).0), (0, 1));
 }

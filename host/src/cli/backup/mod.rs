@@ -64,7 +64,7 @@ fn make(
 ) -> Result<(), CommandFailure> {
     let owed = owed(place)?;
     let content = Content::of(global, place)?;
-    let now_us = Now::read().wall_us;
+    let now_us = Now::read().wall.0;
     let list = BackupList {
         gateway: content.contents.gateway.clone(),
         made: utc(now_us),

@@ -67,7 +67,7 @@ fn battery(machine: &Machine, now: Now) -> Finding {
         return Finding::of(FindingLevel::Warning, SUBJECT, what, why, mend);
     };
     let shown = machine.number(&format!("sys/class/rtc/{first}/since_epoch"));
-    let wall = now.wall_us / 1_000_000;
+    let wall = now.wall.0 / 1_000_000;
     match shown {
         Some(shown) if now.is_set() && shown.abs_diff(wall) > MOST_OFF => Finding::of(
             FindingLevel::Warning,

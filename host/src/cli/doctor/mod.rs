@@ -127,10 +127,10 @@ fn examine(machine: &Machine, now: Now, facts: &Facts, status: Option<&Status>) 
         found.extend(network::ports(machine, &facts.ports));
     }
     found.extend(network::names(machine, &facts.names));
-    found.extend(certificates::look(&facts.certificates, now.wall_us));
+    found.extend(certificates::look(&facts.certificates, now.wall.0));
     found.extend(secrets::look(&facts.secrets, &facts.folder.path));
     match status {
-        Some(status) => found.extend(gateway::look(status, now.uptime_us / 1_000_000)),
+        Some(status) => found.extend(gateway::look(status, now.uptime.0 / 1_000_000)),
         None => found.push(gateway::stopped()),
     }
     found

@@ -9,6 +9,7 @@ use super::disk::SpoolDisk;
 use super::limits::WantedLimits;
 use super::network::{WantedName, WantedPort};
 use super::*;
+use crate::clock::{Uptime, WallTime};
 
 const DATA: &str = "/var/lib/tidegate";
 const MEMINFO: &str = "proc/meminfo";
@@ -67,8 +68,8 @@ impl Made {
         let made = Self {
             root: tempfile::tempdir().unwrap(),
             now: Now {
-                wall_us: 1_795_953_600_000_000,
-                uptime_us: 86_400_000_000,
+                wall: WallTime(1_795_953_600_000_000),
+                uptime: Uptime(86_400_000_000),
             },
             facts: Facts {
                 limit_bytes: 512 << 20,
@@ -142,7 +143,7 @@ fn a_machine_that_is_well_has_nothing_to_find() {
 
 const FAULTS: [Fault; 40] = [
     (
-        |made| made.now.wall_us = 86_400_000_000,
+        |made| made.now.wall.0 = 86_400_000_000,
         FindingLevel::Failed,
         "clock",
         "not set",

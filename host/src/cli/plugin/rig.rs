@@ -282,7 +282,7 @@ impl RigRun {
             }
             Act::Advance(by) => self.dry_run.advance(*by)?,
             Act::At(moment) => {
-                let by = moment.saturating_sub(self.dry_run.now().wall_us);
+                let by = moment.saturating_sub(self.dry_run.now().wall.0);
                 self.dry_run.advance(std::time::Duration::from_micros(by))?
             }
         };

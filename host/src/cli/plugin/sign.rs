@@ -250,7 +250,7 @@ fn verified(arguments: &Verify) -> Result<(String, Seal), SignError> {
 /// That end of a signature, if it is over.
 fn past(expires_us: Option<u64>) -> Option<u64> {
     let now = Now::read();
-    expires_us.filter(|end| now.is_set() && *end <= now.wall_us)
+    expires_us.filter(|end| now.is_set() && *end <= now.wall.0)
 }
 
 fn in_file(path: &Path) -> impl FnOnce(std::io::Error) -> SignError {

@@ -8,6 +8,7 @@ use super::super::address::{AddressError, BrokerAddress};
 use super::super::connection::{backoff, certificates, identity};
 use super::super::fields::Fields;
 use super::super::secret;
+use super::shared::spec;
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::{Secret, ServerTls};
@@ -65,7 +66,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
         token,
     };
     let is_split = config.split != BodySplit::None;
-    let spec = super::spec(fields, name, SourceKind::Http(Box::new(config)), max_packet);
+    let spec = spec(fields, name, SourceKind::Http(Box::new(config)), max_packet);
     narrowed(spec, is_split)
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::super::address::{self, AddressError};
 use super::super::connection::backoff_of;
 use super::super::fields::Fields;
+use super::shared::{line, spec};
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::{Serial, SerialBrake};
@@ -65,7 +66,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
         devices: devices(fields, &topic.replace("{source}", name), stations),
         address,
     };
-    super::spec(fields, name, SourceKind::Modbus(Box::new(config)), u32::MAX)
+    spec(fields, name, SourceKind::Modbus(Box::new(config)), u32::MAX)
 }
 
 fn address(fields: &mut Fields<'_>) -> ModbusAddress {
@@ -119,7 +120,7 @@ fn serial(fields: &mut Fields<'_>, path: Option<&str>) -> Option<Serial> {
         let message = "the URL has no path of a serial line";
         fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
     }
-    Some(super::line(fields, path, 8, SerialBrake::None))
+    Some(line(fields, path, 8, SerialBrake::None))
 }
 
 /// Silence between two frames: by the baud rate, where it is known.

@@ -3,6 +3,7 @@
 use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::super::identity::ClientIdentity;
+use super::shared::spec;
 use super::spec::SourceSpec;
 use crate::source::SourceKind;
 use crate::source::mqtt::{Config, SessionMark, SessionMarks};
@@ -40,5 +41,5 @@ pub(super) fn read(
         beside: SessionMarks::default(),
         is_left: false,
     }));
-    super::spec(fields, name, kind, max_packet)
+    spec(fields, name, kind, max_packet)
 }

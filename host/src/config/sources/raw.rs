@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::super::address::{AddressError, BrokerAddress};
 use super::super::connection::backoff;
 use super::super::fields::Fields;
+use super::shared::{line, spec};
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::SerialBrake;
@@ -105,7 +106,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, way: RawWay) -> SourceSp
         address,
     };
     let (framing, address) = (config.framing.clone(), config.address.clone());
-    let spec = super::spec(fields, name, SourceKind::Raw(Box::new(config)), u32::MAX);
+    let spec = spec(fields, name, SourceKind::Raw(Box::new(config)), u32::MAX);
     bounds(fields, &spec, &framing, &address);
     spec
 }
@@ -162,7 +163,7 @@ fn serial(fields: &mut Fields<'_>, url: &str) -> crate::link::Serial {
     let data = u8::try_from(fields.count("data", 5..=8)).unwrap_or(8);
     let brakes = [("none", SerialBrake::None), ("rts-cts", SerialBrake::Wires)];
     let brake = fields.choice("brake", &brakes).unwrap_or_default();
-    super::line(fields, path, data, brake)
+    line(fields, path, data, brake)
 }
 
 /// Beyond this machine whoever reaches a port can send what any device may.

@@ -58,11 +58,15 @@ impl Accounts {
 
 fn flows(running: &RunningGateway) -> Vec<FlowAccount> {
     let config = running.current.now();
-    let chains = running.doors.chains().into_iter();
-    let down = running.doors.down().into_iter().filter_map(|(flow, why)| {
-        let name = &config.flows.get(flow)?.name;
-        Some(FlowAccount::down(name, why))
-    });
+    let chains = running.flow_handles.chains().into_iter();
+    let down = running
+        .flow_handles
+        .down()
+        .into_iter()
+        .filter_map(|(flow, why)| {
+            let name = &config.flows.get(flow)?.name;
+            Some(FlowAccount::down(name, why))
+        });
     chains
         .map(|(_, chain)| FlowAccount::of(&chain))
         .chain(down)

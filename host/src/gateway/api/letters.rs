@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::{ApiResult, Caller, json};
 use crate::chain::ReturnedLetter;
-use crate::gateway::door::Doors;
+use crate::gateway::flow_handle::FlowHandles;
 use crate::gateway::running::RunningGateway;
 use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
 use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
@@ -55,13 +55,15 @@ pub(super) async fn retry(
         "an operator sends dead letters on their way again"
     );
     let tools = running.spool.tools();
-    Ok(json(&send_again(&tools, &running.doors, request).await?))
+    Ok(json(
+        &send_again(&tools, &running.flow_handles, request).await?,
+    ))
 }
 
 /// Sends letters on their way and waits until they are safe elsewhere.
 async fn send_again(
     tools: &Tools,
-    doors: &Doors,
+    flow_handles: &FlowHandles,
     request: RetryRequest,
 ) -> Result<Retried, ToolError> {
     let (records, unknown) = on_disk(tools, move |tools| Ok(read(tools, request.ids))).await?;
@@ -74,9 +76,9 @@ async fn send_again(
         ..ResentLetters::default()
     };
     for (record, index) in records.iter().zip(0..) {
-        sent.send(tools, doors, record, burst.receipt(index));
+        sent.send(tools, flow_handles, record, burst.receipt(index));
     }
-    sent.flush(tools, doors);
+    sent.flush(tools, flow_handles);
     drop(burst);
     // A time-out is told by the letters that are left.
     let _ = tokio::time::timeout(PATIENCE, all_settled(&settled, &progress)).await;
@@ -167,13 +169,19 @@ enum LetterRoute {
 }
 
 impl ResentLetters {
-    fn send(&mut self, tools: &Tools, doors: &Doors, record: &LetterRecord, receipt: Receipt) {
-        let way = match way(doors, record) {
+    fn send(
+        &mut self,
+        tools: &Tools,
+        flow_handles: &FlowHandles,
+        record: &LetterRecord,
+        receipt: Receipt,
+    ) {
+        let way = match way(flow_handles, record) {
             Ok(way) => way,
             Err(why) => return self.left.push(UnsentLetter { id: record.id, why }),
         };
         if self.to.as_ref() != Some(&way) {
-            self.flush(tools, doors);
+            self.flush(tools, flow_handles);
         }
         match &way {
             LetterRoute::Queue => self.refused.push(spool::RequeuedLetter {
@@ -194,9 +202,9 @@ impl ResentLetters {
         self.to = Some(way);
     }
 
-    fn flush(&mut self, tools: &Tools, doors: &Doors) {
+    fn flush(&mut self, tools: &Tools, flow_handles: &FlowHandles) {
         match self.to.take() {
-            Some(LetterRoute::Chain { flow, plugin }) => doors
+            Some(LetterRoute::Chain { flow, plugin }) => flow_handles
                 .of(flow)
                 .rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
             Some(LetterRoute::Queue) => {
@@ -213,7 +221,7 @@ impl ResentLetters {
     }
 }
 
-fn way(doors: &Doors, record: &LetterRecord) -> Result<LetterRoute, String> {
+fn way(flow_handles: &FlowHandles, record: &LetterRecord) -> Result<LetterRoute, String> {
     match record.reason {
         Reason::Unframed => Err("it was no whole message, and only its head was kept".to_owned()),
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
@@ -227,7 +235,7 @@ fn way(doors: &Doors, record: &LetterRecord) -> Result<LetterRoute, String> {
         | Reason::Poison
         | Reason::Quarantined
         | Reason::Circled => {
-            let flow = doors
+            let flow = flow_handles
                 .chains()
                 .into_iter()
                 .find(|(_, chain)| *chain.name() == record.flow);

@@ -14,16 +14,20 @@ use crate::versions::{Earlier, PluginVersions, RefusedVersion};
 
 pub(super) async fn list(State(running): State<Arc<RunningGateway>>) -> Response {
     let versions = &running.versions;
-    let plugins = running.doors.chains().into_iter().flat_map(|(_, chain)| {
-        let infos = chain.plugins().into_iter();
-        infos.map(move |info| {
-            ListedPlugin::running(
-                chain.name(),
-                &info,
-                versions.entry(chain.name(), &info.name),
-            )
-        })
-    });
+    let plugins = running
+        .flow_handles
+        .chains()
+        .into_iter()
+        .flat_map(|(_, chain)| {
+            let infos = chain.plugins().into_iter();
+            infos.map(move |info| {
+                ListedPlugin::running(
+                    chain.name(),
+                    &info,
+                    versions.entry(chain.name(), &info.name),
+                )
+            })
+        });
     json(&plugins.collect::<Vec<_>>())
 }
 

@@ -63,8 +63,9 @@ pub(super) async fn ask(
     body: Bytes,
 ) -> ApiResult {
     let request: RecordingRequest = serde_json::from_slice(&body)?;
-    let answer =
-        tokio::task::spawn_blocking(move || answer(&running.doors.recorders(), request, caller));
+    let answer = tokio::task::spawn_blocking(move || {
+        answer(&running.flow_handles.recorders(), request, caller)
+    });
     Ok(json(&answer.await??))
 }
 

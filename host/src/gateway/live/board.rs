@@ -1,6 +1,7 @@
 //! What changes are under way and what has come of the last ones, for anybody to follow. Memory only.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -175,6 +176,17 @@ impl ChangeTracker {
 
     fn lock(&self) -> MutexGuard<'_, TrackedChanges> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does the work of one order. What crashes costs that order, whoever follows it hears that it is over, and the next one is
+/// taken.
+pub(super) fn guarded(board: &ChangeTracker, id: Option<u64>, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!(
+            "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
+        );
+        id.into_iter().for_each(|id| board.end(id));
     }
 }
 

@@ -8,7 +8,7 @@ use super::board::{ChangeTracker, PluginIndex};
 use super::order::{ChangeProgress, ChangeReceipt, PluginName, Rollback, SwapOrder};
 use super::request::DriverRequest;
 use crate::chain::Chain;
-use crate::gateway::door::Doors;
+use crate::gateway::flow_handle::FlowHandles;
 use crate::versions::history::Who;
 
 /// Takes orders. Cheap to clone; nothing here waits.
@@ -16,7 +16,7 @@ use crate::versions::history::Who;
 pub(in crate::gateway) struct Orders {
     pub(super) requests: SyncSender<DriverRequest>,
     pub(super) board: ChangeTracker,
-    pub(super) doors: Doors,
+    pub(super) flow_handles: FlowHandles,
 }
 
 /// What somebody wants done.
@@ -79,7 +79,7 @@ impl Orders {
     /// Whether a change of the plugin waits, or was ordered this moment: it cannot be ended yet.
     pub(in crate::gateway) fn has_yet_to_begin(&self, plugin: &PluginName) -> bool {
         self.place(plugin).is_ok_and(|place| {
-            let chain = self.doors.chain(place.flow);
+            let chain = self.flow_handles.chain(place.flow);
             let can_be_ended = chain.is_some_and(|chain| chain.is_changing(place.plugin));
             self.board.of(place).is_some() && !can_be_ended
         })
@@ -132,7 +132,7 @@ impl Orders {
         let place = self.place(plugin)?;
         let change = self.follow(plugin)?;
         if self
-            .doors
+            .flow_handles
             .chain(place.flow)
             .is_some_and(|chain| chain.promote(place.plugin))
         {
@@ -214,16 +214,20 @@ impl Orders {
         &self,
         PluginName(name): &PluginName,
     ) -> Result<PluginIndex, String> {
-        let all = self.doors.chains().into_iter().flat_map(|(flow, chain)| {
-            let plugins = chain.plugins().into_iter().enumerate();
-            plugins.map(move |(plugin, info)| {
-                (
-                    PluginIndex { flow, plugin },
-                    Arc::clone(chain.name()),
-                    info.name,
-                )
-            })
-        });
+        let all = self
+            .flow_handles
+            .chains()
+            .into_iter()
+            .flat_map(|(flow, chain)| {
+                let plugins = chain.plugins().into_iter().enumerate();
+                plugins.map(move |(plugin, info)| {
+                    (
+                        PluginIndex { flow, plugin },
+                        Arc::clone(chain.name()),
+                        info.name,
+                    )
+                })
+            });
         let all: Vec<_> = all.collect();
         let is_it = |flow: &str, plugin: &str| match name.split_once('/') {
             Some((wanted, rest)) => wanted == flow && rest == plugin,
@@ -273,7 +277,7 @@ impl Orders {
     }
 
     pub(super) fn cancel_at(&self, PluginIndex { flow, plugin }: PluginIndex, why: &str) -> bool {
-        self.doors
+        self.flow_handles
             .chain(flow)
             .is_some_and(|chain| chain.cancel(plugin, why))
     }
@@ -317,7 +321,7 @@ impl Orders {
     }
 
     pub(super) fn name(&self, place: PluginIndex) -> String {
-        let Some(chain) = self.doors.chain(place.flow) else {
+        let Some(chain) = self.flow_handles.chain(place.flow) else {
             return String::new();
         };
         let plugin = chain

@@ -12,6 +12,7 @@ mod reload;
 mod files;
 mod orders;
 mod wanted;
+mod watched;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -20,12 +21,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::orders::guarded;
-use super::board::PluginIndex;
+use super::board::{PluginIndex, guarded};
 use super::desk::Orders;
 use super::order::{ChangeLine, PluginName};
 use super::parts::LiveParts;
-use super::request::{Adopted, DriverRequest};
+use super::request::{Adopted, DriverRequest, WAITING};
 use super::watch::FileWatch;
 use crate::chain::PluginConfig;
 use crate::gateway::ends::Endpoints;
@@ -35,8 +35,8 @@ use crate::versions::StoredVersion;
 use crate::versions::history::Who;
 use candidate::Candidate;
 use job::{After, Bench, InVain, Job};
-use reload::{watch, watched};
 use wanted::Wanted;
+use watched::{watch, watched};
 
 /// How often a verdict that could not be written down is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
@@ -159,7 +159,7 @@ impl Driver {
         let Some(busy) = flow.and_then(|flow| self.busy.get_mut(&flow)) else {
             return self.begin(wanted);
         };
-        if busy.waiting.len() < super::WAITING {
+        if busy.waiting.len() < WAITING {
             busy.waiting.push_back(wanted);
         } else {
             tracing::warn!(
@@ -229,14 +229,14 @@ impl Driver {
         after: After,
     ) -> Job {
         let LiveParts {
-            doors,
+            flow_handles,
             versions,
             audit,
             ..
         } = &self.parts;
         let bench = Bench {
             desk: self.desk.clone(),
-            doors: doors.clone(),
+            flow_handles: flow_handles.clone(),
             versions: versions.clone(),
             audit: audit.clone(),
             in_vain: self.in_vain.clone(),

@@ -26,13 +26,10 @@ pub(super) use desk::Orders;
 pub(super) use parts::LiveParts;
 
 use self::driver::Driver;
-use self::request::DriverRequest;
+use self::request::{DriverRequest, WAITING};
 use super::ends::Endpoints;
 use crate::chain::Engine;
 use crate::versions::history::Who;
-
-/// Changes that may wait while one is being applied.
-const WAITING: usize = 64;
 
 /// Pause between two looks whether the change under way has ended, once it was told to.
 const STOPPING: Duration = Duration::from_millis(20);
@@ -51,9 +48,9 @@ impl LiveChange {
         let desk = Orders {
             requests,
             board,
-            doors: parts.doors.clone(),
+            flow_handles: parts.flow_handles.clone(),
         };
-        desk.doors
+        desk.flow_handles
             .chains()
             .iter()
             .for_each(|(flow, chain)| desk.hear(*flow, chain));

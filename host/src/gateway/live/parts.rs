@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Config, Sources};
 use crate::gateway::audit::Audit;
 use crate::gateway::current::Current;
-use crate::gateway::door::Doors;
+use crate::gateway::flow_handle::FlowHandles;
 use crate::gateway::service::socket::ServiceSocket;
 use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
@@ -22,8 +22,8 @@ pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) current: Current,
     /// Where it came from.
     pub(in crate::gateway) origin: Sources,
-    /// The doors of its flows.
-    pub(in crate::gateway) doors: Doors,
+    /// The handles of its flows.
+    pub(in crate::gateway) flow_handles: FlowHandles,
     pub(in crate::gateway) versions: Versions,
     pub(in crate::gateway) audit: Audit,
     /// How they were started.

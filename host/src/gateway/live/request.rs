@@ -7,6 +7,9 @@ use super::order::{Rollback, SwapOrder};
 use crate::chain::{BreakerOpened, PluginConfig};
 use crate::versions::history::Who;
 
+/// Changes that may wait while one is being applied.
+pub(super) const WAITING: usize = 64;
+
 /// What the thread is asked to do.
 pub(super) enum DriverRequest {
     /// A watched file has new content.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::{Uptime, WallTime};
 use crate::message::Message;
 use crate::recording::{Keep, RecordedEvent};
 
@@ -24,8 +25,8 @@ fn one_that_falls_behind_leaves_messages_out_and_says_how_many() {
         receipt: None,
     }];
     let now = |wall_us| Now {
-        wall_us,
-        uptime_us: wall_us,
+        wall: WallTime(wall_us),
+        uptime: Uptime(wall_us),
     };
     // Whoever keeps the segments hangs, as a tired card does; the lanes do not.
     let card = recorder.shared.kept();

@@ -2,12 +2,15 @@
 //! used, since they are renewed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::TlsAcceptor;
 
 use super::Config;
-use super::visit::Room;
 use crate::link::{Error, Secret, build_server};
+
+/// How often a token and certificates are read anew: they are renewed, some each hour.
+pub(super) const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// The token and certificates of a moment.
 #[derive(Clone)]
@@ -39,25 +42,6 @@ impl Gate {
             None => None,
         };
         Ok(Self { token, tls })
-    }
-
-    /// Reads them again in the background. Where that fails, what was read before holds.
-    pub(super) fn read_again(room: &Arc<Room>, config: &Config) {
-        if config.tls.is_none() && config.token.as_ref().and_then(Secret::file).is_none() {
-            return;
-        }
-        let room = Arc::clone(room);
-        let config = config.clone();
-        tokio::spawn(async move {
-            match Self::read(&config).await {
-                Ok(gate) => room.open(gate),
-                Err(error) => {
-                    let cause = crate::link::Causes(&error).to_string();
-                    room.is_stale(&cause);
-                    tracing::warn!(source = %room.name(), cause, "token or certificate cannot be read again: the earlier ones hold");
-                }
-            }
-        });
     }
 
     /// Whether a token is wanted.
@@ -96,11 +80,12 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use prometheus::Registry;
     use tokio::sync::mpsc;
 
+    use super::super::visit::Room;
     use super::super::{BodySplit, PathTopic};
     use super::*;
     use crate::link::{Backoff, ServerTls};
@@ -146,7 +131,7 @@ mod tests {
         let room = Arc::new(Room::new(&config, &own, gate, &metrics, ask));
         let conditions = || metrics.account("field", Instant::now()).conditions;
         put("cert", second.cert.pem());
-        Gate::read_again(&room, &own);
+        room.read_gate_again(&own);
         while conditions().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -156,7 +141,7 @@ mod tests {
             "{told:?}"
         );
         put("key", second.signing_key.serialize_pem());
-        Gate::read_again(&room, &own);
+        room.read_gate_again(&own);
         while !conditions().is_empty() {
             tokio::task::yield_now().await;
         }

@@ -42,14 +42,11 @@ pub use topic::{PathTopic, TemplateError};
 use super::taker::Borders;
 use crate::link::{Redial, Stop, level};
 use desk::{OpenRequests, PostRequest};
-use gate::Gate;
+use gate::READ_AGAIN;
 use guests::ClientConnections;
 use listener::Listener;
 pub(super) use listener::reach;
 use visit::Room;
-
-/// How often a token and certificates are read anew: they are renewed, some each hour.
-const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// Pause after a failed accept: the usual reason is that all descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -142,7 +139,7 @@ impl HttpSource<'_> {
                 () = sleep_until(self.desk.due()) => {}
                 () = sleep_until(last) => {}
                 () = sleep_until(pause_until) => pause_until = None,
-                _ = read_again.tick() => Gate::read_again(&self.room, self.own),
+                _ = read_again.tick() => self.room.read_gate_again(self.own),
                 changed = stop.changed() => if changed.is_err() {
                     return;
                 },

@@ -22,9 +22,10 @@ use super::answer::{RequestOutcome, STATUSES};
 use super::asked::WantedTopics;
 use super::bodies::{Bodies, BodyShare};
 use super::desk::PostRequest;
-use super::gate::Gate;
+use super::gate::{Gate, READ_AGAIN};
 use super::split::Unfit;
 use super::{BodySplit, Config, PathTopic};
+use crate::link::{Causes, Secret};
 use crate::message::{legal, push_header};
 use crate::source::conditions::{ConditionBoard, SourceCondition};
 
@@ -93,12 +94,31 @@ impl Room {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Reads token and certificates again in the background. Where that fails, what was read before holds.
+    pub(super) fn read_gate_again(self: &Arc<Self>, config: &Config) {
+        if config.tls.is_none() && config.token.as_ref().and_then(Secret::file).is_none() {
+            return;
+        }
+        let room = Arc::clone(self);
+        let config = config.clone();
+        tokio::spawn(async move {
+            match Gate::read(&config).await {
+                Ok(gate) => room.open(gate),
+                Err(error) => {
+                    let cause = Causes(&error).to_string();
+                    room.is_stale(&cause);
+                    tracing::warn!(
+                        source = &*room.name,
+                        cause,
+                        "token or certificate cannot be read again: the earlier ones hold"
+                    );
+                }
+            }
+        });
     }
 
     /// From now on this token and these certificates hold.
-    pub(super) fn open(&self, gate: Gate) {
+    fn open(&self, gate: Gate) {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
         let mut since = self
             .stale_since
@@ -110,7 +130,7 @@ impl Room {
     }
 
     /// They cannot be read again: those of before hold, until they end.
-    pub(super) fn is_stale(&self, cause: &str) {
+    fn is_stale(&self, cause: &str) {
         let mut since = self
             .stale_since
             .lock()
@@ -125,7 +145,7 @@ impl Room {
             own: "token or certificate cannot be read again, those of before hold",
             messages: 0,
             since: *since.get_or_insert(now),
-            next_try: Some(now + super::READ_AGAIN),
+            next_try: Some(now + READ_AGAIN),
         }]);
     }
 

@@ -26,7 +26,7 @@ pub(super) fn payload(
     let mut text = String::with_capacity(64 + 32 * group.points.len());
     let _ = write!(text, "{{\"ts\":{}", time(read_at));
     if let Some(at) = read_at.filter(|at| !at.is_set()) {
-        let _ = write!(text, ",\"uptime_ms\":{}", at.uptime_us / 1_000);
+        let _ = write!(text, ",\"uptime_ms\":{}", at.uptime.0 / 1_000);
     }
     if let Some(Stale { since, why }) = stale {
         let since = time(Some(since));
@@ -57,7 +57,7 @@ pub(super) fn payload(
 /// Milliseconds since 1970; `null` while the clock is not set.
 fn time(at: Option<Now>) -> String {
     match at.filter(|at| at.is_set()) {
-        Some(at) => (at.wall_us / 1_000).to_string(),
+        Some(at) => (at.wall.0 / 1_000).to_string(),
         None => "null".to_owned(),
     }
 }
@@ -126,10 +126,11 @@ mod tests {
     use super::super::decimal::Decimal;
     use super::super::map::{Area, ByteOrder, ReportMode, Size, ValueFormat, point};
     use super::*;
+    use crate::clock::{Uptime, WallTime};
 
     const SET: Now = Now {
-        wall_us: 1_796_000_000_123_456,
-        uptime_us: 5_000_000,
+        wall: WallTime(1_796_000_000_123_456),
+        uptime: Uptime(5_000_000),
     };
 
     fn group() -> PointGroup {
@@ -179,7 +180,10 @@ mod tests {
             None,
             Some(Ok(PointValue::Text("a\"\u{7}\n".to_owned()))),
         ];
-        let unset = Now { wall_us: 7, ..SET };
+        let unset = Now {
+            wall: WallTime(7),
+            ..SET
+        };
         let stale = Stale {
             since: SET,
             why: "no answer",

@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::clock::Uptime;
 use crate::message::Pattern;
 use crate::message::pattern::overlap;
 use crate::mqtt::{Publish, Subscribed};
@@ -22,7 +23,7 @@ struct CopyRun {
     print: Print,
     /// Of the last of them; `None` for level 0.
     packet_id: Option<u16>,
-    at_us: u64,
+    at: Uptime,
     /// The subscriptions they came for.
     came: Vec<u32>,
 }
@@ -34,7 +35,7 @@ impl CopyRun {
             (last, id) => last == id,
         };
         is_next_id
-            && next.at_us.saturating_sub(self.at_us) <= TOGETHER_US
+            && next.at.us_since(self.at) <= TOGETHER_US
             && self.print == next.print
             && next.came.iter().all(|of| !self.came.contains(of))
     }
@@ -101,7 +102,7 @@ impl Copies {
         &mut self,
         publish: &Publish,
         packet_id: Option<u16>,
-        now_us: u64,
+        now: Uptime,
     ) -> bool {
         if self.marked.is_empty() {
             return false;
@@ -116,13 +117,13 @@ impl Copies {
         let next = CopyRun {
             print,
             packet_id,
-            at_us: now_us,
+            at: now,
             came: vec![of],
         };
         match &mut self.last {
             Some(last) if last.is_followed_by(&next) => {
                 last.came.push(of);
-                (last.packet_id, last.at_us) = (packet_id, now_us);
+                (last.packet_id, last.at) = (packet_id, now);
                 self.sends_copies
             }
             _ => {
@@ -184,7 +185,7 @@ mod tests {
                     subscription: ids[of],
                     ..message
                 };
-                !copies.is_copy(&publish, (id > 0).then_some(id), at_ms * 1_000)
+                !copies.is_copy(&publish, (id > 0).then_some(id), Uptime(at_ms * 1_000))
             }
         };
         arriving.iter().map(&mut takes).collect()
@@ -305,7 +306,7 @@ mod tests {
                 subscription,
                 ..message.clone()
             };
-            !copies.is_copy(&publish, Some(id), 5)
+            !copies.is_copy(&publish, Some(id), Uptime(5))
         };
         assert!(taken(ids[0], &message, 1) && taken(ids[1], &other, 2));
         assert!(taken(ids[0], &elsewhere, 3) && taken(ids[0], &elsewhere, 4));

@@ -10,7 +10,7 @@ use super::copies::Copies;
 use super::grants::needed;
 use super::pressure::Pressure;
 use super::subscriptions::Subscriptions;
-use crate::clock::Now;
+use crate::clock::{Now, Uptime};
 use crate::link::level as gauge_level;
 use crate::link::{self, Stop};
 use crate::message::{LossReason, Qos, Reason, Wait};
@@ -285,7 +285,7 @@ impl MqttSource {
         let copies = &mut self.copies;
         let arrivals = events
             .extract_if(.., |event| is_message(event))
-            .filter_map(|event| arrival(event, copies, now.uptime_us));
+            .filter_map(|event| arrival(event, copies, now.uptime));
         self.taker.take(count, now, arrivals);
     }
 
@@ -341,10 +341,10 @@ impl MqttSource {
 }
 
 /// What a message among the events is to the taker; a copy of one that came for another subscription is a repeat.
-fn arrival(event: Event, copies: &mut Copies, now_us: u64) -> Option<Arrival<AckToken>> {
+fn arrival(event: Event, copies: &mut Copies, now: Uptime) -> Option<Arrival<AckToken>> {
     match event {
         Event::Publish { publish, token } => {
-            let is_copy = copies.is_copy(&publish, token.map(AckToken::packet_id), now_us);
+            let is_copy = copies.is_copy(&publish, token.map(AckToken::packet_id), now);
             let judged = if is_copy {
                 Judged::Repeat
             } else {

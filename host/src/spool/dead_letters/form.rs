@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::{Uptime, WallTime};
 use crate::message::{DeadLetter, Marks, Message, MessageId, PluginRef, Reason, Span};
 use crate::spool::dead_letters::kept::{REASONS, reason_number};
 use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
@@ -100,8 +101,8 @@ pub(crate) fn encode(waiting: &WaitingLetter, queue: Option<(&str, &str)>) -> Ve
         headers: &message.headers,
         payload: &message.payload,
         marks: message.marks.0,
-        received_us: message.received_us,
-        uptime_us: message.uptime_us,
+        received_us: message.received.0,
+        uptime_us: message.uptime.0,
         flow,
         plugin: plugin
             .as_ref()
@@ -158,8 +159,8 @@ pub(crate) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
         headers: value.slice_ref(body.headers),
         payload: value.slice_ref(body.payload),
         marks: Marks(body.marks),
-        received_us: body.received_us,
-        uptime_us: body.uptime_us,
+        received: WallTime(body.received_us),
+        uptime: Uptime(body.uptime_us),
         device: (!body.device.is_empty()).then(|| body.device.into()),
     };
     let plugin = body.plugin.map(|(name, digest)| PluginRef {

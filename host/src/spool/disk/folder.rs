@@ -226,7 +226,7 @@ impl DataFolder {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let target = self
             .damaged()
-            .join(format!("{name}-{}", now.wall_us / 1_000_000));
+            .join(format!("{name}-{}", now.wall.0 / 1_000_000));
         let moved = fs::create_dir_all(self.damaged()).and_then(|()| fs::rename(path, &target));
         match moved {
             Ok(()) => tracing::warn!(path = %target.display(), "a damaged file was kept there"),
@@ -350,7 +350,7 @@ impl DataFolder {
 
     /// Moves the store out of the way.
     pub(crate) fn set_aside(&self, now: Now) -> io::Result<PathBuf> {
-        let seconds = now.wall_us / 1_000_000;
+        let seconds = now.wall.0 / 1_000_000;
         let free = (seconds..)
             .map(|seconds| self.path.join(format!("store.damaged-{seconds}")))
             .find(|path| !path.exists());
@@ -437,6 +437,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::spool::disk::fault_injection::script::Script;
 
     impl DataFolder {
@@ -510,8 +511,8 @@ mod tests {
         let folder = crate::spool::tests::tempdir();
         let folder = DataFolder::lock(folder.path()).unwrap();
         let now = Now {
-            wall_us: 7_000_000,
-            uptime_us: 0,
+            wall: WallTime(7_000_000),
+            uptime: Uptime(0),
         };
         for name in ["store.damaged-7", "store.damaged-8"] {
             fs::create_dir(folder.store()).unwrap();

@@ -18,6 +18,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use crate::clock::RunningTime;
 use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
 use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::frame::{is_no_file, read_regular};
@@ -240,7 +241,7 @@ fn parse(text: &str) -> Option<LowMarksFile> {
                 end,
                 owed,
                 bytes,
-                clock_us: 0,
+                clock: RunningTime::START,
             },
         ))
     };
@@ -276,7 +277,7 @@ mod tests {
             end,
             owed: end - low,
             bytes: 70,
-            clock_us: 0,
+            clock: RunningTime::START,
         }
     }
 
@@ -354,11 +355,11 @@ mod tests {
                 end: 50,
                 owed: 9,
                 bytes: 9,
-                clock_us: 0,
+                clock: RunningTime::START,
             },
         );
         let before = QueueMark {
-            clock_us: 8,
+            clock: RunningTime(8),
             ..mark(3, 9)
         };
         assert_eq!(
@@ -369,7 +370,7 @@ mod tests {
                     end: 50,
                     owed: 9,
                     bytes: 9,
-                    clock_us: 8
+                    clock: RunningTime(8)
                 },
                 true
             )

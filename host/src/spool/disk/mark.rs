@@ -1,5 +1,7 @@
 //! How far a queue is on disk, as its index keeps it.
 
+use crate::clock::RunningTime;
+
 pub(super) const MARK: &[u8] = b"m";
 
 /// What the store knows of a queue.
@@ -13,8 +15,8 @@ pub(crate) struct QueueMark {
     pub owed: u64,
     /// Bytes of all chunks.
     pub bytes: u64,
-    /// Running clock when it was written, microseconds.
-    pub clock_us: u64,
+    /// When it was written, microseconds.
+    pub clock: RunningTime,
 }
 
 pub(super) fn encode_mark(mark: QueueMark) -> Vec<u8> {
@@ -23,19 +25,18 @@ pub(super) fn encode_mark(mark: QueueMark) -> Vec<u8> {
         end,
         owed,
         bytes,
-        clock_us,
+        clock,
     } = mark;
-    rmp_serde::to_vec(&(low, end, owed, bytes, clock_us))
-        .expect("five numbers always go into a Vec")
+    rmp_serde::to_vec(&(low, end, owed, bytes, clock)).expect("five numbers always go into a Vec")
 }
 
 pub(super) fn decode_mark(value: &[u8]) -> Option<QueueMark> {
-    let (low, end, owed, bytes, clock_us) = rmp_serde::from_slice(value).ok()?;
+    let (low, end, owed, bytes, clock) = rmp_serde::from_slice(value).ok()?;
     Some(QueueMark {
         low,
         end,
         owed,
         bytes,
-        clock_us,
+        clock,
     })
 }

@@ -41,8 +41,8 @@ impl LossCounts {
             .get_mut(name.as_ref().unwrap_or(&message.topic))
         {
             entry.count += 1;
-            entry.first_us = entry.first_us.min(message.received_us);
-            entry.last_us = entry.last_us.max(message.received_us);
+            entry.first_us = entry.first_us.min(message.received.0);
+            entry.last_us = entry.last_us.max(message.received.0);
             entry.is_clock_set &= is_set;
             (entry.first_place, entry.last_place) =
                 (entry.first_place.min(place), entry.last_place.max(place));
@@ -53,8 +53,8 @@ impl LossCounts {
             topic: Some(message.topic_str().into()),
             device: (!key.is_empty()).then(|| String::from_utf8_lossy(key).into()),
             count: 1,
-            first_us: message.received_us,
-            last_us: message.received_us,
+            first_us: message.received.0,
+            last_us: message.received.0,
             is_clock_set: is_set,
             first_place: place,
             last_place: place,

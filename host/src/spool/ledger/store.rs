@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::clock::RunningTime;
 use crate::message::{LossReason, QueueId, Receipt};
 use crate::spool::drop_policy::is_told_upstream;
 use crate::spool::ledger::{Ledger, LedgerEntry, format};
@@ -279,14 +280,14 @@ pub(crate) struct Settling {
 #[derive(Debug, Default)]
 pub(crate) struct PendingLosses {
     ledger: Ledger,
-    since_us: Option<u64>,
+    since: Option<RunningTime>,
     settling: Settling,
 }
 
 impl PendingLosses {
-    /// Counts `entry`; `now_us` is the running clock.
-    pub(crate) fn post(&mut self, entry: LedgerEntry, now_us: u64) {
-        self.since_us.get_or_insert(now_us);
+    /// Counts `entry`, given up at `now`.
+    pub(crate) fn post(&mut self, entry: LedgerEntry, now: RunningTime) {
+        self.since.get_or_insert(now);
         self.ledger.post(entry);
     }
 
@@ -341,9 +342,9 @@ impl PendingLosses {
         !self.settling.receipts.is_empty()
     }
 
-    /// Since when something waits (running clock).
-    pub(crate) fn since_us(&self) -> Option<u64> {
-        self.since_us
+    /// Since when something waits.
+    pub(crate) fn since(&self) -> Option<RunningTime> {
+        self.since
     }
 
     pub(crate) fn take(&mut self) -> (Vec<LedgerEntry>, Settling) {
@@ -354,9 +355,14 @@ impl PendingLosses {
     }
 
     /// What could not be committed waits again.
-    pub(crate) fn give_back(&mut self, entries: Vec<LedgerEntry>, settling: Settling, now_us: u64) {
+    pub(crate) fn give_back(
+        &mut self,
+        entries: Vec<LedgerEntry>,
+        settling: Settling,
+        now: RunningTime,
+    ) {
         for entry in entries {
-            self.post(entry, now_us);
+            self.post(entry, now);
         }
         self.settling.places.extend(settling.places);
         self.settling.receipts.extend(settling.receipts);
@@ -440,7 +446,7 @@ mod tests {
     #[test]
     fn places_that_expired_wait_with_their_entries_and_neighbours_are_one() {
         let mut pending = PendingLosses::default();
-        pending.post(entry(4), 1);
+        pending.post(entry(4), RunningTime(1));
         pending.expire(QueueId(0), [3, 4, 5]);
         pending.expire(QueueId(0), [6, 9]);
         pending.expire(QueueId(1), [10]);
@@ -454,15 +460,15 @@ mod tests {
             (entries.len(), &*settling.places),
             (1, &[range(0, 3, 7), range(0, 9, 10), range(1, 10, 11)][..])
         );
-        assert!(pending.since_us().is_none() && pending.take().1.places.is_empty());
-        pending.give_back(entries, settling, 2);
+        assert!(pending.since().is_none() && pending.take().1.places.is_empty());
+        pending.give_back(entries, settling, RunningTime(2));
         assert_eq!(
             (
-                pending.since_us(),
+                pending.since(),
                 pending.total(LossReason::Expired),
                 pending.take().1.places.len()
             ),
-            (Some(2), 4, 3)
+            (Some(RunningTime(2)), 4, 3)
         );
     }
 

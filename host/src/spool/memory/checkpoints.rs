@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::clock::RunningTime;
 use crate::message::{Checkpoint, Remembered};
 
 /// How long changes wait for those of other lanes, so that they share a commit.
@@ -48,13 +49,13 @@ pub struct KeptState {
 pub(crate) struct Checkpoints {
     changes: StateChanges,
     gone: usize,
-    /// When the first of them came (running clock).
-    since_us: Option<u64>,
+    /// When the first of them came.
+    since: Option<RunningTime>,
 }
 
 impl Checkpoints {
     /// Takes changes; a later one of a key replaces an earlier one.
-    pub(crate) fn add(&mut self, batch: Vec<Checkpoint>, now_us: u64) {
+    pub(crate) fn add(&mut self, batch: Vec<Checkpoint>, now: RunningTime) {
         for Checkpoint {
             flow,
             plugin,
@@ -81,7 +82,7 @@ impl Checkpoints {
             }
         }
         if !self.changes.is_empty() {
-            self.since_us.get_or_insert(now_us);
+            self.since.get_or_insert(now);
         }
     }
 
@@ -99,9 +100,9 @@ impl Checkpoints {
         own.map(remembered).collect()
     }
 
-    /// When they want to be written (running clock).
-    pub(crate) fn due(&self) -> Option<u64> {
-        self.since_us.map(|since| since.saturating_add(LINGER_US))
+    /// When they want to be written.
+    pub(crate) fn due(&self) -> Option<RunningTime> {
+        self.since.map(|since| since.plus_us(LINGER_US))
     }
 
     /// Number of changes that wait.
@@ -111,18 +112,18 @@ impl Checkpoints {
 
     /// All of them, for a commit.
     pub(crate) fn take(&mut self) -> StateChanges {
-        (self.gone, self.since_us) = (0, None);
+        (self.gone, self.since) = (0, None);
         std::mem::take(&mut self.changes)
     }
 
     /// After a commit that failed; what has changed again meanwhile is newer.
-    pub(crate) fn give_back(&mut self, mut changes: StateChanges, now_us: u64) {
+    pub(crate) fn give_back(&mut self, mut changes: StateChanges, now: RunningTime) {
         changes.append(&mut self.changes);
         self.gone = changes
             .values()
             .filter(|change| change.value.is_none())
             .count();
-        self.since_us = self.since_us.or((!changes.is_empty()).then_some(now_us));
+        self.since = self.since.or((!changes.is_empty()).then_some(now));
         self.changes = changes;
     }
 }
@@ -233,13 +234,16 @@ mod tests {
                 change("d2", Some("1")),
                 change("d1", Some("2")),
             ]),
-            1_000,
+            RunningTime(1_000),
         );
-        assert_eq!((waiting.len(), waiting.due()), (2, Some(201_000)));
+        assert_eq!(
+            (waiting.len(), waiting.due()),
+            (2, Some(RunningTime(201_000)))
+        );
         let failed = waiting.take();
         assert_eq!((waiting.len(), waiting.due()), (0, None));
-        waiting.add(checkpoint(vec![change("d1", None)]), 5_000);
-        waiting.give_back(failed, 6_000);
+        waiting.add(checkpoint(vec![change("d1", None)]), RunningTime(5_000));
+        waiting.give_back(failed, RunningTime(6_000));
         let values: Vec<_> = waiting
             .take()
             .into_values()
@@ -254,8 +258,11 @@ mod tests {
         let gone = (0..MOST_GONE + 10)
             .map(|number| change(&number.to_string(), None))
             .collect();
-        waiting.add(checkpoint(gone), 0);
-        waiting.add(checkpoint(vec![change("d1", Some("1"))]), 0);
+        waiting.add(checkpoint(gone), RunningTime::START);
+        waiting.add(
+            checkpoint(vec![change("d1", Some("1"))]),
+            RunningTime::START,
+        );
         assert_eq!(waiting.len(), MOST_GONE + 1);
     }
 }

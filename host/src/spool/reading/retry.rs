@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::clock::RunningTime;
 use crate::spool::account::UnreadableQueue;
 use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::folder::prove;
@@ -25,10 +26,10 @@ const WAIT: Duration = Duration::from_secs(1);
 impl Shared {
     /// Queues that stand still since what they owe cannot be read.
     pub(crate) fn unreadable(&self) -> Vec<UnreadableQueue> {
-        let now_us = self.clock.now();
+        let now = self.clock.now();
         let sick = |slot: &crate::spool::shared::slot::Slot| {
             let told = |sick: &Sick| {
-                let since = Duration::from_micros(now_us.saturating_sub(sick.since_us));
+                let since = now.since(sick.since);
                 UnreadableQueue {
                     queue: slot.name.clone(),
                     why: sick.why.clone(),
@@ -44,14 +45,14 @@ impl Shared {
 impl QueueReader<'_> {
     /// Whether it is time to read; waits a little where it is not.
     pub(crate) fn may_try(&self) -> bool {
-        let now_us = self.shared.clock.now();
-        let next_us = locked(&self.slot.sick)
+        let now = self.shared.clock.now();
+        let next = locked(&self.slot.sick)
             .as_ref()
-            .map_or(0, |sick| sick.next_us);
-        if next_us <= now_us {
+            .map_or(RunningTime::START, |sick| sick.next);
+        if next <= now {
             return true;
         }
-        let wait = Duration::from_micros(next_us - now_us);
+        let wait = next.since(now);
         self.shared.end.pause(wait.min(WAIT));
         wait <= WAIT
     }
@@ -68,9 +69,9 @@ impl QueueReader<'_> {
 
     /// The chunk at `place` cannot be read: it is tried again later.
     pub(crate) fn fall_sick(&self, store: &Store, error: &StoreError, place: u64) {
-        let now_us = self.shared.clock.now();
+        let now = self.shared.clock.now();
         let why = describe(error);
-        let (since_us, tries) = {
+        let (since, tries) = {
             let mut sick = locked(&self.slot.sick);
             let is_new = sick.as_ref().is_none_or(|sick| sick.why != why);
             if is_new {
@@ -83,20 +84,20 @@ impl QueueReader<'_> {
                 );
             }
             let first = Sick {
-                since_us: now_us,
-                next_us: 0,
+                since: now,
+                next: RunningTime::START,
                 delay_us: RETRY_US.0,
                 tries: 0,
                 why: why.clone(),
             };
             let sick = sick.get_or_insert(first);
             sick.why = why.clone();
-            sick.next_us = now_us.saturating_add(sick.delay_us);
+            sick.next = now.plus_us(sick.delay_us);
             sick.delay_us = (sick.delay_us * 2).min(RETRY_US.1);
             sick.tries = sick.tries.saturating_add(1);
-            (sick.since_us, sick.tries)
+            (sick.since, sick.tries)
         };
-        let is_over = now_us.saturating_sub(since_us) > PATIENCE_US && tries >= TRIES;
+        let is_over = now.us_since(since) > PATIENCE_US && tries >= TRIES;
         // What a newer version wrote waits for that one.
         if is_over
             && matches!(error, StoreError::Unread(_))

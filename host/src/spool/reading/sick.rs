@@ -1,10 +1,12 @@
 //! Why a queue stands still.
 
-/// Why a queue stands still, and since when (running clock).
+use crate::clock::RunningTime;
+
+/// Why a queue stands still, and since when.
 #[derive(Clone, Debug)]
 pub(crate) struct Sick {
-    pub since_us: u64,
-    pub next_us: u64,
+    pub since: RunningTime,
+    pub next: RunningTime,
     pub delay_us: u64,
     /// How often it was asked.
     pub tries: u32,

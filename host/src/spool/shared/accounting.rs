@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::clock::RunningTime;
 use crate::message::LossReason;
 use crate::spool::account::{Account, LetterAccount, LossAccount, QueueAccount};
 use crate::spool::dead_letters::form;
@@ -21,7 +22,7 @@ use crate::spool::space::wear::{self, QueueInflow, WearAccount};
 impl Shared {
     /// The numbers; memory work only.
     pub(crate) fn account(&self) -> Account {
-        let now_us = self.clock.now();
+        let now = self.clock.now();
         let kept = *locked(&self.letters.kept);
         let space_level = self.health.space_level();
         let unreadable = self.unreadable();
@@ -33,20 +34,20 @@ impl Shared {
         };
         Account {
             boot: self.boot,
-            queues: self.queue_accounts(now_us),
+            queues: self.queue_accounts(now),
             letters: REASONS
                 .into_iter()
                 .zip(kept.counts)
                 .map(|(reason, kept)| LetterAccount { reason, kept })
                 .collect(),
             letter_bytes: kept.bytes,
-            wear: self.wear_account(now_us, space_level),
+            wear: self.wear_account(now, space_level),
             letters_waiting: locked(&self.letters.waiting).len() as u64,
             letters_evicted: self.letters.evicted.load(Ordering::Relaxed),
             given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
-            condition: self.condition(now_us).max(reading),
+            condition: self.condition(now).max(reading),
             unreadable,
             lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
             free_bytes: space_level.free,
@@ -54,19 +55,19 @@ impl Shared {
             ram_bytes: self.ram.held() as u64,
             most_ram_bytes: self.ram.most() as u64,
             damaged_store: locked(&self.found.set_aside).clone(),
-            writer: self.health.turning(now_us),
+            writer: self.health.turning(now),
             strangers: self.strangers(),
         }
     }
 
-    fn queue_accounts(&self, now_us: u64) -> Vec<QueueAccount> {
+    fn queue_accounts(&self, now: RunningTime) -> Vec<QueueAccount> {
         let account = |slot: &Slot| {
             let queue = locked(&slot.queue);
             let tally = queue.tally();
             let limit = slot.policy().max_bytes;
             let filling = queue.filling(slot.policy());
             drop(queue);
-            let age = |oldest: u64| Duration::from_micros(now_us.saturating_sub(oldest));
+            let age = |oldest: RunningTime| now.since(oldest);
             QueueAccount {
                 uplink: Arc::clone(&slot.uplink),
                 class: Arc::clone(&slot.class),
@@ -77,8 +78,8 @@ impl Shared {
                 disk_bytes: tally.disk_bytes,
                 capacity_bytes: self.config.head_bytes as u64,
                 limit_bytes: (limit < u64::MAX).then_some(limit),
-                full_in: filling.and_then(|filling| filling.full_in(self.clock.ran(now_us))),
-                oldest_age: tally.oldest_us.map(age),
+                full_in: filling.and_then(|filling| filling.full_in(self.clock.ran(now))),
+                oldest_age: tally.oldest.map(age),
                 appended: tally.appended,
                 accepted: tally.accepted,
                 dropped: tally.dropped,
@@ -99,19 +100,14 @@ impl Shared {
         strangers
     }
 
-    fn wear_account(&self, now_us: u64, space_level: SpaceLevel) -> WearAccount {
+    fn wear_account(&self, now: RunningTime, space_level: SpaceLevel) -> WearAccount {
         let fillings: Vec<QueueInflow> = self
             .slots
             .iter()
             .filter_map(|slot| locked(&slot.queue).filling(slot.policy()))
             .collect();
         let room = space_level.free.saturating_sub(space_level.reserve);
-        locked(&self.wear).account(
-            now_us,
-            self.totals(),
-            (room, &fillings),
-            wear::process_bytes(),
-        )
+        locked(&self.wear).account(now, self.totals(), (room, &fillings), wear::process_bytes())
     }
 
     fn given_up(&self) -> Vec<LossAccount> {

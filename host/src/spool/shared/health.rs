@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
 
+use crate::clock::RunningTime;
 use crate::spool::account::Turning;
 use crate::spool::lock::locked;
 use crate::spool::space::condition::StoreCondition;
@@ -50,9 +50,9 @@ impl StoreHealth {
     }
 
     /// How the store is.
-    pub(crate) fn condition(&self, now_us: u64) -> StoreCondition {
+    pub(crate) fn condition(&self, now: RunningTime) -> StoreCondition {
         let since = self.commit_since.load(Ordering::Acquire);
-        let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
+        let hangs = since > 0 && now.us_since(RunningTime(since)) > STALL_US;
         let space = StoreCondition::from_number(self.space.load(Ordering::Acquire));
         match space {
             StoreCondition::Well if self.is_in_trouble() => {
@@ -81,23 +81,23 @@ impl StoreHealth {
         self.is_in_trouble.store(false, Ordering::Release);
     }
 
-    /// The writer looks at what is due (running clock).
-    pub(crate) fn turn(&self, now_us: u64) {
-        self.turned.store(now_us, Ordering::Relaxed);
+    /// The writer looks at what is due.
+    pub(crate) fn turn(&self, now: RunningTime) {
+        self.turned.store(now.0, Ordering::Relaxed);
     }
 
     /// For how long the writer has not looked at what is due, and whether it is the disk that it waits for.
-    pub(crate) fn turning(&self, now_us: u64) -> Turning {
-        let turned = self.turned.load(Ordering::Relaxed);
+    pub(crate) fn turning(&self, now: RunningTime) -> Turning {
+        let turned = RunningTime(self.turned.load(Ordering::Relaxed));
         Turning {
-            idle: Duration::from_micros(now_us.saturating_sub(turned)),
+            idle: now.since(turned),
             is_at_disk: self.commit_since.load(Ordering::Acquire) > 0 || self.is_in_trouble(),
         }
     }
 
-    /// A commit begins (running clock).
-    pub(crate) fn begin_commit(&self, now_us: u64) {
-        self.commit_since.store(now_us.max(1), Ordering::Release);
+    /// A commit begins, which may hang from now on.
+    pub(crate) fn begin_commit(&self, now: RunningTime) {
+        self.commit_since.store(now.0.max(1), Ordering::Release);
     }
 
     /// It is through, or has failed.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::clock::RunningTime;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
 
@@ -11,28 +12,28 @@ const RETRY_US: u64 = 1_000_000;
 impl Shared {
     /// The thread of the low marks: writes what is due, ends with the spool.
     pub(crate) fn keep_low_marks(&self) {
-        let mut rest_until_us = 0;
+        let mut rest_until = RunningTime::START;
         loop {
             self.noting.wake_up.look();
             if self.end.has_come() {
                 return;
             }
-            let now_us = self.clock.now();
-            match self.note_due().map(|due| due.max(rest_until_us)) {
-                Some(due) if due <= now_us => {
+            let now = self.clock.now();
+            match self.note_due().map(|due| due.max(rest_until)) {
+                Some(due) if due <= now => {
                     self.noting.wake_up.busy();
                     if let Err(error) = self.write_low_marks() {
                         tracing::debug!(%error, "how far the queues are accepted was not noted; the store hears of it later");
-                        rest_until_us = now_us.saturating_add(RETRY_US);
+                        rest_until = now.plus_us(RETRY_US);
                     }
                 }
-                due => self.noting.wake_up.sleep(now_us, due),
+                due => self.noting.wake_up.sleep(now, due),
             }
         }
     }
 
-    /// When there is something to note (running clock).
-    fn note_due(&self) -> Option<u64> {
+    /// When there is something to note.
+    fn note_due(&self) -> Option<RunningTime> {
         if !self.noting.has_file() {
             return None;
         }
@@ -55,14 +56,14 @@ impl Shared {
         let Some(mut low_marks) = self.noting.take_file() else {
             return Ok(());
         };
-        let now_us = self.clock.now();
+        let now = self.clock.now();
         let mut is_news = self.noting.witness_noted();
         for (index, slot) in self.slots.iter().enumerate() {
             let mark = {
                 let mut queue = locked(&slot.queue);
-                let news = queue.note(now_us);
+                let news = queue.note(now);
                 is_news |= news.is_some();
-                news.unwrap_or_else(|| queue.mark_noted(now_us))
+                news.unwrap_or_else(|| queue.mark_noted(now))
             };
             low_marks.set(index, &slot.name, mark);
         }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::clock::{Now, RunningClock};
+use crate::clock::{Now, RunningClock, RunningTime};
 use crate::message::{LossReason, QueueId};
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::waiting::WaitingLetters;
@@ -221,12 +221,12 @@ impl Shared {
         entries: impl IntoIterator<Item = LedgerEntry>,
         add: impl FnOnce(&mut PendingLosses),
     ) {
-        let now_us = self.clock.now();
+        let now = self.clock.now();
         let due = {
             let mut pending = locked(&self.pending);
             for entry in entries {
                 self.count(&entry);
-                pending.post(entry, now_us);
+                pending.post(entry, now);
             }
             add(&mut pending);
             self.pending_due(&pending)
@@ -236,24 +236,24 @@ impl Shared {
         }
     }
 
-    /// When what was given up outside a commit is to be written (running clock): sooner when a source waits for it.
-    pub(super) fn pending_due(&self, pending: &PendingLosses) -> Option<u64> {
+    /// When what was given up outside a commit is to be written: sooner when a source waits for it.
+    pub(super) fn pending_due(&self, pending: &PendingLosses) -> Option<RunningTime> {
         let commit_us = u64::try_from(self.config.commit_every.as_micros()).unwrap_or(u64::MAX);
         if pending.is_urgent() {
-            return Some(0);
+            return Some(RunningTime::START);
         }
         let wait = if pending.holds() {
             commit_us.min(LEDGER_EVERY_US)
         } else {
             LEDGER_EVERY_US
         };
-        pending.since_us().map(|since| since.saturating_add(wait))
+        pending.since().map(|since| since.plus_us(wait))
     }
 
     /// An entry of which no more is known.
     pub(super) fn plain(&self, reason: LossReason, count: u64) -> LedgerEntry {
         let now = Now::read();
-        let plain = LedgerEntry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
+        let plain = LedgerEntry::plain(reason, &self.nobody, &self.nobody, count, now.wall.0);
         LedgerEntry {
             is_clock_set: now.is_set(),
             ..plain
@@ -278,13 +278,13 @@ impl Shared {
     }
 
     /// How the store is.
-    pub(super) fn condition(&self, now_us: u64) -> StoreCondition {
-        self.health.condition(now_us)
+    pub(super) fn condition(&self, now: RunningTime) -> StoreCondition {
+        self.health.condition(now)
     }
 
     /// Whether nothing can be written: the disk is full or read-only, the store has failed, or hangs.
-    pub(super) fn cannot_write(&self, now_us: u64) -> bool {
-        self.condition(now_us) != StoreCondition::Well
+    pub(super) fn cannot_write(&self, now: RunningTime) -> bool {
+        self.condition(now) != StoreCondition::Well
     }
 
     /// The open store; waits a moment for one that is being opened anew.
@@ -301,14 +301,14 @@ impl Shared {
         if self.health.fail(condition, &describe(error)) {
             self.metrics.faults.inc();
         }
-        self.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
     }
 
     /// The end comes: everybody who waits sees it.
     pub(super) fn end(&self, ending: ShutdownMode) {
         self.end.begin(ending);
-        self.wake_up.due(0);
-        self.noting.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
+        self.noting.wake_up.due(RunningTime::START);
         self.open_store.announce();
         for link in self.links.iter() {
             link.ready.notify_one();

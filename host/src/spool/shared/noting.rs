@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock::RunningTime;
 use crate::spool::disk::low_marks::LowMarks;
 use crate::spool::disk::records::batch::Witness;
 use crate::spool::lock::locked;
@@ -50,7 +51,7 @@ impl Noting {
     /// A store that was opened anew has brought this file: it is written at once.
     pub(crate) fn put_file(&self, file: LowMarks) {
         *locked(&self.file) = Some(file);
-        self.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
     }
 
     /// What was last committed of letters, ledger and state.
@@ -63,9 +64,11 @@ impl Noting {
         *locked(&self.witness) = witness;
     }
 
-    /// When that is to be noted (running clock), if it is not.
-    pub(crate) fn witness_due(&self) -> Option<u64> {
-        Some(self.witness_due.load(Ordering::Acquire)).filter(|due| *due > 0)
+    /// When that is to be noted, if it is not.
+    pub(crate) fn witness_due(&self) -> Option<RunningTime> {
+        Some(self.witness_due.load(Ordering::Acquire))
+            .filter(|due| *due > 0)
+            .map(RunningTime)
     }
 
     /// That is noted now. Answers whether it was to be.
@@ -74,11 +77,11 @@ impl Noting {
     }
 
     /// Something was committed: what there is now is noted soon.
-    pub(crate) fn witness_soon(&self, now_us: u64) {
-        let due = now_us.saturating_add(WITNESS_US);
+    pub(crate) fn witness_soon(&self, now: RunningTime) {
+        let due = now.plus_us(WITNESS_US);
         if self
             .witness_due
-            .compare_exchange(0, due, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(0, due.0, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
         {
             self.wake_up.due(due);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use crate::clock::RunningTime;
 use crate::spool::disk::snapshot::SnapshotFile;
 use crate::spool::lock::locked;
 use crate::spool::shared::Shared;
@@ -41,7 +42,7 @@ impl Shared {
         let into = into.to_owned();
         let request = Arc::new(SnapshotRequest { into, answer });
         *locked(&self.snapshot) = Some(request);
-        self.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
         let taken = answered.recv_timeout(PATIENCE);
         taken.unwrap_or_else(|_| {
             *locked(&self.snapshot) = None;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::clock::RunningTime;
 use crate::spool::error::NotAdded;
 use crate::spool::lock::locked;
 use crate::spool::settings::QueueConfig;
@@ -32,7 +33,7 @@ impl Shared {
         let (answer, answered) = sync_channel(1);
         let wish = Arc::new(QueueRequest { queues, answer });
         locked(&self.wishes).push(Arc::clone(&wish));
-        self.wake_up.due(0);
+        self.wake_up.due(RunningTime::START);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match answered.recv_timeout(POLL) {

@@ -2,6 +2,8 @@
 //!
 //! A day is the last 24 hours by the running clock: it neither jumps with the wall clock nor ends at midnight.
 
+use crate::clock::RunningTime;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -63,34 +65,34 @@ pub struct WearAccount {
 /// Hourly marks of the totals.
 #[derive(Debug, Default)]
 pub(crate) struct Wear {
-    started_us: u64,
-    marks: VecDeque<(u64, WearTotals)>,
-    last_write_us: Option<u64>,
+    started: RunningTime,
+    marks: VecDeque<(RunningTime, WearTotals)>,
+    last_write: Option<RunningTime>,
 }
 
 impl Wear {
-    pub(crate) fn new(now_us: u64) -> Self {
+    pub(crate) fn new(now: RunningTime) -> Self {
         Self {
-            started_us: now_us,
+            started: now,
             ..Self::default()
         }
     }
 
-    pub(crate) fn wrote(&mut self, now_us: u64) {
-        self.last_write_us = Some(now_us);
+    pub(crate) fn wrote(&mut self, now: RunningTime) {
+        self.last_write = Some(now);
     }
 
     /// So it stands; called every minute or so.
-    pub(crate) fn sample(&mut self, now_us: u64, totals: WearTotals) {
-        let last = self.marks.back().map_or(self.started_us, |(at, _)| *at);
-        if now_us.saturating_sub(last) >= HOUR_US {
-            self.marks.push_back((now_us, totals));
+    pub(crate) fn sample(&mut self, now: RunningTime, totals: WearTotals) {
+        let last = self.marks.back().map_or(self.started, |(at, _)| *at);
+        if now.us_since(last) >= HOUR_US {
+            self.marks.push_back((now, totals));
         }
         // The newest mark that is a day old is what the day is counted from.
         while self
             .marks
             .get(1)
-            .is_some_and(|(at, _)| now_us.saturating_sub(*at) >= DAY_US)
+            .is_some_and(|(at, _)| now.us_since(*at) >= DAY_US)
         {
             self.marks.pop_front();
         }
@@ -99,24 +101,24 @@ impl Wear {
     /// The numbers, with `room` bytes to fill, what fills each queue, and the kernel's count.
     pub(crate) fn account(
         &self,
-        now_us: u64,
+        now: RunningTime,
         totals: WearTotals,
         (room, queues): (u64, &[QueueInflow]),
         process_bytes: Option<u64>,
     ) -> WearAccount {
-        let is_old = |mark: &&(u64, WearTotals)| now_us.saturating_sub(mark.0) >= DAY_US;
-        let (from_us, from) = self
+        let is_old = |mark: &&(RunningTime, WearTotals)| now.us_since(mark.0) >= DAY_US;
+        let (begun, from) = self
             .marks
             .front()
             .filter(is_old)
             .copied()
-            .unwrap_or((self.started_us, WearTotals::default()));
-        let day = Duration::from_micros(now_us.saturating_sub(from_us));
+            .unwrap_or((self.started, WearTotals::default()));
+        let day = now.since(begun);
         let payload = totals.payload.saturating_sub(from.payload);
         let lasts = |seconds: f64, room: u64, payload: u64| {
             (payload > 0 && seconds > 0.0).then(|| seconds * room as f64 / payload as f64)
         };
-        let run = Duration::from_micros(now_us.saturating_sub(self.started_us)).as_secs_f64();
+        let run = now.since(self.started).as_secs_f64();
         let (full, growing): (Vec<&QueueInflow>, Vec<&QueueInflow>) =
             queues.iter().partition(|queue| queue.is_full);
         // What queues were filled with is known since the start: of the day it is the same share.
@@ -132,9 +134,7 @@ impl Wear {
             day_bytes: totals.written.saturating_sub(from.written),
             day_payload_bytes: payload,
             day,
-            last_write_age: self
-                .last_write_us
-                .map(|at| Duration::from_micros(now_us.saturating_sub(at))),
+            last_write_age: self.last_write.map(|at| now.since(at)),
             process_bytes,
             bytes_per_payload_byte: process_bytes.and_then(ratio),
             lasts: lasts.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
@@ -157,20 +157,25 @@ mod tests {
 
     #[test]
     fn what_fills_a_full_class_is_left_out_on_every_day() {
-        let mut wear = Wear::new(0);
+        let mut wear = Wear::new(RunningTime::START);
         let totals = |hours: u64| WearTotals {
             payload: hours * 1_000,
             written: hours * 100,
         };
         for hour in 1..100 {
-            wear.sample(hour * HOUR_US, totals(hour));
+            wear.sample(RunningTime(hour * HOUR_US), totals(hour));
             let queue = |is_full, payload| QueueInflow {
                 is_full,
                 payload,
                 room: u64::MAX,
             };
             let queues = [queue(true, hour * 900), queue(false, hour * 100)];
-            let found = wear.account(hour * HOUR_US, totals(hour), (1_000, &queues), None);
+            let found = wear.account(
+                RunningTime(hour * HOUR_US),
+                totals(hour),
+                (1_000, &queues),
+                None,
+            );
             let lasts = found.lasts.map(|lasts| lasts.as_secs() / 3_600);
             assert!(matches!(lasts, Some(9 | 10)), "hour {hour}: {lasts:?}");
         }
@@ -178,14 +183,19 @@ mod tests {
 
     #[test]
     fn a_day_is_the_last_24_hours() {
-        let mut wear = Wear::new(5);
+        let mut wear = Wear::new(RunningTime(5));
         let totals = |hours: u64| WearTotals {
             payload: hours * 1_000,
             written: hours * 100,
         };
         for hour in 0..60 {
-            wear.sample(5 + hour * HOUR_US, totals(hour));
-            let found = wear.account(5 + hour * HOUR_US, totals(hour), (0, &[]), None);
+            wear.sample(RunningTime(5 + hour * HOUR_US), totals(hour));
+            let found = wear.account(
+                RunningTime(5 + hour * HOUR_US),
+                totals(hour),
+                (0, &[]),
+                None,
+            );
             assert_eq!(found.day_bytes, hour.min(24) * 100, "hour {hour}");
             assert_eq!(
                 (found.day_payload_bytes, found.day),
@@ -200,12 +210,12 @@ mod tests {
 
     #[test]
     fn the_forecast_is_the_room_at_the_rate_of_the_day() {
-        let mut wear = Wear::new(0);
+        let mut wear = Wear::new(RunningTime::START);
         let totals = WearTotals {
             payload: 1_000,
             written: 0,
         };
-        let found = wear.account(10_000_000, totals, (6_000, &[]), Some(500));
+        let found = wear.account(RunningTime(10_000_000), totals, (6_000, &[]), Some(500));
         assert_eq!(
             (found.lasts, found.last_write_age),
             (Some(Duration::from_secs(60)), None)
@@ -214,15 +224,20 @@ mod tests {
             (found.bytes_per_payload_byte, found.day_bytes),
             (Some(0.5), 0)
         );
-        wear.wrote(9_000_000);
+        wear.wrote(RunningTime(9_000_000));
         assert_eq!(
-            wear.account(10_000_000, totals, (0, &[]), None)
+            wear.account(RunningTime(10_000_000), totals, (0, &[]), None)
                 .last_write_age,
             Some(Duration::from_secs(1))
         );
         assert_eq!(
-            wear.account(10_000_000, WearTotals::default(), (6_000, &[]), None)
-                .lasts,
+            wear.account(
+                RunningTime(10_000_000),
+                WearTotals::default(),
+                (6_000, &[]),
+                None
+            )
+            .lasts,
             None
         );
         // A class that is full sooner.
@@ -239,7 +254,7 @@ mod tests {
             },
         ];
         assert_eq!(
-            wear.account(10_000_000, totals, (6_000, &queues), None)
+            wear.account(RunningTime(10_000_000), totals, (6_000, &queues), None)
                 .lasts,
             Some(Duration::from_secs(20))
         );
@@ -247,13 +262,13 @@ mod tests {
         let mut queues = queues;
         queues[1].is_full = true;
         assert_eq!(
-            wear.account(10_000_000, totals, (6_300, &queues), None)
+            wear.account(RunningTime(10_000_000), totals, (6_300, &queues), None)
                 .lasts,
             Some(Duration::from_secs(70))
         );
         queues[0].is_full = true;
         assert_eq!(
-            wear.account(10_000_000, totals, (6_300, &queues), None)
+            wear.account(RunningTime(10_000_000), totals, (6_300, &queues), None)
                 .lasts,
             None
         );

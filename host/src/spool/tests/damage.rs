@@ -1,6 +1,7 @@
 //! Torn and flipped bytes in every file of a closed store: the index and all else in sled, and the files of chunks.
 
 use super::*;
+use crate::clock::RunningTime;
 use crate::spool::disk::sealing::sealer::Sealer;
 use crate::spool::settings::Config;
 
@@ -132,7 +133,7 @@ impl Victim {
         let missing = self.count - found.len() as u64;
         bench.append(1_000, None);
         let _ = bench.commit() || {
-            bench.writer.turn(u64::MAX);
+            bench.writer.turn(RunningTime(u64::MAX));
             bench.commit()
         };
         let numbers: Vec<u64> = bench

@@ -49,7 +49,7 @@ impl Bench {
     }
 
     pub(super) fn turn(&mut self) {
-        let later = self.shared.clock.now() + 5_000_000;
+        let later = self.shared.clock.now().plus_us(5_000_000);
         self.writer.turn(later);
     }
 

@@ -123,7 +123,7 @@ fn what_is_owed_for_too_long_expires_and_the_clock_is_the_running_one() {
         },
         60,
     );
-    let now = bench.shared.clock.now() + 5_000_000;
+    let now = bench.shared.clock.now().plus_us(5_000_000);
     bench.writer.turn(now);
     assert_eq!(
         (bench.numbers(), given_up(&bench, LossReason::Expired)),

@@ -1,6 +1,7 @@
 //! What is given up is in the ledger before it is settled, and upstream is told.
 
 use super::*;
+use crate::clock::WallTime;
 use crate::message::Burst;
 use crate::message::LossReason;
 use crate::message::Settled;
@@ -20,7 +21,7 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
         }
     }
     let turn = |bench: &mut Bench| {
-        let later = bench.shared.clock.now() + 1;
+        let later = bench.shared.clock.now().plus_us(1);
         bench.writer.turn(later);
     };
     turn(&mut bench);
@@ -144,11 +145,11 @@ fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
         device: None,
         flow: None,
         count: 1,
-        received_us: 9,
+        received: WallTime(9),
         is_clock_set: true,
         receipt: Some(receipt),
     };
-    let now_us = bench.shared.clock.now();
+    let now = bench.shared.clock.now();
     bench
         .shared
         .lose(vec![loss(burst.receipt(0)), loss(burst.receipt(1))]);
@@ -157,8 +158,8 @@ fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
         .pending_due(&locked(&bench.shared.pending))
         .unwrap();
     assert!(
-        due >= now_us + 500_000 && due < now_us + 5_000_000,
-        "a source waits: {due} at {now_us}"
+        due >= now.plus_us(500_000) && due < now.plus_us(5_000_000),
+        "a source waits: {due:?} at {now:?}"
     );
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0) && !burst.is_settled(1));
@@ -188,7 +189,7 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
         device: None,
         flow: None,
         count: 3,
-        received_us: 9,
+        received: WallTime(9),
         is_clock_set: true,
         receipt: None,
     };

@@ -30,6 +30,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::WallTime;
 use crate::message::LossReason;
 use crate::message::{
     Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Fetch, FlowId, LinkTurn, Message,
@@ -233,7 +234,7 @@ fn message(number: u64) -> Message {
         flow: Some(FlowId::FIRST),
         topic: Bytes::from(format!("devices/d{}/telemetry", number % 5)),
         payload: Bytes::from(vec![b'x'; usize::try_from(number % 90).unwrap()]),
-        received_us: number,
+        received: WallTime(number),
         ..Message::default()
     }
 }

@@ -123,7 +123,7 @@ impl Model {
             }
             Step::FailedCommit(comes) => self.failed_commit(comes),
             Step::Turn => {
-                let later = self.bench().shared.clock.now() + LATER_US;
+                let later = self.bench().shared.clock.now().plus_us(LATER_US);
                 self.bench().shared.write_low_marks().unwrap();
                 self.bench().writer.turn(later);
                 if self.is_up {

@@ -96,7 +96,7 @@ impl World {
             Move::Commit => assert!(self.bench().commit()),
             Move::FailedCommit => self.fail_a_commit(),
             Move::Turn => {
-                let later = self.bench().shared.clock.now() + 5_000_000;
+                let later = self.bench().shared.clock.now().plus_us(5_000_000);
                 self.bench().shared.write_low_marks().unwrap();
                 self.bench().writer.turn(later);
             }

@@ -59,7 +59,7 @@ fn use_everything(config: Config) -> Bench {
         let Message {
             topic,
             key,
-            received_us,
+            received,
             ..
         } = marked(number);
         Loss {
@@ -69,7 +69,7 @@ fn use_everything(config: Config) -> Bench {
             device: None,
             flow: None,
             count: 3,
-            received_us,
+            received,
             is_clock_set: true,
             receipt: None,
         }

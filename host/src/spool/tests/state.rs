@@ -1,6 +1,7 @@
 //! Plugins' state survives a kill once it is committed.
 
 use super::*;
+use crate::clock::RunningTime;
 
 #[test]
 fn plugins_state_survives_a_kill_once_it_is_committed_and_what_is_gone_is_gone() {
@@ -67,7 +68,7 @@ fn state_whose_commit_failed_is_written_with_the_next() {
     remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
     assert!(!bench.commit());
     remember(&bench, "count", &[("d1", Some("2"))]);
-    bench.writer.turn(u64::MAX);
+    bench.writer.turn(RunningTime(u64::MAX));
     assert_eq!(
         remembered(&bench.reopen(), "count"),
         pairs(&[("d1", "2"), ("d2", "1")])

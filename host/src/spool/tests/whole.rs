@@ -1,6 +1,7 @@
 //! A store with all there can be in it, one bit of which flips, or one read of which fails: nothing differs untold.
 
 use super::*;
+use crate::clock::RunningTime;
 use crate::spool::disk::folder::DataFolder;
 use crate::spool::ledger::LedgerEntry;
 use crate::spool::settings::Config;
@@ -325,7 +326,7 @@ fn a_read_that_fails_once_changes_nothing() {
         );
         bench.script.heal_reads();
         if !bench.shared.account().is_well() {
-            bench.writer.turn(u64::MAX);
+            bench.writer.turn(RunningTime(u64::MAX));
         }
         assert_eq!(
             Stock::of(&bench),
@@ -358,7 +359,7 @@ fn a_read_that_fails_while_a_running_gateway_opens_its_store_anew_changes_nothin
         bench.script.fail_reads(at, 1, EIO);
         assert!(!bench.commit());
         for _ in 0..3 {
-            bench.writer.turn(u64::MAX);
+            bench.writer.turn(RunningTime(u64::MAX));
         }
         assert!(bench.shared.account().is_well(), "read {at}");
     }

@@ -134,10 +134,10 @@ impl Tools {
             while let Some(last) = reader.read(place).last() {
                 place = last.seq.next().0;
             }
-            let now_us = self.shared.clock.now();
+            let now = self.shared.clock.now();
             let due = {
                 let mut queue = locked(&reader.slot.queue);
-                queue.recount(now_us);
+                queue.recount(now);
                 queue.due(self.shared.limits(reader.slot))
             };
             due.into_iter().for_each(|due| self.shared.wake_up.due(due));

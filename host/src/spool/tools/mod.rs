@@ -21,6 +21,7 @@ pub use parked::{LetterFilter, LetterPage, RequeuedLetter};
 pub use record::{Letter, QueueRecord, RecordContent, RecordError};
 pub use stopped::Stopped;
 
+use crate::clock::RunningTime;
 use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::error::{StoreError, describe};
@@ -376,7 +377,7 @@ impl Shared {
             self.record_losses_with([entry], |pending| {
                 pending.settle_soon(queue, places.iter().cloned())
             });
-            self.wake_up.due(0);
+            self.wake_up.due(RunningTime::START);
         }
         (if messages > 0 { places } else { Vec::new() }, messages)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::RunningTime;
 use crate::message::{Append, Outlet, Receipt};
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
@@ -106,7 +107,7 @@ impl Tools {
             return Ok(0);
         }
         let ticket = locked(&self.shared.letters.waiting).forget(&known);
-        self.shared.wake_up.due(0);
+        self.shared.wake_up.due(RunningTime::START);
         wait(|| locked(&self.shared.letters.waiting).has_forgotten(ticket))?;
         Ok(known.len() as u64)
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::utc;
+use crate::clock::{Uptime, WallTime, utc};
 use crate::message::{Headers, Marks, Message, MessageId, Span, push_header};
 use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::tools::base64;
@@ -86,9 +86,9 @@ impl RecordContent {
             marks: Some(message.marks.0),
             boot: message.id.boot,
             number: message.id.seq,
-            received: utc(message.received_us),
-            received_us: message.received_us,
-            uptime_us: message.uptime_us,
+            received: utc(message.received.0),
+            received_us: message.received.0,
+            uptime_us: message.uptime.0,
         }
     }
 
@@ -134,8 +134,8 @@ impl RecordContent {
             headers: headers.into(),
             payload: payload.into(),
             marks,
-            received_us: self.received_us,
-            uptime_us: self.uptime_us,
+            received: WallTime(self.received_us),
+            uptime: Uptime(self.uptime_us),
             device: self
                 .device
                 .as_ref()

@@ -148,7 +148,7 @@ pub(super) fn make_up(ledger_store: &mut LedgerStore, lost: &Lost) {
         .iter()
         .map(|(reason, count)| (*reason, *count));
     for (reason, count) in given_up.chain(letters) {
-        let entry = LedgerEntry::plain(reason, &nobody, &nobody, count, now.wall_us);
+        let entry = LedgerEntry::plain(reason, &nobody, &nobody, count, now.wall.0);
         ledger_store.post(LedgerEntry {
             is_clock_set: now.is_set(),
             ..entry

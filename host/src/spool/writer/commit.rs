@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::clock::RunningTime;
 use crate::message::{LossReason, Receipt};
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::disk::chunk::Extent;
@@ -34,7 +35,7 @@ impl Writer {
         let disk_full = self.disk_full;
         let (wants_spill, wants_write, spill) = {
             let mut queue = locked(&slot.queue);
-            let is_due = |due: Option<u64>| demand.includes(due);
+            let is_due = |due: Option<RunningTime>| demand.includes(due);
             let is_pressed = demand == Demand::All || queue.is_urgent(limits.head_bytes);
             let wants_spill = if may_spill {
                 is_due(queue.spill_due(limits))
@@ -149,7 +150,7 @@ impl Writer {
         demand: Demand,
     ) -> Result<(), StoreError> {
         let is_due = match demand {
-            Demand::Due(now_us) => self.pending_due().is_some_and(|due| due <= now_us),
+            Demand::Due(now) => self.pending_due().is_some_and(|due| due <= now),
             Demand::All => true,
         };
         let has_told = self.loss_reporters.iter().any(LossReporter::is_safe);
@@ -257,16 +258,16 @@ impl Writer {
     /// What a queue gave up is owed no more, what was spilled leaves RAM.
     fn finish_queue(&self, done: QueueWork) {
         let slot = &self.shared.slots[done.index];
-        let now_us = self.shared.clock.now();
+        let now = self.shared.clock.now();
         let mut released: Vec<Receipt> = Vec::new();
         let held: VecDeque<HeadMessage> = {
             let mut queue = locked(&slot.queue);
-            queue.give_up(&done.victims, now_us, &mut released);
-            queue.committed(&done.extents, done.mark, now_us)
+            queue.give_up(&done.victims, now, &mut released);
+            queue.committed(&done.extents, done.mark, now)
         };
         head::release(held);
         released.into_iter().for_each(Receipt::release);
-        self.shared.noting.wake_up.due(0);
+        self.shared.noting.wake_up.due(RunningTime::START);
         done.lost.iter().for_each(|entry| self.shared.count(entry));
         if !done.lost.is_empty() {
             slot.link.wake();

@@ -38,9 +38,9 @@ impl Writer {
             let extent = content.extent;
             from = extent.end;
             read += extent.bytes;
-            let now_us = self.shared.clock.now();
+            let now = self.shared.clock.now();
             let split = locked(&self.shared.slots[index].queue)
-                .mark_superseded_for_drop(content, &last, now_us);
+                .mark_superseded_for_drop(content, &last, now);
             let Some(SupersededSplit { kept, superseded }) = split else {
                 continue;
             };
@@ -86,7 +86,7 @@ impl Writer {
         self.packer.begin(extent.first);
         for stored in kept {
             self.packer
-                .push(stored.seq.0, &stored.message, extent.since_us);
+                .push(stored.seq.0, &stored.message, extent.since);
         }
         self.packer.reach(extent.end);
         self.packer

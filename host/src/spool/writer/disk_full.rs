@@ -12,12 +12,12 @@ impl Writer {
         if self.space_level.condition != StoreCondition::DiskFull {
             return DiskFullPlan::default();
         }
-        let now_us = self.shared.clock.now();
+        let now = self.shared.clock.now();
         let bytes = self
             .shared
             .slots
             .iter()
-            .map(|slot| locked(&slot.queue).bytes_to_give(slot.policy(), now_us));
+            .map(|slot| locked(&slot.queue).bytes_to_give(slot.policy(), now));
         let (held, most) = (0..)
             .zip(bytes)
             .fold((0_u64, (0, 0)), |(sum, most), (index, bytes)| {

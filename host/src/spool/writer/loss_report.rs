@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::clock::Now;
+use crate::clock::{Now, RunningTime};
 use crate::message::{Append, Burst, Marks, Message, MessageId, Outlet, Qos, Settled};
 use crate::spool::ledger::format::to_json;
 use crate::spool::lock::locked;
@@ -21,19 +21,19 @@ const LOOK_EVERY_US: u64 = 1_000_000;
 
 impl Writer {
     /// Sends the records that are due.
-    pub(super) fn report_losses(&mut self, now_us: u64) {
+    pub(super) fn report_losses(&mut self, now: RunningTime) {
         for reporter in &mut self.loss_reporters {
-            if reporter.due(&self.shared).is_none_or(|due| due > now_us) {
+            if reporter.due(&self.shared).is_none_or(|due| due > now) {
                 continue;
             }
             if reporter.sent.is_some() {
-                reporter.next_us = now_us.saturating_add(LOOK_EVERY_US);
+                reporter.next = now.plus_us(LOOK_EVERY_US);
                 continue;
             }
             // The one for it may have come since.
             let name = &reporter.link.name;
             let Some(queue) = self.shared.queue_for_records(name) else {
-                reporter.next_us = now_us.saturating_add(LOOK_EVERY_US);
+                reporter.next = now.plus_us(LOOK_EVERY_US);
                 continue;
             };
             let entries = locked(&self.shared.ledger_store).begin_report(&reporter.link.name);
@@ -43,7 +43,7 @@ impl Writer {
             let message = record(&self.shared, to_json(entries.iter()), self.reports);
             self.reports += 1;
             reporter.sent = Some(burst.progress());
-            reporter.next_us = now_us.saturating_add(TELL_EVERY_US);
+            reporter.next = now.plus_us(TELL_EVERY_US);
             self.shared.append(vec![Append {
                 queue,
                 message,
@@ -68,8 +68,8 @@ fn record(shared: &Shared, entries: serde_json::Value, number: u64) -> Message {
             .unwrap_or_default(),
         payload: Bytes::from(entries.to_string()),
         marks: Marks::of(Qos::AtLeastOnce).with(Marks::CLOCK_UNSET, !now.is_set()),
-        received_us: now.wall_us,
-        uptime_us: now.uptime_us,
+        received: now.wall,
+        uptime: now.uptime,
         ..Message::default()
     }
 }

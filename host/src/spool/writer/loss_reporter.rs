@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::clock::RunningTime;
 use crate::message::Progress;
 use crate::spool::ledger::store::LedgerStore;
 use crate::spool::lock::locked;
@@ -16,8 +17,8 @@ pub(super) struct LossReporter {
     pub(super) sent: Option<Arc<Progress>>,
     /// The commit under way notes that it is safe.
     pub(super) is_noted: bool,
-    /// When to look again, or when the next record may go (running clock).
-    pub(super) next_us: u64,
+    /// When to look again, or when the next record may go.
+    pub(super) next: RunningTime,
 }
 
 /// Those to be told, as the config wants it.
@@ -36,18 +37,18 @@ pub(super) fn of(shared: &Shared, link: &Arc<UplinkState>) -> Option<LossReporte
             link: Arc::clone(link),
             sent: None,
             is_noted: false,
-            next_us: 0,
+            next: RunningTime::START,
         })
 }
 
 impl LossReporter {
-    /// When there is something to do (running clock).
-    pub(super) fn due(&self, shared: &Shared) -> Option<u64> {
+    /// When there is something to do.
+    pub(super) fn due(&self, shared: &Shared) -> Option<RunningTime> {
         let has_news = || {
             self.link.up.load(Ordering::Acquire)
                 && locked(&shared.ledger_store).has_unreported(&self.link.name)
         };
-        (self.sent.is_some() || has_news()).then_some(self.next_us)
+        (self.sent.is_some() || has_news()).then_some(self.next)
     }
 
     /// Whether a record is on its way.

@@ -85,7 +85,7 @@ impl Writer {
     ) -> Result<Cleared, StoreError> {
         let slot = &self.shared.slots[index];
         let policy = slot.policy();
-        let now_us = self.shared.clock.now();
+        let now = self.shared.clock.now();
         let counts = |why: Clearing| LossCounts::new(why.reason(), &slot.uplink, &slot.class);
         let mut oldest = counts(Clearing::Oldest);
         let mut expired = counts(Clearing::Expired);
@@ -100,7 +100,7 @@ impl Writer {
             let extent = content.extent;
             let is_expired = policy
                 .max_age_us()
-                .is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
+                .is_some_and(|age| extent.since.plus_us(age) <= now);
             if !is_expired && used <= goal {
                 locked(&slot.queue).note_front(extent);
                 break;
@@ -119,7 +119,7 @@ impl Writer {
             }
         }
         if room.victims.is_empty() {
-            locked(&slot.queue).rest(now_us);
+            locked(&slot.queue).rest(now);
         }
         room.lost
             .extend(oldest.into_entries().chain(expired.into_entries()));
@@ -203,7 +203,7 @@ impl Writer {
                 room.victims.push(known);
             }
             room.written
-                .push(chunk::hole(run.first, run.end, run.since_us));
+                .push(chunk::hole(run.first, run.end, run.since));
         }
     }
 }

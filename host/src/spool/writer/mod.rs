@@ -26,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::RunningTime;
 use crate::message::Receipt;
 use crate::spool::disk::chunk::packer::Packer;
 use crate::spool::disk::error::StoreError;
@@ -60,8 +61,8 @@ pub(super) struct Writer {
     folder: DataFolder,
     packer: Packer,
     work: CommitWork,
-    /// After a failure: when to open the store anew (running clock).
-    retry_at: Option<u64>,
+    /// After a failure: when to open the store anew.
+    retry_at: Option<RunningTime>,
     /// The delay after the next failure; back at its first value once something was written.
     delay_us: u64,
     /// A failed commit may have left letters behind, which must not be counted twice.
@@ -75,8 +76,8 @@ pub(super) struct Writer {
     free_space: FreeSpace,
     space_level: SpaceLevel,
     disk_full: DiskFullPlan,
-    /// When to look at the free space again (running clock).
-    look_at: u64,
+    /// When to look at the free space again.
+    look_at: RunningTime,
     /// Of a failed commit: what may be on disk all the same.
     doubt: Doubt,
     loss_reporters: Vec<LossReporter>,
@@ -96,7 +97,7 @@ impl Writer {
             free_space,
             space_level: SpaceLevel::default(),
             disk_full: DiskFullPlan::default(),
-            look_at: 0,
+            look_at: RunningTime::START,
             doubt: Doubt::default(),
             loss_reporters: loss_reporter::all(&shared),
             // What an earlier run wrote is not known, so the first time counts as due.
@@ -126,20 +127,20 @@ impl Writer {
             }
             self.add_wanted();
             self.take_snapshot();
-            let now_us = self.shared.clock.now();
-            self.shared.health.turn(now_us);
+            let now = self.shared.clock.now();
+            self.shared.health.turn(now);
             match self.next_due() {
-                Some(due) if due <= now_us => {
+                Some(due) if due <= now => {
                     self.shared.wake_up.busy();
-                    self.turn(now_us);
+                    self.turn(now);
                 }
-                due => self.shared.wake_up.sleep(now_us, due),
+                due => self.shared.wake_up.sleep(now, due),
             }
         }
     }
 
-    /// When there is something to do (running clock).
-    fn next_due(&mut self) -> Option<u64> {
+    /// When there is something to do.
+    fn next_due(&mut self) -> Option<RunningTime> {
         if self.shared.health.is_in_trouble() {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
@@ -148,7 +149,7 @@ impl Writer {
         let disk_full = self.disk_full;
         if disk_full.giver.is_some() || (may_write && locked(&self.shared.letters.waiting).is_due())
         {
-            return Some(0);
+            return Some(RunningTime::START);
         }
         let dues = self.shared.slots.iter().filter_map(|slot| {
             let limits = self.shared.limits(slot);
@@ -158,7 +159,7 @@ impl Writer {
             }
             let pressed = (disk_full.lets_spill(slot.policy())
                 && queue.is_urgent(limits.head_bytes))
-            .then_some(0);
+            .then_some(RunningTime::START);
             queue.low_due().into_iter().chain(pressed).min()
         });
         let state_due = locked(&self.shared.checkpoints).due();
@@ -170,15 +171,17 @@ impl Writer {
             .chain(self.pending_due())
             .chain(state_due)
             .filter(|_| may_write);
-        let urgent = locked(&self.shared.pending).is_urgent().then_some(0);
+        let urgent = locked(&self.shared.pending)
+            .is_urgent()
+            .then_some(RunningTime::START);
         dues.chain([self.look_at])
             .chain(written)
             .chain(urgent)
             .min()
     }
 
-    /// When what was given up outside a commit is to be written (running clock).
-    fn pending_due(&self) -> Option<u64> {
+    /// When what was given up outside a commit is to be written.
+    fn pending_due(&self) -> Option<RunningTime> {
         self.shared.pending_due(&locked(&self.shared.pending))
     }
 
@@ -192,11 +195,11 @@ impl Writer {
     }
 
     /// Does what is due.
-    pub(super) fn turn(&mut self, now_us: u64) {
+    pub(super) fn turn(&mut self, now: RunningTime) {
         self.look();
         if !self.shared.health.is_in_trouble() || self.reopen() {
-            self.report_losses(now_us);
-            self.commit(Demand::Due(now_us));
+            self.report_losses(now);
+            self.commit(Demand::Due(now));
         }
     }
 
@@ -211,11 +214,10 @@ impl Writer {
             shared.report_trouble(&StoreError::Away);
         }
         self.disk_full = self.plan_for_disk_full();
-        self.look_at =
-            shared
-                .clock
-                .now()
-                .saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
+        self.look_at = shared
+            .clock
+            .now()
+            .plus_us(if self.may_spill() { LOOK_US } else { WAIT_US });
         let is_over = self.may_spill() && !self.is_repeating && !shared.health.is_in_trouble();
         shared.health.note_space(self.space_level, is_over);
         locked(&shared.wear).sample(shared.clock.now(), shared.totals());
@@ -267,8 +269,8 @@ impl Writer {
         let Some(store) = self.shared.store(Duration::ZERO) else {
             return false;
         };
-        let now_us = self.shared.clock.now();
-        self.shared.health.begin_commit(now_us);
+        let now = self.shared.clock.now();
+        self.shared.health.begin_commit(now);
         let written = catch_unwind(AssertUnwindSafe(|| self.write(&store, demand)));
         self.shared.health.end_commit();
         match written.unwrap_or_else(|_| Err(StoreError::Damaged("packing panicked".to_owned()))) {
@@ -287,13 +289,13 @@ impl Writer {
     }
 
     /// When the store is opened anew; the delay doubles, as far as what is waited for cannot be seen to be over.
-    fn postpone(&mut self) -> u64 {
-        let now_us = self.shared.clock.now();
-        let most = match self.shared.condition(now_us) {
+    fn postpone(&mut self) -> RunningTime {
+        let now = self.shared.clock.now();
+        let most = match self.shared.condition(now) {
             StoreCondition::DiskFull | StoreCondition::ReadOnly => FULL_RETRY_US,
             StoreCondition::Failing | StoreCondition::Well => RETRY_US.1,
         };
-        let at = now_us.saturating_add(self.delay_us.min(most));
+        let at = now.plus_us(self.delay_us.min(most));
         self.delay_us = self.delay_us.saturating_mul(2).min(RETRY_US.1);
         *self.retry_at.insert(at)
     }

@@ -19,7 +19,7 @@ impl Writer {
     pub(super) fn reopen(&mut self) -> bool {
         if !self.free_space.admits() {
             self.unmark_ram();
-            self.retry_at = Some(self.shared.clock.now().saturating_add(WAIT_US));
+            self.retry_at = Some(self.shared.clock.now().plus_us(WAIT_US));
             return false;
         }
         // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.

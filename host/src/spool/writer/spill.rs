@@ -88,7 +88,7 @@ impl Writer {
                     continue;
                 }
                 self.packer
-                    .push(copied.place, &copied.message, copied.since_us);
+                    .push(copied.place, &copied.message, copied.since);
                 if self.packer.raw_bytes() >= self.shared.config.chunk_bytes {
                     bytes += finish_chunk(&mut self.packer, &self.shared, index, &mut packed);
                 }
@@ -168,7 +168,7 @@ impl Writer {
 
     /// What is not taken any more ends the queue on disk as a hole, so that RAM need not remember it.
     fn close_with_a_hole(&self, index: usize, walked: Range<u64>, packed: &mut PackedSpill) {
-        let since_us = self.shared.clock.now();
+        let since = self.shared.clock.now();
         let mut first = packed
             .chunks
             .last()
@@ -181,7 +181,7 @@ impl Writer {
             first = known.first;
             packed.replaced.push(known);
         }
-        packed.chunks.push(chunk::hole(first, walked.end, since_us));
+        packed.chunks.push(chunk::hole(first, walked.end, since));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one commit is about, and what it has in hand until it is through, or until it is known what of it is on disk.
 
+use crate::clock::RunningTime;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::waiting::{Forgotten, WaitingLetter};
 use crate::spool::disk::chunk::Extent;
@@ -11,16 +12,16 @@ use crate::spool::memory::checkpoints::StateChanges;
 /// What one commit is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// What is due by now (running clock).
-    Due(u64),
+    /// What is due by now.
+    Due(RunningTime),
     All,
 }
 
 impl Demand {
     /// Whether it is about what is due then.
-    pub(super) fn includes(self, due: Option<u64>) -> bool {
+    pub(super) fn includes(self, due: Option<RunningTime>) -> bool {
         match self {
-            Self::Due(now_us) => due.is_some_and(|due| due <= now_us),
+            Self::Due(now) => due.is_some_and(|due| due <= now),
             Self::All => true,
         }
     }

@@ -67,7 +67,10 @@ fn row(columns: &[Column], entry: LineInput<'_>) -> Bytes {
     for column in columns {
         match column {
             Column::Id => row.put(&entry.id()),
-            Column::Time => row.put(&entry.arrived_us.map_or_else(String::new, clock::utc)),
+            Column::Time => {
+                let arrived = entry.arrived.map(|arrived| clock::utc(arrived.0));
+                row.put(&arrived.unwrap_or_default());
+            }
             Column::Gateway => row.put_text(entry.filling.gateway()),
             Column::Class => row.put_text(entry.filling.class()),
             Column::Topic => row.put_text(&String::from_utf8_lossy(entry.filling.topic)),
@@ -176,6 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::WallTime;
     use crate::message::{Marks, Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
@@ -198,7 +202,7 @@ mod tests {
                     len: u16::try_from(device.len()).unwrap(),
                 },
                 payload: Bytes::copy_from_slice(payload),
-                received_us: 1_700_000_000_123_456,
+                received: WallTime(1_700_000_000_123_456),
                 marks,
                 ..Message::default()
             },
@@ -211,7 +215,7 @@ mod tests {
             },
             stored: &stored,
             payload: &stored.message.payload,
-            arrived_us: (!marks.has(Marks::CLOCK_UNSET)).then_some(stored.message.received_us),
+            arrived: (!marks.has(Marks::CLOCK_UNSET)).then_some(stored.message.received),
         };
         String::from_utf8(form.line(entry, false).to_vec()).unwrap()
     }

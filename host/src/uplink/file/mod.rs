@@ -260,7 +260,7 @@ impl Carrier for FileCarrier {
             stored: about.stored,
             filling,
             payload: &packet.payload,
-            arrived_us: about.arrived_us,
+            arrived: about.arrived,
         };
         let line = self.config.form.line(entry, self.config.has_envelope);
         let beginning = self.beginning(about.prefix);

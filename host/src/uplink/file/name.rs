@@ -44,7 +44,7 @@ pub(super) fn beginning(template: &Template, prefix: &str) -> String {
 /// The name of a new file, without its form; the first of `twins` that is not taken counts.
 pub(super) fn stem(beginning: &str, first: Seq, now: Now, twins: u32) -> String {
     let begun = if now.is_set() {
-        let utc = clock::utc(now.wall_us);
+        let utc = clock::utc(now.wall.0);
         let day_and_time: String = utc
             .chars()
             .filter(|it| it.is_ascii_digit() || *it == 'T')
@@ -138,6 +138,7 @@ fn count(digits: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
 
     fn seq(boot: u64, number: u64) -> Seq {
         Seq(boot << Seq::BOOT_SHIFT | number)
@@ -146,8 +147,8 @@ mod tests {
     #[test]
     fn a_name_says_when_it_was_begun_and_with_which_message() {
         let now = Now {
-            wall_us: 1_764_430_380_000_000,
-            uptime_us: 0,
+            wall: WallTime(1_764_430_380_000_000),
+            uptime: Uptime(0),
         };
         let first = seq(12, 345);
         assert_eq!(

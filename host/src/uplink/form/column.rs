@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::template::Filling;
+use crate::clock::WallTime;
 use crate::message::Stored;
 
 /// A message on its way into a row.
@@ -12,8 +13,8 @@ pub(in crate::uplink) struct LineInput<'a> {
     pub(in crate::uplink) filling: Filling<'a>,
     /// Its payload as the uplink sends it.
     pub(in crate::uplink) payload: &'a Bytes,
-    /// Microseconds since 1970 at its arrival, where that is known.
-    pub(in crate::uplink) arrived_us: Option<u64>,
+    /// When it came, where that is known.
+    pub(in crate::uplink) arrived: Option<WallTime>,
 }
 
 impl LineInput<'_> {

@@ -12,7 +12,7 @@ use zstd::bulk::Compressor;
 
 use super::super::carrier::PacketOrigin;
 use super::json::{is_json, put_json_payload};
-use crate::clock::Now;
+use crate::clock::{Now, WallTime};
 use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
 use crate::message::{Headers, Marks, Message, Stored, push_header};
 
@@ -165,13 +165,13 @@ impl Encoder {
     }
 
     /// Wall clock at a message's arrival. One that came before the clock was set is made up for once it is, in the same run.
-    fn arrival(&self, message: &Message) -> Option<u64> {
+    fn arrival(&self, message: &Message) -> Option<WallTime> {
         let (boot, now) = self.time;
         if !message.marks.has(Marks::CLOCK_UNSET) {
-            return Some(message.received_us);
+            return Some(message.received);
         }
-        let ago = now.uptime_us.checked_sub(message.uptime_us)?;
-        (now.is_set() && message.id.boot == boot).then(|| now.wall_us.saturating_sub(ago))
+        let ago = now.uptime.checked_us_since(message.uptime)?;
+        (now.is_set() && message.id.boot == boot).then(|| now.wall.minus_us(ago))
     }
 
     /// The message of a queue, and what its id begins with.
@@ -184,7 +184,7 @@ impl Encoder {
         PacketOrigin {
             stored,
             prefix,
-            arrived_us: self.arrival(&stored.message),
+            arrived: self.arrival(&stored.message),
             is_asked_anew: false,
         }
     }
@@ -360,10 +360,9 @@ impl Encoder {
             put_header(&mut self.block, ID, self.text.as_bytes());
         }
         let replayed = self.names[queue].1.then_some(true);
-        let arrived_us = self.arrival(message);
-        let (ts, clock) = match arrived_us {
-            Some(arrived_us) => (arrived_us, None),
-            None => (message.received_us, Some("unset")),
+        let (ts, clock) = match self.arrival(message) {
+            Some(arrived) => (arrived.0, None),
+            None => (message.received.0, Some("unset")),
         };
         if replayed.is_some() && self.format.replay == ReplayMark::Property {
             put_header(&mut self.block, REPLAYED, ts.to_string().as_bytes());
@@ -471,6 +470,7 @@ fn put_msgpack(out: &mut BytesMut, value: impl Serialize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::message::{Message, Seq, Span};
     use serde_json::{Value, json};
 
@@ -480,13 +480,19 @@ mod tests {
         let mut encoder = encoder_of(IdForm::Envelope, Pack::Raw);
         let mut stored = stored(1, "a/d1", b"1");
         (
-            stored.message.received_us,
-            stored.message.uptime_us,
+            stored.message.received.0,
+            stored.message.uptime.0,
             stored.message.id.boot,
         ) = (7_000_000, 7_000_000, 3);
         stored.message.marks = Marks::default().with(Marks::CLOCK_UNSET, true);
         let mut at = |boot, wall_us, uptime_us| -> Value {
-            encoder.at(boot, Now { wall_us, uptime_us });
+            encoder.at(
+                boot,
+                Now {
+                    wall: WallTime(wall_us),
+                    uptime: Uptime(uptime_us),
+                },
+            );
             serde_json::from_slice(&encoder.packet(0, std::iter::once(&stored)).unwrap().payload)
                 .unwrap()
         };
@@ -510,13 +516,16 @@ mod tests {
             encoder.at(
                 boot,
                 Now {
-                    wall_us: SET,
-                    uptime_us: 9_000_000,
+                    wall: WallTime(SET),
+                    uptime: Uptime(9_000_000),
                 },
             );
-            encoder.about(0, &stored).arrived_us
+            encoder.about(0, &stored).arrived
         };
-        assert_eq!((arrived(4), arrived(3)), (None, Some(SET - 2_000_000)));
+        assert_eq!(
+            (arrived(4), arrived(3)),
+            (None, Some(WallTime(SET - 2_000_000)))
+        );
     }
 
     const PLACE: u64 = (3 << Seq::BOOT_SHIFT) + 17;
@@ -526,7 +535,7 @@ mod tests {
             topic: Bytes::from_static(topic.as_bytes()),
             key: Span { offset: 3, len: 2 },
             payload: Bytes::from_static(payload),
-            received_us: 5,
+            received: WallTime(5),
             ..Message::default()
         };
         Stored {

@@ -86,9 +86,9 @@ impl InfluxFormat {
             return Err("there is no number in its payload, so it makes no line".to_owned());
         }
         // By a clock that was not set it would be long ago; the server has one that is.
-        if let Some(arrived_us) = about.arrived_us {
+        if let Some(arrived) = about.arrived {
             let apart = about.stored.seq.number() % 1_000;
-            let nanos = u128::from(arrived_us) * 1_000 + u128::from(apart);
+            let nanos = u128::from(arrived.0) * 1_000 + u128::from(apart);
             let _ = write!(line, " {nanos}");
         }
         Ok(line.into())
@@ -184,6 +184,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
+    use crate::clock::WallTime;
     use crate::message::{Message, Seq, Span, Stored};
 
     fn line(
@@ -203,7 +204,7 @@ mod tests {
                 topic: Bytes::from_static(b"sites/barn 1/d=1"),
                 key: Span { offset: 13, len: 3 },
                 payload: Bytes::copy_from_slice(payload),
-                received_us: 1_700_000_000_000_000,
+                received: WallTime(1_700_000_000_000_000),
                 ..Message::default()
             },
         };
@@ -215,7 +216,7 @@ mod tests {
         let about = PacketOrigin {
             stored: &stored,
             prefix: filling.prefix,
-            arrived_us: Some(stored.message.received_us),
+            arrived: Some(stored.message.received),
             is_asked_anew: false,
         };
         let made = line.of(about, filling)?;

@@ -71,7 +71,7 @@ fn offer(lane: &mut HttpCarrier, device: &str, number: u64) -> Result<(), Unsend
     let about = PacketOrigin {
         stored: &stored,
         prefix: "barn-7/abcdefgh/cloud/telemetry/",
-        arrived_us: Some(stored.message.received_us),
+        arrived: Some(stored.message.received),
         is_asked_anew: false,
     };
     lane.offer(packet, about, number)

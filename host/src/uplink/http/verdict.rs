@@ -58,7 +58,7 @@ pub(super) fn pause(retry_after: &str, now: Now) -> Option<Duration> {
     } else {
         let date = httpdate::parse_http_date(text).ok()?;
         let date = date.duration_since(UNIX_EPOCH).ok()?;
-        let wall = Duration::from_micros(now.wall_us);
+        let wall = Duration::from_micros(now.wall.0);
         Some(date.saturating_sub(wall)).filter(|_| now.is_set())?
     };
     Some(asked.min(LONGEST_PAUSE))
@@ -78,6 +78,7 @@ pub(super) fn hint(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
 
     #[test]
     fn every_status_has_a_verdict_and_an_unknown_one_is_found_out_by_trials() {
@@ -112,8 +113,8 @@ mod tests {
     fn a_pause_is_seconds_or_a_date_and_an_hour_at_most() {
         // Sun, 06 Nov 1994 08:49:37 GMT is long ago; this is a year in which clocks are set.
         let now = Now {
-            wall_us: 1_764_374_400_000_000,
-            uptime_us: 0,
+            wall: WallTime(1_764_374_400_000_000),
+            uptime: Uptime(0),
         };
         let seconds = |text: &str| pause(text, now).map(|pause| pause.as_secs());
         assert_eq!(seconds("7"), Some(7));
@@ -126,8 +127,8 @@ mod tests {
             assert_eq!(seconds(odd), None, "{odd}");
         }
         let unset = Now {
-            wall_us: 5_000_000,
-            uptime_us: 5_000_000,
+            wall: WallTime(5_000_000),
+            uptime: Uptime(5_000_000),
         };
         assert_eq!(pause("Sat, 29 Nov 2025 00:00:10 GMT", unset), None);
         assert_eq!(pause("9", unset), Some(Duration::from_secs(9)));

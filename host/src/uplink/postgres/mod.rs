@@ -246,7 +246,7 @@ impl Carrier for PostgresCarrier {
                 device: about.stored.message.key(),
             },
             payload: &packet.payload,
-            arrived_us: about.arrived_us,
+            arrived: about.arrived,
         };
         let shapes = &self.wire.table.shapes;
         let cells = self.config.columns.iter().map(|(_, cell)| cell);

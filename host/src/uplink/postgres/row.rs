@@ -61,9 +61,9 @@ fn value(
     match column {
         Column::Id => Some(text(owned(&entry.id()), shape)),
         Column::Time if shape == RowShape::Whole => {
-            entry.arrived_us.map(|wall_us| wall_us.to_string().into())
+            entry.arrived.map(|arrived| arrived.0.to_string().into())
         }
-        Column::Time => (entry.arrived_us).map(|wall_us| text(time(wall_us).into(), shape)),
+        Column::Time => (entry.arrived).map(|arrived| text(time(arrived.0).into(), shape)),
         Column::Gateway => Some(text(owned(entry.filling.gateway()), shape)),
         Column::Class => Some(text(owned(entry.filling.class()), shape)),
         Column::Topic => Some(text(Bytes::copy_from_slice(entry.filling.topic), shape)),
@@ -145,6 +145,7 @@ pub(super) fn array<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::WallTime;
     use crate::message::{Marks, Message, Seq, Span, Stored};
     use crate::uplink::form::template::Filling;
 
@@ -160,7 +161,7 @@ mod tests {
                 topic: Bytes::from_static(b"up/d1"),
                 key: Span { offset: 3, len: 2 },
                 payload: Bytes::copy_from_slice(payload),
-                received_us: 1_700_000_000_123_456,
+                received: WallTime(1_700_000_000_123_456),
                 marks,
                 ..Message::default()
             },
@@ -173,7 +174,7 @@ mod tests {
             },
             stored: &stored,
             payload: &stored.message.payload,
-            arrived_us: (!marks.has(Marks::CLOCK_UNSET)).then_some(stored.message.received_us),
+            arrived: (!marks.has(Marks::CLOCK_UNSET)).then_some(stored.message.received),
         };
         row(&columns, entry)
             .into_iter()

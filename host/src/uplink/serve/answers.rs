@@ -98,10 +98,10 @@ impl Uplink {
         };
         let meters = &self.meters;
         let largest = &mut self.largest;
-        pull.accepted(number, |arrived_us, path, bytes| {
+        pull.accepted(number, |arrived, path, bytes| {
             *largest = bytes.max(*largest);
             // After a start of the machine the monotonic clock began anew: such a message says nothing.
-            let Some(time) = now.uptime_us.checked_sub(arrived_us) else {
+            let Some(time) = now.uptime.checked_us_since(arrived) else {
                 return;
             };
             let histogram = if path == ReadPath::Online {

@@ -64,7 +64,7 @@ async fn the_window_holds_and_after_a_loss_sending_starts_over_at_the_first_unac
 
 /// A message that arrived so long ago, with so many seconds to live.
 fn expiring(payload: u8, seconds: u32, age_us: u64) -> Message {
-    let uptime_us = crate::clock::Now::read().uptime_us - age_us;
+    let uptime = crate::clock::Now::read().uptime.minus_us(age_us);
     let id = MessageId { boot: BOOT, seq: 1 };
     let (topic, payload) = (Bytes::from_static(b"up/0"), vec![payload].into());
     Message {
@@ -72,7 +72,7 @@ fn expiring(payload: u8, seconds: u32, age_us: u64) -> Message {
         topic,
         payload,
         headers: with_expiry(b"", seconds),
-        uptime_us,
+        uptime,
         ..Message::default()
     }
 }

@@ -10,6 +10,7 @@
 //! Every lane has its own, so the data path needs no lock. A new version starts with a closed one.
 
 use crate::chain::settings::BreakerConfig;
+use crate::clock::Uptime;
 
 /// The window is counted in so many parts, of which the oldest is forgotten at a time.
 const PARTS: usize = 2;
@@ -53,10 +54,10 @@ pub(super) struct Breaker {
     state: BreakerState,
     /// The present part of the window first.
     parts: [WindowPart; PARTS],
-    /// When the present part ends, microseconds of uptime.
-    part_ends_us: u64,
+    /// When the present part ends.
+    part_ends: Uptime,
     /// While open: when the next probe is due.
-    probe_us: u64,
+    probe: Uptime,
     /// Pause before the next probe.
     retry_us: u64,
     /// While half-open: good ones since.
@@ -71,8 +72,8 @@ impl Breaker {
             config,
             state: BreakerState::Closed,
             parts,
-            part_ends_us: 0,
-            probe_us: 0,
+            part_ends: Uptime::default(),
+            probe: Uptime::default(),
             retry_us,
             good: 0,
         }
@@ -83,11 +84,11 @@ impl Breaker {
     }
 
     /// How many of the next `waiting` messages the plugin is to get. All of them while it is closed.
-    pub(crate) fn admit(&mut self, waiting: usize, now_us: u64) -> usize {
+    pub(crate) fn admit(&mut self, waiting: usize, now: Uptime) -> usize {
         if self.state == BreakerState::Closed {
             return waiting;
         }
-        if self.state == BreakerState::Open && now_us >= self.probe_us {
+        if self.state == BreakerState::Open && now >= self.probe {
             (self.state, self.good) = (BreakerState::HalfOpen, 0);
         }
         if self.state == BreakerState::HalfOpen {
@@ -98,8 +99,8 @@ impl Breaker {
     }
 
     /// So many messages went well.
-    pub(crate) fn succeed(&mut self, messages: usize, now_us: u64) {
-        self.turn(now_us);
+    pub(crate) fn succeed(&mut self, messages: usize, now: Uptime) {
+        self.turn(now);
         self.parts[0].good += messages as u64;
         if self.state == BreakerState::HalfOpen {
             self.good = self
@@ -112,8 +113,8 @@ impl Breaker {
     }
 
     /// Whether any message went well within the window.
-    pub(super) fn serves(&mut self, now_us: u64) -> bool {
-        self.turn(now_us);
+    pub(super) fn serves(&mut self, now: Uptime) -> bool {
+        self.turn(now);
         self.parts.iter().any(|part| part.good > 0)
     }
 
@@ -130,36 +131,36 @@ impl Breaker {
     }
 
     /// The plugin failed on one message.
-    pub(crate) fn fail(&mut self, now_us: u64) {
-        self.turn(now_us);
+    pub(crate) fn fail(&mut self, now: Uptime) {
+        self.turn(now);
         self.parts[0].bad += 1;
         match self.state {
-            BreakerState::Closed if self.is_too_much() => self.open(now_us),
+            BreakerState::Closed if self.is_too_much() => self.open(now),
             BreakerState::HalfOpen => {
                 self.retry_us = self
                     .retry_us
                     .saturating_mul(2)
                     .min(MAX_RETRY_US.max(micros(self.config.retry)));
-                self.open(now_us);
+                self.open(now);
             }
             BreakerState::Closed | BreakerState::Open => {}
         }
     }
 
     /// The same, and it opens whatever went well before.
-    pub(super) fn trip(&mut self, now_us: u64) {
-        self.fail(now_us);
+    pub(super) fn trip(&mut self, now: Uptime) {
+        self.fail(now);
         if self.state == BreakerState::Closed {
-            self.open(now_us);
+            self.open(now);
         }
     }
 
-    /// When the next message may be tried, microseconds of uptime; at once unless it is open.
-    pub(super) fn probe_us(&self) -> u64 {
+    /// When the next message may be tried; at once unless it is open.
+    pub(super) fn probe(&self) -> Uptime {
         if self.state == BreakerState::Open {
-            self.probe_us
+            self.probe
         } else {
-            0
+            Uptime::default()
         }
     }
 
@@ -170,9 +171,9 @@ impl Breaker {
         bad >= u64::from(self.config.after) && bad >= good
     }
 
-    fn open(&mut self, now_us: u64) {
+    fn open(&mut self, now: Uptime) {
         (self.state, self.good) = (BreakerState::Open, 0);
-        self.probe_us = now_us.saturating_add(self.retry_us);
+        self.probe = now.plus_us(self.retry_us);
     }
 
     /// Closed, and nothing counted so far: as it is for a new version.
@@ -184,12 +185,12 @@ impl Breaker {
         );
     }
 
-    fn turn(&mut self, now_us: u64) {
-        if now_us < self.part_ends_us {
+    fn turn(&mut self, now: Uptime) {
+        if now < self.part_ends {
             return;
         }
         let part_us = (micros(self.config.window) / PARTS as u64).max(1);
-        let is_next = now_us < self.part_ends_us.saturating_add(part_us);
+        let is_next = now < self.part_ends.plus_us(part_us);
         self.parts = [
             WindowPart::default(),
             if is_next {
@@ -198,7 +199,7 @@ impl Breaker {
                 WindowPart::default()
             },
         ];
-        self.part_ends_us = now_us.saturating_add(part_us);
+        self.part_ends = now.plus_us(part_us);
     }
 }
 
@@ -223,9 +224,9 @@ mod tests {
         })
     }
 
-    fn opened(now_us: u64) -> Breaker {
+    fn opened(now: Uptime) -> Breaker {
         let mut breaker = breaker();
-        (0..3).for_each(|_| breaker.fail(now_us));
+        (0..3).for_each(|_| breaker.fail(now));
         assert_eq!(breaker.state(), BreakerState::Open);
         breaker
     }
@@ -234,11 +235,11 @@ mod tests {
     fn faults_that_are_rare_among_good_ones_do_not_open_it() {
         let mut breaker = breaker();
         for second in 1..100 {
-            breaker.succeed(2, second * SECOND);
-            breaker.fail(second * SECOND);
+            breaker.succeed(2, Uptime(second * SECOND));
+            breaker.fail(Uptime(second * SECOND));
         }
         assert_eq!(
-            (breaker.state(), breaker.admit(9, 100 * SECOND)),
+            (breaker.state(), breaker.admit(9, Uptime(100 * SECOND))),
             (BreakerState::Closed, 9)
         );
     }
@@ -246,29 +247,29 @@ mod tests {
     #[test]
     fn faults_that_are_far_apart_do_not_open_it() {
         let mut breaker = breaker();
-        (0..20).for_each(|round| breaker.fail(round * 31 * SECOND));
+        (0..20).for_each(|round| breaker.fail(Uptime(round * 31 * SECOND)));
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
     fn it_opens_lets_one_through_after_the_pause_and_closes_after_good_ones() {
-        let mut breaker = opened(SECOND);
-        assert_eq!(breaker.admit(5, 2 * SECOND - 1), 0);
+        let mut breaker = opened(Uptime(SECOND));
+        assert_eq!(breaker.admit(5, Uptime(2 * SECOND - 1)), 0);
         assert_eq!(
-            (breaker.admit(5, 2 * SECOND), breaker.state()),
+            (breaker.admit(5, Uptime(2 * SECOND)), breaker.state()),
             (1, BreakerState::HalfOpen)
         );
-        breaker.succeed(1, 2 * SECOND);
+        breaker.succeed(1, Uptime(2 * SECOND));
         assert_eq!(
-            (breaker.admit(5, 2 * SECOND), breaker.state()),
+            (breaker.admit(5, Uptime(2 * SECOND)), breaker.state()),
             (1, BreakerState::HalfOpen)
         );
-        breaker.succeed(1, 2 * SECOND);
+        breaker.succeed(1, Uptime(2 * SECOND));
         assert_eq!(
-            (breaker.state(), breaker.admit(5, 2 * SECOND)),
+            (breaker.state(), breaker.admit(5, Uptime(2 * SECOND))),
             (BreakerState::Closed, 5)
         );
-        breaker.fail(2 * SECOND);
+        breaker.fail(Uptime(2 * SECOND));
         assert_eq!(
             breaker.state(),
             BreakerState::Closed,
@@ -278,43 +279,47 @@ mod tests {
 
     #[test]
     fn a_probe_that_fails_doubles_the_pause_up_to_a_minute() {
-        let mut breaker = opened(0);
-        let mut now_us = 0;
+        let mut breaker = opened(Uptime(0));
+        let mut now = 0;
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(breaker.admit(1, now_us + pause * SECOND - 1), 0, "{pause}");
-            now_us += pause * SECOND;
-            assert_eq!(breaker.admit(1, now_us), 1, "{pause}");
-            breaker.fail(now_us);
+            assert_eq!(
+                breaker.admit(1, Uptime(now + pause * SECOND - 1)),
+                0,
+                "{pause}"
+            );
+            now += pause * SECOND;
+            assert_eq!(breaker.admit(1, Uptime(now)), 1, "{pause}");
+            breaker.fail(Uptime(now));
         }
     }
 
     #[test]
     fn one_that_is_tripped_opens_at_once_and_says_when_to_try_again() {
         let mut breaker = breaker();
-        breaker.succeed(1_000, SECOND);
-        breaker.trip(SECOND);
+        breaker.succeed(1_000, Uptime(SECOND));
+        breaker.trip(Uptime(SECOND));
         assert_eq!(
-            (breaker.state(), breaker.probe_us()),
-            (BreakerState::Open, 2 * SECOND)
+            (breaker.state(), breaker.probe()),
+            (BreakerState::Open, Uptime(2 * SECOND))
         );
-        assert_eq!(breaker.admit(5, 2 * SECOND), 1);
-        breaker.trip(2 * SECOND);
+        assert_eq!(breaker.admit(5, Uptime(2 * SECOND)), 1);
+        breaker.trip(Uptime(2 * SECOND));
         assert_eq!(
-            breaker.probe_us(),
-            4 * SECOND,
+            breaker.probe(),
+            Uptime(4 * SECOND),
             "a second fault doubles the pause"
         );
     }
 
     #[test]
     fn another_version_starts_with_a_closed_one() {
-        let mut breaker = opened(0);
+        let mut breaker = opened(Uptime(0));
         breaker.reset();
         assert_eq!(
-            (breaker.admit(5, 1), breaker.state()),
+            (breaker.admit(5, Uptime(1)), breaker.state()),
             (5, BreakerState::Closed)
         );
-        breaker.fail(2);
+        breaker.fail(Uptime(2));
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 }

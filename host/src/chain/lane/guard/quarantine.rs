@@ -12,7 +12,7 @@ use prometheus::IntGauge;
 use crate::chain::lane::item::Item;
 use crate::chain::lane::outbox::Outbox;
 use crate::chain::settings::QuarantineConfig;
-use crate::clock::Now;
+use crate::clock::{Now, Uptime};
 
 /// Keys of a lane's table. Beyond, the one that was quiet for longest makes room.
 const MOST: usize = 1_024;
@@ -24,8 +24,8 @@ const LOG_EVERY_US: u64 = 1_000_000;
 enum DeviceState {
     /// Its last payloads were bad, not enough of them yet.
     Watched,
-    /// Nothing of it is tried before this uptime, microseconds.
-    Held { until_us: u64 },
+    /// Nothing of it is tried before then.
+    Held { until: Uptime },
     /// One message of it is being tried.
     Probing,
 }
@@ -38,7 +38,7 @@ struct SuspectDevice {
     /// Messages of it in this batch, and how many of them were bad.
     seen: u64,
     bad: u64,
-    last_us: u64,
+    last: Uptime,
 }
 
 pub(crate) struct Quarantine {
@@ -53,7 +53,7 @@ pub(crate) struct Quarantine {
 /// A kind of log line that is not to flood the log.
 #[derive(Debug, Default)]
 struct LogLimit {
-    logged_us: Option<u64>,
+    logged: Option<Uptime>,
     unlogged: u64,
 }
 
@@ -74,7 +74,7 @@ impl Quarantine {
             return;
         }
         let QuarantineConfig { after, retry } = self.config;
-        for item in items.extract_if(.., |item| !self.admits(item.device(), now.uptime_us)) {
+        for item in items.extract_if(.., |item| !self.admits(item.device(), now.uptime)) {
             let device = shown(item.device());
             outbox.quarantine(
                 item,
@@ -83,15 +83,13 @@ impl Quarantine {
         }
     }
 
-    fn admits(&mut self, key: &[u8], now_us: u64) -> bool {
+    fn admits(&mut self, key: &[u8], now: Uptime) -> bool {
         let Some(device) = self.devices.get_mut(key) else {
             return true;
         };
-        device.last_us = now_us;
+        device.last = now;
         match device.state {
-            DeviceState::Held { until_us } if now_us >= until_us => {
-                device.state = DeviceState::Probing
-            }
+            DeviceState::Held { until } if now >= until => device.state = DeviceState::Probing,
             DeviceState::Held { .. } | DeviceState::Probing => return false,
             DeviceState::Watched => {}
         }
@@ -109,7 +107,7 @@ impl Quarantine {
                 // A new one.
                 Some(device) if device.streak == 0 => {}
                 Some(device) => device.bad += 1,
-                None => self.watch(key, now.uptime_us),
+                None => self.watch(key, now.uptime),
             }
         }
         let mut devices = std::mem::take(&mut self.devices);
@@ -142,16 +140,16 @@ impl Quarantine {
             return false;
         }
         device.streak += bad;
-        let until_us = now
-            .uptime_us
-            .saturating_add(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
+        let until = now
+            .uptime
+            .plus_us(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
         match device.state {
             DeviceState::Watched if device.streak >= u64::from(self.config.after) => {
-                device.state = DeviceState::Held { until_us };
+                device.state = DeviceState::Held { until };
                 self.gauge.inc();
                 self.tell_held(key, device.streak, flow, now);
             }
-            DeviceState::Probing => device.state = DeviceState::Held { until_us },
+            DeviceState::Probing => device.state = DeviceState::Held { until },
             DeviceState::Watched | DeviceState::Held { .. } => {}
         }
         true
@@ -171,8 +169,8 @@ impl Quarantine {
     }
 
     /// The first bad payload of a key.
-    fn watch(&mut self, key: Box<[u8]>, now_us: u64) {
-        if self.devices.len() >= MOST && !self.make_room(now_us) {
+    fn watch(&mut self, key: Box<[u8]>, now: Uptime) {
+        if self.devices.len() >= MOST && !self.make_room(now) {
             return;
         }
         self.devices.insert(
@@ -182,18 +180,18 @@ impl Quarantine {
                 streak: 0,
                 seen: 0,
                 bad: 1,
-                last_us: now_us,
+                last: now,
             },
         );
     }
 
-    fn make_room(&mut self, now_us: u64) -> bool {
-        let may_go = |device: &SuspectDevice| !matches!(device.state, DeviceState::Held { until_us } if until_us > now_us);
+    fn make_room(&mut self, now: Uptime) -> bool {
+        let may_go = |device: &SuspectDevice| !matches!(device.state, DeviceState::Held { until } if until > now);
         let quiet = self
             .devices
             .iter()
             .filter(|(_, device)| may_go(device))
-            .min_by_key(|(_, device)| device.last_us);
+            .min_by_key(|(_, device)| device.last);
         let Some(key) = quiet.map(|(key, _)| key.clone()) else {
             return false;
         };
@@ -221,13 +219,13 @@ impl Quarantine {
 impl LogLimit {
     fn write(&mut self, now: Now, write: impl FnOnce(u64)) {
         if self
-            .logged_us
-            .is_some_and(|logged| now.uptime_us.saturating_sub(logged) < LOG_EVERY_US)
+            .logged
+            .is_some_and(|logged| now.uptime.us_since(logged) < LOG_EVERY_US)
         {
             self.unlogged += 1;
             return;
         }
-        self.logged_us = Some(now.uptime_us);
+        self.logged = Some(now.uptime);
         write(std::mem::take(&mut self.unlogged));
     }
 }

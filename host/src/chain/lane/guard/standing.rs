@@ -5,6 +5,7 @@
 //! goes into quarantine for itself. Each lane has a table of its own, for each plugin; a device is known by the hash of its
 //! key, and one that finds its place taken is a stranger again, which only makes the plugin's breaker slower.
 
+use crate::clock::Uptime;
 use std::time::Duration;
 
 /// Devices that are known at a time, in a lane.
@@ -42,10 +43,10 @@ pub(crate) struct Standings {
     places: Vec<u64>,
     window_us: u64,
     /// The device that failed first since somebody was served well, since when, and whether another one has since.
-    first: Option<(u64, u64)>,
+    first: Option<(u64, Uptime)>,
     are_several: bool,
     /// Until then every batch is learnt.
-    wary_until_us: u64,
+    wary_until: Uptime,
     batches: u32,
 }
 
@@ -57,7 +58,7 @@ impl Standings {
             window_us,
             first: None,
             are_several: false,
-            wary_until_us: 0,
+            wary_until: Uptime::default(),
             batches: 0,
         }
     }
@@ -71,9 +72,9 @@ impl Standings {
     }
 
     /// Whether the devices of a batch that goes well now are to be told by [`Standings::serve`].
-    pub(crate) fn learns(&mut self, now_us: u64) -> bool {
+    pub(crate) fn learns(&mut self, now: Uptime) -> bool {
         self.batches = self.batches.wrapping_add(1);
-        now_us < self.wary_until_us || self.batches % LEARNS == 1
+        now < self.wary_until || self.batches % LEARNS == 1
     }
 
     /// The plugin did well on a message of each of these.
@@ -85,8 +86,8 @@ impl Standings {
     }
 
     /// The plugin failed on a message of this one; `serves` says whether it did well on any within the window.
-    pub(crate) fn fail(&mut self, device: u64, serves: bool, now_us: u64) -> Evidence {
-        self.wary_until_us = now_us.saturating_add(self.window_us);
+    pub(crate) fn fail(&mut self, device: u64, serves: bool, now: Uptime) -> Evidence {
+        self.wary_until = now.plus_us(self.window_us);
         let standing = self.of(device);
         self.mark_bad(device);
         if serves {
@@ -97,15 +98,13 @@ impl Standings {
             };
         }
         match self.first {
-            None => self.first = Some((device, now_us)),
+            None => self.first = Some((device, now)),
             Some((first, _)) if first != device => self.are_several = true,
             Some(_) => {}
         }
         match self.first {
             _ if self.are_several => Evidence::Counts,
-            Some((_, since_us)) if now_us.saturating_sub(since_us) >= self.window_us => {
-                Evidence::Proves
-            }
+            Some((_, since)) if now.us_since(since) >= self.window_us => Evidence::Proves,
             _ => Evidence::None,
         }
     }
@@ -174,15 +173,15 @@ mod tests {
     fn a_device_that_was_served_well_counts_once_and_strangers_do_not() {
         let mut table = standings();
         table.serve(&[device("a"), device("b")]);
-        assert_eq!(table.fail(device("a"), true, 0), Evidence::Counts);
+        assert_eq!(table.fail(device("a"), true, Uptime(0)), Evidence::Counts);
         assert_eq!(
-            table.fail(device("a"), true, 0),
+            table.fail(device("a"), true, Uptime(0)),
             Evidence::None,
             "it is known to be bad"
         );
         for number in 0..1_000 {
             assert_eq!(
-                table.fail(device(&format!("rogue{number}")), true, 0),
+                table.fail(device(&format!("rogue{number}")), true, Uptime(0)),
                 Evidence::None
             );
         }
@@ -193,7 +192,7 @@ mod tests {
         );
         table.serve(&[device("a")]);
         assert_eq!(
-            table.fail(device("a"), true, 0),
+            table.fail(device("a"), true, Uptime(0)),
             Evidence::Counts,
             "it was good again"
         );
@@ -223,23 +222,26 @@ mod tests {
     #[test]
     fn where_nobody_is_served_well_several_devices_count_and_one_after_a_window() {
         let mut table = standings();
-        assert_eq!(table.fail(device("a"), false, 0), Evidence::None);
-        assert_eq!(table.fail(device("a"), false, 29 * SECOND), Evidence::None);
+        assert_eq!(table.fail(device("a"), false, Uptime(0)), Evidence::None);
         assert_eq!(
-            table.fail(device("a"), false, 30 * SECOND),
+            table.fail(device("a"), false, Uptime(29 * SECOND)),
+            Evidence::None
+        );
+        assert_eq!(
+            table.fail(device("a"), false, Uptime(30 * SECOND)),
             Evidence::Proves
         );
         assert_eq!(
-            table.fail(device("b"), false, 31 * SECOND),
+            table.fail(device("b"), false, Uptime(31 * SECOND)),
             Evidence::Counts
         );
         assert_eq!(
-            table.fail(device("a"), false, 31 * SECOND),
+            table.fail(device("a"), false, Uptime(31 * SECOND)),
             Evidence::Counts
         );
         table.serve(&[device("c")]);
         assert_eq!(
-            table.fail(device("a"), false, 40 * SECOND),
+            table.fail(device("a"), false, Uptime(40 * SECOND)),
             Evidence::None,
             "somebody was served well meanwhile"
         );
@@ -249,12 +251,12 @@ mod tests {
     fn one_batch_in_eight_is_learnt_and_every_one_after_a_fault() {
         let mut table = standings();
         let learnt = |table: &mut Standings, now| (0..16).filter(|_| table.learns(now)).count();
-        assert_eq!(learnt(&mut table, 0), 2);
-        table.fail(device("a"), true, 0);
+        assert_eq!(learnt(&mut table, Uptime(0)), 2);
+        table.fail(device("a"), true, Uptime(0));
         assert_eq!(
             (
-                learnt(&mut table, 29 * SECOND),
-                learnt(&mut table, 30 * SECOND)
+                learnt(&mut table, Uptime(29 * SECOND)),
+                learnt(&mut table, Uptime(30 * SECOND))
             ),
             (16, 2)
         );

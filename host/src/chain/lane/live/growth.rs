@@ -2,7 +2,7 @@
 
 use crate::chain::lane::version::Version;
 use crate::chain::sandbox::fault::Fault;
-use crate::clock::Now;
+use crate::clock::{Now, WallTime};
 
 /// Shortest time between two log lines about replaced instances of one lane; the metric counts every one.
 const LOG_EVERY_US: u64 = 60_000_000;
@@ -13,7 +13,7 @@ pub(super) struct Growth {
     limit: usize,
     /// Replacements since the last log line, and when that was.
     unlogged: u64,
-    logged_us: Option<u64>,
+    logged: Option<WallTime>,
 }
 
 impl Default for Growth {
@@ -21,7 +21,7 @@ impl Default for Growth {
         Self {
             limit: usize::MAX,
             unlogged: 0,
-            logged_us: None,
+            logged: None,
         }
     }
 }
@@ -52,8 +52,8 @@ impl Growth {
         version.metrics.tally.recycled.inc();
         self.unlogged += 1;
         if self
-            .logged_us
-            .is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US)
+            .logged
+            .is_some_and(|logged| now.wall.0.abs_diff(logged.0) < LOG_EVERY_US)
         {
             return;
         }
@@ -66,7 +66,7 @@ impl Growth {
             small,
             "instance of a plugin had grown and was replaced, its state kept"
         );
-        self.logged_us = Some(now.wall_us);
+        self.logged = Some(now.wall);
     }
 
     /// It cannot be replaced. Not tried with every batch from now on: the hard limit ends it.

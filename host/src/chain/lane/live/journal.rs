@@ -175,12 +175,13 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::clock::{RunningTime, Uptime, WallTime};
     use crate::message::Message;
 
     fn at(wall_us: u64) -> Now {
         Now {
-            wall_us,
-            uptime_us: 0,
+            wall: WallTime(wall_us),
+            uptime: Uptime(0),
         }
     }
 
@@ -198,7 +199,7 @@ mod tests {
         };
         let messages: Vec<_> = payloads.iter().map(message).collect();
         let mut packed = PackedBatch::default();
-        packed.fill(&messages, |uptime_us| uptime_us);
+        packed.fill(&messages, |uptime| RunningTime(uptime.0));
         packed
     }
 
@@ -213,7 +214,10 @@ mod tests {
         assert!(matches!(
             journal.read(0, &mut packed),
             Some(JournalEntry::Batch {
-                now: Now { wall_us: 1, .. },
+                now: Now {
+                    wall: WallTime(1),
+                    ..
+                },
                 messages: 2,
                 ..
             })
@@ -226,7 +230,10 @@ mod tests {
         assert!(matches!(
             journal.read(2, &mut packed),
             Some(JournalEntry::Batch {
-                now: Now { wall_us: 3, .. },
+                now: Now {
+                    wall: WallTime(3),
+                    ..
+                },
                 ..
             })
         ));

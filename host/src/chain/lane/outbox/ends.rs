@@ -47,7 +47,7 @@ impl Outbox {
             device: message.device,
             flow: Some(Arc::clone(&self.flow)),
             count: 1,
-            received_us: message.received_us,
+            received: message.received,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
             receipt,
         });

@@ -75,7 +75,7 @@ impl Pair {
             let new = sampled(after, new, sample);
             let mine = VersionAnswer::new(before, &old, &self.old.version.setup.ports);
             let yours = VersionAnswer::new(after, &new, &self.candidate.version.setup.ports);
-            comparison.tick(SampleBounds::default(), now.wall_us, mine, yours);
+            comparison.tick(SampleBounds::default(), now.wall, mine, yours);
             differing = comparison.differing() - known;
         }
         let memory = |live: &Live| live.memory_bytes() as u64;

@@ -18,6 +18,6 @@ impl Stage {
         let version = &self.running.confirmed().version;
         let tally = &version.metrics.tally;
         self.cost
-            .add(tally, &version.limits, (now.uptime_us, cpu), memory);
+            .add(tally, &version.limits, (now.uptime, cpu), memory);
     }
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::WallTime;
 use crate::message::Message;
 
 /// How much of the differences is kept.
@@ -99,24 +100,24 @@ impl Comparison {
         }
     }
 
-    /// Compares what two versions said when they were told the time `now_us` (microseconds since 1970): key by key,
+    /// Compares what two versions said when they were told the time `now`: key by key,
     /// since the order between keys promises nothing.
     pub(crate) fn tick(
         &mut self,
         bounds: SampleBounds,
-        now_us: u64,
+        now: WallTime,
         old: VersionAnswer<'_>,
         new: VersionAnswer<'_>,
     ) {
         let origin = Message::default();
-        self.outputs(bounds, now_us, old.made(&origin), new.made(&origin));
+        self.outputs(bounds, now, old.made(&origin), new.made(&origin));
     }
 
     /// As [`Comparison::tick`], of outputs in any form.
     pub(crate) fn outputs<'a>(
         &mut self,
         bounds: SampleBounds,
-        now_us: u64,
+        now: WallTime,
         old: impl Iterator<Item = Effect<'a>> + Clone,
         new: impl Iterator<Item = Effect<'a>> + Clone,
     ) {
@@ -136,7 +137,7 @@ impl Comparison {
             let mine = take_key(&mut old, key);
             let yours = take_key(&mut new, key);
             for index in 0..mine.len().max(yours.len()) {
-                self.output(bounds, now_us, mine.get(index), yours.get(index));
+                self.output(bounds, now, mine.get(index), yours.get(index));
             }
         }
     }
@@ -144,7 +145,7 @@ impl Comparison {
     fn output(
         &mut self,
         bounds: SampleBounds,
-        now_us: u64,
+        now: WallTime,
         old: Option<&Effect<'_>>,
         new: Option<&Effect<'_>>,
     ) {
@@ -164,7 +165,7 @@ impl Comparison {
         if self.has_room(bounds, kind, 3) {
             self.samples.push(DifferenceSample::of_tick(
                 (kind, parts),
-                now_us,
+                now,
                 bounds.payload_bytes,
                 old,
                 new,

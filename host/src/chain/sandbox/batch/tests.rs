@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::{RunningTime, Uptime, WallTime};
 use crate::message::{Headers, Qos, push_header};
 use proptest::prelude::*;
 
@@ -55,13 +56,13 @@ fn what_takes_the_place_of_a_message_expires_with_it_and_what_a_plugin_makes_its
     let origin = Message {
         headers,
         marks,
-        received_us: 3,
-        uptime_us: 3,
+        received: WallTime(3),
+        uptime: Uptime(3),
         ..Message::default()
     };
     let clock = Now {
-        wall_us: 9,
-        uptime_us: 9,
+        wall: WallTime(9),
+        uptime: Uptime(9),
     };
     let emitted: Vec<_> = entries
         .iter()
@@ -74,9 +75,9 @@ fn what_takes_the_place_of_a_message_expires_with_it_and_what_a_plugin_makes_its
     assert_eq!(
         emitted
             .iter()
-            .map(|message| message.uptime_us)
+            .map(|message| message.uptime)
             .collect::<Vec<_>>(),
-        [3, 3, 9, 9]
+        [3, 3, 9, 9].map(Uptime)
     );
     assert_eq!(
         emitted
@@ -148,7 +149,7 @@ fn a_good_output_becomes_messages_that_share_its_buffer() {
         topic: Bytes::from_static(b"in/d7"),
         key: Span { offset: 3, len: 2 },
         marks: Marks::of(Qos::AtLeastOnce),
-        received_us: 9,
+        received: WallTime(9),
         ..Message::default()
     };
     let actions: Vec<_> = entries
@@ -166,8 +167,8 @@ fn a_good_output_becomes_messages_that_share_its_buffer() {
         ]
     );
     let clock = Now {
-        wall_us: 1_800_000_000_000_000,
-        uptime_us: 12,
+        wall: WallTime(1_800_000_000_000_000),
+        uptime: Uptime(12),
     };
     let moved = entries[1].emitted(&answer.data, &origin, clock);
     assert_eq!(
@@ -175,9 +176,9 @@ fn a_good_output_becomes_messages_that_share_its_buffer() {
             moved.topic_str(),
             moved.key(),
             &*moved.payload,
-            moved.uptime_us
+            moved.uptime
         ),
-        ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 12)
+        ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), Uptime(12))
     );
     assert_eq!(Headers(&moved.headers).get("unit"), Some(b"C".as_slice()));
     assert_eq!(
@@ -357,10 +358,10 @@ proptest! {
         let mut packed = PackedBatch::default();
         let made = |(topic, headers, payload, (offset, len, marks, received_us, beside)): &Parts| {
             let device = beside.then(|| Arc::from(&offset.to_le_bytes()[..]));
-            Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, device, marks: Marks(*marks), received_us: *received_us, uptime_us: 1 << 40 | u64::from(*len), ..Message::default() }
+            Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, device, marks: Marks(*marks), received: WallTime(*received_us), uptime: Uptime(1 << 40 | u64::from(*len)), ..Message::default() }
         };
         let all: Vec<Message> = messages.iter().map(made).collect();
-        prop_assert!(packed.fill(&all, |uptime_us| uptime_us + 5));
+        prop_assert!(packed.fill(&all, |uptime| RunningTime(uptime.0 + 5)));
         prop_assert_eq!(packed.len(), messages.len());
         let mut data = packed.data.as_slice();
         for ((topic, headers, payload, (offset, len, marks, received_us, beside)), words) in messages.iter().zip(packed.words.chunks(input::STRIDE)) {

@@ -110,7 +110,7 @@ fn certificate(one: &Certificate, now: Now) -> Health {
     if !now.is_set() {
         return Health::Good;
     }
-    match until.checked_sub(now.wall_us) {
+    match until.checked_sub(now.wall.0) {
         None => Health::Bad(Words::own(format!(
             "it has expired on {day}: renew it; it is read again at the next dial"
         ))),
@@ -140,23 +140,22 @@ fn letters(spool: &Account, (most, most_bytes): (u64, u64)) -> Health {
 
 fn disk(spool: &Account) -> Health {
     let (free, reserve) = (spool.free_bytes >> 20, spool.reserve_bytes >> 20);
-    match spool.condition {
-        bad @ (StoreCondition::DiskFull | StoreCondition::ReadOnly) => {
-            Health::Bad(Words::own(format!("{}: {}", bad.name(), bad.advice())))
-        }
-        StoreCondition::Failing if spool.unreadable.is_empty() => Health::Bad(Words::own(format!(
-            "{}: {}",
-            spool.condition.name(),
-            spool.condition.advice()
-        ))),
-        StoreCondition::Well | StoreCondition::Failing
-            if spool.free_bytes < spool.reserve_bytes * 2 =>
-        {
-            Health::Fair(Words::own(format!(
-                "{free} MiB are free, and {reserve} MiB stay untouched: free space"
-            )))
-        }
-        StoreCondition::Well | StoreCondition::Failing => Health::Good,
+    let condition = spool.condition;
+    let is_bad = match condition {
+        StoreCondition::DiskFull | StoreCondition::ReadOnly => true,
+        // What cannot be read is told of its queue.
+        StoreCondition::Failing => spool.unreadable.is_empty(),
+        StoreCondition::Well => false,
+    };
+    if is_bad {
+        let (name, advice) = (condition.name(), condition.advice());
+        Health::Bad(Words::own(format!("{name}: {advice}")))
+    } else if spool.free_bytes < spool.reserve_bytes * 2 {
+        Health::Fair(Words::own(format!(
+            "{free} MiB are free, and {reserve} MiB stay untouched: free space"
+        )))
+    } else {
+        Health::Good
     }
 }
 
@@ -184,7 +183,7 @@ fn clock(now: Now) -> Health {
     if now.is_set() {
         return Health::Good;
     }
-    let shown = utc(now.wall_us);
+    let shown = utc(now.wall.0);
     Health::Fair(Words::own(format!(
         "it shows {shown}, so it was never set: certificates count as not yet valid, and times that are sent on are wrong; let NTP set it"
     )))
@@ -212,6 +211,7 @@ mod tests {
 
     use super::super::words::Reader;
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::spool::{Turning, UnreadableQueue};
 
     const MIB: u64 = 1 << 20;
@@ -249,8 +249,8 @@ mod tests {
     fn surroundings() -> HealthInputs {
         HealthInputs {
             now: Now {
-                wall_us: TODAY_US,
-                uptime_us: 1,
+                wall: WallTime(TODAY_US),
+                uptime: Uptime(1),
             },
             resident_bytes: 30 * MIB,
             memory_bytes: 512 * MIB,

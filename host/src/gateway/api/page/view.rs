@@ -86,7 +86,7 @@ impl Views {
     pub(super) fn now(&self) -> PageView {
         let running = &self.running;
         PageView {
-            at_ms: Now::read().wall_us / 1_000,
+            at_ms: Now::read().wall.0 / 1_000,
             status: Status::of_running(running).open(),
             health: Report::open(running),
             kept: self.kept(),

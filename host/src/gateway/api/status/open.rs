@@ -30,18 +30,26 @@ impl Status {
     }
 }
 
+/// What ails a connection, as anybody may read it.
+fn open_ailments(
+    trouble: Option<TroubleStatus>,
+    conditions: Vec<ConditionStatus>,
+) -> (Option<TroubleStatus>, Vec<ConditionStatus>) {
+    (
+        trouble.map(TroubleStatus::open),
+        conditions.into_iter().map(ConditionStatus::open).collect(),
+    )
+}
+
 impl SourceStatus {
     fn open(self) -> Self {
+        let (trouble, conditions) = open_ailments(self.trouble, self.conditions);
         Self {
             name: self.name,
             state: self.state,
             connected: self.connected,
-            trouble: self.trouble.map(TroubleStatus::open),
-            conditions: self
-                .conditions
-                .into_iter()
-                .map(ConditionStatus::open)
-                .collect(),
+            trouble,
+            conditions,
             unsettled: self.unsettled,
             received: self.received,
             dropped: self.dropped,
@@ -54,16 +62,13 @@ impl SourceStatus {
 
 impl UplinkStatus {
     fn open(self) -> Self {
+        let (trouble, conditions) = open_ailments(self.trouble, self.conditions);
         Self {
             name: self.name,
             state: self.state,
             connected: self.connected,
-            trouble: self.trouble.map(TroubleStatus::open),
-            conditions: self
-                .conditions
-                .into_iter()
-                .map(ConditionStatus::open)
-                .collect(),
+            trouble,
+            conditions,
             on_fallback: self.on_fallback,
             failures: self.failures,
             inflight: self.inflight,

@@ -151,7 +151,7 @@ impl Job {
             plan: candidate.plan,
             verify,
         };
-        let Some(chain) = self.bench.doors.chain(flow) else {
+        let Some(chain) = self.bench.flow_handles.chain(flow) else {
             return ChangeOutcome::Refused;
         };
         let signed =

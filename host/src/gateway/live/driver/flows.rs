@@ -2,8 +2,8 @@
 //!
 //! Each flow is taken for itself: what one of them cannot be does not hold up the others, as with plugins, and as at a
 //! start, where each falls back for itself. A new chain is rehearsed beside the old one, so that what can go wrong does
-//! while nothing has been touched; then the door is closed, the old chain comes to rest, the new one goes on with its
-//! state, and the door opens. Those that others lead to come first. When all chains stand, the sources whose routes are
+//! while nothing has been touched; then the flow is paused, the old chain comes to rest, the new one goes on with its
+//! state, and the flow goes on. Those that others lead to come first. When all chains stand, the sources whose routes are
 //! others begin anew, and only then the flows that are gone are ended, those that lead to others first: nothing is brought
 //! to a flow that is not there.
 
@@ -135,7 +135,7 @@ impl Driver {
 
     /// Whether no flow that stays leads to one that is to go.
     fn is_left_alone(&self, round: &Reload<'_>, name: &str) -> bool {
-        let chains = self.parts.doors.chains();
+        let chains = self.parts.flow_handles.chains();
         let mut staying = chains
             .iter()
             .filter(|(_, chain)| self.parts.config.has_flow(chain.name()));
@@ -147,7 +147,7 @@ impl Driver {
     /// Its chain stays, and gets other messages.
     fn reroute_flow(&mut self, round: &Reload<'_>, name: &str) {
         let flow = self.parts.config.adopt(round.new, name);
-        if let Some(chain) = self.parts.doors.chain(flow) {
+        if let Some(chain) = self.parts.flow_handles.chain(flow) {
             chain.reroute(&self.parts.config.flows[flow]);
         }
     }
@@ -155,8 +155,8 @@ impl Driver {
     fn replace_flow(&mut self, round: &Reload<'_>, name: &str) -> bool {
         let mut config = self.parts.config.clone();
         let flow = config.adopt(round.new, name);
-        let door = self.parts.doors.of(flow);
-        let Some(old) = door.chain() else {
+        let handle = self.parts.flow_handles.of(flow);
+        let Some(old) = handle.chain() else {
             let is_up = self.add_flow(round, name);
             if is_up {
                 self.tell_flow(round, name, FlowOutcome::Replaced, (None, None));
@@ -168,7 +168,7 @@ impl Driver {
             Ok(rehearsed) => rehearsed,
             Err(error) => return self.keep_flow(round, name, with_causes(&error)),
         };
-        door.close();
+        handle.pause();
         let begun = Instant::now();
         let board = &self.desk.board;
         match successor
@@ -177,7 +177,7 @@ impl Driver {
         {
             Ok(chain) => {
                 self.desk.hear(flow, &chain);
-                door.open(Some(Arc::clone(&chain)));
+                handle.resume(Some(Arc::clone(&chain)));
                 let pause = begun.elapsed();
                 self.record_anew(&config, flow, &chain);
                 let started = self.parts.starter.note_all(spec, &chain, picks);
@@ -187,7 +187,7 @@ impl Driver {
                 true
             }
             Err(error) => {
-                door.open(None);
+                handle.resume(None);
                 self.keep_flow(round, name, with_causes(&error))
             }
         }
@@ -200,8 +200,8 @@ impl Driver {
             Ok((chain, started)) => {
                 self.desk.hear(flow, &chain);
                 self.parts.spool.learn_flow(chain.name());
-                let door = self.parts.doors.put(flow, Arc::clone(&chain));
-                recordings::begin(&config, flow, (&door, &chain), &self.parts.recordings);
+                let handle = self.parts.flow_handles.put(flow, Arc::clone(&chain));
+                recordings::begin(&config, flow, (&handle, &chain), &self.parts.recordings);
                 self.parts.config = config;
                 self.note_started(flow, &started);
                 true
@@ -213,22 +213,22 @@ impl Driver {
     /// Flows that could not be started are tried again: something has changed.
     pub(super) fn revive(&mut self) {
         let LiveParts {
-            doors,
+            flow_handles,
             starter,
             config,
             recordings,
             ..
         } = &self.parts;
         let mut revived = Vec::new();
-        for (flow, _) in doors.down() {
+        for (flow, _) in flow_handles.down() {
             let Some(spec) = config.flows.get(flow) else {
                 continue;
             };
             match starter.flow(spec) {
                 Ok((chain, started)) => {
                     self.desk.hear(flow, &chain);
-                    let door = doors.put(flow, Arc::clone(&chain));
-                    recordings::begin(config, flow, (&door, &chain), recordings);
+                    let handle = flow_handles.put(flow, Arc::clone(&chain));
+                    recordings::begin(config, flow, (&handle, &chain), recordings);
                     tracing::info!(
                         flow = &*spec.name,
                         "the flow that was down runs, and what waited goes through it"
@@ -238,7 +238,7 @@ impl Driver {
                 Err(error) => {
                     let why = with_causes(&error);
                     tracing::error!(flow = &*spec.name, "the flow stays down: {why}");
-                    doors.of(flow).stay_down(why);
+                    flow_handles.of(flow).stay_down(why);
                 }
             }
         }
@@ -249,12 +249,12 @@ impl Driver {
 
     /// Nothing is brought to it any more.
     fn end_flow(&mut self, round: &Reload<'_>, flow: usize) {
-        let door = self.parts.doors.of(flow);
-        let recorder = door.recorder();
+        let handle = self.parts.flow_handles.of(flow);
+        let recorder = handle.recorder();
         let name = Arc::clone(&self.parts.config.flows[flow].name);
         // Of one that was down there is none.
-        let left = door
-            .wall_up()
+        let left = handle
+            .retire()
             .map_or_else(Vec::new, |chain| chain.end(LAST_MESSAGES));
         let count = left.len();
         if count > 0 {
@@ -280,14 +280,14 @@ impl Driver {
 
     /// A recording is of one chain: it begins anew. Messages do not wait for it.
     fn record_anew(&self, config: &Config, flow: usize, chain: &Arc<Chain>) {
-        let door = self.parts.doors.of(flow);
-        if let Some(recorder) = door.recorder() {
+        let handle = self.parts.flow_handles.of(flow);
+        if let Some(recorder) = handle.recorder() {
             recorder.clear();
             recorder.stop();
-            door.record(None);
+            handle.record(None);
             self.parts.recordings.forget(chain.name());
         }
-        recordings::begin(config, flow, (&door, chain), &self.parts.recordings);
+        recordings::begin(config, flow, (&handle, chain), &self.parts.recordings);
     }
 
     /// Sources that go, and whose sessions others have from now on: no flow takes from them any more.

@@ -9,7 +9,7 @@ use super::super::{ChangeTracker, Orders, PluginIndex};
 use super::candidate::{Candidate, ChangeSubject};
 use crate::chain::PluginConfig;
 use crate::gateway::audit::Audit;
-use crate::gateway::door::Doors;
+use crate::gateway::flow_handle::FlowHandles;
 use crate::gateway::live::request::{Adopted, DriverRequest};
 use crate::versions::Versions;
 use crate::versions::history::Who;
@@ -21,7 +21,7 @@ const FULL: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(super) struct Bench {
     pub(super) desk: Orders,
-    pub(super) doors: Doors,
+    pub(super) flow_handles: FlowHandles,
     pub(super) versions: Versions,
     pub(super) audit: Audit,
     pub(super) in_vain: InVain,

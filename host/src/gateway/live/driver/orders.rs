@@ -1,12 +1,9 @@
 //! What is done about an operator's order to put in another version.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::Driver;
 use super::candidate::{Candidate, SignatureRule};
 use crate::chain;
 use crate::gateway::live::PluginIndex;
-use crate::gateway::live::board::ChangeTracker;
 use crate::gateway::live::driver::job::After;
 use crate::gateway::live::order::SwapOrder;
 use crate::gateway::start::signature;
@@ -42,16 +39,5 @@ impl Driver {
             candidate.settings = Some(plugin.settings.clone());
         }
         self.start(id, (place, who), candidate, After::default());
-    }
-}
-
-/// Does the work of one order. What crashes costs that order, whoever follows it hears that it is over, and the next one is
-/// taken.
-pub(super) fn guarded(board: &ChangeTracker, id: Option<u64>, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        tracing::error!(
-            "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
-        );
-        id.into_iter().for_each(|id| board.end(id));
     }
 }

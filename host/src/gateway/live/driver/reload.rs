@@ -1,25 +1,22 @@
 //! The config is read again.
 
-use std::path::PathBuf;
-
 use std::sync::{Arc, Mutex};
 
+use super::super::PluginIndex;
 use super::super::order::ChangeLine;
-use super::super::{Orders, PluginIndex};
 use super::Driver;
 use super::candidate::Candidate;
 use super::flows::Reload;
 use super::job::{After, InPlace};
 use super::wanted::Wanted;
+use super::watched::{watch, watched};
+use crate::chain;
 use crate::chain::PluginConfig;
-use crate::chain::{self, Artefact};
-use crate::config::{self, Config, ConfigDifference, PluginChange, Problems, Sources};
+use crate::config::{self, Config, ConfigDifference, PluginChange, Problems};
 use crate::gateway::audit;
-use crate::gateway::live::request::DriverRequest;
-use crate::gateway::live::watch::FileWatch;
 use crate::gateway::start::signature;
 use crate::link::Hurry;
-use crate::trust::{self, signature_path};
+use crate::trust;
 use crate::versions::history::{HistoryEvent, Who};
 
 impl Driver {
@@ -309,31 +306,4 @@ fn place_of(change: &PluginChange) -> PluginIndex {
         flow: change.flow.index(),
         plugin: change.plugin,
     }
-}
-
-pub(super) fn watch(files: &[PathBuf], desk: &Orders) -> std::io::Result<FileWatch> {
-    let desk = desk.clone();
-    FileWatch::start(files.to_owned(), move |path, content| {
-        desk.offer(DriverRequest::Changed {
-            path: path.to_owned(),
-            content,
-        });
-    })
-}
-
-pub(super) fn watched(config: &Config, origin: &Sources) -> Vec<PathBuf> {
-    let mut files = vec![origin.path.clone(), origin.parts_folder()];
-    for plugin in config.flows.iter().flat_map(|flow| &flow.plugins) {
-        let Artefact::File(path) = &plugin.artefact else {
-            continue;
-        };
-        files.push(path.clone());
-        if !plugin.trust.keys.is_empty() {
-            files.push(signature_path(path));
-        }
-    }
-    files.extend(config.gateway.trust.missing.iter().cloned());
-    files.sort();
-    files.dedup();
-    files
 }

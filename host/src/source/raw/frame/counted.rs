@@ -1,6 +1,6 @@
 //! Frames before each of which stands how long it is.
 
-use super::{FrameFault, FramePiece, KeptBytes, unfit};
+use super::piece::{FrameFault, FramePiece, KeptBytes, unfit};
 use crate::message::HEAD_BYTES;
 
 /// How the length is written.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{FrameFault, FramePiece, KeptBytes, Seeker, unfit};
+use super::piece::{FrameFault, FramePiece, KeptBytes, Seeker, unfit};
 
 #[derive(Debug)]
 pub(super) struct Delimited {

@@ -1,6 +1,6 @@
 //! Frames of one length that begin with certain bytes.
 
-use super::{FrameFault, FramePiece, KeptBytes, Seeker};
+use super::piece::{FrameFault, FramePiece, KeptBytes, Seeker};
 use crate::message::HEAD_BYTES;
 
 #[derive(Debug)]

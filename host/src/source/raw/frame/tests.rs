@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
+use bytes::Bytes;
+
+use super::piece::unfit;
 use super::*;
+use crate::message::HEAD_BYTES;
 
 const MOST: usize = 40;
 

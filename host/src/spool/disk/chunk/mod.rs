@@ -30,6 +30,7 @@ use bytes::Bytes;
 use lz4_flex::block::decompress;
 use serde::Deserialize;
 
+use crate::clock::RunningTime;
 use crate::message::{FlowId, Record, Seq, Stored};
 use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
@@ -88,8 +89,8 @@ pub(crate) struct Extent {
     pub end: u64,
     /// Its size on disk.
     pub bytes: u64,
-    /// Running clock when its first record came, microseconds.
-    pub since_us: u64,
+    /// When its first record came, microseconds.
+    pub since: RunningTime,
 }
 
 impl Extent {
@@ -145,14 +146,14 @@ fn open<'v>(value: &'v [u8], sealer: QueueSealer<'_>) -> Result<Cow<'v, [u8]>, C
 }
 
 /// A chunk that answers for its places with nothing.
-pub(crate) fn hole(first: u64, end: u64, since_us: u64) -> Chunk {
+pub(crate) fn hole(first: u64, end: u64, since: RunningTime) -> Chunk {
     let value = begin(
         VERSION,
         Extent {
             first,
             end,
             bytes: 0,
-            since_us,
+            since,
         },
         0,
         0,
@@ -164,7 +165,7 @@ pub(crate) fn hole(first: u64, end: u64, since_us: u64) -> Chunk {
             first,
             end,
             bytes: 0,
-            since_us,
+            since,
         },
         0,
     )
@@ -198,7 +199,7 @@ fn begin(version: u8, extent: Extent, count: u32, raw: u32, room: usize) -> Vec<
     value.extend_from_slice(&(extent.end - extent.first).to_le_bytes());
     value.extend_from_slice(&count.to_le_bytes());
     value.extend_from_slice(&raw.to_le_bytes());
-    value.extend_from_slice(&extent.since_us.to_le_bytes());
+    value.extend_from_slice(&extent.since.0.to_le_bytes());
     value
 }
 
@@ -265,7 +266,7 @@ fn header(value: &[u8]) -> Result<ChunkHeader, ChunkDamage> {
             first,
             end,
             bytes: value.len() as u64,
-            since_us: word(29),
+            since: RunningTime(word(29)),
         },
         count,
         raw,
@@ -340,6 +341,7 @@ impl QueueSealer<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::clock::{Uptime, WallTime};
     use crate::message::Message;
     use crate::message::{Marks, MessageId, Span};
     use crate::spool::disk::chunk::packer::Packer;
@@ -373,8 +375,8 @@ pub(crate) mod tests {
                     headers,
                     payload,
                     marks: Marks(marks),
-                    received_us,
-                    uptime_us,
+                    received: WallTime(received_us),
+                    uptime: Uptime(uptime_us),
                 },
             )
     }
@@ -395,7 +397,7 @@ pub(crate) mod tests {
         let mut packer = Packer::new();
         packer.begin(first);
         for (place, message) in messages {
-            packer.push(*place, message, 77);
+            packer.push(*place, message, RunningTime(77));
         }
         packer.finish(&flows(), plain()).unwrap()
     }
@@ -477,7 +479,7 @@ pub(crate) mod tests {
             let of = |sealer, queue| QueueSealer { sealer, queue };
             let mut packer = Packer::new();
             packer.begin(first);
-            messages.iter().for_each(|(place, message)| packer.push(*place, message, 77));
+            messages.iter().for_each(|(place, message)| packer.push(*place, message, RunningTime(77)));
             let chunk = packer.finish(&flows(), of(&old, "cloud:alarm")).unwrap();
             prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
             prop_assert_eq!(chunk.value.len(), pack(first, &messages).value.len() + sealer::OVERHEAD);
@@ -521,7 +523,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_hole_answers_for_its_places_with_nothing() {
-        let hole = hole(7, 30, 9);
+        let hole = hole(7, 30, RunningTime(9));
         let content = decode(&hole.value, &flows(), plain()).unwrap();
         assert_eq!((content.extent, content.messages.len()), (hole.extent, 0));
         assert!(hole.extent.is_hole() && hole.extent.end == 30);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
+use crate::clock::RunningTime;
 use crate::message::{FlowId, Message, Record};
 use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
@@ -16,7 +17,7 @@ pub(crate) struct Packer {
     count: u32,
     first: u64,
     end: u64,
-    since_us: u64,
+    since: RunningTime,
     packed: Vec<u8>,
     table: CompressTable,
 }
@@ -30,7 +31,7 @@ impl Packer {
             count: 0,
             first: 0,
             end: 0,
-            since_us: 0,
+            since: RunningTime::START,
             packed: Vec::new(),
             table,
         }
@@ -59,9 +60,9 @@ impl Packer {
     }
 
     /// Adds a message at a place behind all others.
-    pub(crate) fn push(&mut self, place: u64, message: &Message, since_us: u64) {
+    pub(crate) fn push(&mut self, place: u64, message: &Message, since: RunningTime) {
         if self.count == 0 {
-            self.since_us = since_us;
+            self.since = since;
         }
         let flow = self
             .flows
@@ -101,7 +102,7 @@ impl Packer {
             first: self.first,
             end: self.end,
             bytes: 0,
-            since_us: self.since_us,
+            since: self.since,
         };
         let chunk = chunk::write(extent, self.count, raw, &self.packed[..length], sealer);
         self.count = 0;

@@ -21,21 +21,17 @@ impl Located {
             file,
             offset,
             count,
-            extent:
-                Extent {
-                    end,
-                    bytes,
-                    since_us,
-                    ..
-                },
+            extent: Extent {
+                end, bytes, since, ..
+            },
         } = self;
-        rmp_serde::to_vec(&(file, offset, count, end, bytes, since_us))
+        rmp_serde::to_vec(&(file, offset, count, end, bytes, since))
             .expect("six numbers always go into a Vec")
     }
 
     /// From the index, under the key of its first place.
     pub(crate) fn decode(first: u64, value: &[u8]) -> Option<Self> {
-        let (file, offset, count, end, bytes, since_us) = rmp_serde::from_slice(value).ok()?;
+        let (file, offset, count, end, bytes, since) = rmp_serde::from_slice(value).ok()?;
         Some(Self {
             file,
             offset,
@@ -44,7 +40,7 @@ impl Located {
                 first,
                 end,
                 bytes,
-                since_us,
+                since,
             },
         })
     }

@@ -215,13 +215,10 @@ impl ChunkLog {
     pub(super) fn append(&self, chunk: &Chunk) -> io::Result<Located> {
         let mut files = locked(&self.files);
         let Extent {
-            first,
-            end,
-            since_us,
-            ..
+            first, end, since, ..
         } = chunk.extent;
         if first > files.end && files.end > 0 {
-            let hole = chunk::hole(files.end, first, since_us);
+            let hole = chunk::hole(files.end, first, since);
             self.write(&mut files, &hole)?;
         }
         let located = self.write(&mut files, chunk)?;
@@ -369,7 +366,7 @@ impl ChunkLog {
             ..
         } = *located;
         if file == NO_FILE {
-            return Ok(chunk::hole(extent.first, extent.end, extent.since_us).value);
+            return Ok(chunk::hole(extent.first, extent.end, extent.since).value);
         }
         let mut value = vec![0; usize::try_from(extent.bytes).unwrap_or(0)];
         let mut filled = 0;
@@ -411,6 +408,7 @@ impl ChunkLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::RunningTime;
     use crate::message::Message;
     use crate::spool::disk::chunk::flows::FlowNames;
     use crate::spool::disk::chunk::queue_sealer::QueueSealer;
@@ -418,7 +416,7 @@ mod tests {
     use crate::spool::disk::sealing::sealer::Sealer;
 
     fn chunk(first: u64, end: u64) -> Chunk {
-        chunk::hole(first, end, 7)
+        chunk::hole(first, end, RunningTime(7))
     }
 
     fn places(found: &[Located]) -> Vec<(u64, u64)> {
@@ -485,7 +483,7 @@ mod tests {
     fn message(place: u64) -> Chunk {
         let mut packer = crate::spool::disk::chunk::packer::Packer::new();
         packer.begin(place);
-        packer.push(place, &Message::default(), 7);
+        packer.push(place, &Message::default(), RunningTime(7));
         packer
             .finish(
                 &FlowNames::new(&[]),

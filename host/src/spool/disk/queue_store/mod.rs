@@ -220,12 +220,10 @@ impl QueueStore {
         else {
             return Ok(false);
         };
-        let Extent {
-            first, since_us, ..
-        } = long.extent;
+        let Extent { first, since, .. } = long.extent;
         let hole = self
             .log
-            .append(&chunk::hole(first, place, since_us))
+            .append(&chunk::hole(first, place, since))
             .map_err(StoreError::Disk)?;
         self.log.release(&long);
         guarded(|| self.tree.insert(key(first), hole.encode()))?;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+use crate::clock::RunningTime;
 use crate::spool::disk::chunk::{self, Extent};
 use crate::spool::disk::error::{StoreError, guarded};
 use crate::spool::disk::log::located::Position;
@@ -60,7 +61,7 @@ impl QueueStore {
         }
         let hole = self
             .log
-            .append(&chunk::hole(places.start, places.end, 0))
+            .append(&chunk::hole(places.start, places.end, RunningTime::START))
             .map_err(StoreError::Disk)?;
         batch.insert(&key(places.start), hole.encode());
         Ok(batch)

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::clock::RunningTime;
 use crate::message::{Receipt, Stored};
 use crate::spool::disk::chunk::{ChunkContent, Extent};
 use crate::spool::disk::mark::QueueMark;
@@ -36,7 +37,7 @@ impl Queue {
     /// The connection is gone, and with it what was in hand.
     pub(crate) fn take_back(&mut self) {
         self.in_flight.clear();
-        self.rest_until_us = 0;
+        self.rest_until = RunningTime::START;
     }
 
     /// The place behind all that the uplink has in hand.
@@ -50,8 +51,8 @@ impl Queue {
     }
 
     /// Bytes on disk that its class may give up, as far as the uplink lets go of them.
-    pub(crate) fn bytes_to_give(&self, policy: Policy, now_us: u64) -> u64 {
-        let may_give = policy.gives_up_on_full_disk() && self.rest_until_us <= now_us;
+    pub(crate) fn bytes_to_give(&self, policy: Policy, now: RunningTime) -> u64 {
+        let may_give = policy.gives_up_on_full_disk() && self.rest_until <= now;
         if may_give { self.disk_bytes() } else { 0 }
     }
 
@@ -67,26 +68,24 @@ impl Queue {
         })
     }
 
-    /// When something on disk is to be given up (running clock).
-    pub(crate) fn policy_due(&self, policy: Policy) -> Option<u64> {
+    /// When something on disk is to be given up.
+    pub(crate) fn policy_due(&self, policy: Policy) -> Option<RunningTime> {
         if self.tail.owed == 0 {
             return None;
         }
         let is_over = policy.is_over(self.tail.bytes);
-        let expires = policy
-            .max_age_us()
-            .map(|age| self.tail.since_us.saturating_add(age));
+        let expires = policy.max_age_us().map(|age| self.tail.since.plus_us(age));
         is_over
-            .then_some(0)
+            .then_some(RunningTime::START)
             .into_iter()
             .chain(expires)
             .min()
-            .map(|due| due.max(self.rest_until_us))
+            .map(|due| due.max(self.rest_until))
     }
 
     /// Nothing can go at the moment.
-    pub(crate) fn rest(&mut self, now_us: u64) {
-        self.rest_until_us = now_us.saturating_add(REST_US);
+    pub(crate) fn rest(&mut self, now: RunningTime) {
+        self.rest_until = now.plus_us(REST_US);
     }
 
     /// The first place on disk at or after `from` that may be given up.
@@ -107,10 +106,10 @@ impl Queue {
         self.marked.has(place)
     }
 
-    /// The front of the disk's part came at `since_us`; the clock of an unknown chunk is its predecessor's.
+    /// The front of the disk's part came at `since`; the clock of an unknown chunk is its predecessor's.
     pub(crate) fn note_front(&mut self, extent: Extent) {
         if extent.first <= self.low {
-            self.tail.since_us = extent.since_us;
+            self.tail.since = extent.since;
         }
     }
 
@@ -119,10 +118,10 @@ impl Queue {
         &mut self,
         extent: Extent,
         messages: Vec<Stored>,
-        now_us: u64,
+        now: RunningTime,
         owed: &mut Vec<Stored>,
     ) {
-        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
+        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now);
         owed.extend(
             messages
                 .into_iter()
@@ -138,13 +137,13 @@ impl Queue {
         &mut self,
         content: ChunkContent,
         last: &HashMap<Bytes, u64>,
-        now_us: u64,
+        now: RunningTime,
     ) -> Option<SupersededSplit> {
         let ChunkContent { extent, messages } = content;
         if self.holds(extent) {
             return None;
         }
-        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
+        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now);
         let owed = messages
             .into_iter()
             .filter(|stored| self.is_owed(stored.seq.0));
@@ -207,19 +206,30 @@ impl Queue {
     }
 
     /// The ledger has what is marked for drop for good: it is owed no more, and `victims` are not on disk any more.
-    pub(crate) fn give_up(&mut self, victims: &[Extent], now_us: u64, released: &mut Vec<Receipt>) {
+    pub(crate) fn give_up(
+        &mut self,
+        victims: &[Extent],
+        now: RunningTime,
+        released: &mut Vec<Receipt>,
+    ) {
         for extent in victims {
             self.tail.remove(extent.first);
         }
         for (from, to) in self.marked.take().iter() {
-            self.settle(from, to, now_us, released);
+            self.settle(from, to, now, released);
         }
     }
 
     /// The ledger has these places as expired: they are owed no more.
-    pub(crate) fn expire(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) {
+    pub(crate) fn expire(
+        &mut self,
+        from: u64,
+        to: u64,
+        now: RunningTime,
+        released: &mut Vec<Receipt>,
+    ) {
         let lost = self.tail.settle_lost(from);
-        self.settle(from, to, now_us, released);
+        self.settle(from, to, now, released);
         if let Some(owed) = lost.filter(|_| self.low < self.tail.end) {
             self.tail.owed = owed;
         }
@@ -236,7 +246,7 @@ impl Queue {
     }
 
     /// What the store is to be told.
-    pub(super) fn mark_then(&self, end: u64, bytes: u64, clock_us: u64) -> QueueMark {
+    pub(super) fn mark_then(&self, end: u64, bytes: u64, clock: RunningTime) -> QueueMark {
         let owed = (self.tail.owed + self.owed_between(self.tail.end, end))
             .saturating_sub(self.marked_before(end));
         let bytes = (self.tail.bytes + bytes).saturating_sub(self.marked.bytes());
@@ -245,7 +255,7 @@ impl Queue {
             end,
             owed,
             bytes,
-            clock_us,
+            clock,
         }
     }
 }

@@ -75,6 +75,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::RunningTime;
     use crate::message::{Message, Receipt};
     use crate::spool::disk::mark::QueueMark;
 
@@ -83,21 +84,21 @@ mod tests {
     }
 
     fn append(queue: &mut Queue, count: usize) {
-        (0..count).for_each(|_| queue.append(Message::default(), None, 5));
+        (0..count).for_each(|_| queue.append(Message::default(), None, RunningTime(5)));
     }
 
     fn spill(queue: &mut Queue) {
         let (first, end) = queue.cut();
-        let (mark, _) = queue.plan(end, 10, 0).unwrap();
+        let (mark, _) = queue.plan(end, 10, RunningTime::START).unwrap();
         let _ = queue.committed(
             &[Extent {
                 first,
                 end,
                 bytes: 10,
-                since_us: 5,
+                since: RunningTime(5),
             }],
             mark,
-            9,
+            RunningTime(9),
         );
     }
 
@@ -126,14 +127,14 @@ mod tests {
             first,
             end,
             bytes: 10,
-            since_us: 5,
+            since: RunningTime(5),
         };
         assert!(
             queue.holds(extent(3, 7)) && !queue.holds(extent(0, 3)) && !queue.holds(extent(5, 7))
         );
-        queue.accept(3, 5, 9, &mut Vec::<Receipt>::new());
+        queue.accept(3, 5, RunningTime(9), &mut Vec::<Receipt>::new());
         assert!(!queue.holds(extent(3, 7)));
-        queue.accept(0, 3, 9, &mut Vec::new());
+        queue.accept(0, 3, RunningTime(9), &mut Vec::new());
         assert_eq!((queue.low(), queue.to_replay(0)), (5, Some(5)));
         append(&mut queue, 2);
         assert_eq!(fresh(&mut queue, 0, 9), [7, 8]);
@@ -152,7 +153,7 @@ mod tests {
         for place in 3..5_003 {
             append(&mut queue, 1);
             assert_eq!(fresh(&mut queue, place, 9), [place]);
-            queue.accept(place, place + 1, 9, &mut Vec::new());
+            queue.accept(place, place + 1, RunningTime(9), &mut Vec::new());
         }
         assert!(queue.head.start() == queue.next() && queue.head.capacity() < 64);
         assert_eq!(

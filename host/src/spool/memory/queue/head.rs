@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::clock::RunningTime;
 use crate::message::{Message, Receipt, Wait};
 use crate::spool::memory::ram::{Ram, RamShare};
 
-/// A message in RAM, and when it came (running clock).
+/// A message in RAM, and when it came.
 #[derive(Debug)]
 pub(crate) struct HeadMessage {
     /// Gone once it was accepted or dropped.
     pub(super) message: Option<Message>,
     pub(super) receipt: Option<Receipt>,
-    pub(super) since_us: u64,
+    pub(super) since: RunningTime,
 }
 
 /// The messages from `start` on.
@@ -72,13 +73,13 @@ impl Head {
         self.unsettled
     }
 
-    /// When the oldest message came (running clock).
-    pub(super) fn oldest_us(&self) -> Option<u64> {
+    /// When the oldest message came.
+    pub(super) fn oldest(&self) -> Option<RunningTime> {
         let oldest = self.held.front().filter(|_| self.live > 0);
-        oldest.map(|held| held.since_us)
+        oldest.map(|held| held.since)
     }
 
-    pub(super) fn push(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
+    pub(super) fn push(&mut self, message: Message, receipt: Option<Receipt>, now: RunningTime) {
         self.ram.add(message.weight());
         self.live += 1;
         if let Some(receipt) = &receipt {
@@ -90,7 +91,7 @@ impl Head {
         self.held.push_back(HeadMessage {
             message: Some(message),
             receipt,
-            since_us: now_us,
+            since: now,
         });
     }
 
@@ -111,17 +112,15 @@ impl Head {
                 || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
     }
 
-    /// When it wants to be spilled (running clock, 0 for at once), where a message may wait for so long.
-    pub(super) fn spill_due(&self, most_bytes: usize, linger_us: u64) -> Option<u64> {
+    /// When it wants to be spilled (at once: the start), where a message may wait for so long.
+    pub(super) fn spill_due(&self, most_bytes: usize, linger_us: u64) -> Option<RunningTime> {
         if self.live == 0 {
             return None;
         }
         if self.is_urgent(most_bytes) || (self.pressed.is_some() && self.unsettled > 0) {
-            return Some(0);
+            return Some(RunningTime::START);
         }
-        self.held
-            .front()
-            .map(|held| held.since_us.saturating_add(linger_us))
+        self.held.front().map(|held| held.since.plus_us(linger_us))
     }
 
     /// What is at a place.

@@ -1,5 +1,6 @@
 //! What is known outside of how far a queue is accepted: by the store once a second, by the low marks within milliseconds.
 
+use crate::clock::RunningTime;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::memory::queue::Queue;
@@ -12,48 +13,46 @@ const MANY_GONE: usize = 1_000;
 const NOTE_EVERY_US: u64 = 2_000;
 
 impl Queue {
-    /// When the store should hear of deletes and of `low` (running clock).
-    pub(crate) fn low_due(&self) -> Option<u64> {
+    /// When the store should hear of deletes and of `low`.
+    pub(crate) fn low_due(&self) -> Option<RunningTime> {
         let wait_us = if self.tail.gone() < MANY_GONE {
             LOW_EVERY_US
         } else {
             0
         };
-        self.told
-            .changed_us
-            .map(|changed| changed.saturating_add(wait_us))
+        self.told.changed.map(|changed| changed.plus_us(wait_us))
     }
 
-    /// When the low marks should hear of `low` (running clock).
-    pub(crate) fn note_due(&self) -> Option<u64> {
+    /// When the low marks should hear of `low`.
+    pub(crate) fn note_due(&self) -> Option<RunningTime> {
         self.told
-            .unnoted_us
-            .map(|changed| changed.saturating_add(NOTE_EVERY_US))
+            .unnoted
+            .map(|changed| changed.plus_us(NOTE_EVERY_US))
     }
 
     /// What is to be noted, if that is news; it counts as noted from now on. What a commit under way gives up is owed
     /// until that is through.
-    pub(crate) fn note(&mut self, clock_us: u64) -> Option<QueueMark> {
-        self.told.unnoted_us.take()?;
+    pub(crate) fn note(&mut self, clock: RunningTime) -> Option<QueueMark> {
+        self.told.unnoted.take()?;
         self.told.noted = self.told.noted.max(self.low_to_note());
         Some(QueueMark {
             low: self.low_to_note(),
             end: self.tail.end,
             owed: self.tail.owed,
             bytes: self.tail.bytes,
-            clock_us,
+            clock,
         })
     }
 
     /// What was noted last of how far it is accepted, and what there is now.
-    pub(crate) fn mark_noted(&self, clock_us: u64) -> QueueMark {
+    pub(crate) fn mark_noted(&self, clock: RunningTime) -> QueueMark {
         let low = self.told.noted.min(self.low_to_note());
         QueueMark {
             low,
             end: self.tail.end,
             owed: self.tail.owed,
             bytes: self.tail.bytes,
-            clock_us,
+            clock,
         }
     }
 
@@ -64,12 +63,12 @@ impl Queue {
     }
 
     /// `low` or the chunks have moved on from what was told outside.
-    pub(super) fn note_change(&mut self, now_us: u64) {
+    pub(super) fn note_change(&mut self, now: RunningTime) {
         if self.tail.gone() > 0 || self.tail.stored.low < self.low.min(self.tail.end) {
-            self.told.changed_us.get_or_insert(now_us);
+            self.told.changed.get_or_insert(now);
         }
         if self.told.noted < self.low_to_note() {
-            self.told.unnoted_us.get_or_insert(now_us);
+            self.told.unnoted.get_or_insert(now);
         }
     }
 
@@ -105,15 +104,15 @@ mod tests {
         let mut queue = Queue::new(3, QueueMark::default(), None);
         let base = queue.low();
         for _ in 0..3 {
-            queue.append(Message::default(), None, 5);
+            queue.append(Message::default(), None, RunningTime(5));
         }
-        queue.accept(base, base + 1, 6, &mut Vec::new());
+        queue.accept(base, base + 1, RunningTime(6), &mut Vec::new());
         let stored = QueueMark {
             low: 7,
             end: 9,
             owed: 2,
             bytes: 30,
-            clock_us: 1,
+            clock: RunningTime(1),
         };
         queue.adopt(
             stored,
@@ -121,7 +120,7 @@ mod tests {
                 first: 6,
                 end: 9,
                 bytes: 30,
-                since_us: 1,
+                since: RunningTime(1),
             }),
         );
         assert_eq!(
@@ -132,21 +131,24 @@ mod tests {
             (fetched(&queue), queue.owed_on_disk(0)),
             (vec![u64::MAX], Some(7))
         );
-        queue.accept(7, 9, 8, &mut Vec::new());
+        queue.accept(7, 9, RunningTime(8), &mut Vec::new());
         assert_eq!(
             (queue.low(), fetched(&queue)),
             (base + 1, vec![base + 1, base + 2])
         );
         assert_eq!(
-            (queue.note_due(), queue.note(9).map(|mark| mark.low)),
-            (Some(8 + NOTE_EVERY_US), Some(9))
+            (
+                queue.note_due(),
+                queue.note(RunningTime(9)).map(|mark| mark.low)
+            ),
+            (Some(RunningTime(8 + NOTE_EVERY_US)), Some(9))
         );
     }
 
     #[test]
     fn an_empty_store_changes_nothing_that_is_owed() {
         let mut queue = Queue::new(3, QueueMark::default(), None);
-        queue.append(Message::default(), None, 5);
+        queue.append(Message::default(), None, RunningTime(5));
         let before = fetched(&queue);
         queue.adopt(
             QueueMark {
@@ -168,58 +170,67 @@ mod tests {
         let base = queue.low();
         let many = MANY_GONE as u64;
         for _ in 0..many {
-            queue.append(Message::default(), None, 5);
+            queue.append(Message::default(), None, RunningTime(5));
         }
         let chunk = |first| Extent {
             first,
             end: first + 1,
             bytes: 1,
-            since_us: 5,
+            since: RunningTime(5),
         };
         let chunks: Vec<Extent> = (base..base + many).map(chunk).collect();
-        let (mark, _) = queue.plan(base + many, many, 5).unwrap();
-        queue.committed(&chunks, mark, 5);
-        queue.accept(base, base + many - 1, 6, &mut Vec::new());
-        assert_eq!(queue.low_due(), Some(6 + LOW_EVERY_US));
-        queue.accept(base, base + many, 7, &mut Vec::new());
-        assert_eq!(queue.low_due(), Some(6));
+        let (mark, _) = queue.plan(base + many, many, RunningTime(5)).unwrap();
+        queue.committed(&chunks, mark, RunningTime(5));
+        queue.accept(base, base + many - 1, RunningTime(6), &mut Vec::new());
+        assert_eq!(queue.low_due(), Some(RunningTime(6 + LOW_EVERY_US)));
+        queue.accept(base, base + many, RunningTime(7), &mut Vec::new());
+        assert_eq!(queue.low_due(), Some(RunningTime(6)));
     }
 
     #[test]
     fn what_a_commit_under_way_gives_up_is_not_noted_as_accepted_and_what_it_writes_may_be() {
         let mut queue = Queue::new(1, QueueMark::default(), None);
         let base = queue.low();
-        (0..4).for_each(|_| queue.append(Message::default(), None, 5));
+        (0..4).for_each(|_| queue.append(Message::default(), None, RunningTime(5)));
         let (first, end) = queue.cut();
-        let (mark, _) = queue.plan(end, 7, 5).unwrap();
-        queue.accept(base, base + 1, 6, &mut Vec::new());
-        assert_eq!(queue.note(7).map(|mark| mark.low), Some(base + 1));
+        let (mark, _) = queue.plan(end, 7, RunningTime(5)).unwrap();
+        queue.accept(base, base + 1, RunningTime(6), &mut Vec::new());
+        assert_eq!(
+            queue.note(RunningTime(7)).map(|mark| mark.low),
+            Some(base + 1)
+        );
         queue.committed(
             &[Extent {
                 first,
                 end,
                 bytes: 7,
-                since_us: 5,
+                since: RunningTime(5),
             }],
             mark,
-            8,
+            RunningTime(8),
         );
         queue.mark_for_drop(base + 2, base + 4);
-        queue.accept(base + 1, base + 2, 9, &mut Vec::new());
+        queue.accept(base + 1, base + 2, RunningTime(9), &mut Vec::new());
         assert_eq!(
-            queue.note(9).map(|mark| (mark.low, mark.owed)),
+            queue.note(RunningTime(9)).map(|mark| (mark.low, mark.owed)),
             Some((base + 2, 2))
         );
-        assert_eq!((queue.note(9), queue.mark_now(9).low), (None, end));
+        assert_eq!(
+            (
+                queue.note(RunningTime(9)),
+                queue.mark_now(RunningTime(9)).low
+            ),
+            (None, end)
+        );
     }
 
     #[test]
     fn with_nothing_on_disk_there_is_nothing_to_note() {
         let mut queue = Queue::new(1, QueueMark::default(), None);
         for _ in 0..4 {
-            queue.append(Message::default(), None, 5);
+            queue.append(Message::default(), None, RunningTime(5));
         }
-        queue.accept(0, u64::MAX, 9, &mut Vec::new());
+        queue.accept(0, u64::MAX, RunningTime(9), &mut Vec::new());
         assert_eq!((queue.note_due(), queue.low_due()), (None, None));
     }
 }

@@ -22,6 +22,7 @@ mod told;
 
 use std::sync::Arc;
 
+use crate::clock::RunningTime;
 use crate::message::{Fetch, Message, Receipt, Seq, Stored};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
@@ -58,7 +59,7 @@ pub(crate) struct QueueTally {
     pub disk_bytes: u64,
     pub unsettled: u64,
     /// Running clock of the oldest message owed, microseconds.
-    pub oldest_us: Option<u64>,
+    pub oldest: Option<RunningTime>,
     /// Messages appended since the start.
     pub appended: u64,
     /// Bytes of payload appended since the start.
@@ -92,8 +93,8 @@ pub(crate) struct Queue {
     in_flight: InFlight,
     marked: Marked,
     told: MarkLag,
-    /// Until then there is nothing to give up (running clock).
-    rest_until_us: u64,
+    /// Until then there is nothing to give up.
+    rest_until: RunningTime,
     tally: QueueTally,
 }
 
@@ -120,7 +121,7 @@ impl Queue {
                 noted: stored.low,
                 ..MarkLag::default()
             },
-            rest_until_us: 0,
+            rest_until: RunningTime::START,
             tally: QueueTally::default(),
         }
     }
@@ -151,14 +152,14 @@ impl Queue {
         self.tail.end.max(self.low)
     }
 
-    pub(crate) fn append(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
+    pub(crate) fn append(&mut self, message: Message, receipt: Option<Receipt>, now: RunningTime) {
         self.tally.appended += 1;
         self.tally.payload += message.payload.len() as u64;
-        self.head.push(message, receipt, now_us);
+        self.head.push(message, receipt, now);
     }
 
-    /// When the queue wants to be written: running clock, 0 for at once.
-    pub(crate) fn due(&self, limits: QueueLimits) -> Option<u64> {
+    /// When the queue wants to be written; the start for at once.
+    pub(crate) fn due(&self, limits: QueueLimits) -> Option<RunningTime> {
         self.low_due()
             .into_iter()
             .chain(self.spill_due(limits))
@@ -167,7 +168,7 @@ impl Queue {
     }
 
     /// When the RAM head wants to be spilled.
-    pub(crate) fn spill_due(&self, limits: QueueLimits) -> Option<u64> {
+    pub(crate) fn spill_due(&self, limits: QueueLimits) -> Option<RunningTime> {
         self.head.spill_due(limits.head_bytes, limits.linger_us)
     }
 
@@ -249,15 +250,15 @@ impl Queue {
         &mut self,
         from: u64,
         to: u64,
-        now_us: u64,
+        now: RunningTime,
         released: &mut Vec<Receipt>,
     ) -> u64 {
-        let fresh = self.settle(from, to, now_us, released);
+        let fresh = self.settle(from, to, now, released);
         self.tally.accepted += fresh;
         fresh
     }
 
-    fn settle(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
+    fn settle(&mut self, from: u64, to: u64, now: RunningTime, released: &mut Vec<Receipt>) -> u64 {
         let from = from.max(self.low);
         let to = to.min(self.next());
         if from >= to {
@@ -269,12 +270,12 @@ impl Queue {
         for place in from.max(self.head.start())..to {
             self.head.take(place, released);
         }
-        self.advance(now_us);
+        self.advance(now);
         on_disk + in_ram
     }
 
     /// Moves `low` over what is accepted and forgets what lies before it.
-    fn advance(&mut self, now_us: u64) {
+    fn advance(&mut self, now: RunningTime) {
         self.head.trim();
         let low = self.accepted.skip(self.low);
         if low == self.low {
@@ -286,7 +287,7 @@ impl Queue {
         self.in_flight.forget_before(low);
         self.head.pass(low);
         self.tail.pass(low);
-        self.note_change(now_us);
+        self.note_change(now);
     }
 
     /// This one has come to its end otherwise: it is not fetched again. False when that is known already, or a commit under
@@ -296,10 +297,10 @@ impl Queue {
     }
 
     pub(crate) fn tally(&self) -> QueueTally {
-        let oldest_us = if self.tail.owed > 0 {
-            Some(self.tail.since_us)
+        let oldest = if self.tail.owed > 0 {
+            Some(self.tail.since)
         } else {
-            self.head.oldest_us()
+            self.head.oldest()
         };
         QueueTally {
             in_ram: self.head.live(),
@@ -307,7 +308,7 @@ impl Queue {
             ram_bytes: self.head.bytes() as u64,
             disk_bytes: self.tail.bytes,
             unsettled: self.head.unsettled(),
-            oldest_us,
+            oldest,
             ..self.tally
         }
     }
@@ -336,7 +337,7 @@ mod tests {
     fn filled(count: u64) -> Queue {
         let mut queue = empty();
         for _ in 0..count {
-            queue.append(Message::default(), None, 5);
+            queue.append(Message::default(), None, RunningTime(5));
         }
         queue
     }
@@ -357,24 +358,26 @@ mod tests {
                 first,
                 end: (first + size).min(end),
                 bytes: 10,
-                since_us: 5,
+                since: RunningTime(5),
             })
             .collect();
-        let (mark, _) = queue.plan(end, 10 * chunks.len() as u64, 0).unwrap();
-        queue.committed(&chunks, mark, 9)
+        let (mark, _) = queue
+            .plan(end, 10 * chunks.len() as u64, RunningTime::START)
+            .unwrap();
+        queue.committed(&chunks, mark, RunningTime(9))
     }
 
     #[test]
     fn acceptance_ahead_of_low_waits_for_the_gap_to_close() {
         let mut queue = filled(6);
         let mut released = Vec::new();
-        assert_eq!(queue.accept(3, 5, 9, &mut released), 2);
+        assert_eq!(queue.accept(3, 5, RunningTime(9), &mut released), 2);
         assert_eq!((queue.low(), queue.tally().in_ram), (0, 4));
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 1, 2, 5]);
         assert_eq!(places(queue.fetch(4, 9, 99_999)), [5]);
-        assert_eq!(queue.accept(0, 4, 9, &mut released), 3);
+        assert_eq!(queue.accept(0, 4, RunningTime(9), &mut released), 3);
         assert_eq!((queue.low(), queue.tally().accepted), (5, 5));
-        assert_eq!(queue.accept(0, 5, 9, &mut released), 0);
+        assert_eq!(queue.accept(0, 5, RunningTime(9), &mut released), 0);
     }
 
     #[test]
@@ -387,13 +390,13 @@ mod tests {
         );
         assert_eq!(
             queue
-                .shed(0, 9)
+                .shed(0, RunningTime(9))
                 .iter()
                 .map(|(place, _)| *place)
                 .collect::<Vec<_>>(),
             [3, 4, 5]
         );
-        queue.append(Message::default(), None, 5);
+        queue.append(Message::default(), None, RunningTime(5));
         let (places, owed) = queue.abandon();
         assert_eq!((places.len(), places[0].clone(), owed), (1, 3..7, 1));
     }
@@ -412,10 +415,14 @@ mod tests {
         let burst = Burst::new(Arc::clone(&settled), [1, 1, 1]);
         let mut queue = empty();
         for index in 0..3 {
-            queue.append(Message::default(), Some(burst.receipt(index)), 5);
+            queue.append(
+                Message::default(),
+                Some(burst.receipt(index)),
+                RunningTime(5),
+            );
         }
         let mut released = Vec::new();
-        queue.accept(0, 1, 9, &mut released);
+        queue.accept(0, 1, RunningTime(9), &mut released);
         assert_eq!((released.len(), queue.tally().unsettled), (1, 2));
         released.into_iter().for_each(Receipt::release);
         let done = spill(&mut queue, 10);
@@ -428,30 +435,30 @@ mod tests {
     fn the_oldest_message_the_bytes_and_a_pressed_source_each_make_a_spill_due() {
         let mut queue = empty();
         assert_eq!(queue.due(LIMITS), None);
-        queue.append(Message::default(), None, 5);
-        queue.append(Message::default(), None, 800);
-        assert_eq!(queue.due(LIMITS), Some(1_005));
-        queue.accept(0, 1, 9, &mut Vec::new());
-        assert_eq!(queue.due(LIMITS), Some(1_800));
+        queue.append(Message::default(), None, RunningTime(5));
+        queue.append(Message::default(), None, RunningTime(800));
+        assert_eq!(queue.due(LIMITS), Some(RunningTime(1_005)));
+        queue.accept(0, 1, RunningTime(9), &mut Vec::new());
+        assert_eq!(queue.due(LIMITS), Some(RunningTime(1_800)));
         let settled = Arc::new(Settled::default());
         settled.press(true);
         let burst = Burst::new(settled, [1]);
-        queue.append(Message::default(), Some(burst.receipt(0)), 900);
-        assert_eq!(queue.due(LIMITS), Some(0));
+        queue.append(Message::default(), Some(burst.receipt(0)), RunningTime(900));
+        assert_eq!(queue.due(LIMITS), Some(RunningTime::START));
         queue.cut();
         queue.press(Wait::Likely);
         assert!(
-            queue.due(LIMITS) == Some(0) && !queue.is_urgent(LIMITS.head_bytes),
+            queue.due(LIMITS) == Some(RunningTime::START) && !queue.is_urgent(LIMITS.head_bytes),
             "it costs nobody his room"
         );
         queue.cut();
-        assert_eq!(queue.due(LIMITS), Some(1_800));
+        assert_eq!(queue.due(LIMITS), Some(RunningTime(1_800)));
         for _ in 0..6 {
-            queue.append(Message::default(), None, 900);
+            queue.append(Message::default(), None, RunningTime(900));
         }
-        assert_eq!(queue.due(LIMITS), Some(0));
+        assert_eq!(queue.due(LIMITS), Some(RunningTime::START));
         let mut released = Vec::new();
-        queue.accept(0, 99, 9, &mut released);
+        queue.accept(0, 99, RunningTime(9), &mut released);
         assert_eq!(queue.due(LIMITS), None);
         released.into_iter().for_each(Receipt::release);
     }
@@ -469,12 +476,12 @@ mod tests {
             ),
             (10, 0, 30)
         );
-        queue.accept(4, 8, 20, &mut Vec::new());
+        queue.accept(4, 8, RunningTime(20), &mut Vec::new());
         assert!(queue.tail.gone() == 0);
         assert_eq!((queue.tally().on_disk, queue.due(LIMITS)), (6, None));
-        queue.accept(0, 2, 30, &mut Vec::new());
-        assert_eq!(queue.due(LIMITS), Some(30 + LOW_EVERY_US));
-        queue.accept(2, 4, 40, &mut Vec::new());
+        queue.accept(0, 2, RunningTime(30), &mut Vec::new());
+        assert_eq!(queue.due(LIMITS), Some(RunningTime(30 + LOW_EVERY_US)));
+        queue.accept(2, 4, RunningTime(40), &mut Vec::new());
         assert_eq!(
             (
                 queue.low(),
@@ -489,26 +496,26 @@ mod tests {
     fn what_is_accepted_while_a_spill_is_under_way_counts_as_accepted() {
         let mut queue = filled(6);
         let (from, end) = queue.cut();
-        queue.append(Message::default(), None, 9);
+        queue.append(Message::default(), None, RunningTime(9));
         let chunks = [
             Extent {
                 first: from,
                 end: 3,
                 bytes: 1,
-                since_us: 5,
+                since: RunningTime(5),
             },
             Extent {
                 first: 3,
                 end,
                 bytes: 1,
-                since_us: 5,
+                since: RunningTime(5),
             },
         ];
-        let (mark, _) = queue.plan(end, 2, 0).unwrap();
+        let (mark, _) = queue.plan(end, 2, RunningTime::START).unwrap();
         assert_eq!(mark.owed, 6);
-        queue.accept(0, 4, 9, &mut Vec::new());
+        queue.accept(0, 4, RunningTime(9), &mut Vec::new());
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [4, 5, 6]);
-        assert_eq!(queue.committed(&chunks, mark, 9).len(), 2);
+        assert_eq!(queue.committed(&chunks, mark, RunningTime(9)).len(), 2);
         assert_eq!(queue.tail.take_gone(), [0]);
         assert_eq!(
             (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
@@ -519,7 +526,7 @@ mod tests {
                 linger_us: 1 << 40,
                 ..LIMITS
             }),
-            Some(9 + LOW_EVERY_US)
+            Some(RunningTime(9 + LOW_EVERY_US))
         );
     }
 
@@ -530,16 +537,16 @@ mod tests {
             end: 9,
             owed: 2,
             bytes: 100,
-            clock_us: 50,
+            clock: RunningTime(50),
         };
         let mut queue = Queue::new(3, stored, None);
-        queue.append(Message::default(), None, 60);
+        queue.append(Message::default(), None, RunningTime(60));
         assert_eq!(
             (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
             (7, 2, 1)
         );
         assert_eq!(queue.owed_on_disk(0), Some(7));
-        queue.accept(7, 9, 61, &mut Vec::new());
+        queue.accept(7, 9, RunningTime(61), &mut Vec::new());
         assert_eq!(
             (queue.low(), queue.owed_on_disk(0)),
             (3 << BOOT_SHIFT, None)
@@ -551,21 +558,21 @@ mod tests {
     fn only_messages_without_a_receipt_are_dropped_and_the_oldest_first() {
         let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
         let mut queue = empty();
-        queue.append(Message::default(), Some(burst.receipt(0)), 5);
+        queue.append(Message::default(), Some(burst.receipt(0)), RunningTime(5));
         for _ in 0..4 {
-            queue.append(Message::default(), None, 5);
+            queue.append(Message::default(), None, RunningTime(5));
         }
-        queue.append(Message::default(), Some(burst.receipt(1)), 5);
+        queue.append(Message::default(), Some(burst.receipt(1)), RunningTime(5));
         let weight = Message::default().weight();
-        assert_eq!(queue.shed(4 * weight, 9).len(), 2);
+        assert_eq!(queue.shed(4 * weight, RunningTime(9)).len(), 2);
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 3, 4, 5]);
-        assert_eq!(queue.shed(0, 9).len(), 2);
+        assert_eq!(queue.shed(0, RunningTime(9)).len(), 2);
         assert_eq!(
             (places(queue.fetch(0, 9, 99_999)), queue.tally().dropped),
             (vec![0, 5], 4)
         );
         let mut released = Vec::new();
-        queue.accept(0, 6, 9, &mut released);
+        queue.accept(0, 6, RunningTime(9), &mut released);
         assert_eq!(
             (released.len(), queue.low(), queue.tally().accepted),
             (2, 6, 2)
@@ -577,12 +584,12 @@ mod tests {
     fn a_refused_message_is_not_fetched_again_and_holds_low_back() {
         let mut queue = filled(3);
         assert!(queue.refuse(1) && !queue.refuse(1));
-        queue.accept(0, 1, 9, &mut Vec::new());
+        queue.accept(0, 1, RunningTime(9), &mut Vec::new());
         assert_eq!(
             (places(queue.fetch(0, 9, 99_999)), queue.low()),
             (vec![2], 1)
         );
-        queue.accept(1, 2, 9, &mut Vec::new());
+        queue.accept(1, 2, RunningTime(9), &mut Vec::new());
         assert_eq!((queue.low(), queue.refuse(1)), (2, false));
     }
 
@@ -590,7 +597,7 @@ mod tests {
     fn places_that_the_disk_lost_are_counted_once_and_passed() {
         let mut queue = filled(6);
         spill(&mut queue, 2);
-        queue.accept(0, 1, 9, &mut Vec::new());
+        queue.accept(0, 1, RunningTime(9), &mut Vec::new());
         assert_eq!(
             (queue.lose(0, 4, None), queue.lose(0, 4, None)),
             (Some(3), None)
@@ -604,7 +611,7 @@ mod tests {
             ),
             (1, Some(4), 3, 5)
         );
-        queue.expire(1, 4, 9, &mut Vec::new());
+        queue.expire(1, 4, RunningTime(9), &mut Vec::new());
         assert_eq!((queue.low(), queue.tally().on_disk), (4, 2));
         assert_eq!(
             (queue.lose(4, 6, Some(1)), queue.owed_on_disk(0)),
@@ -621,7 +628,7 @@ mod tests {
                 end: 9,
                 owed: 5,
                 bytes: 50,
-                clock_us: 0,
+                clock: RunningTime::START,
             },
             None,
         );
@@ -630,13 +637,13 @@ mod tests {
                 first: 0,
                 end: 6,
                 bytes: 30,
-                since_us: 4,
+                since: RunningTime(4),
             },
             [1, 3, 4].into_iter(),
-            9,
+            RunningTime(9),
         );
         assert_eq!((queue.low(), queue.tally().on_disk), (3, 5));
-        queue.accept(3, 5, 9, &mut Vec::new());
+        queue.accept(3, 5, RunningTime(9), &mut Vec::new());
         assert_eq!(
             (
                 queue.low(),

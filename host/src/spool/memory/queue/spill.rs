@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::clock::RunningTime;
 use crate::message::{Message, Wait};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
@@ -14,8 +15,8 @@ use crate::spool::memory::ranges::Ranges;
 pub(crate) struct Copied {
     pub place: u64,
     pub message: Message,
-    /// When it came (running clock).
-    pub since_us: u64,
+    /// When it came into the queue.
+    pub since: RunningTime,
     /// It is entered as refused, expired or given up by hand already: nothing else may enter it, too.
     pub is_barred: bool,
 }
@@ -42,7 +43,7 @@ impl Queue {
                 into.push(Copied {
                     place,
                     message: message.clone(),
-                    since_us: held.since_us,
+                    since: held.since,
                     is_barred,
                 });
             }
@@ -70,9 +71,9 @@ impl Queue {
         &mut self,
         end: u64,
         bytes: u64,
-        clock_us: u64,
+        clock: RunningTime,
     ) -> Option<(QueueMark, Vec<u64>)> {
-        let mark = self.mark_then(end.max(self.tail.end), bytes, clock_us);
+        let mark = self.mark_then(end.max(self.tail.end), bytes, clock);
         let is_moved = mark.low > self.tail.stored.low || mark.owed != self.tail.stored.owed;
         let is_news = bytes > 0 || self.marked.bytes() > 0 || self.tail.gone() > 0 || is_moved;
         is_news.then(|| (mark, self.tail.take_gone()))
@@ -84,8 +85,8 @@ impl Queue {
     }
 
     /// What the store is to be told when it was opened anew: only what is surely on disk.
-    pub(crate) fn mark_now(&self, clock_us: u64) -> QueueMark {
-        self.mark_then(self.tail.end, 0, clock_us)
+    pub(crate) fn mark_now(&self, clock: RunningTime) -> QueueMark {
+        self.mark_then(self.tail.end, 0, clock)
     }
 
     /// Messages of `from..to` that are not accepted; exact for what came since the start.
@@ -109,12 +110,12 @@ impl Queue {
         &mut self,
         chunks: &[Extent],
         mark: QueueMark,
-        now_us: u64,
+        now: RunningTime,
     ) -> VecDeque<HeadMessage> {
         if self.tail.end <= self.low {
-            self.tail.since_us = chunks
+            self.tail.since = chunks
                 .first()
-                .map_or(self.tail.since_us, |extent| extent.since_us);
+                .map_or(self.tail.since, |extent| extent.since);
         }
         self.tail.owed += self.owed_between(self.tail.end, mark.end);
         // A chunk that was accepted meanwhile may have got a successor under its key.
@@ -132,8 +133,8 @@ impl Queue {
             self.told.noted = self.told.noted.max(mark.low);
         }
         self.tail.stored = mark;
-        (self.told.changed_us, self.told.unnoted_us) = (None, None);
-        self.note_change(now_us);
+        (self.told.changed, self.told.unnoted) = (None, None);
+        self.note_change(now);
         self.head.let_go(self.tail.end)
     }
 
@@ -142,7 +143,7 @@ impl Queue {
         &mut self,
         extent: Extent,
         present: impl Iterator<Item = u64>,
-        now_us: u64,
+        now: RunningTime,
     ) {
         if extent.end <= self.low || extent.first >= self.tail.end {
             return;
@@ -154,7 +155,7 @@ impl Queue {
             expected = expected.max(place + 1);
         }
         self.accepted.insert(expected, extent.end);
-        self.advance(now_us);
+        self.advance(now);
     }
 
     /// Whether `place` may still be handed out.
@@ -190,10 +191,10 @@ impl Queue {
     }
 
     /// All chunks were read: what is owed on disk is known exactly, and the store is to be told.
-    pub(crate) fn recount(&mut self, now_us: u64) {
+    pub(crate) fn recount(&mut self, now: RunningTime) {
         self.tail.owed = self.owed_between(self.low, self.tail.end);
         if self.tail.owed != self.tail.stored.owed {
-            self.told.changed_us.get_or_insert(now_us);
+            self.told.changed.get_or_insert(now);
         }
     }
 
@@ -225,7 +226,7 @@ impl Queue {
     }
 
     /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.
-    pub(crate) fn shed(&mut self, most: usize, now_us: u64) -> Vec<(u64, Message)> {
+    pub(crate) fn shed(&mut self, most: usize, now: RunningTime) -> Vec<(u64, Message)> {
         let mut dropped = Vec::new();
         while self.head.bytes() > most
             && let Some((place, message)) = self.head.next_to_shed()
@@ -238,7 +239,7 @@ impl Queue {
         }
         if !dropped.is_empty() {
             self.tally.dropped += dropped.len() as u64;
-            self.advance(now_us);
+            self.advance(now);
         }
         dropped
     }

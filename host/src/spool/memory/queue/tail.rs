@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::RunningTime;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
 
@@ -13,8 +14,8 @@ pub(super) struct Tail {
     /// Messages that are not accepted, and the bytes of all chunks.
     pub(super) owed: u64,
     pub(super) bytes: u64,
-    /// When the front of it came (running clock).
-    pub(super) since_us: u64,
+    /// When the front of it came.
+    pub(super) since: RunningTime,
     /// What the store was told last.
     pub(super) stored: QueueMark,
     chunks: BTreeMap<u64, Extent>,
@@ -31,7 +32,7 @@ impl Tail {
             end: 0,
             owed: 0,
             bytes: 0,
-            since_us: 0,
+            since: RunningTime::START,
             stored,
             chunks: BTreeMap::new(),
             gone: Vec::new(),
@@ -45,7 +46,7 @@ impl Tail {
 
     /// What is owed of it is what the store says.
     pub(super) fn owe(&mut self, stored: QueueMark, first: Option<Extent>) {
-        self.since_us = first.map_or(stored.clock_us, |extent| extent.since_us);
+        self.since = first.map_or(stored.clock, |extent| extent.since);
         (self.owed, self.bytes) = (stored.owed, stored.bytes);
     }
 
@@ -94,7 +95,7 @@ impl Tail {
             self.gone.push(extent.first);
         }
         if let Some(extent) = self.chunks.values().next() {
-            self.since_us = extent.since_us;
+            self.since = extent.since;
         }
         if low >= self.end {
             (self.owed, self.bytes) = (0, 0);

@@ -61,7 +61,7 @@ fn offer(lane: &mut FileCarrier, class: &str, number: u64) -> Result<(), Unsenda
     let about = PacketOrigin {
         stored: &stored,
         prefix: &format!("gw/store/history/{class}/"),
-        arrived_us: Some(stored.message.received_us),
+        arrived: Some(stored.message.received),
         is_asked_anew: false,
     };
     lane.offer(packet, about, number)

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Flight, PublishState, Pull, ReadPath, Sending, join};
+use crate::clock::Uptime;
 use crate::message::{Message, Seq, Stored};
 
 /// Flights from which on an answer that is missing at the front must not hold what is accepted behind it.
@@ -72,14 +73,14 @@ impl Pull {
     pub(in crate::uplink) fn accepted(
         &mut self,
         number: u64,
-        mut seen: impl FnMut(u64, ReadPath, usize),
+        mut seen: impl FnMut(Uptime, ReadPath, usize),
     ) {
         let mut count = 0;
         for flight in self.publish(number, PublishState::Waiting) {
             flight.fate = PublishState::Accepted;
             count += 1;
             seen(
-                flight.stored.message.uptime_us,
+                flight.stored.message.uptime,
                 flight.path,
                 flight.stored.message.weight(),
             );

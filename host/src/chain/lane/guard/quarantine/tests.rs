@@ -1,12 +1,13 @@
 use super::*;
+use crate::clock::{Uptime, WallTime};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000;
 
 fn at(seconds: u64) -> Now {
     Now {
-        wall_us: 0,
-        uptime_us: seconds * SECOND,
+        wall: WallTime(0),
+        uptime: Uptime(seconds * SECOND),
     }
 }
 
@@ -23,7 +24,7 @@ fn batch(quarantine: &mut Quarantine, seconds: u64, messages: &[(&str, bool)]) -
     let now = at(seconds);
     let admitted: Vec<_> = messages
         .iter()
-        .map(|(key, _)| quarantine.admits(key.as_bytes(), now.uptime_us))
+        .map(|(key, _)| quarantine.admits(key.as_bytes(), now.uptime))
         .collect();
     let mut bad: Vec<Box<[u8]>> = messages
         .iter()

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DifferenceKind, DifferingPart, Effect, InputOutcome};
+use crate::clock::WallTime;
 use crate::message::{Headers, Marks, Message, hexadecimal};
 
 /// Outputs of one input that a sample shows.
@@ -142,7 +143,7 @@ impl DifferenceSample {
             payload,
         };
         let key = lossy(input.key());
-        let at_us = input.received_us;
+        let at_us = input.received.0;
         let (old, new) = shown(old, new, length);
         Self {
             kind,
@@ -157,7 +158,7 @@ impl DifferenceSample {
 
     pub(super) fn of_tick<'a>(
         (kind, parts): (DifferenceKind, Vec<DifferingPart>),
-        at_us: u64,
+        at: WallTime,
         length: usize,
         old: impl Iterator<Item = Effect<'a>> + Clone,
         new: impl Iterator<Item = Effect<'a>> + Clone,
@@ -173,7 +174,7 @@ impl DifferenceSample {
             kind,
             input: None,
             key,
-            at_us,
+            at_us: at.0,
             parts,
             old,
             new,

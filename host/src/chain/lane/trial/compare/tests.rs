@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::chain::sandbox::batch::{GuestAnswer, OutputEntry};
 use crate::chain::sandbox::batch::{NO_INPUT, Shape, output, unpack};
+use crate::clock::WallTime;
 use crate::message::{MessageId, Span, push_header, with_expiry};
 
 /// One entry and the bytes it brings.
@@ -89,7 +90,7 @@ fn inputs(count: u64) -> Vec<Message> {
         key: Span { offset: 0, len: 2 },
         payload: Bytes::from(format!("{number}")),
         marks: crate::message::Marks(1 << 4),
-        received_us: number,
+        received: WallTime(number),
         ..Message::default()
     };
     (0..count).map(message).collect()
@@ -110,7 +111,7 @@ fn compare(inputs: &[Message], old: &[Said], new: &[Said]) -> Comparison {
 fn ticks(old: &[Said], new: &[Said]) -> Comparison {
     let [old, new] = [old, new].map(|said| Spoken::new(None, said));
     let mut found = Comparison::default();
-    found.tick(SampleBounds::default(), 9, old.side(), new.side());
+    found.tick(SampleBounds::default(), WallTime(9), old.side(), new.side());
     found
 }
 

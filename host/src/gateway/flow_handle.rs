@@ -1,4 +1,4 @@
-//! The doors of the flows: who brings messages to a flow, or asks about it, holds its door, and does not notice that
+//! The handles of the flows: who brings messages to a flow, or asks about it, holds its handle, and does not notice that
 //! there is another chain behind it now.
 
 use std::collections::{HashMap, HashSet};
@@ -8,38 +8,39 @@ use crate::chain::{Chain, ROOM_BYTES, ReturnedLetter};
 use crate::message::{Delivery, Flows, Intake};
 use crate::recording::Recorder;
 
-/// The door of one flow.
-pub struct Door {
-    inside: Mutex<Inside>,
+/// The handle of one flow.
+pub struct FlowHandle {
+    runtime: Mutex<FlowRuntime>,
 }
 
-struct Inside {
+/// What there is of a flow while the gateway runs.
+struct FlowRuntime {
     /// `None` once the flow is gone: what is brought then is forgotten, and comes again from the broker.
     chain: Option<Arc<Chain>>,
-    /// There while the door is closed.
-    queue: Option<DoorQueue>,
+    /// There while the flow is paused.
+    queue: Option<HeldDeliveries>,
     recorder: Option<Arc<Recorder>>,
     /// The flow could not be started: why. What is brought waits.
     down: Option<String>,
 }
 
-/// What waits until the door opens, batch by batch. What it can hold is bounded by those who bring it: a source by its
+/// What waits until the flow goes on, batch by batch. What it can hold is bounded by those who bring it: a source by its
 /// `max_unsettled`, a retry by its letters, a flow by asking.
 #[derive(Default)]
-struct DoorQueue {
+struct HeldDeliveries {
     deliveries: Vec<Vec<Delivery>>,
     /// What the deliveries weigh together: bytes of RAM.
     bytes: usize,
     letters: Vec<(Option<Arc<str>>, Vec<ReturnedLetter>)>,
 }
 
-impl Door {
-    /// The closed door of a flow that is not there yet.
+impl FlowHandle {
+    /// That of a flow that is not there yet: paused.
     fn new() -> Self {
         Self {
-            inside: Mutex::new(Inside {
+            runtime: Mutex::new(FlowRuntime {
                 chain: None,
-                queue: Some(DoorQueue::default()),
+                queue: Some(HeldDeliveries::default()),
                 recorder: None,
                 down: None,
             }),
@@ -72,25 +73,25 @@ impl Door {
     }
 
     /// What is brought from now on waits, and everything before has reached the chain.
-    pub fn close(&self) {
+    pub fn pause(&self) {
         self.lock().queue.get_or_insert_default();
     }
 
     /// Lets what waits in, to this chain or, without one, to the one that is there.
-    pub fn open(&self, chain: Option<Arc<Chain>>) {
-        let mut inside = self.lock();
+    pub fn resume(&self, chain: Option<Arc<Chain>>) {
+        let mut runtime = self.lock();
         if chain.is_some() {
-            (inside.chain, inside.down) = (chain, None);
+            (runtime.chain, runtime.down) = (chain, None);
         }
-        let Some(DoorQueue {
+        let Some(HeldDeliveries {
             deliveries,
             letters,
             ..
-        }) = inside.queue.take()
+        }) = runtime.queue.take()
         else {
             return;
         };
-        let Some(chain) = &inside.chain else { return };
+        let Some(chain) = &runtime.chain else { return };
         deliveries
             .into_iter()
             .for_each(|batch| chain.deliver(batch));
@@ -100,30 +101,30 @@ impl Door {
     }
 
     /// The flow is gone: its last chain.
-    pub fn wall_up(&self) -> Option<Arc<Chain>> {
-        let mut inside = self.lock();
-        (inside.queue, inside.recorder, inside.down) = (None, None, None);
-        inside.chain.take()
+    pub fn retire(&self) -> Option<Arc<Chain>> {
+        let mut runtime = self.lock();
+        (runtime.queue, runtime.recorder, runtime.down) = (None, None, None);
+        runtime.chain.take()
     }
 
     pub fn rerun(&self, plugin: Option<&str>, letters: Vec<ReturnedLetter>) {
-        let inside = &mut *self.lock();
-        match (&mut inside.queue, &inside.chain) {
+        let runtime = &mut *self.lock();
+        match (&mut runtime.queue, &runtime.chain) {
             (Some(queue), _) => queue.letters.push((plugin.map(Arc::from), letters)),
             (None, Some(chain)) => chain.rerun(plugin, letters),
             (None, None) => {}
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FlowRuntime> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Intake for Door {
+impl Intake for FlowHandle {
     fn deliver(&self, batch: Vec<Delivery>) {
-        let inside = &mut *self.lock();
-        match (&mut inside.queue, &inside.chain) {
+        let runtime = &mut *self.lock();
+        match (&mut runtime.queue, &runtime.chain) {
             (None, Some(chain)) => chain.deliver(batch),
             (Some(queue), _) => {
                 queue.bytes += batch.iter().map(Delivery::weight).sum::<usize>();
@@ -134,8 +135,8 @@ impl Intake for Door {
     }
 
     fn has_room(&self) -> bool {
-        let inside = &*self.lock();
-        match (&inside.queue, &inside.chain) {
+        let runtime = &*self.lock();
+        match (&runtime.queue, &runtime.chain) {
             (Some(queue), _) => queue.bytes < ROOM_BYTES,
             (None, Some(chain)) => chain.has_room(),
             (None, None) => true,
@@ -143,43 +144,43 @@ impl Intake for Door {
     }
 }
 
-/// The doors of all flows, by `FlowId` and by name; one that has had a door keeps it. Cheap to clone.
+/// The handles of all flows, by `FlowId` and by name; a flow that has had one keeps it. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Doors(Arc<RwLock<DoorTable>>);
+pub struct FlowHandles(Arc<RwLock<HandleTable>>);
 
 #[derive(Default)]
-struct DoorTable {
-    by_number: Vec<Arc<Door>>,
-    /// Flows that are led to have a door before they are there.
-    by_name: HashMap<Arc<str>, Arc<Door>>,
+struct HandleTable {
+    by_number: Vec<Arc<FlowHandle>>,
+    /// Flows that are led to have a handle before they are there.
+    by_name: HashMap<Arc<str>, Arc<FlowHandle>>,
 }
 
-impl DoorTable {
-    fn named(&mut self, name: &str) -> Arc<Door> {
-        let door = self.by_name.entry(name.into());
-        Arc::clone(door.or_insert_with(|| Arc::new(Door::new())))
+impl HandleTable {
+    fn named(&mut self, name: &str) -> Arc<FlowHandle> {
+        let handle = self.by_name.entry(name.into());
+        Arc::clone(handle.or_insert_with(|| Arc::new(FlowHandle::new())))
     }
 }
 
-impl Flows for Doors {
+impl Flows for FlowHandles {
     fn flow(&self, name: &str) -> Arc<dyn Intake> {
         self.write(|all| all.named(name))
     }
 }
 
-impl Doors {
+impl FlowHandles {
     /// The next flow, with its chain, or without one where it could not be started, and why.
-    pub fn add(&self, name: &str, chain: Result<Arc<Chain>, String>) -> Arc<Door> {
-        let door = self.write(|all| {
-            let door = all.named(name);
-            all.by_number.push(Arc::clone(&door));
-            door
+    pub fn add(&self, name: &str, chain: Result<Arc<Chain>, String>) -> Arc<FlowHandle> {
+        let handle = self.write(|all| {
+            let handle = all.named(name);
+            all.by_number.push(Arc::clone(&handle));
+            handle
         });
         match chain {
-            Ok(chain) => door.open(Some(chain)),
-            Err(why) => door.stay_down(why),
+            Ok(chain) => handle.resume(Some(chain)),
+            Err(why) => handle.stay_down(why),
         }
-        door
+        handle
     }
 
     /// The flows that could not be started, and why.
@@ -187,32 +188,32 @@ impl Doors {
         self.all()
             .iter()
             .enumerate()
-            .filter_map(|(flow, door)| Some((flow, door.down()?)))
+            .filter_map(|(flow, handle)| Some((flow, handle.down()?)))
             .collect()
     }
 
-    /// A door for one more flow, or for one that was gone.
-    pub fn put(&self, flow: usize, chain: Arc<Chain>) -> Arc<Door> {
+    /// A handle for one more flow, or for one that was gone.
+    pub fn put(&self, flow: usize, chain: Arc<Chain>) -> Arc<FlowHandle> {
         let known = self.read().by_number.get(flow).cloned();
-        let Some(door) = known else {
+        let Some(handle) = known else {
             return self.add(&Arc::clone(chain.name()), Ok(chain));
         };
-        door.open(Some(chain));
-        door
+        handle.resume(Some(chain));
+        handle
     }
 
-    /// The door of a flow.
+    /// The handle of a flow.
     ///
     /// # Panics
     /// When there never was such a flow.
-    pub fn of(&self, flow: usize) -> Arc<Door> {
+    pub fn of(&self, flow: usize) -> Arc<FlowHandle> {
         Arc::clone(&self.read().by_number[flow])
     }
 
     /// Today's chain of a flow, if there is the flow.
     pub fn chain(&self, flow: usize) -> Option<Arc<Chain>> {
-        let door = Arc::clone(self.read().by_number.get(flow)?);
-        door.chain()
+        let handle = Arc::clone(self.read().by_number.get(flow)?);
+        handle.chain()
     }
 
     /// Today's chains of all flows, with their numbers.
@@ -220,7 +221,7 @@ impl Doors {
         self.all()
             .iter()
             .enumerate()
-            .filter_map(|(flow, door)| Some((flow, door.chain()?)))
+            .filter_map(|(flow, handle)| Some((flow, handle.chain()?)))
             .collect()
     }
 
@@ -250,19 +251,19 @@ impl Doors {
     pub fn recorders(&self) -> Vec<Arc<Recorder>> {
         self.all()
             .iter()
-            .filter_map(|door| door.recorder())
+            .filter_map(|handle| handle.recorder())
             .collect()
     }
 
-    fn all(&self) -> Vec<Arc<Door>> {
+    fn all(&self) -> Vec<Arc<FlowHandle>> {
         self.read().by_number.clone()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, DoorTable> {
+    fn read(&self) -> RwLockReadGuard<'_, HandleTable> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write<R>(&self, change: impl FnOnce(&mut DoorTable) -> R) -> R {
+    fn write<R>(&self, change: impl FnOnce(&mut HandleTable) -> R) -> R {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -317,7 +318,7 @@ mod tests {
         };
         let wiring = Wiring {
             outlet: Arc::clone(out) as Arc<dyn Outlet>,
-            flows: Arc::new(Doors::default()),
+            flows: Arc::new(FlowHandles::default()),
             states: Arc::clone(out) as Arc<dyn StateStore>,
             mint: Arc::new(Mint::new(1)),
             metrics: chain::Metrics::new(&prometheus::Registry::new()).unwrap(),
@@ -338,12 +339,12 @@ mod tests {
         }
     }
 
-    fn doors(chains: Vec<Result<Arc<Chain>, String>>) -> Doors {
-        let doors = Doors::default();
+    fn flow_handles(chains: Vec<Result<Arc<Chain>, String>>) -> FlowHandles {
+        let flow_handles = FlowHandles::default();
         for (flow, chain) in chains.into_iter().enumerate() {
-            doors.add(&flow.to_string(), chain);
+            flow_handles.add(&flow.to_string(), chain);
         }
-        doors
+        flow_handles
     }
 
     fn messages(range: std::ops::Range<u64>) -> Vec<Delivery> {
@@ -362,22 +363,25 @@ mod tests {
     #[test]
     fn what_is_brought_to_a_closed_door_waits_and_goes_to_the_chain_that_follows() {
         let out = Arc::<Out>::default();
-        let doors = doors(vec![Ok(chain(&out, 1, 1, None))]);
-        let door = doors.of(0);
-        door.deliver(messages(0..10));
-        door.close();
-        door.deliver(messages(10..12));
-        let next = chain(&out, 2, 1, Some(&door.chain().unwrap()));
-        door.deliver(messages(12..13));
+        let flow_handles = flow_handles(vec![Ok(chain(&out, 1, 1, None))]);
+        let handle = flow_handles.of(0);
+        handle.deliver(messages(0..10));
+        handle.pause();
+        handle.deliver(messages(10..12));
+        let next = chain(&out, 2, 1, Some(&handle.chain().unwrap()));
+        handle.deliver(messages(12..13));
         let all_of_the_first: Vec<_> = (0..10).map(|seq| (1, seq)).collect();
         assert_eq!(
             *out.0.lock().unwrap(),
             all_of_the_first,
             "the old chain has worked off what it had, and no more"
         );
-        door.open(Some(next));
-        door.deliver(messages(13..14));
-        assert_eq!(doors.chain(0).unwrap().stop(Duration::from_secs(60)), 0);
+        handle.resume(Some(next));
+        handle.deliver(messages(13..14));
+        assert_eq!(
+            flow_handles.chain(0).unwrap().stop(Duration::from_secs(60)),
+            0
+        );
         assert_eq!(
             out.0.lock().unwrap()[10..],
             [(2, 10), (2, 11), (2, 12), (2, 13)]
@@ -387,35 +391,38 @@ mod tests {
     #[test]
     fn without_another_chain_the_old_one_goes_on() {
         let out = Arc::<Out>::default();
-        let doors = doors(vec![Ok(chain(&out, 1, 1, None))]);
-        let door = doors.of(0);
-        door.close();
-        door.deliver(messages(0..2));
-        door.open(None);
-        door.deliver(messages(2..3));
-        assert_eq!(doors.chain(0).unwrap().stop(Duration::from_secs(60)), 0);
+        let flow_handles = flow_handles(vec![Ok(chain(&out, 1, 1, None))]);
+        let handle = flow_handles.of(0);
+        handle.pause();
+        handle.deliver(messages(0..2));
+        handle.resume(None);
+        handle.deliver(messages(2..3));
+        assert_eq!(
+            flow_handles.chain(0).unwrap().stop(Duration::from_secs(60)),
+            0
+        );
         assert_eq!(*out.0.lock().unwrap(), [(1, 0), (1, 1), (1, 2)]);
     }
 
     #[test]
     fn what_is_brought_to_a_flow_that_could_not_be_started_waits_until_it_is() {
         let out = Arc::<Out>::default();
-        let doors = doors(vec![
+        let flow_handles = flow_handles(vec![
             Err("no component".to_owned()),
             Ok(chain(&out, 2, 1, None)),
         ]);
-        doors.of(0).deliver(messages(0..2));
+        flow_handles.of(0).deliver(messages(0..2));
         assert_eq!(
-            (doors.down(), doors.chains().len()),
+            (flow_handles.down(), flow_handles.chains().len()),
             (vec![(0, "no component".to_owned())], 1)
         );
-        doors.of(0).stay_down("none yet".to_owned());
-        doors.put(0, chain(&out, 1, 1, None));
-        doors.of(0).deliver(messages(2..3));
+        flow_handles.of(0).stay_down("none yet".to_owned());
+        flow_handles.put(0, chain(&out, 1, 1, None));
+        flow_handles.of(0).deliver(messages(2..3));
         assert_eq!(
             (
-                doors.down(),
-                doors.chain(0).unwrap().stop(Duration::from_secs(60))
+                flow_handles.down(),
+                flow_handles.chain(0).unwrap().stop(Duration::from_secs(60))
             ),
             (Vec::new(), 0)
         );
@@ -425,23 +432,26 @@ mod tests {
     #[test]
     fn a_flow_that_is_gone_is_not_counted_and_may_come_back_to_its_place() {
         let out = Arc::<Out>::default();
-        let doors = doors(vec![
+        let flow_handles = flow_handles(vec![
             Ok(chain(&out, 1, 1, None)),
             Ok(chain(&out, 2, 1, None)),
         ]);
-        assert!(doors.of(0).wall_up().is_some());
-        doors.of(0).deliver(messages(0..1));
+        assert!(flow_handles.of(0).retire().is_some());
+        flow_handles.of(0).deliver(messages(0..1));
         assert_eq!(
-            doors
+            flow_handles
                 .chains()
                 .iter()
                 .map(|(flow, _)| *flow)
                 .collect::<Vec<_>>(),
             [1]
         );
-        doors.put(0, chain(&out, 3, 2, None));
-        doors.of(0).deliver(messages(1..2));
-        assert_eq!(doors.chain(0).unwrap().stop(Duration::from_secs(60)), 0);
+        flow_handles.put(0, chain(&out, 3, 2, None));
+        flow_handles.of(0).deliver(messages(1..2));
+        assert_eq!(
+            flow_handles.chain(0).unwrap().stop(Duration::from_secs(60)),
+            0
+        );
         assert_eq!(*out.0.lock().unwrap(), [(3, 1)]);
     }
 }
