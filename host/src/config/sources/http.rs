@@ -105,6 +105,7 @@ fn address(fields: &mut Fields<'_>) -> BrokerAddress {
             host: "127.0.0.1".to_owned(),
             port: 0,
             tls: url.starts_with("https"),
+            websocket: None,
         }
     })
 }

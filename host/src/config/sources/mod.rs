@@ -82,6 +82,7 @@ fn spec(fields: &mut Fields<'_>, name: &str, kind: SourceKind, max_packet: u32) 
         name: name.into(),
         kind,
         priority: false,
+        share: None,
         routes: Vec::new(),
         max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),

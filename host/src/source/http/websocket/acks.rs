@@ -6,7 +6,7 @@ use std::ops::Range;
 use tokio::sync::oneshot;
 
 use super::super::answer::RequestOutcome;
-use super::UNANSWERED;
+use super::rules::UNANSWERED;
 
 /// Characters of the words for one that is refused.
 const WHY: usize = 200;
@@ -14,7 +14,7 @@ const WHY: usize = 200;
 /// What is to be said next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SocketAnswer {
-    /// These are safe.
+    /// These messages are settled, by their numbers.
     Safe(Range<u64>),
     /// This one is not taken, and why.
     Refused(u64, String),
@@ -48,7 +48,7 @@ enum OwedAnswer {
 #[derive(Default)]
 pub(super) struct SocketAcks {
     owed: VecDeque<OwedAnswer>,
-    /// Messages in them.
+    /// How many messages wait in them.
     open: u64,
     /// The number of the message that was answered last; they count from 1.
     answered: u64,

@@ -11,13 +11,11 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::super::bodies::{Bodies, BodyShare};
 use super::super::desk::PostRequest;
-use super::super::sleep_until;
-use super::super::split::Unfit;
-use super::super::BodySplit;
-use super::SocketRules;
+use super::super::split::{BodySplit, Unfit};
 use super::acks::{SocketAcks, SocketAnswer};
 use super::end::SocketEnd;
 use super::pace::{DueNow, SocketPace};
+use super::rules::SocketRules;
 use super::wire::{READ_BYTES, SocketWire, WireNews};
 
 /// What is to be handed on next.
@@ -240,6 +238,13 @@ async fn gives_way(share: Option<&BodyShare<'_>>) {
     }
 }
 
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::{SinkExt, StreamExt};
@@ -342,7 +347,10 @@ mod tests {
         assert_eq!(scene.settle(3).await, ["1", "2", "3"]);
         assert_eq!(scene.hear().await, "{\"ack\":1}");
         let refused = scene.hear().await;
-        assert!(refused.starts_with("{\"refused\":2,\"why\":\"line 1"), "{refused}");
+        assert!(
+            refused.starts_with("{\"refused\":2,\"why\":\"line 1"),
+            "{refused}"
+        );
         assert_eq!(scene.hear().await, "{\"ack\":3}");
         assert_eq!(scene.hear().await, "{\"ack\":4}");
     }
@@ -381,12 +389,15 @@ mod tests {
         });
         let mut held = Vec::new();
         let mut taken = 0;
-        while taken < super::super::UNANSWERED as usize {
+        while taken < super::super::rules::UNANSWERED as usize {
             let post = scene.taken.recv().await.unwrap();
             taken += post.messages.len();
             held.push(post.answer);
         }
-        assert!(taken < super::super::UNANSWERED as usize + 64 && scene.taken.try_recv().is_err());
+        assert!(
+            taken < super::super::rules::UNANSWERED as usize + 64
+                && scene.taken.try_recv().is_err()
+        );
         for answer in held {
             answer.send(RequestOutcome::Settled).unwrap();
         }

@@ -20,7 +20,7 @@ pub(super) enum SocketEnd {
     NoRoom,
     /// Something is not safe in time, or its receipt was lost.
     Unsettled,
-    /// The gateway ends.
+    /// The gateway ends, or the source does.
     Leaving,
 }
 

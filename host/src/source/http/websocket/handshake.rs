@@ -15,9 +15,8 @@ const TOKEN: &str = "bearer.";
 
 /// Whether a request wants a WebSocket.
 pub(in super::super) fn is_asked_for(method: &Method, headers: &HeaderMap) -> bool {
-    let names = |value: &hyper::header::HeaderValue| {
-        value.as_bytes().eq_ignore_ascii_case(b"websocket")
-    };
+    let names =
+        |value: &hyper::header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     *method == Method::GET && headers.get_all(UPGRADE).iter().any(names)
 }
 
@@ -81,21 +80,40 @@ mod tests {
     #[test]
     fn a_handshake_that_is_none_is_told_what_is_missing() {
         for (index, (name, _)) in GOOD.iter().enumerate().skip(1) {
-            let without: Vec<_> = GOOD.iter().filter(|(own, _)| own != name).copied().collect();
+            let without: Vec<_> = GOOD
+                .iter()
+                .filter(|(own, _)| own != name)
+                .copied()
+                .collect();
             let told = switch(&request(&without)).unwrap_err();
             let is_version = told == RequestOutcome::Version;
             assert_eq!(is_version, index == 2, "{name}: {told:?}");
         }
         let short = [GOOD[0], GOOD[1], GOOD[2], ("sec-websocket-key", "short")];
-        assert!(matches!(switch(&request(&short)), Err(RequestOutcome::Unfit(_))));
-        let post = Request::post("/").header("upgrade", "websocket").body(()).unwrap();
+        assert!(matches!(
+            switch(&request(&short)),
+            Err(RequestOutcome::Unfit(_))
+        ));
+        let post = Request::post("/")
+            .header("upgrade", "websocket")
+            .body(())
+            .unwrap();
         assert!(!is_asked_for(post.method(), post.headers()));
     }
 
     #[test]
     fn a_page_shows_its_token_among_the_protocols_it_offers() {
-        let offered = request(&[GOOD[0], GOOD[1], GOOD[2], GOOD[3], ("sec-websocket-protocol", "tidegate, bearer.hunter2")]);
-        assert_eq!(shown_token(offered.headers()).as_deref(), Some(&b"Bearer hunter2"[..]));
+        let offered = request(&[
+            GOOD[0],
+            GOOD[1],
+            GOOD[2],
+            GOOD[3],
+            ("sec-websocket-protocol", "tidegate, bearer.hunter2"),
+        ]);
+        assert_eq!(
+            shown_token(offered.headers()).as_deref(),
+            Some(&b"Bearer hunter2"[..])
+        );
         let Ok(RequestOutcome::Switched { protocol, .. }) = switch(&offered) else {
             panic!("it is refused");
         };

@@ -7,13 +7,13 @@
 //! - What is acknowledged is settled, as behind a 202. Frames of a connection keep their order.
 //! - Where something can get no acknowledgement any more the connection is closed, with a code and words; what comes behind it on the
 //!   next one is a repeat at most.
-//! - A connection holds one message that is on its way in, [`UNANSWERED`] that are not answered, and no more; then it is not read.
+//! - A connection holds one message that is on its way in, 256 that are not answered, and no more; then it is not read.
 //! - At a stop nothing more is read, what was taken is answered, and the end is 1001.
 //!
 //! **Not promised**: that a repeat is known (`dedup` has no key to go by); an order between connections.
 //!
 //! `handshake`: the request; `acks`, `pace`, `end`: what is owed, how long things may take, why it ends, all without sockets;
-//! `wire`: frames; `connection`: all of it.
+//! `rules`: what is the same for all; `wire`: frames; `connection`: all of it.
 
 mod acks;
 mod connection;
@@ -21,36 +21,21 @@ mod counted;
 mod end;
 mod handshake;
 mod pace;
+mod rules;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub(super) use handshake::{is_asked_for, shown_token, switch};
+pub(super) use rules::SocketRules;
 
-use super::BodySplit;
 use super::bodies::Bodies;
-use super::desk::PostRequest;
 use connection::SocketConnection;
-
-/// Messages of a connection that are not answered at most.
-const UNANSWERED: u64 = 256;
-
-/// What all connections of a source have in common.
-pub(super) struct SocketRules {
-    pub(super) split: BodySplit,
-    pub(super) max_payload_bytes: usize,
-    /// Longest message.
-    pub(super) max_frame_bytes: usize,
-    /// So long a silence before a ping, and as long again until the end.
-    pub(super) keep_alive: Duration,
-    pub(super) hand_on: mpsc::Sender<PostRequest>,
-}
 
 /// A request that was let in, and what it said of all messages to come.
 pub(super) struct OpenedSocket {
@@ -70,10 +55,7 @@ impl OpenedSlot {
     }
 
     pub(super) fn take(&self) -> Option<OpenedSocket> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

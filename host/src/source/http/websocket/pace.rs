@@ -101,7 +101,7 @@ impl SocketPace {
         (!self.is_paused).then(|| self.heard + self.keep_alive * times)
     }
 
-    /// When to [`Self::look`].
+    /// When something may be over, for [`Self::look`].
     pub(super) fn due(&self) -> Option<Instant> {
         let all = [self.writes_by, self.message_by(), self.silent_by()];
         all.into_iter().flatten().min()
@@ -145,7 +145,10 @@ mod tests {
         assert_eq!(pace.look(begin + 21 * SECOND), Some(DueNow::Ping));
         assert_eq!(pace.due(), Some(begin + 31 * SECOND));
         let end = pace.look(begin + 31 * SECOND);
-        assert!(matches!(end, Some(DueNow::End(SocketEnd::Gone(_)))), "{end:?}");
+        assert!(
+            matches!(end, Some(DueNow::End(SocketEnd::Gone(_)))),
+            "{end:?}"
+        );
     }
 
     #[test]
