@@ -1,5 +1,7 @@
 //! Brokers that nobody here wrote, with the defaults they come with, on either side of the gateway.
 
+mod websockets;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +36,7 @@ pub fn cases() -> Vec<Trial> {
             add("in_the_field", in_the_field);
         }
     }
+    cases.extend(websockets::cases());
     cases
 }
 

@@ -1,6 +1,7 @@
 //! Messages that come in over HTTP: what a 202 promises, and what becomes of clients who behave badly.
 
 mod bodies;
+mod sockets;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Trial> {
         a_port_that_is_taken_is_told_and_had_once_it_is_free,
     ];
     cases.extend(bodies::cases());
+    cases.extend(sockets::cases());
     cases.extend(cases![with_python;
         what_got_its_202_is_there_after_fifty_kills,
         from_request_to_request_nothing_is_lost_over_fifty_kills,

@@ -55,6 +55,7 @@ mod replay;
 mod said;
 mod scene;
 mod service;
+mod sharing;
 mod shutdown;
 mod signature;
 mod slow;
@@ -129,6 +130,7 @@ fn cases() -> Vec<Trial> {
         fallback::cases(),
         thin::cases(),
         service::cases(),
+        sharing::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

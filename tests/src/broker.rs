@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::binary::tidegate;
 use crate::certificates::Identity;
-use crate::foreign::Foreign;
+use crate::foreign::{Foreign, WebPort};
 use crate::port;
 use crate::process::{Lines, Process};
 use crate::wait::wait_until;
@@ -185,8 +185,15 @@ struct Ports {
 #[derive(Debug)]
 enum Kind {
     Embedded,
-    Mosquitto { folder: TempDir, tls: Option<u16> },
-    Foreign { which: Foreign, folder: TempDir },
+    Mosquitto {
+        folder: TempDir,
+        tls: Option<u16>,
+    },
+    Foreign {
+        which: Foreign,
+        folder: TempDir,
+        web: WebPort,
+    },
 }
 
 /// A running broker on a port of its own, which it keeps over restarts.
@@ -226,13 +233,22 @@ impl Broker {
 
     /// One that nobody here wrote, with its own defaults.
     pub fn foreign(which: Foreign) -> Result<Self> {
+        Self::foreign_with(which, None)
+    }
+
+    /// The same; for its WebSockets it has this certificate.
+    pub fn foreign_with(which: Foreign, identity: Option<Identity>) -> Result<Self> {
         let folder = tempfile::tempdir().context("no folder for a broker")?;
         for _ in 0..TRIES {
             let port = port::free()?;
-            let mut process = which.start(folder.path(), port)?;
+            let web = WebPort {
+                port: port::free()?,
+                identity: identity.clone(),
+            };
+            let mut process = which.start(folder.path(), port, &web)?;
             if wait_for_ports(&mut process, port, None)? {
                 return Ok(Self {
-                    kind: Kind::Foreign { which, folder },
+                    kind: Kind::Foreign { which, folder, web },
                     port,
                     process,
                 });
@@ -258,6 +274,14 @@ impl Broker {
                 tls: Some(port), ..
             } => Ok(format!("mqtts://127.0.0.1:{port}")),
             _ => bail!("this broker has no port with TLS"),
+        }
+    }
+
+    /// Where it takes WebSockets.
+    pub fn web_address(&self) -> Result<SocketAddr> {
+        match &self.kind {
+            Kind::Foreign { web, .. } => Ok((Ipv4Addr::LOCALHOST, web.port).into()),
+            _ => bail!("this broker takes no WebSockets"),
         }
     }
 
@@ -294,7 +318,9 @@ impl Broker {
         (self.process, tls) = match &self.kind {
             Kind::Embedded => (start_embedded(self.port)?, None),
             Kind::Mosquitto { folder, tls } => (start_mosquitto(folder.path())?, *tls),
-            Kind::Foreign { which, folder } => (which.start(folder.path(), self.port)?, None),
+            Kind::Foreign { which, folder, web } => {
+                (which.start(folder.path(), self.port, web)?, None)
+            }
         };
         if !wait_for_ports(&mut self.process, self.port, tls)? {
             bail!("the broker did not come back on port {}", self.port);

@@ -6,7 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::certificates::Identity;
 use crate::process::Process;
+
+/// Where a broker takes MQTT over WebSockets, at the path `/mqtt`; with TLS, where it has an identity.
+#[derive(Clone, Debug)]
+pub struct WebPort {
+    pub port: u16,
+    pub identity: Option<Identity>,
+}
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +51,18 @@ impl Foreign {
         })
     }
 
-    /// Starts it on `port` of loopback; what it keeps lies in `folder`.
-    pub(crate) fn start(self, folder: &Path, port: u16) -> Result<Process> {
+    /// Starts it on `port` of loopback, and for WebSockets on `web`, where it takes them; what it keeps lies in `folder`.
+    pub(crate) fn start(self, folder: &Path, port: u16, web: &WebPort) -> Result<Process> {
         let mut command = match self {
             Self::Aedes => {
                 let mut node = Command::new("node");
                 node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/brokers/aedes.mjs"))
-                    .arg(port.to_string());
+                    .arg(port.to_string())
+                    .arg(web.port.to_string());
                 node
             }
             Self::Amqtt => self.with_config(folder, "-c", &amqtt_config(port))?,
-            Self::Nats => self.with_config(folder, "-c", &nats_config(folder, port))?,
+            Self::Nats => self.with_config(folder, "-c", &nats_config(folder, port, web))?,
         };
         Process::start(self.name(), &mut command)
     }
@@ -75,10 +84,18 @@ fn amqtt_config(port: u16) -> String {
 }
 
 /// Its own port for NATS clients is one that the system chooses; nobody uses it.
-fn nats_config(folder: &Path, port: u16) -> String {
+fn nats_config(folder: &Path, port: u16, web: &WebPort) -> String {
+    let tls = match &web.identity {
+        None => "no_tls: true".to_owned(),
+        Some(own) => format!(
+            "tls {{ cert_file: {:?}, key_file: {:?} }}",
+            own.certificate, own.key
+        ),
+    };
+    let web = web.port;
     let store = folder.join("jetstream");
     format!(
-        "server_name: edge\nlisten: \"127.0.0.1:-1\"\njetstream {{\n  store_dir: \"{}\"\n}}\nmqtt {{\n  listen: \"127.0.0.1:{port}\"\n}}\n",
+        "server_name: edge\nlisten: \"127.0.0.1:-1\"\njetstream {{\n  store_dir: \"{}\"\n}}\nmqtt {{\n  listen: \"127.0.0.1:{port}\"\n}}\nwebsocket {{\n  listen: \"127.0.0.1:{web}\"\n  {tls}\n}}\n",
         store.display()
     )
 }

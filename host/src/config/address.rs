@@ -1,14 +1,19 @@
-//! Where a broker is: `mqtt://host:port` or `mqtts://host:port`.
+//! Where a broker is: `mqtt://host:port` or `mqtts://host:port`; over WebSockets `mqtt+ws://host:port/path` or `mqtt+wss://…`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::mqtt;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The path at which most brokers take WebSockets.
+const USUAL_PATH: &str = "/mqtt";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BrokerAddress {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: bool,
+    /// The path of a WebSocket, with its query, where the scheme says so.
+    pub(crate) websocket: Option<String>,
 }
 
 /// A URL that is none of ours.
@@ -42,6 +47,9 @@ pub(crate) enum AddressError {
     /// Something after the port.
     #[error("has more than a host and a port")]
     Path,
+    /// The path of a WebSocket has what cannot be sent.
+    #[error("has a path with something in it that no request can have")]
+    SocketPath,
 }
 
 impl AddressError {
@@ -49,6 +57,12 @@ impl AddressError {
     pub(crate) fn hint(&self) -> String {
         let hint = match self {
             Self::Brackets(meant) => return format!("write {meant}"),
+            Self::OtherWord(_, "mqtt+ws" | "mqtt+wss") => {
+                "MQTT over WebSockets is mqtt+ws://host/mqtt, with TLS mqtt+wss://; for WebSockets that devices open, a source listens at http:// or https://"
+            }
+            Self::SocketPath => {
+                "write mqtt+ws://host/mqtt; letters beyond ASCII, spaces and # as %20 and the like"
+            }
             Self::Host(_) => {
                 "a name has letters, digits, `-`, `_` and dots; an address is 192.168.0.7 or [fe80::7]"
             }
@@ -65,7 +79,7 @@ impl AddressError {
 }
 
 impl BrokerAddress {
-    /// Parses a URL; 1883 and 8883 are the ports where it names none.
+    /// Parses a URL; 1883 and 8883 are the ports where it names none, of WebSockets 80 and 443.
     pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::NoScheme)?;
         let tls = match scheme {
@@ -75,10 +89,37 @@ impl BrokerAddress {
             "ssl" | "tls" | "mqtt+ssl" => {
                 return Err(AddressError::OtherWord(scheme.to_owned(), "mqtts"));
             }
-            "ws" | "wss" | "quic" => return Err(AddressError::Later(scheme.to_owned())),
+            "mqtt+ws" | "mqtt+wss" => return Self::of_websocket(scheme, rest),
+            "ws" => return Err(AddressError::OtherWord(scheme.to_owned(), "mqtt+ws")),
+            "wss" => return Err(AddressError::OtherWord(scheme.to_owned(), "mqtt+wss")),
+            "quic" => return Err(AddressError::Later(scheme.to_owned())),
             other => return Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
         };
         Self::of(scheme, rest, tls, if tls { 8883 } else { 1883 })
+    }
+
+    /// The scheme that it would have without TLS.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.websocket {
+            None => "mqtt",
+            Some(_) => "mqtt+ws",
+        }
+    }
+
+    /// With a path, which is the usual one where none is written.
+    fn of_websocket(scheme: &str, rest: &str) -> Result<Self, AddressError> {
+        let tls = scheme == "mqtt+wss";
+        let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let is_sent = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        if !path.bytes().all(is_sent) {
+            return Err(AddressError::SocketPath);
+        }
+        let address = Self::of(scheme, place, tls, if tls { 443 } else { 80 })?;
+        let path = if path.is_empty() { USUAL_PATH } else { path };
+        Ok(Self {
+            websocket: Some(path.to_owned()),
+            ..address
+        })
     }
 
     /// Parses the URL of a port to listen on; 80 and 443 are the ports where it names none.
@@ -126,6 +167,7 @@ impl BrokerAddress {
             host: host.to_owned(),
             port,
             tls,
+            websocket: None,
         })
     }
 }
@@ -232,7 +274,8 @@ mod tests {
             Ok(BrokerAddress {
                 host: host.to_owned(),
                 port,
-                tls
+                tls,
+                websocket: None
             })
         );
     }
@@ -247,6 +290,24 @@ mod tests {
     }
 
     #[test]
+    fn over_websockets_a_url_has_a_path_too() {
+        for (url, port, tls, path) in [
+            ("mqtt+ws://broker.local", 80, false, "/mqtt"),
+            ("mqtt+wss://broker.local/", 443, true, "/"),
+            (
+                "mqtt+wss://broker.local:8084/a/b%20c?d=e@f",
+                8084,
+                true,
+                "/a/b%20c?d=e@f",
+            ),
+        ] {
+            let parsed = BrokerAddress::parse(url).unwrap();
+            assert_eq!((parsed.port, parsed.tls), (port, tls), "{url}");
+            assert_eq!(parsed.websocket.as_deref(), Some(path), "{url}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_a_url_is_told_apart() {
         let error = |url| BrokerAddress::parse(url).unwrap_err();
         assert_eq!(error("localhost"), AddressError::NoScheme);
@@ -254,7 +315,15 @@ mod tests {
             error("ssl://x"),
             AddressError::OtherWord("ssl".into(), "mqtts")
         );
-        assert_eq!(error("ws://x"), AddressError::Later("ws".into()));
+        assert_eq!(
+            error("ws://x"),
+            AddressError::OtherWord("ws".into(), "mqtt+ws")
+        );
+        assert_eq!(error("quic://x"), AddressError::Later("quic".into()));
+        assert_eq!(error("mqtt+ws://me:secret@x/mqtt"), AddressError::Login);
+        assert_eq!(error("mqtt+ws://x/a#b"), AddressError::SocketPath);
+        assert_eq!(error("mqtt+ws://x/a b"), AddressError::SocketPath);
+        assert_eq!(error("mqtt+ws:///mqtt"), AddressError::NoHost);
         assert_eq!(
             error("http://x"),
             AddressError::UnknownScheme("http".into())

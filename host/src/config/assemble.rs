@@ -246,17 +246,17 @@ fn add_routes(flows: &[FlowSpec], lines: &mut [SourceConnection]) {
                 && priority.is_none_or(|own| flow.priority == own)
         };
         for flow in flows.iter().filter(serves) {
-            let id = flow.chain.flow;
-            let name = &flow.chain.name;
+            let (id, name, share) = (flow.chain.flow, &flow.chain.name, &source.share);
             let route = |pattern: &Pattern| RouteSpec {
                 flow: id,
                 name: Arc::clone(name),
-                pattern: pattern.clone(),
+                pattern: pattern.clone().shared(share.as_deref()),
                 ack: flow.ack,
                 expires: flow.expires,
                 dedup: flow.dedup.clone(),
             };
-            source.routes.extend(flow.patterns.iter().map(route));
+            let routes: Vec<_> = flow.patterns.iter().map(route).collect();
+            source.routes.extend(routes);
         }
     }
 }

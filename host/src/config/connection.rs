@@ -48,7 +48,7 @@ pub(super) fn read(
     name: &str,
 ) -> ConnectionSpec {
     let address = address(fields);
-    let tls = tls(fields, &address, "mqtt");
+    let tls = tls(fields, &address, address.scheme());
     let client_id = client_id(fields, gateway, name);
     let mqtt = mqtt::Config {
         client_id,
@@ -77,6 +77,7 @@ pub(super) fn read(
         backoff: backoff(fields),
         host: address.host,
         port: address.port,
+        websocket: address.websocket,
     };
     ConnectionSpec {
         mqtt,
@@ -100,6 +101,7 @@ pub(super) fn is_topic(topic: &str) -> bool {
 /// The port of the other kind of connection: it may be meant, and mostly it cannot work.
 fn unusual_port(fields: &Fields<'_>, address: &BrokerAddress) {
     let (is, meant) = match (address.tls, address.port) {
+        _ if address.websocket.is_some() => return,
         (false, 8883) => (
             "is the port of connections with TLS, and `mqtt://` is one without",
             "write mqtts://",
@@ -119,11 +121,7 @@ fn unusual_port(fields: &Fields<'_>, address: &BrokerAddress) {
 }
 
 fn address(fields: &mut Fields<'_>) -> BrokerAddress {
-    let nowhere = BrokerAddress {
-        host: String::new(),
-        port: 0,
-        tls: false,
-    };
+    let nowhere = BrokerAddress::default();
     if !fields.require("url", "\"mqtt://127.0.0.1:1883\"") {
         return nowhere;
     }

@@ -105,6 +105,15 @@ pub enum Error {
         /// How it is to be met.
         failure: FailureKind,
     },
+    /// A connection stands, and no WebSocket was opened on it.
+    #[error("no WebSocket with `{server}`: {problem}")]
+    WebSocket {
+        server: String,
+        /// What is wrong and what to do.
+        problem: String,
+        /// How it is to be met.
+        failure: FailureKind,
+    },
     #[error("the connection broke")]
     Broken(#[source] io::Error),
 }
@@ -122,7 +131,7 @@ impl Error {
 impl ConnectionLoss for Error {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Tls { failure, .. } => *failure,
+            Self::Tls { failure, .. } | Self::WebSocket { failure, .. } => *failure,
             Self::File { .. } => FailureKind::Refused,
             Self::Dial { source, .. } if is_said_at_once(source) => FailureKind::NotThere,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

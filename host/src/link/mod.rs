@@ -7,6 +7,7 @@
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
 //!   `overdue`: whether what was asked for is late; `shared_socket`: a socket that a library speaks over, looked at meanwhile.
 //!   `serial`: a serial line of this machine.
+//!   `websocket`: bytes within frames, where nothing else gets through.
 //!   `takeovers`: whether another one of our id throws us out again and again; `validity`: until when a certificate counts.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
@@ -30,6 +31,7 @@ mod takeovers;
 mod tls;
 mod troubles;
 mod validity;
+mod websocket;
 
 pub use backoff::delay;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
@@ -48,3 +50,4 @@ pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};
 pub use troubles::Trouble;
 pub use validity::valid_until;
+pub use websocket::Carriage;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::websocket::Carriage;
+
 /// Text that must not show: its `Debug` is `[hidden]`. Two that come from the same file are equal, whatever stood in it.
 #[derive(Clone)]
 pub struct Secret {
@@ -216,6 +218,8 @@ pub struct Target<'a> {
     /// For the dial and the handshake.
     pub deadlines: Deadlines,
     pub peer: &'static Peer,
+    /// The WebSocket that it is carried over, where it is.
+    pub carriage: Option<Carriage<'a>>,
 }
 
 /// Who is at the other end, in the words of errors.

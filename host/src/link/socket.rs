@@ -1,6 +1,6 @@
 //! The socket: dials TCP or TLS with deadlines, then reads and writes without waiting.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 
+use super::websocket::CarriedStream;
 use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, tls};
 use crate::clock::Now;
 
@@ -23,15 +24,65 @@ use crate::clock::Now;
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 
+/// A connection as it is dialled.
 #[derive(Debug)]
-enum Stream {
+enum Dialled {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 #[derive(Debug)]
+enum SocketStream {
+    Plain(Dialled),
+    Carried(Box<CarriedStream<Dialled>>),
+}
+
+macro_rules! hands_on {
+    ($stream:ty: $($variant:path),+) => {
+        impl AsyncRead for $stream {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                room: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(stream) => Pin::new(stream).poll_read(cx, room),)+
+                }
+            }
+        }
+
+        impl AsyncWrite for $stream {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($variant(stream) => Pin::new(stream).poll_write(cx, bytes),)+
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(stream) => Pin::new(stream).poll_flush(cx),)+
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(stream) => Pin::new(stream).poll_shutdown(cx),)+
+                }
+            }
+        }
+    };
+}
+
+hands_on!(Dialled: Dialled::Tcp, Dialled::Tls);
+hands_on!(SocketStream: SocketStream::Plain, SocketStream::Carried);
+
+#[derive(Debug)]
 pub struct Socket {
-    stream: Stream,
+    stream: SocketStream,
     /// Name and word for errors.
     server: String,
     peer: &'static Peer,
@@ -44,15 +95,22 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Looks up, connects and shakes hands, each within its deadline.
+    /// Looks up, connects and shakes hands, over TLS and for a WebSocket where there are such, each within its deadline.
     ///
     /// # Errors
     /// Whatever went wrong, in words for the operator.
     pub async fn dial(target: Target<'_>) -> Result<Self, Error> {
         let socket = connect(target).await?;
-        let stream = match target.tls {
-            None => Stream::Tcp(socket),
-            Some(tls) => Stream::Tls(Box::pin(secure(socket, tls, target)).await?),
+        let dialled = match target.tls {
+            None => Dialled::Tcp(socket),
+            Some(tls) => Dialled::Tls(Box::pin(secure(socket, tls, target)).await?),
+        };
+        let stream = match target.carriage {
+            None => SocketStream::Plain(dialled),
+            Some(carriage) => {
+                let carried = Box::pin(CarriedStream::open(dialled, carriage, target));
+                SocketStream::Carried(Box::new(carried.await?))
+            }
         };
         Ok(Self {
             stream,
@@ -71,10 +129,7 @@ impl Socket {
         input: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         // `read_buf` keeps nothing between polls, and fills spare room without zeroing it first.
-        match &mut self.stream {
-            Stream::Tcp(stream) => pin!(stream.read_buf(input)).poll(cx),
-            Stream::Tls(stream) => pin!(stream.read_buf(input)).poll(cx),
-        }
+        pin!(self.stream.read_buf(input)).poll(cx)
     }
 
     /// The same into room of the caller's; nothing read is the end.
@@ -83,18 +138,12 @@ impl Socket {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, room),
-        }
+        Pin::new(&mut self.stream).poll_read(cx, room)
     }
 
     /// Writes what the socket takes.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, output),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, output),
-        };
+        let written = Pin::new(&mut self.stream).poll_write(cx, output);
         if let Poll::Ready(Ok(count)) = written {
             self.written = self.written.saturating_add(count);
             self.total += count as u64;
@@ -108,7 +157,7 @@ impl Socket {
         let before = self
             .queued
             .saturating_add(std::mem::take(&mut self.written));
-        self.queued = unacknowledged(self.socket()).unwrap_or(before);
+        self.queued = self.unacknowledged().unwrap_or(before);
         before.saturating_sub(self.queued)
     }
 
@@ -120,14 +169,20 @@ impl Socket {
     /// How many of them the peer's TCP has acknowledged at least; where the system does not say, all.
     pub fn taken(&self) -> u64 {
         self.total
-            .saturating_sub(unacknowledged(self.socket()).unwrap_or(0) as u64)
+            .saturating_sub(self.unacknowledged().unwrap_or(0) as u64)
     }
 
-    fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Tcp(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
-        }
+    /// With what has not come as far as the socket.
+    fn unacknowledged(&self) -> Option<usize> {
+        let (dialled, held) = match &self.stream {
+            SocketStream::Plain(dialled) => (dialled, 0),
+            SocketStream::Carried(carried) => (carried.carrier(), carried.held()),
+        };
+        let socket = match dialled {
+            Dialled::Tcp(socket) => socket,
+            Dialled::Tls(stream) => stream.get_ref().0,
+        };
+        Some(unacknowledged(socket)? + held)
     }
 
     /// Bytes in the socket that were not acknowledged when [`Self::acknowledged`] was last asked.
@@ -135,20 +190,13 @@ impl Socket {
         self.queued
     }
 
-    /// Writes what TLS holds back.
+    /// Writes what TLS or frames hold back.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(_) => Poll::Ready(Ok(())),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     pub async fn shutdown(&mut self) -> io::Result<()> {
-        poll_fn(|cx| match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        })
-        .await
+        self.stream.shutdown().await
     }
 
     /// What a failed read or write means.

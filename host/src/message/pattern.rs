@@ -103,6 +103,12 @@ impl Pattern {
         })
     }
 
+    /// The same for a member of a group that shares what comes, if there is one and it is in no other already.
+    pub fn shared(self, group: Option<&str>) -> Self {
+        let share = self.share.or_else(|| group.map(str::to_owned));
+        Self { share, ..self }
+    }
+
     /// The name of its key; `None` where that is the whole topic.
     pub fn key(&self) -> Option<&str> {
         self.key.and_then(|key| {
@@ -262,6 +268,11 @@ pub fn overlap(one: &str, other: &str) -> bool {
     }
 }
 
+/// Whether a group of a shared subscription may have that name.
+pub(crate) fn is_group(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['+', '#', '{', '}', '/', '\0'])
+}
+
 /// The filter without the group of a shared subscription.
 fn unshared(filter: &str) -> &str {
     split_share(filter).map_or(filter, |(_, topic)| topic)
@@ -275,9 +286,7 @@ fn split_share(text: &str) -> Result<(Option<String>, &str), PatternError> {
         return Ok((None, text));
     };
     let parts = rest.strip_prefix('/').and_then(|rest| rest.split_once('/'));
-    let is_good = |(group, topic): &(&str, &str)| {
-        !group.is_empty() && !group.contains(['+', '#', '{', '}']) && !topic.is_empty()
-    };
+    let is_good = |(group, topic): &(&str, &str)| is_group(group) && !topic.is_empty();
     let (group, topic) = parts
         .filter(is_good)
         .ok_or_else(|| PatternError::NotShared(text.to_owned()))?;
@@ -418,6 +427,9 @@ mod tests {
             "$share/g/x/+/#"
         );
         assert_eq!(Pattern::parse("$shared/g").unwrap().filter(), "$shared/g");
+        let shared = |text| Pattern::parse(text).unwrap().shared(Some("all")).filter();
+        assert_eq!(shared("x/{y}/#"), "$share/all/x/+/#");
+        assert_eq!(shared("$share/g/x"), "$share/g/x");
         for bad in [
             "$share",
             "$share/",

@@ -16,7 +16,7 @@ pub(super) fn stranger(input: &[u8]) -> Option<Error> {
         ),
         (
             b"HTTP/",
-            "the port speaks HTTP: check it (MQTT over WebSockets is not supported)",
+            "the port speaks HTTP: check it, or write mqtt+ws:// in the URL where the broker takes WebSockets there",
         ),
         (b"SSH-", "the port speaks SSH: check it"),
     ];
@@ -43,13 +43,17 @@ fn turned_away(config: &Config) -> String {
         Some(_) => "check user name and password, some brokers say no more when they are wrong",
         None => "it may want a user name and password",
     };
+    let secure = match config.websocket {
+        None => "mqtts://",
+        Some(_) => "mqtt+wss://",
+    };
     match &config.tls {
         Some(tls) if tls.identity.is_none() => {
             format!("{login}, or a client certificate (`cert` and `key`)")
         }
         Some(_) => format!("{login}, and the client certificate"),
         None => format!(
-            "{login}; or port {} speaks TLS: then write mqtts:// in the URL",
+            "{login}; or port {} speaks TLS: then write {secure} in the URL",
             config.port
         ),
     }

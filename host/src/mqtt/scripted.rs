@@ -55,6 +55,7 @@ impl ScriptedBroker {
             max_packet_bytes: 1 << 20,
             login: None,
             tls: None,
+            websocket: None,
             will: None,
             priority: false,
             deadlines: Deadlines::default(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
+use crate::link::{Backoff, Carriage, Deadlines, Peer, Secret, Target, Tls};
 use crate::message::Qos;
 
 /// The other end of each connection.
@@ -12,6 +12,12 @@ const BROKER: Peer = Peer {
     noun: "broker",
     plain: "mqtt://",
     upgrade: None,
+};
+
+/// The same over WebSockets.
+const WEB_BROKER: Peer = Peer {
+    plain: "mqtt+ws://",
+    ..BROKER
 };
 
 /// Which MQTT to speak.
@@ -66,8 +72,10 @@ pub struct Config {
     pub max_packet_bytes: u32,
     /// User name and password.
     pub login: Option<Login>,
-    /// TLS where the URL says `mqtts`.
+    /// TLS where the URL says `mqtts` or `mqtt+wss`.
     pub tls: Option<Tls>,
+    /// The path of the WebSocket that it is carried over, where the URL says `mqtt+ws` or `mqtt+wss`.
+    pub websocket: Option<String>,
     pub will: Option<Will>,
     /// It carries flows with `priority` alone, and belongs on a thread that does not pause.
     pub priority: bool,
@@ -83,7 +91,15 @@ impl Config {
             port: self.port,
             tls: self.tls.as_ref(),
             deadlines: self.deadlines,
-            peer: &BROKER,
+            peer: match self.websocket {
+                None => &BROKER,
+                Some(_) => &WEB_BROKER,
+            },
+            carriage: self.websocket.as_deref().map(|path| Carriage {
+                path,
+                protocol: "mqtt",
+                max_packet_bytes: self.max_packet_bytes,
+            }),
         }
     }
 }
@@ -106,6 +122,7 @@ pub(super) mod tests {
             max_packet_bytes: 64 << 10,
             login: None,
             tls: None,
+            websocket: None,
             will: None,
             priority: false,
             deadlines: Deadlines::default(),

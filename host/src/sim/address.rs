@@ -31,6 +31,7 @@ pub fn broker(url: &str, client_id: &str) -> Result<Config, NoBroker> {
         max_packet_bytes: 1 << 20,
         login,
         tls: address.tls.then(Tls::default),
+        websocket: address.websocket,
         will: None,
         priority: false,
         deadlines: Deadlines::default(),

@@ -50,6 +50,7 @@ fn config(address: &str, client_id: &str, clean_start: bool) -> Result<Config> {
         max_packet_bytes: 1 << 20,
         login: None,
         tls: None,
+        websocket: None,
         will: None,
         priority: false,
         deadlines: Deadlines::default(),

@@ -74,7 +74,7 @@ async fn of_source(spec: &SourceSpec) -> ConnectResult {
             let mut filters: Vec<String> = spec
                 .routes
                 .iter()
-                .map(|route| route.pattern.filter())
+                .map(|route| beside(route.pattern.filter()))
                 .collect();
             filters.sort_unstable();
             filters.dedup();
@@ -87,6 +87,15 @@ async fn of_source(spec: &SourceSpec) -> ConnectResult {
             of_broker(&own.connection, wanted).await
         }
         kind => in_words(source::reach(kind).await),
+    }
+}
+
+/// In a group of its own: a member of the real one would be given messages, and lose them.
+fn beside(filter: String) -> String {
+    let shared = filter.strip_prefix("$share/");
+    match shared.and_then(|shared| shared.split_once('/')) {
+        Some((group, topics)) => format!("$share/{group}{SUFFIX}/{topics}"),
+        None => filter,
     }
 }
 

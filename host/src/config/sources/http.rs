@@ -25,6 +25,8 @@ pub(super) const OWN_KEYS: &[&str] = &[
     "open",
     "settle_within",
     "max_connections",
+    "keep_alive",
+    "origins",
 ];
 
 /// Headers that may become properties at most.
@@ -54,6 +56,12 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
         split: split(fields),
         headers: headers(fields),
         max_body_bytes: max_packet as usize,
+        max_frame_bytes: max_packet as usize,
+        keep_alive: fields.duration(
+            "keep_alive",
+            Duration::from_secs(1)..=Duration::from_secs(3_600),
+        ),
+        origins: origins(fields),
         settle_within: fields.duration(
             "settle_within",
             Duration::from_millis(100)..=Duration::from_secs(600),
@@ -98,6 +106,7 @@ fn address(fields: &mut Fields<'_>) -> BrokerAddress {
             host: "127.0.0.1".to_owned(),
             port: 0,
             tls: url.starts_with("https"),
+            websocket: None,
         }
     })
 }
@@ -168,6 +177,21 @@ fn topic(fields: &mut Fields<'_>) -> PathTopic {
         );
         PathTopic::any()
     })
+}
+
+/// The pages that may open WebSockets: what browsers call their origin.
+fn origins(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
+    let written = fields.texts("origins");
+    let is_origin = |origin: &str| {
+        let address = BrokerAddress::parse_http(origin);
+        address.is_ok() && !origin.ends_with('/')
+    };
+    if let Some((origin, _)) = written.iter().find(|(origin, _)| !is_origin(origin)) {
+        let message = format!("`{origin}` is no origin of a page");
+        let hint = "write scheme, host and, where it is another than usual, port: https://panel.example.com";
+        fields.problem(ProblemCode::OutOfRange, "origins", message, hint.to_owned());
+    }
+    written.iter().map(|(origin, _)| (*origin).into()).collect()
 }
 
 fn split(fields: &mut Fields<'_>) -> BodySplit {

@@ -93,6 +93,7 @@ fn address(fields: &mut Fields<'_>) -> ModbusAddress {
             host: "127.0.0.1".to_owned(),
             port: 1,
             tls: false,
+            websocket: None,
         }
     });
     ModbusAddress::Net {

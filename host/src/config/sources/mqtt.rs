@@ -5,6 +5,8 @@ use super::super::fields::Fields;
 use super::super::identity::ClientIdentity;
 use super::shared::spec;
 use super::spec::SourceSpec;
+use crate::config::problem::code::ProblemCode;
+use crate::message::pattern::is_group;
 use crate::source::SourceKind;
 use crate::source::mqtt::{Config, SessionMark, SessionMarks};
 
@@ -19,6 +21,7 @@ pub(super) const OWN_KEYS: &[&str] = &[
     "password",
     "will",
     "deadlines",
+    "share",
 ];
 
 pub(super) fn read(
@@ -41,5 +44,32 @@ pub(super) fn read(
         beside: SessionMarks::default(),
         is_left: false,
     }));
-    spec(fields, name, kind, max_packet)
+    SourceSpec {
+        share: share(fields),
+        ..spec(fields, name, kind, max_packet)
+    }
+}
+
+fn share(fields: &mut Fields<'_>) -> Option<String> {
+    let group = fields.text("share").filter(|group| !group.is_empty())?;
+    if !is_group(group) {
+        let hint =
+            "a name without `/`, `+`, `#`, `{` and `}`, the same on every gateway that shares";
+        fields.problem(
+            ProblemCode::OutOfRange,
+            "share",
+            format!("`{group}` can be no group of a shared subscription"),
+            hint.to_owned(),
+        );
+        return None;
+    }
+    if fields.text("protocol") == Some("3.1.1") {
+        fields.problem(
+            ProblemCode::Conflict,
+            "share",
+            "MQTT 3.1.1 knows no shared subscriptions: a broker may take them for topics of which nothing ever comes",
+            "write protocol = \"5\", or \"auto\" where your broker takes them with 3.1.1 as well".to_owned(),
+        );
+    }
+    Some(group.to_owned())
 }

@@ -133,6 +133,7 @@ fn address(fields: &mut Fields<'_>, way: RawWay) -> RawAddress {
             host: "127.0.0.1".to_owned(),
             port: 0,
             tls: false,
+            websocket: None,
         }
     });
     let BrokerAddress { host, port, .. } = found;

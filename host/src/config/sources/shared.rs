@@ -31,6 +31,7 @@ pub(super) fn spec(
         name: name.into(),
         kind,
         priority: false,
+        share: None,
         routes: Vec::new(),
         max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),

@@ -15,6 +15,8 @@ pub struct SourceSpec {
     pub kind: source::SourceKind,
     /// It serves flows with `priority` alone, and belongs on a thread that does not pause.
     pub priority: bool,
+    /// The group of gateways that share what a broker has for them.
+    pub share: Option<String>,
     /// What goes to which flow.
     pub routes: Vec<RouteSpec>,
     /// Bytes taken and not yet settled at which reading stops, as in `source::Config`.

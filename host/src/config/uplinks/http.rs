@@ -200,6 +200,7 @@ fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, RequestPath) {
             host: String::new(),
             port: 0,
             tls: url.starts_with("https"),
+            websocket: None,
         }
     });
     let path = RequestPath::parse(path).unwrap_or_else(|mistake| {

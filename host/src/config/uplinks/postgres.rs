@@ -122,6 +122,7 @@ fn nowhere(fields: &Fields<'_>) -> BrokerAddress {
         host: String::new(),
         port: 0,
         tls: fields.has("tls"),
+        websocket: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a request is answered, each outcome with its status, its words and what the operator hears of it.
 
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 /// The outcome of a request.
@@ -8,6 +11,13 @@ use hyper::{Response, StatusCode};
 pub(super) enum RequestOutcome {
     /// Every message is settled.
     Settled,
+    /// A WebSocket is opened: the key of the handshake, and the protocol that was chosen.
+    Switched {
+        accept: String,
+        protocol: Option<&'static str>,
+    },
+    /// A WebSocket of another version.
+    Version,
     /// Path, headers or body are not what they should be.
     Unfit(String),
     /// No token, or a wrong one.
@@ -39,7 +49,8 @@ pub(super) enum RequestOutcome {
 }
 
 /// All statuses, for a metric.
-pub(super) const STATUSES: [StatusCode; 12] = [
+pub(super) const STATUSES: [StatusCode; 14] = [
+    StatusCode::SWITCHING_PROTOCOLS,
     StatusCode::ACCEPTED,
     StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
@@ -50,6 +61,7 @@ pub(super) const STATUSES: [StatusCode; 12] = [
     StatusCode::PAYLOAD_TOO_LARGE,
     StatusCode::URI_TOO_LONG,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    StatusCode::UPGRADE_REQUIRED,
     StatusCode::NOT_IMPLEMENTED,
     StatusCode::SERVICE_UNAVAILABLE,
 ];
@@ -58,6 +70,8 @@ impl RequestOutcome {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Settled => StatusCode::ACCEPTED,
+            Self::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
+            Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Unfit(_) => StatusCode::BAD_REQUEST,
             Self::Stranger => StatusCode::UNAUTHORIZED,
             Self::Page => StatusCode::FORBIDDEN,
@@ -75,7 +89,8 @@ impl RequestOutcome {
     /// What is wrong, in words; nothing where nothing is.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::Settled => String::new(),
+            Self::Settled | Self::Switched { .. } => String::new(),
+            Self::Version => "only version 13 of WebSockets is known".to_owned(),
             Self::Unfit(why) | Self::Unrouted(why) | Self::TooLarge(why) => why.clone(),
             Self::Stranger => "show the token: Authorization: Bearer …".to_owned(),
             Self::Page => "a page in a browser may not post here without a token".to_owned(),
@@ -92,6 +107,11 @@ impl RequestOutcome {
         }
     }
 
+    /// Whether the client got what it asked for.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Settled | Self::Switched { .. })
+    }
+
     /// As it goes to the client.
     pub(super) fn response(&self) -> Response<String> {
         let (kind, body) = match self {
@@ -99,13 +119,24 @@ impl RequestOutcome {
                 "application/json",
                 serde_json::json!({ "messages": of, "unsettled": left }).to_string(),
             ),
-            Self::Settled => ("text/plain", String::new()),
+            Self::Settled | Self::Switched { .. } => ("text/plain", String::new()),
             _ => ("text/plain; charset=utf-8", format!("{}\n", self.words())),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        if *self != Self::Settled {
+        if let Self::Switched { accept, protocol } = self {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            if let Ok(accept) = HeaderValue::from_str(accept) {
+                headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+            }
+            if let Some(protocol) = protocol {
+                let chosen = HeaderValue::from_static(protocol);
+                headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+            }
+        }
+        if !self.is_good() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
         if let Some((name, value)) = self.advice() {
@@ -118,6 +149,7 @@ impl RequestOutcome {
         match self {
             Self::Stranger => Some((WWW_AUTHENTICATE, "Bearer")),
             Self::Method => Some((ALLOW, "POST, PUT")),
+            Self::Version => Some((SEC_WEBSOCKET_VERSION, "13")),
             // What is full settles within a commit or a round trip; what has waited for long needs more.
             Self::Full => Some((RETRY_AFTER, "1")),
             Self::Unsettled { .. } | Self::Leaving => Some((RETRY_AFTER, "5")),
@@ -139,6 +171,11 @@ mod tests {
         };
         let all = [
             RequestOutcome::Settled,
+            RequestOutcome::Switched {
+                accept: why(),
+                protocol: None,
+            },
+            RequestOutcome::Version,
             RequestOutcome::Unfit(why()),
             RequestOutcome::Stranger,
             RequestOutcome::Page,
@@ -156,10 +193,7 @@ mod tests {
         for answer in all {
             let response = answer.response();
             assert!(STATUSES.contains(&response.status()), "{answer:?}");
-            assert_eq!(
-                response.body().is_empty(),
-                answer == RequestOutcome::Settled
-            );
+            assert_eq!(response.body().is_empty(), answer.is_good());
             let is_told_when = response.headers().contains_key(RETRY_AFTER);
             assert_eq!(
                 is_told_when,

@@ -112,6 +112,9 @@ mod tests {
             split: BodySplit::None,
             headers: Vec::new(),
             max_body_bytes: 1 << 10,
+            max_frame_bytes: 1 << 10,
+            keep_alive: Duration::from_secs(30),
+            origins: Vec::new(),
             settle_within: Duration::from_secs(1),
             max_connections: 1,
             backoff: Backoff::default(),
@@ -128,7 +131,7 @@ mod tests {
         let metrics = source::Metrics::new(&Registry::new()).unwrap();
         let (ask, _asked) = mpsc::channel(1);
         let gate = Gate::read(&own).await.unwrap();
-        let room = Arc::new(Room::new(&config, &own, gate, &metrics, ask));
+        let room = Arc::new(Room::new(&config, &own, gate, &metrics, (ask.clone(), ask)));
         let conditions = || metrics.account("field", Instant::now()).conditions;
         put("cert", second.cert.pem());
         room.read_gate_again(&own);

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::visit::Room;
+use super::websocket::OpenedSlot;
 
 /// Bytes of a request's head, which is also what is read at once; the parser takes no less than 8 KiB.
 const HEAD_BYTES: usize = 16 << 10;
@@ -82,21 +83,30 @@ async fn serve(
     room: Arc<Room>,
     mut leaving: watch::Receiver<bool>,
 ) {
-    let answer = service_fn(move |request| {
-        let room = Arc::clone(&room);
-        async move { Ok::<_, Infallible>(room.answer(request).await) }
+    let opened = OpenedSlot::default();
+    let answer = service_fn(|request| {
+        let (room, opened) = (Arc::clone(&room), opened.clone());
+        async move { Ok::<_, Infallible>(room.answer(request, &opened).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_LINES);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
+    let connection = http.serve_connection(TokioIo::new(stream), answer);
+    let mut connection = pin!(connection.with_upgrades());
     // A client who is late, who says something else than HTTP or who leaves is no trouble of ours.
-    tokio::select! {
-        _ = connection.as_mut() => return,
+    let is_over = tokio::select! {
+        _ = connection.as_mut() => true,
         // An error means that the source ends, which is the same.
-        _ = leaving.wait_for(|leaving| *leaving) => connection.as_mut().graceful_shutdown(),
+        _ = leaving.wait_for(|leaving| *leaving) => false,
+    };
+    if !is_over {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
-    let _ = connection.await;
+    // In the same task, so that it counts as the connection that it is.
+    if let Some(opened) = opened.take() {
+        Box::pin(room.serve_socket(opened, leaving)).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! Over HTTP: listens, takes what is posted, and answers 202 once it is safe.
 //!
-//! **In**: `POST` or `PUT` of a message, or of several in one body. **Out**: as every source; the path is the topic.
+//! **In**: `POST` or `PUT` of a message, or of several in one body, or a WebSocket whose frames are messages. **Out**: as every
+//! source; the path is the topic.
 //!
 //! **Promised**
 //! - 202 says that every message of the body is settled: upstream has accepted it, it is on the medium, or it is a dead
@@ -15,6 +16,7 @@
 //! - `listener`: a port as [`crate::link`] holds it. `guests`: connections within bounds.
 //! - `visit`: one request, from its head to its answer; `topic`, `asked`, `split`, `gate`, `bodies`, `answer` are its parts,
 //!   without sockets.
+//! - `websocket`: what a request has opened, until it ends.
 //! - `desk`: the requests whose messages are under way, and the taker.
 
 mod answer;
@@ -28,6 +30,7 @@ mod settings;
 mod split;
 mod topic;
 mod visit;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +54,9 @@ use visit::Room;
 /// Pause after a failed accept: the usual reason is that all descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Reads of WebSockets that wait to be taken, over all of them.
+const STREAMED: usize = 4;
+
 /// What connections get at the end on which nothing is under way: the last answers are on their way out.
 const LAST: Duration = Duration::from_millis(500);
 
@@ -73,7 +79,8 @@ pub(super) async fn run(
         .map_or_else(|error| error.to_string(), |address| address.to_string());
     tracing::info!(source = %config.name, address, failures_before, "listening");
     let (ask, asked) = mpsc::channel(own.max_connections);
-    let room = Room::new(config, own, gate, metrics, ask);
+    let (hand_on, streamed) = mpsc::channel(STREAMED);
+    let room = Room::new(config, own, gate, metrics, (ask, hand_on));
     borders
         .meters
         .messages_capacity
@@ -84,6 +91,7 @@ pub(super) async fn run(
         desk,
         room: Arc::new(room),
         asked,
+        streamed,
     };
     service.serve(listener, &mut stop).await;
     redial.left();
@@ -95,6 +103,8 @@ struct HttpSource<'a> {
     desk: OpenRequests,
     room: Arc<Room>,
     asked: mpsc::Receiver<PostRequest>,
+    /// What came over WebSockets, which are not read while there is no room.
+    streamed: mpsc::Receiver<PostRequest>,
 }
 
 impl HttpSource<'_> {
@@ -135,6 +145,9 @@ impl HttpSource<'_> {
                 },
                 () = guests.one_left(), if !guests.is_empty() => {}
                 Some(ask) = self.asked.recv() => self.desk.take(ask, Instant::now()),
+                Some(ask) = self.streamed.recv(), if !self.desk.is_full() => {
+                    self.desk.take(ask, Instant::now());
+                }
                 () = settled.changed() => {}
                 () = sleep_until(self.desk.due()) => {}
                 () = sleep_until(last) => {}

@@ -25,6 +25,12 @@ pub struct Config {
     pub headers: Vec<Arc<str>>,
     /// Longest body in bytes.
     pub max_body_bytes: usize,
+    /// Longest message over a WebSocket in bytes.
+    pub max_frame_bytes: usize,
+    /// So long a WebSocket may be silent before it is pinged.
+    pub keep_alive: Duration,
+    /// Pages that may open WebSockets, as `Origin` has them.
+    pub origins: Vec<Arc<str>>,
     /// How long a request waits until its messages are settled.
     pub settle_within: Duration,
     /// Connections at a time.

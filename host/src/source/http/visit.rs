@@ -14,7 +14,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Request, Response};
 use prometheus::IntCounter;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,6 +24,7 @@ use super::bodies::{Bodies, BodyShare};
 use super::desk::PostRequest;
 use super::gate::{Gate, READ_AGAIN};
 use super::split::Unfit;
+use super::websocket::{self, OpenedSlot, OpenedSocket, SocketRules};
 use super::{BodySplit, Config, PathTopic};
 use crate::link::{Causes, Secret};
 use crate::message::{legal, push_header};
@@ -42,6 +43,10 @@ const LEAST_PACE: u64 = 4 << 10;
 /// A kind of answer that is not 202 is said again so often.
 const SAY_AGAIN: Duration = Duration::from_secs(600);
 
+fn unfit(name: &str, why: &dyn Display) -> RequestOutcome {
+    RequestOutcome::Unfit(format!("header `{name}` {why}"))
+}
+
 /// What all requests of a source have in common.
 pub(super) struct Room {
     name: Arc<str>,
@@ -59,6 +64,9 @@ pub(super) struct Room {
     bodies: Bodies,
     is_full: AtomicBool,
     ask: mpsc::Sender<PostRequest>,
+    /// Pages that may open WebSockets, as `Origin` has them.
+    origins: Vec<Arc<str>>,
+    sockets: SocketRules,
     /// For each of [`STATUSES`].
     counters: Vec<IntCounter>,
     said: Mutex<[Option<Instant>; STATUSES.len()]>,
@@ -70,7 +78,7 @@ impl Room {
         own: &Config,
         gate: Gate,
         metrics: &crate::source::Metrics,
-        ask: mpsc::Sender<PostRequest>,
+        (ask, hand_on): (mpsc::Sender<PostRequest>, mpsc::Sender<PostRequest>),
     ) -> Self {
         let counter = |status: &hyper::StatusCode| metrics.requests(&config.name, status.as_str());
         let body_bytes = (config.max_unsettled_bytes / 4).max(own.max_body_bytes);
@@ -89,6 +97,14 @@ impl Room {
             bodies: Bodies::new(body_bytes),
             is_full: AtomicBool::new(false),
             ask,
+            origins: own.origins.clone(),
+            sockets: SocketRules {
+                split: own.split,
+                max_payload_bytes: config.max_payload_bytes,
+                max_frame_bytes: own.max_frame_bytes,
+                keep_alive: own.keep_alive,
+                hand_on,
+            },
             counters: STATUSES.iter().map(counter).collect(),
             said: Mutex::default(),
         }
@@ -169,15 +185,24 @@ impl Room {
         tracing::debug!(source = %self.name, why, "a TLS handshake failed");
     }
 
-    /// Takes a request and waits until it is settled.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<String> {
-        let answer = match self.visit(request).await {
+    /// Takes a request and waits until it is settled; one that opens a WebSocket leaves it in `opened`.
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        opened: &OpenedSlot,
+    ) -> Response<String> {
+        let visited = if websocket::is_asked_for(request.method(), request.headers()) {
+            self.open_socket(&mut request, opened)
+        } else {
+            self.visit(request).await
+        };
+        let answer = match visited {
             Ok(answer) | Err(answer) => answer,
         };
         let status = answer.status();
         if let Some(index) = STATUSES.iter().position(|known| *known == status) {
             self.counters[index].inc();
-            if answer != RequestOutcome::Settled && self.is_news(index) {
+            if !answer.is_good() && self.is_news(index) {
                 let status = status.as_u16();
                 let why = crate::words::line(&answer.words(), 200);
                 tracing::warn!(source = %self.name, status, why, "a request is turned away (the next ones like it are only counted)");
@@ -197,16 +222,14 @@ impl Room {
 
     async fn visit(&self, request: Request<Incoming>) -> Result<RequestOutcome, RequestOutcome> {
         let (head, body) = request.into_parts();
-        self.admit(&head.headers)?;
+        let authorization = head.headers.get(AUTHORIZATION);
+        // A page may have its reader's browser post to a port of the reader's own network.
+        let is_page = head.headers.contains_key(ORIGIN) && !self.gate().wants_token();
+        self.admit(authorization.map(|value| value.as_bytes()), is_page)?;
         if !matches!(head.method, Method::POST | Method::PUT) {
             return Err(RequestOutcome::Method);
         }
-        let topic = self.topic.topic(head.uri.path());
-        let topic = topic.map_err(|why| RequestOutcome::Unfit(why.to_owned()))?;
-        if topic.len() > self.max_topic_bytes {
-            return Err(RequestOutcome::LongTopic);
-        }
-        self.asked.check(&topic).map_err(RequestOutcome::Unrouted)?;
+        let topic = self.topic_of(head.uri.path())?;
         let coded = |coding: &hyper::header::HeaderValue| {
             !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
         };
@@ -237,15 +260,60 @@ impl Room {
         answered.await.map_err(|_| RequestOutcome::Leaving)
     }
 
-    /// Who may come in.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), RequestOutcome> {
-        let gate = self.gate();
-        let authorization = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        if !gate.lets_in(authorization) {
+    /// Lets a WebSocket in: what a request would have to show, its handshake shows once.
+    fn open_socket(
+        &self,
+        request: &mut Request<Incoming>,
+        opened: &OpenedSlot,
+    ) -> Result<RequestOutcome, RequestOutcome> {
+        let headers = request.headers();
+        let authorization = headers.get(AUTHORIZATION);
+        let authorization = authorization.map(|value| value.as_bytes().to_vec());
+        let shown = authorization.or_else(|| websocket::shown_token(headers));
+        let is_listed = |origin: &hyper::header::HeaderValue| {
+            let mut listed = self.origins.iter();
+            listed.any(|own| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes()))
+        };
+        let is_page = headers.get(ORIGIN).is_some_and(|origin| {
+            // Whoever has the token was given it; a list says who may use it.
+            let is_known = self.origins.is_empty() && self.gate().wants_token();
+            !is_known && !is_listed(origin)
+        });
+        self.admit(shown.as_deref(), is_page)?;
+        let topic = self.topic_of(request.uri().path())?;
+        let (properties, _) = self.properties(headers, true)?;
+        let switched = websocket::switch(request)?;
+        opened.put(OpenedSocket {
+            upgrade: hyper::upgrade::on(request),
+            topic,
+            properties,
+        });
+        Ok(switched)
+    }
+
+    /// Takes what comes over one until it ends.
+    pub(super) async fn serve_socket(&self, opened: OpenedSocket, leaving: watch::Receiver<bool>) {
+        let why = websocket::serve(opened, &self.sockets, &self.bodies, leaving).await;
+        let why = crate::words::line(&why, 200);
+        tracing::debug!(source = %self.name, why, "a WebSocket ended");
+    }
+
+    fn topic_of(&self, path: &str) -> Result<Bytes, RequestOutcome> {
+        let topic = self.topic.topic(path);
+        let topic = topic.map_err(|why| RequestOutcome::Unfit(why.to_owned()))?;
+        if topic.len() > self.max_topic_bytes {
+            return Err(RequestOutcome::LongTopic);
+        }
+        self.asked.check(&topic).map_err(RequestOutcome::Unrouted)?;
+        Ok(topic)
+    }
+
+    /// Who may come in, by what was shown and where a page says that it is from.
+    fn admit(&self, authorization: Option<&[u8]>, is_page: bool) -> Result<(), RequestOutcome> {
+        if !self.gate().lets_in(authorization) {
             return Err(RequestOutcome::Stranger);
         }
-        // A page may have its reader's browser post to a port of the reader's own network.
-        if !gate.wants_token() && headers.contains_key(ORIGIN) {
+        if is_page {
             return Err(RequestOutcome::Page);
         }
         if self.is_full.load(Ordering::Relaxed) {
@@ -309,14 +377,12 @@ impl Room {
         }
     }
 
-    /// Each message with the chosen headers as its properties.
-    fn with_headers(
+    /// The chosen headers as properties; where there are several messages, without the key, which is beside them.
+    fn properties<'a>(
         &self,
-        parts: Vec<Bytes>,
-        headers: &HeaderMap,
-    ) -> Result<Vec<(Bytes, Bytes)>, RequestOutcome> {
-        let unfit =
-            |name: &str, why: &dyn Display| RequestOutcome::Unfit(format!("header `{name}` {why}"));
+        headers: &'a HeaderMap,
+        are_several: bool,
+    ) -> Result<(Bytes, Option<&'a [u8]>), RequestOutcome> {
         let mut common = Vec::new();
         let mut key = None;
         for name in &self.headers {
@@ -324,7 +390,7 @@ impl Room {
                 continue;
             };
             legal::check_text(value.as_bytes()).map_err(|why| unfit(name, &why))?;
-            if **name == *KEY && self.split != BodySplit::None {
+            if **name == *KEY && are_several {
                 key = Some(value.as_bytes());
                 continue;
             }
@@ -336,7 +402,16 @@ impl Room {
             push_header(&mut common, property, value.as_bytes())
                 .map_err(|why| unfit(name, &why))?;
         }
-        let common = Bytes::from(common);
+        Ok((common.into(), key))
+    }
+
+    /// Each message with the chosen headers as its properties.
+    fn with_headers(
+        &self,
+        parts: Vec<Bytes>,
+        headers: &HeaderMap,
+    ) -> Result<Vec<(Bytes, Bytes)>, RequestOutcome> {
+        let (common, key) = self.properties(headers, self.split != BodySplit::None)?;
         let Some(key) = key else {
             let with = |part| (part, common.clone());
             return Ok(parts.into_iter().map(with).collect());

@@ -100,6 +100,7 @@ impl LineDialler {
                     tls: None,
                     deadlines: Deadlines::default(),
                     peer: &PEER,
+                    carriage: None,
                 };
                 let socket = Socket::dial(target).await?;
                 Ok((Box::new(socket), *framing))

@@ -72,6 +72,7 @@ impl Dial for RawDialler {
                     tls: None,
                     deadlines: Deadlines::default(),
                     peer: &PEER,
+                    carriage: None,
                 };
                 let socket = Socket::dial(target).await?;
                 Ok(Opened::Wire(RawWire::Dialled(Box::new(socket))))

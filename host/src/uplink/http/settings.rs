@@ -94,6 +94,7 @@ impl Config {
             tls: self.tls.as_ref(),
             deadlines: self.deadlines,
             peer: &SERVER,
+            carriage: None,
         }
     }
 

@@ -74,6 +74,7 @@ impl Config {
             tls: self.tls.as_ref(),
             deadlines: self.deadlines,
             peer: &DATABASE,
+            carriage: None,
         }
     }
 }

@@ -143,8 +143,8 @@ fn a_default_that_means_nothing_there_is_not_shown() {
     assert!(has("uplink.cloud.batch.messages") && !has("uplink.cloud.inflight"));
     assert!(
         has("source.web.settle_within")
-            && !has("source.web.keep_alive")
-            && has("source.field.keep_alive")
+            && !has("source.web.receive_maximum")
+            && has("source.field.receive_maximum")
     );
     assert!(!has("flow.climate.quarantine.after") && has("flow.climate.quarantine"));
 }
