@@ -27,8 +27,8 @@
 //!   is where they fill 1.9 MiB of state. Default: 10,000.
 //!
 //! A reading of which no rate can be told, such as the first of a device, goes on without. So does one that is older than the last
-//! one, counted in `out_of_order`. Each topic of a device is for itself, of 32 at most. Numbers count with all their digits. A change of
-//! power by a reset of the device is only known as far as the counter shows it: what was counted before it and not told is lost.
+//! one, counted in `out_of_order`. Each topic of a device is for itself, of 32 at most. Numbers count with all their digits. Of a counter that
+//! began anew only what it shows is known: what it had counted before and not told is in no rate.
 //!
 //! What is remembered survives swaps and restarts; other `fields` or another `time` begin anew. A field that is no number, a time that is none, a payload that is
 //! not a JSON object or has a name twice rejects the message with the reason in words. What deletes a retained reading goes on.
