@@ -22,9 +22,8 @@ fn block<'s>(section: &'s str, language: &str) -> Option<&'s str> {
 /// Every section of `examples/tasks/README.md`: its config against the example's, and its messages through that flow.
 /// Guarantee: whoever copies a recipe has what the page says, with settings alone.
 fn every_recipe_does_what_it_says() -> Result<()> {
-    let folder = workspace().join("examples/tasks");
-    let page = fs::read_to_string(folder.join("README.md"))?;
-    let config = folder.join("tidegate.toml");
+    let page = fs::read_to_string(workspace().join("examples/tasks/README.md"))?;
+    let config = workspace().join("examples/tasks/tidegate.toml");
     let example = fs::read_to_string(&config)?;
     let config = config.to_str().context("a path is text")?;
     let mut recipes = 0;
