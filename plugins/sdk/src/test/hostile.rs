@@ -1,5 +1,32 @@
 //! What nobody means well by who sends it.
 
+/// Values that a field may have.
+const VALUES: &[&str] = &[
+    "NaN",
+    "Infinity",
+    "1e999",
+    "-1e999",
+    "1e-999",
+    "1e308",
+    "-0",
+    "0x10",
+    "01",
+    "+1",
+    "1.",
+    "null",
+    "true",
+    "\"\"",
+    "\"NaN\"",
+    "\"1\"",
+    "[]",
+    "{}",
+    "[[[1]]]",
+    "{\"a\":{\"b\":1}}",
+    "\"\\ud800\"",
+    "9007199254740993",
+    "170141183460469231731687303715884105727",
+];
+
 /// Payloads that a plugin has to take without a panic, whatever it makes of them: no JSON, half of it, bytes that are no text,
 /// numbers that no double holds, ten thousand members, objects and lists in each other without end, a name that stands there
 /// twice. In those that are JSON `field` stands for a field that the plugin reads.
@@ -28,31 +55,7 @@ pub fn hostile_payloads(field: &str) -> Vec<Vec<u8>> {
         vec![0; 1_000],
         b"{\"a\":\"\xff\"}".to_vec(),
     ]);
-    for value in [
-        "NaN",
-        "Infinity",
-        "1e999",
-        "-1e999",
-        "1e-999",
-        "1e308",
-        "-0",
-        "0x10",
-        "01",
-        "+1",
-        "1.",
-        "null",
-        "true",
-        "\"\"",
-        "\"NaN\"",
-        "\"1\"",
-        "[]",
-        "{}",
-        "[[[1]]]",
-        "{\"a\":{\"b\":1}}",
-        "\"\\ud800\"",
-        "9007199254740993",
-        "170141183460469231731687303715884105727",
-    ] {
+    for value in VALUES {
         payloads.push(format!("{{\"{field}\":{value}}}").into_bytes());
     }
     payloads.push(format!("{{\"{field}\":1,\"{field}\":2}}").into_bytes());
