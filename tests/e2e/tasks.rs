@@ -140,6 +140,31 @@ const BEFORE: &[Task] = &[
         inputs: &[("rooms/d1", r#"{"t":21.5}"#)],
         outputs: &[("up/rooms/d1", r#"{"t":21.5,"floor":1,"room":"kitchen"}"#)],
     },
+    Task {
+        inputs: &[("rules/d1", r#"{"lux":9}"#)],
+        outputs: &[
+            ("up/rules/d1", r#"{"lux":9,"dark":true}"#),
+            ("up/rules/d1/lamp", "ON"),
+        ],
+    },
+    Task {
+        inputs: &[(
+            "mask/d1",
+            r#"{"t":21.50,"plate":"ZH 1","owner":{"mail":"a@b.c"}}"#,
+        )],
+        outputs: &[("up/mask/d1", r#"{"t":21.50,"plate":"ZH","owner":{}}"#)],
+    },
+    Task {
+        inputs: &[("rate/d1", r#"{"ts":1767225600,"litres":100}"#)],
+        outputs: &[("up/rate/d1", r#"{"ts":1767225600,"litres":100}"#)],
+    },
+    Task {
+        inputs: &[
+            ("route/d1", r#"{"level":3}"#),
+            ("route/d1", r#"{"level":0,"kind":"debug-2"}"#),
+        ],
+        outputs: &[("up/route/d1", r#"{"level":3}"#)],
+    },
 ];
 
 /// And after that: what was known before is known still.
@@ -175,6 +200,21 @@ const AFTER: &[Task] = &[
     Task {
         inputs: &[("join/d1/humidity", "40")],
         outputs: &[("up/join/d1", r#"{"temperature":21.5,"humidity":40}"#)],
+    },
+    Task {
+        inputs: &[("rules/d1", r#"{"lux":15}"#), ("rules/d1", r#"{"lux":16}"#)],
+        outputs: &[
+            ("up/rules/d1", r#"{"lux":15,"dark":true}"#),
+            ("up/rules/d1", r#"{"lux":16}"#),
+            ("up/rules/d1/lamp", "OFF"),
+        ],
+    },
+    Task {
+        inputs: &[("rate/d1", r#"{"ts":1767225630,"litres":103}"#)],
+        outputs: &[(
+            "up/rate/d1",
+            r#"{"ts":1767225630,"litres":103,"litres_per_minute":6}"#,
+        )],
     },
 ];
 
@@ -238,7 +278,8 @@ fn states(watch: &Watch) -> Vec<String> {
 /// `examples/tasks` as it is shipped, but for its ports and times; inputs as devices send them, an ordinary stop and a start
 /// in between.
 /// Guarantee: changes only, other units, alarms that are held and cleared, means and counts over restarts, silence, fewer
-/// fields, plain numbers, lines, foreign shapes, repeats, lists, parts and tables want settings and no code.
+/// fields, plain numbers, lines, foreign shapes, repeats, lists, parts, tables, rules, masks, rates and routes want settings
+/// and no code.
 fn what_is_asked_for_most_wants_no_code() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), "up/#")?;

@@ -2,20 +2,13 @@
 
 use std::time::Duration;
 
-use tidegate_sdk::calendar;
-use tidegate_sdk::json::{Decimal, Found, Paths};
+use tidegate_sdk::event::EventTime;
+use tidegate_sdk::json::{Found, Paths};
 use tidegate_sdk::prelude::*;
 use tidegate_sdk::window::{Ended, Gather, Windows};
 
 use crate::gathered::{Gathered, Open};
-use crate::{Length, Settings, Time, TimeFormat};
-
-/// How far a payload's time may be ahead of the clock, where that was set: further is no time but a mistake, and would end
-/// every window of its group.
-const AHEAD_US: i64 = 86_400_000_000;
-
-/// Times beyond this are none: seventy thousand years.
-const MOST_US: i64 = i64::MAX / 4;
+use crate::{Length, Settings, Time};
 
 /// What windows are counted in, and how long they are.
 #[derive(Debug)]
@@ -32,11 +25,7 @@ enum Axis {
     Messages,
     Running,
     Arrival,
-    Event {
-        path: usize,
-        format: TimeFormat,
-        lateness: i64,
-    },
+    Event { time: EventTime, lateness: i64 },
 }
 
 /// A moment by both clocks, microseconds.
@@ -77,10 +66,11 @@ impl Clock {
             (_, Time::Running, _) => Axis::Running,
             (_, Time::Arrival, _) => Axis::Arrival,
             (_, Time::Event, field) => Axis::Event {
-                path: paths
-                    .add(field.as_deref().unwrap_or_default())
-                    .map_err(|error| format!("`time_field`: {error}"))?,
-                format: settings.time_format.unwrap_or_default(),
+                time: EventTime::new(
+                    field.as_deref().unwrap_or_default(),
+                    settings.time_format.unwrap_or_default(),
+                    paths,
+                )?,
                 lateness: lateness as i64,
             },
         };
@@ -112,28 +102,10 @@ impl Clock {
 
     /// The time in a payload, microseconds since 1970; 0 where none is wanted.
     pub fn event(&self, message: &Message<'_>, found: Option<&Found<'_, '_>>) -> Result<i64> {
-        let (Axis::Event { path, format, .. }, Some(found)) = (&self.axis, found) else {
-            return Ok(0);
-        };
-        let value = found.require(*path)?;
-        let us = match format {
-            TimeFormat::Iso => value.text().and_then(|text| calendar::parse(&text)),
-            TimeFormat::S => micros(found.decimal(*path)?, 1_000_000),
-            TimeFormat::Ms => micros(found.decimal(*path)?, 1_000),
-            TimeFormat::Us => micros(found.decimal(*path)?, 1),
-        };
-        let us = us.filter(|us| us.abs() < MOST_US).ok_or_else(|| {
-            let (name, excerpt) = (found.name(*path), value.excerpt());
-            format!("field `{name}` is no time as `time_format` has it: `{excerpt}`")
-        })?;
-        let ahead_us = us.saturating_sub(message.received_us() as i64);
-        if ahead_us > AHEAD_US && !message.clock_unset() {
-            let (name, hours) = (found.name(*path), ahead_us / 3_600_000_000);
-            return Err(
-                format!("field `{name}` is {hours} hours ahead of the gateway's clock").into(),
-            );
+        match (&self.axis, found) {
+            (Axis::Event { time, .. }, Some(found)) => time.read(message, found),
+            _ => Ok(0),
         }
-        Ok(us)
     }
 
     /// Where a message lies. Windows that its arrival ends go into `ended`.
@@ -265,10 +237,4 @@ impl Clock {
         }
         ended
     }
-}
-
-/// A number of something since 1970 in whole microseconds.
-fn micros(number: Decimal, each: u64) -> Option<i64> {
-    let us = number.times(Decimal::from(each))?;
-    i64::try_from(us.rounded(0).whole()?).ok()
 }

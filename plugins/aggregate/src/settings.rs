@@ -1,6 +1,7 @@
 //! What an operator may set.
 
 use tidegate_sdk::calendar::UtcOffset;
+pub use tidegate_sdk::event::TimeFormat;
 use tidegate_sdk::prelude::*;
 
 settings! {
@@ -114,23 +115,6 @@ settings! {
         Arrival,
         /// A time in the payload.
         Event,
-    }
-}
-
-settings! {
-    /// How a payload writes its time.
-    #[derive(Copy, Default, PartialEq, Eq)]
-    #[serde(rename_all = "lowercase")]
-    pub enum TimeFormat {
-        /// Seconds since 1970.
-        #[default]
-        S,
-        /// Milliseconds.
-        Ms,
-        /// Microseconds.
-        Us,
-        /// As text.
-        Iso,
     }
 }
 

@@ -11,7 +11,7 @@
 //! - `where`: a list of comparisons. Default: none.
 //!   - `field`: path of the field: `"volts"`, `"battery.volts"`, `"power[0]"`. Required.
 //!   - `op`: `>`, `>=`, `<`, `<=` (numbers, compared with all their digits), `==`, `!=`, `in`, `not in` (numbers, texts,
-//!     truths, null), `exists`, `absent`. Required.
+//!     truths, null), `like` (a text that a pattern fits: `*` stands for any letters, `?` for one), `exists`, `absent`. Required.
 //!   - `value`: what it is compared with; a list with something in it for `in` and `not in`, none for `exists` and `absent`.
 //! - `match`: `"all"` of `where` must hold, or `"any"` of them. Default: `"all"`.
 //! - `missing`: what becomes of a reading that lacks a compared field. `"reject"`: it goes to the dead letters. `"drop"`: the
@@ -24,14 +24,14 @@
 //! A payload that is not a JSON object, or a field that is no number where one is compared, rejects the message with the
 //! reason in words. What deletes a retained reading (an empty payload) goes on, where its topic matches.
 
-mod compare;
 mod rate;
 
-use tidegate_sdk::json::Paths;
+use tidegate_sdk::TopicFilter;
+use tidegate_sdk::compare::Comparison;
+pub use tidegate_sdk::compare::{Op, Where};
+use tidegate_sdk::json::{Found, Paths};
 use tidegate_sdk::prelude::*;
 
-use compare::Comparison;
-pub use compare::{Missing, Op, Where};
 pub use rate::Rate;
 
 settings! {
@@ -66,10 +66,23 @@ settings! {
     }
 }
 
+settings! {
+    /// What becomes of a reading that lacks a compared field.
+    #[derive(Copy, Default, PartialEq, Eq)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Missing {
+        /// It is rejected.
+        #[default]
+        Reject,
+        /// The comparison does not hold.
+        Drop,
+    }
+}
+
 /// The configured plugin.
 #[derive(Debug)]
 pub struct FilterFields {
-    topic: Option<String>,
+    topic: Option<TopicFilter>,
     paths: Paths,
     comparisons: Vec<Comparison>,
     need: Need,
@@ -84,9 +97,8 @@ impl Transform for FilterFields {
         if settings.comparisons.is_empty() && settings.topic.is_none() && settings.rate.is_none() {
             return Err("nothing to filter by: set `where`, `topic` or `rate`".into());
         }
-        if let Some(filter) = &settings.topic {
-            check_topic_filter(filter)?;
-        }
+        let topic = settings.topic.as_deref().map(TopicFilter::new);
+        let topic = topic.transpose()?;
         let mut paths = Paths::default();
         let comparisons = settings
             .comparisons
@@ -97,7 +109,7 @@ impl Transform for FilterFields {
                     .map_err(|error| Error::from(format!("`where.{place}`: {error}")))
             });
         Ok(Self {
-            topic: settings.topic,
+            topic,
             comparisons: comparisons.collect::<Result<_>>()?,
             paths,
             need: settings.need,
@@ -110,7 +122,7 @@ impl Transform for FilterFields {
         if self
             .topic
             .as_ref()
-            .is_some_and(|filter| !topic_matches(filter.as_bytes(), message.topic_bytes()))
+            .is_some_and(|filter| !filter.matches(message.topic_bytes()))
             || !self.compare(message)?
         {
             return Ok(());
@@ -137,7 +149,7 @@ impl FilterFields {
         }
         let found = self.paths.find(message.payload())?;
         for comparison in &self.comparisons {
-            match (comparison.holds(&found, self.missing)?, self.need) {
+            match (holds(comparison, &found, self.missing)?, self.need) {
                 (true, Need::Any) => return Ok(true),
                 (false, Need::All) => return Ok(false),
                 _ => {}
@@ -147,40 +159,11 @@ impl FilterFields {
     }
 }
 
-/// `+` and `#` stand for whole levels, and `#` comes last.
-fn check_topic_filter(filter: &str) -> Result<()> {
-    let mut levels = filter.split('/').rev();
-    let last = levels.next().unwrap_or_default();
-    let whole = |level: &str| level == "+" || !level.contains(['+', '#']);
-    if filter.is_empty() || !(last == "#" || whole(last)) || !levels.all(whole) {
-        return Err(
-            format!("`topic` is no topic filter: `{filter}`; `+` stands for a whole level, `#` for all that follow").into()
-        );
-    }
-    Ok(())
-}
-
-/// Walks both once, byte by byte.
-fn topic_matches(filter: &[u8], topic: &[u8]) -> bool {
-    let (mut filter, mut topic) = (filter, topic);
-    loop {
-        match filter {
-            b"#" => return true,
-            [b'+', rest @ ..] => {
-                filter = rest;
-                topic = &topic[topic
-                    .iter()
-                    .position(|byte| *byte == b'/')
-                    .unwrap_or(topic.len())..];
-            }
-            // `a/#` matches `a`, too.
-            b"/#" if topic.is_empty() => return true,
-            [wanted, rest @ ..] => match topic {
-                [found, following @ ..] if found == wanted => (filter, topic) = (rest, following),
-                _ => return false,
-            },
-            [] => return topic.is_empty(),
-        }
+fn holds(comparison: &Comparison, found: &Found<'_, '_>, missing: Missing) -> Result<bool> {
+    match (comparison.holds(found)?, missing) {
+        (Some(holds), _) => Ok(holds),
+        (None, Missing::Drop) => Ok(false),
+        (None, Missing::Reject) => found.require(comparison.path()).map(|_| false),
     }
 }
 

@@ -178,7 +178,7 @@ fn topics_match_as_in_mqtt() {
         ("#", "anything", true),
     ] {
         assert_eq!(
-            topic_matches(filter.as_bytes(), topic.as_bytes()),
+            TopicFilter::new(filter).unwrap().matches(topic.as_bytes()),
             matches,
             "{filter} {topic}"
         );

@@ -62,6 +62,8 @@ extern crate self as tidegate_sdk;
 #[doc(hidden)]
 pub mod bindings;
 pub mod calendar;
+pub mod compare;
+pub mod event;
 pub mod host;
 pub mod json;
 pub mod layout;
@@ -76,6 +78,7 @@ mod state;
 mod template;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod test;
+mod topic_filter;
 mod topics;
 pub mod window;
 
@@ -87,6 +90,7 @@ pub use serde;
 pub use serde_json;
 pub use state::{Entry, State, check_most, weight};
 pub use template::Template;
+pub use topic_filter::TopicFilter;
 pub use topics::{Topics, hash};
 
 /// What most plugins use.

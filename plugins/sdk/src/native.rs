@@ -1,6 +1,8 @@
 //! A plugin run over packed batches, the form in which they cross the border. In a component the exports call this;
 //! natively it runs the very same code without Wasm, for tests and benchmarks.
 
+use std::rc::Rc;
+
 use crate::host;
 use crate::layout::{STRIDE_IN, STRIDE_OUT};
 use crate::message::Unpack;
@@ -48,6 +50,7 @@ impl Packed {
 #[derive(Debug)]
 pub struct Instance<P> {
     plugin: P,
+    ports: Rc<[String]>,
 }
 
 impl<P: Transform> Instance<P> {
@@ -62,19 +65,21 @@ impl<P: Transform> Instance<P> {
         let settings = crate::settings::read(settings)?;
         let plugin = P::new(settings).map_err(|error| error.to_string())?;
         let setup = Setup {
-            ports: P::PORTS.iter().map(|port| (*port).to_owned()).collect(),
+            ports: plugin.ports(),
             tick_every_us: u64::try_from(plugin.tick_every().as_micros()).unwrap_or(u64::MAX),
             state_version: P::STATE_VERSION,
             one_lane: plugin.one_lane(),
         };
-        Ok((Self { plugin }, setup))
+        let ports = setup.ports.clone().into();
+        Ok((Self { plugin, ports }, setup))
     }
 
     /// One batch.
     pub fn process(&mut self, batch: &Batch<'_>) -> Packed {
         host::set_now(batch.now_us);
         let inputs = batch.words.len() / (batch.stride as usize).max(1);
-        let mut outputs = Outputs::new(P::PORTS, batch.now_us, inputs, batch.data.len());
+        let ports = Rc::clone(&self.ports);
+        let mut outputs = Outputs::new(ports, batch.now_us, inputs, batch.data.len());
         self.plugin.process_all(
             Unpack::new(batch.stride, batch.words, batch.data),
             &mut outputs,
@@ -93,7 +98,7 @@ impl<P: Timer> Instance<P> {
     /// One tick.
     pub fn tick(&mut self, now_us: u64) -> Packed {
         host::set_now(now_us);
-        let mut outputs = Outputs::new(P::PORTS, now_us, 0, 0);
+        let mut outputs = Outputs::new(Rc::clone(&self.ports), now_us, 0, 0);
         if let Err(error) = self.plugin.tick(&mut Tick::new(&mut outputs)) {
             host::error(&format!("tick failed: {error}"));
         }

@@ -1,5 +1,7 @@
 //! What becomes of messages, written straight into the packed form.
 
+use std::rc::Rc;
+
 use serde::Serialize;
 
 use crate::json::Empty;
@@ -15,7 +17,7 @@ use crate::plugin::{Error, Missing, Result};
 pub struct Outputs<'m> {
     words: Vec<u32>,
     data: Vec<u8>,
-    ports: &'static [&'static str],
+    ports: Rc<[String]>,
     now_us: u64,
     input: u32,
     message: Message<'m>,
@@ -24,12 +26,7 @@ pub struct Outputs<'m> {
 }
 
 impl<'m> Outputs<'m> {
-    pub(crate) fn new(
-        ports: &'static [&'static str],
-        now_us: u64,
-        inputs: usize,
-        bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(ports: Rc<[String]>, now_us: u64, inputs: usize, bytes: usize) -> Self {
         Self {
             words: Vec::with_capacity(inputs * STRIDE_OUT),
             data: Vec::new(),
@@ -81,6 +78,25 @@ impl<'m> Outputs<'m> {
     #[inline]
     pub fn pass(&mut self) {
         self.entry(PASS, [0, 0, 0, 0, 0], self.message.marks());
+    }
+
+    /// The message leaves as it is through this port of the plugin's, or goes on to the next plugin through `out`. Costs no copy.
+    ///
+    /// # Errors
+    /// The plugin has no such port.
+    pub fn pass_to(&mut self, port: &str) -> Result<()> {
+        let port = self.port(port)?;
+        self.entry(PASS | port << 16, [0, 0, 0, 0, 0], self.message.marks());
+        Ok(())
+    }
+
+    /// The number of a port.
+    fn port(&self, name: &str) -> Result<u32> {
+        match self.ports.iter().position(|port| port == name) {
+            Some(index) => Ok(length(index + 1)),
+            None if name == "out" => Ok(0),
+            None => Err(format!("port `{name}` is not one of the plugin's").into()),
+        }
     }
 
     /// The message `input` goes on as it is.
@@ -222,13 +238,12 @@ pub struct Draft<'d, 'm> {
 }
 
 impl<'d> Draft<'d, '_> {
-    /// Leaves through this port of [`Transform::PORTS`](crate::Transform::PORTS) instead of going on to the next
-    /// plugin.
+    /// Leaves through this port of the plugin's ([`Transform::ports`](crate::Transform::ports)) instead of going on to the
+    /// next plugin.
     pub fn port(mut self, name: &str) -> Self {
-        match self.out.ports.iter().position(|port| *port == name) {
-            Some(index) => self.port = length(index + 1),
-            None if name == "out" => self.port = 0,
-            None => self.fault = Some(format!("port `{name}` is not one of PORTS").into()),
+        match self.out.port(name) {
+            Ok(port) => self.port = port,
+            Err(fault) => self.fault = Some(fault),
         }
         self
     }

@@ -52,6 +52,11 @@ pub trait Transform: Sized + 'static {
     /// Ports beside `out` that messages leave through. The operator's config says where each leads.
     const PORTS: &'static [&'static str] = &[];
 
+    /// All ports beside `out`, where the settings say which there are; else [`PORTS`](Self::PORTS).
+    fn ports(&self) -> Vec<String> {
+        Self::PORTS.iter().map(|port| (*port).to_owned()).collect()
+    }
+
     /// Version of the form that [`Stateful::Value`] is saved in.
     const STATE_VERSION: u32 = 1;
 

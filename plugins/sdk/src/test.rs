@@ -36,8 +36,10 @@ use crate::message::Message;
 use crate::native::{Batch, Instance, Packed, Page};
 use crate::plugin::{Setup, Stateful, Timer, Transform};
 
+mod hostile;
 mod manual;
 
+pub use hostile::{hostile_names, hostile_payloads};
 pub use manual::settings_shown;
 
 /// The moment a test begins: 2026-01-01, in microseconds since 1970.
@@ -221,6 +223,11 @@ impl Outcome {
     /// Whether the message goes on as it is, and nothing else.
     pub fn passed(&self) -> bool {
         matches!(&*self.0, [Output::Pass { port }] if port == "out")
+    }
+
+    /// Whether it left as it was through this port, and nothing else was said.
+    pub fn passed_to(&self, port: &str) -> bool {
+        matches!(&*self.0, [Output::Pass { port: taken }] if taken == port)
     }
 
     /// Whether nothing was said, so that the message is filtered.

@@ -55,7 +55,7 @@ impl Decimal {
     }
 
     /// Bytes of it when it is saved, or a few more: by the bits of its digits, which cost nothing to count.
-    pub(crate) fn weight(self) -> usize {
+    pub fn weight(self) -> usize {
         let bits = 128 - self.mantissa.unsigned_abs().leading_zeros() as usize;
         // Ten bits are three digits and a little; beside them stand a length, `e`, two signs and the exponent.
         let digits = bits * 10 / 33 + 1;

@@ -193,7 +193,7 @@ fn an_error_takes_back_what_was_said() {
     assert_eq!(says("half written").0, [rejection("ran out of ink")]);
     assert_eq!(
         says("no port").0,
-        [rejection("port `nowhere` is not one of PORTS")]
+        [rejection("port `nowhere` is not one of the plugin's")]
     );
 }
 
