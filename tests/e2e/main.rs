@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::guests as guest;
 
+mod access;
 mod api;
 mod author;
 mod backup;
@@ -95,6 +96,7 @@ fn cases() -> Vec<Trial> {
         protocol::cases(),
         tls::cases(),
         host::cases(),
+        access::cases(),
         api::cases(),
         hostile::cases(),
         http_in::cases(),

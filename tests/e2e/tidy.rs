@@ -67,7 +67,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "recording",
         &["message", "clock", "thread", "file", "words"],
     ),
-    ("admin", &["file", "words"]),
+    ("admin", &["file", "link", "words"]),
 ];
 
 fn complain(found: Vec<String>) -> Result<()> {

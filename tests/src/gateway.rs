@@ -157,7 +157,7 @@ impl Setup {
         wait_until("the gateway prints its admin port", || {
             alive = process.is_running();
             admin = process.lines().find(|line| {
-                if line.contains("admin http://") {
+                if line.contains("admin http") {
                     port_in(line)
                 } else {
                     None

@@ -4,12 +4,16 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{Request, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -39,6 +43,8 @@ pub(super) struct ConnectionBounds {
     pub head: Duration,
     /// For everything: request, work and answer.
     pub whole: Duration,
+    /// The same for whoever has shown who it is.
+    pub vouched: Duration,
     /// Bytes of bodies that may be on their way in, together.
     pub body_bytes: usize,
 }
@@ -48,7 +54,26 @@ pub(super) trait Listening {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next one, and who is at its other end. Cancel safe.
-    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Caller)>> + Send;
+    fn next(&mut self)
+    -> impl Future<Output = io::Result<(Entering<Self::Stream>, Caller)>> + Send;
+
+    /// The routes behind whatever looks at a request first: nothing of a body is read or waited for before.
+    fn guarded(&self, routes: Router) -> Router {
+        routes
+    }
+}
+
+/// A connection that is still to be made fit for requests, by a handshake.
+pub(super) type Entering<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
+
+/// Put into each request: whoever finds out who asks may give it more time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Vouched(Arc<AtomicBool>);
+
+impl Vouched {
+    pub(super) fn vouch(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Serves `routes` until `stop` is true, and what is under way then for a moment longer.
@@ -58,10 +83,14 @@ pub(super) async fn attend<D: Listening>(
     bounds: ConnectionBounds,
     mut stop: watch::Receiver<bool>,
 ) -> AdminConnections {
+    let bodies = BodyRoom {
+        room: Arc::new(Semaphore::new(kib(bounds.body_bytes))),
+        bytes: bounds.body_bytes,
+    };
+    let with_room = routes.layer(middleware::from_fn_with_state(bodies, when_there_is_room));
     let mut guests = AdminConnections {
-        routes,
+        routes: entrance.guarded(with_room),
         bounds,
-        bodies: Arc::new(Semaphore::new(kib(bounds.body_bytes))),
         tasks: JoinSet::new(),
         idle: VecDeque::new(),
     };
@@ -70,7 +99,7 @@ pub(super) async fn attend<D: Listening>(
             () = until(&mut stop) => return guests,
             Some(_) = guests.tasks.join_next(), if !guests.tasks.is_empty() => {}
             came = entrance.next() => match came {
-                Ok((stream, caller)) => guests.admit(stream, caller).await,
+                Ok((entering, caller)) => guests.admit(entering, caller).await,
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the admin port or the control socket cannot be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -95,7 +124,6 @@ struct Idle {
 pub(super) struct AdminConnections {
     routes: Router,
     bounds: ConnectionBounds,
-    bodies: Arc<Semaphore>,
     tasks: JoinSet<()>,
     idle: VecDeque<Idle>,
 }
@@ -103,7 +131,7 @@ pub(super) struct AdminConnections {
 impl AdminConnections {
     async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &mut self,
-        stream: S,
+        entering: Entering<S>,
         caller: Caller,
     ) {
         self.idle
@@ -120,10 +148,9 @@ impl AdminConnections {
         let visit = Visit {
             caller,
             routes: self.routes.clone(),
-            bodies: Arc::clone(&self.bodies),
             bounds: self.bounds,
         };
-        let served = visit.serve(stream, Arc::clone(&has_asked));
+        let served = visit.serve(entering, Arc::clone(&has_asked));
         let task = self.tasks.spawn(served);
         self.idle.push_back(Idle { has_asked, task });
     }
@@ -144,53 +171,72 @@ impl AdminConnections {
 struct Visit {
     caller: Caller,
     routes: Router,
-    bodies: Arc<Semaphore>,
     bounds: ConnectionBounds,
 }
 
 impl Visit {
-    async fn serve(
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        entering: Entering<S>,
         has_asked: Arc<AtomicBool>,
     ) {
         let Self {
             caller,
             routes,
-            bodies,
             bounds,
         } = self;
+        // Whoever does not get through a handshake is no trouble of ours.
+        let Ok(Ok(stream)) = tokio::time::timeout(bounds.head, entering).await else {
+            return;
+        };
         let routes = TowerToHyperService::new(routes);
+        let vouched = Vouched::default();
+        let flag = vouched.clone();
         let answer = service_fn(move |mut request: Request<Incoming>| {
             has_asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(caller);
-            let wanted = kib(body_bytes(&request).min(bounds.body_bytes));
-            let bodies = Arc::clone(&bodies);
-            let routes = routes.clone();
-            async move {
-                // It is never closed.
-                let _room = bodies
-                    .acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX))
-                    .await;
-                routes.call(request).await
-            }
+            request.extensions_mut().insert(caller.clone());
+            request.extensions_mut().insert(flag.clone());
+            routes.call(request)
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(bounds.head)
             .keep_alive(false);
         http.max_buf_size(HEAD_BYTES).max_headers(HEAD_LINES);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
         // A guest who is late, or who leaves, is no trouble of ours.
-        let _ = tokio::time::timeout(
-            bounds.whole,
-            http.serve_connection(TokioIo::new(stream), answer),
-        )
-        .await;
+        let ended = tokio::time::timeout(bounds.whole, connection.as_mut()).await;
+        if ended.is_err() && vouched.0.load(Ordering::Relaxed) {
+            let more = bounds.vouched.saturating_sub(bounds.whole);
+            let _ = tokio::time::timeout(more, connection).await;
+        }
     }
 }
 
+/// Room for bodies on their way in, together.
+#[derive(Clone)]
+struct BodyRoom {
+    /// A permit is a KiB.
+    room: Arc<Semaphore>,
+    bytes: usize,
+}
+
+async fn when_there_is_room(
+    State(bodies): State<BodyRoom>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let wanted = kib(body_bytes(&request).min(bodies.bytes));
+    // It is never closed.
+    let _room = bodies
+        .room
+        .acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX))
+        .await;
+    next.run(request).await
+}
+
 /// How much a request says it brings; one that does not say may bring anything.
-fn body_bytes(request: &Request<Incoming>) -> usize {
+fn body_bytes<B>(request: &Request<B>) -> usize {
     let headers = request.headers();
     match headers
         .get(header::CONTENT_LENGTH)
@@ -215,19 +261,37 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::admin::{CallerOrigin, Scope};
+
+    /// Lets in whoever comes.
+    struct Anybody(TcpListener);
+
+    impl Listening for Anybody {
+        type Stream = TcpStream;
+
+        async fn next(&mut self) -> io::Result<(Entering<TcpStream>, Caller)> {
+            let (stream, peer) = self.0.accept().await?;
+            let origin = CallerOrigin::Port { peer, token: None };
+            let scope = Scope::Open;
+            let entering = Box::pin(std::future::ready(Ok(stream)));
+            Ok((entering, Caller { origin, scope }))
+        }
+    }
 
     const BOUNDS: ConnectionBounds = ConnectionBounds {
         most: 4,
         head: Duration::from_secs(300),
         whole: Duration::from_secs(300),
+        vouched: Duration::from_secs(300),
         body_bytes: 1 << 20,
     };
 
     async fn start(
         bounds: ConnectionBounds,
     ) -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
-        let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let mut listener = Anybody(listener);
         let (stop, stopped) = watch::channel(false);
         let routes = Router::new().route("/", get(async || "here"));
         let serving = tokio::spawn(async move {

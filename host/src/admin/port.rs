@@ -1,53 +1,65 @@
-//! The loopback port, for whoever on this machine may read.
+//! The admin port: for whoever on this machine may read, and for whoever shows a token.
 //!
 //! Bound before anything else starts; served once the gateway runs. A port that somebody else has is said, and tried again:
 //! data goes on without.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::Router;
+use axum::middleware;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
-use super::Error;
-use super::attend::{ConnectionBounds, Listening, attend, until};
+use super::attend::{ConnectionBounds, Entering, Listening, attend, until};
 use super::caller::{Caller, CallerOrigin, Scope};
+use super::gate::{self, Gate};
 use super::routes::Routes;
+use super::{Config, Error};
 
-/// There is no password.
-const SCOPE: Scope = Scope::Read;
-/// Scrapers and probes: each asks something small and goes.
+/// Scrapers and probes: each asks something small and goes. Where nobody is let in to do more, nothing larger comes in.
 const BOUNDS: ConnectionBounds = ConnectionBounds {
     most: 16,
     head: Duration::from_secs(5),
     whole: Duration::from_secs(30),
+    vouched: Duration::from_secs(30),
     body_bytes: 64 << 10,
+};
+/// The same with whoever shows a token, who may do what is done at the control socket.
+const WITH_TOKENS: ConnectionBounds = ConnectionBounds {
+    vouched: Duration::from_secs(150),
+    body_bytes: 64 << 20,
+    ..BOUNDS
 };
 /// How often a port that is taken is tried.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// The loopback port, bound or to be bound.
+/// The admin port, bound or to be bound.
 #[derive(Debug)]
-pub struct LoopbackPort {
+pub struct AdminPort {
     listener: Option<TcpListener>,
     address: SocketAddr,
+    config: Config,
 }
 
-impl LoopbackPort {
-    /// Binds `address`; port 0 takes a free one. One that is taken is no reason not to run: it is tried again.
+impl AdminPort {
+    /// Binds the address; port 0 takes a free one. One that is taken is no reason not to run: it is tried again.
     ///
     /// # Errors
     /// It is not this machine's, or not ours to use.
-    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+    pub fn bind(config: &Config) -> Result<Self, Error> {
+        let address = config.listen;
         match listen(address) {
             Ok(listener) => Ok(Self {
                 address: listener.local_addr().unwrap_or(address),
                 listener: Some(listener),
+                config: config.clone(),
             }),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 let error = Error::Bind {
@@ -61,31 +73,47 @@ impl LoopbackPort {
                 Ok(Self {
                     listener: None,
                     address,
+                    config: config.clone(),
                 })
             }
             Err(source) => Err(Error::Bind { address, source }),
         }
     }
 
-    /// Where it listens; `None` while somebody else has the port.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.as_ref().map(|_| self.address)
+    /// Where it is asked, as a URL; `None` while somebody else has the port.
+    pub fn url(&self) -> Option<String> {
+        let scheme = if self.config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = || format!("{scheme}://{}", self.address);
+        self.listener.as_ref().map(|_| url())
     }
 
-    /// Serves what is for reading until `stop` is true.
+    /// Serves what each caller may call until `stop` is true.
     pub async fn serve(self, routes: Routes, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let routes = routes
-            .within(SCOPE)
-            .layer(middleware::from_fn(for_this_machine));
+        let gate = Arc::new(Gate::new(&self.config));
+        gate.read().await;
         let listener = tokio::select! {
             listener = self.listening() => listener.and_then(tokio::net::TcpListener::from_std),
             () = until(&mut stop) => return Ok(()),
         };
-        let mut listener = listener.map_err(Error::Serve)?;
-        attend(&mut listener, routes, BOUNDS, stop)
-            .await
-            .leave()
-            .await;
+        let most = gate.most();
+        let bounds = if most == Scope::Open {
+            BOUNDS
+        } else {
+            WITH_TOKENS
+        };
+        let mut entrance = PortEntrance {
+            listener: listener.map_err(Error::Serve)?,
+            gate: Arc::clone(&gate),
+        };
+        let guests = tokio::select! {
+            guests = attend(&mut entrance, routes.within(most), bounds, stop) => guests,
+            () = gate.read_again() => return Ok(()),
+        };
+        guests.leave().await;
         Ok(())
     }
 
@@ -107,125 +135,113 @@ impl LoopbackPort {
     }
 }
 
-impl Listening for tokio::net::TcpListener {
-    type Stream = TcpStream;
-
-    async fn next(&mut self) -> io::Result<(TcpStream, Caller)> {
-        let (stream, _) = self.accept().await?;
-        let caller = Caller {
-            origin: CallerOrigin::Port,
-            scope: SCOPE,
-        };
-        Ok((stream, caller))
-    }
-}
-
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Whether a `Host` header names this machine's loopback. A page in a browser that has a name of its own lead here does not.
-fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+/// Lets in anybody, and has each request looked at.
+struct PortEntrance {
+    listener: tokio::net::TcpListener,
+    gate: Arc<Gate>,
 }
 
-/// Whether an `Origin` header names a page of this machine's own; one that has none to name says `null`.
-fn is_own(origin: &str) -> bool {
-    origin
-        .split_once("://")
-        .is_some_and(|(_, host)| is_local(host))
-}
+impl Listening for PortEntrance {
+    type Stream = PortStream;
 
-/// Whether every header of this name is as it has to be.
-fn all(request: &Request, name: header::HeaderName, fits: fn(&str) -> bool) -> bool {
-    let mut values = request.headers().get_all(name).iter();
-    values.all(|value| value.to_str().is_ok_and(fits))
-}
-
-async fn for_this_machine(request: Request, next: Next) -> Response {
-    if !all(&request, header::ORIGIN, is_own) {
-        let words = "no page from elsewhere may ask here\n";
-        return (StatusCode::FORBIDDEN, words).into_response();
+    async fn next(&mut self) -> io::Result<(Entering<PortStream>, Caller)> {
+        let (stream, peer) = self.listener.accept().await?;
+        let origin = CallerOrigin::Port { peer, token: None };
+        let gate = Arc::clone(&self.gate);
+        let entering = Box::pin(async move {
+            if !gate.wants_tls() {
+                return Ok(PortStream::Plain(stream));
+            }
+            let acceptor = gate.acceptor().ok_or(ErrorKind::NotConnected)?;
+            let shaken = acceptor.accept(stream).await?;
+            Ok(PortStream::Tls(Box::new(shaken)))
+        });
+        let scope = Scope::Open;
+        Ok((entering, Caller { origin, scope }))
     }
-    if all(&request, header::HOST, is_local) {
-        return next.run(request).await;
+
+    fn guarded(&self, routes: Router) -> Router {
+        let gate = Arc::clone(&self.gate);
+        routes.layer(middleware::from_fn_with_state(gate, gate::pass))
     }
-    let words = "this port is for this machine: ask it as localhost, 127.0.0.1 or [::1]\n";
-    (StatusCode::MISDIRECTED_REQUEST, words).into_response()
+}
+
+/// A connection as requests come over it.
+enum PortStream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for PortStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, room),
+        }
+    }
+}
+
+impl AsyncWrite for PortStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(address: &str) -> Config {
+        Config {
+            listen: address.parse().unwrap(),
+            tls: None,
+            hosts: Vec::new(),
+            tokens: Vec::new(),
+            reads_openly: true,
+        }
+    }
+
     #[tokio::test]
     async fn a_taken_port_is_served_as_soon_as_it_is_free() {
-        let first = LoopbackPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = first.address().unwrap();
-        let second = LoopbackPort::bind(address).unwrap();
-        assert_eq!(second.address(), None);
+        let first = AdminPort::bind(&at("127.0.0.1:0")).unwrap();
+        let address = first.address;
+        let second = AdminPort::bind(&at(&address.to_string())).unwrap();
+        assert_eq!(second.url(), None);
         drop(first);
         assert_eq!(
             second.listening().await.unwrap().local_addr().unwrap(),
             address
         );
-    }
-
-    #[test]
-    fn only_pages_of_this_machine_may_ask() {
-        for own in [
-            "http://localhost:9646",
-            "http://127.0.0.1",
-            "http://[::1]:1",
-        ] {
-            assert!(is_own(own), "{own}");
-        }
-        for foreign in [
-            "null",
-            "",
-            "http://evil.example",
-            "https://localhost.evil.example:9646",
-            "localhost",
-        ] {
-            assert!(!is_own(foreign), "{foreign}");
-        }
-    }
-
-    #[test]
-    fn only_names_of_the_loopback_are_answered() {
-        for host in [
-            "localhost",
-            "LocalHost:9646",
-            "127.0.0.1:9646",
-            "127.1.2.3",
-            "[::1]:9646",
-            "[::1]",
-        ] {
-            assert!(is_local(host), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "evil.example:9646",
-            "localhost.evil.example",
-            "192.168.0.7",
-            "[2001:db8::1]:80",
-            "::1:x",
-        ] {
-            assert!(!is_local(host), "{host}");
-        }
     }
 }

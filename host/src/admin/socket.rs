@@ -6,6 +6,7 @@
 //! served, anybody else gets a 403.
 
 use std::fs;
+use std::future::ready;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -18,13 +19,13 @@ use tokio::net::unix::UCred;
 use tokio::sync::watch;
 
 use super::Error;
-use super::attend::{ConnectionBounds, Listening, attend};
+use super::attend::{ConnectionBounds, Entering, Listening, attend};
 use super::caller::{Caller, CallerOrigin, Scope};
 use super::routes::Routes;
 use crate::file;
 
 /// Whoever gets past the file's rights is an operator.
-const SCOPE: Scope = Scope::Operate;
+const SCOPE: Scope = Scope::Deploy;
 /// Name of the socket in the data folder.
 const FILE: &str = "admin.sock";
 /// Owner and group may connect, which takes the right to write.
@@ -36,6 +37,7 @@ const BOUNDS: ConnectionBounds = ConnectionBounds {
     most: 16,
     head: Duration::from_secs(5),
     whole: Duration::from_secs(150),
+    vouched: Duration::from_secs(150),
     body_bytes: 64 << 20,
 };
 const FORBIDDEN: &[u8] =
@@ -139,7 +141,7 @@ impl Entrance {
 impl Listening for Entrance {
     type Stream = UnixStream;
 
-    async fn next(&mut self) -> io::Result<(UnixStream, Caller)> {
+    async fn next(&mut self) -> io::Result<(Entering<UnixStream>, Caller)> {
         loop {
             let (stream, _) = self.listener.accept().await?;
             let peer = stream.peer_cred().ok();
@@ -149,7 +151,7 @@ impl Listening for Entrance {
                     pid: peer.pid(),
                 };
                 return Ok((
-                    stream,
+                    Box::pin(ready(Ok(stream))),
                     Caller {
                         origin,
                         scope: SCOPE,

@@ -1,9 +1,12 @@
 //! What every command takes, and what it is surrounded by.
 
+pub mod remote;
+
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use self::remote::RemoteArguments;
 use super::terminal::{print_json, say};
 use crate::config::{self, Config, Problems, Sources};
 use crate::exit::Exit;
@@ -30,6 +33,8 @@ pub struct Global {
     /// Change one setting, as in `--set log.level=debug`; may be repeated.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    #[command(flatten)]
+    pub remote: RemoteArguments,
     /// How data is printed.
     #[arg(
         short,

@@ -32,6 +32,7 @@ pub mod tap;
 mod terminal;
 pub mod top;
 
+use global::remote::RemoteArguments;
 pub use global::{Global, OutputFormat, Surroundings, When};
 #[cfg(test)]
 pub(crate) use plugin::CASES_HELP;
@@ -61,6 +62,7 @@ Examples:
   tidegate plugin new my-rule                     a plugin of your own, with cases to test it by
   tidegate plugin test my-rule                    build it, and run its cases
   tidegate replay --flow climate --with rule.wasm what a changed rule would have done
+  tidegate --gateway ssh://pi@barn-7 status       the same of a gateway elsewhere
 
 Every setting, its default and the reason for it: tidegate check --manual; of one: tidegate config explain spool.reserve";
 
@@ -160,6 +162,9 @@ pub enum Command {
     /// Compile a plugin for a gateway: the component on standard input, its code on standard output.
     #[command(hide = true)]
     CompilePlugin(compile::Arguments),
+    /// The far end of `--gateway ssh://…`.
+    #[command(hide = true)]
+    Relay(place::relay::RelayArguments),
     /// The manual pages, for a package.
     #[command(hide = true)]
     Man(completions::man::ManArguments),
@@ -169,10 +174,49 @@ pub enum Command {
     Broker(broker::Arguments),
 }
 
+impl Command {
+    /// Which gateway elsewhere it asks. What has to do with none does not mind that one is named; what is about this machine does.
+    fn remote(&self, named: &RemoteArguments) -> Result<RemoteArguments, String> {
+        let name = match self {
+            _ if named.gateway.is_none() => return Ok(named.clone()),
+            Self::Run(_) => "run",
+            Self::Init(_) => "init",
+            Self::Check(_) => "check",
+            Self::Config(_) => "config",
+            Self::Doctor(_) => "doctor",
+            Self::Restore(_) => "restore",
+            Self::Replay(_) => "replay",
+            #[cfg(feature = "demo")]
+            Self::Demo(_) => "demo",
+            Self::Plugin(command) if command.asks_a_gateway() => return Ok(named.clone()),
+            Self::Plugin(_)
+            | Self::Completions(_)
+            | Self::CompilePlugin(_)
+            | Self::Man(_)
+            | Self::Relay(_) => return Ok(RemoteArguments::default()),
+            #[cfg(feature = "demo")]
+            Self::Sim(_) | Self::Broker(_) => return Ok(RemoteArguments::default()),
+            _ => return Ok(named.clone()),
+        };
+        Err(format!(
+            "`tidegate {name}` is about this machine only: leave out --gateway (and unset TIDEGATE_GATEWAY), or run it over there"
+        ))
+    }
+}
+
 impl Cli {
     /// Does what was asked.
-    pub fn run(self, surroundings: Surroundings) -> Exit {
-        let mut exit = self.obey(surroundings);
+    pub fn run(mut self, surroundings: Surroundings) -> Exit {
+        let mut exit = match self.command.remote(&self.global.remote) {
+            Ok(remote) => {
+                self.global.remote = remote;
+                self.obey(surroundings)
+            }
+            Err(words) => {
+                say(&format!("error: {words}"));
+                Exit::Usage
+            }
+        };
         if let Some(why) = terminal::unwritten() {
             say(&format!(
                 "error: standard output did not take all that was printed: {why}"
@@ -214,6 +258,7 @@ impl Cli {
             Command::Demo(arguments) => demo::run(&self.global, &arguments),
             #[cfg(feature = "demo")]
             Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            Command::Relay(arguments) => place::relay::run(&self.global, &arguments, surroundings),
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => completions::man::run(&arguments, Self::command()),
             Command::CompilePlugin(arguments) => compile::run(&arguments),

@@ -1,6 +1,8 @@
 //! Where a command finds what it is about: a running gateway, through its control socket, or the files of a stopped
 //! one. The same request goes to either.
 
+pub mod relay;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use clap::Args;
 use prometheus::Registry;
 use serde::de::DeserializeOwned;
 
+use super::global::remote::RemoteError;
 use super::{Global, Surroundings, say};
 use crate::admin::{Client, ClientError};
 use crate::config::{self, Config};
@@ -125,6 +128,16 @@ impl CommandFailure {
     }
 }
 
+impl From<RemoteError> for CommandFailure {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Usage(words) => Self::Usage(words),
+            RemoteError::Client(error) => Self::Client(error),
+            error @ RemoteError::Token { .. } => Self::Said(error.to_string()),
+        }
+    }
+}
+
 impl From<spool::Error> for CommandFailure {
     fn from(error: spool::Error) -> Self {
         match error {
@@ -170,12 +183,15 @@ pub enum GatewayOrConfig {
     Stopped(Box<Config>),
 }
 
-/// Looks for a running gateway.
+/// Looks for a running gateway: where the command line says, or on this machine.
 pub fn find(
     global: &Global,
     at: &DataDirArgument,
     _: Surroundings,
 ) -> Result<GatewayOrConfig, CommandFailure> {
+    if let Some(client) = global.remote.reach(at.data_dir.as_deref())? {
+        return Ok(GatewayOrConfig::Running(client));
+    }
     if let Some(data_dir) = &at.data_dir
         && let Some(client) = Client::reach(data_dir)?
     {

@@ -20,7 +20,7 @@ use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
 use super::flow::{self, FlowSpec, KnownNames, Queues};
-use super::globals::{self, Admin, Gateway, LogSettings, SpoolLimits};
+use super::globals::{self, Gateway, LogSettings, SpoolLimits};
 use super::identity::ClientIdentity;
 use super::layers::FILE;
 use super::priority::{self, SourceConnection};
@@ -39,7 +39,7 @@ pub(super) struct ConfigParts {
     pub(super) uplinks: Vec<uplink::Config>,
     pub(super) flows: Vec<chain::Config>,
     pub(super) spool: spool::Config,
-    pub(super) admin: Admin,
+    pub(super) admin: crate::admin::Config,
     pub(super) log: LogSettings,
     pub(super) recordings: Vec<Option<recording::Config>>,
     pub(super) plugin_places: Vec<Vec<Places>>,
@@ -65,7 +65,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let limits = closed(&mut root, "spool", |fields| {
         globals::spool(fields, &gateway.name)
     });
-    let admin = closed(&mut root, "admin", globals::admin);
+    let admin = closed(&mut root, "admin", globals::admin::read);
     let log = closed(&mut root, "log", globals::log);
     let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();

@@ -1,8 +1,8 @@
-//! The tables there is one of: `[gateway]`, `[spool]`, `[admin]`, `[log]`.
+//! The tables there is one of: `[gateway]`, `[spool]`, `[log]`.
 
+pub(super) mod admin;
 mod trust;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::{Secrets, Sources};
 use super::secret;
-use super::tree::{Node, Place};
+use super::tree::Place;
 use crate::chain::CompileLimits;
 use crate::config::problem::code::ProblemCode;
 use crate::file;
@@ -39,13 +39,6 @@ pub struct Gateway {
     pub audit_topic: Option<Arc<str>>,
     /// Whose signatures count for plugins.
     pub trust: Trust,
-}
-
-/// The admin port: metrics and health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// A loopback address; port 0 takes a free one.
-    pub listen: SocketAddr,
 }
 
 /// How much is logged.
@@ -322,64 +315,6 @@ fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Ar
         );
     }
     Some(topic.into())
-}
-
-pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    if let Some(port) = fields
-        .number("listen")
-        .filter(|port| (0..=65_535).contains(port))
-    {
-        fields.problem(
-            ProblemCode::WrongType,
-            "listen",
-            "`admin.listen` is an integer, but must be an address and a port",
-            format!("write \"127.0.0.1:{port}\""),
-        );
-        return Admin { listen: nowhere };
-    }
-    if let Some(flag) = fields.find("listen").and_then(|item| {
-        if let Node::Flag(flag) = item.node {
-            Some(flag)
-        } else {
-            None
-        }
-    }) {
-        let hint =
-            "write \"127.0.0.1:9646\"; it cannot be turned off, but only this machine reaches it"
-                .to_owned();
-        let message = format!("`admin.listen` is {flag}, but must be an address and a port");
-        fields.problem(ProblemCode::WrongType, "listen", message, hint);
-        return Admin { listen: nowhere };
-    }
-    let Some(written) = fields.text("listen") else {
-        return Admin { listen: nowhere };
-    };
-    let spelled = written
-        .strip_prefix("localhost:")
-        .map_or_else(|| written.to_owned(), |port| format!("127.0.0.1:{port}"));
-    match spelled.parse::<SocketAddr>() {
-        Ok(listen) if listen.ip().is_loopback() => Admin { listen },
-        Ok(listen) => {
-            let message = format!(
-                "`{}` can be reached from the network, and the admin port has no password",
-                listen.ip()
-            );
-            let hint = format!("write \"127.0.0.1:{}\"", listen.port());
-            fields.problem(ProblemCode::Exposed, "listen", message, hint);
-            Admin { listen: nowhere }
-        }
-        Err(_) => {
-            let hint = "write \"127.0.0.1:9646\"; port 0 takes a free one".to_owned();
-            fields.problem(
-                ProblemCode::Url,
-                "listen",
-                format!("`{written}` is not an address and a port"),
-                hint,
-            );
-            Admin { listen: nowhere }
-        }
-    }
 }
 
 pub(super) fn log(fields: &mut Fields<'_>) -> LogSettings {

@@ -37,7 +37,7 @@ pub(crate) use address::{AddressError, BrokerAddress};
 pub use difference::{
     ConfigDifference, EndpointChanges, FlowChange, FlowFate, PluginChange, difference, why_restart,
 };
-pub use globals::{Admin, Format, Gateway, LogLevel, LogSettings};
+pub use globals::{Format, Gateway, LogLevel, LogSettings};
 pub use kept::{data_dir, has_changed, is_default_data_dir, keep, load_kept, load_somehow};
 pub use known::effective::{Effective, Setting};
 pub use known::manual::{ManualEntry, explain};
@@ -74,7 +74,7 @@ pub struct Config {
     pub flows: Vec<chain::Config>,
     /// The spool; the order of its queues gives the `QueueId`s.
     pub spool: spool::Config,
-    pub admin: Admin,
+    pub admin: crate::admin::Config,
     pub log: LogSettings,
     /// What is recorded of each flow.
     pub recordings: Vec<Option<recording::Config>>,

@@ -1,4 +1,4 @@
-//! Where one can ask the running gateway: the loopback port and the control socket, each with the routes for its callers.
+//! Where one can ask the running gateway: the admin port and the control socket, each with the routes for its callers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::api;
 use super::live::Orders;
 use super::running::RunningGateway;
-use crate::admin::{ControlSocket, Error, LoopbackPort, Routes};
+use crate::admin::{AdminPort, ControlSocket, Error, Routes};
 use crate::telemetry::sink;
 
 type Serving = JoinHandle<Result<(), Error>>;
@@ -23,15 +23,15 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn start(running: &Arc<RunningGateway>, desk: Orders, port: LoopbackPort) -> Self {
+    pub(super) fn start(running: &Arc<RunningGateway>, desk: Orders, port: AdminPort) -> Self {
         let routes = api::routes(running, desk);
         let (stop_port, port_stops) = watch::channel(false);
         let (stop_socket, socket_stops) = watch::channel(false);
         let socket = serve_socket(running, routes.clone(), socket_stops);
-        let address = port.address().map(|address| address.to_string());
+        let address = port.url();
         let port = tokio::spawn(port.serve(routes, port_stops));
         if let Some(address) = &address {
-            sink::say(&format!("admin http://{address}"));
+            sink::say(&format!("admin {address}"));
         }
         Self {
             address,

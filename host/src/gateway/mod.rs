@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Mode;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::LoopbackPort;
+use crate::admin::AdminPort;
 use crate::backup::gathered;
 use crate::config::{Config, Problems, Sources};
 use crate::file;
@@ -86,7 +86,7 @@ fn run_here(
     file::own_folder(&config.gateway.data_dir)?;
     crash::keep_in(&config.gateway.data_dir);
     gathered::clear(&config.gateway.data_dir);
-    let port = LoopbackPort::bind(config.admin.listen)?;
+    let port = AdminPort::bind(&config.admin)?;
     let network = network()?;
     let (running, parts) = prepare::prepare(config, origin, standing, &network)?;
     let ended = network.block_on(serve(Arc::new(running), parts, port, signals));
@@ -108,7 +108,7 @@ fn network() -> std::io::Result<Runtime> {
 async fn serve(
     running: Arc<RunningGateway>,
     parts: LiveParts,
-    port: LoopbackPort,
+    port: AdminPort,
     mut signals: Signals,
 ) -> Result<(), Error> {
     let grace = running.config.gateway.shutdown_grace;

@@ -86,6 +86,16 @@ impl Secret {
         self.file.as_ref()
     }
 
+    /// Whether somebody shows this one, in a time that says nothing of where two differ, only of their lengths. One that was
+    /// never read, or is empty, is shown by nobody.
+    pub fn is_shown(&self, shown: &[u8]) -> bool {
+        let own = self.text.as_bytes();
+        let differ = own.iter().zip(shown).fold(0, |differ, (one, other)| {
+            std::hint::black_box(differ | (one ^ other))
+        });
+        !own.is_empty() && own.len() == shown.len() && differ == 0
+    }
+
     /// The text itself, for the packet it belongs in.
     pub fn reveal(&self) -> &str {
         &self.text

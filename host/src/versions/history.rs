@@ -29,6 +29,13 @@ pub enum Who {
         /// Name of the user, where this machine's own list has it.
         user: Option<String>,
     },
+    /// Whoever has a token for the admin port.
+    Token {
+        /// Its name in the config.
+        token: String,
+        /// The address that it came from.
+        from: String,
+    },
     /// A plugin's file was changed.
     File,
     /// The config was changed.
@@ -69,6 +76,7 @@ impl Who {
                 user: Some(user), ..
             } => user.clone(),
             Self::Operator { uid, .. } => format!("user {uid}"),
+            Self::Token { token, from } => format!("token {token} from {from}"),
             Self::File => "file".to_owned(),
             Self::Config => "config".to_owned(),
             Self::Start => "start".to_owned(),

@@ -43,6 +43,13 @@ pub enum Command {
     Verify(sign::Verify),
 }
 
+impl Command {
+    /// Whether it has to do with a running gateway.
+    pub fn asks_a_gateway(&self) -> bool {
+        matches!(self, Self::Dev(_))
+    }
+}
+
 /// Does what was asked.
 pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exit {
     match command {

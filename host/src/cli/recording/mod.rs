@@ -221,6 +221,12 @@ fn add_settings(
     arguments: &ExportRecording,
     surroundings: Surroundings,
 ) -> Result<(), CommandFailure> {
+    if global.remote.gateway.is_some() {
+        return Err(CommandFailure::Usage(
+            "--with-settings reads the config of this machine: leave it out with --gateway"
+                .to_owned(),
+        ));
+    }
     let sources = Sources {
         secrets: Secrets::Unused,
         ..global.sources(arguments.at.data_dir.clone())

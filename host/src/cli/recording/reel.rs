@@ -66,6 +66,10 @@ impl Reel {
         let Listed { header, folder, .. } =
             listed.into_iter().nth(index).ok_or_else(|| nothing(flow))?;
         match folder {
+            Some(_) if !client.is_of_this_machine() => Err(CommandFailure::Said(format!(
+                "`{}` is recorded in files, which are read where they lie: run this over there, without --gateway",
+                header.flow
+            ))),
             Some(folder) => Self::folder(&folder, &header.flow),
             None => Ok(Self::Memory(Box::new(Pages {
                 client,

@@ -4,9 +4,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use crate::admin;
 use crate::config::address::BrokerIdentity;
 use crate::config::check::Check;
-use crate::config::globals::Admin;
 use crate::config::identity::ClientIdentity;
 use crate::config::problem::code::ProblemCode;
 use crate::config::sources::spec::SourceSpec;
@@ -36,7 +36,7 @@ pub(super) fn refuse(
     check: &Check<'_>,
     sources: &[(SourceSpec, Place)],
     uplinks: &[(uplink::Config, Place)],
-    admin: &Admin,
+    admin: &admin::Config,
 ) {
     let listening = Thing::Port {
         host: admin.listen.ip().to_string(),

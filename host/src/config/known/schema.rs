@@ -77,6 +77,12 @@ plugin = "builtin:filter"
 settings = { a = 1 }
 [spool]
 encrypt = { key = { env = "A" }, old_keys = [{ env = "A" }] }
+[admin]
+hosts = "a"
+tls = { cert = "a" }
+[admin.access.a]
+scope = "read"
+token = { env = "A" }
 [accepted]
 "#;
 
@@ -96,6 +102,7 @@ fn tables(path: &str) -> Vec<String> {
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],
+        ("admin", "access") if rest.is_some() => return vec!["admin.access.\"*\"".to_owned()],
         ("class", _) => &["\"*\"", "alarm"],
         // A table inside one that there is one of.
         _ => return vec![path.to_owned()],

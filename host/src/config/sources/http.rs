@@ -128,7 +128,11 @@ fn tls(fields: &mut Fields<'_>, is_wanted: bool) -> Option<ServerTls> {
         ),
         _ => {}
     }
-    let mut tls = written?;
+    written.map(server_tls)
+}
+
+/// The table `tls` of a port that others dial.
+pub(in crate::config) fn server_tls(mut tls: Fields<'_>) -> ServerTls {
     tls.require("cert", "\"gateway.pem\"");
     tls.require("key", "\"gateway.key\"");
     let found = ServerTls {
@@ -136,7 +140,7 @@ fn tls(fields: &mut Fields<'_>, is_wanted: bool) -> Option<ServerTls> {
         client_ca: certificates(&mut tls, "client_ca", "CA certificate"),
     };
     tls.done();
-    Some(found)
+    found
 }
 
 fn token(fields: &mut Fields<'_>) -> Option<Secret> {

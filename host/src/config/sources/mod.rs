@@ -10,6 +10,8 @@ pub(super) mod spec;
 
 use std::collections::BTreeSet;
 
+pub(super) use self::http::server_tls;
+
 use self::raw::RawWay;
 use self::spec::SourceSpec;
 use super::fields::Fields;

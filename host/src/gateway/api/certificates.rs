@@ -1,4 +1,4 @@
-//! The files with certificates that sources and uplinks name, and until when they count.
+//! The files with certificates that sources, uplinks and the admin port name, and until when they count.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::link;
 use crate::uplink;
 use crate::words::with_causes;
 
-/// One file of one source or uplink.
+/// One file of one of them.
 #[derive(Clone, Debug)]
 pub(in crate::gateway) struct Certificate {
-    /// Of what it is: `source` or `uplink`.
+    /// Of what it is: `source`, `uplink` or `port`.
     pub(in crate::gateway) kind: &'static str,
     pub(in crate::gateway) name: Arc<str>,
     /// Its key in the config: `cert`, `ca`, `client_ca`.
@@ -43,8 +43,14 @@ pub(in crate::gateway) fn all(config: &Config) -> Vec<Certificate> {
             let files = uplink.kind.certificates().into_iter();
             files.map(|file| ("uplink", &uplink.name, file))
         });
+    let port: Arc<str> = "admin".into();
+    let own = config.admin.tls.iter().flat_map(|tls| {
+        let files = tls.certificates().into_iter();
+        files.map(|file| ("port", &port, file))
+    });
     sources
         .chain(uplinks)
+        .chain(own)
         .map(|(kind, name, (key, path))| Certificate {
             kind,
             name: Arc::clone(name),
@@ -69,7 +75,7 @@ impl Expiry {
     pub(in crate::gateway) fn new(current: Current) -> Result<Self, prometheus::Error> {
         let opts = Opts::new(
             "tidegate_certificate_expiry_timestamp_seconds",
-            "When the certificate in a file expires that a source or uplink names, of several in it the first.",
+            "When the certificate in a file expires that a source, an uplink or the admin port names, of several in it the first.",
         );
         let until = GaugeVec::new(opts, &["kind", "name", "key"])?;
         Ok(Self { current, until })

@@ -1,5 +1,5 @@
-//! What the gateway answers: routes for reading and routes for operating, one file a subject. A transport decides which of
-//! the two its callers may call (`admin`). Memory work is done on the spot, what waits for the disk on the blocking pool.
+//! What the gateway answers: routes for reading and routes for operating, one file a subject, each with the scope that it needs.
+//! A transport decides which of them its callers have (`admin`). Memory work is done on the spot, what waits for the disk on the blocking pool.
 
 mod accounts;
 pub mod backup;
@@ -26,54 +26,57 @@ use self::metrics::Rendering;
 use self::page::Page;
 use super::live::Orders;
 use super::running::RunningGateway;
-use crate::admin::{Route, Routes};
+use crate::admin::{Route, Routes, Scope};
 
 /// What anybody on this machine may read: nothing that a device, a plugin or an operator keeps to itself.
 pub fn reading() -> Vec<Route<Api>> {
     let mut routes = page::routes();
     routes.extend([
-        Route::get("/metrics", metrics::text),
-        Route::get("/livez", health::alive),
-        Route::get("/readyz", health::ready),
-        Route::get("/healthz", health::healthy),
+        Route::get(Scope::Open, "/metrics", metrics::text),
+        Route::get(Scope::Open, "/livez", health::alive),
+        Route::get(Scope::Open, "/readyz", health::ready),
+        Route::get(Scope::Open, "/healthz", health::healthy),
     ]);
     routes
 }
 
-/// What only the operator sees and does: payloads, settings, who did what, and changes.
+/// What only the operator sees and does: settings, who did what; payloads, and what keeps a gateway going; and which plugins
+/// run. Looking at payloads is more than reading: it is what devices said.
 pub fn operating() -> Vec<Route<Api>> {
+    use Scope::{Deploy, Operate, Read};
     vec![
         // The whole account at a glance.
-        Route::get("/v1/status", status::show),
+        Route::get(Read, "/v1/status", status::show),
         // How each part is.
-        Route::get("/v1/health", health::show),
+        Route::get(Read, "/v1/health", health::show),
         // How much the log says; another level for a while, a `log::Order`.
-        Route::get("/v1/log", log::show),
-        Route::post("/v1/log", log::change),
+        Route::get(Read, "/v1/log", log::show),
+        Route::post(Operate, "/v1/log", log::change),
         // Queues and dead letters, a `spool::ToolRequest`: look, take out, put in, mend.
-        Route::post("/v1/spool", spool::ask),
+        Route::post(Operate, "/v1/spool", spool::ask),
         // Everything the gateway is made of, at one moment, a `backup::BackupRequest`.
-        Route::post("/v1/backup", backup::ask),
+        Route::post(Operate, "/v1/backup", backup::ask),
         // Dead letters on their way again, a `letters::RetryRequest`.
-        Route::post("/v1/parked/retry", letters::retry),
+        Route::post(Operate, "/v1/parked/retry", letters::retry),
         // What is recorded of the flows, a `recordings::RecordingRequest`.
-        Route::post("/v1/recordings", recordings::ask),
+        Route::post(Operate, "/v1/recordings", recordings::ask),
         // Looking on at a flow, a `tap::TapOrder`, answered with a number; what it has seen since, and its end.
-        Route::post("/v1/taps", tap::open),
-        Route::get("/v1/taps/{tap}", tap::fetch),
-        Route::post("/v1/taps/{tap}/close", tap::close),
+        Route::post(Operate, "/v1/taps", tap::open),
+        Route::get(Operate, "/v1/taps/{tap}", tap::fetch),
+        Route::post(Operate, "/v1/taps/{tap}/close", tap::close),
         // Every plugin: what runs, what is tried beside it, what it can go back to.
-        Route::get("/v1/plugins", plugins::list),
+        Route::get(Read, "/v1/plugins", plugins::list),
         // Orders of `live`, each answered with its number.
-        Route::post("/v1/plugins/swap", changes::swap),
-        Route::post("/v1/plugins/rollback", changes::roll_back),
-        Route::post("/v1/plugins/promote", changes::promote),
-        Route::post("/v1/plugins/follow", changes::follow),
-        Route::post("/v1/reload", changes::reload),
+        Route::post(Deploy, "/v1/plugins/swap", changes::swap),
+        Route::post(Deploy, "/v1/plugins/rollback", changes::roll_back),
+        Route::post(Deploy, "/v1/plugins/promote", changes::promote),
+        // The number of a change under way, which changes nothing.
+        Route::post(Read, "/v1/plugins/follow", changes::follow),
+        Route::post(Operate, "/v1/reload", changes::reload),
         // What is told of one, `?from=` a line on.
-        Route::get("/v1/changes/{change}", changes::page),
+        Route::get(Read, "/v1/changes/{change}", changes::page),
         // What was changed, by whom, and what came of it.
-        Route::get("/v1/history", changes::history),
+        Route::get(Read, "/v1/history", changes::history),
     ]
 }
 
@@ -99,7 +102,7 @@ pub(super) fn routes(running: &Arc<RunningGateway>, desk: Orders) -> Routes {
         page: Page::of(running),
         backup: Arc::default(),
     };
-    Routes::new(reading(), operating(), api)
+    Routes::new(reading().into_iter().chain(operating()).collect(), api)
 }
 
 impl FromRef<Api> for Arc<RunningGateway> {

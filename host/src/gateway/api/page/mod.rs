@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 
 use self::events::PageEvents;
 use self::view::Views;
-use crate::admin::{ApiResult, Route, json};
+use crate::admin::{ApiResult, Route, Scope, json};
 use crate::gateway::running::RunningGateway;
 
 /// What a browser may load and do: what we serve, and nothing else.
@@ -60,14 +60,14 @@ where
     Page: FromRef<S>,
 {
     let files = FILES.map(|(path, kind, content)| {
-        Route::get(path, move || async move {
+        Route::get(Scope::Open, path, move || async move {
             guarded(([(header::CONTENT_TYPE, kind)], content))
         })
     });
     let own = [
-        Route::get("/", show),
-        Route::get("/api/view", view),
-        Route::get("/api/events", listen),
+        Route::get(Scope::Open, "/", show),
+        Route::get(Scope::Open, "/api/view", view),
+        Route::get(Scope::Open, "/api/events", listen),
     ];
     own.into_iter().chain(files).collect()
 }

@@ -1,0 +1,136 @@
+//! The tokens that let in at the admin port, as they are now: those in files are read again and again, since they are renewed
+//! and withdrawn. One that cannot be read lets nobody in until it can.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::AccessToken;
+use super::caller::Scope;
+use crate::link::Secret;
+
+/// Tokens of a moment, each with its name.
+pub(super) struct Tokens {
+    wanted: Vec<AccessToken>,
+    today: Mutex<Vec<AccessToken>>,
+    /// What is wrong with a file, by the token's name: said once.
+    said: Mutex<BTreeMap<Arc<str>, String>>,
+}
+
+impl Tokens {
+    /// Nobody is let in before they are read.
+    pub(super) fn new(wanted: &[AccessToken]) -> Self {
+        Self {
+            wanted: wanted.to_vec(),
+            today: Mutex::default(),
+            said: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// Reads the files, on a thread that may wait for the disk.
+    pub(super) async fn read(&self) {
+        let mut found = Vec::new();
+        for token in &self.wanted {
+            match token.secret.todays().await {
+                Ok(secret) => {
+                    self.is_good_again(&token.name);
+                    found.push(AccessToken {
+                        secret,
+                        ..token.clone()
+                    });
+                }
+                Err((path, why)) => {
+                    self.is_gone(&token.name, &format!("`{}`: {why}", path.display()));
+                }
+            }
+        }
+        *self.today.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Name and scope of the token that is shown. All are looked at, so that the time it takes says nothing of which it is.
+    pub(super) fn found(&self, shown: &[u8]) -> Option<(Arc<str>, Scope)> {
+        let today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
+        today.iter().fold(None, |found, token| {
+            if token.secret.is_shown(shown) {
+                Some((Arc::clone(&token.name), token.scope))
+            } else {
+                found
+            }
+        })
+    }
+
+    fn is_gone(&self, name: &Arc<str>, why: &str) {
+        let why = crate::words::line(why, crate::words::REASON);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(Arc::clone(name), why.clone()) != Some(why.clone()) {
+            tracing::warn!(token = %name, why, "a token cannot be read: it lets nobody in until it can");
+        }
+    }
+
+    fn is_good_again(&self, name: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.remove(name).is_some() {
+            tracing::info!(token = name, "a token can be read again");
+        }
+    }
+}
+
+/// What an `Authorization` shows, if it is a token.
+pub(super) fn shown(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, shown) = authorization.split_at_checked(7)?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+    is_bearer.then(|| shown.trim_ascii())
+}
+
+impl From<(&str, Scope, Secret)> for AccessToken {
+    fn from((name, scope, secret): (&str, Scope, Secret)) -> Self {
+        Self {
+            name: name.into(),
+            scope,
+            secret,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_is_the_one_that_its_file_has_now_and_none_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ops");
+        std::fs::write(&file, "first-first-first\n").unwrap();
+        let wanted = [
+            ("ops", Scope::Operate, Secret::in_file(&file)).into(),
+            ("ci", Scope::Deploy, Secret::new("always-always-always")).into(),
+        ];
+        let tokens = Tokens::new(&wanted);
+        let scope = |shown: &str| tokens.found(shown.as_bytes()).map(|(_, scope)| scope);
+        assert_eq!(scope("always-always-always"), None, "before it is read");
+        tokens.read().await;
+        assert_eq!(scope("first-first-first"), Some(Scope::Operate));
+        assert_eq!(scope("always-always-always"), Some(Scope::Deploy));
+        std::fs::write(&file, "second-second-second\n").unwrap();
+        tokens.read().await;
+        assert_eq!(scope("first-first-first"), None);
+        assert_eq!(scope("second-second-second"), Some(Scope::Operate));
+        std::fs::remove_file(&file).unwrap();
+        tokens.read().await;
+        assert_eq!(scope("second-second-second"), None);
+        assert_eq!(scope("always-always-always"), Some(Scope::Deploy));
+        assert_eq!(scope(""), None);
+    }
+
+    #[test]
+    fn only_a_bearer_shows_a_token() {
+        assert_eq!(shown(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(shown(b"bearer  abc "), Some(&b"abc"[..]));
+        for other in ["", "abc", "Bearer", "Basic abc", "Bearerabc"] {
+            assert_eq!(shown(other.as_bytes()), None, "{other}");
+        }
+    }
+}
