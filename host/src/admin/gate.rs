@@ -23,7 +23,7 @@ use crate::link::{Causes, Error, ServerTls, build_server};
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// What all requests at the port go through.
-pub(super) struct Gate {
+pub(super) struct AccessGate {
     hosts: Hosts,
     tokens: Tokens,
     reads_openly: bool,
@@ -35,7 +35,7 @@ pub(super) struct Gate {
     said: Mutex<Option<String>>,
 }
 
-impl Gate {
+impl AccessGate {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             hosts: Hosts::new(config.listen, &config.hosts),
@@ -164,7 +164,7 @@ impl IntoResponse for Unwelcome {
 
 /// Looks at a request before anything of it is done.
 pub(super) async fn pass(
-    State(gate): State<Arc<Gate>>,
+    State(gate): State<Arc<AccessGate>>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -17,7 +17,7 @@ mod tries;
 
 pub use answer::{ApiRefusal, ApiResult, json};
 pub use caller::{Caller, CallerOrigin, Scope};
-pub use client::{Client, ClientError, NetworkGateway, SshTarget, serve_relay};
+pub use client::{Client, ClientError, NetworkGateway, SshTarget};
 pub use hosts::is_host_name;
 pub use port::AdminPort;
 pub use routes::{Route, Routes};

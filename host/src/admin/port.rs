@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::attend::{ConnectionBounds, Entering, Listening, attend, until};
 use super::caller::{Caller, CallerOrigin, Scope};
-use super::gate::{self, Gate};
+use super::gate::{self, AccessGate};
 use super::routes::Routes;
 use super::{Config, Error};
 
@@ -93,7 +93,7 @@ impl AdminPort {
 
     /// Serves what each caller may call until `stop` is true.
     pub async fn serve(self, routes: Routes, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let gate = Arc::new(Gate::new(&self.config));
+        let gate = Arc::new(AccessGate::new(&self.config));
         gate.read().await;
         let listener = tokio::select! {
             listener = self.listening() => listener.and_then(tokio::net::TcpListener::from_std),
@@ -144,7 +144,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Lets in anybody, and has each request looked at.
 struct PortEntrance {
     listener: tokio::net::TcpListener,
-    gate: Arc<Gate>,
+    gate: Arc<AccessGate>,
 }
 
 impl Listening for PortEntrance {

@@ -48,7 +48,15 @@ const TEXTS: [(&str, &[&str]); 4] = [
 ];
 
 /// The cases that replace parts of a text which is no config: of requests, of a plugin's source, of what was printed.
-const OTHER_TEXTS: [&str; 5] = ["api", "author/made", "config", "http_in", "influx"];
+const OTHER_TEXTS: [&str; 7] = [
+    "access",
+    "access/hostile",
+    "api",
+    "author/made",
+    "config",
+    "http_in",
+    "influx",
+];
 
 fn is_one_of(path: &str, cases: &[&str]) -> bool {
     let path = path.strip_prefix("tests/e2e/");

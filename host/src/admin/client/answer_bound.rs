@@ -11,6 +11,12 @@ pub(super) struct AnswerBound {
 }
 
 impl AnswerBound {
+    /// A retry waits for a commit, and a tired card takes many seconds for one; lists are cut into pages far below.
+    pub(super) const USUAL: Self = Self {
+        patience: Duration::from_secs(120),
+        bytes: 64 << 20,
+    };
+
     /// The system's words for a time that is over are none.
     pub(super) fn explain(self, error: io::Error) -> io::Error {
         match error.kind() {
@@ -35,4 +41,12 @@ impl AnswerBound {
         let words = format!("its answer has more than {} bytes", self.bytes);
         Err(io::Error::new(ErrorKind::FileTooLarge, words))
     }
+}
+
+/// Whether the other end went away.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
 }

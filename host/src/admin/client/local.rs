@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Type};
 
-use super::answer_bound::AnswerBound;
-use super::is_gone;
+use super::answer_bound::{AnswerBound, is_gone};
 use crate::admin::socket;
 
 /// What is read at a time.

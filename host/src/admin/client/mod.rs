@@ -6,7 +6,7 @@ mod local;
 mod network;
 mod ssh;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,21 +14,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::answer_bound::AnswerBound;
+use self::answer_bound::{AnswerBound, is_gone};
 use self::local::LocalSocket;
 pub use self::network::NetworkGateway;
 use self::ssh::SshRelay;
-pub use self::ssh::{SshTarget, serve_relay};
+pub use self::ssh::SshTarget;
 use super::answer::RefusalBody;
 
-/// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest wait for any answer at all, before something is asked that takes time.
 const GREETING: Duration = Duration::from_secs(5);
 /// So often a socket may end without an answer before it counts as broken.
 const MOST_ENDS: usize = 10;
-/// No answer is longer; the gateway cuts lists into pages far below.
-const ANSWER_BYTES: usize = 64 << 20;
 /// Nor is one to the first question.
 const GREETING_BYTES: usize = 64 << 10;
 
@@ -134,6 +130,19 @@ impl Client {
         })
     }
 
+    /// The far end of a relay: hands requests from `from` on to the gateway of this machine, and its answers to `to`, until `from` ends.
+    ///
+    /// # Errors
+    /// The near end is gone, or is no `tidegate`; the gateway is none of this machine.
+    pub fn serve_relay(&self, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+        let Way::Local(socket) = &self.way else {
+            return Err(io::Error::other(
+                "a relay is for a gateway of its own machine",
+            ));
+        };
+        ssh::serve(socket, from, to)
+    }
+
     /// Whether what it names are files of this machine.
     pub fn is_of_this_machine(&self) -> bool {
         matches!(self.way, Way::Local(_))
@@ -177,12 +186,8 @@ impl Client {
     }
 
     fn ask<A: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<A, ClientError> {
-        let bound = AnswerBound {
-            patience: PATIENCE,
-            bytes: ANSWER_BYTES,
-        };
         let answer = self
-            .exchange(what, body, bound)
+            .exchange(what, body, AnswerBound::USUAL)
             .map_err(|error| self.failed(error))?;
         let (status, body) = parse(&answer).map_err(|error| self.odd(error))?;
         self.let_in(status, body)?;
@@ -274,13 +279,6 @@ impl Client {
 }
 
 /// Whether the other end has ended without an answer.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
-    )
-}
-
 /// Status and body of an HTTP answer.
 fn parse(answer: &[u8]) -> Result<(u16, &[u8]), String> {
     let end = answer

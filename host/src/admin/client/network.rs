@@ -8,8 +8,7 @@ use bytes::BytesMut;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::answer_bound::AnswerBound;
-use super::is_gone;
+use super::answer_bound::{AnswerBound, is_gone};
 use crate::link::{Deadlines, Peer, Secret, Socket, Target, Tls};
 
 const GATEWAY: Peer = Peer {

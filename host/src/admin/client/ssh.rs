@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::answer_bound::AnswerBound;
-use super::{ANSWER_BYTES, Client, PATIENCE, Way};
+use super::local::LocalSocket;
 
 /// Said first, so that whatever else a login says is no answer.
 const FIRST_LINE: &[u8] = b"tidegate relay 1\n";
@@ -225,20 +225,12 @@ fn write_frame(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// The far end: hands requests from `from` on to the gateway, and its answers to `to`, until `from` ends.
-///
-/// # Errors
-/// The near end is gone, or is no `tidegate`.
-pub fn serve_relay(client: &Client, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let Way::Local(socket) = &client.way else {
-        return Err(io::Error::other(
-            "a relay is for a gateway of its own machine",
-        ));
-    };
-    let bound = AnswerBound {
-        patience: PATIENCE,
-        bytes: ANSWER_BYTES,
-    };
+/// The far end, as [`super::Client::serve_relay`] says.
+pub(super) fn serve(
+    socket: &LocalSocket,
+    from: &mut impl Read,
+    to: &mut impl Write,
+) -> io::Result<()> {
     to.write_all(FIRST_LINE)?;
     to.flush()?;
     loop {
@@ -253,7 +245,7 @@ pub fn serve_relay(client: &Client, from: &mut impl Read, to: &mut impl Write) -
         }
         let mut request = vec![0; length];
         from.read_exact(&mut request)?;
-        let (kind, answer) = match socket.exchange(&request, bound) {
+        let (kind, answer) = match socket.exchange(&request, AnswerBound::USUAL) {
             Ok(answer) => (ANSWERED, answer),
             Err(error) => (FAILED, error.to_string().into_bytes()),
         };

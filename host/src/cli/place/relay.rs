@@ -5,7 +5,6 @@ use std::io;
 use clap::Args;
 
 use super::{CommandFailure, DataDirArgument, running};
-use crate::admin::serve_relay;
 use crate::cli::{Global, Surroundings};
 use crate::exit::Exit;
 
@@ -25,7 +24,8 @@ pub fn run(global: &Global, arguments: &RelayArguments, surroundings: Surroundin
         "only a running one is asked from elsewhere",
     );
     let served = found.and_then(|client| {
-        serve_relay(&client, &mut io::stdin().lock(), &mut io::stdout().lock())
+        client
+            .serve_relay(&mut io::stdin().lock(), &mut io::stdout().lock())
             .map_err(|error| CommandFailure::Said(format!("the other end of ssh: {error}")))
     });
     match served {
