@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::broker::READY;
+use super::scrape;
 
 /// A broker is up in milliseconds; the gateway compiles its plugins first.
 const START: Duration = Duration::from_secs(60);
@@ -110,7 +111,8 @@ impl ChildProcess {
         }
     }
 
-    /// Starts the gateway; the address of its metrics port.
+    /// Starts the gateway, and waits until it has subscribed: before that the broker keeps messages for nobody. The address of its
+    /// metrics port.
     pub async fn gateway(
         program: &Path,
         config: &Path,
@@ -134,7 +136,9 @@ impl ChildProcess {
         let deadline = tokio::time::Instant::now() + START;
         while tokio::time::Instant::now() < deadline {
             // Looked for before the end is: a gateway that ends at once may have printed it.
-            if let Some(address) = admin_address(&process.read_log()) {
+            if let Some(address) = admin_address(&process.read_log())
+                && is_ready(address).await
+            {
                 return Ok((process, address));
             }
             process.check()?;
@@ -192,6 +196,13 @@ impl ChildProcess {
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
+}
+
+/// Whether its source stands, and so has subscribed.
+async fn is_ready(address: SocketAddr) -> bool {
+    let answer = scrape::get(address, "/metrics").await;
+    let is_up = |line: &str| line.starts_with("tidegate_source_up{") && line.ends_with(" 1");
+    answer.is_ok_and(|(_, text)| text.lines().any(is_up))
 }
 
 fn admin_address(log: &str) -> Option<SocketAddr> {
