@@ -173,6 +173,12 @@ mod tests {
                 "0.1000000000000000000000000000000000001",
                 "273.25",
             ),
+            (
+                "°F",
+                "°C",
+                "-4.000000000000000000000000000000000001e1",
+                "-40",
+            ),
         ] {
             let conversion = Conversion::between(from, to).unwrap();
             let result = conversion.apply(Decimal::parse(text.as_bytes()).unwrap());
