@@ -30,7 +30,6 @@ use crate::spool::disk::store::{BOOT, Store};
 use crate::spool::disk::{FORMAT, FORMATS_BEFORE};
 use crate::spool::growing::Growing;
 use crate::spool::ledger::store::LedgerStore;
-use crate::spool::memory::queue::BOOT_SHIFT;
 use crate::spool::settings::{Config, QueueConfig};
 
 /// Whoever waits for a commit can wait for a sled handle that is still being closed.
@@ -253,7 +252,7 @@ fn last_boot(records: &Records, queues: &[(QueueMark, Option<Extent>)]) -> Resul
         .map_or(0, u32::from_be_bytes);
     Ok(queues
         .iter()
-        .map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0))
+        .map(|(mark, _)| u32::try_from(mark.end.boot()).unwrap_or(0))
         .fold(noted, u32::max))
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::message::Seq;
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::letter::LetterId;
@@ -22,7 +23,6 @@ use crate::spool::disk::sealing::sealer::Sealer;
 use crate::spool::growing::Growing;
 use crate::spool::ledger::store::LedgerChanges;
 use crate::spool::lock::locked;
-use crate::spool::memory::queue::BOOT_SHIFT;
 
 /// Key of the last boot in the records.
 pub(super) const BOOT: &[u8] = b"boot";
@@ -56,7 +56,7 @@ pub(crate) struct Store {
 pub(crate) struct QueueChange<'a> {
     pub chunks: Vec<Chunk>,
     /// Where chunks begin that go.
-    pub gone: &'a [u64],
+    pub gone: &'a [Seq],
     pub mark: QueueMark,
     /// What the ledger says of that.
     pub given_up: Option<LedgerChanges>,
@@ -78,7 +78,7 @@ impl Store {
         let (folder, store) = &self.files;
         let queue = QueueStore::open(&self.db, folder, name, store, &self.fault_injection)?;
         let (mark, first) = recover(&queue, &self.records, |mark| (mark, false))?;
-        let last = u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(u32::MAX);
+        let last = u32::try_from(mark.end.boot()).unwrap_or(u32::MAX);
         if last > boot {
             return Err(StoreError::Overtaken(last));
         }
@@ -214,7 +214,7 @@ impl Store {
     }
 
     /// The chunk that answers for `place`, or else the first behind it.
-    pub(crate) fn chunk_near(&self, queue: usize, place: u64) -> Result<Option<Near>, StoreError> {
+    pub(crate) fn chunk_near(&self, queue: usize, place: Seq) -> Result<Option<Near>, StoreError> {
         self.queues[queue].near(place)
     }
 
@@ -222,19 +222,19 @@ impl Store {
     pub(crate) fn known(
         &self,
         queue: usize,
-        place: u64,
-    ) -> Result<Option<(Range<u64>, u64)>, StoreError> {
+        place: Seq,
+    ) -> Result<Option<(Range<Seq>, u64)>, StoreError> {
         self.queues[queue].known(place)
     }
 
     /// Where the first chunk behind `place` begins.
     #[cfg(test)]
-    pub(crate) fn next_chunk(&self, queue: usize, place: u64) -> Result<Option<u64>, StoreError> {
+    pub(crate) fn next_chunk(&self, queue: usize, place: Seq) -> Result<Option<Seq>, StoreError> {
         self.queues[queue].next_chunk(place)
     }
 
     /// How many messages are known to be missing of these places, if that is known; it is told once.
-    pub(crate) fn missing_in(&self, queue: usize, places: &Range<u64>) -> Option<u64> {
+    pub(crate) fn missing_in(&self, queue: usize, places: &Range<Seq>) -> Option<u64> {
         self.queues[queue].missing_in(places)
     }
 
@@ -244,7 +244,7 @@ impl Store {
     }
 
     /// Keeps the bytes of a chunk that cannot be read, as long as there is room for them.
-    pub(crate) fn set_chunk_aside(&self, queue: usize, first: u64, value: &[u8]) {
+    pub(crate) fn set_chunk_aside(&self, queue: usize, first: Seq, value: &[u8]) {
         let path = self
             .damaged
             .join(format!("{}.{first}", self.queues[queue].name()));
@@ -264,12 +264,12 @@ impl Store {
     }
 
     /// Looks for chunks of the places `owed` that the index does not know. Answers whether there were any.
-    pub(crate) fn search(&self, queue: usize, owed: Range<u64>) -> Result<bool, StoreError> {
+    pub(crate) fn search(&self, queue: usize, owed: Range<Seq>) -> Result<bool, StoreError> {
         self.queues[queue].search(owed)
     }
 
     /// Answers for places of a queue that are missing, once the ledger, in the same commit, has them.
-    pub(crate) fn bridge(&self, queue: usize, places: Range<u64>) -> Result<(), StoreError> {
+    pub(crate) fn bridge(&self, queue: usize, places: Range<Seq>) -> Result<(), StoreError> {
         let batch = self.queues[queue].bridge(places)?;
         self.is_written.store(true, Ordering::Release);
         self.is_told.store(true, Ordering::Release);
@@ -278,7 +278,7 @@ impl Store {
     }
 
     /// Removes chunks from `place` on: leavings of a commit that failed half-way.
-    pub(crate) fn remove_from(&self, queue: usize, place: u64) -> Result<(), StoreError> {
+    pub(crate) fn remove_from(&self, queue: usize, place: Seq) -> Result<(), StoreError> {
         self.pass(DiskCall::Write)?;
         if self.queues[queue].remove_from(place)? {
             self.is_written.store(true, Ordering::Release);
