@@ -11,11 +11,12 @@ use crate::clock::Now;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::audit::{Lost, audit};
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::fault_injection::DiskCall;
 use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::format_before::take_up;
 use crate::spool::disk::identity::{belong, find_name, own_name};
+use crate::spool::disk::index::{IndexFile, IndexOptions, guarded};
 use crate::spool::disk::log::listing;
 use crate::spool::disk::low_marks::LowMarks;
 use crate::spool::disk::mark::QueueMark;
@@ -142,8 +143,8 @@ pub(crate) fn open_files(
 }
 
 /// Opens sled, and looks which format the store has: whether it is one of those before.
-fn open_index(config: &Config, folder: &DataFolder) -> Result<(sled::Db, bool), StoreError> {
-    let options = sled::Config::new()
+fn open_index(config: &Config, folder: &DataFolder) -> Result<(IndexFile, bool), StoreError> {
+    let options = IndexOptions::new()
         .path(folder.store())
         .cache_capacity(config.cache_bytes)
         .flush_every_ms(None)
@@ -300,7 +301,7 @@ fn disks(folder: &DataFolder) -> io::Result<Vec<File>> {
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
-pub(super) fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
+pub(super) fn open_when_free(options: &IndexOptions) -> Result<IndexFile, StoreError> {
     for _ in 0..REOPEN_TRIES {
         match guarded(|| options.open()) {
             Err(StoreError::Disk(error)) if is_held(&error) => {

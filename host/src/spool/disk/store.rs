@@ -11,8 +11,9 @@ use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::chunk::{Chunk, Extent};
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
+use crate::spool::disk::index::{IndexBatch, IndexFile, guarded};
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::queue_store::{Near, QueueStore};
 use crate::spool::disk::records::Records;
@@ -30,14 +31,14 @@ pub(super) const BOOT: &[u8] = b"boot";
 const DAMAGED_KEPT: u64 = 256;
 
 pub(crate) struct Store {
-    pub(super) db: sled::Db,
+    pub(super) db: IndexFile,
     /// By `QueueId`: those of the config when it was opened, and those that came since.
     pub(super) queues: Growing<QueueStore>,
     /// Where their files are, and the name of the store that stands in them.
     pub(super) files: (PathBuf, Arc<str>),
     pub(super) records: Records,
     /// What the index learns once the records are on the medium: by number of the queue.
-    pub(super) behind: Mutex<Vec<(usize, sled::Batch)>>,
+    pub(super) behind: Mutex<Vec<(usize, IndexBatch)>>,
     /// Where damaged values are kept for salvage.
     pub(super) damaged: PathBuf,
     /// A handle on each file system that the files lie on.

@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::message::Seq;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::fault_injection::FaultInjection;
+use crate::spool::disk::index::{IndexBatch, IndexFile, IndexTree, guarded};
 use crate::spool::disk::log::ChunkLog;
 use crate::spool::disk::log::located::Located;
 use crate::spool::disk::mark::{MARK, QueueMark, encode_mark};
@@ -28,7 +29,7 @@ const NUMBER: &[u8] = b"n";
 /// Index and files of one queue.
 pub(super) struct QueueStore {
     name: String,
-    tree: sled::Tree,
+    tree: IndexTree,
     log: ChunkLog,
     is_searched: AtomicBool,
     /// Places of which it is known how many messages are missing there.
@@ -48,7 +49,7 @@ pub(crate) struct Near {
 impl QueueStore {
     /// Opens index and files.
     pub(super) fn open(
-        db: &sled::Db,
+        db: &IndexFile,
         folder: &Path,
         name: &str,
         store: &str,
@@ -75,7 +76,7 @@ impl QueueStore {
     }
 
     /// The tree of the index.
-    pub(super) fn tree(&self) -> &sled::Tree {
+    pub(super) fn tree(&self) -> &IndexTree {
         &self.tree
     }
 
@@ -97,8 +98,8 @@ impl QueueStore {
         gone: &[Seq],
         mark: QueueMark,
         number: Option<u64>,
-    ) -> Result<sled::Batch, StoreError> {
-        let mut batch = sled::Batch::default();
+    ) -> Result<IndexBatch, StoreError> {
+        let mut batch = IndexBatch::default();
         if let Some(number) = number {
             batch.insert(NUMBER, &number.to_be_bytes());
         }

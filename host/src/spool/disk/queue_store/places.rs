@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::index::{IndexBatch, IndexBytes};
 use crate::spool::disk::log::located::Located;
 
 /// The index of a queue, by first place.
@@ -73,8 +74,8 @@ impl QueueIndex {
     }
 
     /// What turns `entries` into this.
-    pub(super) fn batch(&self, entries: &[IndexEntry]) -> sled::Batch {
-        let mut batch = sled::Batch::default();
+    pub(super) fn batch(&self, entries: &[IndexEntry]) -> IndexBatch {
+        let mut batch = IndexBatch::default();
         let mut new = self.0.clone();
         for (old, value) in entries {
             match located(old, value).filter(|old| self.0.get(&old.extent.first) == Some(old)) {
@@ -89,7 +90,7 @@ impl QueueIndex {
     }
 }
 
-pub(crate) type IndexEntry = (sled::IVec, sled::IVec);
+pub(crate) type IndexEntry = (IndexBytes, IndexBytes);
 
 pub(super) fn key(first: Seq) -> [u8; 9] {
     let mut key = [b'c'; 9];

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::{IndexResult, guarded};
 use crate::spool::disk::log::located::Position;
 use crate::spool::disk::mark::{MARK, QueueMark, decode_mark, encode_mark};
 use crate::spool::disk::queue_store::places::{IndexEntry, QueueIndex, key, located};
@@ -35,7 +36,7 @@ impl QueueStore {
         let entries = guarded(|| {
             self.tree
                 .range(key(Seq::FIRST)..=key(Seq::END))
-                .collect::<sled::Result<Vec<IndexEntry>>>()
+                .collect::<IndexResult<Vec<IndexEntry>>>()
         })?;
         let usable = entries.iter().filter(|_| position.is_some());
         let mut index = QueueIndex::of(usable.filter_map(|(key, value)| located(key, value)));

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use crate::clock::RunningTime;
 use crate::message::Seq;
 use crate::spool::disk::chunk::{self, Extent};
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::{IndexBatch, guarded};
 use crate::spool::disk::log::located::Position;
 use crate::spool::disk::log::stand::Behind;
 use crate::spool::disk::queue_store::QueueStore;
@@ -49,8 +50,8 @@ impl QueueStore {
 
     /// Answers for places that are missing and in the ledger, so that they are not met and counted again after a restart: a
     /// hole in the files, and what the index has to learn of it.
-    pub(crate) fn bridge(&self, places: Range<Seq>) -> Result<sled::Batch, StoreError> {
-        let mut batch = sled::Batch::default();
+    pub(crate) fn bridge(&self, places: Range<Seq>) -> Result<IndexBatch, StoreError> {
+        let mut batch = IndexBatch::default();
         let mut place = places.start;
         while let Some(hurt) = self
             .next_entry(place)?

@@ -3,7 +3,8 @@
 use crate::message::Seq;
 use crate::spool::disk::chunk::Chunk;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::guarded;
 use crate::spool::disk::queue_store::QueueStore;
 use crate::spool::disk::queue_store::places::{key, located};
 use crate::spool::disk::sealing::sealer::Sealer;
