@@ -62,7 +62,7 @@ impl Seq {
     /// The first place that there can be.
     pub const FIRST: Self = Self(0);
 
-    /// Behind all places.
+    /// Behind all places that there can be.
     pub const END: Self = Self(u64::MAX);
 
     /// The first place of a boot; the first of all for one that there is no room for.
