@@ -53,6 +53,7 @@ pub enum Destination {
     serde::Serialize,
     serde::Deserialize,
 )]
+#[serde(transparent)]
 pub struct Seq(pub u64);
 
 impl Seq {

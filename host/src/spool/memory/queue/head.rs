@@ -135,10 +135,9 @@ impl Head {
 
     /// All from a place on, with theirs.
     pub(super) fn iter_from(&self, place: Seq) -> impl Iterator<Item = (Seq, &HeadMessage)> {
-        self.start
-            .up_to(Seq::END)
-            .zip(&self.held)
-            .skip(self.index(place))
+        let index = self.index(place).min(self.held.len());
+        let first = self.start.plus(index as u64);
+        first.up_to(Seq::END).zip(self.held.range(index..))
     }
 
     fn index_of(&self, place: Seq) -> Option<usize> {
