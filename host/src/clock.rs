@@ -231,6 +231,14 @@ mod by_hand {
     }
 }
 
+/// Waits for a moment, where there is one; without one it never ends.
+pub async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Processor time that the calling thread has taken: what others do on the machine does not count.
 pub fn thread_cpu() -> Duration {
     let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

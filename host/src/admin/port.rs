@@ -5,17 +5,15 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::attend::{ConnectionBounds, Entering, Listening, attend, until};
 use super::caller::{Caller, CallerOrigin, Scope};
@@ -156,11 +154,11 @@ impl Listening for PortEntrance {
         let gate = Arc::clone(&self.gate);
         let entering = Box::pin(async move {
             if !gate.wants_tls() {
-                return Ok(PortStream::Plain(stream));
+                return Ok(PortStream::Left(stream));
             }
             let acceptor = gate.acceptor().ok_or(ErrorKind::NotConnected)?;
             let shaken = acceptor.accept(stream).await?;
-            Ok(PortStream::Tls(Box::new(shaken)))
+            Ok(PortStream::Right(Box::new(shaken)))
         });
         let scope = Scope::Open;
         Ok((entering, Caller { origin, scope }))
@@ -172,51 +170,8 @@ impl Listening for PortEntrance {
     }
 }
 
-/// A connection as requests come over it.
-enum PortStream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for PortStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, room),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, room),
-        }
-    }
-}
-
-impl AsyncWrite for PortStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        }
-    }
-}
+/// A connection as requests come over it: in the clear, or over TLS.
+type PortStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 #[cfg(test)]
 mod tests {

@@ -33,8 +33,8 @@ mod tests;
 
 pub use change::event::{ChangeEvent, ChangeState, ChangeUnderWay, Events};
 pub use change::handover::Successor;
+pub use change::outcome::{NotChanged, Swapped};
 pub use change::plan::{Change, ChangePlan, OnRefusedState, Verifier};
-pub use change::swap::{NotChanged, Swapped};
 pub use error::{Error, Unusable};
 pub use failure::LaneFailure;
 pub use lane::clock::recalled as recalled_clock;

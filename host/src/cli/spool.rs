@@ -19,6 +19,7 @@ use super::show::{WIDTH, count, moment, of, row};
 use super::status::{queue as queue_row, store as store_rows};
 use super::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::exit::Exit;
+use crate::message::Seq;
 use crate::spool::{AffectedCount, Checked, DamageFinding, QueueRecord, RecordPage, ToolRequest};
 use crate::words;
 
@@ -232,7 +233,7 @@ fn peek(global: &Global, arguments: &Peek, place: &GatewayOrFiles) -> Result<Exi
     for queue in queues(place, arguments.queue.as_slice())? {
         let page: RecordPage = place.ask(ToolRequest::Page {
             queue,
-            from: 0,
+            from: Seq::FIRST,
             max,
         })?;
         all.records.extend(page.records);

@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
+use tokio_util::either::Either;
 
 use super::websocket::CarriedStream;
 use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, tls};
@@ -24,61 +25,11 @@ use crate::clock::Now;
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 
-/// A connection as it is dialled.
-#[derive(Debug)]
-enum Dialled {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// A connection as it is dialled: in the clear, or over TLS.
+type Dialled = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-#[derive(Debug)]
-enum SocketStream {
-    Plain(Dialled),
-    Carried(Box<CarriedStream<Dialled>>),
-}
-
-macro_rules! hands_on {
-    ($stream:ty: $($variant:path),+) => {
-        impl AsyncRead for $stream {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                room: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                match self.get_mut() {
-                    $($variant(stream) => Pin::new(stream).poll_read(cx, room),)+
-                }
-            }
-        }
-
-        impl AsyncWrite for $stream {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                match self.get_mut() {
-                    $($variant(stream) => Pin::new(stream).poll_write(cx, bytes),)+
-                }
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match self.get_mut() {
-                    $($variant(stream) => Pin::new(stream).poll_flush(cx),)+
-                }
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match self.get_mut() {
-                    $($variant(stream) => Pin::new(stream).poll_shutdown(cx),)+
-                }
-            }
-        }
-    };
-}
-
-hands_on!(Dialled: Dialled::Tcp, Dialled::Tls);
-hands_on!(SocketStream: SocketStream::Plain, SocketStream::Carried);
+/// That, or what is carried within frames over it.
+type SocketStream = Either<Dialled, Box<CarriedStream<Dialled>>>;
 
 #[derive(Debug)]
 pub struct Socket {
@@ -102,14 +53,14 @@ impl Socket {
     pub async fn dial(target: Target<'_>) -> Result<Self, Error> {
         let socket = connect(target).await?;
         let dialled = match target.tls {
-            None => Dialled::Tcp(socket),
-            Some(tls) => Dialled::Tls(Box::pin(secure(socket, tls, target)).await?),
+            None => Dialled::Left(socket),
+            Some(tls) => Dialled::Right(Box::pin(secure(socket, tls, target)).await?),
         };
         let stream = match target.carriage {
-            None => SocketStream::Plain(dialled),
+            None => SocketStream::Left(dialled),
             Some(carriage) => {
                 let carried = Box::pin(CarriedStream::open(dialled, carriage, target));
-                SocketStream::Carried(Box::new(carried.await?))
+                SocketStream::Right(Box::new(carried.await?))
             }
         };
         Ok(Self {
@@ -175,12 +126,12 @@ impl Socket {
     /// With what has not come as far as the socket.
     fn unacknowledged(&self) -> Option<usize> {
         let (dialled, held) = match &self.stream {
-            SocketStream::Plain(dialled) => (dialled, 0),
-            SocketStream::Carried(carried) => (carried.carrier(), carried.held()),
+            Either::Left(dialled) => (dialled, 0),
+            Either::Right(carried) => (carried.carrier(), carried.held()),
         };
         let socket = match dialled {
-            Dialled::Tcp(socket) => socket,
-            Dialled::Tls(stream) => stream.get_ref().0,
+            Either::Left(socket) => socket,
+            Either::Right(stream) => stream.get_ref().0,
         };
         Some(unacknowledged(socket)? + held)
     }

@@ -1,6 +1,7 @@
 //! The borders between the stages: what crosses them, and the small traits `gateway` hands out so that a
 //! stage needs to know no other.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,11 +53,25 @@ pub enum Destination {
     serde::Serialize,
     serde::Deserialize,
 )]
+#[serde(transparent)]
 pub struct Seq(pub u64);
 
 impl Seq {
     /// Places of one boot, as a power of two: a year at 35,000 messages a second, and room for 16 million boots.
     pub const BOOT_SHIFT: u32 = 40;
+
+    /// The first place that there can be.
+    pub const FIRST: Self = Self(0);
+
+    /// Behind all places that there can be.
+    pub const END: Self = Self(u64::MAX);
+
+    /// The first place of a boot; the first of all for one that there is no room for.
+    pub fn base_of(boot: u32) -> Self {
+        u64::from(boot)
+            .checked_mul(1 << Self::BOOT_SHIFT)
+            .map_or(Self::FIRST, Self)
+    }
 
     /// The boot in which it was taken.
     pub fn boot(self) -> u64 {
@@ -70,8 +85,46 @@ impl Seq {
 
     /// The place after this one.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
+    pub const fn next(self) -> Self {
+        self.plus(1)
+    }
+
+    /// The place so many places behind this one.
+    #[must_use]
+    pub const fn plus(self, places: u64) -> Self {
+        Self(self.0 + places)
+    }
+
+    /// The same; `None` where there is none.
+    pub fn checked_plus(self, places: u64) -> Option<Self> {
+        self.0.checked_add(places).map(Self)
+    }
+
+    /// The place before this one; the first stays where it is.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// How many places there are from `earlier` up to this one; 0 when it is not earlier.
+    pub const fn places_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The same; `None` when it is earlier.
+    pub fn checked_places_since(self, earlier: Self) -> Option<u64> {
+        self.0.checked_sub(earlier.0)
+    }
+
+    /// All places from this one up to `end`, which is not one of them.
+    pub fn up_to(self, end: Self) -> impl Iterator<Item = Self> + Clone {
+        (self.0..end.0).map(Self)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -85,6 +85,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Keep-alive as it stands in CONNECT, in seconds; part of a second counts as one, since 0 would switch it off.
+    pub(super) fn keep_alive_seconds(&self) -> u16 {
+        let seconds = self.keep_alive.as_secs() + u64::from(self.keep_alive.subsec_nanos() > 0);
+        u16::try_from(seconds).unwrap_or(u16::MAX)
+    }
+
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             host: &self.host,

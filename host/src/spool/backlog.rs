@@ -43,7 +43,7 @@ impl Backlog for UplinkBacklog {
     fn low(&self, queue: QueueId) -> Seq {
         self.shared
             .slot(queue)
-            .map_or(Seq(0), |slot| Seq(locked(&slot.queue).low()))
+            .map_or(Seq::FIRST, |slot| locked(&slot.queue).low())
     }
 
     fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
@@ -51,12 +51,12 @@ impl Backlog for UplinkBacklog {
             return Fetch::Empty;
         };
         let mut state = locked(&slot.queue);
-        let fetched = state.fetch(from.0, max, max_bytes);
+        let fetched = state.fetch(from, max, max_bytes);
         match &fetched {
             // Under the queue's lock: an append either was seen by this fetch or sees the flag.
             Fetch::Empty => self.link.waiting.store(true, Ordering::Release),
             Fetch::Ready(list) if slot.link.up.load(Ordering::Acquire) => {
-                state.mark_in_flight(list.last().map_or(0, |stored| stored.seq.next().0));
+                state.mark_in_flight(list.last().map_or(Seq::FIRST, |stored| stored.seq.next()));
             }
             Fetch::Ready(_) | Fetch::Spilled => {}
         }
@@ -68,8 +68,7 @@ impl Backlog for UplinkBacklog {
             return Fetch::Empty;
         };
         let mut state = locked(&slot.queue);
-        let fetched =
-            state.fetch_fresh(from.0, max, max_bytes, slot.link.up.load(Ordering::Acquire));
+        let fetched = state.fetch_fresh(from, max, max_bytes, slot.link.up.load(Ordering::Acquire));
         if matches!(fetched, Fetch::Empty) {
             // Under the lock, as with any fetch.
             self.link.waiting.store(true, Ordering::Release);
@@ -86,7 +85,7 @@ impl Backlog for UplinkBacklog {
                 slot,
                 index,
             }
-            .read(from.0),
+            .read(from),
             None => Vec::new(),
         }
     }
@@ -124,7 +123,7 @@ impl Backlog for UplinkBacklog {
         let Some(slot) = self.shared.slot(queue) else {
             return;
         };
-        if !locked(&slot.queue).refuse(stored.seq.0) {
+        if !locked(&slot.queue).refuse(stored.seq) {
             return;
         }
         let flow = self.shared.flows.name(stored.message.flow);
@@ -202,7 +201,7 @@ impl Shared {
         let mut released = Vec::new();
         let (fresh, due, note_due) = {
             let mut state = locked(&slot.queue);
-            let fresh = state.accept(from.0, to.0, now, &mut released);
+            let fresh = state.accept(from, to, now, &mut released);
             (fresh, state.due(limits), state.note_due())
         };
         slot.accepted.inc_by(fresh);

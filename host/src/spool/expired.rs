@@ -17,9 +17,9 @@ impl Shared {
         let mut places = Vec::with_capacity(messages.len());
         {
             let mut state = locked(&slot.queue);
-            for stored in messages.iter().filter(|stored| state.refuse(stored.seq.0)) {
-                counts.add(stored.seq.0, &stored.message);
-                places.push(stored.seq.0);
+            for stored in messages.iter().filter(|stored| state.refuse(stored.seq)) {
+                counts.add(stored.seq, &stored.message);
+                places.push(stored.seq);
             }
         }
         self.record_losses_with(counts.into_entries(), |pending| {

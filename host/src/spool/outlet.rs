@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::{Now, RunningTime};
 use crate::message::{
-    Append, DeadLetter, FlowId, Loss, LossReason, Message, Outlet, QueueId, Wait,
+    Append, DeadLetter, FlowId, Loss, LossReason, Message, Outlet, QueueId, Seq, Wait,
 };
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::ledger::LedgerEntry;
@@ -151,7 +151,7 @@ impl Outlet for Shared {
 
 impl Shared {
     /// Counts what RAM had no more room for.
-    fn record_shed(&self, id: QueueId, cannot_write: bool, dropped: &[(u64, Message)]) {
+    fn record_shed(&self, id: QueueId, cannot_write: bool, dropped: &[(Seq, Message)]) {
         let slot = &self.slots[usize::from(id.0)];
         let reason = if cannot_write {
             LossReason::SpoolFull

@@ -77,7 +77,7 @@ fn documentation_says_more_than_the_name_below_it() -> Result<()> {
 /// Files that lead to each other. A circle may only become smaller.
 /// Guarantee: a file is read with those that it stands on, and seldom with many.
 fn no_circle_of_files_is_larger_than_those_there_are() -> Result<()> {
-    const MOST: usize = 4;
+    const MOST: usize = 3;
     let graph = Graph::of(&sources("host/src")?, "host/src");
     let names = |circle: Vec<usize>| {
         let files: Vec<&str> = circle

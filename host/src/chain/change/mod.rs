@@ -4,6 +4,9 @@
 
 pub(super) mod event;
 pub(super) mod handover;
+mod lanes;
+pub(super) mod outcome;
 pub(super) mod plan;
+mod prepare;
 pub(super) mod swap;
 mod teller;

@@ -7,67 +7,25 @@
 //! confirmed in all lanes, or gone from all. A key lives in one lane, so no device sees two versions interleaved.
 //! Nothing here waits for an uplink.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::event::{ChangeState, ChangeUnderWay, Events};
-use super::plan::{Change, ChangePlan, OnRefusedState, Verifier};
+use super::lanes::{ANSWER, answer};
+use super::outcome::{NotChanged, Swapped};
+use super::plan::{Change, ChangePlan, Verifier};
+use super::prepare::Preparation;
 use super::teller::Teller;
-use crate::chain::lane::inbox::{Inbox, InitialState, LaneRequest};
+use crate::chain::lane::inbox::{InitialState, LaneRequest};
 use crate::chain::lane::live::Live;
-use crate::chain::lane::load;
-use crate::chain::lane::slot::LaneIndex;
 use crate::chain::lane::trial::phase::{KeyShare, Phase};
-use crate::chain::lane::trial::report::{ChangeStep, TrialReport};
+use crate::chain::lane::trial::report::ChangeStep;
 use crate::chain::lane::trial::{Trial, TrialVerdict};
-use crate::chain::lane::version::{Recipe, Version};
+use crate::chain::lane::version::Version;
 use crate::chain::sandbox::beside::beside;
-use crate::chain::sandbox::fault::FaultKind;
-use crate::chain::sandbox::state::Snapshot;
 use crate::chain::{ActiveChange, Chain, ChangeContext};
 use crate::clock::Clock;
 use crate::trust;
-
-/// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
-const ANSWER: Duration = Duration::from_secs(60);
-
-/// A swap that was made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Swapped {
-    /// Digest of the version before.
-    pub old: Arc<str>,
-    /// Digest of the version that runs now; the same when only settings changed, or nothing did.
-    pub new: Arc<str>,
-    /// How long messages waited, for each lane; empty when there was nothing to change.
-    pub pauses: Vec<Duration>,
-    /// Both versions beside each other, in the last phase.
-    pub figures: Option<TrialReport>,
-}
-
-/// A change that was not made: the version before runs, with its state.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{} at {}: {why}", state.name(), step.name())]
-pub struct NotChanged {
-    pub step: ChangeStep,
-    /// [`ChangeState::Refused`], or [`ChangeState::RolledBack`] when outputs of the candidate have counted.
-    pub state: ChangeState,
-    /// Why, in words for the operator.
-    pub why: String,
-    /// Both versions beside each other, in the last phase.
-    pub figures: Option<Box<TrialReport>>,
-}
-
-impl NotChanged {
-    fn at(step: ChangeStep, why: impl ToString) -> Self {
-        Self {
-            step,
-            state: ChangeState::Refused,
-            why: why.to_string(),
-            figures: None,
-        }
-    }
-}
 
 impl Chain {
     /// Replaces the plugin at `index`, in the config's order, and answers when it is confirmed, refused or rolled back;
@@ -147,27 +105,6 @@ impl Chain {
         });
         trial
     }
-
-    /// A copy of the state of the plugin at `index` from every lane.
-    pub(crate) fn copies(&self, index: usize) -> Result<Vec<Snapshot>, String> {
-        self.ask(|reply| LaneRequest::Save {
-            plugin: index,
-            reply,
-        })
-        .iter()
-        .map(answer)
-        .collect()
-    }
-
-    /// Sends each lane a command; the answers come through what is given back.
-    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> LaneRequest) -> Vec<Receiver<R>> {
-        let send = |inbox: &Arc<Inbox>| {
-            let (reply, answer) = sync_channel(1);
-            inbox.command(command(reply));
-            answer
-        };
-        self.inboxes.iter().map(send).collect()
-    }
 }
 
 struct Swap<'a> {
@@ -191,10 +128,18 @@ impl Swap<'_> {
         }
         let engine = &self.chain.shared.engine;
         let runtime = self.chain.runtime.as_ref();
+        let preparation = Preparation {
+            chain: self.chain,
+            driver: self.driver,
+            index: self.index,
+            old: self.old,
+            teller: self.teller,
+        };
         let proven = beside(engine, runtime, || {
-            Ok(self.prepare(change.component, settings).and_then(|new| {
-                let origin = self.rehearse(&new, change.plan.state)?;
-                Ok((self.candidates(&new)?, origin, new))
+            let prepared = preparation.prepare(change.component, settings);
+            Ok(prepared.and_then(|new| {
+                let origin = preparation.rehearse(&new, change.plan.state)?;
+                Ok((preparation.candidates(&new)?, origin, new))
             }))
         });
         let (candidates, origin, new) =
@@ -296,91 +241,6 @@ impl Swap<'_> {
         })
     }
 
-    /// A version that is configured and has passed an empty batch and a tick.
-    fn prepare(
-        &self,
-        component: Option<&[u8]>,
-        settings: String,
-    ) -> Result<Arc<Version>, NotChanged> {
-        let plugin = &self.driver.plugins[self.index];
-        let engine = &self.chain.shared.engine;
-        let program = match component {
-            Some(bytes) => load::program(plugin, engine, &self.old.metrics, bytes)
-                .map_err(|error| NotChanged::at(ChangeStep::Compile, error))?,
-            None => self.old.program.clone(),
-        };
-        self.teller.tell(ChangeState::Compiled, None, None);
-        let now = self.clock().now();
-        let recipe = Recipe {
-            engine,
-            plugin,
-            ports: &self.driver.ports,
-            metrics: &self.old.metrics,
-            topics: &self.driver.topics,
-            now,
-        };
-        let (version, mut instance) = Version::configure(program, settings, recipe)
-            .map_err(|error| NotChanged::at(ChangeStep::Configure, error))?;
-        if version.setup.needs_one_lane() && self.chain.inboxes.len() > 1 {
-            let why = "its state is not by the flow's key, and the flow has several lanes: give it lanes = 1 first";
-            return Err(NotChanged::at(ChangeStep::Configure, why));
-        }
-        self.teller.tell(ChangeState::Linked, None, None);
-        let tested = version
-            .self_test(&mut instance, now)
-            .and_then(|()| version.self_test_tick(&mut instance, now));
-        tested.map_err(|fault| NotChanged::at(ChangeStep::SelfTest, fault))?;
-        Ok(Arc::new(version))
-    }
-
-    /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
-    fn rehearse(
-        &self,
-        new: &Arc<Version>,
-        on_refused: OnRefusedState,
-    ) -> Result<InitialState, NotChanged> {
-        let try_with = |lane, snapshot: &Snapshot| {
-            Ok(self
-                .start(new, lane, ChangeStep::Restore)?
-                .rehearse(snapshot, self.clock().now()))
-        };
-        let mut without = None;
-        for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
-            let Err(fault) = try_with(lane, snapshot)? else {
-                continue;
-            };
-            if on_refused == OnRefusedState::Refuse || fault.kind != FaultKind::State {
-                return Err(NotChanged::at(ChangeStep::Restore, fault));
-            }
-            try_with(lane, &Snapshot::default())?
-                .map_err(|fault| NotChanged::at(ChangeStep::Restore, fault))?;
-            without = Some(format!(
-                "it begins without state, as asked for: {}",
-                fault.message
-            ));
-        }
-        let origin = if without.is_some() {
-            InitialState::Empty
-        } else {
-            InitialState::Copy
-        };
-        self.teller.tell(ChangeState::SelfTested, without, None);
-        Ok(origin)
-    }
-
-    fn snapshots(&self) -> Result<Vec<Snapshot>, NotChanged> {
-        self.chain
-            .copies(self.index)
-            .map_err(|why| NotChanged::at(ChangeStep::Restore, why))
-    }
-
-    /// An instance for each lane.
-    fn candidates(&self, new: &Arc<Version>) -> Result<Vec<Live>, NotChanged> {
-        (0..self.chain.inboxes.len())
-            .map(|lane| self.start(new, lane, ChangeStep::Commit))
-            .collect()
-    }
-
     /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
     fn join(&self, candidates: Vec<Live>, origin: InitialState) -> Result<Vec<Duration>, String> {
         let plugin = self.index;
@@ -400,23 +260,4 @@ impl Swap<'_> {
         let pauses: Vec<_> = replies.iter().map(answer).collect();
         pauses.into_iter().collect()
     }
-
-    fn start(&self, new: &Arc<Version>, lane: usize, step: ChangeStep) -> Result<Live, NotChanged> {
-        Live::start(
-            new,
-            &self.chain.shared.engine,
-            LaneIndex {
-                lane,
-                lanes: self.chain.inboxes.len(),
-            },
-            self.clock().now(),
-        )
-        .map_err(|fault| NotChanged::at(step, fault))
-    }
-}
-
-fn answer<T>(reply: &Receiver<Result<T, String>>) -> Result<T, String> {
-    reply
-        .recv_timeout(ANSWER)
-        .unwrap_or_else(|_| Err("a lane does not answer, or has ended".to_owned()))
 }

@@ -12,6 +12,7 @@ use crate::cli::terminal::lines::JsonLines;
 use crate::cli::{Global, OutputFormat, print_json, say};
 use crate::exit::Exit;
 use crate::file;
+use crate::message::Seq;
 use crate::spool::{AffectedCount, QueueRecord, RecordPage, ToolRequest};
 use crate::words::with_causes;
 
@@ -22,7 +23,7 @@ pub(super) fn export(
     let mut lines = JsonLines::to(arguments.to.as_deref())?;
     let mut well = true;
     for queue in queues(place, &arguments.queues)? {
-        let mut from = Some(0);
+        let mut from = Some(Seq::FIRST);
         while let Some(next) = from {
             let page: RecordPage = place.ask(ToolRequest::Page {
                 queue: queue.clone(),

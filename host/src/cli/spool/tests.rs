@@ -10,7 +10,7 @@ fn a_message_is_shown_in_two_lines_that_fit() {
     };
     let text = shown(&QueueRecord {
         queue: "cloud:telemetry".into(),
-        seq: 1,
+        seq: Seq(1),
         content,
     });
     assert_eq!(text.lines().count(), 2);

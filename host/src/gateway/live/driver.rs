@@ -29,7 +29,6 @@ use super::request::{Adopted, DriverRequest, WAITING};
 use super::watch::FileWatch;
 use crate::chain::PluginConfig;
 use crate::gateway::ends::Endpoints;
-use crate::gateway::start::Started;
 use crate::heap;
 use crate::versions::StoredVersion;
 use crate::versions::history::Who;
@@ -55,8 +54,6 @@ pub(super) struct Driver {
     parts: LiveParts,
     ends: Endpoints,
     desk: Orders,
-    /// What the config says of each plugin, as it was last seen.
-    written: Vec<Vec<StoredVersion>>,
     watched: Vec<PathBuf>,
     watch: FileWatch,
     in_vain: InVain,
@@ -68,9 +65,6 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(parts: LiveParts, ends: Endpoints, desk: Orders) -> std::io::Result<Self> {
-        let written =
-            |flow: &Vec<Started>| flow.iter().map(|started| started.written.clone()).collect();
-        let written = parts.started.iter().map(written).collect();
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
         let in_vain = InVain::default();
@@ -80,7 +74,6 @@ impl Driver {
             parts,
             ends,
             desk,
-            written,
             watched,
             watch,
             in_vain,
@@ -207,6 +200,15 @@ impl Driver {
                 reload,
             } => self.apply(place, who, config, reload),
         }
+    }
+
+    /// What the config says of a plugin, as it was last seen.
+    fn written(&self, place: PluginIndex) -> &StoredVersion {
+        &self.parts.started[place.flow][place.plugin].written
+    }
+
+    fn written_mut(&mut self, place: PluginIndex) -> &mut StoredVersion {
+        &mut self.parts.started[place.flow][place.plugin].written
     }
 
     /// Puts up a change that no operator has put up.

@@ -26,7 +26,7 @@ pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) flow_handles: FlowHandles,
     pub(in crate::gateway) versions: Versions,
     pub(in crate::gateway) audit: Audit,
-    /// How they were started.
+    /// How their plugins were started, and what the config says of each, as it was last seen.
     pub(in crate::gateway) started: Vec<Vec<Started>>,
     /// Builds more of them.
     pub(in crate::gateway) starter: Starter,

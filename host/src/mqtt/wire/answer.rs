@@ -17,7 +17,7 @@ pub(super) fn decode(
         (2, ProtocolVersion::V311) => old_connack(&mut fields).map(Packet::ConnAck),
         (2, ProtocolVersion::V5) => connack(body).map(Packet::ConnAck),
         (4..=7, ProtocolVersion::V5) => {
-            answer(&mut fields).map(|answer| super::acknowledgement(first, answer))
+            answer(&mut fields).map(|answer| Packet::acknowledgement(first, answer))
         }
         (9, _) => suback(version, &mut fields),
         (14, ProtocolVersion::V5) => {

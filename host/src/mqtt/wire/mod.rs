@@ -20,6 +20,7 @@ pub(super) use publish::check_filter;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use self::packet::{PUBACK, PUBCOMP, PUBREC, PUBREL};
 use self::publish::{Decoded, FixedHeader};
 use super::{Config, Error, Publish, Subscription, UnsendablePublish};
 
@@ -30,10 +31,6 @@ const PAYLOAD_HEAD_BYTES: usize = 4 << 10;
 /// What is not a PUBLISH may always be this large, however low the limit for messages is.
 const CONTROL_BYTES: usize = 64 << 10;
 
-const PUBACK: u8 = 0x40;
-const PUBREC: u8 = 0x50;
-const PUBREL: u8 = 0x62;
-const PUBCOMP: u8 = 0x70;
 const PINGREQ: [u8; 2] = [0xC0, 0x00];
 const UNSUBACK: u8 = 0xB0;
 const PINGRESP: u8 = 0xD0;
@@ -210,7 +207,7 @@ impl Wire {
     fn control(&self, frame: PacketHeader, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
-            return Ok(acknowledgement(
+            return Ok(Packet::acknowledgement(
                 frame.first,
                 AckPacket {
                     packet_id: u16::from_be_bytes([high, low]),
@@ -294,15 +291,6 @@ fn check_flags(first: u8) -> Result<(), Malformed> {
     }
 }
 
-fn acknowledgement(first: u8, answer: AckPacket) -> Packet {
-    match first {
-        PUBACK => Packet::PubAck(answer),
-        PUBREC => Packet::PubRec(answer),
-        PUBREL => Packet::PubRel(answer),
-        _ => Packet::PubComp(answer),
-    }
-}
-
 /// The codec writes lengths modulo 65,536: what is longer would garble the stream.
 fn check_lengths(config: &Config) -> Result<(), Error> {
     let will = config.will.as_ref();
@@ -328,12 +316,6 @@ fn check_lengths(config: &Config) -> Result<(), Error> {
         Some((what, _)) => Err(Error::TooLong { what }),
         None => Ok(()),
     }
-}
-
-/// Keep-alive as it stands in CONNECT, in seconds; part of a second counts as one, since 0 would switch it off.
-fn keep_alive_seconds(config: &Config) -> u16 {
-    let seconds = config.keep_alive.as_secs() + u64::from(config.keep_alive.subsec_nanos() > 0);
-    u16::try_from(seconds).unwrap_or(u16::MAX)
 }
 
 fn put_acknowledgement(first: u8, packet_id: u16, out: &mut BytesMut) {

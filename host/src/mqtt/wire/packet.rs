@@ -2,6 +2,12 @@
 
 use crate::mqtt::{Error, Publish};
 
+/// First bytes of the four acknowledgements.
+pub(super) const PUBACK: u8 = 0x40;
+pub(super) const PUBREC: u8 = 0x50;
+pub(super) const PUBREL: u8 = 0x62;
+pub(super) const PUBCOMP: u8 = 0x70;
+
 /// Which MQTT is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::mqtt) enum ProtocolVersion {
@@ -55,6 +61,18 @@ pub(in crate::mqtt) enum Packet {
         code: u8,
         words: Option<String>,
     },
+}
+
+impl Packet {
+    /// The answer to a packet of ours, or to one of the broker's, as its first byte says.
+    pub(super) fn acknowledgement(first: u8, answer: AckPacket) -> Self {
+        match first {
+            PUBACK => Self::PubAck(answer),
+            PUBREC => Self::PubRec(answer),
+            PUBREL => Self::PubRel(answer),
+            _ => Self::PubComp(answer),
+        }
+    }
 }
 
 /// CONNACK. What the broker did not say is `None`.

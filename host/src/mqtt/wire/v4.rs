@@ -18,7 +18,7 @@ fn level(qos: Qos) -> QoS {
 
 pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> {
     let mut connect = v4::Connect::new(config.client_id.as_str());
-    connect.keep_alive = super::keep_alive_seconds(config);
+    connect.keep_alive = config.keep_alive_seconds();
     connect.clean_session = config.clean_start;
     connect.last_will = config.will.as_ref().map(|will| {
         v4::LastWill::new(

@@ -29,7 +29,7 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
         ..v5::ConnectProperties::new()
     };
     let connect = v5::Connect {
-        keep_alive: super::keep_alive_seconds(config),
+        keep_alive: config.keep_alive_seconds(),
         client_id: config.client_id.clone(),
         clean_start: config.clean_start,
         properties: Some(properties),

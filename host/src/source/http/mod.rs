@@ -43,6 +43,7 @@ pub use split::BodySplit;
 pub use topic::{PathTopic, TemplateError};
 
 use super::taker::Borders;
+use crate::clock::sleep_until;
 use crate::link::{Redial, Stop, level};
 use desk::{OpenRequests, PostRequest};
 use gate::READ_AGAIN;
@@ -166,13 +167,6 @@ async fn accept(
 ) -> std::io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
     match listener {
         Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

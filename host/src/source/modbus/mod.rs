@@ -48,7 +48,7 @@ pub use map::{Area, ByteOrder, Device, Point, PointGroup, ReportMode, Size, Valu
 pub use settings::{Config, ModbusAddress};
 
 use super::taker::Borders;
-use crate::clock::Now;
+use crate::clock::{Now, sleep_until};
 use crate::link::{Dial, Redial, Stop};
 use desk::{GroupIndex, NextPoll, PollScheduler};
 use frame::AnswerFault;
@@ -248,12 +248,5 @@ impl ModbusSource<'_> {
                 () = settled.changed() => {}
             }
         }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -10,7 +10,7 @@ use super::copies::Copies;
 use super::grants::needed;
 use super::pressure::Pressure;
 use super::subscriptions::Subscriptions;
-use crate::clock::{Now, Uptime};
+use crate::clock::{Now, Uptime, sleep_until};
 use crate::link::level as gauge_level;
 use crate::link::{self, Stop};
 use crate::message::{LossReason, Qos, Reason, Wait};
@@ -395,12 +395,5 @@ fn as_arrival(publish: Publish, ack: Option<AckToken>, judged: Judged) -> Arriva
         rounds,
         ack,
         judged,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::frame::{BytesEnd, FramePiece, Framer, RawFraming};
-use super::until::sleep_until;
 use super::wire::{RawWire, WireEvent};
+use crate::clock::sleep_until;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 << 10;

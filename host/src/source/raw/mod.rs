@@ -29,7 +29,6 @@ mod letters;
 mod settings;
 mod streams;
 mod topic;
-mod until;
 mod wire;
 mod wires;
 

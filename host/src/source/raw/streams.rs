@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use super::connection::{RawConnection, WireOrder, WirePieces, patience};
 use super::dialler::{Opened, RawDialler};
 use super::frame::Framer;
-use super::until::sleep_until;
 use super::wire::{Error, RawWire};
 use super::wires::OpenWires;
 use super::{Config, RawAddress};
+use crate::clock::sleep_until;
 use crate::link::{Redial, Stop};
 use crate::source::taker::Borders;
 

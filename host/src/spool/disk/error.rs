@@ -1,8 +1,6 @@
-//! What can go wrong with the store, and how calls into sled are made.
+//! What can go wrong with the store.
 
 use std::io;
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::spool::disk::FORMAT;
 use crate::spool::disk::sealing::sealer::KeyId;
@@ -44,44 +42,10 @@ impl StoreError {
     }
 }
 
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-                ) =>
-            {
-                Self::Damaged(error.to_string())
-            }
-            sled::Error::Io(error) => Self::Disk(error),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
 /// An error of the store with its cause, on one line.
 pub(crate) fn describe(error: &StoreError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
-    }
-}
-
-/// Runs sled code; a panic in it is damage.
-pub(super) fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => Ok(result?),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(StoreError::Damaged(format!(
-                "sled panicked: {}",
-                text.unwrap_or("without a word")
-            )))
-        }
     }
 }

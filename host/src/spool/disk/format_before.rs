@@ -1,7 +1,8 @@
 //! Stores of a format before, in which letters, ledger and state lay in sled beside the index: they are taken over.
 
 use crate::spool::disk::FORMAT;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::{IndexFile, guarded};
 use crate::spool::disk::mark::MARK;
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::Tree;
@@ -16,7 +17,7 @@ const TREES_BEFORE: [(&str, Tree); 4] = [
 ];
 
 /// What a store of a format before had in sled. It is recorded with the next commit.
-pub(super) fn take_up(db: &sled::Db, records: &Records) -> Result<(), StoreError> {
+pub(super) fn take_up(db: &IndexFile, records: &Records) -> Result<(), StoreError> {
     for (name, tree) in TREES_BEFORE {
         let entries = guarded(|| db.open_tree(name))?;
         for entry in entries.iter() {
@@ -54,8 +55,10 @@ impl Store {
 
 /// Opens the index of a store that was closed a moment ago: its files may be let go of a little later.
 #[cfg(test)]
-fn open_closed(path: &std::path::Path) -> sled::Db {
-    let options = sled::Config::new().path(path).flush_every_ms(None);
+fn open_closed(path: &std::path::Path) -> IndexFile {
+    let options = crate::spool::disk::index::IndexOptions::new()
+        .path(path)
+        .flush_every_ms(None);
     crate::spool::disk::open::open_when_free(&options).unwrap()
 }
 

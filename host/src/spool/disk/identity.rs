@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::folder::DataFolder;
+use crate::spool::disk::index::{IndexFile, guarded};
 use crate::spool::disk::log::listing;
 use crate::spool::disk::name::{self, StoreName};
 use crate::spool::disk::records::Records;
@@ -70,7 +71,7 @@ pub(super) fn find_name(
 }
 
 /// An index of another store is as good as none.
-pub(super) fn belong(db: &sled::Db, store: &str) -> Result<(), StoreError> {
+pub(super) fn belong(db: &IndexFile, store: &str) -> Result<(), StoreError> {
     match guarded(|| db.get("store"))? {
         Some(noted) if *noted != *store.as_bytes() => Err(StoreError::Damaged(
             "it belongs to another store".to_owned(),

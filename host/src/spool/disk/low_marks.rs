@@ -19,6 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
 use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::frame::{is_no_file, read_regular};
@@ -117,7 +118,7 @@ impl LowMarks {
     /// the low marks know of all that.
     pub(crate) fn newer(&self, queue: usize, mark: QueueMark) -> (QueueMark, bool) {
         let said = self.said[queue];
-        let is_exact = said.end > 0 && said.end >= mark.end && said.low >= mark.low;
+        let is_exact = said.end > Seq::FIRST && said.end >= mark.end && said.low >= mark.low;
         if said.low <= mark.low && said.end <= mark.end {
             return (
                 QueueMark {
@@ -232,8 +233,8 @@ fn parse(text: &str) -> Option<LowMarksFile> {
         let mut number = |label: &str| words.next()?.strip_prefix(label)?.parse().ok();
         let bytes = number("bytes=")?;
         let owed = number("owed=")?;
-        let end = number("end=")?;
-        let low = number("low=")?;
+        let end = Seq(number("end=")?);
+        let low = Seq(number("low=")?);
         Some((
             words.next()?.to_owned(),
             QueueMark {
@@ -273,8 +274,8 @@ mod tests {
 
     fn mark(low: u64, end: u64) -> QueueMark {
         QueueMark {
-            low,
-            end,
+            low: Seq(low),
+            end: Seq(end),
             owed: end - low,
             bytes: 70,
             clock: RunningTime::START,
@@ -351,8 +352,8 @@ mod tests {
             0,
             "cloud:telemetry",
             QueueMark {
-                low: 40,
-                end: 50,
+                low: Seq(40),
+                end: Seq(50),
                 owed: 9,
                 bytes: 9,
                 clock: RunningTime::START,
@@ -366,8 +367,8 @@ mod tests {
             low_marks.newer(0, before),
             (
                 QueueMark {
-                    low: 40,
-                    end: 50,
+                    low: Seq(40),
+                    end: Seq(50),
                     owed: 9,
                     bytes: 9,
                     clock: RunningTime(8)
@@ -387,7 +388,7 @@ mod tests {
                 )
                 .0,
             QueueMark {
-                low: 40,
+                low: Seq(40),
                 owed: 30,
                 ..mark(30, 60)
             }

@@ -1,6 +1,7 @@
 //! How far a queue is on disk, as its index keeps it.
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 
 pub(super) const MARK: &[u8] = b"m";
 
@@ -8,9 +9,9 @@ pub(super) const MARK: &[u8] = b"m";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueMark {
     /// The first place that is not accepted, as far as the store was told.
-    pub low: u64,
+    pub low: Seq,
     /// The place behind the last chunk.
-    pub end: u64,
+    pub end: Seq,
     /// Messages on disk that are not accepted.
     pub owed: u64,
     /// Bytes of all chunks.

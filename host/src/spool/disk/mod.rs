@@ -26,6 +26,7 @@ pub(crate) mod folder;
 pub(crate) mod format_before;
 pub(crate) mod frame;
 pub(crate) mod identity;
+mod index;
 pub(crate) mod log;
 pub(crate) mod low_marks;
 pub(crate) mod mark;

@@ -11,11 +11,12 @@ use crate::clock::Now;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::audit::{Lost, audit};
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::fault_injection::DiskCall;
 use crate::spool::disk::folder::DataFolder;
 use crate::spool::disk::format_before::take_up;
 use crate::spool::disk::identity::{belong, find_name, own_name};
+use crate::spool::disk::index::{IndexFile, IndexOptions, guarded};
 use crate::spool::disk::log::listing;
 use crate::spool::disk::low_marks::LowMarks;
 use crate::spool::disk::mark::QueueMark;
@@ -30,7 +31,6 @@ use crate::spool::disk::store::{BOOT, Store};
 use crate::spool::disk::{FORMAT, FORMATS_BEFORE};
 use crate::spool::growing::Growing;
 use crate::spool::ledger::store::LedgerStore;
-use crate::spool::memory::queue::BOOT_SHIFT;
 use crate::spool::settings::{Config, QueueConfig};
 
 /// Whoever waits for a commit can wait for a sled handle that is still being closed.
@@ -143,8 +143,8 @@ pub(crate) fn open_files(
 }
 
 /// Opens sled, and looks which format the store has: whether it is one of those before.
-fn open_index(config: &Config, folder: &DataFolder) -> Result<(sled::Db, bool), StoreError> {
-    let options = sled::Config::new()
+fn open_index(config: &Config, folder: &DataFolder) -> Result<(IndexFile, bool), StoreError> {
+    let options = IndexOptions::new()
         .path(folder.store())
         .cache_capacity(config.cache_bytes)
         .flush_every_ms(None)
@@ -253,7 +253,7 @@ fn last_boot(records: &Records, queues: &[(QueueMark, Option<Extent>)]) -> Resul
         .map_or(0, u32::from_be_bytes);
     Ok(queues
         .iter()
-        .map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0))
+        .map(|(mark, _)| u32::try_from(mark.end.boot()).unwrap_or(0))
         .fold(noted, u32::max))
 }
 
@@ -301,7 +301,7 @@ fn disks(folder: &DataFolder) -> io::Result<Vec<File>> {
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
-pub(super) fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
+pub(super) fn open_when_free(options: &IndexOptions) -> Result<IndexFile, StoreError> {
     for _ in 0..REOPEN_TRIES {
         match guarded(|| options.open()) {
             Err(StoreError::Disk(error)) if is_held(&error) => {

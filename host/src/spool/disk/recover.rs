@@ -1,5 +1,6 @@
 //! What each queue owes, as its index, its files and the records tell together.
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::mark::QueueMark;
@@ -9,15 +10,15 @@ use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::Tree;
 
 /// The last batch of the records that gave up something of a queue, and the place before which nothing was owed then.
-pub(super) fn encode_given_up(number: u64, low: u64) -> Vec<u8> {
-    [number.to_be_bytes(), low.to_be_bytes()].concat()
+pub(super) fn encode_given_up(number: u64, low: Seq) -> Vec<u8> {
+    [number.to_be_bytes(), low.0.to_be_bytes()].concat()
 }
 
-fn decode_given_up(value: &[u8]) -> Option<(u64, u64)> {
+fn decode_given_up(value: &[u8]) -> Option<(u64, Seq)> {
     let (number, low) = value.split_first_chunk()?;
     Some((
         u64::from_be_bytes(*number),
-        u64::from_be_bytes(*low.first_chunk()?),
+        Seq(u64::from_be_bytes(*low.first_chunk()?)),
     ))
 }
 
@@ -44,8 +45,8 @@ pub(super) fn recover(
         let QueueMark { low, end, owed, .. } = mark;
         tracing::warn!(
             queue,
-            low,
-            end,
+            low = low.0,
+            end = end.0,
             owed,
             "the index of this queue was made up from its files"
         );

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::message::Seq;
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::chunk::{Chunk, Extent};
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
+use crate::spool::disk::index::{IndexBatch, IndexFile, guarded};
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::queue_store::{Near, QueueStore};
 use crate::spool::disk::records::Records;
@@ -22,7 +24,6 @@ use crate::spool::disk::sealing::sealer::Sealer;
 use crate::spool::growing::Growing;
 use crate::spool::ledger::store::LedgerChanges;
 use crate::spool::lock::locked;
-use crate::spool::memory::queue::BOOT_SHIFT;
 
 /// Key of the last boot in the records.
 pub(super) const BOOT: &[u8] = b"boot";
@@ -30,14 +31,14 @@ pub(super) const BOOT: &[u8] = b"boot";
 const DAMAGED_KEPT: u64 = 256;
 
 pub(crate) struct Store {
-    pub(super) db: sled::Db,
+    pub(super) db: IndexFile,
     /// By `QueueId`: those of the config when it was opened, and those that came since.
     pub(super) queues: Growing<QueueStore>,
     /// Where their files are, and the name of the store that stands in them.
     pub(super) files: (PathBuf, Arc<str>),
     pub(super) records: Records,
     /// What the index learns once the records are on the medium: by number of the queue.
-    pub(super) behind: Mutex<Vec<(usize, sled::Batch)>>,
+    pub(super) behind: Mutex<Vec<(usize, IndexBatch)>>,
     /// Where damaged values are kept for salvage.
     pub(super) damaged: PathBuf,
     /// A handle on each file system that the files lie on.
@@ -56,7 +57,7 @@ pub(crate) struct Store {
 pub(crate) struct QueueChange<'a> {
     pub chunks: Vec<Chunk>,
     /// Where chunks begin that go.
-    pub gone: &'a [u64],
+    pub gone: &'a [Seq],
     pub mark: QueueMark,
     /// What the ledger says of that.
     pub given_up: Option<LedgerChanges>,
@@ -78,7 +79,7 @@ impl Store {
         let (folder, store) = &self.files;
         let queue = QueueStore::open(&self.db, folder, name, store, &self.fault_injection)?;
         let (mark, first) = recover(&queue, &self.records, |mark| (mark, false))?;
-        let last = u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(u32::MAX);
+        let last = u32::try_from(mark.end.boot()).unwrap_or(u32::MAX);
         if last > boot {
             return Err(StoreError::Overtaken(last));
         }
@@ -214,7 +215,7 @@ impl Store {
     }
 
     /// The chunk that answers for `place`, or else the first behind it.
-    pub(crate) fn chunk_near(&self, queue: usize, place: u64) -> Result<Option<Near>, StoreError> {
+    pub(crate) fn chunk_near(&self, queue: usize, place: Seq) -> Result<Option<Near>, StoreError> {
         self.queues[queue].near(place)
     }
 
@@ -222,19 +223,19 @@ impl Store {
     pub(crate) fn known(
         &self,
         queue: usize,
-        place: u64,
-    ) -> Result<Option<(Range<u64>, u64)>, StoreError> {
+        place: Seq,
+    ) -> Result<Option<(Range<Seq>, u64)>, StoreError> {
         self.queues[queue].known(place)
     }
 
     /// Where the first chunk behind `place` begins.
     #[cfg(test)]
-    pub(crate) fn next_chunk(&self, queue: usize, place: u64) -> Result<Option<u64>, StoreError> {
+    pub(crate) fn next_chunk(&self, queue: usize, place: Seq) -> Result<Option<Seq>, StoreError> {
         self.queues[queue].next_chunk(place)
     }
 
     /// How many messages are known to be missing of these places, if that is known; it is told once.
-    pub(crate) fn missing_in(&self, queue: usize, places: &Range<u64>) -> Option<u64> {
+    pub(crate) fn missing_in(&self, queue: usize, places: &Range<Seq>) -> Option<u64> {
         self.queues[queue].missing_in(places)
     }
 
@@ -244,7 +245,7 @@ impl Store {
     }
 
     /// Keeps the bytes of a chunk that cannot be read, as long as there is room for them.
-    pub(crate) fn set_chunk_aside(&self, queue: usize, first: u64, value: &[u8]) {
+    pub(crate) fn set_chunk_aside(&self, queue: usize, first: Seq, value: &[u8]) {
         let path = self
             .damaged
             .join(format!("{}.{first}", self.queues[queue].name()));
@@ -264,12 +265,12 @@ impl Store {
     }
 
     /// Looks for chunks of the places `owed` that the index does not know. Answers whether there were any.
-    pub(crate) fn search(&self, queue: usize, owed: Range<u64>) -> Result<bool, StoreError> {
+    pub(crate) fn search(&self, queue: usize, owed: Range<Seq>) -> Result<bool, StoreError> {
         self.queues[queue].search(owed)
     }
 
     /// Answers for places of a queue that are missing, once the ledger, in the same commit, has them.
-    pub(crate) fn bridge(&self, queue: usize, places: Range<u64>) -> Result<(), StoreError> {
+    pub(crate) fn bridge(&self, queue: usize, places: Range<Seq>) -> Result<(), StoreError> {
         let batch = self.queues[queue].bridge(places)?;
         self.is_written.store(true, Ordering::Release);
         self.is_told.store(true, Ordering::Release);
@@ -278,7 +279,7 @@ impl Store {
     }
 
     /// Removes chunks from `place` on: leavings of a commit that failed half-way.
-    pub(crate) fn remove_from(&self, queue: usize, place: u64) -> Result<(), StoreError> {
+    pub(crate) fn remove_from(&self, queue: usize, place: Seq) -> Result<(), StoreError> {
         self.pass(DiskCall::Write)?;
         if self.queues[queue].remove_from(place)? {
             self.is_written.store(true, Ordering::Release);

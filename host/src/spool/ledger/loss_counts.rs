@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{LossReason, Marks, Message};
+use crate::message::{LossReason, Marks, Message, Seq};
 use crate::spool::ledger::{LedgerEntry, QueuePlace};
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl LossCounts {
         self
     }
 
-    pub(crate) fn add(&mut self, place: u64, message: &Message) {
+    pub(crate) fn add(&mut self, place: Seq, message: &Message) {
         let place = QueuePlace::of(place);
         let is_set = !message.marks.has(Marks::CLOCK_UNSET);
         // What shares a topic may still be of several devices.

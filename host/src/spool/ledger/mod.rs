@@ -21,8 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::LossReason;
-use crate::spool::memory::queue::BOOT_SHIFT;
+use crate::message::{LossReason, Seq};
 
 /// Entries kept; at some 200 bytes each a ledger stays far below a chunk.
 const MOST: usize = 256;
@@ -40,11 +39,11 @@ pub struct QueuePlace {
 
 impl QueuePlace {
     /// The place behind a queue's number.
-    pub(super) fn of(place: u64) -> Self {
-        let boot = u32::try_from(place >> BOOT_SHIFT).unwrap_or(u32::MAX);
+    pub(super) fn of(place: Seq) -> Self {
+        let boot = u32::try_from(place.boot()).unwrap_or(u32::MAX);
         Self {
             boot,
-            sequence: place & ((1 << BOOT_SHIFT) - 1),
+            sequence: place.number(),
         }
     }
 }
@@ -383,16 +382,16 @@ mod tests {
     #[test]
     fn an_entry_knows_its_span_and_its_places() {
         let mut ledger = Ledger::default();
-        let place = |place| LedgerEntry {
+        let place = |place: Seq| LedgerEntry {
             first_place: QueuePlace::of(place),
             last_place: QueuePlace::of(place),
-            ..entry(0, 1, place, 1)
+            ..entry(0, 1, place.number(), 1)
         };
-        for at in [(3 << BOOT_SHIFT) + 7, (2 << BOOT_SHIFT) + 9] {
+        for at in [Seq::base_of(3).plus(7), Seq::base_of(2).plus(9)] {
             ledger.post(LedgerEntry {
                 first_us: 5,
                 last_us: 5,
-                is_clock_set: at >> BOOT_SHIFT == 3,
+                is_clock_set: at.boot() == 3,
                 ..place(at)
             });
         }

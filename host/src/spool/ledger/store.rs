@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::clock::RunningTime;
-use crate::message::{LossReason, QueueId, Receipt};
+use crate::message::{LossReason, QueueId, Receipt, Seq};
 use crate::spool::drop_policy::is_told_upstream;
 use crate::spool::ledger::{Ledger, LedgerEntry, format};
 
@@ -258,9 +258,9 @@ fn collect(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expired {
     pub queue: QueueId,
-    pub from: u64,
+    pub from: Seq,
     /// The place behind the last.
-    pub to: u64,
+    pub to: Seq,
 }
 
 /// What is settled once its entry in the ledger is on the medium.
@@ -271,7 +271,7 @@ pub(crate) struct Settling {
     /// Claims of messages that never came into a queue.
     pub receipts: Vec<Receipt>,
     /// Places that the disk has lost: number of the queue, and which.
-    pub holes: Vec<(usize, Range<u64>)>,
+    pub holes: Vec<(usize, Range<Seq>)>,
     /// Somebody waits for it: it is written even where there is hardly room.
     pub is_urgent: bool,
 }
@@ -292,14 +292,14 @@ impl PendingLosses {
     }
 
     /// These places are settled once what was posted is committed; runs without a gap are one.
-    pub(crate) fn expire(&mut self, queue: QueueId, places: impl IntoIterator<Item = u64>) {
+    pub(crate) fn expire(&mut self, queue: QueueId, places: impl IntoIterator<Item = Seq>) {
         for place in places {
             match self.settling.places.last_mut() {
-                Some(last) if last.queue == queue && last.to == place => last.to += 1,
+                Some(last) if last.queue == queue && last.to == place => last.to = place.next(),
                 _ => self.settling.places.push(Expired {
                     queue,
                     from: place,
-                    to: place + 1,
+                    to: place.next(),
                 }),
             }
         }
@@ -309,7 +309,7 @@ impl PendingLosses {
     pub(crate) fn settle_soon(
         &mut self,
         queue: QueueId,
-        places: impl IntoIterator<Item = Range<u64>>,
+        places: impl IntoIterator<Item = Range<Seq>>,
     ) {
         self.settling.places.extend(places.into_iter().map(
             |Range {
@@ -321,7 +321,7 @@ impl PendingLosses {
     }
 
     /// The disk has lost these places of a queue: they are settled once that is committed.
-    pub(crate) fn lose(&mut self, queue: QueueId, places: Range<u64>) {
+    pub(crate) fn lose(&mut self, queue: QueueId, places: Range<Seq>) {
         self.settling
             .holes
             .push((usize::from(queue.0), places.clone()));
@@ -447,14 +447,14 @@ mod tests {
     fn places_that_expired_wait_with_their_entries_and_neighbours_are_one() {
         let mut pending = PendingLosses::default();
         pending.post(entry(4), RunningTime(1));
-        pending.expire(QueueId(0), [3, 4, 5]);
-        pending.expire(QueueId(0), [6, 9]);
-        pending.expire(QueueId(1), [10]);
+        pending.expire(QueueId(0), [3, 4, 5].map(Seq));
+        pending.expire(QueueId(0), [6, 9].map(Seq));
+        pending.expire(QueueId(1), [Seq(10)]);
         let (entries, settling) = pending.take();
         let range = |queue, from, to| Expired {
             queue: QueueId(queue),
-            from,
-            to,
+            from: Seq(from),
+            to: Seq(to),
         };
         assert_eq!(
             (entries.len(), &*settling.places),

@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::message::Seq;
+
 /// Disjoint, non-touching half-open ranges.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
-    ends: BTreeMap<u64, u64>,
+    ends: BTreeMap<Seq, Seq>,
 }
 
 impl Ranges {
     /// Adds `from..to` and tells how many of them are new.
-    pub(crate) fn insert(&mut self, from: u64, to: u64) -> u64 {
+    pub(crate) fn insert(&mut self, from: Seq, to: Seq) -> u64 {
         if from >= to {
             return 0;
         }
         let mut start = from;
         let mut end = to;
         let mut known = 0;
-        let touching: Vec<(u64, u64)> = self
+        let touching: Vec<(Seq, Seq)> = self
             .ends
             .range(..=to)
             .rev()
@@ -27,16 +29,16 @@ impl Ranges {
             .collect();
         for (old_start, old_end) in touching {
             self.ends.remove(&old_start);
-            known += old_end.min(to).saturating_sub(old_start.max(from));
+            known += old_end.min(to).places_since(old_start.max(from));
             start = start.min(old_start);
             end = end.max(old_end);
         }
         self.ends.insert(start, end);
-        (to - from) - known
+        to.places_since(from) - known
     }
 
     /// The first place at or after `place` that is not in the set.
-    pub(crate) fn skip(&self, place: u64) -> u64 {
+    pub(crate) fn skip(&self, place: Seq) -> Seq {
         match self.ends.range(..=place).next_back() {
             Some((_, end)) => place.max(*end),
             None => place,
@@ -44,12 +46,12 @@ impl Ranges {
     }
 
     /// Whether `place` is in the set.
-    pub(crate) fn has(&self, place: u64) -> bool {
+    pub(crate) fn has(&self, place: Seq) -> bool {
         self.skip(place) != place
     }
 
     /// What of `from..to` is not in the set, rising.
-    pub(crate) fn gaps(&self, from: u64, to: u64) -> Vec<Range<u64>> {
+    pub(crate) fn gaps(&self, from: Seq, to: Seq) -> Vec<Range<Seq>> {
         let mut gaps = Vec::new();
         let mut place = self.skip(from);
         while place < to {
@@ -65,7 +67,7 @@ impl Ranges {
     }
 
     /// Removes everything before `place`.
-    pub(crate) fn forget_before(&mut self, place: u64) {
+    pub(crate) fn forget_before(&mut self, place: Seq) {
         while let Some(entry) = self.ends.first_entry() {
             let start = *entry.key();
             let end = *entry.get();
@@ -80,7 +82,7 @@ impl Ranges {
     }
 
     /// Removes everything from `place` on.
-    pub(crate) fn forget_from(&mut self, place: u64) {
+    pub(crate) fn forget_from(&mut self, place: Seq) {
         self.ends.split_off(&place);
         if let Some(mut last) = self.ends.last_entry()
             && *last.get() > place
@@ -89,23 +91,25 @@ impl Ranges {
         }
     }
 
-    /// The place behind the last one; 0 for none.
-    pub(crate) fn end(&self) -> u64 {
-        self.ends.last_key_value().map_or(0, |(_, end)| *end)
+    /// The place behind the last one; the first for none.
+    pub(crate) fn end(&self) -> Seq {
+        self.ends
+            .last_key_value()
+            .map_or(Seq::FIRST, |(_, end)| *end)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.ends.iter().map(|(start, end)| (*start, *end))
     }
 
     /// How many places of `from..to` are in the set.
-    pub(crate) fn covered(&self, from: u64, to: u64) -> u64 {
+    pub(crate) fn covered(&self, from: Seq, to: Seq) -> u64 {
         let before = self.ends.range(..from).next_back();
         let within = self.ends.range(from..to.max(from));
         before
             .into_iter()
             .chain(within)
-            .map(|(start, end)| (*end).min(to).saturating_sub((*start).max(from)))
+            .map(|(start, end)| (*end).min(to).places_since((*start).max(from)))
             .sum()
     }
 
@@ -126,15 +130,19 @@ mod tests {
     proptest! {
         #[test]
         fn ranges_behave_like_a_set_of_places(steps in proptest::collection::vec((0_u64..60, 0_u64..12, 0_u64..5), 0..40)) {
-            let (mut ranges, mut model) = (Ranges::default(), BTreeSet::new());
+            let mut ranges = Ranges::default();
+            let mut model = BTreeSet::new();
             for (from, length, forget) in steps {
-                let fresh = (from..from + length).filter(|place| model.insert(*place)).count() as u64;
-                prop_assert_eq!(ranges.insert(from, from + length), fresh);
-                prop_assert_eq!(ranges.covered(from / 2, from + 7), model.range(from / 2..from + 7).count() as u64);
-                let gaps = ranges.gaps(from / 2, from + 7).into_iter().flatten();
-                prop_assert!(gaps.eq((from / 2..from + 7).filter(|place| !model.contains(place))));
+                let part = Seq(from + 7);
+                let before = Seq(from / 2);
+                let from = Seq(from);
+                let fresh = from.up_to(from.plus(length)).filter(|place| model.insert(*place)).count() as u64;
+                prop_assert_eq!(ranges.insert(from, from.plus(length)), fresh);
+                prop_assert_eq!(ranges.covered(before, part), model.range(before..part).count() as u64);
+                let gaps = ranges.gaps(before, part).into_iter().flat_map(|gap| gap.start.up_to(gap.end));
+                prop_assert!(gaps.eq(before.up_to(part).filter(|place| !model.contains(place))));
                 prop_assert_eq!(ranges.has(from), model.contains(&from));
-                prop_assert_eq!(ranges.skip(from), (from..).find(|place| !model.contains(place)).unwrap());
+                prop_assert_eq!(ranges.skip(from), from.up_to(Seq::END).find(|place| !model.contains(place)).unwrap());
                 match forget {
                     0 => {
                         ranges.forget_before(from);
@@ -146,7 +154,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                prop_assert!(ranges.iter().flat_map(|(start, end)| start..end).eq(model.iter().copied()));
+                prop_assert!(ranges.iter().flat_map(|(start, end)| start.up_to(end)).eq(model.iter().copied()));
                 prop_assert_eq!(ranges.is_empty(), model.is_empty());
             }
         }

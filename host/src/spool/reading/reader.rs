@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::message::Stored;
+use crate::message::{Seq, Stored};
 use crate::spool::disk::chunk::{self, ChunkContent, ChunkDamage};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::queue_store::Near;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What a place on disk holds. A part that cannot be read ends before `to`, or with the disk's part of the queue.
 pub(crate) enum ReadPart {
     Chunk(ChunkContent),
-    Gap { to: u64 },
+    Gap { to: Seq },
     Damaged { near: Near, damage: ChunkDamage },
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct QueueReader<'a> {
 impl QueueReader<'_> {
     /// The messages of the chunk that holds the first owed place at or after `from`. What the disk has lost on the way
     /// is counted, reported and passed over.
-    pub(crate) fn read(&self, from: u64) -> Vec<Stored> {
+    pub(crate) fn read(&self, from: Seq) -> Vec<Stored> {
         if !self.may_try() {
             return Vec::new();
         }
@@ -69,7 +69,7 @@ impl QueueReader<'_> {
 
     /// What of a chunk may be handed out; `None` when a commit is about to give it up. The queue learns what the chunk
     /// tells.
-    fn owed(&self, content: ChunkContent, place: u64) -> Option<Vec<Stored>> {
+    fn owed(&self, content: ChunkContent, place: Seq) -> Option<Vec<Stored>> {
         let ChunkContent {
             extent,
             mut messages,
@@ -77,17 +77,21 @@ impl QueueReader<'_> {
         let mut queue = locked(&self.slot.queue);
         queue.learn(
             extent,
-            messages.iter().map(|stored| stored.seq.0),
+            messages.iter().map(|stored| stored.seq),
             self.shared.clock.now(),
         );
         if queue.is_marked_for_drop(place) {
             return None;
         }
         messages.retain(|Stored { seq, .. }| {
-            seq.0 >= place && queue.is_owed(seq.0) && !queue.is_ahead(seq.0)
+            *seq >= place && queue.is_owed(*seq) && !queue.is_ahead(*seq)
         });
         if self.slot.link.up.load(Ordering::Acquire) {
-            queue.mark_in_flight(messages.last().map_or(0, |stored| stored.seq.next().0));
+            queue.mark_in_flight(
+                messages
+                    .last()
+                    .map_or(Seq::FIRST, |stored| stored.seq.next()),
+            );
         }
         Some(messages)
     }
@@ -96,7 +100,7 @@ impl QueueReader<'_> {
     pub(crate) fn find(
         &self,
         store: &Store,
-        place: u64,
+        place: Seq,
     ) -> Result<Option<ChunkContent>, StoreError> {
         match self.look(store, place)? {
             ReadPart::Chunk(content) => Ok(Some(content)),
@@ -136,7 +140,7 @@ impl QueueReader<'_> {
     }
 
     /// Whether chunks that the index does not know were found in the files. What was accepted meanwhile is not looked for.
-    fn was_forgotten(&self, store: &Store, place: u64) -> Result<bool, StoreError> {
+    fn was_forgotten(&self, store: &Store, place: Seq) -> Result<bool, StoreError> {
         let owed = {
             let queue = locked(&self.slot.queue);
             (queue.owed_on_disk(place) == Some(place)).then(|| queue.low()..queue.disk_end())
@@ -145,9 +149,9 @@ impl QueueReader<'_> {
     }
 
     /// What is to be found at `place`; changes nothing.
-    pub(crate) fn look(&self, store: &Store, place: u64) -> Result<ReadPart, StoreError> {
+    pub(crate) fn look(&self, store: &Store, place: Seq) -> Result<ReadPart, StoreError> {
         let Some(near) = store.chunk_near(self.index, place)? else {
-            return Ok(ReadPart::Gap { to: u64::MAX });
+            return Ok(ReadPart::Gap { to: Seq::END });
         };
         if near.first > place {
             return Ok(ReadPart::Gap { to: near.first });
@@ -169,7 +173,7 @@ impl QueueReader<'_> {
 
     /// Places that cannot be read any more, and how many messages they held, if that is known. Those that were accepted
     /// meanwhile are no loss: their chunk was deleted.
-    pub(crate) fn lose(&self, places: Range<u64>, known: Option<u64>, why: &str) {
+    pub(crate) fn lose(&self, places: Range<Seq>, known: Option<u64>, why: &str) {
         let (lost, places) = {
             let mut queue = locked(&self.slot.queue);
             let places = places.start.max(queue.low())..places.end.min(queue.disk_end());
@@ -178,8 +182,8 @@ impl QueueReader<'_> {
         let Some(lost) = lost else { return };
         if lost > 0 {
             let slot = self.slot;
-            let from = places.start;
-            let to = places.end;
+            let from = places.start.0;
+            let to = places.end.0;
             tracing::error!(uplink = %slot.uplink, class = %slot.class, from, to, messages = lost, why, "messages are lost on disk");
         }
         self.shared.note_damage(self.index, lost, places);

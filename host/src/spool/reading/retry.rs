@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 use crate::spool::account::UnreadableQueue;
 use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::folder::prove;
@@ -68,7 +69,7 @@ impl QueueReader<'_> {
     }
 
     /// The chunk at `place` cannot be read: it is tried again later.
-    pub(crate) fn fall_sick(&self, store: &Store, error: &StoreError, place: u64) {
+    pub(crate) fn fall_sick(&self, store: &Store, error: &StoreError, place: Seq) {
         let now = self.shared.clock.now();
         let why = describe(error);
         let (since, tries) = {
@@ -78,7 +79,7 @@ impl QueueReader<'_> {
                 let queue = &self.slot.name;
                 tracing::error!(
                     queue,
-                    place,
+                    place = place.0,
                     why,
                     "what this queue owes cannot be read: it waits and is tried again; others go on"
                 );
@@ -108,7 +109,7 @@ impl QueueReader<'_> {
     }
 
     /// The disk is well, and does not give this chunk back.
-    fn pass_over(&self, store: &Store, place: u64, why: &str) {
+    fn pass_over(&self, store: &Store, place: Seq, why: &str) {
         locked(&self.slot.sick).take();
         match store.known(self.index, place) {
             Ok(Some((places, count))) => {

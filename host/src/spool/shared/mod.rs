@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::{Now, RunningClock, RunningTime};
-use crate::message::{LossReason, QueueId};
+use crate::message::{LossReason, QueueId, Seq};
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::waiting::WaitingLetters;
 use crate::spool::disk::audit::Lost;
@@ -261,14 +261,14 @@ impl Shared {
     }
 
     /// The disk has lost these places of a queue: they are owed until the ledger has them.
-    pub(super) fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<u64>) {
+    pub(super) fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<Seq>) {
         let slot = &self.slots[index];
         slot.damaged.inc_by(count);
         let entry = LedgerEntry {
             uplink: Arc::clone(&slot.uplink),
             class: Arc::clone(&slot.class),
             first_place: QueuePlace::of(places.start),
-            last_place: QueuePlace::of(places.end.saturating_sub(1)),
+            last_place: QueuePlace::of(places.end.before()),
             ..self.plain(LossReason::Damaged, count)
         };
         let queue = QueueId(u16::try_from(index).unwrap_or(u16::MAX));

@@ -85,7 +85,11 @@ fn one_that_the_config_had_forgotten_is_taken_up_in_order_and_is_forgotten_again
     assert_eq!(bench.shared.account().queues.len(), 2);
     let tools = Tools::new(&bench.shared);
     assert_eq!(
-        tools.page("annex:telemetry", 0, 9).unwrap().records.len(),
+        tools
+            .page("annex:telemetry", Seq(0), 9)
+            .unwrap()
+            .records
+            .len(),
         9,
         "what it owes can be looked at, though no uplink has it"
     );
@@ -203,8 +207,8 @@ fn one_of_a_later_start_is_left_alone() {
     bench.writer.add_queue(&config).unwrap();
     let store = bench.shared.store(Duration::ZERO).unwrap();
     let mark = crate::spool::disk::mark::QueueMark {
-        low: 9 << 40,
-        end: 9 << 40,
+        low: Seq(9 << 40),
+        end: Seq(9 << 40),
         ..Default::default()
     };
     let change = crate::spool::disk::store::QueueChange {

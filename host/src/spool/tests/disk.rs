@@ -339,7 +339,7 @@ fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
     hangs.recv().unwrap();
     // All that was on disk before, and half of what is written there and not safe.
     let low = backlog.low(QUEUE);
-    backlog.accept(QUEUE, low, Seq(low.0 + 25));
+    backlog.accept(QUEUE, low, low.plus(25));
     shared.write_low_marks().unwrap();
     copy_folder(folder.path(), copy.path());
     let found = Bench::open(config(copy.path()));
@@ -383,7 +383,7 @@ fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
     assert!(!from_disk.is_empty());
     backlog.accept(QUEUE, Seq(0), from_disk[from_disk.len() - 1].seq.next());
     let spilled_end = shared.slots[0].queue.lock().unwrap().disk_end();
-    let Fetch::Ready(in_ram) = backlog.fetch(QUEUE, Seq(spilled_end), 9, 9_999) else {
+    let Fetch::Ready(in_ram) = backlog.fetch(QUEUE, spilled_end, 9, 9_999) else {
         panic!("RAM is there")
     };
     assert_eq!(

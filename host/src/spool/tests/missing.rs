@@ -13,18 +13,18 @@ fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
     assert!(bench.commit());
     let all = bench.owed(9);
     let store = bench.shared.store(Duration::ZERO).unwrap();
-    let Near { first, end, .. } = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
+    let Near { first, end, .. } = store.chunk_near(0, all[30].seq).unwrap().unwrap();
     store.damage_chunk(0, first);
     drop(store);
     for _ in 0..2 {
-        let left: Vec<u64> = bench.owed(9).iter().map(|stored| stored.seq.0).collect();
-        let expected: Vec<u64> = all
+        let left: Vec<Seq> = bench.owed(9).iter().map(|stored| stored.seq).collect();
+        let expected: Vec<Seq> = all
             .iter()
-            .map(|stored| stored.seq.0)
+            .map(|stored| stored.seq)
             .filter(|place| !(first..end).contains(place))
             .collect();
         assert_eq!(left, expected);
-        assert_eq!(bench.queue().damaged, end - first);
+        assert_eq!(bench.queue().damaged, end.places_since(first));
     }
 }
 
@@ -36,7 +36,7 @@ fn a_chunk_that_the_index_forgot_is_found_in_its_file() {
         bench.append(number, None);
     }
     assert!(bench.commit());
-    let place = bench.owed(9)[30].seq.0;
+    let place = bench.owed(9)[30].seq;
     let store = bench.shared.store(Duration::ZERO).unwrap();
     let Near { first, .. } = store.chunk_near(0, place).unwrap().unwrap();
     store.forget_chunk(0, first);
@@ -57,11 +57,11 @@ fn a_missing_chunk_is_seen_by_the_gap() {
     assert!(bench.commit());
     let all = bench.owed(9);
     let store = bench.shared.store(Duration::ZERO).unwrap();
-    let Near { first, end, .. } = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
+    let Near { first, end, .. } = store.chunk_near(0, all[30].seq).unwrap().unwrap();
     store.damage_chunk(0, first);
     store.forget_chunk(0, first);
     drop(store);
-    assert_eq!(bench.owed(9).len() as u64, 60 - (end - first));
+    assert_eq!(bench.owed(9).len() as u64, 60 - (end.places_since(first)));
     assert_eq!(
         bench.queue().on_disk,
         60,
@@ -70,6 +70,6 @@ fn a_missing_chunk_is_seen_by_the_gap() {
     assert!(bench.commit());
     assert_eq!(
         (bench.queue().damaged, bench.queue().on_disk),
-        (end - first, 60 - (end - first))
+        (end.places_since(first), 60 - (end.places_since(first)))
     );
 }

@@ -203,7 +203,7 @@ impl Bench {
     fn fresh(&self, queue: QueueId, behind: Option<&Stored>) -> Vec<Stored> {
         let from = behind.map_or(Seq(0), |stored| stored.seq.next());
         match locked(&self.shared.slots[usize::from(queue.0)].queue).fetch_fresh(
-            from.0,
+            from,
             usize::MAX,
             usize::MAX,
             false,

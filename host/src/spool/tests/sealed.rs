@@ -335,7 +335,7 @@ fn a_damaged_sealed_chunk_costs_itself_and_is_set_aside() {
     bench
         .shared
         .read_store(|store| {
-            store.damage_chunk(0, first);
+            store.damage_chunk(0, Seq(first));
             Ok(())
         })
         .unwrap();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::Seq;
 use crate::spool::dead_letters::form;
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::lock::locked;
@@ -14,9 +15,9 @@ const LETTERS: (usize, usize) = (1_000, 4 << 20);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamageFinding {
     pub queue: String,
-    pub from: u64,
+    pub from: Seq,
     /// The place behind the last.
-    pub to: u64,
+    pub to: Seq,
     pub what: String,
 }
 
@@ -97,7 +98,7 @@ impl Tools {
         let store = self.store()?;
         let queue = reader.slot.name.clone();
         let noted = locked(&reader.slot.queue).tally();
-        let mut place = 0;
+        let mut place = Seq::FIRST;
         let mut messages = 0;
         loop {
             match self.next_part(&reader, &store, place)? {
@@ -130,9 +131,9 @@ impl Tools {
         for index in 0..self.shared.slots.len() {
             // Reading as an uplink does sets aside what is damaged and learns what each chunk holds.
             let reader = self.reader(index);
-            let mut place = 0;
+            let mut place = Seq::FIRST;
             while let Some(last) = reader.read(place).last() {
-                place = last.seq.next().0;
+                place = last.seq.next();
             }
             let now = self.shared.clock.now();
             let due = {

@@ -22,7 +22,9 @@ pub use record::{Letter, QueueRecord, RecordContent, RecordError};
 pub use stopped::Stopped;
 
 use crate::clock::RunningTime;
-use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
+use crate::message::{
+    Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Seq, Settled, Stored,
+};
 use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::store::Store;
@@ -78,7 +80,7 @@ pub enum ToolRequest {
     /// Messages of a queue from a place on: [`RecordPage`].
     Page {
         queue: String,
-        from: u64,
+        from: Seq,
         /// How many at most.
         max: usize,
     },
@@ -122,7 +124,7 @@ pub struct AffectedCount {
 pub struct RecordPage {
     pub records: Vec<QueueRecord>,
     /// Where the next page begins; `None` when this was the last.
-    pub next: Option<u64>,
+    pub next: Option<Seq>,
     /// What could not be read on the way.
     pub findings: Vec<DamageFinding>,
 }
@@ -210,7 +212,7 @@ impl Tools {
     }
 
     /// Messages of a queue from a place on, on disk and in RAM.
-    pub fn page(&self, queue: &str, from: u64, max: usize) -> Result<RecordPage, ToolError> {
+    pub fn page(&self, queue: &str, from: Seq, max: usize) -> Result<RecordPage, ToolError> {
         let index = usize::from(self.any_queue(queue)?.0);
         let reader = self.reader(index);
         let store = self.store()?;
@@ -236,14 +238,14 @@ impl Tools {
             };
             for stored in messages {
                 if page.records.len() >= max || bytes >= PAGE.1 {
-                    page.next = Some(stored.seq.0);
+                    page.next = Some(stored.seq);
                     return Ok(page);
                 }
                 bytes += stored.message.weight();
                 let flow = self.shared.flows.name(stored.message.flow);
                 page.records.push(QueueRecord {
                     queue: queue.to_owned(),
-                    seq: stored.seq.0,
+                    seq: stored.seq,
                     content: RecordContent::of(&stored.message, &flow),
                 });
             }
@@ -255,14 +257,14 @@ impl Tools {
         &self,
         reader: &QueueReader<'_>,
         store: &Store,
-        place: u64,
+        place: Seq,
     ) -> Result<NextPart, ToolError> {
         let queue = &reader.slot.queue;
         let Some(next) = locked(queue).owed_on_disk(place) else {
             let fetched = locked(queue).fetch(place, PAGE.0, PAGE.1);
             return Ok(match fetched {
                 Fetch::Ready(messages) => {
-                    let end = messages.last().map_or(place, |last| last.seq.next().0);
+                    let end = messages.last().map_or(place, |last| last.seq.next());
                     NextPart::Messages(messages, end)
                 }
                 // What was written between the two looks is found at the next.
@@ -270,7 +272,7 @@ impl Tools {
                 Fetch::Empty => NextPart::End,
             });
         };
-        let lost = |to: u64, what: String| {
+        let lost = |to: Seq, what: String| {
             let queue = locked(queue);
             let to = to.min(queue.disk_end());
             // Accepted meanwhile, and therefore deleted, is not lost.
@@ -290,7 +292,7 @@ impl Tools {
             Err(error) if error.is_of_a_chunk() => {
                 let end = store
                     .known(reader.index, next)?
-                    .map_or(next + 1, |(places, _)| places.end);
+                    .map_or(next.next(), |(places, _)| places.end);
                 return Ok(lost(end, describe(&error)));
             }
             found => found?,
@@ -300,7 +302,7 @@ impl Tools {
                 let queue = locked(queue);
                 content
                     .messages
-                    .retain(|stored| stored.seq.0 >= next && queue.is_owed(stored.seq.0));
+                    .retain(|stored| stored.seq >= next && queue.is_owed(stored.seq));
                 NextPart::Messages(content.messages, content.extent.end)
             }
             ReadPart::Gap { to } => lost(to, "its chunk is missing".to_owned()),
@@ -361,7 +363,7 @@ impl Tools {
 
 impl Shared {
     /// Bars everything a queue owes: it is settled with its entry in the ledger.
-    pub(super) fn give_up_by_hand(&self, queue: QueueId) -> (Vec<Range<u64>>, u64) {
+    pub(super) fn give_up_by_hand(&self, queue: QueueId) -> (Vec<Range<Seq>>, u64) {
         let slot = &self.slots[usize::from(queue.0)];
         let uplink = &slot.uplink;
         let class = &slot.class;
@@ -386,7 +388,7 @@ impl Shared {
 /// What [`Tools::next_part`] found at a place.
 enum NextPart {
     /// Messages, perhaps none, and where to go on.
-    Messages(Vec<Stored>, u64),
+    Messages(Vec<Stored>, Seq),
     /// What cannot be read.
     Lost(DamageFinding),
     End,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Uptime, WallTime, utc};
-use crate::message::{Headers, Marks, Message, MessageId, Span, push_header};
+use crate::message::{Headers, Marks, Message, MessageId, Seq, Span, push_header};
 use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::tools::base64;
 
@@ -160,7 +160,7 @@ pub struct QueueRecord {
     pub queue: String,
     /// Its place in the queue; an import gives a new one.
     #[serde(default)]
-    pub seq: u64,
+    pub seq: Seq,
     #[serde(flatten)]
     pub content: RecordContent,
 }
@@ -223,7 +223,7 @@ mod tests {
         #[test]
         fn a_message_survives_its_line_of_json(message in any_message(), name in "[a-z]{1,9}") {
             prop_assume!(!message.topic.is_empty());
-            let record = QueueRecord { queue: "cloud:alarm".into(), seq: 7, content: RecordContent::of(&message, &name) };
+            let record = QueueRecord { queue: "cloud:alarm".into(), seq: Seq(7), content: RecordContent::of(&message, &name) };
             let line = serde_json::to_string(&record).unwrap();
             prop_assert!(!line.contains('\n'));
             let read: QueueRecord = serde_json::from_str(&line).unwrap();

@@ -38,7 +38,7 @@ fn message(number: u64) -> Message {
 fn records(range: std::ops::Range<u64>) -> Vec<QueueRecord> {
     let record = |number| QueueRecord {
         queue: QUEUE.to_owned(),
-        seq: 0,
+        seq: Seq(0),
         content: RecordContent::of(&message(number), "climate"),
     };
     range.map(record).collect()
@@ -46,7 +46,7 @@ fn records(range: std::ops::Range<u64>) -> Vec<QueueRecord> {
 
 /// The numbers of all messages, read in pages of `max`.
 fn numbers(tools: &Tools, max: usize) -> (Vec<u64>, Vec<DamageFinding>) {
-    let (mut found, mut findings, mut from) = (Vec::new(), Vec::new(), Some(0));
+    let (mut found, mut findings, mut from) = (Vec::new(), Vec::new(), Some(Seq::FIRST));
     while let Some(next) = from {
         let page = tools.page(QUEUE, next, max).unwrap();
         assert!(page.records.len() <= max);
@@ -127,7 +127,7 @@ fn what_is_imported_is_safe_and_is_read_in_order_on_disk_and_in_ram() {
     for max in [1, 7, 1_000] {
         assert_eq!(numbers(&tools, max), ((0..120).collect(), Vec::new()));
     }
-    let page = tools.page(QUEUE, 0, 3).unwrap();
+    let page = tools.page(QUEUE, Seq(0), 3).unwrap();
     assert_eq!(
         page.records[2].content,
         RecordContent {
@@ -145,7 +145,7 @@ fn a_queue_is_exported_dropped_and_imported_over_restarts() {
     spool.close().unwrap();
     let stopped = Stopped::open(config(folder.path()), metrics()).unwrap();
     assert_eq!(stopped.account().queues[0].on_disk, 500);
-    let exported = stopped.tools().page(QUEUE, 0, 1_000).unwrap().records;
+    let exported = stopped.tools().page(QUEUE, Seq(0), 1_000).unwrap().records;
     drop(stopped);
     let spool = open(folder.path());
     assert_eq!(spool.tools().drop_queue(QUEUE).unwrap(), 500);
@@ -176,7 +176,7 @@ fn a_damaged_chunk_is_found_left_alone_by_a_look_and_set_aside_by_a_repair() {
     assert!(tools.check().unwrap().is_well());
     let store = tools.store().unwrap();
     let first = store
-        .next_chunk(0, tools.page(QUEUE, 0, 50).unwrap().next.unwrap())
+        .next_chunk(0, tools.page(QUEUE, Seq(0), 50).unwrap().next.unwrap())
         .unwrap()
         .unwrap();
     let next = store.next_chunk(0, first).unwrap().unwrap();
@@ -198,14 +198,14 @@ fn a_damaged_chunk_is_found_left_alone_by_a_look_and_set_aside_by_a_repair() {
                 checked.queues[0].noted,
                 checked.set_aside
             ),
-            (300 - (next - first), 300, 0)
+            (300 - (next.places_since(first)), 300, 0)
         );
         assert_eq!(&*checked.findings[0].queue, QUEUE);
     }
     let (found, findings) = numbers(tools, 20);
     assert_eq!(
         (found.len() as u64, findings.len()),
-        (300 - (next - first), 1)
+        (300 - (next.places_since(first)), 1)
     );
     drop(stopped);
     let spool = open(folder.path());
@@ -403,14 +403,14 @@ fn a_refused_letter_knows_its_queue_and_goes_back_there() {
         });
     assert_eq!(tools.back_to_queue(letters.collect()).len(), 1);
     assert_eq!(
-        tools.page("cloud:alarm", 0, 9).unwrap().records[0]
+        tools.page("cloud:alarm", Seq(0), 9).unwrap().records[0]
             .content
             .number,
         7
     );
     assert!(
         tools
-            .page("cloud:debug", 0, 9)
+            .page("cloud:debug", Seq(0), 9)
             .unwrap_err()
             .to_string()
             .contains("cloud:alarm")

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::RunningTime;
-use crate::message::{LossReason, Receipt};
+use crate::message::{LossReason, Receipt, Seq};
 use crate::spool::dead_letters::waiting::Then;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
@@ -33,7 +33,7 @@ impl Writer {
         let limits = self.shared.limits(slot);
         let may_spill = self.may_spill();
         let disk_full = self.disk_full;
-        let (wants_spill, wants_write, spill) = {
+        let (wants_write, spill) = {
             let mut queue = locked(&slot.queue);
             let is_due = |due: Option<RunningTime>| demand.includes(due);
             let is_pressed = demand == Demand::All || queue.is_urgent(limits.head_bytes);
@@ -45,20 +45,12 @@ impl Writer {
             let wants_room = (may_spill && is_due(queue.policy_due(limits.policy)))
                 || disk_full.giver == Some(index);
             let wants_write = wants_spill || wants_room || is_due(queue.low_due());
-            (
-                wants_spill,
-                wants_write,
-                if wants_spill { queue.cut() } else { (0, 0) },
-            )
+            (wants_write, wants_spill.then(|| queue.cut()))
         };
         if !wants_write {
             return Ok(());
         }
-        let packed = if wants_spill {
-            self.pack(index, spill)
-        } else {
-            PackedSpill::default()
-        };
+        let packed = spill.map_or_else(PackedSpill::default, |part| self.pack(index, part));
         let more: u64 = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
         self.grown[index] = self.grown[index].saturating_add(more);
         let cleared = if self.is_crowded(index, more) {
@@ -89,7 +81,10 @@ impl Writer {
         packed: PackedSpill,
         cleared: Cleared,
     ) -> Result<(), StoreError> {
-        let end = packed.chunks.last().map_or(0, |chunk| chunk.extent.end);
+        let end = packed
+            .chunks
+            .last()
+            .map_or(Seq::FIRST, |chunk| chunk.extent.end);
         let chunks: Vec<_> = packed.chunks.into_iter().chain(cleared.written).collect();
         let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
         let bytes = extents.iter().map(|extent| extent.bytes).sum();

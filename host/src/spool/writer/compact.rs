@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::{Chunk, Extent};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
@@ -29,7 +30,7 @@ impl Writer {
         let slot = &self.shared.slots[index];
         let mut counts = LossCounts::new(Clearing::Superseded.reason(), &slot.uplink, &slot.class);
         let mut cleared = Cleared::default();
-        let mut from = 0;
+        let mut from = Seq::FIRST;
         let mut read = 0;
         while read < COMMIT_BYTES.min(most) {
             let Some(content) = self.next_on_disk(store, index, from)? else {
@@ -45,7 +46,7 @@ impl Writer {
                 continue;
             };
             for stored in &superseded {
-                counts.add(stored.seq.0, &stored.message);
+                counts.add(stored.seq, &stored.message);
             }
             cleared.victims.push(extent);
             if kept.is_empty() {
@@ -59,18 +60,18 @@ impl Writer {
         Ok(cleared)
     }
 
-    fn last_on_disk(&self, store: &Store, index: usize) -> Result<HashMap<Bytes, u64>, StoreError> {
+    fn last_on_disk(&self, store: &Store, index: usize) -> Result<HashMap<Bytes, Seq>, StoreError> {
         let mut last = HashMap::new();
-        let mut from = 0;
+        let mut from = Seq::FIRST;
         while let Some(content) = self.next_on_disk(store, index, from)? {
             from = content.extent.end;
             for stored in content.messages {
                 match last.get_mut(&stored.message.topic) {
-                    Some(place) => *place = stored.seq.0,
+                    Some(place) => *place = stored.seq,
                     // A copy: a slice would keep the whole chunk.
-                    None => drop(
-                        last.insert(Bytes::copy_from_slice(&stored.message.topic), stored.seq.0),
-                    ),
+                    None => {
+                        last.insert(Bytes::copy_from_slice(&stored.message.topic), stored.seq);
+                    }
                 }
             }
         }
@@ -85,8 +86,7 @@ impl Writer {
     ) -> Option<Chunk> {
         self.packer.begin(extent.first);
         for stored in kept {
-            self.packer
-                .push(stored.seq.0, &stored.message, extent.since);
+            self.packer.push(stored.seq, &stored.message, extent.since);
         }
         self.packer.reach(extent.end);
         self.packer

@@ -3,6 +3,7 @@
 //! A chunk is read before it goes, so that the ledger can say what was in it: that costs as much as writing it did, and
 //! nobody but the writer waits for it. What the uplink has in hand stays, and what goes behind it leaves a hole.
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::{self, Chunk, ChunkContent, Extent};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
@@ -90,7 +91,7 @@ impl Writer {
         let mut oldest = counts(Clearing::Oldest);
         let mut expired = counts(Clearing::Expired);
         let mut room = Cleared::default();
-        let mut from = 0;
+        let mut from = Seq::FIRST;
         let mut taken = 0;
         let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
         while taken < COMMIT_BYTES {
@@ -133,7 +134,7 @@ impl Writer {
         &self,
         store: &Store,
         index: usize,
-        from: u64,
+        from: Seq,
     ) -> Result<Option<ChunkContent>, StoreError> {
         let slot = &self.shared.slots[index];
         let reader = QueueReader {
@@ -178,7 +179,7 @@ impl Writer {
             );
         }
         for stored in &owed {
-            counts.add(stored.seq.0, &stored.message);
+            counts.add(stored.seq, &stored.message);
         }
         true
     }

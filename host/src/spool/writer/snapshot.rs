@@ -1,5 +1,6 @@
 //! A picture of the store: what is in memory is written, then the files are put aside, and only then does the writer go on.
 
+use crate::message::Seq;
 use crate::spool::disk::snapshot::take;
 use crate::spool::lock::locked;
 use crate::spool::shared::slot::Slot;
@@ -23,7 +24,7 @@ impl Writer {
 
     /// Everything that is owed at this moment goes to disk, with letters, ledger and state, and how far upstream has accepted.
     fn write_what_is_owed(&mut self) -> Result<(), SnapshotError> {
-        let ends: Vec<u64> = self
+        let ends: Vec<Seq> = self
             .shared
             .slots
             .iter()
@@ -35,13 +36,13 @@ impl Writer {
             if self.shared.health.is_in_trouble() || !self.commit(Demand::All) {
                 return Err(SnapshotError::Trouble);
             }
-            let left = |(slot, end): (&Slot, &u64)| {
+            let left = |(slot, end): (&Slot, &Seq)| {
                 let queue = locked(&slot.queue);
                 let is_written = queue.disk_end() >= *end || queue.tally().in_ram == 0;
                 if is_written {
                     0
                 } else {
-                    end - queue.disk_end()
+                    end.places_since(queue.disk_end())
                 }
             };
             let left: u64 = self.shared.slots.iter().zip(&ends).map(left).sum();

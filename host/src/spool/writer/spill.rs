@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::message::Wait;
+use crate::message::{Seq, Wait};
 use crate::spool::disk::chunk::packer::Packer;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
 use crate::spool::drop_policy::LeftOut;
@@ -32,9 +32,9 @@ pub(super) struct PackedSpill {
 struct SpillFilter {
     what: LeftOut,
     /// The place before which nothing is left out: the uplink has that in hand.
-    from: u64,
+    from: Seq,
     /// Where the last message of each topic stands, where the others are left out.
-    last: HashMap<Bytes, u64>,
+    last: HashMap<Bytes, Seq>,
 }
 
 impl SpillFilter {
@@ -55,7 +55,7 @@ impl SpillFilter {
 
 impl Writer {
     /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
-    pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> PackedSpill {
+    pub(super) fn pack(&mut self, index: usize, (from, cut): (Seq, Seq)) -> PackedSpill {
         let policy = self.shared.slots[index].policy();
         // A queue that may have little on disk is spilled in small steps, each of which makes room for itself.
         let most = COMMIT_BYTES
@@ -84,7 +84,7 @@ impl Writer {
             for copied in batch.drain(..) {
                 if leaving.takes(&copied, bytes) {
                     counts.add(copied.place, &copied.message);
-                    packed.left_out.insert(copied.place, copied.place + 1);
+                    packed.left_out.insert(copied.place, copied.place.next());
                     continue;
                 }
                 self.packer
@@ -106,7 +106,7 @@ impl Writer {
     }
 
     /// What is left out of the places that were walked over goes with this commit, the rest is free again.
-    fn leave_out(&self, index: usize, walked: Range<u64>, what: LeftOut, packed: &mut PackedSpill) {
+    fn leave_out(&self, index: usize, walked: Range<Seq>, what: LeftOut, packed: &mut PackedSpill) {
         let left_out = std::mem::take(&mut packed.left_out);
         let slot = &self.shared.slots[index];
         let is_refused = matches!(what, LeftOut::Behind(_)) && left_out.iter().next().is_some();
@@ -119,7 +119,7 @@ impl Writer {
     }
 
     /// What is left out. What may be is barred from the uplink until that is decided.
-    fn leaving(&self, index: usize, part: Range<u64>) -> SpillFilter {
+    fn leaving(&self, index: usize, part: Range<Seq>) -> SpillFilter {
         let policy = self.shared.slots[index].policy();
         let margin = 2 * self.shared.config.chunk_bytes as u64;
         let step = COMMIT_BYTES.min(policy.max_bytes / 4) + margin;
@@ -141,7 +141,7 @@ impl Writer {
     }
 
     /// Where the last message of each topic stands.
-    fn last_places(&self, index: usize, part: Range<u64>) -> HashMap<Bytes, u64> {
+    fn last_places(&self, index: usize, part: Range<Seq>) -> HashMap<Bytes, Seq> {
         let mut last = HashMap::new();
         let mut place = part.start;
         let mut batch = Vec::with_capacity(COPY);
@@ -167,7 +167,7 @@ impl Writer {
     }
 
     /// What is not taken any more ends the queue on disk as a hole, so that RAM need not remember it.
-    fn close_with_a_hole(&self, index: usize, walked: Range<u64>, packed: &mut PackedSpill) {
+    fn close_with_a_hole(&self, index: usize, walked: Range<Seq>, packed: &mut PackedSpill) {
         let since = self.shared.clock.now();
         let mut first = packed
             .chunks

@@ -1,6 +1,7 @@
 //! What one commit is about, and what it has in hand until it is through, or until it is known what of it is on disk.
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::dead_letters::waiting::{Forgotten, WaitingLetter};
 use crate::spool::disk::chunk::Extent;
@@ -57,7 +58,7 @@ pub(super) struct QueueWork {
     pub(super) index: usize,
     pub(super) extents: Vec<Extent>,
     pub(super) mark: QueueMark,
-    pub(super) gone: Vec<u64>,
+    pub(super) gone: Vec<Seq>,
     /// Chunks that are given up.
     pub(super) victims: Vec<Extent>,
     pub(super) lost: Vec<LedgerEntry>,

@@ -11,6 +11,7 @@ use tokio::task::JoinError;
 use super::pull::Pull;
 use super::send::Stand;
 use super::{Parting, Uplink};
+use crate::clock::sleep_until;
 use crate::link::Stop;
 use crate::uplink::Error;
 use crate::uplink::carrier::{Carrier, CarrierEnded, FaultOf};
@@ -75,7 +76,7 @@ impl Uplink {
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
-                () = sleep_until(wake_at), if wake_at.is_some() => {}
+                () = sleep_until(wake_at) => {}
             }
         }
     }
@@ -126,10 +127,4 @@ pub(super) async fn any_read(pulls: &mut [Pull]) -> Result<(), JoinError> {
         }
     })
     .await
-}
-
-pub(super) async fn sleep_until(at: Option<Instant>) {
-    if let Some(at) = at {
-        tokio::time::sleep_until(at.into()).await;
-    }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::apart::COMPARISON;
-use super::exchange::{any_read, sleep_until};
+use super::exchange::any_read;
 use super::pull::{Pull, split};
 use super::{Parting, Uplink};
+use crate::clock::sleep_until;
 use crate::link::Stop;
 use crate::message::{LinkTurn, Qos, Stored};
 use crate::uplink::carrier::{Answer, Carrier, CarrierEnded, FaultOf, UpstreamLimits};
@@ -148,7 +149,7 @@ impl Uplink {
                 turned = carrier.turn(&mut answers) => if let Err(fault) = turned { return Some(fault.into()) },
                 () = rung, if asked_at.is_none() => self.look_anew(),
                 changed = stop.changed() => changed.ok()?,
-                () = sleep_until(until), if until.is_some() => {}
+                () = sleep_until(until) => {}
             }
             if answers
                 .drain(..)

@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use super::*;
-use crate::clock::{RunningTime, Uptime, WallTime};
-use crate::message::{Headers, Qos, push_header};
+use crate::chain::sandbox::fault::{Fault, FaultKind};
+use crate::clock::{Now, WallTime};
+use crate::message::{Headers, Qos, Span, legal, push_header};
 use proptest::prelude::*;
 
 fn shape(inputs: usize) -> Shape {

@@ -34,7 +34,7 @@ impl Driver {
     pub(super) fn about(&self, place: PluginIndex, candidate: &Candidate) -> ChangeSubject {
         let flow = &self.parts.config.flows[place.flow].name;
         let plugin = &self.plugin(place).name;
-        let written = self.written[place.flow][place.plugin].clone();
+        let written = self.written(place).clone();
         let running = self
             .parts
             .versions

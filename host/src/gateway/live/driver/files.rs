@@ -88,7 +88,7 @@ impl Driver {
             return;
         };
         let now = written(plugin);
-        if now.digest != self.written[place.flow][place.plugin].digest && !now.digest.is_empty() {
+        if now.digest != self.written(place).digest && !now.digest.is_empty() {
             let content = chain::read_component(&plugin.name, &plugin.artefact);
             if let Ok(content) = content {
                 self.replace(&path, &content);
@@ -118,7 +118,7 @@ impl Driver {
             let signature = signature(&plugin.artefact);
             let flow = &self.parts.config.flows[place.flow];
             self.parts.standing.is_settled(&start::place(flow, plugin));
-            self.written[place.flow][place.plugin].digest = trust::digest(&component);
+            self.written_mut(place).digest = trust::digest(&component);
             let candidate = Candidate {
                 component: Some(component),
                 signature,

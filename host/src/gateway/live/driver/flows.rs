@@ -182,7 +182,7 @@ impl Driver {
                 self.record_anew(&config, flow, &chain);
                 let started = self.parts.starter.note_all(spec, &chain, picks);
                 self.parts.config = config;
-                self.note_started(flow, &started);
+                self.note_started(flow, started);
                 self.tell_flow(round, name, FlowOutcome::Replaced, (None, Some(pause)));
                 true
             }
@@ -203,7 +203,7 @@ impl Driver {
                 let handle = self.parts.flow_handles.put(flow, Arc::clone(&chain));
                 recordings::begin(&config, flow, (&handle, &chain), &self.parts.recordings);
                 self.parts.config = config;
-                self.note_started(flow, &started);
+                self.note_started(flow, started);
                 true
             }
             Err(error) => self.keep_flow(round, name, with_causes(&error)),
@@ -242,9 +242,9 @@ impl Driver {
                 }
             }
         }
-        revived
-            .iter()
-            .for_each(|(flow, started)| self.note_started(*flow, started));
+        for (flow, started) in revived {
+            self.note_started(flow, started);
+        }
     }
 
     /// Nothing is brought to it any more.
@@ -273,7 +273,7 @@ impl Driver {
             self.parts.recordings.forget(&name);
         }
         self.parts.starter.forget(&name);
-        self.note_started(flow, &[]);
+        self.note_started(flow, Vec::new());
         let why = (count > 0).then(|| format!("{count} messages that waited in it for {LAST_MESSAGES:?} are given up, and in the ledger"));
         self.tell_flow(round, &name, FlowOutcome::Removed, (why, None));
     }
@@ -360,14 +360,10 @@ impl Driver {
         self.ends.put_sources(renamed, put, &now.sources);
     }
 
-    fn note_started(&mut self, flow: usize, started: &[Started]) {
-        let written = started
-            .iter()
-            .map(|started| started.written.clone())
-            .collect();
-        match self.written.get_mut(flow) {
-            Some(known) => *known = written,
-            None => self.written.push(written),
+    fn note_started(&mut self, flow: usize, started: Vec<Started>) {
+        match self.parts.started.get_mut(flow) {
+            Some(known) => *known = started,
+            None => self.parts.started.push(started),
         }
     }
 

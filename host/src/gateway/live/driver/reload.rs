@@ -222,7 +222,6 @@ impl Driver {
         config: Box<PluginConfig>,
         reload: Option<Arc<InPlace>>,
     ) {
-        let PluginIndex { flow, plugin } = place;
         let before = self.plugin(place);
         let mut candidate = Candidate::default();
         if before.settings != config.settings {
@@ -241,7 +240,7 @@ impl Driver {
             }
             candidate.signature = signature(&config.artefact);
         }
-        let written = &mut self.written[flow][plugin];
+        let written = self.written_mut(place);
         written.settings = config.settings.to_string();
         if let Some(component) = &candidate.component {
             written.digest = trust::digest(component);

@@ -17,6 +17,7 @@ use super::end::SocketEnd;
 use super::pace::{DueNow, SocketPace};
 use super::rules::SocketRules;
 use super::wire::{READ_BYTES, SocketWire, WireNews};
+use crate::clock::sleep_until;
 
 /// What is to be handed on next.
 enum NextFrames {
@@ -234,13 +235,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> SocketConnection<'a, S> {
 async fn gives_way(share: Option<&BodyShare<'_>>) {
     match share {
         Some(share) => share.gives_way().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -84,9 +84,9 @@ pub(crate) enum ChunkDamage {
 /// The places a chunk answers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
-    pub first: u64,
+    pub first: Seq,
     /// The place behind the last.
-    pub end: u64,
+    pub end: Seq,
     /// Its size on disk.
     pub bytes: u64,
     /// When its first record came, microseconds.
@@ -146,7 +146,7 @@ fn open<'v>(value: &'v [u8], sealer: QueueSealer<'_>) -> Result<Cow<'v, [u8]>, C
 }
 
 /// A chunk that answers for its places with nothing.
-pub(crate) fn hole(first: u64, end: u64, since: RunningTime) -> Chunk {
+pub(crate) fn hole(first: Seq, end: Seq, since: RunningTime) -> Chunk {
     let value = begin(
         VERSION,
         Extent {
@@ -195,8 +195,8 @@ fn begin(version: u8, extent: Extent, count: u32, raw: u32, room: usize) -> Vec<
     let mut value = Vec::with_capacity(HEADER + room);
     value.push(version);
     value.extend_from_slice(&[0; 4]);
-    value.extend_from_slice(&extent.first.to_le_bytes());
-    value.extend_from_slice(&(extent.end - extent.first).to_le_bytes());
+    value.extend_from_slice(&extent.first.0.to_le_bytes());
+    value.extend_from_slice(&extent.end.places_since(extent.first).to_le_bytes());
     value.extend_from_slice(&count.to_le_bytes());
     value.extend_from_slice(&raw.to_le_bytes());
     value.extend_from_slice(&extent.since.0.to_le_bytes());
@@ -248,11 +248,11 @@ fn header(value: &[u8]) -> Result<ChunkHeader, ChunkDamage> {
             .copied()
             .map_or(0, u32::from_le_bytes)
     };
-    let first = word(5);
+    let first = Seq(word(5));
     let span = word(13);
     let count = half(21);
     let raw = half(25) as usize;
-    let end = first.checked_add(span).ok_or(ChunkDamage::Lengths)?;
+    let end = first.checked_plus(span).ok_or(ChunkDamage::Lengths)?;
     let is_hole =
         value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
     if (count == 0 && !is_hole)
@@ -307,12 +307,12 @@ pub(crate) fn decode(
         let record = Record::deserialize(&mut input).map_err(|_| ChunkDamage::Record(index))?;
         let place = extent
             .first
-            .checked_add(record.place)
+            .checked_plus(record.place)
             .filter(|place| (next..extent.end).contains(place));
         let place = place.ok_or(ChunkDamage::Order(index))?;
-        next = place + 1;
+        next = place.next();
         messages.push(Stored {
-            seq: Seq(place),
+            seq: place,
             message: record.message(&block),
         });
     }
@@ -395,9 +395,9 @@ pub(crate) mod tests {
 
     fn pack(first: u64, messages: &[(u64, Message)]) -> Chunk {
         let mut packer = Packer::new();
-        packer.begin(first);
+        packer.begin(Seq(first));
         for (place, message) in messages {
-            packer.push(*place, message, RunningTime(77));
+            packer.push(Seq(*place), message, RunningTime(77));
         }
         packer.finish(&flows(), plain()).unwrap()
     }
@@ -428,7 +428,7 @@ pub(crate) mod tests {
             let content = decode(&chunk.value, &flows(), plain()).unwrap();
             prop_assert_eq!(content.extent, chunk.extent);
             prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
-            prop_assert_eq!(content.extent.end, messages.last().unwrap().0 + 1);
+            prop_assert_eq!(content.extent.end, Seq(messages.last().unwrap().0).next());
             let read: Vec<_> = content.messages.into_iter().map(|stored| (stored.seq.0, stored.message)).collect();
             prop_assert_eq!(read, messages);
         }
@@ -463,7 +463,7 @@ pub(crate) mod tests {
             value[1..5].copy_from_slice(&sum.to_le_bytes());
             if let Ok(content) = decode(&value, &flows(), plain()) {
                 let extent = content.extent;
-                prop_assert!(content.messages.iter().all(|stored| (extent.first..extent.end).contains(&stored.seq.0)));
+                prop_assert!(content.messages.iter().all(|stored| (extent.first..extent.end).contains(&stored.seq)));
                 prop_assert!(content.messages.windows(2).all(|pair| pair[0].seq < pair[1].seq));
             }
         }
@@ -478,8 +478,8 @@ pub(crate) mod tests {
             let new = sealer::tests::sealer(&[2, 1]);
             let of = |sealer, queue| QueueSealer { sealer, queue };
             let mut packer = Packer::new();
-            packer.begin(first);
-            messages.iter().for_each(|(place, message)| packer.push(*place, message, RunningTime(77)));
+            packer.begin(Seq(first));
+            messages.iter().for_each(|(place, message)| packer.push(Seq(*place), message, RunningTime(77)));
             let chunk = packer.finish(&flows(), of(&old, "cloud:alarm")).unwrap();
             prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
             prop_assert_eq!(chunk.value.len(), pack(first, &messages).value.len() + sealer::OVERHEAD);
@@ -523,10 +523,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_hole_answers_for_its_places_with_nothing() {
-        let hole = hole(7, 30, RunningTime(9));
+        let hole = hole(Seq(7), Seq(30), RunningTime(9));
         let content = decode(&hole.value, &flows(), plain()).unwrap();
         assert_eq!((content.extent, content.messages.len()), (hole.extent, 0));
-        assert!(hole.extent.is_hole() && hole.extent.end == 30);
+        assert!(hole.extent.is_hole() && hole.extent.end == Seq(30));
         assert!(!pack(0, &[(0, Message::default())]).extent.is_hole());
     }
 

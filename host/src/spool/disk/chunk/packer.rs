@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 use crate::clock::RunningTime;
-use crate::message::{FlowId, Message, Record};
+use crate::message::{FlowId, Message, Record, Seq};
 use crate::spool::disk::chunk::flows::FlowNames;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
@@ -15,8 +15,8 @@ pub(crate) struct Packer {
     raw: Vec<u8>,
     flows: Vec<Option<FlowId>>,
     count: u32,
-    first: u64,
-    end: u64,
+    first: Seq,
+    end: Seq,
     since: RunningTime,
     packed: Vec<u8>,
     table: CompressTable,
@@ -29,8 +29,8 @@ impl Packer {
             raw: Vec::new(),
             flows: Vec::new(),
             count: 0,
-            first: 0,
-            end: 0,
+            first: Seq::FIRST,
+            end: Seq::FIRST,
             since: RunningTime::START,
             packed: Vec::new(),
             table,
@@ -38,7 +38,7 @@ impl Packer {
     }
 
     /// Begins a chunk whose first place is `first`.
-    pub(crate) fn begin(&mut self, first: u64) {
+    pub(crate) fn begin(&mut self, first: Seq) {
         self.raw.clear();
         self.flows.clear();
         (self.count, self.first, self.end) = (0, first, first);
@@ -50,17 +50,17 @@ impl Packer {
     }
 
     /// The place behind the last record.
-    pub(crate) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> Seq {
         self.end
     }
 
     /// The chunk answers for all places before `end`.
-    pub(crate) fn reach(&mut self, end: u64) {
+    pub(crate) fn reach(&mut self, end: Seq) {
         self.end = self.end.max(end);
     }
 
     /// Adds a message at a place behind all others.
-    pub(crate) fn push(&mut self, place: u64, message: &Message, since: RunningTime) {
+    pub(crate) fn push(&mut self, place: Seq, message: &Message, since: RunningTime) {
         if self.count == 0 {
             self.since = since;
         }
@@ -74,13 +74,13 @@ impl Packer {
             });
         let record = Record::of(
             message,
-            place - self.first,
+            place.places_since(self.first),
             u16::try_from(flow).unwrap_or(u16::MAX),
         );
         rmp_serde::encode::write(&mut self.raw, &record)
             .expect("fields of known length always go into a Vec");
         self.count += 1;
-        self.end = place + 1;
+        self.end = place.next();
     }
 
     /// Ends the chunk; `None` when nothing was pushed.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::message::Seq;
 use crate::spool::disk::frame::{HEAD, PieceKind, head};
 use crate::spool::disk::log::located::Located;
 
@@ -46,8 +47,8 @@ pub(super) struct ChunkFiles {
     /// ChunkFiles that could not be read when they were looked through.
     pub(super) sick: BTreeSet<u64>,
     /// The place behind the last chunk, and behind the last that is safe.
-    pub(super) end: u64,
-    pub(super) safe: u64,
+    pub(super) end: Seq,
+    pub(super) safe: Seq,
     pub(super) buffer: Vec<u8>,
 }
 

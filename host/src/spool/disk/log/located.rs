@@ -1,5 +1,6 @@
 //! Where a chunk lies, and places in the files of a queue.
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
 
 /// Where a chunk lies.
@@ -30,7 +31,7 @@ impl Located {
     }
 
     /// From the index, under the key of its first place.
-    pub(crate) fn decode(first: u64, value: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(first: Seq, value: &[u8]) -> Option<Self> {
         let (file, offset, count, end, bytes, since) = rmp_serde::from_slice(value).ok()?;
         Some(Self {
             file,

@@ -25,6 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
 use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
 use crate::spool::disk::frame::{PieceKind, is_no_file, open_regular, read_regular};
@@ -95,8 +96,8 @@ impl ChunkLog {
             used,
             dead,
             sick,
-            end: 0,
-            safe: 0,
+            end: Seq::FIRST,
+            safe: Seq::FIRST,
             buffer: Vec::new(),
         };
         let folder = folder.to_owned();
@@ -173,7 +174,7 @@ impl ChunkLog {
 
     /// These are in the index, and the queue ends at `end`. ChunkFiles with none of them go with the next sweep, and new chunks
     /// go to a new file.
-    pub(super) fn adopt<'a>(&self, index: impl Iterator<Item = &'a Located>, end: u64) {
+    pub(super) fn adopt<'a>(&self, index: impl Iterator<Item = &'a Located>, end: Seq) {
         let mut files = locked(&self.files);
         (files.end, files.safe) = (end, end);
         for located in index {
@@ -190,7 +191,7 @@ impl ChunkLog {
     }
 
     /// Chunks from `end` on will be written anew.
-    pub(super) fn rewind(&self, end: u64) {
+    pub(super) fn rewind(&self, end: Seq) {
         let mut files = locked(&self.files);
         files.end = files.end.min(end);
         files.safe = files.safe.min(end);
@@ -217,7 +218,7 @@ impl ChunkLog {
         let Extent {
             first, end, since, ..
         } = chunk.extent;
-        if first > files.end && files.end > 0 {
+        if first > files.end && files.end > Seq::FIRST {
             let hole = chunk::hole(files.end, first, since);
             self.write(&mut files, &hole)?;
         }
@@ -416,13 +417,13 @@ mod tests {
     use crate::spool::disk::sealing::sealer::Sealer;
 
     fn chunk(first: u64, end: u64) -> Chunk {
-        chunk::hole(first, end, RunningTime(7))
+        chunk::hole(Seq(first), Seq(end), RunningTime(7))
     }
 
     fn places(found: &[Located]) -> Vec<(u64, u64)> {
         found
             .iter()
-            .map(|located| (located.extent.first, located.extent.end))
+            .map(|located| (located.extent.first.0, located.extent.end.0))
             .collect()
     }
 
@@ -450,7 +451,7 @@ mod tests {
             [(3, 5), (5, 9), (9, 12)]
         );
         assert_eq!(places(&again.since(position).chunks), [(5, 9), (9, 12)]);
-        assert_eq!(Located::decode(3, &one.encode()), Some(one));
+        assert_eq!(Located::decode(Seq(3), &one.encode()), Some(one));
         assert_eq!(Position::decode(&position.encode()), Some(position));
     }
 
@@ -482,8 +483,8 @@ mod tests {
     /// A chunk of one message.
     fn message(place: u64) -> Chunk {
         let mut packer = crate::spool::disk::chunk::packer::Packer::new();
-        packer.begin(place);
-        packer.push(place, &Message::default(), RunningTime(7));
+        packer.begin(Seq(place));
+        packer.push(Seq(place), &Message::default(), RunningTime(7));
         packer
             .finish(
                 &FlowNames::new(&[]),
@@ -533,7 +534,7 @@ mod tests {
             assert_eq!(places(&found.chunks), expected, "byte {at}");
             assert_eq!(
                 (found.end, found.damaged, found.missing),
-                (6, 1, vec![(0..6, 1)]),
+                (Seq(6), 1, vec![(Seq(0)..Seq(6), 1)]),
                 "byte {at}"
             );
         }
@@ -557,7 +558,7 @@ mod tests {
         )
         .unwrap();
         assert!(starts.len() == 5 && other.since(Position::START).chunks.is_empty());
-        other.adopt(std::iter::empty(), 0);
+        other.adopt(std::iter::empty(), Seq(0));
         other.sweep();
         other.append(&chunk(7, 9)).unwrap();
         assert_eq!(
@@ -575,7 +576,7 @@ mod tests {
             .collect();
         assert_eq!(written.sparse(), None);
         for located in &all {
-            if located.extent.first % 20 > 0 {
+            if located.extent.first.0 % 20 > 0 {
                 written.release(located);
             }
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::message::Seq;
 use crate::spool::disk::chunk;
 use crate::spool::disk::fault_injection::FaultInjection;
 use crate::spool::disk::frame::{HEAD, Piece, PieceKind, pieces, read_regular};
@@ -18,7 +19,7 @@ const SUM: usize = 4;
 
 /// The body of a stand: a checksum, and in MessagePack the name of the store, where the queue ends, and how many messages
 /// this file has got.
-pub(super) fn encode(store: &str, end: u64, messages: u64) -> Vec<u8> {
+pub(super) fn encode(store: &str, end: Seq, messages: u64) -> Vec<u8> {
     let mut body = vec![0; SUM];
     rmp_serde::encode::write(&mut body, &(store, end, messages))
         .expect("a name and two numbers always go into a Vec");
@@ -27,7 +28,7 @@ pub(super) fn encode(store: &str, end: u64, messages: u64) -> Vec<u8> {
     body
 }
 
-fn decode(body: &[u8]) -> Option<(&str, u64, u64)> {
+fn decode(body: &[u8]) -> Option<(&str, Seq, u64)> {
     let (sum, rest) = body.split_first_chunk::<SUM>()?;
     (crc32fast::hash(rest) == u32::from_le_bytes(*sum)).then(|| rmp_serde::from_slice(rest).ok())?
 }
@@ -51,9 +52,9 @@ pub(super) fn owner(path: &Path, fault_injection: &FaultInjection) -> io::Result
 pub(crate) struct Behind {
     pub chunks: Vec<Located>,
     /// Where the queue ended when that was last safe.
-    pub end: u64,
+    pub end: Seq,
     /// Places between two stands, and how many messages are missing of what was written there.
-    pub missing: Vec<(Range<u64>, u64)>,
+    pub missing: Vec<(Range<Seq>, u64)>,
     /// Pieces that are hurt although they were safe.
     pub damaged: usize,
 }
@@ -65,7 +66,7 @@ impl Behind {
         // Of the file until the last stand: its messages, those that were found since, and where the queue ended.
         let mut told = 0_u64;
         let mut found = 0_u64;
-        let mut from = 0_u64;
+        let mut from = Seq::FIRST;
         let mut hurt = 0_usize;
         for piece in pieces(bytes) {
             let (kind, at, body) = match piece {

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
 use crate::spool::disk::fault_injection::FaultInjection;
+use crate::spool::disk::index::{IndexBatch, IndexFile, IndexTree, guarded};
 use crate::spool::disk::log::ChunkLog;
 use crate::spool::disk::log::located::Located;
 use crate::spool::disk::mark::{MARK, QueueMark, encode_mark};
@@ -27,18 +29,18 @@ const NUMBER: &[u8] = b"n";
 /// Index and files of one queue.
 pub(super) struct QueueStore {
     name: String,
-    tree: sled::Tree,
+    tree: IndexTree,
     log: ChunkLog,
     is_searched: AtomicBool,
     /// Places of which it is known how many messages are missing there.
-    missing: Mutex<Vec<(Range<u64>, u64)>>,
+    missing: Mutex<Vec<(Range<Seq>, u64)>>,
 }
 
 /// What lies at a place, or else next behind it.
 pub(crate) struct Near {
     /// The first place of the chunk, and the place behind the last.
-    pub first: u64,
-    pub end: u64,
+    pub first: Seq,
+    pub end: Seq,
     pub count: u64,
     /// Its bytes, as many as are there.
     pub value: Vec<u8>,
@@ -47,7 +49,7 @@ pub(crate) struct Near {
 impl QueueStore {
     /// Opens index and files.
     pub(super) fn open(
-        db: &sled::Db,
+        db: &IndexFile,
         folder: &Path,
         name: &str,
         store: &str,
@@ -74,7 +76,7 @@ impl QueueStore {
     }
 
     /// The tree of the index.
-    pub(super) fn tree(&self) -> &sled::Tree {
+    pub(super) fn tree(&self) -> &IndexTree {
         &self.tree
     }
 
@@ -93,11 +95,11 @@ impl QueueStore {
     pub(super) fn change(
         &self,
         chunks: &[Chunk],
-        gone: &[u64],
+        gone: &[Seq],
         mark: QueueMark,
         number: Option<u64>,
-    ) -> Result<sled::Batch, StoreError> {
-        let mut batch = sled::Batch::default();
+    ) -> Result<IndexBatch, StoreError> {
+        let mut batch = IndexBatch::default();
         if let Some(number) = number {
             batch.insert(NUMBER, &number.to_be_bytes());
         }
@@ -116,15 +118,15 @@ impl QueueStore {
         Ok(batch)
     }
 
-    fn entry(&self, first: u64) -> Result<Option<Located>, StoreError> {
+    fn entry(&self, first: Seq) -> Result<Option<Located>, StoreError> {
         let value = guarded(|| self.tree.get(key(first)))?;
         Ok(value.and_then(|value| Located::decode(first, &value)))
     }
 
-    fn next_entry(&self, place: u64) -> Result<Option<Located>, StoreError> {
+    fn next_entry(&self, place: Seq) -> Result<Option<Located>, StoreError> {
         let found = guarded(|| {
             self.tree
-                .range(key(place)..=key(u64::MAX))
+                .range(key(place)..=key(Seq::END))
                 .next()
                 .transpose()
         })?;
@@ -132,8 +134,13 @@ impl QueueStore {
     }
 
     /// The chunk that answers for `place`, or else the first behind it.
-    fn entry_near(&self, place: u64) -> Result<Option<Located>, StoreError> {
-        let before = guarded(|| self.tree.range(key(0)..=key(place)).next_back().transpose())?;
+    fn entry_near(&self, place: Seq) -> Result<Option<Located>, StoreError> {
+        let before = guarded(|| {
+            self.tree
+                .range(key(Seq::FIRST)..=key(place))
+                .next_back()
+                .transpose()
+        })?;
         let before = before.and_then(|(key, value)| located(&key, &value));
         match before.filter(|before| place < before.extent.end) {
             Some(found) => Ok(Some(found)),
@@ -142,7 +149,7 @@ impl QueueStore {
     }
 
     /// The chunk that answers for `place`, or else the first behind it.
-    pub(super) fn near(&self, place: u64) -> Result<Option<Near>, StoreError> {
+    pub(super) fn near(&self, place: Seq) -> Result<Option<Near>, StoreError> {
         let mut entry = self.entry_near(place)?;
         while let Some(found) = entry {
             let value = self.log.read(&found);
@@ -166,10 +173,10 @@ impl QueueStore {
     }
 
     /// How many messages are known to be missing of these places; they are asked for once.
-    pub(super) fn missing_in(&self, places: &Range<u64>) -> Option<u64> {
+    pub(super) fn missing_in(&self, places: &Range<Seq>) -> Option<u64> {
         let mut missing = locked(&self.missing);
         let is_there =
-            |known: &(Range<u64>, u64)| known.0.start < places.end && places.start < known.0.end;
+            |known: &(Range<Seq>, u64)| known.0.start < places.end && places.start < known.0.end;
         let found: Vec<u64> = missing
             .extract_if(.., |known| is_there(known))
             .map(|(_, count)| count)
@@ -183,7 +190,7 @@ impl QueueStore {
     }
 
     /// The places of the chunk that answers for `place`, and its messages.
-    pub(super) fn known(&self, place: u64) -> Result<Option<(Range<u64>, u64)>, StoreError> {
+    pub(super) fn known(&self, place: Seq) -> Result<Option<(Range<Seq>, u64)>, StoreError> {
         let found = self
             .entry_near(place)?
             .filter(|found| found.extent.first <= place);
@@ -192,14 +199,14 @@ impl QueueStore {
 
     /// Where the first chunk behind `place` begins.
     #[cfg(test)]
-    pub(super) fn next_chunk(&self, place: u64) -> Result<Option<u64>, StoreError> {
-        let Some(next) = place.checked_add(1) else {
+    pub(super) fn next_chunk(&self, place: Seq) -> Result<Option<Seq>, StoreError> {
+        let Some(next) = place.checked_plus(1) else {
             return Ok(None);
         };
         Ok(self.next_entry(next)?.map(|found| found.extent.first))
     }
 
-    pub(super) fn forget(&self, first: u64) -> Result<(), StoreError> {
+    pub(super) fn forget(&self, first: Seq) -> Result<(), StoreError> {
         if let Some(old) = self.entry(first)? {
             self.log.release(&old);
         }
@@ -209,12 +216,12 @@ impl QueueStore {
     /// Removes chunks from `place` on: leavings of a commit that failed half-way. Answers whether a hole that it had made
     /// longer was written anew as long as it may be: whatever comes at `place` would take the place of the long one, and
     /// what lies before would be missed.
-    pub(super) fn remove_from(&self, place: u64) -> Result<bool, StoreError> {
+    pub(super) fn remove_from(&self, place: Seq) -> Result<bool, StoreError> {
         while let Some(found) = self.next_entry(place)? {
             self.forget(found.extent.first)?;
         }
         self.log.rewind(place);
-        let long = self.entry_near(place.saturating_sub(1))?;
+        let long = self.entry_near(place.before())?;
         let Some(long) = long
             .filter(|long| long.count == 0 && long.extent.first < place && place < long.extent.end)
         else {
@@ -234,7 +241,7 @@ impl QueueStore {
 #[cfg(test)]
 impl QueueStore {
     /// Flips a bit of a chunk's last byte.
-    pub(super) fn damage(&self, first: u64) {
+    pub(super) fn damage(&self, first: Seq) {
         use std::os::unix::fs::FileExt;
         let located = self.entry(first).unwrap().unwrap();
         let file = std::fs::OpenOptions::new()

@@ -2,26 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::index::{IndexBatch, IndexBytes};
 use crate::spool::disk::log::located::Located;
 
 /// The index of a queue, by first place.
-pub(super) struct QueueIndex(pub(super) BTreeMap<u64, Located>);
+pub(super) struct QueueIndex(pub(super) BTreeMap<Seq, Located>);
 
 impl QueueIndex {
     pub(super) fn of(entries: impl Iterator<Item = Located>) -> Self {
         Self(entries.map(|found| (found.extent.first, found)).collect())
     }
 
-    pub(super) fn start(&self) -> Option<u64> {
+    pub(super) fn start(&self) -> Option<Seq> {
         self.0.keys().next().copied()
     }
 
-    pub(super) fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> Seq {
         self.0
             .values()
             .next_back()
-            .map_or(0, |last| last.extent.end)
+            .map_or(Seq::FIRST, |last| last.extent.end)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -37,7 +39,7 @@ impl QueueIndex {
             .next_back()
             .filter(|(_, before)| before.extent.end > first)
             .map(|(key, _)| *key);
-        let over: Vec<u64> = self
+        let over: Vec<Seq> = self
             .0
             .range(first..end)
             .map(|(key, _)| *key)
@@ -50,7 +52,7 @@ impl QueueIndex {
     }
 
     /// Everything before `low` is accepted; answers where what is owed begins, behind holes.
-    pub(super) fn pass(&mut self, mut low: u64) -> u64 {
+    pub(super) fn pass(&mut self, mut low: Seq) -> Seq {
         self.0.retain(|_, found| found.extent.end > low);
         while let Some(hole) = self
             .0
@@ -64,16 +66,16 @@ impl QueueIndex {
 
     /// Messages from `low` on, as far as that can be told without reading them: of the chunk that `low` lies in at most
     /// those that fit.
-    pub(super) fn owed(&self, low: u64) -> u64 {
+    pub(super) fn owed(&self, low: Seq) -> u64 {
         let of = |found: &Located| {
-            u64::from(found.count).min(found.extent.end - low.max(found.extent.first))
+            u64::from(found.count).min(found.extent.end.places_since(low.max(found.extent.first)))
         };
         self.0.values().map(of).sum()
     }
 
     /// What turns `entries` into this.
-    pub(super) fn batch(&self, entries: &[IndexEntry]) -> sled::Batch {
-        let mut batch = sled::Batch::default();
+    pub(super) fn batch(&self, entries: &[IndexEntry]) -> IndexBatch {
+        let mut batch = IndexBatch::default();
         let mut new = self.0.clone();
         for (old, value) in entries {
             match located(old, value).filter(|old| self.0.get(&old.extent.first) == Some(old)) {
@@ -88,11 +90,11 @@ impl QueueIndex {
     }
 }
 
-pub(crate) type IndexEntry = (sled::IVec, sled::IVec);
+pub(crate) type IndexEntry = (IndexBytes, IndexBytes);
 
-pub(super) fn key(first: u64) -> [u8; 9] {
+pub(super) fn key(first: Seq) -> [u8; 9] {
     let mut key = [b'c'; 9];
-    key[1..].copy_from_slice(&first.to_be_bytes());
+    key[1..].copy_from_slice(&first.0.to_be_bytes());
     key
 }
 
@@ -101,5 +103,5 @@ pub(super) fn located(key: &[u8], value: &[u8]) -> Option<Located> {
         .strip_prefix(b"c")
         .and_then(|place| place.try_into().ok())
         .map(u64::from_be_bytes)?;
-    Located::decode(first, value)
+    Located::decode(Seq(first), value)
 }

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::{IndexResult, guarded};
 use crate::spool::disk::log::located::Position;
 use crate::spool::disk::mark::{MARK, QueueMark, decode_mark, encode_mark};
 use crate::spool::disk::queue_store::places::{IndexEntry, QueueIndex, key, located};
@@ -25,7 +27,7 @@ impl QueueStore {
     /// records' batch `number`, is made up from the files; before `floor` nothing was owed then.
     pub(crate) fn recover(
         &self,
-        (number, floor): (u64, u64),
+        (number, floor): (u64, Seq),
         newer: impl FnOnce(QueueMark) -> (QueueMark, bool),
     ) -> Result<Recovered, StoreError> {
         let noted = self.noted()?;
@@ -33,12 +35,15 @@ impl QueueStore {
         let position = noted.position.filter(|_| noted.number >= number);
         let entries = guarded(|| {
             self.tree
-                .range(key(0)..=key(u64::MAX))
-                .collect::<sled::Result<Vec<IndexEntry>>>()
+                .range(key(Seq::FIRST)..=key(Seq::END))
+                .collect::<IndexResult<Vec<IndexEntry>>>()
         })?;
         let usable = entries.iter().filter(|_| position.is_some());
         let mut index = QueueIndex::of(usable.filter_map(|(key, value)| located(key, value)));
-        let mut end = noted.mark.map_or(0, |mark| mark.end).max(index.end());
+        let mut end = noted
+            .mark
+            .map_or(Seq::FIRST, |mark| mark.end)
+            .max(index.end());
         let (grown, is_rebuilt) = self.take_what_follows(position, &mut index, &mut end);
         let told = told(noted.mark, &index, end, floor);
         let (mark, is_exact) = newer(QueueMark {
@@ -93,7 +98,7 @@ impl QueueStore {
         &self,
         position: Option<Position>,
         index: &mut QueueIndex,
-        end: &mut u64,
+        end: &mut Seq,
     ) -> (u64, bool) {
         let behind = self.log.since(position.unwrap_or(Position::START));
         let is_rebuilt = position.is_none() && !behind.chunks.is_empty();
@@ -116,7 +121,7 @@ impl QueueStore {
         (grown, is_rebuilt)
     }
 
-    pub(super) fn miss(&self, places: Vec<(Range<u64>, u64)>) {
+    pub(super) fn miss(&self, places: Vec<(Range<Seq>, u64)>) {
         let mut missing = locked(&self.missing);
         for place in places {
             if !missing.contains(&place) {
@@ -125,7 +130,7 @@ impl QueueStore {
         }
     }
 
-    pub(super) fn known_missing(&self, low: u64) -> u64 {
+    pub(super) fn known_missing(&self, low: Seq) -> u64 {
         locked(&self.missing)
             .iter()
             .filter(|(places, _)| places.end > low)
@@ -143,7 +148,7 @@ pub(crate) struct Recovered {
 }
 
 /// What the index was told. Where nothing was owed, what is owed now begins with the first chunk.
-fn told(noted: Option<QueueMark>, index: &QueueIndex, end: u64, floor: u64) -> QueueMark {
+fn told(noted: Option<QueueMark>, index: &QueueIndex, end: Seq, floor: Seq) -> QueueMark {
     let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
         let before = noted.unwrap_or_default();
         QueueMark {

@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 use crate::spool::disk::chunk::{self, Extent};
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::{IndexBatch, guarded};
 use crate::spool::disk::log::located::Position;
 use crate::spool::disk::log::stand::Behind;
 use crate::spool::disk::queue_store::QueueStore;
@@ -14,7 +16,7 @@ use crate::spool::disk::queue_store::places::key;
 impl QueueStore {
     /// Looks for chunks of the places `owed` that the index does not know: in files that could not be read before, and once
     /// in all others. Answers whether there were any.
-    pub(crate) fn search(&self, owed: Range<u64>) -> Result<bool, StoreError> {
+    pub(crate) fn search(&self, owed: Range<Seq>) -> Result<bool, StoreError> {
         let again = self.log.look_again().map_err(StoreError::Unread)?;
         let mut found = self.take_up(again, &owed)?;
         if !self.is_searched.swap(true, Ordering::AcqRel) {
@@ -29,7 +31,7 @@ impl QueueStore {
         Ok(found > 0)
     }
 
-    pub(super) fn take_up(&self, behind: Behind, owed: &Range<u64>) -> Result<usize, StoreError> {
+    pub(super) fn take_up(&self, behind: Behind, owed: &Range<Seq>) -> Result<usize, StoreError> {
         let mut found = 0;
         for lost in behind.chunks.into_iter().rev() {
             let Extent { first, end, .. } = lost.extent;
@@ -48,8 +50,8 @@ impl QueueStore {
 
     /// Answers for places that are missing and in the ledger, so that they are not met and counted again after a restart: a
     /// hole in the files, and what the index has to learn of it.
-    pub(crate) fn bridge(&self, places: Range<u64>) -> Result<sled::Batch, StoreError> {
-        let mut batch = sled::Batch::default();
+    pub(crate) fn bridge(&self, places: Range<Seq>) -> Result<IndexBatch, StoreError> {
+        let mut batch = IndexBatch::default();
         let mut place = places.start;
         while let Some(hurt) = self
             .next_entry(place)?
@@ -57,7 +59,7 @@ impl QueueStore {
         {
             self.log.release(&hurt);
             batch.remove(&key(hurt.extent.first));
-            place = hurt.extent.end.max(place + 1);
+            place = hurt.extent.end.max(place.next());
         }
         let hole = self
             .log

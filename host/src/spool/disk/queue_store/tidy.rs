@@ -1,8 +1,10 @@
 //! What is still owed moves out of files that are mostly settled.
 
+use crate::message::Seq;
 use crate::spool::disk::chunk::Chunk;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;
-use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::index::guarded;
 use crate::spool::disk::queue_store::QueueStore;
 use crate::spool::disk::queue_store::places::{key, located};
 use crate::spool::disk::sealing::sealer::Sealer;
@@ -18,7 +20,7 @@ impl QueueStore {
             return Ok(false);
         };
         let mut moved = 0;
-        for entry in self.tree.range(key(0)..=key(u64::MAX)) {
+        for entry in self.tree.range(key(Seq::FIRST)..=key(Seq::END)) {
             let (key, value) = guarded(|| entry)?;
             let Some(from) = located(&key, &value).filter(|from| from.file == file) else {
                 continue;

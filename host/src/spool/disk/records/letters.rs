@@ -113,13 +113,13 @@ impl Store {
 
     /// The index knows nothing of a chunk any more.
     #[cfg(test)]
-    pub(crate) fn forget_chunk(&self, queue: usize, first: u64) {
+    pub(crate) fn forget_chunk(&self, queue: usize, first: crate::message::Seq) {
         self.queues[queue].forget(first).unwrap();
     }
 
     /// Overwrites a byte of a chunk, as a failing card does.
     #[cfg(test)]
-    pub(crate) fn damage_chunk(&self, queue: usize, first: u64) {
+    pub(crate) fn damage_chunk(&self, queue: usize, first: crate::message::Seq) {
         self.queues[queue].damage(first);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::clock::RunningTime;
-use crate::message::{Receipt, Stored};
+use crate::message::{Receipt, Seq, Stored};
 use crate::spool::disk::chunk::{ChunkContent, Extent};
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::drop_policy::Policy;
@@ -30,7 +30,7 @@ const REST_US: u64 = 1_000_000;
 
 impl Queue {
     /// The uplink has everything before `place` in hand, as far as it is owed.
-    pub(crate) fn mark_in_flight(&mut self, place: u64) {
+    pub(crate) fn mark_in_flight(&mut self, place: Seq) {
         self.in_flight.mark(place);
     }
 
@@ -41,7 +41,7 @@ impl Queue {
     }
 
     /// The place behind all that the uplink has in hand.
-    pub(crate) fn in_flight_end(&self) -> u64 {
+    pub(crate) fn in_flight_end(&self) -> Seq {
         self.in_flight.end()
     }
 
@@ -89,7 +89,7 @@ impl Queue {
     }
 
     /// The first place on disk at or after `from` that may be given up.
-    pub(crate) fn victim(&self, from: u64) -> Option<u64> {
+    pub(crate) fn victim(&self, from: Seq) -> Option<Seq> {
         let mut place = from.max(self.in_flight.in_order_end());
         loop {
             place = self.owed_from(place);
@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// Whether a commit under way is about to give `place` up.
-    pub(crate) fn is_marked_for_drop(&self, place: u64) -> bool {
+    pub(crate) fn is_marked_for_drop(&self, place: Seq) -> bool {
         self.marked.has(place)
     }
 
@@ -121,11 +121,11 @@ impl Queue {
         now: RunningTime,
         owed: &mut Vec<Stored>,
     ) {
-        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now);
+        self.learn(extent, messages.iter().map(|stored| stored.seq), now);
         owed.extend(
             messages
                 .into_iter()
-                .filter(|stored| self.is_owed(stored.seq.0)),
+                .filter(|stored| self.is_owed(stored.seq)),
         );
         self.marked.insert(extent.first.max(self.low), extent.end);
         self.marked.add_bytes(extent.bytes);
@@ -136,33 +136,33 @@ impl Queue {
     pub(crate) fn mark_superseded_for_drop(
         &mut self,
         content: ChunkContent,
-        last: &HashMap<Bytes, u64>,
+        last: &HashMap<Bytes, Seq>,
         now: RunningTime,
     ) -> Option<SupersededSplit> {
         let ChunkContent { extent, messages } = content;
         if self.holds(extent) {
             return None;
         }
-        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now);
+        self.learn(extent, messages.iter().map(|stored| stored.seq), now);
         let owed = messages
             .into_iter()
-            .filter(|stored| self.is_owed(stored.seq.0));
+            .filter(|stored| self.is_owed(stored.seq));
         let (kept, superseded): (Vec<_>, Vec<_>) = owed.partition(|stored| {
             last.get(&stored.message.topic)
-                .is_none_or(|last| *last == stored.seq.0)
+                .is_none_or(|last| *last == stored.seq)
         });
         if superseded.is_empty() {
             return None;
         }
         for stored in &superseded {
-            self.marked.insert(stored.seq.0, stored.seq.next().0);
+            self.marked.insert(stored.seq, stored.seq.next());
         }
         self.marked.add_bytes(extent.bytes);
         Some(SupersededSplit { kept, superseded })
     }
 
     /// The messages between these places are marked for drop.
-    pub(crate) fn mark_for_drop(&mut self, from: u64, to: u64) {
+    pub(crate) fn mark_for_drop(&mut self, from: Seq, to: Seq) {
         self.marked.insert(from.max(self.low), to);
     }
 
@@ -177,12 +177,12 @@ impl Queue {
     }
 
     /// A hole that ends where `first` begins and can be made longer.
-    pub(crate) fn hole_before(&self, first: u64) -> Option<Extent> {
+    pub(crate) fn hole_before(&self, first: Seq) -> Option<Extent> {
         self.tail.hole_before(first)
     }
 
     /// Where `low` will be once what is marked for drop is gone.
-    pub(crate) fn low_then(&self) -> u64 {
+    pub(crate) fn low_then(&self) -> Seq {
         let mut low = self.low;
         loop {
             let next = self.marked.skip(self.accepted.skip(low));
@@ -194,14 +194,14 @@ impl Queue {
     }
 
     /// Doomed messages before `end` that are still owed.
-    pub(super) fn marked_before(&self, end: u64) -> u64 {
+    pub(super) fn marked_before(&self, end: Seq) -> u64 {
         let ranges = self
             .marked
             .iter()
             .map(|(from, to)| (from.max(self.low), to.min(end)));
         ranges
             .filter(|(from, to)| from < to)
-            .map(|(from, to)| to - from - self.accepted.covered(from, to))
+            .map(|(from, to)| to.places_since(from) - self.accepted.covered(from, to))
             .sum()
     }
 
@@ -223,8 +223,8 @@ impl Queue {
     /// The ledger has these places as expired: they are owed no more.
     pub(crate) fn expire(
         &mut self,
-        from: u64,
-        to: u64,
+        from: Seq,
+        to: Seq,
         now: RunningTime,
         released: &mut Vec<Receipt>,
     ) {
@@ -246,7 +246,7 @@ impl Queue {
     }
 
     /// What the store is to be told.
-    pub(super) fn mark_then(&self, end: u64, bytes: u64, clock: RunningTime) -> QueueMark {
+    pub(super) fn mark_then(&self, end: Seq, bytes: u64, clock: RunningTime) -> QueueMark {
         let owed = (self.tail.owed + self.owed_between(self.tail.end, end))
             .saturating_sub(self.marked_before(end));
         let bytes = (self.tail.bytes + bytes).saturating_sub(self.marked.bytes());

@@ -4,7 +4,7 @@
 //! spilled before that, from disk. What went ahead and is spilled before upstream has it is remembered until the connection
 //! is over, and left out of what is read.
 
-use crate::message::Fetch;
+use crate::message::{Fetch, Seq};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::queue::in_flight::InFlight;
@@ -33,7 +33,7 @@ impl Queue {
     /// See [`crate::message::Backlog::fetch_fresh`]; on a connection that `stands` it is in the uplink's hand from now on.
     pub(crate) fn fetch_fresh(
         &mut self,
-        from: u64,
+        from: Seq,
         max: usize,
         max_bytes: usize,
         stands: bool,
@@ -42,13 +42,13 @@ impl Queue {
         if let (Fetch::Ready(list), true) = (&fetched, stands)
             && let [first, .., last] | [first @ last] = list.as_slice()
         {
-            self.in_flight.mark_ahead(first.seq.0, last.seq.next().0);
+            self.in_flight.mark_ahead(first.seq, last.seq.next());
         }
         fetched
     }
 
     /// The first owed place on disk at or after `from` that has not gone ahead.
-    pub(crate) fn to_replay(&self, from: u64) -> Option<u64> {
+    pub(crate) fn to_replay(&self, from: Seq) -> Option<Seq> {
         let mut place = from;
         loop {
             place = self.owed_on_disk(place)?;
@@ -60,14 +60,14 @@ impl Queue {
     }
 
     /// Whether `place` has gone ahead on this connection.
-    pub(crate) fn is_ahead(&self, place: u64) -> bool {
+    pub(crate) fn is_ahead(&self, place: Seq) -> bool {
         self.in_flight.skip_ahead(place) > place
     }
 
     /// Whether the uplink has some of these places in hand.
     pub(crate) fn holds(&self, extent: Extent) -> bool {
         let owes =
-            |(from, to): (u64, u64)| self.owed_from(from.max(extent.first)) < to.min(extent.end);
+            |(from, to): (Seq, Seq)| self.owed_from(from.max(extent.first)) < to.min(extent.end);
         extent.first < self.in_flight.in_order_end() || self.in_flight.ahead().any(owes)
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn fresh(queue: &mut Queue, from: u64, max: usize) -> Vec<u64> {
-        match queue.fetch_fresh(from, max, 99_999, true) {
+        match queue.fetch_fresh(Seq(from), max, 99_999, true) {
             Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
             Fetch::Spilled | Fetch::Empty => Vec::new(),
         }
@@ -116,33 +116,37 @@ mod tests {
         spill(&mut queue);
         append(&mut queue, 4);
         assert_eq!(fresh(&mut queue, 0, 2), [3, 4]);
-        assert!(matches!(queue.fetch(0, 9, 99_999), Fetch::Spilled));
+        assert!(matches!(queue.fetch(Seq(0), 9, 99_999), Fetch::Spilled));
         spill(&mut queue);
         assert!(fresh(&mut queue, 5, 9).is_empty());
         assert_eq!(
-            (queue.to_replay(0), queue.to_replay(3), queue.is_ahead(4)),
-            (Some(0), Some(5), true)
+            (
+                queue.to_replay(Seq(0)),
+                queue.to_replay(Seq(3)),
+                queue.is_ahead(Seq(4))
+            ),
+            (Some(Seq(0)), Some(Seq(5)), true)
         );
         let extent = |first, end| Extent {
-            first,
-            end,
+            first: Seq(first),
+            end: Seq(end),
             bytes: 10,
             since: RunningTime(5),
         };
         assert!(
             queue.holds(extent(3, 7)) && !queue.holds(extent(0, 3)) && !queue.holds(extent(5, 7))
         );
-        queue.accept(3, 5, RunningTime(9), &mut Vec::<Receipt>::new());
+        queue.accept(Seq(3), Seq(5), RunningTime(9), &mut Vec::<Receipt>::new());
         assert!(!queue.holds(extent(3, 7)));
-        queue.accept(0, 3, RunningTime(9), &mut Vec::new());
-        assert_eq!((queue.low(), queue.to_replay(0)), (5, Some(5)));
+        queue.accept(Seq(0), Seq(3), RunningTime(9), &mut Vec::new());
+        assert_eq!((queue.low().0, queue.to_replay(Seq(0))), (5, Some(Seq(5))));
         append(&mut queue, 2);
         assert_eq!(fresh(&mut queue, 0, 9), [7, 8]);
         spill(&mut queue);
-        assert_eq!(queue.to_replay(6), Some(6));
-        assert_eq!(queue.to_replay(7), None);
+        assert_eq!(queue.to_replay(Seq(6)), Some(Seq(6)));
+        assert_eq!(queue.to_replay(Seq(7)), None);
         queue.take_back();
-        assert_eq!(queue.to_replay(7), Some(7));
+        assert_eq!(queue.to_replay(Seq(7)), Some(Seq(7)));
     }
 
     #[test]
@@ -153,18 +157,18 @@ mod tests {
         for place in 3..5_003 {
             append(&mut queue, 1);
             assert_eq!(fresh(&mut queue, place, 9), [place]);
-            queue.accept(place, place + 1, RunningTime(9), &mut Vec::new());
+            queue.accept(Seq(place), Seq(place + 1), RunningTime(9), &mut Vec::new());
         }
         assert!(queue.head.start() == queue.next() && queue.head.capacity() < 64);
         assert_eq!(
-            (queue.next(), queue.low(), queue.accepted.iter().count()),
+            (queue.next().0, queue.low().0, queue.accepted.iter().count()),
             (5_003, 0, 1)
         );
         append(&mut queue, 1);
         spill(&mut queue);
         assert_eq!(
-            (queue.tally().on_disk, queue.to_replay(3)),
-            (4, Some(5_003))
+            (queue.tally().on_disk, queue.to_replay(Seq(3))),
+            (4, Some(Seq(5_003)))
         );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::RunningTime;
-use crate::message::{Message, Receipt, Wait};
+use crate::message::{Message, Receipt, Seq, Wait};
 use crate::spool::memory::ram::{Ram, RamShare};
 
 /// A message in RAM, and when it came.
@@ -19,7 +19,7 @@ pub(crate) struct HeadMessage {
 /// The messages from `start` on.
 #[derive(Debug)]
 pub(super) struct Head {
-    start: u64,
+    start: Seq,
     held: VecDeque<HeadMessage>,
     ram: RamShare,
     /// Messages that are neither accepted nor dropped, and receipts.
@@ -28,12 +28,12 @@ pub(super) struct Head {
     /// A source waits for what is here with a receipt.
     pressed: Option<Wait>,
     /// All before it was looked at for what can be dropped.
-    shed_from: u64,
+    shed_from: Seq,
 }
 
 impl Head {
     /// An empty one whose first message gets this place, on an account of its own.
-    pub(super) fn new(start: u64) -> Self {
+    pub(super) fn new(start: Seq) -> Self {
         Self {
             start,
             held: VecDeque::new(),
@@ -50,13 +50,13 @@ impl Head {
         self.ram = RamShare::new(ram);
     }
 
-    pub(super) fn start(&self) -> u64 {
+    pub(super) fn start(&self) -> Seq {
         self.start
     }
 
     /// The place the next message gets.
-    pub(super) fn next(&self) -> u64 {
-        self.start + self.held.len() as u64
+    pub(super) fn next(&self) -> Seq {
+        self.start.plus(self.held.len() as u64)
     }
 
     /// Bytes that it holds.
@@ -124,31 +124,37 @@ impl Head {
     }
 
     /// What is at a place.
-    pub(super) fn get(&self, place: u64) -> Option<&HeadMessage> {
-        self.held
-            .get(usize::try_from(place.checked_sub(self.start)?).ok()?)
+    pub(super) fn get(&self, place: Seq) -> Option<&HeadMessage> {
+        self.held.get(self.index_of(place)?)
     }
 
     /// How many places there are from this one on.
-    pub(super) fn count_from(&self, place: u64) -> usize {
+    pub(super) fn count_from(&self, place: Seq) -> usize {
         self.held.len().saturating_sub(self.index(place))
     }
 
     /// All from a place on, with theirs.
-    pub(super) fn iter_from(&self, place: u64) -> impl Iterator<Item = (u64, &HeadMessage)> {
-        (self.start..).zip(&self.held).skip(self.index(place))
+    pub(super) fn iter_from(&self, place: Seq) -> impl Iterator<Item = (Seq, &HeadMessage)> {
+        let index = self.index(place).min(self.held.len());
+        let first = self.start.plus(index as u64);
+        first.up_to(Seq::END).zip(self.held.range(index..))
     }
 
-    fn index(&self, place: u64) -> usize {
-        usize::try_from(place.saturating_sub(self.start)).unwrap_or(usize::MAX)
+    fn index_of(&self, place: Seq) -> Option<usize> {
+        usize::try_from(place.checked_places_since(self.start)?).ok()
+    }
+
+    /// The same; that of the first where it lies before all.
+    fn index(&self, place: Seq) -> usize {
+        usize::try_from(place.places_since(self.start)).unwrap_or(usize::MAX)
     }
 
     /// Takes a message out; its place stays until it is passed.
-    pub(super) fn take(&mut self, place: u64, released: &mut Vec<Receipt>) {
-        let held = usize::try_from(place - self.start)
-            .ok()
-            .and_then(|index| self.held.get_mut(index));
-        let Some(held) = held else { return };
+    pub(super) fn take(&mut self, place: Seq, released: &mut Vec<Receipt>) {
+        let index = self.index_of(place);
+        let Some(held) = index.and_then(|index| self.held.get_mut(index)) else {
+            return;
+        };
         if let Some(message) = held.message.take() {
             self.ram.sub(message.weight());
             self.live -= 1;
@@ -166,12 +172,12 @@ impl Head {
             .pop_front_if(|held| held.message.is_none())
             .is_some()
         {
-            self.start += 1;
+            self.start = self.start.next();
         }
     }
 
     /// Everything before `low` is accepted.
-    pub(super) fn pass(&mut self, low: u64) {
+    pub(super) fn pass(&mut self, low: Seq) {
         if low > self.start {
             let passed = self.index(low).min(self.held.len());
             self.held.drain(..passed);
@@ -180,14 +186,14 @@ impl Head {
     }
 
     /// Splits off what lies before `end`: it is on disk.
-    pub(super) fn let_go(&mut self, end: u64) -> VecDeque<HeadMessage> {
+    pub(super) fn let_go(&mut self, end: Seq) -> VecDeque<HeadMessage> {
         let count = self.index(end).min(self.held.len());
         if count == 0 {
             return VecDeque::new();
         }
         let rest = self.held.split_off(count);
         let done = std::mem::replace(&mut self.held, rest);
-        self.start += count as u64;
+        self.start = self.start.plus(count as u64);
         for held in &done {
             if let Some(message) = &held.message {
                 self.ram.sub(message.weight());
@@ -199,13 +205,13 @@ impl Head {
     }
 
     /// The next place to look at for what can be dropped, and its message where nobody waits for that.
-    pub(super) fn next_to_shed(&mut self) -> Option<(u64, Option<Message>)> {
+    pub(super) fn next_to_shed(&mut self) -> Option<(Seq, Option<Message>)> {
         self.shed_from = self.shed_from.max(self.start);
         if self.shed_from >= self.next() {
             return None;
         }
         let place = self.shed_from;
-        self.shed_from += 1;
+        self.shed_from = self.shed_from.next();
         let held = self.get(place).filter(|held| held.receipt.is_none());
         Some((place, held.and_then(|held| held.message.clone())))
     }

@@ -1,12 +1,13 @@
 //! What the uplink has in hand on this connection: it is never given up.
 
+use crate::message::Seq;
 use crate::spool::memory::ranges::Ranges;
 
 /// What is in flight.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// Behind what was handed out in order; 0 for nothing.
-    in_order_end: u64,
+    /// Behind what was handed out in order; the first for nothing.
+    in_order_end: Seq,
     /// What was handed out ahead of the disk's part; `None` where first in is first out.
     ahead: Option<Ranges>,
 }
@@ -15,7 +16,7 @@ impl InFlight {
     /// Nothing yet, in a queue in which fresh data goes first or not.
     pub(super) fn new(is_fresh_first: bool) -> Self {
         Self {
-            in_order_end: 0,
+            in_order_end: Seq::FIRST,
             ahead: is_fresh_first.then(Ranges::default),
         }
     }
@@ -26,12 +27,12 @@ impl InFlight {
     }
 
     /// Everything before `place` was handed out, as far as it is owed.
-    pub(super) fn mark(&mut self, place: u64) {
+    pub(super) fn mark(&mut self, place: Seq) {
         self.in_order_end = self.in_order_end.max(place);
     }
 
     /// These were handed out ahead of the disk's part.
-    pub(super) fn mark_ahead(&mut self, from: u64, to: u64) {
+    pub(super) fn mark_ahead(&mut self, from: Seq, to: Seq) {
         if let Some(ahead) = &mut self.ahead {
             ahead.insert(from, to);
         }
@@ -43,30 +44,30 @@ impl InFlight {
     }
 
     /// Everything before `place` is accepted.
-    pub(super) fn forget_before(&mut self, place: u64) {
+    pub(super) fn forget_before(&mut self, place: Seq) {
         if let Some(ahead) = &mut self.ahead {
             ahead.forget_before(place);
         }
     }
 
     /// The place behind all that was handed out in order.
-    pub(super) fn in_order_end(&self) -> u64 {
+    pub(super) fn in_order_end(&self) -> Seq {
         self.in_order_end
     }
 
     /// The place behind all of it.
-    pub(super) fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> Seq {
         self.in_order_end
-            .max(self.ahead.as_ref().map_or(0, Ranges::end))
+            .max(self.ahead.as_ref().map_or(Seq::FIRST, Ranges::end))
     }
 
     /// The first place at or after `place` that has not gone ahead.
-    pub(super) fn skip_ahead(&self, place: u64) -> u64 {
+    pub(super) fn skip_ahead(&self, place: Seq) -> Seq {
         self.ahead.as_ref().map_or(place, |ahead| ahead.skip(place))
     }
 
     /// What went ahead, rising.
-    pub(super) fn ahead(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(super) fn ahead(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.ahead.iter().flat_map(Ranges::iter)
     }
 }

@@ -1,6 +1,7 @@
 //! What is known outside of how far a queue is accepted: by the store once a second, by the low marks within milliseconds.
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::memory::queue::Queue;
@@ -58,7 +59,7 @@ impl Queue {
 
     /// How far it is accepted, as far as a kill would find something on disk: a spill under way has its chunks there long
     /// before they are safe.
-    fn low_to_note(&self) -> u64 {
+    fn low_to_note(&self) -> Seq {
         self.low.min(self.tail.end.max(self.told.spill_end))
     }
 
@@ -92,7 +93,7 @@ mod tests {
     use crate::message::{Fetch, Message};
 
     fn fetched(queue: &Queue) -> Vec<u64> {
-        match queue.fetch(0, 9, 99_999) {
+        match queue.fetch(Seq(0), 9, 99_999) {
             Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
             Fetch::Spilled => vec![u64::MAX],
             Fetch::Empty => Vec::new(),
@@ -106,10 +107,10 @@ mod tests {
         for _ in 0..3 {
             queue.append(Message::default(), None, RunningTime(5));
         }
-        queue.accept(base, base + 1, RunningTime(6), &mut Vec::new());
+        queue.accept(base, base.plus(1), RunningTime(6), &mut Vec::new());
         let stored = QueueMark {
-            low: 7,
-            end: 9,
+            low: Seq(7),
+            end: Seq(9),
             owed: 2,
             bytes: 30,
             clock: RunningTime(1),
@@ -117,31 +118,31 @@ mod tests {
         queue.adopt(
             stored,
             Some(Extent {
-                first: 6,
-                end: 9,
+                first: Seq(6),
+                end: Seq(9),
                 bytes: 30,
                 since: RunningTime(1),
             }),
         );
         assert_eq!(
             (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
-            (7, 2, 2)
+            (Seq(7), 2, 2)
         );
         assert_eq!(
-            (fetched(&queue), queue.owed_on_disk(0)),
-            (vec![u64::MAX], Some(7))
+            (fetched(&queue), queue.owed_on_disk(Seq(0))),
+            (vec![u64::MAX], Some(Seq(7)))
         );
-        queue.accept(7, 9, RunningTime(8), &mut Vec::new());
+        queue.accept(Seq(7), Seq(9), RunningTime(8), &mut Vec::new());
         assert_eq!(
             (queue.low(), fetched(&queue)),
-            (base + 1, vec![base + 1, base + 2])
+            (base.plus(1), vec![base.plus(1).0, base.plus(2).0])
         );
         assert_eq!(
             (
                 queue.note_due(),
                 queue.note(RunningTime(9)).map(|mark| mark.low)
             ),
-            (Some(RunningTime(8 + NOTE_EVERY_US)), Some(9))
+            (Some(RunningTime(8 + NOTE_EVERY_US)), Some(Seq(9)))
         );
     }
 
@@ -152,16 +153,13 @@ mod tests {
         let before = fetched(&queue);
         queue.adopt(
             QueueMark {
-                low: 9,
-                end: 9,
+                low: Seq(9),
+                end: Seq(9),
                 ..QueueMark::default()
             },
             None,
         );
-        assert_eq!(
-            (fetched(&queue), queue.low()),
-            (before, 3 << crate::spool::memory::queue::BOOT_SHIFT)
-        );
+        assert_eq!((fetched(&queue), queue.low()), (before, Seq::base_of(3)));
     }
 
     #[test]
@@ -172,18 +170,18 @@ mod tests {
         for _ in 0..many {
             queue.append(Message::default(), None, RunningTime(5));
         }
-        let chunk = |first| Extent {
+        let chunk = |first: Seq| Extent {
             first,
-            end: first + 1,
+            end: first.next(),
             bytes: 1,
             since: RunningTime(5),
         };
-        let chunks: Vec<Extent> = (base..base + many).map(chunk).collect();
-        let (mark, _) = queue.plan(base + many, many, RunningTime(5)).unwrap();
+        let chunks: Vec<Extent> = base.up_to(base.plus(many)).map(chunk).collect();
+        let (mark, _) = queue.plan(base.plus(many), many, RunningTime(5)).unwrap();
         queue.committed(&chunks, mark, RunningTime(5));
-        queue.accept(base, base + many - 1, RunningTime(6), &mut Vec::new());
+        queue.accept(base, base.plus(many - 1), RunningTime(6), &mut Vec::new());
         assert_eq!(queue.low_due(), Some(RunningTime(6 + LOW_EVERY_US)));
-        queue.accept(base, base + many, RunningTime(7), &mut Vec::new());
+        queue.accept(base, base.plus(many), RunningTime(7), &mut Vec::new());
         assert_eq!(queue.low_due(), Some(RunningTime(6)));
     }
 
@@ -194,10 +192,10 @@ mod tests {
         (0..4).for_each(|_| queue.append(Message::default(), None, RunningTime(5)));
         let (first, end) = queue.cut();
         let (mark, _) = queue.plan(end, 7, RunningTime(5)).unwrap();
-        queue.accept(base, base + 1, RunningTime(6), &mut Vec::new());
+        queue.accept(base, base.plus(1), RunningTime(6), &mut Vec::new());
         assert_eq!(
             queue.note(RunningTime(7)).map(|mark| mark.low),
-            Some(base + 1)
+            Some(base.plus(1))
         );
         queue.committed(
             &[Extent {
@@ -209,11 +207,11 @@ mod tests {
             mark,
             RunningTime(8),
         );
-        queue.mark_for_drop(base + 2, base + 4);
-        queue.accept(base + 1, base + 2, RunningTime(9), &mut Vec::new());
+        queue.mark_for_drop(base.plus(2), base.plus(4));
+        queue.accept(base.plus(1), base.plus(2), RunningTime(9), &mut Vec::new());
         assert_eq!(
             queue.note(RunningTime(9)).map(|mark| (mark.low, mark.owed)),
-            Some((base + 2, 2))
+            Some((base.plus(2), 2))
         );
         assert_eq!(
             (
@@ -230,7 +228,7 @@ mod tests {
         for _ in 0..4 {
             queue.append(Message::default(), None, RunningTime(5));
         }
-        queue.accept(0, u64::MAX, RunningTime(9), &mut Vec::new());
+        queue.accept(Seq(0), Seq::END, RunningTime(9), &mut Vec::new());
         assert_eq!((queue.note_due(), queue.low_due()), (None, None));
     }
 }

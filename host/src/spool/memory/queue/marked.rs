@@ -1,5 +1,6 @@
 //! What the commit under way gives up.
 
+use crate::message::Seq;
 use crate::spool::memory::ranges::Ranges;
 
 /// Places that are marked for drop, and the bytes of their chunks.
@@ -10,7 +11,7 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    pub(super) fn insert(&mut self, from: u64, to: u64) {
+    pub(super) fn insert(&mut self, from: Seq, to: Seq) {
         self.places.insert(from, to);
     }
 
@@ -25,7 +26,7 @@ impl Marked {
     }
 
     /// Nothing from `place` on is marked any more.
-    pub(super) fn forget_from(&mut self, place: u64) {
+    pub(super) fn forget_from(&mut self, place: Seq) {
         self.places.forget_from(place);
     }
 
@@ -39,17 +40,17 @@ impl Marked {
     }
 
     /// Whether `place` is marked.
-    pub(super) fn has(&self, place: u64) -> bool {
+    pub(super) fn has(&self, place: Seq) -> bool {
         self.places.has(place)
     }
 
     /// The first place at or after `place` that is not marked.
-    pub(super) fn skip(&self, place: u64) -> u64 {
+    pub(super) fn skip(&self, place: Seq) -> Seq {
         self.places.skip(place)
     }
 
     /// What is marked, rising.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.places.iter()
     }
 }

@@ -35,8 +35,6 @@ use crate::spool::memory::queue::told::MarkLag;
 use crate::spool::memory::ram::Ram;
 use crate::spool::memory::ranges::Ranges;
 
-pub(crate) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
-
 /// When a queue wants to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueLimits {
@@ -83,7 +81,7 @@ impl QueueTally {
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// The first place that is not accepted.
-    low: u64,
+    low: Seq,
     /// What is accepted ahead of it.
     accepted: Ranges,
     /// Not handed out again: refused for good, expired or given up by hand, until that is on the medium.
@@ -101,9 +99,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// What the store holds, with new places from this boot's base on. `first` is the first chunk, if there is one.
     pub(crate) fn new(boot: u32, stored: QueueMark, first: Option<Extent>) -> Self {
-        let base = (u64::from(boot).checked_mul(1 << BOOT_SHIFT).unwrap_or(0))
-            .max(stored.end)
-            .max(stored.low);
+        let base = Seq::base_of(boot).max(stored.end).max(stored.low);
         let owes = stored.low < stored.end;
         let mut accepted = Ranges::default();
         if owes {
@@ -138,17 +134,17 @@ impl Queue {
     }
 
     /// The first place that is not accepted.
-    pub(crate) fn low(&self) -> u64 {
+    pub(crate) fn low(&self) -> Seq {
         self.low
     }
 
     /// The place the next message gets.
-    pub(crate) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> Seq {
         self.head.next()
     }
 
     /// The place the next chunk begins at.
-    pub(crate) fn spilled(&self) -> u64 {
+    pub(crate) fn spilled(&self) -> Seq {
         self.tail.end.max(self.low)
     }
 
@@ -178,7 +174,7 @@ impl Queue {
     }
 
     /// The first owed place at or after `from` that may be fetched.
-    fn owed_from(&self, from: u64) -> u64 {
+    fn owed_from(&self, from: Seq) -> Seq {
         let mut place = from.max(self.low);
         loop {
             let next = self.accepted.skip(place);
@@ -190,13 +186,13 @@ impl Queue {
     }
 
     /// The first owed place on disk at or after `from`; none while a commit under way decides on it.
-    pub(crate) fn owed_on_disk(&self, from: u64) -> Option<u64> {
+    pub(crate) fn owed_on_disk(&self, from: Seq) -> Option<Seq> {
         Some(self.owed_from(from))
             .filter(|place| *place < self.tail.end && !self.is_marked_for_drop(*place))
     }
 
     /// Does what [`crate::message::Backlog::fetch`] says of one queue.
-    pub(crate) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
+    pub(crate) fn fetch(&self, from: Seq, max: usize, max_bytes: usize) -> Fetch {
         let from = self.owed_from(from);
         if self.is_marked_for_drop(from) && !self.in_flight.is_fresh_first() {
             // Not to be passed over: should the commit fail, it is owed again. Whoever found nothing is woken for then.
@@ -216,7 +212,7 @@ impl Queue {
     }
 
     /// What is owed from `from` on, which lies in RAM.
-    fn fetch_from_ram(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
+    fn fetch_from_ram(&self, from: Seq, max: usize, max_bytes: usize) -> Fetch {
         let mut found = Vec::with_capacity(max.min(self.head.count_from(from)));
         let mut bytes = 0;
         for (place, held) in self.head.iter_from(from) {
@@ -234,7 +230,7 @@ impl Queue {
             }
             bytes += message.weight();
             found.push(Stored {
-                seq: Seq(place),
+                seq: place,
                 message: message.clone(),
             });
         }
@@ -248,8 +244,8 @@ impl Queue {
     /// Upstream has `from..to`. What must be released goes into `released`.
     pub(crate) fn accept(
         &mut self,
-        from: u64,
-        to: u64,
+        from: Seq,
+        to: Seq,
         now: RunningTime,
         released: &mut Vec<Receipt>,
     ) -> u64 {
@@ -258,7 +254,7 @@ impl Queue {
         fresh
     }
 
-    fn settle(&mut self, from: u64, to: u64, now: RunningTime, released: &mut Vec<Receipt>) -> u64 {
+    fn settle(&mut self, from: Seq, to: Seq, now: RunningTime, released: &mut Vec<Receipt>) -> u64 {
         let from = from.max(self.low);
         let to = to.min(self.next());
         if from >= to {
@@ -267,7 +263,7 @@ impl Queue {
         let on_disk = self.accepted.insert(from, to.min(self.tail.end));
         let in_ram = self.accepted.insert(from.max(self.tail.end), to);
         self.tail.owed = self.tail.owed.saturating_sub(on_disk);
-        for place in from.max(self.head.start())..to {
+        for place in from.max(self.head.start()).up_to(to) {
             self.head.take(place, released);
         }
         self.advance(now);
@@ -292,8 +288,8 @@ impl Queue {
 
     /// This one has come to its end otherwise: it is not fetched again. False when that is known already, or a commit under
     /// way gives it up.
-    pub(crate) fn refuse(&mut self, place: u64) -> bool {
-        place < self.next() && self.is_owed(place) && self.barred.insert(place, place + 1) > 0
+    pub(crate) fn refuse(&mut self, place: Seq) -> bool {
+        place < self.next() && self.is_owed(place) && self.barred.insert(place, place.next()) > 0
     }
 
     pub(crate) fn tally(&self) -> QueueTally {
@@ -352,11 +348,12 @@ mod tests {
     /// A commit of everything in RAM as chunks of `size` places.
     fn spill(queue: &mut Queue, size: u64) -> VecDeque<HeadMessage> {
         let (from, end) = queue.cut();
-        let chunks: Vec<_> = (from..end)
+        let chunks: Vec<_> = from
+            .up_to(end)
             .step_by(usize::try_from(size).unwrap())
             .map(|first| Extent {
                 first,
-                end: (first + size).min(end),
+                end: first.plus(size).min(end),
                 bytes: 10,
                 since: RunningTime(5),
             })
@@ -371,42 +368,54 @@ mod tests {
     fn acceptance_ahead_of_low_waits_for_the_gap_to_close() {
         let mut queue = filled(6);
         let mut released = Vec::new();
-        assert_eq!(queue.accept(3, 5, RunningTime(9), &mut released), 2);
-        assert_eq!((queue.low(), queue.tally().in_ram), (0, 4));
-        assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 1, 2, 5]);
-        assert_eq!(places(queue.fetch(4, 9, 99_999)), [5]);
-        assert_eq!(queue.accept(0, 4, RunningTime(9), &mut released), 3);
-        assert_eq!((queue.low(), queue.tally().accepted), (5, 5));
-        assert_eq!(queue.accept(0, 5, RunningTime(9), &mut released), 0);
+        assert_eq!(
+            queue.accept(Seq(3), Seq(5), RunningTime(9), &mut released),
+            2
+        );
+        assert_eq!((queue.low().0, queue.tally().in_ram), (0, 4));
+        assert_eq!(places(queue.fetch(Seq(0), 9, 99_999)), [0, 1, 2, 5]);
+        assert_eq!(places(queue.fetch(Seq(4), 9, 99_999)), [5]);
+        assert_eq!(
+            queue.accept(Seq(0), Seq(4), RunningTime(9), &mut released),
+            3
+        );
+        assert_eq!((queue.low().0, queue.tally().accepted), (5, 5));
+        assert_eq!(
+            queue.accept(Seq(0), Seq(5), RunningTime(9), &mut released),
+            0
+        );
     }
 
     #[test]
     fn what_one_way_out_has_taken_no_other_takes() {
         let mut queue = filled(6);
-        queue.mark_for_drop(1, 3);
+        queue.mark_for_drop(Seq(1), Seq(3));
         assert!(
-            queue.refuse(0) && !queue.refuse(1),
+            queue.refuse(Seq(0)) && !queue.refuse(Seq(1)),
             "1 goes with the commit under way"
         );
         assert_eq!(
             queue
                 .shed(0, RunningTime(9))
                 .iter()
-                .map(|(place, _)| *place)
+                .map(|(place, _)| place.0)
                 .collect::<Vec<_>>(),
             [3, 4, 5]
         );
         queue.append(Message::default(), None, RunningTime(5));
         let (places, owed) = queue.abandon();
-        assert_eq!((places.len(), places[0].clone(), owed), (1, 3..7, 1));
+        assert_eq!(
+            (places.len(), places[0].clone(), owed),
+            (1, Seq(3)..Seq(7), 1)
+        );
     }
 
     #[test]
     fn a_fetch_ends_at_its_limits_but_brings_one() {
         let queue = filled(6);
-        assert_eq!(places(queue.fetch(2, 3, 99_999)), [2, 3, 4]);
-        assert_eq!(places(queue.fetch(2, 3, 1)), [2]);
-        assert!(matches!(queue.fetch(6, 3, 1), Fetch::Empty));
+        assert_eq!(places(queue.fetch(Seq(2), 3, 99_999)), [2, 3, 4]);
+        assert_eq!(places(queue.fetch(Seq(2), 3, 1)), [2]);
+        assert!(matches!(queue.fetch(Seq(6), 3, 1), Fetch::Empty));
     }
 
     #[test]
@@ -422,7 +431,7 @@ mod tests {
             );
         }
         let mut released = Vec::new();
-        queue.accept(0, 1, RunningTime(9), &mut released);
+        queue.accept(Seq(0), Seq(1), RunningTime(9), &mut released);
         assert_eq!((released.len(), queue.tally().unsettled), (1, 2));
         released.into_iter().for_each(Receipt::release);
         let done = spill(&mut queue, 10);
@@ -438,7 +447,7 @@ mod tests {
         queue.append(Message::default(), None, RunningTime(5));
         queue.append(Message::default(), None, RunningTime(800));
         assert_eq!(queue.due(LIMITS), Some(RunningTime(1_005)));
-        queue.accept(0, 1, RunningTime(9), &mut Vec::new());
+        queue.accept(Seq(0), Seq(1), RunningTime(9), &mut Vec::new());
         assert_eq!(queue.due(LIMITS), Some(RunningTime(1_800)));
         let settled = Arc::new(Settled::default());
         settled.press(true);
@@ -458,7 +467,7 @@ mod tests {
         }
         assert_eq!(queue.due(LIMITS), Some(RunningTime::START));
         let mut released = Vec::new();
-        queue.accept(0, 99, RunningTime(9), &mut released);
+        queue.accept(Seq(0), Seq(99), RunningTime(9), &mut released);
         assert_eq!(queue.due(LIMITS), None);
         released.into_iter().for_each(Receipt::release);
     }
@@ -467,7 +476,7 @@ mod tests {
     fn whole_chunks_are_deleted_once_low_has_passed_them() {
         let mut queue = filled(10);
         spill(&mut queue, 4);
-        assert!(matches!(queue.fetch(0, 9, 9), Fetch::Spilled));
+        assert!(matches!(queue.fetch(Seq(0), 9, 9), Fetch::Spilled));
         assert_eq!(
             (
                 queue.tally().on_disk,
@@ -476,19 +485,19 @@ mod tests {
             ),
             (10, 0, 30)
         );
-        queue.accept(4, 8, RunningTime(20), &mut Vec::new());
+        queue.accept(Seq(4), Seq(8), RunningTime(20), &mut Vec::new());
         assert!(queue.tail.gone() == 0);
         assert_eq!((queue.tally().on_disk, queue.due(LIMITS)), (6, None));
-        queue.accept(0, 2, RunningTime(30), &mut Vec::new());
+        queue.accept(Seq(0), Seq(2), RunningTime(30), &mut Vec::new());
         assert_eq!(queue.due(LIMITS), Some(RunningTime(30 + LOW_EVERY_US)));
-        queue.accept(2, 4, RunningTime(40), &mut Vec::new());
+        queue.accept(Seq(2), Seq(4), RunningTime(40), &mut Vec::new());
         assert_eq!(
             (
-                queue.low(),
+                queue.low().0,
                 queue.tail.take_gone(),
                 queue.tally().disk_bytes
             ),
-            (8, vec![0, 4], 10)
+            (8, vec![Seq(0), Seq(4)], 10)
         );
     }
 
@@ -500,12 +509,12 @@ mod tests {
         let chunks = [
             Extent {
                 first: from,
-                end: 3,
+                end: Seq(3),
                 bytes: 1,
                 since: RunningTime(5),
             },
             Extent {
-                first: 3,
+                first: Seq(3),
                 end,
                 bytes: 1,
                 since: RunningTime(5),
@@ -513,12 +522,12 @@ mod tests {
         ];
         let (mark, _) = queue.plan(end, 2, RunningTime::START).unwrap();
         assert_eq!(mark.owed, 6);
-        queue.accept(0, 4, RunningTime(9), &mut Vec::new());
-        assert_eq!(places(queue.fetch(0, 9, 99_999)), [4, 5, 6]);
+        queue.accept(Seq(0), Seq(4), RunningTime(9), &mut Vec::new());
+        assert_eq!(places(queue.fetch(Seq(0), 9, 99_999)), [4, 5, 6]);
         assert_eq!(queue.committed(&chunks, mark, RunningTime(9)).len(), 2);
-        assert_eq!(queue.tail.take_gone(), [0]);
+        assert_eq!(queue.tail.take_gone(), [Seq(0)]);
         assert_eq!(
-            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (queue.low().0, queue.tally().on_disk, queue.tally().in_ram),
             (4, 2, 1)
         );
         assert_eq!(
@@ -533,8 +542,8 @@ mod tests {
     #[test]
     fn a_new_boot_takes_places_of_its_own_behind_what_is_on_disk() {
         let stored = QueueMark {
-            low: 7,
-            end: 9,
+            low: Seq(7),
+            end: Seq(9),
             owed: 2,
             bytes: 100,
             clock: RunningTime(50),
@@ -542,16 +551,16 @@ mod tests {
         let mut queue = Queue::new(3, stored, None);
         queue.append(Message::default(), None, RunningTime(60));
         assert_eq!(
-            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (queue.low().0, queue.tally().on_disk, queue.tally().in_ram),
             (7, 2, 1)
         );
-        assert_eq!(queue.owed_on_disk(0), Some(7));
-        queue.accept(7, 9, RunningTime(61), &mut Vec::new());
+        assert_eq!(queue.owed_on_disk(Seq(0)), Some(Seq(7)));
+        queue.accept(Seq(7), Seq(9), RunningTime(61), &mut Vec::new());
         assert_eq!(
-            (queue.low(), queue.owed_on_disk(0)),
-            (3 << BOOT_SHIFT, None)
+            (queue.low().0, queue.owed_on_disk(Seq(0))),
+            (Seq::base_of(3).0, None)
         );
-        assert_eq!(places(queue.fetch(0, 9, 9)), [3 << BOOT_SHIFT]);
+        assert_eq!(places(queue.fetch(Seq(0), 9, 9)), [Seq::base_of(3).0]);
     }
 
     #[test]
@@ -565,16 +574,19 @@ mod tests {
         queue.append(Message::default(), Some(burst.receipt(1)), RunningTime(5));
         let weight = Message::default().weight();
         assert_eq!(queue.shed(4 * weight, RunningTime(9)).len(), 2);
-        assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 3, 4, 5]);
+        assert_eq!(places(queue.fetch(Seq(0), 9, 99_999)), [0, 3, 4, 5]);
         assert_eq!(queue.shed(0, RunningTime(9)).len(), 2);
         assert_eq!(
-            (places(queue.fetch(0, 9, 99_999)), queue.tally().dropped),
+            (
+                places(queue.fetch(Seq(0), 9, 99_999)),
+                queue.tally().dropped
+            ),
             (vec![0, 5], 4)
         );
         let mut released = Vec::new();
-        queue.accept(0, 6, RunningTime(9), &mut released);
+        queue.accept(Seq(0), Seq(6), RunningTime(9), &mut released);
         assert_eq!(
-            (released.len(), queue.low(), queue.tally().accepted),
+            (released.len(), queue.low().0, queue.tally().accepted),
             (2, 6, 2)
         );
         released.into_iter().for_each(Receipt::release);
@@ -583,38 +595,44 @@ mod tests {
     #[test]
     fn a_refused_message_is_not_fetched_again_and_holds_low_back() {
         let mut queue = filled(3);
-        assert!(queue.refuse(1) && !queue.refuse(1));
-        queue.accept(0, 1, RunningTime(9), &mut Vec::new());
+        assert!(queue.refuse(Seq(1)) && !queue.refuse(Seq(1)));
+        queue.accept(Seq(0), Seq(1), RunningTime(9), &mut Vec::new());
         assert_eq!(
-            (places(queue.fetch(0, 9, 99_999)), queue.low()),
+            (places(queue.fetch(Seq(0), 9, 99_999)), queue.low().0),
             (vec![2], 1)
         );
-        queue.accept(1, 2, RunningTime(9), &mut Vec::new());
-        assert_eq!((queue.low(), queue.refuse(1)), (2, false));
+        queue.accept(Seq(1), Seq(2), RunningTime(9), &mut Vec::new());
+        assert_eq!((queue.low().0, queue.refuse(Seq(1))), (2, false));
     }
 
     #[test]
     fn places_that_the_disk_lost_are_counted_once_and_passed() {
         let mut queue = filled(6);
         spill(&mut queue, 2);
-        queue.accept(0, 1, RunningTime(9), &mut Vec::new());
+        queue.accept(Seq(0), Seq(1), RunningTime(9), &mut Vec::new());
         assert_eq!(
-            (queue.lose(0, 4, None), queue.lose(0, 4, None)),
+            (
+                queue.lose(Seq(0), Seq(4), None),
+                queue.lose(Seq(0), Seq(4), None)
+            ),
             (Some(3), None)
         );
         assert_eq!(
             (
-                queue.low(),
-                queue.owed_on_disk(0),
+                queue.low().0,
+                queue.owed_on_disk(Seq(0)),
                 queue.tally().damaged,
                 queue.tally().on_disk
             ),
-            (1, Some(4), 3, 5)
+            (1, Some(Seq(4)), 3, 5)
         );
-        queue.expire(1, 4, RunningTime(9), &mut Vec::new());
-        assert_eq!((queue.low(), queue.tally().on_disk), (4, 2));
+        queue.expire(Seq(1), Seq(4), RunningTime(9), &mut Vec::new());
+        assert_eq!((queue.low().0, queue.tally().on_disk), (4, 2));
         assert_eq!(
-            (queue.lose(4, 6, Some(1)), queue.owed_on_disk(0)),
+            (
+                queue.lose(Seq(4), Seq(6), Some(1)),
+                queue.owed_on_disk(Seq(0))
+            ),
             (Some(1), None)
         );
     }
@@ -624,8 +642,8 @@ mod tests {
         let mut queue = Queue::new(
             0,
             QueueMark {
-                low: 2,
-                end: 9,
+                low: Seq(2),
+                end: Seq(9),
                 owed: 5,
                 bytes: 50,
                 clock: RunningTime::START,
@@ -634,23 +652,23 @@ mod tests {
         );
         queue.learn(
             Extent {
-                first: 0,
-                end: 6,
+                first: Seq(0),
+                end: Seq(6),
                 bytes: 30,
                 since: RunningTime(4),
             },
-            [1, 3, 4].into_iter(),
+            [1, 3, 4].map(Seq).into_iter(),
             RunningTime(9),
         );
-        assert_eq!((queue.low(), queue.tally().on_disk), (3, 5));
-        queue.accept(3, 5, RunningTime(9), &mut Vec::new());
+        assert_eq!((queue.low().0, queue.tally().on_disk), (3, 5));
+        queue.accept(Seq(3), Seq(5), RunningTime(9), &mut Vec::new());
         assert_eq!(
             (
-                queue.low(),
+                queue.low().0,
                 queue.tail.take_gone(),
                 queue.tally().disk_bytes
             ),
-            (6, vec![0], 20)
+            (6, vec![Seq(0)], 20)
         );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::clock::RunningTime;
-use crate::message::{Message, Wait};
+use crate::message::{Message, Seq, Wait};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::memory::queue::Queue;
@@ -13,7 +13,7 @@ use crate::spool::memory::ranges::Ranges;
 
 /// A message on its way to disk.
 pub(crate) struct Copied {
-    pub place: u64,
+    pub place: Seq,
     pub message: Message,
     /// When it came into the queue.
     pub since: RunningTime,
@@ -25,11 +25,11 @@ impl Queue {
     /// Clones messages of `part` for a spill, at most `max` and about `max_bytes`; answers where to go on.
     pub(crate) fn copy(
         &self,
-        part: Range<u64>,
+        part: Range<Seq>,
         max: usize,
         max_bytes: usize,
         into: &mut Vec<Copied>,
-    ) -> u64 {
+    ) -> Seq {
         let mut place = part.start.max(self.head.start());
         let mut bytes = 0;
         let mut walked = 0;
@@ -47,14 +47,14 @@ impl Queue {
                     is_barred,
                 });
             }
-            place += 1;
+            place = place.next();
             walked += 1;
         }
         place
     }
 
     /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
-    pub(crate) fn cut(&mut self) -> (u64, u64) {
+    pub(crate) fn cut(&mut self) -> (Seq, Seq) {
         self.head.begin_spill();
         self.told.spill_end = self.next();
         (self.spilled(), self.told.spill_end)
@@ -69,10 +69,10 @@ impl Queue {
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
     pub(crate) fn plan(
         &mut self,
-        end: u64,
+        end: Seq,
         bytes: u64,
         clock: RunningTime,
-    ) -> Option<(QueueMark, Vec<u64>)> {
+    ) -> Option<(QueueMark, Vec<Seq>)> {
         let mark = self.mark_then(end.max(self.tail.end), bytes, clock);
         let is_moved = mark.low > self.tail.stored.low || mark.owed != self.tail.stored.owed;
         let is_news = bytes > 0 || self.marked.bytes() > 0 || self.tail.gone() > 0 || is_moved;
@@ -80,7 +80,7 @@ impl Queue {
     }
 
     /// A commit failed: they are still there.
-    pub(crate) fn give_back_gone(&mut self, gone: Vec<u64>) {
+    pub(crate) fn give_back_gone(&mut self, gone: Vec<Seq>) {
         self.tail.add_gone(gone);
     }
 
@@ -90,18 +90,18 @@ impl Queue {
     }
 
     /// Messages of `from..to` that are not accepted; exact for what came since the start.
-    pub(super) fn owed_between(&self, from: u64, to: u64) -> u64 {
+    pub(super) fn owed_between(&self, from: Seq, to: Seq) -> u64 {
         let from = from.max(self.low);
-        to.saturating_sub(from) - self.accepted.covered(from, to)
+        to.places_since(from) - self.accepted.covered(from, to)
     }
 
     /// The place that the next message gets.
-    pub(crate) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> Seq {
         self.head.next()
     }
 
     /// The place behind the last chunk on disk.
-    pub(crate) fn disk_end(&self) -> u64 {
+    pub(crate) fn disk_end(&self) -> Seq {
         self.tail.end
     }
 
@@ -142,7 +142,7 @@ impl Queue {
     pub(crate) fn learn(
         &mut self,
         extent: Extent,
-        present: impl Iterator<Item = u64>,
+        present: impl Iterator<Item = Seq>,
         now: RunningTime,
     ) {
         if extent.end <= self.low || extent.first >= self.tail.end {
@@ -152,14 +152,14 @@ impl Queue {
         let mut expected = extent.first.max(self.low);
         for place in present {
             self.accepted.insert(expected, place);
-            expected = expected.max(place + 1);
+            expected = expected.max(place.next());
         }
         self.accepted.insert(expected, extent.end);
         self.advance(now);
     }
 
     /// Whether `place` may still be handed out.
-    pub(crate) fn is_owed(&self, place: u64) -> bool {
+    pub(crate) fn is_owed(&self, place: Seq) -> bool {
         place >= self.low
             && !self.accepted.has(place)
             && !self.is_marked_for_drop(place)
@@ -168,7 +168,7 @@ impl Queue {
 
     /// The disk has lost `from..to`, which held `known` messages if that is known; answers how many of them were owed. They
     /// are owed until the ledger has them. `None` when that is known already.
-    pub(crate) fn lose(&mut self, from: u64, to: u64, known: Option<u64>) -> Option<u64> {
+    pub(crate) fn lose(&mut self, from: Seq, to: Seq, known: Option<u64>) -> Option<u64> {
         let from = from.max(self.low);
         let to = to.min(self.tail.end);
         let places = if from < to {
@@ -200,7 +200,7 @@ impl Queue {
 
     /// The operator gives everything up: it is barred, and the places settle with their entry in the ledger. Answers
     /// them, and how many messages were owed there. What is barred already or marked for drop has an end of its own.
-    pub(crate) fn abandon(&mut self) -> (Vec<Range<u64>>, u64) {
+    pub(crate) fn abandon(&mut self) -> (Vec<Range<Seq>>, u64) {
         let low = self.low;
         let next = self.next();
         let mut others = Ranges::default();
@@ -221,19 +221,19 @@ impl Queue {
     }
 
     /// Whether nothing of these places is owed any more.
-    pub(crate) fn has_settled(&self, places: &Range<u64>) -> bool {
+    pub(crate) fn has_settled(&self, places: &Range<Seq>) -> bool {
         self.accepted.skip(places.start.max(self.low)) >= places.end
     }
 
     /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.
-    pub(crate) fn shed(&mut self, most: usize, now: RunningTime) -> Vec<(u64, Message)> {
+    pub(crate) fn shed(&mut self, most: usize, now: RunningTime) -> Vec<(Seq, Message)> {
         let mut dropped = Vec::new();
         while self.head.bytes() > most
             && let Some((place, message)) = self.head.next_to_shed()
         {
             if let Some(message) = message.filter(|_| self.is_owed(place)) {
                 self.head.take(place, &mut Vec::new());
-                self.accepted.insert(place, place + 1);
+                self.accepted.insert(place, place.next());
                 dropped.push((place, message));
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::RunningTime;
+use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::QueueMark;
 
@@ -10,7 +11,7 @@ use crate::spool::disk::mark::QueueMark;
 #[derive(Debug)]
 pub(super) struct Tail {
     /// The place behind the last chunk.
-    pub(super) end: u64,
+    pub(super) end: Seq,
     /// Messages that are not accepted, and the bytes of all chunks.
     pub(super) owed: u64,
     pub(super) bytes: u64,
@@ -18,18 +19,18 @@ pub(super) struct Tail {
     pub(super) since: RunningTime,
     /// What the store was told last.
     pub(super) stored: QueueMark,
-    chunks: BTreeMap<u64, Extent>,
+    chunks: BTreeMap<Seq, Extent>,
     /// Where chunks begin that are to be deleted.
-    gone: Vec<u64>,
+    gone: Vec<Seq>,
     /// What the disk has lost and the ledger does not have yet: by first place the end, and the messages.
-    losing: BTreeMap<u64, (u64, u64)>,
+    losing: BTreeMap<Seq, (Seq, u64)>,
 }
 
 impl Tail {
     /// What the store holds. `first` is the first chunk, if there is one.
     pub(super) fn new(stored: QueueMark, first: Option<Extent>) -> Self {
         let mut tail = Self {
-            end: 0,
+            end: stored.end,
             owed: 0,
             bytes: 0,
             since: RunningTime::START,
@@ -38,7 +39,6 @@ impl Tail {
             gone: Vec::new(),
             losing: BTreeMap::new(),
         };
-        tail.end = stored.end;
         tail.owe(stored, first);
         tail.know_all(first);
         tail
@@ -68,14 +68,14 @@ impl Tail {
     }
 
     /// A chunk was given up, and is not on disk any more.
-    pub(super) fn remove(&mut self, first: u64) {
+    pub(super) fn remove(&mut self, first: Seq) {
         if let Some(extent) = self.chunks.remove(&first) {
             self.bytes = self.bytes.saturating_sub(extent.bytes);
         }
     }
 
     /// A hole that ends where `first` begins and can be made longer.
-    pub(super) fn hole_before(&self, first: u64) -> Option<Extent> {
+    pub(super) fn hole_before(&self, first: Seq) -> Option<Extent> {
         self.chunks
             .range(..first)
             .next_back()
@@ -84,7 +84,7 @@ impl Tail {
     }
 
     /// Everything before `low` is accepted: chunks that lie there as a whole are to be deleted.
-    pub(super) fn pass(&mut self, low: u64) {
+    pub(super) fn pass(&mut self, low: Seq) {
         while let Some(first) = self
             .chunks
             .first_entry()
@@ -108,12 +108,12 @@ impl Tail {
     }
 
     /// They are the caller's to delete.
-    pub(super) fn take_gone(&mut self) -> Vec<u64> {
+    pub(super) fn take_gone(&mut self) -> Vec<Seq> {
         std::mem::take(&mut self.gone)
     }
 
     /// These are to be deleted, too.
-    pub(super) fn add_gone(&mut self, gone: impl IntoIterator<Item = u64>) {
+    pub(super) fn add_gone(&mut self, gone: impl IntoIterator<Item = Seq>) {
         self.gone.extend(gone);
     }
 
@@ -124,7 +124,7 @@ impl Tail {
     }
 
     /// The disk has lost `from..to`, and so many messages with it; the ledger does not have them yet.
-    pub(super) fn lose(&mut self, from: u64, to: u64, messages: u64) {
+    pub(super) fn lose(&mut self, from: Seq, to: Seq, messages: u64) {
         self.losing.insert(from, (to, messages));
     }
 
@@ -134,7 +134,7 @@ impl Tail {
     }
 
     /// The ledger has what was lost from `from` on: how many messages are owed without it.
-    pub(super) fn settle_lost(&mut self, from: u64) -> Option<u64> {
+    pub(super) fn settle_lost(&mut self, from: Seq) -> Option<u64> {
         let (_, lost) = self.losing.remove(&from)?;
         Some(self.owed.saturating_sub(lost))
     }
