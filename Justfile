@@ -24,9 +24,10 @@ demo *ARGS:
 binary:
     cargo build --profile dist --bin tidegate
 
-# The packages, in target/packages: .deb, tarball, OCI image layout, list of contents, checksums (`host/package/dist`).
-dist:
-    host/package/dist
+# The packages, in target/packages: .deb, tarball, OCI image layout, list of contents, checksums (`host/package/dist`). For a Pi:
+# `just dist aarch64-unknown-linux-gnu`, or `armv7-unknown-linux-gnueabihf` for 32 bits.
+dist *TARGET:
+    host/package/dist {{TARGET}}
 
 # A package's whole life in a Debian root, as root: install, upgrade under traffic, a new version that fails, downgrade, purge.
 package *ARGS:

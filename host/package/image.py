@@ -1,8 +1,8 @@
 """An OCI image layout in a tar, of the files of a package and the libraries that its binary is linked to: no daemon is needed for it,
 and `podman load`, `skopeo copy oci-archive:…` and `docker load` take it. The same files make the same bytes."""
-import gzip, hashlib, io, json, os, subprocess, sys, tarfile
+import gzip, hashlib, io, json, os, re, subprocess, sys, tarfile
 
-root, architecture, version, out = sys.argv[1:]
+root, libraries, architecture, version, out = sys.argv[1:]
 moment = int(os.environ["SOURCE_DATE_EPOCH"])
 USER = 65532
 
@@ -13,6 +13,26 @@ def member(name, mode=0o644, owner=0, kind=tarfile.REGTYPE, size=0, link=""):
     return info
 
 
+def said(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def linked(binary):
+    """Paths of the libraries that the binary is linked to, below `libraries`. Debian's cross libraries all lie in `lib`."""
+    if libraries == "/":
+        words = (line.split() for line in said("ldd", binary).splitlines())
+        return [path for path in (next((word for word in line if word.startswith("/")), None) for line in words) if path]
+    loader = re.search(r"program interpreter: (\S+)\]", said("readelf", "-l", binary)).group(1)
+    paths, open_ends = {loader}, [binary]
+    while open_ends:
+        for name in re.findall(r"\(NEEDED\).*\[(\S+)\]", said("readelf", "-d", open_ends.pop())):
+            path = "/lib/" + name
+            if path not in paths:
+                paths.add(path)
+                open_ends.append(libraries + path)
+    return sorted(paths)
+
+
 def layer():
     files, folders = {}, {}
     for folder in ("etc/tidegate", "usr/bin", "var/lib/tidegate", "tmp"):
@@ -20,10 +40,8 @@ def layer():
     folders["var/lib/tidegate"], folders["tmp"] = (0o750, USER), (0o1777, 0)
     for name in ("usr/bin/tidegate", "etc/tidegate/tidegate.toml"):
         files[name] = (open(os.path.join(root, name), "rb").read(), 0o755 if "/bin/" in name else 0o644)
-    for line in subprocess.run(["ldd", os.path.join(root, "usr/bin/tidegate")], check=True, capture_output=True, text=True).stdout.splitlines():
-        path = next((word for word in line.split() if word.startswith("/")), None)
-        if path:
-            files[path.lstrip("/")] = (open(path, "rb").read(), 0o755)
+    for path in linked(os.path.join(root, "usr/bin/tidegate")):
+        files[path.lstrip("/")] = (open(os.path.join(libraries, path.lstrip("/")), "rb").read(), 0o755)
     roots = "/etc/ssl/certs/ca-certificates.crt"
     if os.path.exists(roots):
         files[roots.lstrip("/")] = (open(roots, "rb").read(), 0o644)

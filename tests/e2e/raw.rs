@@ -3,6 +3,7 @@
 
 mod lines;
 mod load;
+mod programs;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Trial> {
     ];
     cases.extend(load::cases());
     cases.extend(lines::cases());
+    cases.extend(programs::cases());
     cases
 }
 

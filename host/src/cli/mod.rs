@@ -22,6 +22,7 @@ mod plugins;
 pub mod recording;
 pub mod replay;
 pub mod run;
+mod run_program;
 pub(crate) mod show;
 #[cfg(feature = "demo")]
 pub mod sim;
@@ -162,6 +163,9 @@ pub enum Command {
     /// Compile a plugin for a gateway: the component on standard input, its code on standard output.
     #[command(hide = true)]
     CompilePlugin(compile::Arguments),
+    /// Become another program, whose output a gateway takes.
+    #[command(hide = true)]
+    RunProgram(run_program::Arguments),
     /// The far end of `--gateway ssh://…`.
     #[command(hide = true)]
     Relay(place::relay::RelayArguments),
@@ -262,6 +266,7 @@ impl Cli {
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => completions::man::run(&arguments, Self::command()),
             Command::CompilePlugin(arguments) => compile::run(&arguments),
+            Command::RunProgram(arguments) => run_program::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Broker(arguments) => broker::run(&arguments),
         }

@@ -33,6 +33,7 @@ mod uplinks;
 
 use std::sync::Arc;
 
+#[cfg(feature = "demo")]
 pub(crate) use address::{AddressError, BrokerAddress};
 pub use difference::{
     ConfigDifference, EndpointChanges, FlowChange, FlowFate, PluginChange, difference, why_restart,

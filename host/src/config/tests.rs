@@ -448,6 +448,7 @@ fn manual_with_examples() -> String {
         let line = line.replace("\"tcp://*\"", "gauges");
         let line = line.replace("\"udp://*\"", "beacons");
         let line = line.replace("\"serial://*\"", "scale");
+        let line = line.replace("\"exec://*\"", "weather");
         let line = line.replace("\"file://*\"", "history");
         let line = line.replace("\"postgres://*\"", "table");
         let section = if is_over_http {
@@ -499,7 +500,7 @@ fn every_setting_that_exists_is_in_the_manual() {
         unknown.trim()
     );
     let raw = format!(
-        "[source.gauges]\nurl = \"tcp+listen://127.0.0.1:4001\"\n{unknown}[source.beacons]\nurl = \"udp://127.0.0.1:4001\"\n{unknown}[source.scale]\nurl = \"serial:///dev/ttyUSB0\"\n{unknown}"
+        "[source.gauges]\nurl = \"tcp+listen://127.0.0.1:4001\"\n{unknown}[source.beacons]\nurl = \"udp://127.0.0.1:4001\"\n{unknown}[source.scale]\nurl = \"serial:///dev/ttyUSB0\"\n{unknown}[source.weather]\nurl = \"exec:///usr/local/bin/weather\"\n{unknown}"
     );
     let written = format!(
         "[uplink.history]\nurl = \"file:///media/history\"\n{unknown}files = {{ {} }}\n",

@@ -85,7 +85,7 @@ impl Thing {
                     port: *port,
                 }),
                 RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
-                RawAddress::Dial { .. } => None,
+                RawAddress::Dial { .. } | RawAddress::Program(_) => None,
             },
             source::SourceKind::Mqtt(_) => None,
         }

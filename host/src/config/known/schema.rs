@@ -43,6 +43,9 @@ url = "tcp+listen://127.0.0.1:1"
 url = "udp://127.0.0.1:1"
 [source.raw]
 url = "serial:///dev/b"
+[source.program]
+url = "exec:///a"
+every = "1s"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -98,6 +101,7 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "modbus" | "serial") => &["\"modbus+*://*\"", "\"*\""],
         ("source", "dialled" | "listening") => &["\"tcp://*\"", "\"*\""],
         ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
+        ("source", "program") => &["\"exec://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],

@@ -1,4 +1,4 @@
-//! A source of raw bytes: over TCP, in datagrams, or on a serial line.
+//! A source of raw bytes: over TCP, in datagrams, on a serial line, or what a program says.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,9 @@ use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::SerialBrake;
 use crate::source::SourceKind;
-use crate::source::raw::{Config, LengthCounts, LengthField, PeerTopic, RawAddress, RawFraming};
+use crate::source::raw::{
+    Config, LengthCounts, LengthField, PeerTopic, ProgramRounds, RawAddress, RawFraming, RawProgram,
+};
 
 /// Where raw bytes come from, by the scheme of the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,7 @@ pub(super) enum RawWay {
     Listen,
     Datagrams,
     Serial,
+    Program,
 }
 
 /// Keys that only raw bytes have; each way has some of them.
@@ -44,6 +47,9 @@ pub(super) const OWN_KEYS: &[&str] = &[
     "parity",
     "stop",
     "brake",
+    "arguments",
+    "every",
+    "within",
 ];
 
 /// What some programs mean by `tcp://`.
@@ -62,6 +68,7 @@ impl RawWay {
             "tcp+listen" => Some(Self::Listen),
             "udp" => Some(Self::Datagrams),
             "serial" => Some(Self::Serial),
+            "exec" => Some(Self::Program),
             _ => None,
         }
     }
@@ -73,13 +80,16 @@ impl RawWay {
             Self::Listen => "tcp+listen://",
             Self::Datagrams => "udp://",
             Self::Serial => "serial://",
+            Self::Program => "exec://",
         }
     }
 
     /// The keys that it has, of [`OWN_KEYS`].
     pub(super) fn keys(self) -> Vec<&'static str> {
         let has = |key: &&str| match *key {
-            "topic" | "reply" | "settle_within" => true,
+            "topic" => true,
+            "reply" | "settle_within" => self != Self::Program,
+            "arguments" | "every" | "within" => self == Self::Program,
             "open" => matches!(self, Self::Listen | Self::Datagrams),
             "max_connections" | "yields_after" => self == Self::Listen,
             "baud" | "data" | "parity" | "stop" | "brake" => self == Self::Serial,
@@ -97,10 +107,15 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, way: RawWay) -> SourceSp
         RawWay::Datagrams => RawFraming::Line,
         _ => framing(fields),
     };
+    let has = |key| way.keys().contains(&key);
     let config = Config {
         topic: topic(fields, name, way),
-        reply: reply(fields),
-        settle_within: fields.duration("settle_within", Duration::from_millis(100)..=600 * SECOND),
+        reply: has("reply").then(|| reply(fields)).flatten(),
+        settle_within: match has("settle_within") {
+            true => fields.duration("settle_within", Duration::from_millis(100)..=600 * SECOND),
+            // Nobody waits for an answer.
+            false => 600 * SECOND,
+        },
         backoff: backoff(fields),
         framing,
         address,
@@ -115,6 +130,9 @@ fn address(fields: &mut Fields<'_>, way: RawWay) -> RawAddress {
     let url = fields.text("url").unwrap_or_default();
     if way == RawWay::Serial {
         return RawAddress::Serial(serial(fields, url));
+    }
+    if way == RawWay::Program {
+        return RawAddress::Program(program(fields, url));
     }
     let scheme = way.name().trim_end_matches("://");
     let parsed = BrokerAddress::parse_as(url, scheme, 0);
@@ -167,11 +185,57 @@ fn serial(fields: &mut Fields<'_>, url: &str) -> crate::link::Serial {
     line(fields, path, data, brake)
 }
 
+fn program(fields: &mut Fields<'_>, url: &str) -> RawProgram {
+    let path = url.strip_prefix("exec://").unwrap_or_default();
+    if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#', '\0', ' ']) {
+        let hint = "write exec:///usr/local/bin/weather, with three slashes; what it is given are `arguments`, and no shell reads them";
+        let message = "the URL has no path of a program";
+        fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
+    }
+    let arguments = fields.texts("arguments");
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|(text, _)| (*text).to_owned())
+        .collect();
+    if arguments.iter().any(|text| text.contains('\0')) {
+        let message = "an argument holds a byte 0, and no program can be given that";
+        fields.problem(
+            ProblemCode::OutOfRange,
+            "arguments",
+            message,
+            "leave it out".to_owned(),
+        );
+    }
+    RawProgram {
+        path: path.into(),
+        arguments,
+        rounds: rounds(fields),
+    }
+}
+
+fn rounds(fields: &mut Fields<'_>) -> Option<ProgramRounds> {
+    let within = fields.duration("within", Duration::from_millis(100)..=86_400 * SECOND);
+    fields.find("every");
+    if !fields.has("every") {
+        return None;
+    }
+    let every = fields.duration("every", SECOND..=31 * 86_400 * SECOND);
+    if within > every && fields.has("within") {
+        let message = "a run may take longer (`within`) than until the next one (`every`)";
+        let hint = "lower `within`, or raise `every`".to_owned();
+        fields.problem(ProblemCode::Conflict, "within", message, hint);
+    }
+    Some(ProgramRounds {
+        every,
+        within: within.min(every),
+    })
+}
+
 /// Beyond this machine whoever reaches a port can send what any device may.
 fn guard(fields: &mut Fields<'_>, address: &RawAddress) {
     let host = match address {
         RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. } => host,
-        RawAddress::Dial { .. } | RawAddress::Serial(_) => return,
+        RawAddress::Dial { .. } | RawAddress::Serial(_) | RawAddress::Program(_) => return,
     };
     let is_local = match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -189,7 +253,7 @@ fn guard(fields: &mut Fields<'_>, address: &RawAddress) {
 
 fn topic(fields: &mut Fields<'_>, name: &str, way: RawWay) -> PeerTopic {
     let written = fields.text("topic").unwrap_or_default();
-    let has_peer = way != RawWay::Serial;
+    let has_peer = !matches!(way, RawWay::Serial | RawWay::Program);
     let parsed = PeerTopic::parse(&written.replace("{source}", name), has_peer);
     parsed.unwrap_or_else(|error| {
         let names = match has_peer {

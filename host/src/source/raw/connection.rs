@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::frame::{BytesEnd, FramePiece, Framer, RawFraming};
+use super::program::ProgramEnd;
 use super::wire::{RawWire, WireEvent};
 use crate::clock::sleep_until;
 
@@ -21,6 +22,8 @@ const WRITE_BYTES: usize = 1 << 10;
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// A frame in which a serial line falls silent for so long has lost a byte: the next one begins a new frame.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
+
+const HUNG_UP: &str = "the other end hung up";
 
 /// What came together on one connection.
 pub(super) struct WirePieces {
@@ -47,6 +50,32 @@ pub(super) enum WireOrder {
 pub(super) struct WireOrders {
     pub(super) order: WireOrder,
     pub(super) replies: u64,
+}
+
+/// Why a connection ended.
+pub(super) struct WireEnd {
+    why: String,
+    /// Of a program, what it came to.
+    pub(super) program: Option<ProgramEnd>,
+}
+
+impl WireEnd {
+    fn of(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            program: None,
+        }
+    }
+
+    /// In words.
+    pub(super) fn words(&self) -> String {
+        match &self.program {
+            Some(ProgramEnd::Bad(why)) if self.why == HUNG_UP => why.clone(),
+            Some(ProgramEnd::Bad(why)) => format!("{}; {why}", self.why),
+            Some(ProgramEnd::Good) => "it ended by itself".to_owned(),
+            None => self.why.clone(),
+        }
+    }
 }
 
 pub(super) struct RawConnection {
@@ -114,8 +143,8 @@ impl WireState {
 }
 
 impl RawConnection {
-    /// Serves until the other end hangs up, or it is ordered to leave. Why it ended, in words.
-    pub(super) async fn run(mut self) -> String {
+    /// Serves until the other end hangs up, or it is ordered to leave.
+    pub(super) async fn run(mut self) -> WireEnd {
         let mut input = vec![0; READ_BYTES];
         let mut state = WireState::new(Instant::now());
         let hand_on = self.frames.clone();
@@ -123,8 +152,10 @@ impl RawConnection {
             let WireOrders { order, replies } = *self.orders.borrow_and_update();
             self.prepare(&mut state, order, replies);
             if self.is_over(&state, order) {
-                self.wire.shutdown().await;
-                return state.end.unwrap_or_default();
+                return WireEnd {
+                    program: self.wire.shutdown().await,
+                    why: state.end.unwrap_or_default(),
+                };
             }
             let (is_writing, hands_on) = (state.is_writing(), state.hands_on());
             let is_reading = state.end.is_none() && !hands_on && order == WireOrder::Take;
@@ -140,14 +171,14 @@ impl RawConnection {
                 }
                 permit = hand_on.reserve(), if hands_on => match permit {
                     Ok(permit) => permit.send(self.pieces(&mut state)),
-                    Err(_) => return "the source ends".to_owned(),
+                    Err(_) => return WireEnd::of("the source ends"),
                 },
                 changed = self.orders.changed() => if changed.is_err() {
-                    return "the source ends".to_owned();
+                    return WireEnd::of("the source ends");
                 },
                 () = sleep_until(silent_at), if is_reading => self.framer.silent(&mut state.pieces),
                 () = sleep_until(Some(state.write_by)), if is_writing => {
-                    return "the other end takes no replies".to_owned();
+                    return WireEnd::of("the other end takes no replies");
                 }
             }
         }
@@ -183,8 +214,7 @@ impl RawConnection {
                 self.is_gone(state);
             }
             WireEvent::Read(0) => {
-                let why = "the other end hung up".to_owned();
-                self.ended(BytesEnd::Orderly, why, state);
+                self.ended(BytesEnd::Orderly, HUNG_UP.to_owned(), state);
             }
             WireEvent::Read(bytes) => {
                 state.heard = Instant::now();

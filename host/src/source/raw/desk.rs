@@ -26,6 +26,7 @@ pub(super) struct FrameDesk<A> {
     taker: Taker<Option<A>>,
     letters: LetterRate,
     max_payload_bytes: usize,
+    name: Arc<str>,
     board: ConditionBoard,
     /// When was looked for what is settled last, and whether something was taken since.
     looked: Instant,
@@ -34,6 +35,8 @@ pub(super) struct FrameDesk<A> {
     pressed: Option<(Instant, u64)>,
     /// The same of bytes without a frame that no letter is kept of.
     noisy: Option<(Instant, u64, Instant)>,
+    /// A program that is run again and again does not end well.
+    failing: Option<SourceCondition>,
 }
 
 /// What is settled from the start, as what no flow asks for, wakes nobody: it is looked for after that time.
@@ -52,11 +55,13 @@ impl<A: Copy> FrameDesk<A> {
             taker: Taker::new(config, AckOrder::Any, borders),
             letters: LetterRate::new(Instant::now()),
             max_payload_bytes: config.max_payload_bytes,
+            name: Arc::clone(&config.name),
             board: metrics.board(&config.name),
             looked: Instant::now(),
             is_new: false,
             pressed: None,
             noisy: None,
+            failing: None,
         }
     }
 
@@ -157,6 +162,32 @@ impl<A: Copy> FrameDesk<A> {
             .left_out(LossReason::SocketFull, &Bytes::new(), messages);
     }
 
+    /// A program was run: all went well, or why not. It runs again at `next`.
+    pub(super) fn came_round(&mut self, failure: Option<String>, now: Instant, next: Instant) {
+        let source = &self.name;
+        match failure {
+            Some(words) => {
+                let before = self.failing.take();
+                if before.as_ref().is_none_or(|before| before.words != words) {
+                    tracing::warn!(%source, cause = words, "the program failed; what it had said is taken");
+                }
+                self.failing = Some(SourceCondition {
+                    kind: "program-failed",
+                    words,
+                    own: "its program does not end well",
+                    messages: 0,
+                    since: before.map_or(now, |before| before.since),
+                    next_try: Some(next),
+                });
+            }
+            None if self.failing.take().is_some() => {
+                tracing::info!(%source, "the program ends well again");
+            }
+            None => return,
+        }
+        self.show();
+    }
+
     /// Takes back what is over.
     fn calm_down(&mut self, now: Instant) {
         let is_quiet = |(_, _, last): &mut (Instant, u64, Instant)| {
@@ -232,6 +263,8 @@ impl<A: Copy> FrameDesk<A> {
             since,
             next_try: None,
         });
-        self.board.show(pressed.into_iter().chain(noisy).collect());
+        let conditions = pressed.into_iter().chain(noisy);
+        self.board
+            .show(conditions.chain(self.failing.clone()).collect());
     }
 }

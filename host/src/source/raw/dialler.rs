@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::net::{TcpListener, UdpSocket};
 
+use super::program::{ProgramRounds, ProgramRun, RawProgram};
 use super::wire::{Error, RawWire};
 use super::{Config, RawAddress};
 use crate::link::{
@@ -25,6 +26,8 @@ pub(super) enum Opened {
     Wire(RawWire),
     Listener(TcpListener),
     Datagrams(UdpSocket),
+    /// A program that is run again and again.
+    Rounds(RawProgram, ProgramRounds),
 }
 
 #[derive(Debug)]
@@ -95,6 +98,10 @@ impl Dial for RawDialler {
                     path: crate::words::line(&path.to_string_lossy(), 200),
                     source,
                 }),
+            RawAddress::Program(program) => match program.rounds {
+                Some(rounds) => Ok(Opened::Rounds(program.clone(), rounds)),
+                None => start(program).map(Opened::Wire),
+            },
         }
     }
 
@@ -109,6 +116,20 @@ impl Dial for RawDialler {
     fn complaint(&self) -> &'static str {
         "nothing comes in here"
     }
+}
+
+/// Starts a program, as a wire that is read only.
+///
+/// # Errors
+/// No process is to be had.
+pub(super) fn start(program: &RawProgram) -> Result<RawWire, Error> {
+    let started = ProgramRun::start(program);
+    started
+        .map(|run| RawWire::Program(Box::new(run)))
+        .map_err(|source| Error::Start {
+            path: program.path.display().to_string(),
+            source,
+        })
 }
 
 async fn datagrams(host: &str, port: u16) -> io::Result<UdpSocket> {
@@ -134,7 +155,7 @@ fn problem(error: &io::Error) -> &'static str {
 }
 
 /// Whether there is something to take from, in words; nothing is taken. A port is had for a moment; a serial line is looked at and
-/// not opened: a gateway that runs would lose bytes by it.
+/// not opened, since a gateway that runs would lose bytes by it; a program is looked at and not run.
 ///
 /// # Errors
 /// Why not, in words.
@@ -163,5 +184,6 @@ pub(in crate::source) async fn reach(config: &Config) -> Result<String, String> 
                 .map(|_| "the line is there; it was not opened".to_owned())
                 .map_err(|cause| format!("{}: {cause}", serial_problem(&cause)))
         }
+        RawAddress::Program(program) => program.reach(),
     }
 }

@@ -1,4 +1,5 @@
-//! Raw bytes: of a connection that is dialled or taken, of datagrams, or of a serial line; cut into frames, each a message.
+//! Raw bytes: of a connection that is dialled or taken, of datagrams, of a serial line, or what a program says; cut into frames, each a
+//! message.
 //!
 //! **In**: whatever bytes come. **Out**: as every source; the topic is made of who sent it, the payload is the frame.
 //!
@@ -7,7 +8,7 @@
 //!   dead letters by its head, and what follows is taken as ever; where that comes too often for letters it is in the ledger.
 //! - A reply, where one is asked for, is sent once its message is settled, in the order of the connection. Where it cannot be in
 //!   time, a connection is ended, and nothing is said on a serial line or to a datagram.
-//! - Connections and serial lines are read as far as there is room. Datagrams for which there is none are in the ledger, and so are
+//! - Connections, programs and serial lines are read as far as there is room. Datagrams for which there is none are in the ledger, and so are
 //!   those that the system had to drop.
 //! - Memory is bounded: by a frame for each connection, and by `max_unsettled`.
 //!
@@ -17,7 +18,7 @@
 //!
 //! - `frame`: from bytes to frames; `topic`, `letters`, `drops`: what their names say; `desk`: what becomes of a frame; `wires`: what
 //!   is answered. All without sockets.
-//! - `dialler`, `wire`: what stands, as [`crate::link`] holds it; `connection`: one that does; `streams`, `datagrams`: all of a source.
+//! - `program`: one whose output is taken; `dialler`, `wire`: what stands, as [`crate::link`] holds it; `connection`: one that does; `streams`, `datagrams`: all of a source.
 
 mod connection;
 mod datagrams;
@@ -26,6 +27,7 @@ mod dialler;
 mod drops;
 mod frame;
 mod letters;
+mod program;
 mod settings;
 mod streams;
 mod topic;
@@ -38,6 +40,7 @@ use tokio::sync::watch;
 
 pub(super) use dialler::reach;
 pub use frame::{LengthCounts, LengthField, RawFraming};
+pub use program::{ProgramRounds, RawProgram};
 pub use settings::{Config, RawAddress};
 pub use topic::PeerTopic;
 

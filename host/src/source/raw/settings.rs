@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::frame::RawFraming;
+use super::program::RawProgram;
 use super::topic::PeerTopic;
 use crate::link::{Backoff, Serial};
 
@@ -47,6 +48,8 @@ pub enum RawAddress {
         port: u16,
     },
     Serial(Serial),
+    /// What a program writes to its standard output.
+    Program(RawProgram),
 }
 
 impl fmt::Display for RawAddress {
@@ -56,6 +59,7 @@ impl fmt::Display for RawAddress {
             | Self::Listen { host, port, .. }
             | Self::Datagrams { host, port } => write!(f, "{host}:{port}"),
             Self::Serial(serial) => write!(f, "{}", serial.path.display()),
+            Self::Program(program) => write!(f, "{}", program.path.display()),
         }
     }
 }

@@ -12,9 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connection::{RawConnection, WireOrder, WirePieces, patience};
-use super::dialler::{Opened, RawDialler};
+use super::connection::{RawConnection, WireEnd, WireOrder, WirePieces, patience};
+use super::dialler::{self, Opened, RawDialler};
 use super::frame::Framer;
+use super::program::{ProgramEnd, ProgramRounds, RawProgram};
 use super::wire::{Error, RawWire};
 use super::wires::OpenWires;
 use super::{Config, RawAddress};
@@ -37,7 +38,7 @@ pub(super) struct StreamSource<'a> {
     wires: OpenWires,
     hand_on: mpsc::Sender<WirePieces>,
     frames: mpsc::Receiver<WirePieces>,
-    tasks: JoinSet<(u64, String)>,
+    tasks: JoinSet<(u64, WireEnd)>,
     /// When each was heard last.
     heard: BTreeMap<u64, Arc<AtomicU64>>,
     /// The one that was told to give way to a new one.
@@ -87,6 +88,7 @@ impl<'a> StreamSource<'a> {
                     ended
                 }
                 Opened::Listener(listener) => self.listen(listener, stop).await,
+                Opened::Rounds(program, rounds) => self.go_round(&program, rounds, stop).await,
                 // These have a source of their own.
                 Opened::Datagrams(_) => None,
             };
@@ -115,7 +117,7 @@ impl<'a> StreamSource<'a> {
     }
 
     /// One step: something came, settled, or is late; or a connection ended, and why. Cancel safe.
-    async fn turn(&mut self) -> Option<String> {
+    async fn turn(&mut self) -> Option<WireEnd> {
         let settled = self.wires.settled();
         tokio::select! {
             Some(came) = self.frames.recv(), if self.is_leaving || !self.wires.is_full() => {
@@ -136,7 +138,7 @@ impl<'a> StreamSource<'a> {
         }
     }
 
-    fn settle(&mut self) -> Option<String> {
+    fn settle(&mut self) -> Option<WireEnd> {
         self.wires.settle(Instant::now(), self.is_leaving);
         None
     }
@@ -188,11 +190,46 @@ impl<'a> StreamSource<'a> {
                 changed = stop.changed() => if changed.is_err() {
                     return (None, false);
                 },
-                ended = self.turn() => if let Some(why) = ended {
-                    let address = self.own.address.to_string();
+                ended = self.turn() => if let Some(end) = ended {
+                    let (address, why) = (self.own.address.to_string(), end.words());
                     let has_worked = heard.load(Ordering::Relaxed) > before;
                     return (Some(Error::Ended { address, why }), has_worked);
                 },
+            }
+        }
+    }
+
+    /// Runs a program at its times, until told to stop. Times that pass while it runs are left out.
+    async fn go_round(
+        &mut self,
+        program: &RawProgram,
+        rounds: ProgramRounds,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<Error> {
+        let mut next = Instant::now();
+        let topic = self.own.topic.of("", 0);
+        loop {
+            if *stop.borrow_and_update() != Stop::Run {
+                return None;
+            }
+            let at = self.tasks.is_empty().then_some(next);
+            tokio::select! {
+                changed = stop.changed() => if changed.is_err() {
+                    return None;
+                },
+                ended = self.turn() => if let Some(end) = ended {
+                    let is_good = end.program == Some(ProgramEnd::Good);
+                    self.wires.came_round((!is_good).then(|| end.words()), next);
+                },
+                () = sleep_until(at) => {
+                    while next <= Instant::now() {
+                        next += rounds.every;
+                    }
+                    match dialler::start(program) {
+                        Ok(wire) => drop(self.admit(wire, topic.clone())),
+                        Err(error) => return Some(error),
+                    }
+                }
             }
         }
     }
@@ -220,8 +257,8 @@ impl<'a> StreamSource<'a> {
                         pause_until = Some(Instant::now() + ACCEPT_PAUSE);
                     }
                 },
-                ended = self.turn() => if let Some(why) = ended {
-                    let why = crate::words::line(&why, 200);
+                ended = self.turn() => if let Some(end) = ended {
+                    let why = crate::words::line(&end.words(), 200);
                     tracing::debug!(source = %self.config.name, why, "a connection ended");
                 },
                 () = sleep_until(pause_until) => pause_until = None,

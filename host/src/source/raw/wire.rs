@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::program::{ProgramEnd, ProgramRun};
 use crate::link::{self, ConnectionLoss, FailureKind, SerialPort, Socket, serial_problem};
 
 /// Why there is nothing to take from.
@@ -16,6 +17,8 @@ pub(super) enum Error {
     Link(#[from] link::Error),
     #[error("cannot open `{path}`: {}", serial_problem(source))]
     Open { path: String, source: io::Error },
+    #[error("cannot start `{path}`: {source}")]
+    Start { path: String, source: io::Error },
     /// It was there, and is no more.
     #[error("`{address}`: {why}")]
     Ended { address: String, why: String },
@@ -28,7 +31,7 @@ impl ConnectionLoss for Error {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 FailureKind::Refused
             }
-            Self::Open { .. } | Self::Ended { .. } => FailureKind::Passing,
+            Self::Open { .. } | Self::Start { .. } | Self::Ended { .. } => FailureKind::Passing,
         }
     }
 }
@@ -38,6 +41,7 @@ pub(super) enum RawWire {
     Dialled(Box<Socket>),
     Taken(TcpStream),
     Line(SerialPort),
+    Program(Box<ProgramRun>),
 }
 
 /// What a look at a wire came to.
@@ -81,6 +85,7 @@ impl RawWire {
         let read = match self {
             Self::Dialled(socket) => socket.poll_read_into(cx, &mut room),
             Self::Taken(stream) => Pin::new(stream).poll_read(cx, &mut room),
+            Self::Program(run) => run.poll_read(cx, &mut room),
             Self::Line(_) => return Poll::Pending,
         };
         read.map_ok(|()| room.filled().len())
@@ -91,17 +96,21 @@ impl RawWire {
             Self::Dialled(socket) => socket.poll_write(cx, output),
             Self::Taken(stream) => Pin::new(stream).poll_write(cx, output),
             Self::Line(port) => port.poll_write(cx, output),
+            // Nothing is said to a program.
+            Self::Program(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 
-    /// Says that nothing more comes, where that can be said.
-    pub(super) async fn shutdown(&mut self) {
+    /// Says that nothing more comes, where that can be said; of a program, what it came to.
+    pub(super) async fn shutdown(&mut self) -> Option<ProgramEnd> {
         // Whoever is gone need not be told.
         let _ = match self {
             Self::Dialled(socket) => socket.shutdown().await,
             Self::Taken(stream) => tokio::io::AsyncWriteExt::shutdown(stream).await,
             Self::Line(_) => Ok(()),
+            Self::Program(run) => return Some(run.end().await),
         };
+        None
     }
 
     pub(super) fn is_serial(&self) -> bool {

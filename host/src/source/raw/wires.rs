@@ -235,6 +235,11 @@ impl OpenWires {
         }
     }
 
+    /// What a run of a program came to: all went well, or why not; and when it runs next.
+    pub(super) fn came_round(&mut self, failure: Option<String>, next: Instant) {
+        self.desk.came_round(failure, Instant::now(), next);
+    }
+
     /// When to [`Self::settle`] next, though nothing wakes: the time of something is over then, or something was taken.
     pub(super) fn due(&self) -> Option<Instant> {
         let due = self.due.front().map(|(at, _)| *at);
