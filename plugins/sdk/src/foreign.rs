@@ -74,6 +74,56 @@ impl Bytes {
     }
 }
 
+impl Bytes {
+    /// The bytes that a text says: base64 of either alphabet, with or without its padding, or pairs of digits; `None` where it says
+    /// none. Nobody writes lists as text.
+    ///
+    /// ```
+    /// use tidegate_sdk::foreign::Bytes;
+    ///
+    /// assert_eq!(Bytes::Base64.read("AP9h").as_deref(), Some(&b"\x00\xffa"[..]));
+    /// assert_eq!(Bytes::Hex.read("00FF61").as_deref(), Some(&b"\x00\xffa"[..]));
+    /// assert_eq!(Bytes::Hex.read("0"), None);
+    /// ```
+    pub fn read(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Base64 => from_base64(text),
+            Self::Hex if text.len() % 2 == 0 => {
+                let digit = |letter: u8| char::from(letter).to_digit(16);
+                let pair = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+                text.as_bytes().chunks(2).map(pair).collect()
+            }
+            Self::Hex | Self::List => None,
+        }
+    }
+}
+
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let letters = text.trim_end_matches('=').as_bytes();
+    let padding = text.len() - letters.len();
+    if letters.len() % 4 == 1 || padding > 2 || padding > 0 && text.len() % 4 != 0 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(letters.len() * 3 / 4);
+    for four in letters.chunks(4) {
+        let mut bits = 0_u32;
+        for letter in four {
+            let value = match letter {
+                b'A'..=b'Z' => letter - b'A',
+                b'a'..=b'z' => letter - b'a' + 26,
+                b'0'..=b'9' => letter - b'0' + 52,
+                b'+' | b'-' => 62,
+                b'/' | b'_' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        bits <<= 6 * (4 - four.len());
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    Some(bytes)
+}
+
 fn base64(bytes: &[u8], payload: &mut Vec<u8>) {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for three in bytes.chunks(3) {
@@ -146,6 +196,16 @@ mod tests {
             let mut payload = Vec::new();
             Bytes::Base64.write(bytes.as_bytes(), &mut payload);
             assert_eq!(payload, format!("\"{wanted}\"").as_bytes());
+            for text in [wanted, wanted.trim_end_matches('=')] {
+                assert_eq!(Bytes::Base64.read(text).unwrap(), bytes.as_bytes());
+            }
+        }
+        assert_eq!(Bytes::Base64.read("-_8"), Bytes::Base64.read("+/8="));
+        for text in ["Z", "Zg=", "Zg===", "Zg==Zg==", "Z g=", "ü"] {
+            assert_eq!(Bytes::Base64.read(text), None, "{text}");
+        }
+        for text in ["0", "0g", "ü"] {
+            assert_eq!(Bytes::Hex.read(text), None, "{text}");
         }
     }
 
