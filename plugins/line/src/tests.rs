@@ -126,6 +126,10 @@ fn lines_that_cannot_be_read_reject_the_message() {
             told[0]
         );
     }
+}
+
+#[test]
+fn names_and_lines_are_counted() {
     assert_eq!(told(json!({ "shape": "nested" }), "m,a=1,a=2 f=1").len(), 1);
     assert_eq!(told(json!({}), &"m f=1\n".repeat(1_000)).len(), 1_000);
     assert_eq!(

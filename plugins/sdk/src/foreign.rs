@@ -88,7 +88,7 @@ impl Bytes {
     pub fn read(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Base64 => from_base64(text),
-            Self::Hex if text.len() % 2 == 0 => {
+            Self::Hex if text.len().is_multiple_of(2) => {
                 let digit = |letter: u8| char::from(letter).to_digit(16);
                 let pair = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
                 text.as_bytes().chunks(2).map(pair).collect()
@@ -101,7 +101,7 @@ impl Bytes {
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let letters = text.trim_end_matches('=').as_bytes();
     let padding = text.len() - letters.len();
-    if letters.len() % 4 == 1 || padding > 2 || padding > 0 && text.len() % 4 != 0 {
+    if letters.len() % 4 == 1 || padding > 2 || padding > 0 && !text.len().is_multiple_of(4) {
         return None;
     }
     let mut bytes = Vec::with_capacity(letters.len() * 3 / 4);
