@@ -16,7 +16,7 @@
 //!   ends early. Default: 20,000.
 //!
 //! A window ends by the time that the gateway runs, with the next reading or a timer; one of 500 readings, and the oldest of a device with 256 KiB of them, ends at once. Readings leave then, in
-//! their order, under their topics, without headers; what has a time of its own in its payload keeps it. What is held survives swaps and
+//! their order, under their topics (the flow's `topic` does not change them), without headers; what has a time of its own in its payload keeps it. What is held survives swaps and
 //! restarts. A payload that is not a JSON object, or a field that is no number, rejects the message with the reason in words. What
 //! deletes a retained reading (an empty payload) goes on.
 
