@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::plugin::{Result, missing};
 pub use decimal::Decimal;
 pub use object::Object;
-pub use parts::{Member, elements, members};
+pub use parts::{Member, elements, members, value};
 pub use plain::plain_number;
 use scan::Scan;
 

@@ -64,6 +64,7 @@ pub mod bindings;
 pub mod calendar;
 pub mod compare;
 pub mod event;
+pub mod foreign;
 pub mod host;
 pub mod json;
 pub mod layout;

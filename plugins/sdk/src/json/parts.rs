@@ -61,6 +61,21 @@ pub fn elements(payload: &[u8]) -> Result<Vec<Value<'_>>> {
         .collect())
 }
 
+/// The one value that a payload is, of whatever kind. The whole payload is checked.
+///
+/// ```
+/// let value = tidegate_sdk::json::value(b" [1, 2.50] ")?;
+/// assert_eq!(value.raw(), "[1, 2.50]");
+/// # Ok::<(), tidegate_sdk::Error>(())
+/// ```
+pub fn value(payload: &[u8]) -> Result<Value<'_>> {
+    check_not_empty(payload)?;
+    let span = Scan::new(payload)
+        .only()
+        .map_err(|fault| fault.in_words())?;
+    Ok(Value(&payload[span]))
+}
+
 impl<'a> Value<'a> {
     /// Its members, when it is an object; an error when a name stands there twice.
     pub fn members(self) -> Result<Option<Vec<Member<'a>>>> {
@@ -187,6 +202,26 @@ mod tests {
             "payload is not a JSON array, at byte 0"
         );
         assert!(members(b"{\"a\":\"\xff\"}").is_err() && members(b"{\"\\ud800\":1}").is_err());
+    }
+
+    #[test]
+    fn one_value_of_any_kind_is_the_whole_payload() {
+        for (payload, raw) in [
+            (" 21.50 ", Some("21.50")),
+            ("\"ä\"", Some("\"ä\"")),
+            ("null", Some("null")),
+            ("{\"a\":[1]}", Some("{\"a\":[1]}")),
+            ("1 2", None),
+            ("[1", None),
+            ("nul", None),
+            (" ", None),
+        ] {
+            let found = value(payload.as_bytes()).ok().map(Value::raw);
+            assert_eq!(found, raw, "{payload}");
+        }
+        assert!(value(b"\"\xff\"").is_err());
+        let deep = |deep: usize| [vec![b'['; deep], vec![b']'; deep]].concat();
+        assert!(value(&deep(128)).is_ok() && value(&deep(129)).is_err());
     }
 
     #[test]

@@ -89,12 +89,26 @@ impl<'a> Scan<'a> {
             Some(_) => return self.fail(Kind::NotAnObject),
             None => return self.fail(Kind::Ends),
         }
+        self.end(if opening == b'[' {
+            "the array"
+        } else {
+            "the object"
+        })
+    }
+
+    /// The whole text: one value of any kind, of which the place is given, and nothing else.
+    pub(super) fn only(&mut self) -> Step<Range<usize>> {
+        self.after_space();
+        let start = self.at;
+        self.skip(0)?;
+        let value = start..self.at;
+        self.end("the value")?;
+        Ok(value)
+    }
+
+    /// Nothing follows `what`, and all of it was text.
+    fn end(&mut self, what: &'static str) -> Step {
         if self.after_space().is_some() {
-            let what = if opening == b'[' {
-                "the array"
-            } else {
-                "the object"
-            };
             return self.fail(Kind::Follows(what));
         }
         // Outside of strings only ASCII gets here, so most payloads need no second look.
