@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::message::{FlowId, Pattern, QueueId};
 use crate::uplink::{self, Drain};
-use crate::{chain, recording, spool};
+use crate::{chain, devices, recording, spool};
 
 use self::lanes::Fixed;
 use self::lanes::settle_lanes;
@@ -38,6 +38,7 @@ pub(super) struct ConfigParts {
     pub(super) sources: Vec<SourceSpec>,
     pub(super) uplinks: Vec<uplink::Config>,
     pub(super) flows: Vec<chain::Config>,
+    pub(super) devices: Option<devices::Config>,
     pub(super) spool: spool::Config,
     pub(super) admin: crate::admin::Config,
     pub(super) log: LogSettings,
@@ -57,10 +58,12 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let classes = class::read_all(&mut root);
     tell_names(&mut uplinks, &gateway.name, &classes);
     let tables = root.named("flow");
-    let names = known_names(&tables, &sources, &uplinks, &classes, &gateway);
+    let mut names = known_names(&tables, &sources, &uplinks, &classes, &gateway);
+    names.led_to.extend(globals::devices::flows_led_to(&root));
     check_fallbacks(check, &wishes, &names);
     let mut queues = Queues::default();
     let mut flows = flows(&root, tables, &names, &mut queues);
+    let devices = globals::devices::read(&mut root, &gateway.name, &names, &mut queues);
     circle::refuse(check, &flows);
     let limits = closed(&mut root, "spool", |fields| {
         globals::spool(fields, &gateway.name)
@@ -79,6 +82,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
     add_identities(&wishes, &uplinks, &mut identities);
     twins::refuse_client_ids(check, &identities);
+    watch_devices(devices.as_ref(), &mut sources);
     let mut memory_bytes = 0;
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
@@ -88,7 +92,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         circle::report(check, &flows, &queues, &sources, &uplinks);
-        let fixed = Fixed::of(&sources, &queues, &limits, &flows);
+        let fixed = Fixed::of(&sources, &queues, &limits, &flows).beside(devices.as_ref());
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
@@ -100,6 +104,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         sources: sources.into_iter().map(|line| line.spec).collect(),
         uplinks: uplinks.into_iter().map(|(uplink, _)| uplink).collect(),
         flows,
+        devices,
         admin,
         log,
         recordings,
@@ -230,6 +235,16 @@ fn flows(
         );
     }
     flows
+}
+
+/// Sources note who sent something, and ask brokers whether devices are there: over one connection of each.
+fn watch_devices(devices: Option<&devices::Config>, lines: &mut [SourceConnection]) {
+    for SourceConnection { spec, priority, .. } in lines {
+        spec.devices = devices.map(|config| match priority {
+            Some(true) => [].into(),
+            _ => Arc::clone(&config.availability.topics),
+        });
+    }
 }
 
 /// What is listed twice is asked for once: the first pattern that matches counts.

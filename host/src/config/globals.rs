@@ -1,6 +1,7 @@
-//! The tables there is one of: `[gateway]`, `[spool]`, `[log]`.
+//! The tables there is one of: `[gateway]`, `[devices]`, `[spool]`, `[log]`.
 
 pub(super) mod admin;
+pub(super) mod devices;
 mod trust;
 
 use std::path::{Path, PathBuf};

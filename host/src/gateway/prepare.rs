@@ -25,7 +25,7 @@ use crate::config::{self, Config, Sources};
 use crate::message::Mint;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
-use crate::{source, uplink};
+use crate::{devices, source, uplink};
 
 /// What is to run, and what changes it later. `network` is for the guests' blocking calls.
 pub(super) fn prepare(
@@ -53,6 +53,7 @@ pub(super) fn prepare(
     let current = watched(&config, &registry)?;
     let sources = source::Metrics::new(&registry)?;
     let uplinks = uplink::Metrics::new(&registry)?;
+    let devices = register(&config, &spool, (&flow_handles, &mint, &sources), &registry)?;
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
         service: ServiceSocket::of(&origin.env, std::process::id()),
@@ -67,6 +68,7 @@ pub(super) fn prepare(
         starter,
         recordings: recordings::start(&config, &flow_handles, &registry)?,
         spool: Arc::clone(&spool),
+        devices: devices.clone(),
         standing: standing.clone(),
         hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
     };
@@ -80,6 +82,7 @@ pub(super) fn prepare(
         metrics,
         spool,
         flow_handles,
+        devices,
         taps,
         failed,
         mint,
@@ -138,6 +141,27 @@ fn wiring(
         taps: taps.clone(),
         failed: Arc::clone(failed),
     })
+}
+
+/// The register of devices, as the config has it.
+fn register(
+    config: &Config,
+    spool: &Spool,
+    (flow_handles, mint, sources): (&FlowHandles, &Arc<Mint>, &source::Metrics),
+    registry: &Registry,
+) -> Result<devices::Registry, Error> {
+    let sources = sources.clone();
+    let needs = devices::Needs {
+        outlet: spool.outlet(),
+        flows: Arc::new(flow_handles.clone()),
+        states: spool.state_store(),
+        mint: Arc::clone(mint),
+        boot: spool.boot(),
+        is_listening: Box::new(move |source| sources.is_listening(source)),
+    };
+    let register = devices::Registry::new(needs, registry)?;
+    register.put(config.devices.clone())?;
+    Ok(register)
 }
 
 fn open_spool(config: &Config, registry: &Registry) -> Result<Arc<Spool>, Error> {

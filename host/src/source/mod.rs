@@ -22,6 +22,7 @@
 
 mod circles;
 mod conditions;
+mod devices;
 mod flows;
 pub mod http;
 mod index;
@@ -43,6 +44,7 @@ pub use conditions::{ConditionBoard, SourceCondition};
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
 pub use settings::{Ack, Config, FlowRoute, SourceKind};
+pub use devices::DeviceWatch;
 
 use crate::link::Stop;
 use crate::message::{Mint, Outlet};

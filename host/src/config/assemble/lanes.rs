@@ -9,7 +9,7 @@ use crate::config::priority::SourceConnection;
 use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Place;
 use crate::config::units::Quantity;
-use crate::recording;
+use crate::{devices, recording};
 
 /// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
 const HOST_BYTES: u64 = 32 << 20;
@@ -21,6 +21,8 @@ pub(super) struct Fixed {
     /// A part of `spool`.
     cache: u64,
     recordings: u64,
+    /// The register of devices, with what is heard between two looks.
+    devices: u64,
 }
 
 impl Fixed {
@@ -33,7 +35,7 @@ impl Fixed {
             .sum();
         gateway
             .memory_bytes
-            .saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
+            .saturating_sub(HOST_BYTES + self.recordings + self.devices + self.cache + plugins)
     }
 
     pub(super) fn of(
@@ -57,6 +59,16 @@ impl Fixed {
             spool: heads + limits.cache_bytes,
             cache: limits.cache_bytes,
             recordings: flows.iter().filter_map(recording).sum(),
+            devices: 0,
+        }
+    }
+
+    /// The same with a register of devices.
+    pub(super) fn beside(self, register: Option<&devices::Config>) -> Self {
+        let bytes = register.map_or(0, |config| 2 * config.most_bytes as u64);
+        Self {
+            devices: bytes,
+            ..self
         }
     }
 }
@@ -78,7 +90,7 @@ pub(super) fn settle_lanes(
             .map(|flow| lanes(flow) * instances_bytes(flow))
             .sum()
     };
-    let host = HOST_BYTES + fixed.recordings;
+    let host = HOST_BYTES + fixed.recordings + fixed.devices;
     let rest = host + fixed.sources + fixed.spool;
     let open = (1..=share.clamp(1, 64))
         .rev()
