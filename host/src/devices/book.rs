@@ -48,6 +48,13 @@ pub(super) struct Told {
 /// What a source has heard, by device.
 pub(super) type Jots = HashMap<Box<[u8]>, Jot>;
 
+/// What one source has heard since the last look.
+pub(super) struct SourcePage {
+    pub(super) source: Arc<str>,
+    pub(super) is_there: bool,
+    pub(super) jots: Jots,
+}
+
 /// The table of one source.
 pub(super) struct Book {
     page: Mutex<Page>,
@@ -164,7 +171,7 @@ impl Books {
         };
     }
 
-    /// That of a source; there is one for as long as the gateway runs.
+    /// That of a source.
     pub(super) fn of(&self, source: &str) -> Arc<Book> {
         let mut all = lock(&self.all);
         if let Some((_, book)) = all.iter().find(|(name, _)| **name == *source) {
@@ -179,11 +186,18 @@ impl Books {
         book
     }
 
-    /// What each source has heard since the last time.
-    pub(super) fn take(&self) -> Vec<(Arc<str>, Jots)> {
-        let all = lock(&self.all).clone();
-        all.into_iter()
-            .map(|(source, book)| (source, book.take()))
-            .collect()
+    /// What each source has heard since the last time. Of one that is gone this is the last.
+    pub(super) fn take(&self) -> Vec<SourcePage> {
+        let all = &mut *lock(&self.all);
+        let page = |(source, book): &(Arc<str>, Arc<Book>)| SourcePage {
+            source: Arc::clone(source),
+            // Before what it has is taken: nobody writes into one that only the list has.
+            is_there: Arc::strong_count(book) > 1,
+            jots: book.take(),
+        };
+        let pages: Vec<_> = all.iter().map(page).collect();
+        let mut is_there = pages.iter().map(|page| page.is_there);
+        all.retain(|_| is_there.next().unwrap_or_default());
+        pages
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::book::Jots;
+use super::book::SourcePage;
 use super::device::{Device, DeviceState, Outcome};
 use super::kept;
 use super::metrics::{DeviceCounts, Metrics};
@@ -82,7 +82,7 @@ impl Register {
     /// Takes in what the sources have heard until `now`; `is_listening` says whether one hears at all.
     pub(super) fn look(
         &mut self,
-        heard: Vec<(Arc<str>, Jots)>,
+        heard: Vec<SourcePage>,
         now: Now,
         is_listening: &dyn Fn(&str) -> bool,
     ) {
@@ -91,8 +91,13 @@ impl Register {
         if was_away {
             self.listening.clear();
         }
-        for (source, jots) in heard {
-            if is_listening(&source) {
+        for SourcePage {
+            source,
+            is_there,
+            jots,
+        } in heard
+        {
+            if is_there && is_listening(&source) {
                 let source = Arc::clone(&source);
                 self.listening.entry(source).or_insert(now.uptime);
             } else {
