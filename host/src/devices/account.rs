@@ -71,8 +71,8 @@ pub(super) fn list(
     register: &Register,
     query: &DeviceQuery,
     is_quarantined: &dyn Fn(&[u8]) -> bool,
+    now: Now,
 ) -> DeviceList {
-    let now = Now::read();
     let flags = |name: &[u8], device: &Device| {
         let is_source = |source: &String| shown_source(&device.source) == *source;
         let is_named = |part: &String| {

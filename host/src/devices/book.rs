@@ -14,11 +14,6 @@ use crate::message::{DeviceBook, DeviceSign};
 /// What an entry takes beside the name, bytes.
 const ENTRY_BYTES: usize = 160;
 
-/// Of what the register may take, a source's table may have this part; eight sources are as much again.
-const SHARE: usize = 8;
-/// A table takes so much in any case.
-const LEAST_BYTES: usize = 64 << 10;
-
 /// What one source heard of one device since the last look.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Jot {
@@ -166,7 +161,7 @@ impl Books {
     pub(super) fn put(&self, config: &Config) {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Limits {
             most: config.most,
-            most_bytes: (config.most_bytes / SHARE).max(LEAST_BYTES),
+            most_bytes: config.most_bytes,
             availability: config.availability.clone(),
         };
     }

@@ -41,9 +41,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use account::{DeviceList, DeviceQuery, ListedDevice};
 pub use device::DeviceState;
 pub use error::Error;
+pub use metrics::DeviceCounts;
 pub use settings::{Availability, Config};
 pub use watcher::Needs;
 
+use crate::clock::Now;
 use crate::message::DeviceBook;
 use account::list;
 use book::{Book, Books};
@@ -119,8 +121,19 @@ impl Registry {
     /// What is known of the devices that `query` asks for. `is_quarantined` says whose messages go to the dead letters untried.
     pub fn list(&self, query: &DeviceQuery, is_quarantined: &dyn Fn(&[u8]) -> bool) -> DeviceList {
         let is_on = lock(&self.0.watcher).is_some();
-        let found = list(&lock(&self.0.register), query, is_quarantined);
+        let found = list(
+            &lock(&self.0.register),
+            query,
+            is_quarantined,
+            Now::read(),
+        );
         DeviceList { is_on, ..found }
+    }
+
+    /// How many devices are what; `None` while it is off.
+    pub fn counts(&self) -> Option<DeviceCounts> {
+        let is_on = lock(&self.0.watcher).is_some();
+        is_on.then(|| lock(&self.0.register).counts(Now::read()))
     }
 
     /// Ends it: what is known is written with the spool's last commit.

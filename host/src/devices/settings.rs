@@ -18,7 +18,7 @@ pub struct Config {
     pub mad_above: Option<u64>,
     /// Devices that are kept at most.
     pub most: usize,
-    /// What they may take in memory, bytes; as much again for what was heard since the last look.
+    /// What they may take in memory, bytes; as much again in each source for what it heard since the last look.
     pub most_bytes: usize,
     /// How often what has changed is written.
     pub checkpoint: Duration,

@@ -191,7 +191,8 @@ impl Bench {
     }
 
     fn list(&self, query: &DeviceQuery) -> Vec<ListedDevice> {
-        self.registry.list(query, &|name| name == b"held").devices
+        let register = lock(&self.registry.0.register);
+        list(&register, query, &|name| name == b"held", self.now()).devices
     }
 }
 

@@ -63,9 +63,10 @@ impl Fixed {
         }
     }
 
-    /// The same with a register of devices.
-    pub(super) fn beside(self, register: Option<&devices::Config>) -> Self {
-        let bytes = register.map_or(0, |config| 2 * config.most_bytes as u64);
+    /// The same with a register of devices, and what so many sources note for it.
+    pub(super) fn beside(self, register: Option<&devices::Config>, sources: usize) -> Self {
+        let tables = 1 + sources as u64;
+        let bytes = register.map_or(0, |config| tables * config.most_bytes as u64);
         Self {
             devices: bytes,
             ..self
