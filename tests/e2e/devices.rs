@@ -70,11 +70,19 @@ fn a_device_is_known_over_a_kill_and_unknown_until_it_is_heard() -> Result<()> {
     let told_before = heard(&events).len();
     publish(&field, "devices/d1/telemetry", "{}", &[])?;
     wait_for(&gateway, "d1", "online", 3)?;
-    wait_until("it is told once more", || heard(&events).len() > told_before)?;
+    wait_until("it is told once more", || {
+        heard(&events).len() > told_before
+    })?;
     let versions = versions(&events, "d1")?;
-    ensure!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
+    ensure!(
+        versions.is_sorted_by(|one, next| one < next),
+        "{versions:?}"
+    );
     let (table, _) = told(gateway.folder(), &["devices"], 0)?;
-    ensure!(!table.contains('\u{202e}') && table.contains("d\u{fffd}7"), "{table}");
+    ensure!(
+        !table.contains('\u{202e}') && table.contains("d\u{fffd}7"),
+        "{table}"
+    );
     Ok(())
 }
 
@@ -105,9 +113,8 @@ fn what_becomes_of_a_device_is_told_upstream_once_and_late_words_are_not() -> Re
         let payload = format!("{{\"state\":\"{word}\",\"n\":{version}}}");
         publish(&field, "there/d1", &payload, &["-r"])
     };
-    let count = |outcome: &str| {
-        gateway.metric("tidegate_device_statuses_total", &[("outcome", outcome)])
-    };
+    let count =
+        |outcome: &str| gateway.metric("tidegate_device_statuses_total", &[("outcome", outcome)]);
     speaks()?;
     wait_for(&gateway, "d1", "online", 1)?;
     is_there("offline", 7)?;
@@ -120,7 +127,9 @@ fn what_becomes_of_a_device_is_told_upstream_once_and_late_words_are_not() -> Re
     let states = || -> Vec<String> {
         let events = heard(&events).into_iter();
         let events = events.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-        events.map(|event| format!("{} {}", event["state"], event["why"])).collect()
+        events
+            .map(|event| format!("{} {}", event["state"], event["why"]))
+            .collect()
     };
     let expected = [
         "\"online\" \"heard\"",
@@ -157,7 +166,10 @@ fn a_register_comes_with_a_reload_and_asks_for_other_topics_with_the_next() -> R
     };
     for (number, topic) in [(1, "one/{device}"), (2, "two/{device}")] {
         let out = reload(&gateway, &with(topic), 0)?;
-        ensure!(out.contains("devices") && out.contains("source.field"), "{out}");
+        ensure!(
+            out.contains("devices") && out.contains("source.field"),
+            "{out}"
+        );
         gateway.wait_online()?;
         let device = format!("d{number}");
         let topic = topic.replace("{device}", &device);
@@ -170,5 +182,7 @@ fn a_register_comes_with_a_reload_and_asks_for_other_topics_with_the_next() -> R
     wait_for(&gateway, "d3", "online", 1)?;
     reload(&gateway, &plain, 0)?;
     told(gateway.folder(), &["devices"], 1)?;
-    wait_until("the reading came", || heard(&readings) == ["up/devices/d3/telemetry"])
+    wait_until("the reading came", || {
+        heard(&readings) == ["up/devices/d3/telemetry"]
+    })
 }

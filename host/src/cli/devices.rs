@@ -52,8 +52,12 @@ pub struct DevicesArguments {
 
 fn parse_state(text: &str) -> Result<DeviceState, String> {
     let mut all = DeviceState::ALL.into_iter();
-    all.find(|state| state.name() == text)
-        .ok_or_else(|| format!("one of {}", DeviceState::ALL.map(DeviceState::name).join(", ")))
+    all.find(|state| state.name() == text).ok_or_else(|| {
+        format!(
+            "one of {}",
+            DeviceState::ALL.map(DeviceState::name).join(", ")
+        )
+    })
 }
 
 pub fn devices(global: &Global, arguments: DevicesArguments, surroundings: Surroundings) -> Exit {
@@ -143,7 +147,10 @@ fn line(device: &ListedDevice) -> String {
         count(device.messages),
         bytes(device.bytes),
     );
-    let odd = [(device.is_mad, "mad"), (device.is_quarantined, "quarantined")];
+    let odd = [
+        (device.is_mad, "mad"),
+        (device.is_quarantined, "quarantined"),
+    ];
     for (_, what) in odd.into_iter().filter(|(is_so, _)| *is_so) {
         line.push_str("  ");
         line.push_str(what);
@@ -174,7 +181,17 @@ mod tests {
             is_quarantined: true,
         };
         let line = line(&device);
-        assert!(!line.chars().any(|symbol| symbol.is_control() || symbol == '\u{202e}'), "{line:?}");
-        assert!(line.contains("silent") && line.contains("1 h 1 min") && line.ends_with("  quarantined"), "{line}");
+        assert!(
+            !line
+                .chars()
+                .any(|symbol| symbol.is_control() || symbol == '\u{202e}'),
+            "{line:?}"
+        );
+        assert!(
+            line.contains("silent")
+                && line.contains("1 h 1 min")
+                && line.ends_with("  quarantined"),
+            "{line}"
+        );
     }
 }

@@ -241,9 +241,7 @@ impl Cli {
             Command::Config(command) => config::run(&self.global, &command, surroundings),
             Command::Doctor(arguments) => doctor::run(&self.global, &arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
-            Command::Devices(arguments) => {
-                devices::devices(&self.global, arguments, surroundings)
-            }
+            Command::Devices(arguments) => devices::devices(&self.global, arguments, surroundings),
             Command::Tap(arguments) => tap::run(&self.global, arguments, surroundings),
             Command::Top(arguments) => top::run(&self.global, &arguments, surroundings),
             Command::Health(arguments) => health::run(&self.global, &arguments, surroundings),

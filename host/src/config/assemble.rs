@@ -92,7 +92,8 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         circle::report(check, &flows, &queues, &sources, &uplinks);
-        let fixed = Fixed::of(&sources, &queues, &limits, &flows).beside(devices.as_ref(), sources.len());
+        let fixed =
+            Fixed::of(&sources, &queues, &limits, &flows).beside(devices.as_ref(), sources.len());
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }

@@ -133,7 +133,10 @@ impl DeviceBook for Book {
                 is_live: sign.is_live,
             };
             let known = jot.told.and_then(|known| known.status.version);
-            if known.zip(status.version).is_some_and(|(known, new)| new < known) {
+            if known
+                .zip(status.version)
+                .is_some_and(|(known, new)| new < known)
+            {
                 return self.metrics.late.inc();
             }
             jot.spoke_before |= std::mem::take(&mut jot.spoke_after);

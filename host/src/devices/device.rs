@@ -213,7 +213,9 @@ impl Device {
         } = *told;
         let versions = self.word.and_then(|word| word.version).zip(status.version);
         let is_first = self.state == DeviceState::Unknown;
-        let is_same = self.word.is_some_and(|word| word.is_online == status.is_online);
+        let is_same = self
+            .word
+            .is_some_and(|word| word.is_online == status.is_online);
         match versions {
             Some((known, new)) if new < known => return Outcome::Late,
             Some((known, new)) if new == known && !is_first => return Outcome::Repeated,
@@ -234,7 +236,11 @@ impl Device {
         } else {
             self.turn(said, Cause::Told, at);
         }
-        if is_so { Outcome::Repeated } else { Outcome::Taken }
+        if is_so {
+            Outcome::Repeated
+        } else {
+            Outcome::Taken
+        }
     }
 
     /// What follows from its silence, where its source hears since `listening`.
@@ -335,7 +341,10 @@ mod tests {
         device.judge(at(150), Some(at(100).uptime), HEARTBEAT);
         assert_eq!(device.state, DeviceState::Online);
         device.judge(at(160), Some(at(100).uptime), HEARTBEAT);
-        assert_eq!((device.state, device.cause), (DeviceState::Silent, Cause::Heartbeat));
+        assert_eq!(
+            (device.state, device.cause),
+            (DeviceState::Silent, Cause::Heartbeat)
+        );
         device.take(&source, &heard(161), at(161));
         assert_eq!(device.state, DeviceState::Online);
     }
@@ -348,16 +357,40 @@ mod tests {
             (outcome, device.state)
         };
         use DeviceState::{Offline, Online};
-        assert_eq!(take(told(1, true, Some(3), true)), (Some(Outcome::Taken), Online));
-        assert_eq!(take(told(2, false, Some(4), true)), (Some(Outcome::Taken), Offline));
-        assert_eq!(take(told(3, true, Some(3), true)), (Some(Outcome::Late), Offline));
-        assert_eq!(take(told(4, false, Some(4), true)), (Some(Outcome::Repeated), Offline));
+        assert_eq!(
+            take(told(1, true, Some(3), true)),
+            (Some(Outcome::Taken), Online)
+        );
+        assert_eq!(
+            take(told(2, false, Some(4), true)),
+            (Some(Outcome::Taken), Offline)
+        );
+        assert_eq!(
+            take(told(3, true, Some(3), true)),
+            (Some(Outcome::Late), Offline)
+        );
+        assert_eq!(
+            take(told(4, false, Some(4), true)),
+            (Some(Outcome::Repeated), Offline)
+        );
         assert_eq!(take(heard(5)), (None, Online));
-        assert_eq!(take(told(6, false, Some(4), true)), (Some(Outcome::Repeated), Online));
+        assert_eq!(
+            take(told(6, false, Some(4), true)),
+            (Some(Outcome::Repeated), Online)
+        );
         // Without a count of its own: what a broker kept was known before the device spoke.
-        assert_eq!(take(told(7, false, None, false)), (Some(Outcome::Repeated), Online));
-        assert_eq!(take(told(8, false, None, true)), (Some(Outcome::Taken), Offline));
-        assert_eq!(take(told(9, false, None, true)), (Some(Outcome::Repeated), Offline));
+        assert_eq!(
+            take(told(7, false, None, false)),
+            (Some(Outcome::Repeated), Online)
+        );
+        assert_eq!(
+            take(told(8, false, None, true)),
+            (Some(Outcome::Taken), Offline)
+        );
+        assert_eq!(
+            take(told(9, false, None, true)),
+            (Some(Outcome::Repeated), Offline)
+        );
     }
 
     #[test]

@@ -105,7 +105,10 @@ fn hand_on(messages: Vec<Message>, events: &[Destination], needs: &Needs) {
                     message,
                     receipt: None,
                 };
-                needs.flows.flow(name).deliver(messages.map(delivery).collect());
+                needs
+                    .flows
+                    .flow(name)
+                    .deliver(messages.map(delivery).collect());
             }
         }
     }

@@ -121,12 +121,7 @@ impl Registry {
     /// What is known of the devices that `query` asks for. `is_quarantined` says whose messages go to the dead letters untried.
     pub fn list(&self, query: &DeviceQuery, is_quarantined: &dyn Fn(&[u8]) -> bool) -> DeviceList {
         let is_on = lock(&self.0.watcher).is_some();
-        let found = list(
-            &lock(&self.0.register),
-            query,
-            is_quarantined,
-            Now::read(),
-        );
+        let found = list(&lock(&self.0.register), query, is_quarantined, Now::read());
         DeviceList { is_on, ..found }
     }
 

@@ -86,7 +86,9 @@ impl Register {
         now: Now,
         is_listening: &dyn Fn(&str) -> bool,
     ) {
-        let was_away = self.looked.is_none_or(|looked| now.uptime.since(looked) > LATE_LOOK);
+        let was_away = self
+            .looked
+            .is_none_or(|looked| now.uptime.since(looked) > LATE_LOOK);
         self.looked = Some(now.uptime);
         if was_away {
             self.listening.clear();
@@ -108,8 +110,7 @@ impl Register {
                 if let std::collections::hash_map::Entry::Vacant(entry) = &device {
                     self.bytes += ENTRY_BYTES + entry.key().len();
                 }
-                let device =
-                    device.or_insert_with(|| Device::new(Arc::clone(&source), jot.first));
+                let device = device.or_insert_with(|| Device::new(Arc::clone(&source), jot.first));
                 match device.take(&source, &jot, now) {
                     Some(Outcome::Taken) => self.metrics.taken.inc(),
                     Some(Outcome::Repeated) => self.metrics.repeated.inc(),
@@ -175,7 +176,10 @@ impl Register {
 
     fn tell_forgotten(&mut self, count: u64, now: Now) {
         self.unsaid += count;
-        if self.said.is_some_and(|said| now.uptime.since(said) < SAY_AGAIN) {
+        if self
+            .said
+            .is_some_and(|said| now.uptime.since(said) < SAY_AGAIN)
+        {
             return;
         }
         self.said = Some(now.uptime);

@@ -180,14 +180,20 @@ impl Bench {
         let event = |append: &Append| {
             let event: Value = serde_json::from_slice(&append.message.payload).unwrap();
             let text = |key: &str| event[key].as_str().unwrap().to_owned();
-            (text("device"), text("state"), event["version"].as_u64().unwrap())
+            (
+                text("device"),
+                text("state"),
+                event["version"].as_u64().unwrap(),
+            )
         };
         appended.iter().map(event).collect()
     }
 
     fn states(&self) -> Vec<String> {
         let events = self.events().into_iter();
-        events.map(|(device, state, _)| format!("{device} {state}")).collect()
+        events
+            .map(|(device, state, _)| format!("{device} {state}"))
+            .collect()
     }
 
     fn list(&self, query: &DeviceQuery) -> Vec<ListedDevice> {
@@ -275,7 +281,10 @@ fn a_million_names_push_out_no_device_that_is_heard() {
     assert!(names.len() <= 100 && !names.contains(&Bytes::from_static(b"old")));
     let missed = bench.registry.0.metrics.missed.get();
     let forgotten = bench.registry.0.metrics.forgotten.get();
-    assert!(missed > 900_000 && forgotten > 1_000, "{missed} {forgotten}");
+    assert!(
+        missed > 900_000 && forgotten > 1_000,
+        "{missed} {forgotten}"
+    );
 }
 
 #[test]
@@ -305,8 +314,17 @@ fn over_a_restart_a_device_is_unknown_until_it_is_heard_and_its_versions_go_on()
     bench.second = 10;
     bench.wait(1);
     let listed = bench.list(&DeviceQuery::default());
-    assert!(listed.iter().all(|one| one.state == DeviceState::Unknown), "{listed:?}");
-    assert_eq!((listed[0].messages + listed[1].messages, bench.events().len()), (1, 0));
+    assert!(
+        listed.iter().all(|one| one.state == DeviceState::Unknown),
+        "{listed:?}"
+    );
+    assert_eq!(
+        (
+            listed[0].messages + listed[1].messages,
+            bench.events().len()
+        ),
+        (1, 0)
+    );
     // A broker that kept the status says it again.
     bench.told("d2", r#"{"state":"offline","n":5}"#);
     bench.told("d2", r#"{"state":"online","n":4}"#);
@@ -315,7 +333,12 @@ fn over_a_restart_a_device_is_unknown_until_it_is_heard_and_its_versions_go_on()
     let mut states = bench.states();
     states.sort();
     assert_eq!(states, ["d1 online", "d2 offline"]);
-    assert!(bench.events().iter().all(|(_, _, version)| Some(*version) > before));
+    assert!(
+        bench
+            .events()
+            .iter()
+            .all(|(_, _, version)| Some(*version) > before)
+    );
     bench.wait(70);
     assert_eq!(bench.states().last().unwrap(), "d1 silent");
 }
@@ -352,6 +375,7 @@ fn what_there_is_no_room_for_is_told_later_as_it_is_then() {
     // A flood of names is told bit by bit.
     let bench = &mut Bench::new(Config {
         most: 2_000,
+        most_bytes: 16 << 20,
         ..config()
     });
     (0..1_200).for_each(|number| bench.hears(&format!("d{number}")));
@@ -393,7 +417,10 @@ fn who_has_gone_mad_or_is_silent_comes_first() {
     let listed = bench.list(&DeviceQuery::default());
     let names: Vec<_> = listed.iter().map(|one| &*one.device).collect();
     assert_eq!(names[2..], ["quiet", "gone", "fine"]);
-    assert!(listed.iter().all(|one| one.is_mad == (one.device == "mad")), "{listed:?}");
+    assert!(
+        listed.iter().all(|one| one.is_mad == (one.device == "mad")),
+        "{listed:?}"
+    );
     let mad = bench.list(&DeviceQuery {
         mad: true,
         ..DeviceQuery::default()
@@ -443,11 +470,15 @@ fn it_comes_and_goes_with_the_config_and_writes_at_its_end() {
 fn a_sign_is_a_look_into_a_table() {
     let bench = Bench::new(config());
     let book = &bench.book;
-    let names: Vec<String> = (0..50).map(|number| format!("sensor-{number:04}")).collect();
+    let names: Vec<String> = (0..50)
+        .map(|number| format!("sensor-{number:04}"))
+        .collect();
     let begun = std::time::Instant::now();
     const ROUNDS: u32 = 2_000;
     for _ in 0..ROUNDS {
-        names.iter().for_each(|name| book.heard(bench.sign(name, true)));
+        names
+            .iter()
+            .for_each(|name| book.heard(bench.sign(name, true)));
     }
     let each = begun.elapsed() / (ROUNDS * 50);
     println!("a sign: {each:?}");

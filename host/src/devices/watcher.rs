@@ -57,7 +57,10 @@ impl Inner {
         loop {
             let is_last = stop.load(Ordering::Acquire);
             self.look(Now::read());
-            let every = lock(&self.register).config.as_ref().map(|config| config.checkpoint);
+            let every = lock(&self.register)
+                .config
+                .as_ref()
+                .map(|config| config.checkpoint);
             if is_last || every.is_some_and(|every| written.elapsed() >= every) {
                 written = Instant::now();
                 self.write(Now::read());
@@ -80,7 +83,9 @@ impl Inner {
     pub(super) fn write(&self, now: Now) {
         let changes = lock(&self.register).changes(now);
         if !changes.is_empty() {
-            self.needs.states.checkpoint(vec![kept::checkpoint(changes)]);
+            self.needs
+                .states
+                .checkpoint(vec![kept::checkpoint(changes)]);
         }
     }
 }

@@ -68,8 +68,7 @@ impl SourceWatch {
             return None;
         }
         let marks = message.marks;
-        let is_kept = marks.has(Marks::RETAIN)
-            && message.uptime.us_since(self.connected) < KEPT_US;
+        let is_kept = marks.has(Marks::RETAIN) && message.uptime.us_since(self.connected) < KEPT_US;
         Some(DeviceSign {
             device,
             bytes: message.topic.len() + message.headers.len() + message.payload.len(),
@@ -115,7 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_kept_or_sends_again_is_no_sign_of_life_and_what_went_out_from_here_no_device() {
+    fn what_a_broker_kept_or_sends_again_is_no_sign_of_life_and_what_went_out_from_here_no_device()
+    {
         let notes = Arc::<Notes>::default();
         let mut watch = SourceWatch::of(DeviceWatch {
             book: Arc::clone(&notes) as Arc<dyn DeviceBook>,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::devices::SourceWatch;
 use super::index::FlowIndex;
 use super::pending::PendingBurst;
 use super::repeats::{Repeats, SeenBefore};
 use super::unsettled::AckOrder;
-use super::devices::SourceWatch;
 use super::{Ack, Config, FlowRoute};
 use crate::message::{
     Delivery, FlowId, Intake, Message, Pattern, Progress, Receipt, Span, with_shorter_expiry,

@@ -41,10 +41,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use conditions::{ConditionBoard, SourceCondition};
+pub use devices::DeviceWatch;
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
 pub use settings::{Ack, Config, FlowRoute, SourceKind};
-pub use devices::DeviceWatch;
 
 use crate::link::Stop;
 use crate::message::{Mint, Outlet};

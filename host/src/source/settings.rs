@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::devices::DeviceWatch;
 use super::mqtt::{SessionMark, SessionMarks};
 use super::repeats::Dedup;
-use super::devices::DeviceWatch;
 use crate::link::{ServerTls, Tls};
 use crate::message::{FlowId, Intake, Pattern};
 

@@ -52,7 +52,9 @@ pub(in crate::config) fn read(
 
 /// Names of the flows that events lead to, as they are written.
 pub(in crate::config) fn flows_led_to<'a>(root: &Fields<'a>) -> Vec<&'a str> {
-    let events = root.own("devices").and_then(|item| item.node.find(["events"]));
+    let events = root
+        .own("devices")
+        .and_then(|item| item.node.find(["events"]));
     let texts: Vec<&Node> = match events.map(|item| &item.node) {
         Some(Node::List(items)) => items.iter().map(|item| &item.node).collect(),
         Some(node) => vec![node],
@@ -65,7 +67,14 @@ pub(in crate::config) fn flows_led_to<'a>(root: &Fields<'a>) -> Vec<&'a str> {
     texts.iter().filter_map(name).collect()
 }
 
-fn events(fields: &mut Fields<'_>, names: &KnownNames<'_>, queues: &mut Queues) -> Vec<Destination> {
+fn events(
+    fields: &mut Fields<'_>,
+    names: &KnownNames<'_>,
+    queues: &mut Queues,
+) -> Vec<Destination> {
+    fields
+        .check
+        .note(&fields.path, "events", |asked| asked.is_texts = true);
     let Some(item) = fields.find("events") else {
         return Vec::new();
     };
@@ -131,5 +140,7 @@ fn topics(fields: &mut Fields<'_>) -> Arc<[Pattern]> {
 fn nameless(fields: &Fields<'_>, text: &str, place: Place) {
     let message = format!("`{text}` does not say which level is the device");
     let hint = "write, for example: \"zigbee2mqtt/{device}/availability\"".to_owned();
-    fields.check.problem(ProblemCode::Topic, place, message, hint);
+    fields
+        .check
+        .problem(ProblemCode::Topic, place, message, hint);
 }

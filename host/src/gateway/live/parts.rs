@@ -10,9 +10,9 @@ use crate::gateway::service::socket::ServiceSocket;
 use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
 use crate::link::Hurry;
-use crate::{devices, recording};
 use crate::spool::Spool;
 use crate::versions::Versions;
+use crate::{devices, recording};
 
 pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) config: Config,

@@ -18,7 +18,10 @@ fn quarantine() -> Quarantine {
         after: 3,
         retry: Duration::from_secs(30),
     };
-    Quarantine::new(config, HeldDevices::new(IntGauge::new("devices", "x").unwrap()))
+    Quarantine::new(
+        config,
+        HeldDevices::new(IntGauge::new("devices", "x").unwrap()),
+    )
 }
 
 /// One batch of messages: the key and whether its payload is bad. Which were admitted.
