@@ -9,7 +9,6 @@ pub mod completions;
 mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
-mod devices;
 pub mod doctor;
 mod global;
 pub mod health;
@@ -120,7 +119,7 @@ pub enum Command {
     /// How each part of a running gateway is: ok, degraded or failed, and why.
     Health(health::Arguments),
     /// Who was seen: silent devices and those gone mad first.
-    Devices(devices::DevicesArguments),
+    Devices(status::devices::DevicesArguments),
     /// Dead letters: what could not be processed or was refused, and how to send it again.
     #[command(subcommand)]
     Parked(parked::Command),
@@ -241,7 +240,9 @@ impl Cli {
             Command::Config(command) => config::run(&self.global, &command, surroundings),
             Command::Doctor(arguments) => doctor::run(&self.global, &arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
-            Command::Devices(arguments) => devices::devices(&self.global, arguments, surroundings),
+            Command::Devices(arguments) => {
+                status::devices::devices(&self.global, arguments, surroundings)
+            }
             Command::Tap(arguments) => tap::run(&self.global, arguments, surroundings),
             Command::Top(arguments) => top::run(&self.global, &arguments, surroundings),
             Command::Health(arguments) => health::run(&self.global, &arguments, surroundings),

@@ -58,16 +58,13 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let classes = class::read_all(&mut root);
     tell_names(&mut uplinks, &gateway.name, &classes);
     let tables = root.named("flow");
-    let mut names = known_names(&tables, &sources, &uplinks, &classes, &gateway);
-    names.led_to.extend(globals::devices::flows_led_to(&root));
+    let names = known_names((&root, &tables), &sources, &uplinks, &classes, &gateway);
     check_fallbacks(check, &wishes, &names);
     let mut queues = Queues::default();
     let mut flows = flows(&root, tables, &names, &mut queues);
     let devices = globals::devices::read(&mut root, &gateway.name, &names, &mut queues);
     circle::refuse(check, &flows);
-    let limits = closed(&mut root, "spool", |fields| {
-        globals::spool(fields, &gateway.name)
-    });
+    let limits = closed(&mut root, "spool", globals::spool(&gateway.name));
     let admin = closed(&mut root, "admin", globals::admin::read);
     let log = closed(&mut root, "log", globals::log);
     let accepted = closed(&mut root, "accepted", accepted::read);
@@ -82,18 +79,16 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
     add_identities(&wishes, &uplinks, &mut identities);
     twins::refuse_client_ids(check, &identities);
-    watch_devices(devices.as_ref(), &mut sources);
     let mut memory_bytes = 0;
     if !check.has_errors() {
-        add_routes(&flows, &mut sources);
+        add_routes(&flows, devices.as_ref(), &mut sources);
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
         report_classes(check, &classes, &queues);
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         circle::report(check, &flows, &queues, &sources, &uplinks);
-        let fixed =
-            Fixed::of(&sources, &queues, &limits, &flows).beside(devices.as_ref(), sources.len());
+        let fixed = Fixed::of(&sources, &queues, &limits, &flows, devices.as_ref());
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
@@ -132,7 +127,7 @@ fn tell_names(uplinks: &mut [(uplink::Config, Place)], gateway: &str, classes: &
 
 /// What flows may refer to.
 fn known_names<'a, 't: 'a>(
-    tables: &[(&'t str, Fields<'t>)],
+    (root, tables): (&Fields<'t>, &[(&'t str, Fields<'t>)]),
     sources: &'a [(SourceSpec, Place)],
     uplinks: &'a [(uplink::Config, Place)],
     classes: &'a [Class],
@@ -142,7 +137,7 @@ fn known_names<'a, 't: 'a>(
         .iter()
         .flat_map(|(_, fields)| flow::ports::flows_led_to(fields));
     KnownNames {
-        led_to: led_to.collect(),
+        led_to: led_to.chain(globals::devices::flows_led_to(root)).collect(),
         flows: tables.iter().map(|(name, _)| *name).collect(),
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
@@ -238,18 +233,12 @@ fn flows(
     flows
 }
 
-/// Sources note who sent something, and ask brokers whether devices are there: over one connection of each.
-fn watch_devices(devices: Option<&devices::Config>, lines: &mut [SourceConnection]) {
-    for SourceConnection { spec, priority, .. } in lines {
-        spec.devices = devices.map(|config| match priority {
-            Some(true) => [].into(),
-            _ => Arc::clone(&config.availability.topics),
-        });
-    }
-}
-
 /// What is listed twice is asked for once: the first pattern that matches counts.
-fn add_routes(flows: &[FlowSpec], lines: &mut [SourceConnection]) {
+fn add_routes(
+    flows: &[FlowSpec],
+    devices: Option<&devices::Config>,
+    lines: &mut [SourceConnection],
+) {
     for SourceConnection {
         spec: source,
         source: of,
@@ -257,6 +246,7 @@ fn add_routes(flows: &[FlowSpec], lines: &mut [SourceConnection]) {
         ..
     } in lines
     {
+        source.devices = globals::devices::watched(devices, *priority);
         let serves = |flow: &&FlowSpec| {
             flow.from.iter().any(|name| **name == **of)
                 && priority.is_none_or(|own| flow.priority == own)

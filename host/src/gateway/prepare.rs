@@ -46,13 +46,10 @@ pub(super) fn prepare(
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
     open(&config, chains, &flow_handles);
-    if !standing.look().runs_on_kept && flow_handles.down().is_empty() {
-        keep(&config, &origin);
-    }
+    keep(&config, &origin, (&standing, &flow_handles));
     tell_away(&config, &started, &standing);
     let current = watched(&config, &registry)?;
-    let sources = source::Metrics::new(&registry)?;
-    let uplinks = uplink::Metrics::new(&registry)?;
+    let (sources, uplinks) = ends(&registry)?;
     let devices = register(&config, &spool, (&flow_handles, &mint, &sources), &registry)?;
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
@@ -143,6 +140,13 @@ fn wiring(
     })
 }
 
+fn ends(registry: &Registry) -> Result<(source::Metrics, uplink::Metrics), Error> {
+    Ok((
+        source::Metrics::new(registry)?,
+        uplink::Metrics::new(registry)?,
+    ))
+}
+
 /// The register of devices, as the config has it.
 fn register(
     config: &Config,
@@ -175,8 +179,11 @@ fn within<R>(runtime: &Runtime, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Everything of the config could be started: the next start may fall back on it.
-fn keep(config: &Config, origin: &Sources) {
+/// Where everything of the config could be started, the next start may fall back on it.
+fn keep(config: &Config, origin: &Sources, (standing, flow_handles): (&Standing, &FlowHandles)) {
+    if standing.look().runs_on_kept || !flow_handles.down().is_empty() {
+        return;
+    }
     if let Err(error) = config::keep(config, origin) {
         tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes has none to fall back on");
     }

@@ -43,7 +43,10 @@ impl Fixed {
         queues: &Queues,
         limits: &SpoolLimits,
         flows: &[FlowSpec],
+        register: Option<&devices::Config>,
     ) -> Self {
+        // A table of its own, and one for what each source has heard.
+        let tables = 1 + sources.len() as u64;
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
         let recording = |flow: &FlowSpec| {
             let in_memory =
@@ -59,17 +62,7 @@ impl Fixed {
             spool: heads + limits.cache_bytes,
             cache: limits.cache_bytes,
             recordings: flows.iter().filter_map(recording).sum(),
-            devices: 0,
-        }
-    }
-
-    /// The same with a register of devices, and what so many sources note for it.
-    pub(super) fn beside(self, register: Option<&devices::Config>, sources: usize) -> Self {
-        let tables = 1 + sources as u64;
-        let bytes = register.map_or(0, |config| tables * config.most_bytes as u64);
-        Self {
-            devices: bytes,
-            ..self
+            devices: register.map_or(0, |config| tables * config.most_bytes as u64),
         }
     }
 }

@@ -50,6 +50,17 @@ pub(in crate::config) fn read(
     is_on.then_some(config)
 }
 
+/// What a source asks of devices: over one connection of each, where a second one has `priority`.
+pub(in crate::config) fn watched(
+    devices: Option<&Config>,
+    priority: Option<bool>,
+) -> Option<Arc<[Pattern]>> {
+    devices.map(|config| match priority {
+        Some(true) => [].into(),
+        _ => Arc::clone(&config.availability.topics),
+    })
+}
+
 /// Names of the flows that events lead to, as they are written.
 pub(in crate::config) fn flows_led_to<'a>(root: &Fields<'a>) -> Vec<&'a str> {
     let events = root

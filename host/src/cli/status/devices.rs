@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::completions::names;
-use super::place::{CommandFailure, DataDirArgument, running};
-use super::show::{age, bytes, count, of};
-use super::{Global, OutputFormat, Surroundings, print, print_json, say};
+use crate::cli::completions::names;
+use crate::cli::place::{CommandFailure, DataDirArgument, running};
+use crate::cli::show::{age, bytes, count, of};
+use crate::cli::{Global, OutputFormat, Surroundings, print, print_json, say};
 use crate::devices::{DeviceList, DeviceQuery, DeviceState, ListedDevice};
 use crate::exit::Exit;
 use crate::words;
