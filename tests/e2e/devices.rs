@@ -172,7 +172,7 @@ fn a_register_comes_with_a_reload_and_asks_for_other_topics_with_the_next() -> R
         );
         gateway.wait_online()?;
         let device = format!("d{number}");
-        let topic = topic.replace("{device}", &device);
+        let topic = format!("{}/{device}", ["one", "two"][number - 1]);
         wait_until("its topic is asked for", || {
             publish(&field, &topic, "offline", &[]).is_ok()
                 && listed(&gateway, &device).is_ok_and(|one| one["state"] == "offline")

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::lock;
+use super::lock::lock;
 use super::metrics::Metrics;
 use super::settings::{Availability, Config};
-use super::status::Status;
+use super::status::ToldStatus;
 use crate::clock::Now;
 use crate::message::{DeviceBook, DeviceSign};
 
@@ -25,7 +25,7 @@ pub(super) struct Jot {
     /// When the device was last heard.
     pub(super) last: Option<Now>,
     /// The last status that was told, and when.
-    pub(super) told: Option<Told>,
+    pub(super) told: Option<ToldWord>,
     /// The device was heard before that, and behind it: messages of one moment have an order, too.
     pub(super) spoke_before: bool,
     pub(super) spoke_after: bool,
@@ -33,8 +33,8 @@ pub(super) struct Jot {
 
 /// A status, and how it came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
-    pub(super) status: Status,
+pub(super) struct ToldWord {
+    pub(super) status: ToldStatus,
     pub(super) at: Now,
     /// It was not kept by a broker, nor sent again.
     pub(super) is_live: bool,
@@ -52,13 +52,13 @@ pub(super) struct SourcePage {
 
 /// The table of one source.
 pub(super) struct Book {
-    page: Mutex<Page>,
+    page: Mutex<NotedPage>,
     limits: Arc<RwLock<Limits>>,
     metrics: Metrics,
 }
 
 #[derive(Default)]
-struct Page {
+struct NotedPage {
     jots: Jots,
     /// What they take, bytes.
     bytes: usize,
@@ -121,13 +121,13 @@ impl DeviceBook for Book {
     fn told(&self, sign: DeviceSign<'_>, payload: &[u8]) {
         let status = {
             let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner);
-            Status::read(payload, &limits.availability)
+            ToldStatus::read(payload, &limits.availability)
         };
         let Some(status) = status else {
             return self.metrics.unread.inc();
         };
         self.note(&sign, |jot| {
-            let told = Told {
+            let told = ToldWord {
                 status,
                 at: sign.at,
                 is_live: sign.is_live,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::book::{Jot, Told};
-use super::status::Status;
+use super::book::{Jot, ToldWord};
+use super::status::ToldStatus;
 use crate::clock::{Now, Uptime, WallTime};
 
 /// Over so long a rate is a mean, seconds: later messages count for more.
@@ -48,7 +48,7 @@ pub(super) enum Cause {
     #[default]
     Heard,
     /// A status said so.
-    Told,
+    ToldWord,
     /// It sent nothing for too long.
     Heartbeat,
 }
@@ -57,7 +57,7 @@ impl Cause {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Heard => "heard",
-            Self::Told => "told",
+            Self::ToldWord => "told",
             Self::Heartbeat => "heartbeat",
         }
     }
@@ -65,7 +65,7 @@ impl Cause {
 
 /// What became of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum StatusOutcome {
     Taken,
     /// It says what is so already.
     Repeated,
@@ -107,12 +107,12 @@ impl Moment {
 
 /// Messages a second, lately.
 #[derive(Clone, Copy, Debug, Default)]
-struct Rate {
+struct MessageRate {
     value: f64,
     at: Uptime,
 }
 
-impl Rate {
+impl MessageRate {
     fn at(self, now: Uptime) -> f64 {
         let seconds = now.us_since(self.at) as f64 / 1e6;
         self.value * (-seconds / RATE_S).exp()
@@ -136,7 +136,7 @@ pub(super) struct Device {
     pub(super) count: u64,
     pub(super) bytes: u64,
     /// The last status that was taken.
-    pub(super) word: Option<Status>,
+    pub(super) word: Option<ToldStatus>,
     pub(super) state: DeviceState,
     pub(super) cause: Cause,
     /// Since when that is so.
@@ -146,7 +146,7 @@ pub(super) struct Device {
     pub(super) version: u64,
     /// The last sign of life in this run.
     alive: Option<Uptime>,
-    rate: Rate,
+    rate: MessageRate,
     /// It is not as it was written.
     pub(super) is_dirty: bool,
     /// The store has it.
@@ -168,14 +168,14 @@ impl Device {
             said: DeviceState::Unknown,
             version: 0,
             alive: None,
-            rate: Rate::default(),
+            rate: MessageRate::default(),
             is_dirty: true,
             is_kept: false,
         }
     }
 
     /// Takes in what `source` has heard of it until `now`; what became of the status, if one was told.
-    pub(super) fn take(&mut self, source: &Arc<str>, jot: &Jot, now: Now) -> Option<Outcome> {
+    pub(super) fn take(&mut self, source: &Arc<str>, jot: &Jot, now: Now) -> Option<StatusOutcome> {
         self.count += jot.count;
         self.bytes += jot.bytes;
         self.is_dirty |= jot.count > 0;
@@ -205,8 +205,8 @@ impl Device {
         self.turn(DeviceState::Online, cause, at);
     }
 
-    fn told(&mut self, told: &Told) -> Outcome {
-        let Told {
+    fn told(&mut self, told: &ToldWord) -> StatusOutcome {
+        let ToldWord {
             status,
             at,
             is_live,
@@ -217,10 +217,10 @@ impl Device {
             .word
             .is_some_and(|word| word.is_online == status.is_online);
         match versions {
-            Some((known, new)) if new < known => return Outcome::Late,
-            Some((known, new)) if new == known && !is_first => return Outcome::Repeated,
+            Some((known, new)) if new < known => return StatusOutcome::Late,
+            Some((known, new)) if new == known && !is_first => return StatusOutcome::Repeated,
             // What a broker kept, or sends again, was taken when it came first; the device may have spoken since.
-            None if is_same && !is_live && !is_first => return Outcome::Repeated,
+            None if is_same && !is_live && !is_first => return StatusOutcome::Repeated,
             _ => {}
         }
         self.is_dirty |= self.word != Some(status);
@@ -232,14 +232,14 @@ impl Device {
         };
         let is_so = self.state == said;
         if status.is_online {
-            self.live(at, Cause::Told);
+            self.live(at, Cause::ToldWord);
         } else {
-            self.turn(said, Cause::Told, at);
+            self.turn(said, Cause::ToldWord, at);
         }
         if is_so {
-            Outcome::Repeated
+            StatusOutcome::Repeated
         } else {
-            Outcome::Taken
+            StatusOutcome::Taken
         }
     }
 
@@ -318,10 +318,10 @@ mod tests {
     }
 
     fn told(seconds: u64, is_online: bool, version: Option<u64>, is_live: bool) -> Jot {
-        let status = Status { is_online, version };
+        let status = ToldStatus { is_online, version };
         Jot {
             first: at(seconds),
-            told: Some(Told {
+            told: Some(ToldWord {
                 status,
                 at: at(seconds),
                 is_live,
@@ -359,37 +359,37 @@ mod tests {
         use DeviceState::{Offline, Online};
         assert_eq!(
             take(told(1, true, Some(3), true)),
-            (Some(Outcome::Taken), Online)
+            (Some(StatusOutcome::Taken), Online)
         );
         assert_eq!(
             take(told(2, false, Some(4), true)),
-            (Some(Outcome::Taken), Offline)
+            (Some(StatusOutcome::Taken), Offline)
         );
         assert_eq!(
             take(told(3, true, Some(3), true)),
-            (Some(Outcome::Late), Offline)
+            (Some(StatusOutcome::Late), Offline)
         );
         assert_eq!(
             take(told(4, false, Some(4), true)),
-            (Some(Outcome::Repeated), Offline)
+            (Some(StatusOutcome::Repeated), Offline)
         );
         assert_eq!(take(heard(5)), (None, Online));
         assert_eq!(
             take(told(6, false, Some(4), true)),
-            (Some(Outcome::Repeated), Online)
+            (Some(StatusOutcome::Repeated), Online)
         );
         // Without a count of its own: what a broker kept was known before the device spoke.
         assert_eq!(
             take(told(7, false, None, false)),
-            (Some(Outcome::Repeated), Online)
+            (Some(StatusOutcome::Repeated), Online)
         );
         assert_eq!(
             take(told(8, false, None, true)),
-            (Some(Outcome::Taken), Offline)
+            (Some(StatusOutcome::Taken), Offline)
         );
         assert_eq!(
             take(told(9, false, None, true)),
-            (Some(Outcome::Repeated), Offline)
+            (Some(StatusOutcome::Repeated), Offline)
         );
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::device::{Device, DeviceState, Moment};
 use super::register::Register;
-use super::watcher::Needs;
+use super::watcher::RegisterNeeds;
 use crate::clock::Now;
 use crate::message::{Append, Delivery, Destination, Marks, Message, Qos, Span, legal};
 
@@ -41,7 +41,7 @@ pub(super) fn shown_source(name: &str) -> &str {
 }
 
 /// Makes the events that are due, as far as there is room for them.
-pub(super) fn tell(register: &mut Register, needs: &Needs, now: Now) -> u64 {
+pub(super) fn tell(register: &mut Register, needs: &RegisterNeeds, now: Now) -> u64 {
     let Some(config) = register.config.clone() else {
         return 0;
     };
@@ -81,14 +81,14 @@ pub(super) fn tell(register: &mut Register, needs: &Needs, now: Now) -> u64 {
     count
 }
 
-fn has_room(events: &[Destination], needs: &Needs) -> bool {
+fn has_room(events: &[Destination], needs: &RegisterNeeds) -> bool {
     events.iter().all(|to| match to {
         Destination::Queue(_) => needs.outlet.has_room(),
         Destination::Flow(name) => needs.flows.flow(name).has_room(),
     })
 }
 
-fn hand_on(messages: Vec<Message>, events: &[Destination], needs: &Needs) {
+fn hand_on(messages: Vec<Message>, events: &[Destination], needs: &RegisterNeeds) {
     for to in events {
         let messages = messages.iter().cloned();
         match to {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::device::{Device, Moment};
-use super::status::Status;
+use super::status::ToldStatus;
 use crate::clock::{Now, WallTime};
 use crate::message::{Checkpoint, Remembered, StateStore};
 
@@ -100,7 +100,7 @@ pub(super) fn recall(states: &dyn StateStore) -> Vec<(Box<[u8]>, Device)> {
         let mut device = Device::new(source, Now::default());
         (device.first, device.last) = (moment(first), last.map(moment));
         (device.count, device.bytes) = (count, bytes);
-        device.word = word.map(|(is_online, version)| Status { is_online, version });
+        device.word = word.map(|(is_online, version)| ToldStatus { is_online, version });
         (device.is_dirty, device.is_kept) = (false, true);
         Some((Box::from(&*kept.key), device))
     };

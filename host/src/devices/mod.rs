@@ -30,40 +30,42 @@ mod device;
 mod error;
 mod events;
 mod kept;
+mod lock;
 mod metrics;
 mod register;
 mod settings;
 mod status;
 mod watcher;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use account::{DeviceList, DeviceQuery, ListedDevice};
 pub use device::DeviceState;
 pub use error::Error;
 pub use metrics::DeviceCounts;
 pub use settings::{Availability, Config};
-pub use watcher::Needs;
+pub use watcher::RegisterNeeds;
 
 use crate::clock::Now;
 use crate::message::DeviceBook;
 use account::list;
 use book::{Book, Books};
+use lock::lock;
 use metrics::Metrics;
 use register::Register;
-use watcher::Watcher;
+use watcher::RegisterWatcher;
 
 /// The register of one gateway, whether the config has it or not. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    needs: Needs,
+    needs: RegisterNeeds,
     metrics: Metrics,
     books: Books,
     register: Mutex<Register>,
     /// There while the config has it.
-    watcher: Mutex<Option<Watcher>>,
+    watcher: Mutex<Option<RegisterWatcher>>,
 }
 
 impl Registry {
@@ -71,7 +73,7 @@ impl Registry {
     ///
     /// # Errors
     /// The names of its numbers are taken.
-    pub fn new(needs: Needs, registry: &prometheus::Registry) -> Result<Self, Error> {
+    pub fn new(needs: RegisterNeeds, registry: &prometheus::Registry) -> Result<Self, Error> {
         let metrics = Metrics::new(registry).map_err(Error::Metrics)?;
         Ok(Self(Arc::new(Inner {
             register: Mutex::new(Register::new(metrics.clone(), needs.boot)),
@@ -107,7 +109,7 @@ impl Registry {
             }
         }
         if is_new {
-            *watcher = Some(Watcher::start(Arc::clone(&self.0))?);
+            *watcher = Some(RegisterWatcher::start(Arc::clone(&self.0))?);
         }
         Ok(())
     }
@@ -137,10 +139,6 @@ impl Registry {
             running.stop();
         }
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::SourcePage;
-use super::device::{Device, DeviceState, Outcome};
+use super::device::{Device, DeviceState, StatusOutcome};
 use super::kept;
 use super::metrics::{DeviceCounts, Metrics};
 use super::settings::Config;
@@ -112,9 +112,9 @@ impl Register {
                 }
                 let device = device.or_insert_with(|| Device::new(Arc::clone(&source), jot.first));
                 match device.take(&source, &jot, now) {
-                    Some(Outcome::Taken) => self.metrics.taken.inc(),
-                    Some(Outcome::Repeated) => self.metrics.repeated.inc(),
-                    Some(Outcome::Late) => self.metrics.late.inc(),
+                    Some(StatusOutcome::Taken) => self.metrics.taken.inc(),
+                    Some(StatusOutcome::Repeated) => self.metrics.repeated.inc(),
+                    Some(StatusOutcome::Late) => self.metrics.late.inc(),
                     None => {}
                 }
             });

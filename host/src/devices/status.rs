@@ -9,13 +9,13 @@ const LONGEST: usize = 4_096;
 
 /// Whether a device is there, as somebody said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Status {
+pub(super) struct ToldStatus {
     pub(super) is_online: bool,
     /// Rises with each, where the sender counts them.
     pub(super) version: Option<u64>,
 }
 
-impl Status {
+impl ToldStatus {
     /// `None` where it is said in no word that is known.
     pub(super) fn read(payload: &[u8], form: &Availability) -> Option<Self> {
         let text = std::str::from_utf8(payload.get(..payload.len().min(LONGEST + 1))?).ok()?;
@@ -62,7 +62,7 @@ mod tests {
             ..Availability::default()
         };
         let read = |payload: &str| {
-            let status = Status::read(payload.as_bytes(), &form)?;
+            let status = ToldStatus::read(payload.as_bytes(), &form)?;
             Some((status.is_online, status.version))
         };
         for (payload, expected) in [
@@ -80,6 +80,6 @@ mod tests {
             assert_eq!(read(payload), expected, "{payload}");
         }
         assert_eq!(read(&"online".repeat(1_000)), None);
-        assert_eq!(Status::read(b"\xffonline", &form), None);
+        assert_eq!(ToldStatus::read(b"\xffonline", &form), None);
     }
 }

@@ -75,7 +75,7 @@ impl Flows for OneFlow {
 
 fn registry(outside: &Arc<Outside>, boot: u32) -> Registry {
     let deaf = Arc::clone(outside);
-    let needs = Needs {
+    let needs = RegisterNeeds {
         outlet: Arc::clone(outside) as Arc<dyn Outlet>,
         flows: Arc::new(OneFlow(Arc::clone(outside))),
         states: Arc::clone(outside) as Arc<dyn StateStore>,

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use super::{Inner, events, kept, lock};
+use super::lock::lock;
+use super::{Inner, events, kept};
 use crate::clock::Now;
 use crate::message::{Flows, Mint, Outlet, StateStore};
 
@@ -14,7 +15,7 @@ use crate::message::{Flows, Mint, Outlet, StateStore};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the register needs of all else.
-pub struct Needs {
+pub struct RegisterNeeds {
     pub outlet: Arc<dyn Outlet>,
     pub flows: Arc<dyn Flows>,
     pub states: Arc<dyn StateStore>,
@@ -25,12 +26,12 @@ pub struct Needs {
     pub is_listening: Box<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
-pub(super) struct Watcher {
+pub(super) struct RegisterWatcher {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Watcher {
+impl RegisterWatcher {
     pub(super) fn start(inner: Arc<Inner>) -> Result<Self, Error> {
         let stop = Arc::<AtomicBool>::default();
         let stopped = Arc::clone(&stop);

@@ -155,7 +155,7 @@ fn register(
     registry: &Registry,
 ) -> Result<devices::Registry, Error> {
     let sources = sources.clone();
-    let needs = devices::Needs {
+    let needs = devices::RegisterNeeds {
         outlet: spool.outlet(),
         flows: Arc::new(flow_handles.clone()),
         states: spool.state_store(),

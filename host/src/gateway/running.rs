@@ -29,7 +29,7 @@ pub struct RunningGateway {
     pub(super) uplinks: uplink::Metrics,
     pub(super) spool: Arc<Spool>,
     pub(super) flow_handles: FlowHandles,
-    /// Who was seen.
+    /// Which devices were seen, and whether they are there.
     pub(super) devices: devices::Registry,
     /// Those who look on at its flows.
     pub(super) taps: Taps,

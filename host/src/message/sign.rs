@@ -9,7 +9,7 @@ pub struct DeviceSign<'a> {
     pub device: &'a [u8],
     /// Bytes of topic, headers and payload.
     pub bytes: usize,
-    /// When it came.
+    /// When its source took it.
     pub at: Now,
     /// The device sent it just now, as far as can be told: it is none that a broker had kept or sends again.
     pub is_live: bool,

@@ -12,7 +12,7 @@ const KEPT_US: u64 = 5_000_000;
 /// Where what is known of devices goes.
 #[derive(Clone)]
 pub struct DeviceWatch {
-    /// This source's own.
+    /// The one that belongs to this source.
     pub book: Arc<dyn DeviceBook>,
     /// Topics by which it is told whether a device is there.
     pub status: Arc<[Pattern]>,
