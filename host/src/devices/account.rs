@@ -45,7 +45,7 @@ pub struct ListedDevice {
     pub state: DeviceState,
     /// Why: `heard`, `told` or `heartbeat`; `None` where the state is not known.
     pub why: Option<String>,
-    /// Since when (UTC).
+    /// Since when that is so (UTC).
     pub since: Option<String>,
     /// Version of the last event about it; 0: there was none in this run.
     pub version: u64,
