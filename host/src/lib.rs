@@ -13,6 +13,7 @@ pub mod source;
 pub mod builtin;
 pub mod trust;
 pub mod chain;
+pub mod devices;
 pub mod recording;
 pub mod spool;
 pub mod uplink;

@@ -40,6 +40,7 @@ const TABLE: &[(&str, &str, Scope)] = &[
     ("GET", "/healthz", Open),
     ("GET", "/v1/status", Reading),
     ("GET", "/v1/health", Reading),
+    ("POST", "/v1/devices", Reading),
     ("GET", "/v1/log", Reading),
     ("POST", "/v1/log", Operate),
     ("POST", "/v1/spool", Operate),

@@ -22,6 +22,7 @@ mod config;
 mod connect;
 mod crash;
 mod demo;
+mod devices;
 mod disk;
 mod doctor;
 mod fallback;
@@ -129,6 +130,7 @@ fn cases() -> Vec<Trial> {
         said::cases(),
         commands::cases(),
         presence::cases(),
+        devices::cases(),
         fallback::cases(),
         thin::cases(),
         service::cases(),

@@ -14,6 +14,7 @@ use prometheus::{
 use super::ration::{Ration, Rations};
 use super::tally::{PluginTally, Tallies};
 use crate::chain::lane::guard::breaker::BreakerState;
+use crate::chain::lane::guard::held::HeldDevices;
 use crate::chain::sandbox::fault::FaultKind;
 
 /// Metrics of all chains of the process.
@@ -141,7 +142,7 @@ impl Metrics {
             bytes_in: self.bytes.with_label_values(&[flow, "in"]),
             bytes_out: self.bytes.with_label_values(&[flow, "out"]),
             waiting: self.waiting.with_label_values(&[flow]),
-            quarantined: self.quarantined.with_label_values(&[flow]),
+            quarantined: HeldDevices::new(self.quarantined.with_label_values(&[flow])),
             restarts: self.restarts.with_label_values(&[flow]),
         }
     }
@@ -232,7 +233,7 @@ pub(super) struct FlowMetrics {
     pub(super) bytes_in: IntCounter,
     pub(super) bytes_out: IntCounter,
     pub(super) waiting: IntGauge,
-    pub(super) quarantined: IntGauge,
+    pub(super) quarantined: HeldDevices,
     pub(super) restarts: IntCounter,
 }
 
@@ -246,7 +247,7 @@ impl FlowMetrics {
             absorbed: fate(Fate::Absorbed),
             parked: fate(Fate::Parked),
             dropped: fate(Fate::Dropped),
-            quarantined: level(&self.quarantined),
+            quarantined: self.quarantined.count(),
             waiting: level(&self.waiting),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),

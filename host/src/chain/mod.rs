@@ -224,6 +224,11 @@ impl Chain {
         self.shared.metrics.account()
     }
 
+    /// Devices whose messages are not tried.
+    pub fn quarantined(&self) -> Vec<Box<[u8]>> {
+        self.shared.metrics.quarantined.names()
+    }
+
     /// From now on `tape` takes down what the lanes are told: for good, and the first tape only.
     pub fn record(&self, tape: Arc<dyn Tape>) {
         // A second tape would be a mistake of the gateway's own start; the first goes on.

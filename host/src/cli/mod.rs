@@ -57,6 +57,7 @@ Examples:
   tidegate status                                 what it takes, owes and has parked
   tidegate top                                    what passes through it, as it passes
   tidegate tap climate                            its messages, before and after each plugin
+  tidegate devices                                which devices are there, and which are silent
   tidegate parked list                            what could not be processed, and why
   tidegate ledger                                 what was given up, and why
   tidegate swap climate/rule rule.wasm            another version of a plugin, live
@@ -118,6 +119,8 @@ pub enum Command {
     Top(top::Arguments),
     /// How each part of a running gateway is: ok, degraded or failed, and why.
     Health(health::Arguments),
+    /// Who was seen: silent devices and those gone mad first.
+    Devices(status::devices::DevicesArguments),
     /// Dead letters: what could not be processed or was refused, and how to send it again.
     #[command(subcommand)]
     Parked(parked::Command),
@@ -241,6 +244,9 @@ impl Cli {
             Command::Config(command) => config::run(&self.global, &command, surroundings),
             Command::Doctor(arguments) => doctor::run(&self.global, &arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
+            Command::Devices(arguments) => {
+                status::devices::devices(&self.global, arguments, surroundings)
+            }
             Command::Tap(arguments) => tap::run(&self.global, arguments, surroundings),
             Command::Top(arguments) => top::run(&self.global, &arguments, surroundings),
             Command::Health(arguments) => health::run(&self.global, &arguments, surroundings),

@@ -1,5 +1,7 @@
 //! `tidegate status`: the whole account at a glance.
 
+pub mod devices;
+
 use std::time::Duration;
 
 use clap::Args;

@@ -10,7 +10,7 @@ use crate::message::{Destination, FlowId, QueueId};
 use crate::spool::{Policy, QueueConfig};
 use crate::uplink::{self, Drain};
 
-use super::difference::base;
+use super::difference::{DEVICES, base};
 use super::priority::PRIORITY;
 use super::tree::{Node, Place, Table, TomlEntry, TomlItem};
 use super::{Config, RouteSpec, SourceSpec};
@@ -236,6 +236,25 @@ impl Config {
         let is_drained = move |queue| self.uplinks.iter().any(|uplink| drains(uplink, queue));
         let all = (0..).zip(&self.spool.queues);
         all.map(move |(index, _)| (QueueId(index), is_drained(QueueId(index))))
+    }
+
+    /// Takes over the register of devices of `other`. `false` where a queue of its events is not here: it stays as it is.
+    pub fn put_devices(&mut self, other: &Self) -> bool {
+        let mut theirs = other.devices.clone();
+        for target in theirs.iter_mut().flat_map(|config| &mut config.events) {
+            if let Destination::Queue(queue) = target {
+                match self.queue(other, *queue) {
+                    Some(own) => *queue = own,
+                    None => return false,
+                }
+            }
+        }
+        self.devices = theirs;
+        let tree = &mut self.origin.tree.entries;
+        tree.retain(|entry| entry.key != DEVICES);
+        let written = other.origin.tree.entries.iter();
+        tree.extend(written.filter(|entry| entry.key == DEVICES).cloned());
+        true
     }
 
     /// Takes over what `other` has written of a class.

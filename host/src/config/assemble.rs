@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::message::{FlowId, Pattern, QueueId};
 use crate::uplink::{self, Drain};
-use crate::{chain, recording, spool};
+use crate::{chain, devices, recording, spool};
 
 use self::lanes::Fixed;
 use self::lanes::settle_lanes;
@@ -38,6 +38,7 @@ pub(super) struct ConfigParts {
     pub(super) sources: Vec<SourceSpec>,
     pub(super) uplinks: Vec<uplink::Config>,
     pub(super) flows: Vec<chain::Config>,
+    pub(super) devices: Option<devices::Config>,
     pub(super) spool: spool::Config,
     pub(super) admin: crate::admin::Config,
     pub(super) log: LogSettings,
@@ -57,14 +58,13 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let classes = class::read_all(&mut root);
     tell_names(&mut uplinks, &gateway.name, &classes);
     let tables = root.named("flow");
-    let names = known_names(&tables, &sources, &uplinks, &classes, &gateway);
+    let names = known_names((&root, &tables), &sources, &uplinks, &classes, &gateway);
     check_fallbacks(check, &wishes, &names);
     let mut queues = Queues::default();
     let mut flows = flows(&root, tables, &names, &mut queues);
+    let devices = globals::devices::read(&mut root, &gateway.name, &names, &mut queues);
     circle::refuse(check, &flows);
-    let limits = closed(&mut root, "spool", |fields| {
-        globals::spool(fields, &gateway.name)
-    });
+    let limits = closed(&mut root, "spool", globals::spool(&gateway.name));
     let admin = closed(&mut root, "admin", globals::admin::read);
     let log = closed(&mut root, "log", globals::log);
     let accepted = closed(&mut root, "accepted", accepted::read);
@@ -81,14 +81,14 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     twins::refuse_client_ids(check, &identities);
     let mut memory_bytes = 0;
     if !check.has_errors() {
-        add_routes(&flows, &mut sources);
+        add_routes(&flows, devices.as_ref(), &mut sources);
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
         report_classes(check, &classes, &queues);
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         circle::report(check, &flows, &queues, &sources, &uplinks);
-        let fixed = Fixed::of(&sources, &queues, &limits, &flows);
+        let fixed = Fixed::of(&sources, &queues, &limits, &flows, devices.as_ref());
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
@@ -100,6 +100,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         sources: sources.into_iter().map(|line| line.spec).collect(),
         uplinks: uplinks.into_iter().map(|(uplink, _)| uplink).collect(),
         flows,
+        devices,
         admin,
         log,
         recordings,
@@ -126,7 +127,7 @@ fn tell_names(uplinks: &mut [(uplink::Config, Place)], gateway: &str, classes: &
 
 /// What flows may refer to.
 fn known_names<'a, 't: 'a>(
-    tables: &[(&'t str, Fields<'t>)],
+    (root, tables): (&Fields<'t>, &[(&'t str, Fields<'t>)]),
     sources: &'a [(SourceSpec, Place)],
     uplinks: &'a [(uplink::Config, Place)],
     classes: &'a [Class],
@@ -136,7 +137,7 @@ fn known_names<'a, 't: 'a>(
         .iter()
         .flat_map(|(_, fields)| flow::ports::flows_led_to(fields));
     KnownNames {
-        led_to: led_to.collect(),
+        led_to: led_to.chain(globals::devices::flows_led_to(root)).collect(),
         flows: tables.iter().map(|(name, _)| *name).collect(),
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
@@ -233,7 +234,11 @@ fn flows(
 }
 
 /// What is listed twice is asked for once: the first pattern that matches counts.
-fn add_routes(flows: &[FlowSpec], lines: &mut [SourceConnection]) {
+fn add_routes(
+    flows: &[FlowSpec],
+    devices: Option<&devices::Config>,
+    lines: &mut [SourceConnection],
+) {
     for SourceConnection {
         spec: source,
         source: of,
@@ -241,6 +246,7 @@ fn add_routes(flows: &[FlowSpec], lines: &mut [SourceConnection]) {
         ..
     } in lines
     {
+        source.devices = globals::devices::watched(devices, *priority);
         let serves = |flow: &&FlowSpec| {
             flow.from.iter().any(|name| **name == **of)
                 && priority.is_none_or(|own| flow.priority == own)

@@ -65,12 +65,17 @@ pub struct ConfigDifference {
     pub uplinks: EndpointChanges,
     /// Classes that give up otherwise, or have another share or order.
     pub classes: Vec<String>,
+    /// The register of devices is another one.
+    pub devices: bool,
     /// Full names of what else has changed (`flow.climate.priority`, `spool`), sorted: it needs a restart.
     pub other: Vec<String>,
 }
 
 /// Keys of a flow that say which messages it gets; its source asks for others then.
 const ROUTES: [&str; 6] = ["from", "topics", "ack", "expires", "dedup", "dedup_window"];
+
+/// The table of the register of devices.
+pub(super) const DEVICES: &str = "devices";
 
 /// The key of a flow that makes connections of its own.
 const FIXED: &str = "priority";
@@ -81,7 +86,7 @@ impl ConfigDifference {
         let has_ends = [&self.sources, &self.uplinks]
             .into_iter()
             .any(|ends| !ends.is_empty());
-        let has_ends = has_ends || !self.classes.is_empty();
+        let has_ends = has_ends || !self.classes.is_empty() || self.devices;
         self.plugins.is_empty() && self.flows.is_empty() && self.other.is_empty() && !has_ends
     }
 }
@@ -96,6 +101,7 @@ impl ConfigDifference {
         let mut all = of("source", &self.sources);
         all.extend(of("uplink", &self.uplinks));
         all.extend(self.classes.iter().map(|name| format!("class.{name}")));
+        all.extend(self.devices.then(|| DEVICES.to_owned()));
         all
     }
 }
@@ -110,7 +116,7 @@ pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
     for key in keys(old_tree, new_tree) {
         match (old_tree.table(&key), new_tree.table(&key)) {
             // What is accepted changes nothing that runs.
-            _ if key == "flow" || key == "accepted" => {}
+            _ if key == "flow" || key == "accepted" || key == DEVICES => {}
             (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class") => {
                 let empty = Table::default();
                 let tables = (old_table.unwrap_or(&empty), new_table.unwrap_or(&empty));
@@ -128,6 +134,7 @@ pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
     if old.gateway.data_dir != new.gateway.data_dir {
         other.insert("gateway".to_owned());
     }
+    ends.extend(watching_otherwise(old, new));
     let classes = changed_classes(&ends);
     let sources = changed_sources(old, new, &ends);
     let uplinks = changed_uplinks(old, new, &ends, &mut other);
@@ -135,6 +142,7 @@ pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
         sources,
         uplinks,
         classes,
+        devices: has_other_devices(old, new),
         ..ConfigDifference::default()
     };
     for name in keys(flows(old_tree), flows(new_tree)) {
@@ -150,6 +158,26 @@ pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
     ConfigDifference {
         other: other.into_iter().collect(),
         ..difference
+    }
+}
+
+/// Sources that ask for other topics of devices, or begin or cease to note them.
+fn watching_otherwise(old: &Config, new: &Config) -> Vec<String> {
+    let other = new.sources.iter().filter(|spec| {
+        let before = old.sources.iter().find(|before| before.name == spec.name);
+        before.is_some_and(|before| before.devices != spec.devices)
+    });
+    other
+        .map(|spec| format!("source.{}", base(&spec.name)))
+        .collect()
+}
+
+fn has_other_devices(old: &Config, new: &Config) -> bool {
+    let table = |config: &Config| config.origin.tree.table(DEVICES).cloned();
+    match (table(old), table(new)) {
+        (Some(old), Some(new)) => !old.means(&new),
+        (None, None) => false,
+        _ => true,
     }
 }
 

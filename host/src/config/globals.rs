@@ -1,6 +1,7 @@
-//! The tables there is one of: `[gateway]`, `[spool]`, `[log]`.
+//! The tables there is one of: `[gateway]`, `[devices]`, `[spool]`, `[log]`.
 
 pub(super) mod admin;
+pub(super) mod devices;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -233,7 +234,12 @@ pub(super) fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
     )
 }
 
-pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
+/// Reads `[spool]` of a gateway of this name.
+pub(super) fn spool(gateway: &str) -> impl FnOnce(&mut Fields<'_>) -> SpoolLimits {
+    move |fields| spool_limits(fields, gateway)
+}
+
+fn spool_limits(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
     let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let range = || Duration::from_millis(1)..=Duration::from_secs(3_600);
     let limits = SpoolLimits {

@@ -53,7 +53,7 @@ pub use strict::{Pardon, Strict};
 pub(crate) use units::read_duration;
 
 use crate::message::FlowId;
-use crate::{chain, link, recording, spool};
+use crate::{chain, devices, link, recording, spool};
 
 use flow::plugin::Places;
 use layers::Completeness;
@@ -73,6 +73,8 @@ pub struct Config {
     pub uplinks: Vec<crate::uplink::Config>,
     /// The flows; their order gives the `FlowId`s.
     pub flows: Vec<chain::Config>,
+    /// The register of devices, if there is to be one.
+    pub devices: Option<devices::Config>,
     /// The spool; the order of its queues gives the `QueueId`s.
     pub spool: spool::Config,
     pub admin: crate::admin::Config,
@@ -248,6 +250,7 @@ fn whole(parts: assemble::ConfigParts, origin: ConfigOrigin, warnings: Problems)
         sources,
         uplinks,
         flows,
+        devices,
         spool,
         admin,
         log,
@@ -260,6 +263,7 @@ fn whole(parts: assemble::ConfigParts, origin: ConfigOrigin, warnings: Problems)
         sources,
         uplinks,
         flows,
+        devices,
         spool,
         admin,
         log,

@@ -95,10 +95,9 @@ pub(super) fn part_uplinks(
         flow.chain.queues().any(|queue| queue == id)
     };
     let is_urgent = |index: usize| {
-        flows
-            .iter()
-            .filter(|flow| leads_to(flow, index))
-            .all(|flow| flow.priority)
+        // One that no flow leads to is for what the gateway tells of devices.
+        let mut flows = flows.iter().filter(|flow| leads_to(flow, index)).peekable();
+        flows.peek().is_some() && flows.all(|flow| flow.priority)
     };
     let urgent: Vec<bool> = (0..queues.0.len()).map(is_urgent).collect();
     for index in 0..uplinks.len() {

@@ -19,9 +19,9 @@ use super::sessions::{Before, Specs};
 use super::supervise::{StageEnded, keep};
 use crate::config::SourceSpec;
 use crate::link::Stop;
-use crate::message::{Intake, Mint, Outlet};
+use crate::message::{FlowId, Intake, Mint, Outlet};
 use crate::spool::Spool;
-use crate::{source, uplink};
+use crate::{devices, source, uplink};
 
 /// Ends that may wait to begin.
 const WAITING: usize = 64;
@@ -220,6 +220,7 @@ type OrderSenders<C> = Arc<Mutex<HashMap<Arc<str>, mpsc::Sender<EndpointOrder<C>
 #[derive(Clone)]
 pub struct Endpoints {
     flow_handles: FlowHandles,
+    devices: devices::Registry,
     data_dir: Arc<Path>,
     specs: Specs,
     sources: OrderSenders<source::Config>,
@@ -231,12 +232,14 @@ impl Endpoints {
     /// The handle, and where its ends come out that are to begin.
     pub(super) fn new(
         flow_handles: FlowHandles,
+        devices: devices::Registry,
         data_dir: &Path,
     ) -> (Self, mpsc::Receiver<NewEndpoint>) {
         // Nobody takes them any more once the gateway stops, and nobody shall wait for that.
         let (begin, begun) = mpsc::channel(WAITING);
         let ends = Self {
             flow_handles,
+            devices,
             data_dir: data_dir.into(),
             specs: Specs::default(),
             sources: OrderSenders::default(),
@@ -352,9 +355,9 @@ impl Endpoints {
 
     fn complete(&self, spec: SourceSpec) -> source::Config {
         let late = self.specs.routes_beside(&spec);
-        let config = spec.complete(late, |flow| {
-            self.flow_handles.of(flow.index()) as Arc<dyn Intake>
-        });
+        let name = Arc::clone(&spec.name);
+        let intake = |flow: FlowId| self.flow_handles.of(flow.index()) as Arc<dyn Intake>;
+        let config = spec.complete(late, intake, || self.devices.book(&name));
         config.beside(&self.data_dir, &self.specs.marks)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::supervise;
-use crate::{admin, chain, file, spool};
+use crate::{admin, chain, devices, file, spool};
 
 /// Why the gateway did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,8 @@ pub enum Error {
     Strange(#[from] file::Strange),
     #[error("cannot set up the process")]
     Process(#[from] std::io::Error),
+    #[error(transparent)]
+    Devices(#[from] devices::Error),
     /// Something waits for what does not come: a disk, or a fault of ours.
     #[error(
         "not everything ended within `shutdown_grace` ({0:?}): what was under way is as after a kill"

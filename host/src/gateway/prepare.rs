@@ -25,7 +25,7 @@ use crate::config::{self, Config, Sources};
 use crate::message::Mint;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
-use crate::{source, uplink};
+use crate::{devices, source, uplink};
 
 /// What is to run, and what changes it later. `network` is for the guests' blocking calls.
 pub(super) fn prepare(
@@ -46,13 +46,11 @@ pub(super) fn prepare(
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
     open(&config, chains, &flow_handles);
-    if !standing.look().runs_on_kept && flow_handles.down().is_empty() {
-        keep(&config, &origin);
-    }
+    keep(&config, &origin, (&standing, &flow_handles));
     tell_away(&config, &started, &standing);
     let current = watched(&config, &registry)?;
-    let sources = source::Metrics::new(&registry)?;
-    let uplinks = uplink::Metrics::new(&registry)?;
+    let (sources, uplinks) = ends(&registry)?;
+    let devices = register(&config, &spool, (&flow_handles, &mint, &sources), &registry)?;
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
         service: ServiceSocket::of(&origin.env, std::process::id()),
@@ -67,6 +65,7 @@ pub(super) fn prepare(
         starter,
         recordings: recordings::start(&config, &flow_handles, &registry)?,
         spool: Arc::clone(&spool),
+        devices: devices.clone(),
         standing: standing.clone(),
         hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
     };
@@ -80,6 +79,7 @@ pub(super) fn prepare(
         metrics,
         spool,
         flow_handles,
+        devices,
         taps,
         failed,
         mint,
@@ -140,6 +140,34 @@ fn wiring(
     })
 }
 
+fn ends(registry: &Registry) -> Result<(source::Metrics, uplink::Metrics), Error> {
+    Ok((
+        source::Metrics::new(registry)?,
+        uplink::Metrics::new(registry)?,
+    ))
+}
+
+/// The register of devices, as the config has it.
+fn register(
+    config: &Config,
+    spool: &Spool,
+    (flow_handles, mint, sources): (&FlowHandles, &Arc<Mint>, &source::Metrics),
+    registry: &Registry,
+) -> Result<devices::Registry, Error> {
+    let sources = sources.clone();
+    let needs = devices::RegisterNeeds {
+        outlet: spool.outlet(),
+        flows: Arc::new(flow_handles.clone()),
+        states: spool.state_store(),
+        mint: Arc::clone(mint),
+        boot: spool.boot(),
+        is_listening: Box::new(move |source| sources.is_listening(source)),
+    };
+    let register = devices::Registry::new(needs, registry)?;
+    register.put(config.devices.clone())?;
+    Ok(register)
+}
+
 fn open_spool(config: &Config, registry: &Registry) -> Result<Arc<Spool>, Error> {
     let metrics = spool::Metrics::new(registry)?;
     Ok(Arc::new(Spool::open(config.spool.clone(), metrics)?))
@@ -151,8 +179,11 @@ fn within<R>(runtime: &Runtime, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Everything of the config could be started: the next start may fall back on it.
-fn keep(config: &Config, origin: &Sources) {
+/// Where everything of the config could be started, the next start may fall back on it.
+fn keep(config: &Config, origin: &Sources, (standing, flow_handles): (&Standing, &FlowHandles)) {
+    if standing.look().runs_on_kept || !flow_handles.down().is_empty() {
+        return;
+    }
     if let Err(error) = config::keep(config, origin) {
         tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes has none to fall back on");
     }

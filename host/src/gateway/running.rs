@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::message::Mint;
 use crate::spool::Spool;
 use crate::versions::Versions;
-use crate::{source, uplink};
+use crate::{devices, source, uplink};
 
 pub struct RunningGateway {
     /// As it was at the start: what `[gateway]` and `[spool]` say holds until the end.
@@ -29,6 +29,8 @@ pub struct RunningGateway {
     pub(super) uplinks: uplink::Metrics,
     pub(super) spool: Arc<Spool>,
     pub(super) flow_handles: FlowHandles,
+    /// Which devices were seen, and whether they are there.
+    pub(super) devices: devices::Registry,
     /// Those who look on at its flows.
     pub(super) taps: Taps,
     /// Rings when a lane has ended although nobody stopped it.

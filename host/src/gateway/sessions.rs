@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::{RouteSpec, SourceSpec};
+use crate::message::Pattern;
 use crate::source::mqtt::{self, LeftSession, SessionMarks};
 use crate::source::{self, ConditionBoard, SourceCondition, SourceKind};
 use crate::words;
@@ -60,8 +61,10 @@ impl Specs {
             return None;
         }
         let routes = spec.routes.iter().map(|route| route.pattern.filter());
+        let status = spec.devices.iter().flat_map(|topics| &**topics);
         let mut filters = self.marks.filters(&spec.name);
         filters.extend(routes);
+        filters.extend(status.map(Pattern::filter));
         filters.sort();
         filters.dedup();
         Some(Before { spec, filters })
@@ -207,6 +210,8 @@ impl Specs {
             name: name.into(),
             priority: false,
             routes: Vec::new(),
+            // What it brings was sent before, perhaps long ago.
+            devices: None,
             ..lender.clone()
         };
         if let SourceKind::Mqtt(own) = &mut spec.kind {

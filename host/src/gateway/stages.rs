@@ -47,7 +47,11 @@ impl Stages {
     /// There is no thread to be had.
     pub fn start(gateway: &RunningGateway) -> io::Result<Self> {
         let config = &gateway.config;
-        let (ends, begun) = Endpoints::new(gateway.flow_handles.clone(), &config.gateway.data_dir);
+        let (ends, begun) = Endpoints::new(
+            gateway.flow_handles.clone(),
+            gateway.devices.clone(),
+            &config.gateway.data_dir,
+        );
         let mut stages = Self {
             sources: Tasks::new(),
             uplinks: Tasks::new(),

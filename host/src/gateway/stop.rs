@@ -8,6 +8,7 @@ use super::live::LiveChange;
 use super::running::RunningGateway;
 use super::stages::Stages;
 use crate::chain::Chain;
+use crate::devices;
 use crate::spool::Spool;
 
 /// What the uplinks get to deliver what RAM holds, before it is written to the card instead.
@@ -26,6 +27,7 @@ pub(super) async fn drain(
     let left = || deadline.saturating_duration_since(Instant::now());
     stages.drain_sources();
     end_lanes(running.flow_handles.clone(), live, deadline).await;
+    end_register(running.devices.clone()).await;
     let acknowledged = stages.sources_ended(LAST_DELIVERY.min(left())).await;
     stages.end_uplinks(LAST_DELIVERY.min(left())).await;
     close(Arc::clone(&running.spool)).await;
@@ -46,6 +48,13 @@ async fn end_lanes(flow_handles: FlowHandles, live: LiveChange, deadline: Instan
             tracing::warn!(messages, "left in the lanes; the broker sends them again");
         }
         Err(error) => tracing::error!(%error, "the lanes did not stop in order"),
+    }
+}
+
+/// What is known of devices is written with the last commit.
+async fn end_register(devices: devices::Registry) {
+    if let Err(error) = tokio::task::spawn_blocking(move || devices.stop()).await {
+        tracing::error!(%error, "the register of devices did not stop in order");
     }
 }
 

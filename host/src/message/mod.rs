@@ -20,6 +20,7 @@ pub mod legal;
 pub mod pattern;
 mod receipt;
 mod record;
+mod sign;
 pub(crate) mod sync;
 
 pub use border::{
@@ -32,6 +33,7 @@ pub use header::{HeaderError, Headers, push_header};
 pub use pattern::Pattern;
 pub use receipt::{Burst, Progress, Receipt, Settled};
 pub(crate) use record::Record;
+pub use sign::{DeviceBook, DeviceSign};
 
 use crate::clock::{Uptime, WallTime};
 use std::num::NonZeroU16;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::devices::SourceWatch;
 use super::index::FlowIndex;
 use super::pending::PendingBurst;
 use super::repeats::{Repeats, SeenBefore};
 use super::unsettled::AckOrder;
-use super::{Ack, FlowRoute};
+use super::{Ack, Config, FlowRoute};
 use crate::message::{
     Delivery, FlowId, Intake, Message, Pattern, Progress, Receipt, Span, with_shorter_expiry,
 };
@@ -79,21 +80,31 @@ pub(super) struct RoutedFlows {
     candidates: Vec<usize>,
     /// Those with something in their batch.
     filled: Vec<usize>,
+    /// Where it is noted which devices sent something.
+    watch: Option<SourceWatch>,
 }
 
 impl RoutedFlows {
     /// Of all routes, and of those that get what these do not take. `order` is that of the acknowledgements.
-    pub(super) fn new(routes: &[FlowRoute], late: &[FlowRoute], order: AckOrder) -> Self {
-        let mut flows = by_flow(routes, order);
+    pub(super) fn new(config: &Config, order: AckOrder) -> Self {
+        let mut flows = by_flow(&config.routes, order);
         let index = FlowIndex::new(flows.iter().map(|flow| &*flow.patterns));
         let asked = flows.len();
-        flows.extend(by_flow(late, order));
+        flows.extend(by_flow(&config.late, order));
         Self {
             index,
             flows,
             asked,
             candidates: Vec::new(),
             filled: Vec::new(),
+            watch: config.devices.clone().map(SourceWatch::of),
+        }
+    }
+
+    /// Notes that a device has sent something that goes no further.
+    pub(super) fn note(&self, message: &Message, key: Span) {
+        if let Some(watch) = &self.watch {
+            watch.heard(message, key);
         }
     }
 
@@ -116,6 +127,8 @@ impl RoutedFlows {
             weight: message.weight(),
             ..GivenTo::default()
         };
+        let watch = self.watch.as_ref();
+        let is_status = watch.is_some_and(|watch| watch.is_status(&message));
         // The last flow that matches takes the message itself, the others a clone.
         let mut last: Option<(usize, Span)> = None;
         self.index.look(message.topic_str(), &mut self.candidates);
@@ -127,8 +140,13 @@ impl RoutedFlows {
                 self.give_to(before, message.clone(), claim, &mut given, pending);
             }
         }
+        if let Some((_, key)) = last.filter(|_| !is_status) {
+            self.note(&message, key);
+        }
         match last {
             Some(last) => self.give_to(last, message, claim, &mut given, pending),
+            // It is for the register alone.
+            None if is_status => {}
             None => self.give_late(message, claim, &mut given, pending),
         }
         given
@@ -230,6 +248,9 @@ impl RoutedFlows {
 
     /// A new connection stands.
     pub(super) fn reconnected(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.reconnected();
+        }
         self.repeats().for_each(Repeats::reconnected);
     }
 

@@ -126,6 +126,17 @@ impl Metrics {
         }
     }
 
+    /// Whether what devices send to a source comes in: its connection stands, and it is not full.
+    pub fn is_listening(&self, source: &str) -> bool {
+        let SourceMeters {
+            bytes,
+            bytes_capacity,
+            ..
+        } = self.of(source);
+        let is_full = bytes_capacity.get() > 0 && bytes.get() >= bytes_capacity.get();
+        !is_full && self.link.account(source, Instant::now()).is_up
+    }
+
     /// Counts polls that came to `outcome`.
     pub(super) fn polls(&self, source: &str, outcome: &str) -> IntCounter {
         self.polls.with_label_values(&[source, outcome])

@@ -22,6 +22,7 @@
 
 mod circles;
 mod conditions;
+mod devices;
 mod flows;
 pub mod http;
 mod index;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use conditions::{ConditionBoard, SourceCondition};
+pub use devices::DeviceWatch;
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
 pub use settings::{Ack, Config, FlowRoute, SourceKind};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::devices::DeviceWatch;
 use super::mqtt::{SessionMark, SessionMarks};
 use super::repeats::Dedup;
 use crate::link::{ServerTls, Tls};
@@ -49,6 +50,8 @@ pub struct Config {
     pub max_topic_bytes: usize,
     /// Longest payload in bytes; a longer one is parked by its head.
     pub max_payload_bytes: usize,
+    /// Where it is noted which devices sent something; `None`: nowhere.
+    pub devices: Option<DeviceWatch>,
 }
 
 /// How messages come in.
@@ -87,6 +90,13 @@ impl SourceKind {
 }
 
 impl Config {
+    /// Topics that are asked for beside those of the flows: whether devices are there.
+    pub(super) fn status(&self) -> &[Pattern] {
+        self.devices
+            .as_ref()
+            .map_or(&[], |devices| &*devices.status)
+    }
+
     /// This one, with what it remembers on disk over a restart, and what the others that run have been granted.
     #[must_use]
     pub fn beside(mut self, data_dir: &Path, marks: &SessionMarks) -> Self {

@@ -83,7 +83,7 @@ impl<A: Copy> Taker<A> {
             .set(crate::link::level(max_unsettled_bytes));
         Self {
             name: Arc::clone(&config.name),
-            flows: RoutedFlows::new(&config.routes, &config.late, order),
+            flows: RoutedFlows::new(config, order),
             unsettled: Unsettled::new(order),
             borders,
             max_unsettled_bytes,
@@ -234,6 +234,9 @@ impl<A: Copy> Taker<A> {
             _ => (&meters.too_long, HEAD_BYTES),
         };
         counter.inc();
+        if matches!(reason, Reason::TooLong | Reason::Unframed) {
+            self.flows.note(&message, key);
+        }
         let is_whole = message.topic.len() <= self.max_topic_bytes;
         let head = Message {
             flow: id,

@@ -7,6 +7,7 @@
 
 mod alarm;
 pub(crate) mod breaker;
+pub(crate) mod held;
 pub(crate) mod quarantine;
 mod standing;
 

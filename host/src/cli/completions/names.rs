@@ -1,4 +1,4 @@
-//! Names of flows, plugins and queues as the config has them. Whatever is wrong with it, a shell gets what there is, and hears
+//! Names of sources, flows, plugins and queues as the config has them. Whatever is wrong with it, a shell gets what there is, and hears
 //! nothing of the rest.
 
 use std::path::PathBuf;
@@ -7,6 +7,13 @@ use clap_complete::engine::CompletionCandidate;
 
 use crate::cli::global::PLACE;
 use crate::config::{self, Config, Secrets, Sources};
+
+/// Each source; a connection of its own for priority is none.
+pub fn sources() -> Vec<CompletionCandidate> {
+    let config = config();
+    let names = config.sources.iter().map(|source| source.name.to_string());
+    candidates(names.filter(|name| !name.contains(':')))
+}
 
 /// Each flow by its own name.
 pub fn flows() -> Vec<CompletionCandidate> {

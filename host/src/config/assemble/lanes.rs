@@ -9,7 +9,7 @@ use crate::config::priority::SourceConnection;
 use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Place;
 use crate::config::units::Quantity;
-use crate::recording;
+use crate::{devices, recording};
 
 /// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
 const HOST_BYTES: u64 = 32 << 20;
@@ -21,6 +21,8 @@ pub(super) struct Fixed {
     /// A part of `spool`.
     cache: u64,
     recordings: u64,
+    /// The register of devices, with what is heard between two looks.
+    devices: u64,
 }
 
 impl Fixed {
@@ -33,7 +35,7 @@ impl Fixed {
             .sum();
         gateway
             .memory_bytes
-            .saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
+            .saturating_sub(HOST_BYTES + self.recordings + self.devices + self.cache + plugins)
     }
 
     pub(super) fn of(
@@ -41,7 +43,10 @@ impl Fixed {
         queues: &Queues,
         limits: &SpoolLimits,
         flows: &[FlowSpec],
+        register: Option<&devices::Config>,
     ) -> Self {
+        // A table of its own, and one for what each source has heard.
+        let tables = 1 + sources.len() as u64;
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
         let recording = |flow: &FlowSpec| {
             let in_memory =
@@ -57,6 +62,7 @@ impl Fixed {
             spool: heads + limits.cache_bytes,
             cache: limits.cache_bytes,
             recordings: flows.iter().filter_map(recording).sum(),
+            devices: register.map_or(0, |config| tables * config.most_bytes as u64),
         }
     }
 }
@@ -78,7 +84,7 @@ pub(super) fn settle_lanes(
             .map(|flow| lanes(flow) * instances_bytes(flow))
             .sum()
     };
-    let host = HOST_BYTES + fixed.recordings;
+    let host = HOST_BYTES + fixed.recordings + fixed.devices;
     let rest = host + fixed.sources + fixed.spool;
     let open = (1..=share.clamp(1, 64))
         .rev()

@@ -72,7 +72,7 @@ pub(super) fn ports(
     ports
 }
 
-pub(super) fn route(
+pub(in crate::config) fn route(
     fields: &Fields<'_>,
     name: &str,
     item: &TomlItem,

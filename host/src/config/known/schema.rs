@@ -78,6 +78,7 @@ record = "1MiB"
 [[flow.flow.plugin]]
 plugin = "builtin:filter"
 settings = { a = 1 }
+[devices]
 [spool]
 encrypt = { key = { env = "A" }, old_keys = [{ env = "A" }] }
 [admin]

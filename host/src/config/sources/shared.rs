@@ -33,6 +33,7 @@ pub(super) fn spec(
         priority: false,
         share: None,
         routes: Vec::new(),
+        devices: None,
         max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
         max_payload_bytes: max_payload.min(most),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::message::{FlowId, Intake, Pattern};
-use crate::source::{Ack, Dedup, FlowRoute};
+use crate::message::{DeviceBook, FlowId, Intake, Pattern};
+use crate::source::{Ack, Dedup, DeviceWatch, FlowRoute};
 use crate::{link, mqtt, source};
 
 /// A source before the lanes of its flows exist.
@@ -19,6 +19,9 @@ pub struct SourceSpec {
     pub share: Option<String>,
     /// What goes to which flow.
     pub routes: Vec<RouteSpec>,
+    /// It notes which devices sent something, and asks for these topics, by which it is told whether they are there; `None`: it
+    /// does not.
+    pub devices: Option<Arc<[Pattern]>>,
     /// Bytes taken and not yet settled at which reading stops, as in `source::Config`.
     pub max_unsettled_bytes: usize,
     /// Longest topic, bytes, as in `source::Config`.
@@ -59,11 +62,13 @@ impl SourceSpec {
         }
     }
 
-    /// The source's config, with the lanes that `intake` knows; what none of its own routes takes goes by `late`.
+    /// The source's config, with the lanes that `intake` knows; what none of its own routes takes goes by `late`, and what is
+    /// known of devices into `book`.
     pub fn complete(
         self,
         late: Vec<RouteSpec>,
         intake: impl Fn(FlowId) -> Arc<dyn Intake>,
+        book: impl FnOnce() -> Arc<dyn DeviceBook>,
     ) -> source::Config {
         let route = |spec: RouteSpec| FlowRoute {
             intake: intake(spec.flow),
@@ -82,6 +87,10 @@ impl SourceSpec {
             max_unsettled_bytes: self.max_unsettled_bytes,
             max_topic_bytes: self.max_topic_bytes,
             max_payload_bytes: self.max_payload_bytes,
+            devices: self.devices.map(|status| DeviceWatch {
+                book: book(),
+                status,
+            }),
         }
     }
 }

@@ -5,6 +5,7 @@ mod accounts;
 pub mod backup;
 pub(super) mod certificates;
 mod changes;
+mod devices;
 pub mod health;
 pub mod letters;
 pub mod log;
@@ -49,6 +50,8 @@ pub fn operating() -> Vec<Route<Api>> {
         Route::get(Read, "/v1/status", status::show),
         // How each part is.
         Route::get(Read, "/v1/health", health::show),
+        // Who was seen, and is there, a `DeviceQuery`: it changes nothing.
+        Route::post(Read, "/v1/devices", devices::list),
         // How much the log says; another level for a while, a `log::Order`.
         Route::get(Read, "/v1/log", log::show),
         Route::post(Operate, "/v1/log", log::change),

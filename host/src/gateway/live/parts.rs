@@ -10,9 +10,9 @@ use crate::gateway::service::socket::ServiceSocket;
 use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
 use crate::link::Hurry;
-use crate::recording;
 use crate::spool::Spool;
 use crate::versions::Versions;
+use crate::{devices, recording};
 
 pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) config: Config,
@@ -34,6 +34,7 @@ pub(in crate::gateway) struct LiveParts {
     pub(in crate::gateway) recordings: recording::Metrics,
     /// Knows the flows by number.
     pub(in crate::gateway) spool: Arc<Spool>,
+    pub(in crate::gateway) devices: devices::Registry,
     /// Has sources and uplinks try again that wait to.
     pub(in crate::gateway) hurries: [Hurry; 2],
     /// What became of the config.

@@ -119,6 +119,7 @@ mod tests {
             max_unsettled_bytes: 1 << 20,
             max_topic_bytes: 100,
             max_payload_bytes: 1_000,
+            devices: None,
         };
         let metrics = source::Metrics::new(&Registry::new()).unwrap();
         let (ask, _asked) = mpsc::channel(1);

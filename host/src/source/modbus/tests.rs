@@ -119,6 +119,7 @@ fn scene(devices: &[&str], report: ReportMode, max_unsettled_bytes: usize) -> Sc
         max_unsettled_bytes,
         max_topic_bytes: 1 << 10,
         max_payload_bytes: 1 << 18,
+        devices: None,
     };
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let borders = Borders {

@@ -8,18 +8,21 @@ use crate::message::pattern::covers;
 use crate::mqtt::{Protocol, Subscription};
 use crate::source::FlowRoute;
 
-/// The patterns of all routes, without those whose filters another one covers: a broker may send a message once for each.
-pub(super) fn needed(routes: &[FlowRoute]) -> Vec<&Pattern> {
-    let filters: Vec<String> = routes.iter().map(|route| route.pattern.filter()).collect();
+/// The patterns of all routes and what is asked for beside them, without those whose filters another one covers: a broker may
+/// send a message once for each.
+pub(super) fn needed<'p>(routes: &'p [FlowRoute], beside: &'p [Pattern]) -> Vec<&'p Pattern> {
+    let patterns = routes.iter().map(|route| &route.pattern).chain(beside);
+    let patterns: Vec<&Pattern> = patterns.collect();
+    let filters: Vec<String> = patterns.iter().map(|pattern| pattern.filter()).collect();
     let is_needed = |index: usize, filter: &str| {
         !filters.iter().enumerate().any(|(other, outer)| {
             other != index && covers(outer, filter) && (other < index || !covers(filter, outer))
         })
     };
-    let routes = routes.iter().zip(&filters).enumerate();
-    routes
+    let patterns = patterns.into_iter().zip(&filters).enumerate();
+    patterns
         .filter(|(index, (_, filter))| is_needed(*index, filter))
-        .map(|(_, (route, _))| &route.pattern)
+        .map(|(_, (pattern, _))| pattern)
         .collect()
 }
 

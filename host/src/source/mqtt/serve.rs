@@ -64,7 +64,7 @@ pub(super) struct MqttSource {
 impl MqttSource {
     pub(super) fn new(config: &crate::source::Config, own: &Config, borders: Borders) -> Self {
         let meters = Arc::clone(&borders.meters);
-        let copies = Copies::new(needed(&config.routes).into_iter());
+        let copies = Copies::new(needed(&config.routes, config.status()).into_iter());
         Self {
             subscriptions: Subscriptions::new(config, own, &copies, &meters),
             taker: Taker::new(config, AckOrder::Arrival, borders),

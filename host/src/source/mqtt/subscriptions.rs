@@ -13,7 +13,6 @@ use crate::message::Pattern;
 use crate::message::Qos;
 use crate::message::pattern::covers;
 use crate::mqtt::{ConnectionEnded, Established, Protocol, Subscription};
-use crate::source::FlowRoute;
 use crate::source::metrics::SourceMeters;
 
 /// Pause between two looks whether another source has been granted what this one is to give up.
@@ -63,7 +62,8 @@ impl Subscriptions {
         copies: &Copies,
         meters: &Arc<SourceMeters>,
     ) -> Self {
-        let wanted = needed(&config.routes).into_iter().map(|pattern| {
+        let wanted = needed(&config.routes, config.status());
+        let wanted = wanted.into_iter().map(|pattern| {
             let filter = pattern.filter();
             let id = copies.id(&filter);
             Subscription {
@@ -76,9 +76,9 @@ impl Subscriptions {
             name: Arc::clone(&config.name),
             meters: Arc::clone(meters),
             wanted: wanted.collect(),
-            obsolete: obsolete(&config.routes, &own.mark),
+            obsolete: obsolete(config, &own.mark),
             ending: Vec::new(),
-            wanted_beside: needed(&config.late)
+            wanted_beside: needed(&config.late, &[])
                 .into_iter()
                 .map(Pattern::filter)
                 .collect(),
@@ -270,8 +270,9 @@ impl Subscriptions {
 }
 
 /// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.
-fn obsolete(routes: &[FlowRoute], mark: &SessionMark) -> Vec<String> {
-    let wanted: Vec<_> = needed(routes).into_iter().map(Pattern::filter).collect();
+fn obsolete(config: &crate::source::Config, mark: &SessionMark) -> Vec<String> {
+    let wanted = needed(&config.routes, config.status()).into_iter();
+    let wanted: Vec<_> = wanted.map(Pattern::filter).collect();
     mark.filters()
         .into_iter()
         .filter(|filter| !wanted.contains(filter))

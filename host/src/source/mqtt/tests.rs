@@ -118,6 +118,7 @@ async fn bench_over(
         max_unsettled_bytes,
         max_topic_bytes: 20,
         max_payload_bytes: 10_000,
+        devices: None,
     };
     let (parked, letters) = mpsc::channel(PLENTY);
     let (stop, stopped) = watch::channel(Stop::Run);

@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 
-use prometheus::IntGauge;
-
+use super::held::HeldDevices;
 use crate::chain::lane::item::Item;
 use crate::chain::lane::outbox::Outbox;
 use crate::chain::settings::QuarantineConfig;
@@ -21,7 +20,7 @@ const MOST: usize = 1_024;
 const LOG_EVERY_US: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DeviceState {
+enum SuspectState {
     /// Its last payloads were bad, not enough of them yet.
     Watched,
     /// Nothing of it is tried before then.
@@ -32,7 +31,7 @@ enum DeviceState {
 
 #[derive(Debug)]
 struct SuspectDevice {
-    state: DeviceState,
+    state: SuspectState,
     /// Bad payloads in a row.
     streak: u64,
     /// Messages of it in this batch, and how many of them were bad.
@@ -45,7 +44,7 @@ pub(crate) struct Quarantine {
     config: QuarantineConfig,
     devices: HashMap<Box<[u8]>, SuspectDevice>,
     /// Devices in quarantine, over all lanes of the flow.
-    gauge: IntGauge,
+    held: HeldDevices,
     entries: LogLimit,
     releases: LogLimit,
 }
@@ -58,11 +57,11 @@ struct LogLimit {
 }
 
 impl Quarantine {
-    pub(crate) fn new(config: QuarantineConfig, gauge: IntGauge) -> Self {
+    pub(crate) fn new(config: QuarantineConfig, held: HeldDevices) -> Self {
         Self {
             config,
             devices: HashMap::new(),
-            gauge,
+            held,
             entries: LogLimit::default(),
             releases: LogLimit::default(),
         }
@@ -89,9 +88,9 @@ impl Quarantine {
         };
         device.last = now;
         match device.state {
-            DeviceState::Held { until } if now >= until => device.state = DeviceState::Probing,
-            DeviceState::Held { .. } | DeviceState::Probing => return false,
-            DeviceState::Watched => {}
+            SuspectState::Held { until } if now >= until => device.state = SuspectState::Probing,
+            SuspectState::Held { .. } | SuspectState::Probing => return false,
+            SuspectState::Watched => {}
         }
         device.seen += 1;
         true
@@ -124,10 +123,10 @@ impl Quarantine {
         }
         let is_new = device.streak == 0;
         // A key that a plugin made up, and no device's.
-        let is_made_up = seen == 0 && !is_new && device.state == DeviceState::Watched;
+        let is_made_up = seen == 0 && !is_new && device.state == SuspectState::Watched;
         if bad < seen || is_made_up {
-            if device.state == DeviceState::Probing {
-                self.gauge.dec();
+            if device.state == SuspectState::Probing {
+                self.held.leave(key);
                 self.releases.write(now, |unlogged| {
                     tracing::info!(
                         flow,
@@ -144,13 +143,13 @@ impl Quarantine {
             .uptime
             .plus_us(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
         match device.state {
-            DeviceState::Watched if device.streak >= u64::from(self.config.after) => {
-                device.state = DeviceState::Held { until };
-                self.gauge.inc();
+            SuspectState::Watched if device.streak >= u64::from(self.config.after) => {
+                device.state = SuspectState::Held { until };
+                self.held.enter(key);
                 self.tell_held(key, device.streak, flow, now);
             }
-            DeviceState::Probing => device.state = DeviceState::Held { until },
-            DeviceState::Watched | DeviceState::Held { .. } => {}
+            SuspectState::Probing => device.state = SuspectState::Held { until },
+            SuspectState::Watched | SuspectState::Held { .. } => {}
         }
         true
     }
@@ -176,7 +175,7 @@ impl Quarantine {
         self.devices.insert(
             key,
             SuspectDevice {
-                state: DeviceState::Watched,
+                state: SuspectState::Watched,
                 streak: 0,
                 seen: 0,
                 bad: 1,
@@ -186,7 +185,7 @@ impl Quarantine {
     }
 
     fn make_room(&mut self, now: Uptime) -> bool {
-        let may_go = |device: &SuspectDevice| !matches!(device.state, DeviceState::Held { until } if until > now);
+        let may_go = |device: &SuspectDevice| !matches!(device.state, SuspectState::Held { until } if until > now);
         let quiet = self
             .devices
             .iter()
@@ -198,21 +197,20 @@ impl Quarantine {
         if self
             .devices
             .remove(&key)
-            .is_some_and(|device| device.state != DeviceState::Watched)
+            .is_some_and(|device| device.state != SuspectState::Watched)
         {
-            self.gauge.dec();
+            self.held.leave(&key);
         }
         true
     }
 
     /// Everyone starts anew: a plugin may be another one now, and what was bad to the old one good.
     pub(crate) fn forget(&mut self) {
-        let held = self
-            .devices
-            .drain()
-            .filter(|(_, device)| device.state != DeviceState::Watched)
-            .count();
-        self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
+        for (key, device) in self.devices.drain() {
+            if device.state != SuspectState::Watched {
+                self.held.leave(&key);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::view::PageView;
 use crate::clock::utc;
+use crate::devices::DeviceCounts;
 use crate::gateway::api::health::{HealthPart, State};
 use crate::gateway::api::status::{FlowStatus, PluginStatus, QueueStatus};
 
@@ -77,11 +78,24 @@ fn facts(view: &PageView) -> String {
         ("memory", memory),
         ("disk free", Some(bytes(status.store.free_bytes))),
         ("dead letters", Some(status.dead_letters.kept.to_string())),
+        ("devices", view.devices.map(devices)),
     ];
     let fact = |(name, value): (&str, Option<String>)| {
         value.map(|value| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
     };
     facts.into_iter().filter_map(fact).collect()
+}
+
+/// How many there are, and how many are not as they should be.
+fn devices(counts: DeviceCounts) -> String {
+    let odd = [
+        (counts.silent, "silent"),
+        (counts.offline, "offline"),
+        (counts.mad, "mad"),
+    ];
+    let odd = odd.into_iter().filter(|(count, _)| *count > 0);
+    let odd = odd.map(|(count, what)| format!(", {count} {what}"));
+    format!("{}{}", counts.known, odd.collect::<String>())
 }
 
 fn wrong(part: &HealthPart) -> Option<String> {

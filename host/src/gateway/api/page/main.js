@@ -78,6 +78,10 @@ function render(view, states) {
     ["up", time(process.uptime_s)], ["memory", `${bytes(process.resident_bytes)} of ${bytes(process.memory_limit_bytes)}`],
     ["disk free", bytes(store.free_bytes)], ["dead letters", String(letters.kept)],
   ];
+  if (view.devices) {
+    const odd = ["silent", "offline", "mad"].filter((what) => view.devices[what] > 0);
+    facts.push(["devices", [view.devices.known, ...odd.map((what) => `${view.devices[what]} ${what}`)].join(", ")]);
+  }
   document.getElementById("facts").replaceChildren(...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::clock::Now;
+use crate::devices::DeviceCounts;
 use crate::gateway::api::health::Report;
 use crate::gateway::api::status::Status;
 use crate::gateway::audit;
@@ -28,6 +29,8 @@ pub(super) struct PageView {
     #[serde(flatten)]
     pub(super) kept: Kept,
     pub(super) ledger: Vec<LossRow>,
+    /// How many devices are what, where the config has a register; which they are is not for everybody.
+    pub(super) devices: Option<DeviceCounts>,
 }
 
 /// What lies on the disk.
@@ -91,6 +94,7 @@ impl Views {
             health: Report::open(running),
             kept: self.kept(),
             ledger: lost(running),
+            devices: running.devices.counts(),
         }
     }
 

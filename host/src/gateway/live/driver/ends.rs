@@ -7,6 +7,7 @@ use super::super::order::ChangeLine;
 use super::Driver;
 use crate::config::{Config, ConfigDifference, EndpointChanges};
 use crate::spool::NotAdded;
+use crate::words::with_causes;
 
 impl Driver {
     /// Queues come that flows are to lead to.
@@ -49,6 +50,21 @@ impl Driver {
         }
         self.tell_drained();
         self.ends.put_uplinks(put);
+    }
+
+    /// The register of devices, before the flows that its events are for, and before the sources that note for it.
+    pub(super) fn put_devices(&mut self, id: u64, new: &Config, difference: &ConfigDifference) {
+        if !difference.devices {
+            return;
+        }
+        let end = || "devices".to_owned();
+        if !self.parts.config.put_devices(new) {
+            return self.stays(id, end(), "a queue of its events was not added".to_owned());
+        }
+        match self.parts.devices.put(self.parts.config.devices.clone()) {
+            Ok(()) => tracing::info!("the register of devices is as the config says now"),
+            Err(error) => self.stays(id, end(), with_causes(&error)),
+        }
     }
 
     pub(super) fn remove_ends(&mut self, id: u64, new: &Config, difference: &ConfigDifference) {

@@ -74,6 +74,7 @@ impl Driver {
         // They wait for no probation.
         let added = self.add_queues(new);
         self.put_ends(new, &difference);
+        self.put_devices(id, new, &difference);
         let round = Reload {
             id,
             who,

@@ -2,6 +2,8 @@ use super::*;
 use crate::clock::{Uptime, WallTime};
 use std::time::Duration;
 
+use prometheus::IntGauge;
+
 const SECOND: u64 = 1_000_000;
 
 fn at(seconds: u64) -> Now {
@@ -16,7 +18,10 @@ fn quarantine() -> Quarantine {
         after: 3,
         retry: Duration::from_secs(30),
     };
-    Quarantine::new(config, IntGauge::new("devices", "x").unwrap())
+    Quarantine::new(
+        config,
+        HeldDevices::new(IntGauge::new("devices", "x").unwrap()),
+    )
 }
 
 /// One batch of messages: the key and whether its payload is bad. Which were admitted.
@@ -48,7 +53,7 @@ fn so_many_bad_payloads_in_a_row_quarantine_a_device_and_no_other() {
     assert_eq!(
         (
             batch(&mut table, 3, &[("a", false), ("b", false)]),
-            table.gauge.get()
+            table.held.count()
         ),
         (vec![false, true], 1)
     );
@@ -60,7 +65,7 @@ fn a_good_payload_in_between_starts_the_count_anew() {
     for second in 0..20 {
         assert_eq!(batch(&mut table, second, &[("a", second % 3 > 0)]), [true]);
     }
-    assert_eq!(table.gauge.get(), 0);
+    assert_eq!(table.held.count(), 0);
 }
 
 #[test]
@@ -85,7 +90,7 @@ fn after_the_pause_one_message_decides() {
         [true, false]
     );
     assert_eq!(
-        (batch(&mut table, 60, &[("a", false)]), table.gauge.get()),
+        (batch(&mut table, 60, &[("a", false)]), table.held.count()),
         (vec![true], 0)
     );
 }
@@ -94,10 +99,10 @@ fn after_the_pause_one_message_decides() {
 fn after_a_change_everyone_starts_anew() {
     let mut table = quarantine();
     (0..3).for_each(|_| drop(batch(&mut table, 0, &[("a", true)])));
-    assert_eq!(table.gauge.get(), 1);
+    assert_eq!(table.held.count(), 1);
     table.forget();
     assert_eq!(
-        (batch(&mut table, 0, &[("a", false)]), table.gauge.get()),
+        (batch(&mut table, 0, &[("a", false)]), table.held.count()),
         (vec![true], 0)
     );
 }
