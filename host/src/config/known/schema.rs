@@ -43,6 +43,12 @@ url = "tcp+listen://127.0.0.1:1"
 url = "udp://127.0.0.1:1"
 [source.raw]
 url = "serial:///dev/b"
+[source.nats]
+url = "nats+tls://a"
+creds = { env = "A" }
+tls = { ca = "a" }
+stream = "a"
+consumer = "a"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -58,6 +64,18 @@ headers = { a = "a" }
 [uplink.file]
 url = "file:///a"
 files = { keep = "1GiB" }
+[uplink.nats]
+url = "nats+tls://a"
+creds = { env = "A" }
+tls = { ca = "a" }
+nats = { subject = "a" }
+[uplink.streams]
+url = "nats://a"
+user = "a"
+password = { env = "A" }
+[uplink.subjects]
+url = "nats://a"
+token = { env = "A" }
 [uplink.postgres]
 url = "postgres+tls://a@b/c"
 password = { env = "A" }
@@ -98,8 +116,10 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "modbus" | "serial") => &["\"modbus+*://*\"", "\"*\""],
         ("source", "dialled" | "listening") => &["\"tcp://*\"", "\"*\""],
         ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
+        ("source", "nats") => &["\"nats://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
+        ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],
         ("admin", "access") if rest.is_some() => return vec!["admin.access.\"*\"".to_owned()],
