@@ -9,6 +9,7 @@ pub mod words;
 pub mod message;
 pub mod link;
 pub mod mqtt;
+pub mod nats;
 pub mod source;
 pub mod builtin;
 pub mod trust;

@@ -42,6 +42,8 @@ mod looking;
 mod live;
 mod modbus;
 mod monitoring;
+mod nats_in;
+mod nats_out;
 mod outage;
 mod parts;
 mod page;
@@ -119,6 +121,8 @@ fn cases() -> Vec<Trial> {
         told::cases(),
         outage::cases(),
         postgres::cases(),
+        nats_in::cases(),
+        nats_out::cases(),
         policy::cases(),
         links::cases(),
         looking::cases(),

@@ -49,9 +49,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
     ("link", &["clock", "file"]),
     ("mqtt", &["message", "link", "clock", "words"]),
+    ("nats", &["message", "link", "words"]),
     (
         "source",
-        &["message", "link", "mqtt", "clock", "file", "words"],
+        &["message", "link", "mqtt", "nats", "clock", "file", "words"],
     ),
     (
         "chain",
@@ -62,7 +63,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("spool", &["message", "clock", "thread", "file", "words"]),
     (
         "uplink",
-        &["message", "link", "mqtt", "clock", "file", "words"],
+        &["message", "link", "mqtt", "nats", "clock", "file", "words"],
     ),
     (
         "recording",
@@ -111,11 +112,12 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
 /// Guarantee: what is promised of an uplink holds for each of them, and one more is its own files and a table of its keys.
 fn what_sends_does_not_know_what_is_spoken() -> Result<()> {
     // Each as its folder is called, and as it is named in code: a file may be spoken of.
-    const PROTOCOLS: [(&str, &str); 4] = [
+    const PROTOCOLS: [(&str, &str); 5] = [
         ("mqtt", "mqtt"),
         ("http", "http"),
         ("file", "file::"),
         ("postgres", "postgres"),
+        ("nats", "nats"),
     ];
     let uplink = sources("host/src/uplink")?;
     let is_of = |path: &str, protocol: &str| {
@@ -159,7 +161,7 @@ fn what_takes_any_arrival_names_no_protocol() -> Result<()> {
         })
         .collect();
     ensure!(core.len() > 5, "the core of `source` is not where it was");
-    let words = ["mqtt", "http", "hyper", "rumqttc", "modbus", "raw"];
+    let words = ["mqtt", "http", "hyper", "rumqttc", "modbus", "raw", "nats"];
     complain(
         words
             .iter()
@@ -175,12 +177,11 @@ fn each_engine_is_named_in_one_place() -> Result<()> {
     let mut found = hits(&host, "rumqttc", |path| {
         path.starts_with("host/src/mqtt/wire")
     });
-    found.extend(hits(&host, "wasmtime", |path| {
-        path.starts_with("host/src/chain/")
-    }));
-    found.extend(hits(&host, "wasmtime_wasi", |path| {
-        path.starts_with("host/src/chain/")
-    }));
+    for engine in ["wasmtime", "wasmtime_wasi"] {
+        found.extend(hits(&host, engine, |path| {
+            path.starts_with("host/src/chain/")
+        }));
+    }
     found.extend(hits(&host, "sled", |path| {
         path == "host/src/spool/disk/index.rs"
     }));

@@ -42,7 +42,7 @@ impl Foreign {
         }
     }
 
-    fn program(self) -> PathBuf {
+    pub(crate) fn program(self) -> PathBuf {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/brokers");
         folder.join(match self {
             Self::Aedes => "node_modules/aedes/package.json",

@@ -21,6 +21,7 @@ pub mod guests;
 pub mod load;
 pub mod many;
 pub mod mosquitto;
+pub mod nats;
 pub mod port;
 pub mod postgres;
 pub mod process;

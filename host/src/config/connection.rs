@@ -1,5 +1,7 @@
 //! What sources and uplinks have in common: the connection to a broker.
 
+pub(super) mod nats;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -200,7 +202,7 @@ fn login(fields: &mut Fields<'_>) -> Option<Login> {
 /// How a scheme is written with TLS.
 fn secure(plain: &str) -> String {
     match plain {
-        "postgres" => "postgres+tls://".to_owned(),
+        "postgres" | "nats" => format!("{plain}+tls://"),
         plain => format!("{plain}s://"),
     }
 }

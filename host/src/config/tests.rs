@@ -451,6 +451,14 @@ fn manual_with_examples() -> String {
         let line = line.replace("\"exec://*\"", "weather");
         let line = line.replace("\"file://*\"", "history");
         let line = line.replace("\"postgres://*\"", "table");
+        let line = line.replace(
+            "\"nats://*\"",
+            if line.starts_with("[source") {
+                "pulled"
+            } else {
+                "streams"
+            },
+        );
         let section = if is_over_http {
             &mut over_http
         } else {
@@ -476,6 +484,8 @@ fn every_example_of_the_manual_is_a_setting_that_exists() {
         .iter()
         // Of the ways to frame raw bytes one source has one.
         .filter(|problem| !problem.message.contains("but `framing` is"))
+        // Of the ways to log in one connection has one.
+        .filter(|problem| !problem.message.contains("logs in by"))
         .filter(|problem| {
             !matches!(
                 problem.code,
@@ -510,7 +520,15 @@ fn every_setting_that_exists_is_in_the_manual() {
         "[uplink.table]\nurl = \"postgres://barn@127.0.0.1/farm\"\n{unknown}postgres = {{ {} }}\n",
         unknown.trim()
     );
-    let problems = [file, asked, raw, written, stored]
+    let published = format!(
+        "[uplink.streams]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
+        unknown.trim()
+    );
+    let pulled = format!(
+        "[source.pulled]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
+        unknown.trim()
+    );
+    let problems = [file, asked, raw, written, stored, published, pulled]
         .map(|file| load(&Case::new(&file).sources).unwrap_err());
     let hints = problems
         .iter()

@@ -239,16 +239,21 @@ pub struct Peer {
     pub noun: &'static str,
     /// The scheme of a URL that speaks to it without TLS: `mqtt://`.
     pub plain: &'static str,
-    /// How it is asked for TLS, where a connection begins without.
+    /// What comes before TLS, where a connection begins without.
     pub upgrade: Option<Upgrade>,
 }
 
 /// What is said before a TLS handshake.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Upgrade {
-    pub ask: &'static [u8],
-    /// The byte that agrees.
-    pub yes: u8,
+pub enum Upgrade {
+    /// We ask for it.
+    Asked {
+        ask: &'static [u8],
+        /// The byte that agrees.
+        yes: u8,
+    },
+    /// The peer speaks first: one line, which the socket keeps.
+    Greeted,
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ use crate::clock::Now;
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 
+/// Bytes of a line that a peer says before TLS, at most.
+const MOST_GREETING: usize = 64 << 10;
+
 /// A connection as it is dialled: in the clear, or over TLS.
 type Dialled = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
@@ -43,6 +46,8 @@ pub struct Socket {
     queued: usize,
     /// Bytes given to the socket in all.
     total: u64,
+    /// The line that the peer said before TLS.
+    greeting: Vec<u8>,
 }
 
 impl Socket {
@@ -52,9 +57,13 @@ impl Socket {
     /// Whatever went wrong, in words for the operator.
     pub async fn dial(target: Target<'_>) -> Result<Self, Error> {
         let socket = connect(target).await?;
+        let mut greeting = Vec::new();
         let dialled = match target.tls {
             None => Dialled::Left(socket),
-            Some(tls) => Dialled::Right(Box::pin(secure(socket, tls, target)).await?),
+            Some(tls) => {
+                let secured = Box::pin(secure(socket, tls, target, &mut greeting));
+                Dialled::Right(secured.await?)
+            }
         };
         let stream = match target.carriage {
             None => SocketStream::Left(dialled),
@@ -70,7 +79,13 @@ impl Socket {
             written: 0,
             queued: 0,
             total: 0,
+            greeting,
         })
+    }
+
+    /// The line that the peer said before TLS, with its end; empty where it says none, or there is no TLS.
+    pub fn take_greeting(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.greeting)
     }
 
     /// Reads what fits the spare room of `input`; 0 is the end.
@@ -227,6 +242,7 @@ async fn secure(
     mut socket: TcpStream,
     tls: &Tls,
     target: Target<'_>,
+    greeting: &mut Vec<u8>,
 ) -> Result<Box<TlsStream<TcpStream>>, Error> {
     let server = target.host;
     let peer = target.peer;
@@ -234,9 +250,9 @@ async fn secure(
     let settings = load(tls.clone(), server.to_owned()).await?;
     let deadline = target.deadlines.handshake;
     if let Some(upgrade) = &peer.upgrade {
-        timeout(deadline, agree(&mut socket, upgrade, target))
+        *greeting = timeout(deadline, agree(&mut socket, upgrade, target))
             .await
-            .map_err(|_| Error::late("asking for TLS", deadline))??;
+            .map_err(|_| Error::late("what comes before TLS", deadline))??;
     }
     let shaken = timeout(
         deadline,
@@ -259,16 +275,35 @@ async fn secure(
     }
 }
 
-/// Asks for TLS in the clear. One byte is read: what the peer says behind it belongs to the handshake.
-async fn agree(socket: &mut TcpStream, upgrade: &Upgrade, target: Target<'_>) -> Result<(), Error> {
-    socket.write_all(upgrade.ask).await.map_err(Error::Broken)?;
-    if socket.read_u8().await.map_err(Error::Broken)? == upgrade.yes {
-        return Ok(());
-    }
+/// Does in the clear what comes before TLS; what the peer said first. No byte is read behind that: it belongs to the handshake.
+async fn agree(
+    socket: &mut TcpStream,
+    upgrade: &Upgrade,
+    target: Target<'_>,
+) -> Result<Vec<u8>, Error> {
     let Peer { noun, plain, .. } = target.peer;
+    let problem = match upgrade {
+        Upgrade::Asked { ask, yes } => {
+            socket.write_all(ask).await.map_err(Error::Broken)?;
+            if socket.read_u8().await.map_err(Error::Broken)? == *yes {
+                return Ok(Vec::new());
+            }
+            format!("the {noun} has no TLS: set it up there, or write {plain} in the URL")
+        }
+        Upgrade::Greeted => {
+            let mut line = Vec::new();
+            while line.len() < MOST_GREETING {
+                line.push(socket.read_u8().await.map_err(Error::Broken)?);
+                if line.ends_with(b"\n") {
+                    return Ok(line);
+                }
+            }
+            format!("what answers there is no {noun}: check host and port")
+        }
+    };
     Err(Error::Tls {
         server: target.host.to_owned(),
-        problem: format!("the {noun} has no TLS: set it up there, or write {plain} in the URL"),
+        problem,
         failure: FailureKind::Refused,
     })
 }

@@ -18,7 +18,7 @@
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
 //! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`,
-//! `modbus` and `raw` are the ways in.
+//! `modbus`, `raw` and `nats` are the ways in.
 
 mod circles;
 mod conditions;
@@ -29,6 +29,7 @@ mod index;
 mod metrics;
 pub mod modbus;
 pub mod mqtt;
+pub mod nats;
 mod pending;
 pub mod raw;
 mod repeats;
@@ -60,6 +61,7 @@ pub async fn reach(kind: &SourceKind) -> Result<String, String> {
         SourceKind::Http(own) => http::reach(own).await,
         SourceKind::Modbus(own) => modbus::reach(own).await,
         SourceKind::Raw(own) => raw::reach(own).await,
+        SourceKind::Nats(own) => nats::reach(own).await,
     }
 }
 
@@ -83,5 +85,6 @@ pub async fn run(
         SourceKind::Http(own) => http::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Modbus(own) => modbus::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Raw(own) => raw::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Nats(own) => nats::run(&config, own, borders, &metrics, stop).await,
     }
 }

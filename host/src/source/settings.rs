@@ -65,6 +65,8 @@ pub enum SourceKind {
     Modbus(Box<super::modbus::Config>),
     /// As bytes that are cut into messages.
     Raw(Box<super::raw::Config>),
+    /// A consumer of a stream is pulled from.
+    Nats(Box<super::nats::Config>),
 }
 
 impl SourceKind {
@@ -75,6 +77,7 @@ impl SourceKind {
             Self::Http(own) => format!("{}:{}", own.host, own.port),
             Self::Modbus(own) => own.address.to_string(),
             Self::Raw(own) => own.address.to_string(),
+            Self::Nats(own) => own.to_string(),
         }
     }
 
@@ -83,6 +86,7 @@ impl SourceKind {
         match self {
             Self::Mqtt(own) => own.connection.tls.as_ref().map(Tls::certificates),
             Self::Http(own) => own.tls.as_ref().map(ServerTls::certificates),
+            Self::Nats(own) => own.server.tls.as_ref().map(Tls::certificates),
             Self::Modbus(_) | Self::Raw(_) => None,
         }
         .unwrap_or_default()

@@ -34,6 +34,8 @@ pub(super) struct PacketOrigin<'a> {
     pub(super) arrived: Option<WallTime>,
     /// Upstream took it before, and is asked whether it would take it now: what it remembers of it is no answer.
     pub(super) is_asked_anew: bool,
+    /// It is sent beside the account, and comes again in its turn.
+    pub(super) is_beside: bool,
 }
 
 /// What upstream said when the carrier came to stand.

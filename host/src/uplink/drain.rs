@@ -13,7 +13,7 @@ use super::postgres;
 use super::serve::{Parting, Uplink};
 use super::settings::{Config, UplinkKind};
 use super::shared::UplinkContext;
-use super::{file, http, mqtt};
+use super::{file, http, mqtt, nats};
 use crate::link::{Causes, Redial, Stop};
 use crate::message::OwedQueues;
 
@@ -25,6 +25,7 @@ pub async fn reach(kind: &UplinkKind) -> Result<String, String> {
     match kind {
         UplinkKind::Mqtt(_) => Ok(String::new()),
         UplinkKind::Http(server) => http::reach(server).await.map_err(|error| in_words(&error)),
+        UplinkKind::Nats(own) => nats::reach(own).await.map_err(|error| in_words(&error)),
         UplinkKind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => postgres::reach(own).await.map_err(|error| in_words(&error)),
@@ -55,6 +56,10 @@ pub(super) async fn drain(
         UplinkKind::Http(server) => {
             let redial = http::redial(server, name, link);
             keep_sending::<http::HttpCarrier>(redial, uplink, &shared, stop).await
+        }
+        UplinkKind::Nats(own) => {
+            let redial = nats::redial(own, name, link);
+            keep_sending::<nats::NatsCarrier>(redial, uplink, &shared, stop).await
         }
         UplinkKind::File(folder) => {
             let redial = file::redial(folder, boot, name, link);

@@ -35,6 +35,7 @@ pub mod http;
 mod judge;
 mod metrics;
 mod mqtt;
+pub mod nats;
 mod part;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -9,7 +9,7 @@ use super::part::PullMode;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::rate::Rate;
-use super::{file, http};
+use super::{file, http, nats};
 use crate::link::{Secret, Tls};
 use crate::message::{Qos, QueueId};
 use crate::mqtt;
@@ -81,6 +81,9 @@ impl Config {
             UplinkKind::Http(server) if index > 0 => {
                 server.id = format!("{}-{}", server.id, index + 1)
             }
+            UplinkKind::Nats(own) if index > 0 => {
+                own.server.name = format!("{}-{}", own.server.name, index + 1);
+            }
             #[cfg(feature = "postgres")]
             UplinkKind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
             _ => {}
@@ -96,6 +99,8 @@ pub enum UplinkKind {
     Mqtt(mqtt::Config),
     /// A server that takes requests.
     Http(http::Config),
+    /// Streams of a server.
+    Nats(nats::Config),
     /// Files in a folder.
     File(file::Config),
     /// A table of a database.
@@ -109,6 +114,7 @@ impl UplinkKind {
         let tls = match self {
             Self::Mqtt(broker) => broker.tls.as_ref(),
             Self::Http(server) => server.tls.as_ref(),
+            Self::Nats(own) => own.server.tls.as_ref(),
             Self::File(_) => None,
             #[cfg(feature = "postgres")]
             Self::Postgres(server) => server.tls.as_ref(),
@@ -121,6 +127,7 @@ impl UplinkKind {
         match self {
             Self::Mqtt(broker) => &broker.host,
             Self::Http(server) => &server.host,
+            Self::Nats(own) => &own.server.host,
             Self::File(file) => file.folder.to_str().unwrap_or_default(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => &own.host,
@@ -132,6 +139,7 @@ impl UplinkKind {
         let port = match self {
             Self::Mqtt(broker) => broker.port,
             Self::Http(server) => server.port,
+            Self::Nats(own) => own.server.port,
             Self::File(_) => return self.host().to_owned(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.port,
@@ -163,6 +171,7 @@ impl UplinkKind {
                     .collect()
             }
             Self::Http(server) => server.secrets().cloned().collect(),
+            Self::Nats(own) => own.server.login.secret().cloned().into_iter().collect(),
             Self::File(_) => Vec::new(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.password.clone().into_iter().collect(),
@@ -174,6 +183,7 @@ impl UplinkKind {
         match self {
             Self::Mqtt(broker) => broker.inflight,
             Self::Http(server) => server.batch_messages,
+            Self::Nats(own) => own.inflight,
             // One batch is with the disk while the next one gathers.
             Self::File(file) => file.batch_messages,
             #[cfg(feature = "postgres")]
@@ -186,6 +196,7 @@ impl UplinkKind {
         match self {
             Self::Mqtt(broker) => broker.deadlines.answer,
             Self::Http(server) => server.deadlines.answer,
+            Self::Nats(own) => own.server.deadlines.answer,
             Self::File(file) => file.answer,
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.deadlines.answer,

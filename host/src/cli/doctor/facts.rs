@@ -156,7 +156,9 @@ fn wanted(config: &Config) -> WantedLimits {
             source::raw::RawAddress::Listen { most, .. } => most as u64 + 1,
             _ => 1,
         },
-        source::SourceKind::Mqtt(_) | source::SourceKind::Modbus(_) => 1,
+        source::SourceKind::Mqtt(_)
+        | source::SourceKind::Modbus(_)
+        | source::SourceKind::Nats(_) => 1,
     };
     let inward: u64 = config.sources.iter().map(in_use).sum();
     let outward: u64 = config
@@ -215,6 +217,7 @@ async fn names(config: &Config) -> Vec<WantedName> {
                 source::raw::RawAddress::Dial { host, .. } => host,
                 _ => continue,
             },
+            source::SourceKind::Nats(own) => &own.server.host,
             source::SourceKind::Http(_) => continue,
         };
         wanted.push((format!("source.{}", source.name), host.clone()));
@@ -275,6 +278,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
                     );
                 }
             }
+            source::SourceKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
             source::SourceKind::Modbus(_) | source::SourceKind::Raw(_) => {}
         }
     }
@@ -287,6 +291,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
             uplink::UplinkKind::Postgres(database) => {
                 of_client(&of, database.tls.as_ref(), &mut files)
             }
+            uplink::UplinkKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
             uplink::UplinkKind::File(_) => {}
         }
     }

@@ -57,6 +57,7 @@ fn reaches(source: &SourceSpec, pattern: &Pattern) -> bool {
         SourceKind::Mqtt(_) => true,
         SourceKind::Http(http) => http.topic.reaches(pattern),
         SourceKind::Raw(raw) => raw.topic.reaches(pattern),
+        SourceKind::Nats(own) => own.topic.reaches(pattern),
         SourceKind::Modbus(_) => {
             let mut topics = topics(source);
             topics.any(|topic| pattern.matches(topic).is_some())
@@ -79,6 +80,7 @@ fn hint(source: &SourceSpec) -> String {
     let made: Option<&dyn std::fmt::Display> = match &source.kind {
         SourceKind::Http(http) => Some(&http.topic),
         SourceKind::Raw(raw) => Some(&raw.topic),
+        SourceKind::Nats(own) => Some(&own.topic),
         SourceKind::Mqtt(_) | SourceKind::Modbus(_) => None,
     };
     if let Some(made) = made {

@@ -87,7 +87,7 @@ impl Thing {
                 RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
                 RawAddress::Dial { .. } | RawAddress::Program(_) => None,
             },
-            source::SourceKind::Mqtt(_) => None,
+            source::SourceKind::Mqtt(_) | source::SourceKind::Nats(_) => None,
         }
     }
 

@@ -208,7 +208,10 @@ mod tests {
     fn a_key_is_found_by_its_full_name_or_the_end_of_it() {
         assert_eq!(tables("spool.reserve"), ["spool.reserve"]);
         assert_eq!(tables("reserve"), ["spool.reserve"]);
-        assert_eq!(tables("uplink.cloud.inflight"), ["uplink.\"*\".inflight"]);
+        assert_eq!(
+            tables("uplink.cloud.keep_alive"),
+            ["uplink.\"*\".keep_alive"]
+        );
         assert_eq!(
             tables("flow.climate.plugin.0.limits.time"),
             ["flow.\"*\".plugin.limits.time"]
@@ -226,7 +229,8 @@ mod tests {
             [
                 "uplink.\"*\".deadlines",
                 "uplink.\"file://*\".deadlines",
-                "uplink.\"postgres://*\".deadlines"
+                "uplink.\"postgres://*\".deadlines",
+                "uplink.\"nats://*\".deadlines"
             ]
         );
     }

@@ -46,6 +46,12 @@ url = "serial:///dev/b"
 [source.program]
 url = "exec:///a"
 every = "1s"
+[source.nats]
+url = "nats+tls://a"
+creds = { env = "A" }
+tls = { ca = "a" }
+stream = "a"
+consumer = "a"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -61,6 +67,18 @@ headers = { a = "a" }
 [uplink.file]
 url = "file:///a"
 files = { keep = "1GiB" }
+[uplink.nats]
+url = "nats+tls://a"
+creds = { env = "A" }
+tls = { ca = "a" }
+nats = { subject = "a" }
+[uplink.streams]
+url = "nats://a"
+user = "a"
+password = { env = "A" }
+[uplink.subjects]
+url = "nats://a"
+token = { env = "A" }
 [uplink.postgres]
 url = "postgres+tls://a@b/c"
 password = { env = "A" }
@@ -103,8 +121,10 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "dialled" | "listening") => &["\"tcp://*\"", "\"*\""],
         ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
         ("source", "program") => &["\"exec://*\"", "\"*\""],
+        ("source", "nats") => &["\"nats://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
+        ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],
         ("admin", "access") if rest.is_some() => return vec!["admin.access.\"*\"".to_owned()],

@@ -4,6 +4,7 @@
 mod http;
 mod modbus;
 mod mqtt;
+mod nats;
 mod raw;
 mod shared;
 pub(super) mod spec;
@@ -20,11 +21,12 @@ use super::tree::Place;
 use crate::config::problem::code::ProblemCode;
 
 /// What only some ways in have.
-const KEYS: [&[&str]; 4] = [
+const KEYS: [&[&str]; 5] = [
     mqtt::OWN_KEYS,
     http::OWN_KEYS,
     modbus::OWN_KEYS,
     raw::OWN_KEYS,
+    nats::OWN_KEYS,
 ];
 
 /// Reads all of them.
@@ -45,6 +47,10 @@ pub(super) fn read_all(
             scheme if scheme.starts_with("modbus") => {
                 foreign(&mut fields, modbus::OWN_KEYS, "Modbus");
                 modbus::read(&mut fields, name)
+            }
+            scheme if scheme.starts_with("nats") => {
+                foreign(&mut fields, nats::OWN_KEYS, "NATS");
+                nats::read(&mut fields, gateway, name)
             }
             scheme => match RawWay::of(scheme) {
                 Some(way) => {

@@ -58,6 +58,7 @@ impl SourceSpec {
         match &self.kind {
             source::SourceKind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
             source::SourceKind::Http(own) => own.token.as_ref(),
+            source::SourceKind::Nats(own) => own.server.login.secret(),
             _ => None,
         }
     }

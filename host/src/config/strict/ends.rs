@@ -66,6 +66,12 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::OpenPort, subject, place, message, hint);
                 }
             }
+            source::SourceKind::Nats(own) => {
+                let server = &own.server;
+                if server.tls.is_none() && !site::is_within(&server.host) {
+                    self.in_the_clear(&subject, url, &server.host);
+                }
+            }
             source::SourceKind::Raw(own) => self.raw(&subject, (entry, table), &own.address),
             source::SourceKind::Modbus(own) => {
                 if let source::modbus::ModbusAddress::Net { host, .. } = &own.address
@@ -153,6 +159,7 @@ impl<'a> StrictLook<'a> {
                     server.headers.iter().any(opens) || has_certificate,
                 )
             }
+            uplink::UplinkKind::Nats(own) => seen_by(&own.server),
             #[cfg(feature = "postgres")]
             uplink::UplinkKind::Postgres(database) => {
                 let has_certificate = database
@@ -284,4 +291,12 @@ fn is_of(running: &str, written: &str) -> bool {
         || running
             .strip_prefix(written)
             .is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// Whether a NATS server is spoken to in the clear, and whether it is shown who we are.
+fn seen_by(server: &crate::nats::Config) -> (bool, bool) {
+    let tls = server.tls.as_ref();
+    let has_certificate = tls.is_some_and(|tls| tls.identity.is_some());
+    let has_login = !matches!(server.login, crate::nats::NatsLogin::Open);
+    (tls.is_none(), has_login || has_certificate)
 }

@@ -3,6 +3,7 @@
 mod file;
 mod http;
 mod mqtt;
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod spoken;
@@ -21,6 +22,7 @@ use crate::uplink::{Config, Rate, UplinkKind};
 const KEYS: &[(&str, &[&str])] = &[
     ("mqtt:// and mqtts://", mqtt::OWN_KEYS),
     ("http:// and https://", http::OWN_KEYS),
+    ("nats://", nats::OWN_KEYS),
     ("file://", file::OWN_KEYS),
     #[cfg(feature = "postgres")]
     ("postgres://", postgres::OWN_KEYS),
@@ -37,6 +39,10 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         "http" | "https" => {
             foreign(fields, http::OWN_KEYS);
             http::read(fields, url, gateway, name)
+        }
+        scheme if scheme.starts_with("nats") => {
+            foreign(fields, nats::OWN_KEYS);
+            nats::read(fields, url, gateway, name)
         }
         "file" => {
             foreign(fields, file::OWN_KEYS);
@@ -84,7 +90,7 @@ fn foreign(fields: &mut Fields<'_>, own: &[&str]) {
         }
         if let Some(item) = fields
             .find(key)
-            .filter(|_| matches!(key, "password" | "token" | "headers"))
+            .filter(|_| matches!(key, "password" | "token" | "creds" | "headers"))
         {
             fields.check.hide(item);
         }
@@ -205,6 +211,7 @@ pub(super) fn beside(kind: &UplinkKind, suffix: &str) -> UplinkKind {
     match kind {
         UplinkKind::Mqtt(broker) => UplinkKind::Mqtt(mqtt::beside(broker, suffix)),
         UplinkKind::Http(server) => UplinkKind::Http(http::beside(server, suffix)),
+        UplinkKind::Nats(own) => UplinkKind::Nats(nats::beside(own, suffix)),
         UplinkKind::File(folder) => UplinkKind::File(file::beside(folder, suffix)),
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => UplinkKind::Postgres(postgres::beside(own, suffix)),

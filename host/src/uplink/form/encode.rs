@@ -186,6 +186,7 @@ impl Encoder {
             prefix,
             arrived: self.arrival(&stored.message),
             is_asked_anew: false,
+            is_beside: false,
         }
     }
 

@@ -218,6 +218,7 @@ mod tests {
             prefix: filling.prefix,
             arrived: Some(stored.message.received),
             is_asked_anew: false,
+            is_beside: false,
         };
         let made = line.of(about, filling)?;
         Ok(String::from_utf8(made.to_vec()).unwrap())

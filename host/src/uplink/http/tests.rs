@@ -73,6 +73,7 @@ fn offer(lane: &mut HttpCarrier, device: &str, number: u64) -> Result<(), Unsend
         prefix: "barn-7/abcdefgh/cloud/telemetry/",
         arrived: Some(stored.message.received),
         is_asked_anew: false,
+        is_beside: false,
     };
     lane.offer(packet, about, number)
 }

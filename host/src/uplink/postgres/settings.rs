@@ -8,7 +8,7 @@ use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls, Upgrade};
 const DATABASE: Peer = Peer {
     noun: "database",
     plain: "postgres://",
-    upgrade: Some(Upgrade {
+    upgrade: Some(Upgrade::Asked {
         ask: &[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f],
         yes: b'S',
     }),

@@ -226,6 +226,7 @@ impl Uplink {
         };
         let about = PacketOrigin {
             is_asked_anew,
+            is_beside: true,
             ..self.encoder.about(index, stored)
         };
         Some(carrier.offer(packet, about, COMPARISON))

@@ -63,6 +63,7 @@ fn offer(lane: &mut FileCarrier, class: &str, number: u64) -> Result<(), Unsenda
         prefix: &format!("gw/store/history/{class}/"),
         arrived: Some(stored.message.received),
         is_asked_anew: false,
+        is_beside: false,
     };
     lane.offer(packet, about, number)
 }

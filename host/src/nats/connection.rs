@@ -1,0 +1,466 @@
+//! A connection that stands: writes what is queued, reads what comes, and notices when nothing does.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::wire::{self, ServerInfo, ServerMessage, ServerWord, ServerWords};
+use super::{Config, Error, login};
+use crate::link::{self, Socket, TcpProgress, note};
+use crate::words;
+
+/// Size of a read buffer, and less room than is worth a read.
+const CHUNK_BYTES: usize = 64 << 10;
+const LEAST_ROOM_BYTES: usize = 8 << 10;
+/// What one turn reads at most, so that the caller gets to act.
+const BURST_BYTES: usize = 256 << 10;
+/// How often to look whether the peer takes bytes, while that is waited for.
+const LOOK: Duration = Duration::from_secs(1);
+/// After so long a silence the server is asked whether it is there, and how long it may take to say so.
+const QUIET: Duration = Duration::from_secs(30);
+const PONG_WITHIN: Duration = Duration::from_secs(30);
+/// How long a connection that is left waits for what it still says.
+const LINGER: Duration = Duration::from_secs(1);
+/// Characters of a server's words that are kept.
+const WORDS: usize = 300;
+
+/// What comes of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NatsEvent {
+    Message(ServerMessage),
+    /// We may not publish to this subject; the server does not say about which message that is.
+    MayNotPublish(String),
+}
+
+/// A connection that stands.
+pub struct NatsConnection {
+    socket: Socket,
+    info: ServerInfo,
+    words: ServerWords,
+    /// Number of the last subscription.
+    sid: u64,
+    input: BytesMut,
+    output: BytesMut,
+    /// TLS may hold bytes that the socket has not taken.
+    unflushed: bool,
+    /// Since when the socket takes nothing.
+    stalled: Option<Instant>,
+    /// How far the peer's TCP is with what was sent, and when that is looked at next.
+    progress: TcpProgress,
+    progress_at: Instant,
+    last_heard: Instant,
+    /// Questions that have no answer yet, when the first of them was asked, and when the last answer came.
+    asked: (u32, Instant),
+    answered: Option<Instant>,
+    write_deadline: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl NatsConnection {
+    /// Dials, hears who the server is, says who we are, and waits until that is taken; each phase has a deadline.
+    ///
+    /// # Errors
+    /// Whatever went wrong, in words for the operator; its kind says how to go on.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        let secret = match config.login.secret() {
+            None => None,
+            Some(secret) => {
+                let read = secret.todays().await;
+                Some(read.map_err(|(path, problem)| Error::Secret { path, problem })?)
+            }
+        };
+        let mut socket = Box::pin(Socket::dial(config.target())).await?;
+        let now = Instant::now();
+        let mut connection = Self {
+            input: BytesMut::from(&*socket.take_greeting()),
+            socket,
+            info: ServerInfo::default(),
+            words: ServerWords::new(config.max_message_bytes),
+            sid: 0,
+            output: BytesMut::new(),
+            unflushed: false,
+            stalled: None,
+            progress: TcpProgress::default(),
+            progress_at: now,
+            last_heard: now,
+            asked: (0, now),
+            answered: None,
+            write_deadline: config.deadlines.write,
+            timer: Box::pin(sleep(Duration::ZERO)),
+        };
+        let deadline = config.deadlines.handshake;
+        let greeted = timeout(deadline, poll_fn(|cx| connection.poll_word(cx))).await;
+        let greeted =
+            greeted.map_err(|_| link::Error::late("what a NATS server says first", deadline))?;
+        let ServerWord::Info(info) = greeted? else {
+            return Err(Error::Stranger("it does not say who it is".to_owned()));
+        };
+        connection.info = *info;
+        if connection.info.tls_required && config.tls.is_none() {
+            return Err(Error::WantsTls);
+        }
+        if !connection.info.headers {
+            let version = words::line(&connection.info.version, 32);
+            return Err(Error::TooOld(version));
+        }
+        let who = login::connect(config, secret.as_ref(), &connection.info)?;
+        let line = format!("CONNECT {who}\r\nPING\r\n");
+        connection.output.extend_from_slice(line.as_bytes());
+        let known = timeout(deadline, poll_fn(|cx| connection.poll_known(cx))).await;
+        known.map_err(|_| link::Error::late("the answer to the login", deadline))??;
+        Ok(connection)
+    }
+
+    /// What the server says of itself.
+    pub fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    /// Asks for what is published to a subject; the number that what comes has.
+    pub fn subscribe(&mut self, subject: &str) -> u64 {
+        self.sid += 1;
+        wire::subscribe(subject, self.sid, &mut self.output);
+        self.sid
+    }
+
+    /// Queues a message; nothing is written before the next turn. `headers` are lines of `put_header`; an empty `reply` wants no
+    /// answer. `false`, and nothing is queued, where it is larger than the server takes.
+    pub fn publish(&mut self, subject: &str, reply: &str, headers: &[u8], payload: &[u8]) -> bool {
+        let fits = wire::counted(headers, payload) <= self.info.max_payload;
+        if fits {
+            wire::publish(subject, reply, headers, payload, &mut self.output);
+        }
+        fits
+    }
+
+    /// Bytes queued and not yet taken by the socket.
+    pub fn unsent(&self) -> usize {
+        self.output.len()
+    }
+
+    /// The place in the stream behind all that is queued.
+    pub fn end(&self) -> u64 {
+        self.socket.total() + self.output.len() as u64
+    }
+
+    /// Whether the peer's TCP has taken all before place `end`. That is looked at once a second, whoever asks how often.
+    pub fn has_taken(&mut self, end: u64) -> bool {
+        let now = Instant::now();
+        if !self.progress.has(end) && self.progress_at <= now {
+            self.progress_at = now + LOOK;
+            self.progress.took(self.socket.taken(), now);
+        }
+        self.progress.has(end)
+    }
+
+    /// When it was seen to have; until then, when something was last seen to move, if ever.
+    pub fn taken_at(&self, end: u64) -> Option<Instant> {
+        self.progress.since(end)
+    }
+
+    /// When something last came.
+    pub fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
+    /// Asks the server to answer at once, behind all that was sent.
+    pub fn ask(&mut self) {
+        if self.asked.0 == 0 {
+            self.asked.1 = Instant::now();
+        }
+        self.asked.0 += 1;
+        self.output.extend_from_slice(b"PING\r\n");
+    }
+
+    /// When it last answered all that it was asked: it had read by then what was sent before.
+    pub fn answered(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// Writes what is queued, waits for the socket or a timer, appends what came. Cancel safe. Returns when something came or the
+    /// socket made progress.
+    ///
+    /// # Errors
+    /// The connection is over; what was appended before that came all the same.
+    pub async fn turn(&mut self, events: &mut Vec<NatsEvent>) -> Result<(), Error> {
+        let before = events.len();
+        let turned = poll_fn(|cx| self.poll_turn(cx, events)).await;
+        note(events.len() - before);
+        turned
+    }
+
+    /// Writes what is queued, and leaves.
+    pub async fn close(mut self) {
+        let ended = timeout(self.write_deadline.min(LINGER), async {
+            poll_fn(|cx| self.poll_all_written(cx)).await?;
+            self.socket.shutdown().await.map_err(broken)
+        });
+        // Whether it learns that or not: what has no answer is owed.
+        let _: Result<Result<(), Error>, _> = ended.await;
+    }
+
+    fn poll_all_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_write(cx, Instant::now())?;
+        if self.output.is_empty() && !self.unflushed {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    /// The next word of a login.
+    fn poll_word(&mut self, cx: &mut Context<'_>) -> Poll<Result<ServerWord, Error>> {
+        self.poll_write(cx, Instant::now())?;
+        loop {
+            if let Some(word) = self.words.take(&mut self.input).map_err(stranger)? {
+                return Poll::Ready(Ok(word));
+            }
+            ready!(self.poll_fill(cx))?;
+        }
+    }
+
+    /// Until the server has taken the login.
+    fn poll_known(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            match ready!(self.poll_word(cx))? {
+                ServerWord::Pong => return Poll::Ready(Ok(())),
+                ServerWord::Ping => self.output.extend_from_slice(b"PONG\r\n"),
+                ServerWord::Error(said) => return Poll::Ready(Err(ended(&said))),
+                ServerWord::Info(info) => self.info = *info,
+                ServerWord::Ok | ServerWord::Message(_) => {}
+            }
+        }
+    }
+
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        events: &mut Vec<NatsEvent>,
+    ) -> Poll<Result<(), Error>> {
+        let before = events.len();
+        loop {
+            let now = Instant::now();
+            let wrote = match self.poll_write(cx, now) {
+                Ok(wrote) => wrote,
+                // It may have said why before it closed.
+                Err(error) => {
+                    let said = self.poll_read(cx, now, events).err();
+                    return Poll::Ready(Err(said
+                        .filter(|said| !matches!(said, Error::Closed | Error::Link(_)))
+                        .unwrap_or(error)));
+                }
+            };
+            let read = self.poll_read(cx, now, events)?;
+            if wrote || read || events.len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_timer(cx, now))?;
+        }
+    }
+
+    /// Ready when something may be due; an error when a deadline has passed.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), Error>> {
+        if self.stalled.is_some() || self.asked.0 > 0 {
+            self.look(now);
+        }
+        let over = self.stalled.map(|since| since + self.write_deadline);
+        if over.is_some_and(|over| over <= now) {
+            let late = link::Error::late("writing to the NATS server", self.write_deadline);
+            return Poll::Ready(Err(late.into()));
+        }
+        let silent = (self.asked.0 > 0).then(|| self.asked.1.max(self.last_heard) + PONG_WITHIN);
+        if silent.is_some_and(|silent| silent <= now) {
+            let silence = now.saturating_duration_since(self.last_heard);
+            return Poll::Ready(Err(Error::Silent(silence)));
+        }
+        let asks = (self.asked.0 == 0).then(|| self.last_heard + QUIET);
+        if asks.is_some_and(|asks| asks <= now) {
+            self.ask();
+            return Poll::Ready(Ok(()));
+        }
+        let looks = (self.stalled.is_some() || self.asked.0 > 0).then(|| now + LOOK);
+        let Some(due) = [over, silent, asks, looks].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
+        let due = tokio::time::Instant::from_std(due);
+        if self.timer.is_elapsed() || due < self.timer.deadline() {
+            self.timer.as_mut().reset(due);
+        }
+        self.timer.as_mut().poll(cx).map(Ok)
+    }
+
+    /// What the peer's TCP takes shows that the link lives: both deadlines count from there.
+    fn look(&mut self, now: Instant) {
+        if self.socket.acknowledged() > 0 {
+            self.stalled = self.stalled.map(|_| now);
+            if self.socket.queued() > 0 {
+                self.asked.1 = now;
+            }
+        }
+    }
+
+    /// Writes until all is written or the socket takes no more; says whether it took something.
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Error> {
+        let mut wrote = false;
+        while !self.output.is_empty() {
+            match self.socket.poll_write(cx, &self.output) {
+                Poll::Ready(Ok(0)) => return Err(broken(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.output.advance(count);
+                    (wrote, self.unflushed, self.stalled) = (true, true, None);
+                }
+                Poll::Ready(Err(error)) => return Err(self.socket.explain(error).into()),
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    return Ok(wrote);
+                }
+            }
+        }
+        if self.unflushed {
+            match self.socket.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Err(self.socket.explain(error).into()),
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    return Ok(wrote);
+                }
+            }
+        }
+        self.stalled = None;
+        Ok(wrote)
+    }
+
+    /// Reads until nothing is left or a burst is full; says whether something came.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        events: &mut Vec<NatsEvent>,
+    ) -> Result<bool, Error> {
+        let mut read = 0;
+        self.hear(now, events)?;
+        while read < BURST_BYTES {
+            let Poll::Ready(count) = self.poll_fill(cx) else {
+                break;
+            };
+            read += count?;
+            self.last_heard = now;
+            self.hear(now, events)?;
+        }
+        Ok(read > 0)
+    }
+
+    /// Takes each whole word of what came.
+    fn hear(&mut self, now: Instant, events: &mut Vec<NatsEvent>) -> Result<(), Error> {
+        while let Some(word) = self.words.take(&mut self.input).map_err(stranger)? {
+            match word {
+                ServerWord::Message(message) => events.push(NatsEvent::Message(message)),
+                ServerWord::Ping => self.output.extend_from_slice(b"PONG\r\n"),
+                ServerWord::Pong => {
+                    self.asked.0 = self.asked.0.saturating_sub(1);
+                    if self.asked.0 == 0 {
+                        self.answered = Some(now);
+                    }
+                }
+                ServerWord::Ok => {}
+                ServerWord::Info(info) if info.ldm => {
+                    return Err(Error::Told("it is about to leave (lame duck)".to_owned()));
+                }
+                ServerWord::Info(info) => self.info = *info,
+                ServerWord::Error(said) => match forbidden(&said) {
+                    Some(subject) => events.push(NatsEvent::MayNotPublish(subject.to_owned())),
+                    None => return Err(ended(&said)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// One read; never 0 bytes.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        if self.input.capacity() - self.input.len() < LEAST_ROOM_BYTES {
+            self.input.reserve(CHUNK_BYTES);
+        }
+        match ready!(self.socket.poll_read(cx, &mut self.input)) {
+            Ok(0) => Poll::Ready(Err(Error::Closed)),
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(error) => Poll::Ready(Err(self.socket.explain(error).into())),
+        }
+    }
+}
+
+/// The subject that we may not publish to, if that is what is said.
+fn forbidden(said: &str) -> Option<&str> {
+    let rest = said.strip_prefix("Permissions Violation for Publish to ")?;
+    Some(rest.trim_matches('"'))
+}
+
+/// What an error of the server comes to that ends a connection, or makes it useless.
+fn ended(said: &str) -> Error {
+    let own = words::line(said, WORDS);
+    let lower = said.to_ascii_lowercase();
+    let has = |word: &str| lower.contains(word);
+    if let Some(what) = said.strip_prefix("Permissions Violation for Subscription to ") {
+        let what = words::line(what.trim_matches('"'), WORDS);
+        return Error::Forbidden(format!(
+            "subscribe to `{what}`, where its answers come: allow that there, or set `nats.inbox` to what is allowed"
+        ));
+    }
+    if has("authorization") || has("authentication") || has("account") || has("revoked") {
+        return Error::Login(own);
+    }
+    if has("payload") || has("protocol") || has("parser") || has("control line") || has("subject") {
+        return Error::Offended(own);
+    }
+    Error::Told(own)
+}
+
+fn stranger(what: &'static str) -> Error {
+    Error::Stranger(what.to_owned())
+}
+
+fn broken(error: io::Error) -> Error {
+    link::Error::Broken(error).into()
+}
+
+impl fmt::Debug for NatsConnection {
+    /// Without the buffers: they hold payloads and, at the start, the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsConnection")
+            .field("unsent", &self.unsent())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_told_by_what_has_to_be_done() {
+        for (said, is) in [
+            ("Authorization Violation", "Login"),
+            ("User Authentication Expired", "Login"),
+            (
+                "Permissions Violation for Subscription to \"_INBOX.x.*\"",
+                "Forbidden",
+            ),
+            ("Maximum Payload Violation", "Offended"),
+            ("Unknown Protocol Operation", "Offended"),
+            ("Stale Connection", "Told"),
+            ("maximum connections exceeded", "Told"),
+        ] {
+            assert!(format!("{:?}", ended(said)).starts_with(is), "{said}");
+        }
+        assert_eq!(
+            forbidden("Permissions Violation for Publish to \"a.b\""),
+            Some("a.b")
+        );
+        assert_eq!(forbidden("Stale Connection"), None);
+    }
+}
