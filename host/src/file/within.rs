@@ -113,7 +113,7 @@ mod tests {
         static HANGING: Hanging = Hanging(Mutex::new(BTreeMap::new()));
         let short = Duration::from_millis(1);
         let (path, other) = (Path::new("/mnt/x"), Path::new("/mnt/y"));
-        let (go_on, hangs) = mpsc::channel::<()>();
+        let (go_on, hangs) = mpsc::sync_channel::<()>(1);
         let hung = HANGING.within(path, short, move || {
             let _ = hangs.recv();
             Ok(())
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn so_many_hang_and_no_more() {
         static HANGING: Hanging = Hanging(Mutex::new(BTreeMap::new()));
-        let (go_on, hangs) = mpsc::channel::<()>();
+        let (go_on, hangs) = mpsc::sync_channel::<()>(1);
         let hangs = Arc::new(Mutex::new(hangs));
         let hang = |number: usize| {
             let hangs = Arc::clone(&hangs);
