@@ -1,8 +1,10 @@
 //! The one way to read a file, and the one look at whose a file is.
 //!
 //! A path that an operator, a deployment or another user chose may lead to anything: a pipe that nobody writes to, a device
-//! that never ends, a file that grows while it is read. So only regular files are read, opening never waits, and reading
-//! ends at a bound.
+//! that never ends, a file that grows while it is read, a mount whose server is gone. So only regular files are read, opening never
+//! waits for somebody else, reading ends at a bound, and what a config names is given up when nothing comes of it (`within`).
+
+mod within;
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -10,6 +12,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+
+pub use self::within::within;
 
 /// Bytes of a file that people write by hand (a config, a key, a password): there is no longer one by intention.
 pub const BY_HAND: u64 = 1 << 20;
@@ -48,9 +52,24 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// Reads a regular file of `most` bytes at most.
 ///
 /// # Errors
-/// As [`open`], or it is longer, or the system's.
+/// As [`open`], or it is longer, or the system's, or nothing came of it in time.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    read_from(&open(path)?, most)
+    let own = path.to_owned();
+    within(path, move || read_from(&open(&own)?, most))
+}
+
+/// What the system says about what is at `path`, or where that leads to.
+///
+/// # Errors
+/// The system's, or nothing came of it in time.
+pub fn about(path: &Path) -> io::Result<Metadata> {
+    let own = path.to_owned();
+    within(path, move || fs::metadata(own))
+}
+
+/// Whether there is a regular file, as far as that can be told in time.
+pub fn is_file(path: &Path) -> bool {
+    about(path).is_ok_and(|found| found.is_file())
 }
 
 /// The same of a text.
@@ -235,7 +254,7 @@ pub enum SecretGuard {
 /// Looks at whose a secret is. Whoever looks need not be who runs the gateway: that one has the data folder, `beside`. What is
 /// not there is kept.
 pub fn guard(path: &Path, beside: &Path) -> SecretGuard {
-    let Ok(found) = fs::metadata(path) else {
+    let Ok(found) = about(path) else {
         return SecretGuard::Kept;
     };
     let runs = fs::metadata(beside).ok();

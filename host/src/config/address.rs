@@ -78,7 +78,40 @@ impl AddressError {
     }
 }
 
+/// Ports that are the usual ones of something, what that is, and the schemes that are spoken there.
+const USUAL_PORTS: [(u16, &str, &[&str]); 5] = [
+    (80, "HTTP without TLS", &["http", "mqtt+ws"]),
+    (443, "HTTP with TLS", &["https", "mqtt+wss", "mqtts"]),
+    (1883, "MQTT without TLS", &["mqtt"]),
+    (8883, "MQTT with TLS", &["mqtts"]),
+    (5432, "PostgreSQL", &["postgres", "postgres+tls"]),
+];
+
 impl BrokerAddress {
+    /// Where its port is the usual one of something else than what `scheme` says: that, and what may be meant.
+    pub fn port_of_another(&self, scheme: &str) -> Option<(String, String)> {
+        let port = self.port;
+        let (is, meant) = match (scheme, port) {
+            ("mqtt", 8883) => (
+                "is the port of connections with TLS, and `mqtt://` is one without".to_owned(),
+                "write mqtts://".to_owned(),
+            ),
+            ("mqtts", 1883) => (
+                "is the port of connections without TLS, and `mqtts://` is one with it".to_owned(),
+                "write mqtt://, or port 8883".to_owned(),
+            ),
+            _ => {
+                let other = USUAL_PORTS.iter().find(|(known, _, _)| *known == port);
+                let (_, what, schemes) = other.filter(|(_, _, its)| !its.contains(&scheme))?;
+                (
+                    format!("is the port of {what}, and `{scheme}://` is something else"),
+                    format!("write {}://, or another port", schemes.join(":// or ")),
+                )
+            }
+        };
+        Some((format!("{port} {is}"), meant))
+    }
+
     /// Parses a URL; 1883 and 8883 are the ports where it names none, of WebSockets 80 and 443.
     pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::NoScheme)?;

@@ -130,7 +130,7 @@ impl<'a> Check<'a> {
         written: &str,
     ) -> PathBuf {
         let path = self.sources.folder().join(written);
-        match std::fs::metadata(&path) {
+        match crate::file::about(&path) {
             _ if code == ProblemCode::Certificate && self.waits_for(written) => {}
             _ if self.waits_for_plugins(code, written) => {}
             Ok(found) if found.is_file() => {}

@@ -100,26 +100,16 @@ pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
 }
 
-/// The port of the other kind of connection: it may be meant, and mostly it cannot work.
-fn unusual_port(fields: &Fields<'_>, address: &BrokerAddress) {
-    let (is, meant) = match (address.tls, address.port) {
-        _ if address.websocket.is_some() => return,
-        (false, 8883) => (
-            "is the port of connections with TLS, and `mqtt://` is one without",
-            "write mqtts://",
-        ),
-        (true, 1883) => (
-            "is the port of connections without TLS, and `mqtts://` is one with it",
-            "write mqtt://, or port 8883",
-        ),
-        _ => return,
-    };
-    fields.problem(
-        ProblemCode::Port,
-        "url",
-        format!("{} {is}", address.port),
-        format!("{meant}, unless your broker has it so"),
-    );
+/// The usual port of something else than what `scheme` says, with what is at the other end: it may be meant, and mostly it cannot work.
+pub(super) fn unusual_port(
+    fields: &Fields<'_>,
+    address: &BrokerAddress,
+    (scheme, noun): (&str, &str),
+) {
+    if let Some((message, meant)) = address.port_of_another(scheme) {
+        let hint = format!("{meant}, unless your {noun} has it so");
+        fields.problem(ProblemCode::Port, "url", message, hint);
+    }
 }
 
 fn address(fields: &mut Fields<'_>) -> BrokerAddress {
@@ -131,7 +121,15 @@ fn address(fields: &mut Fields<'_>) -> BrokerAddress {
         return nowhere;
     };
     BrokerAddress::parse(url)
-        .inspect(|address| unusual_port(fields, address))
+        .inspect(|address| {
+            let scheme = match (address.websocket.is_some(), address.tls) {
+                (true, true) => "mqtt+wss",
+                (true, false) => "mqtt+ws",
+                (false, true) => "mqtts",
+                (false, false) => "mqtt",
+            };
+            unusual_port(fields, address, (scheme, "broker"));
+        })
         .unwrap_or_else(|error| {
             let code = if matches!(error, AddressError::Later(_)) {
                 ProblemCode::Later
@@ -255,7 +253,7 @@ pub(super) fn identity(tls: &mut Fields<'_>, what: &str) -> Option<(PathBuf, Pat
     let identity = certificate.zip(key);
     if let Some((certificate, key)) = identity
         .as_ref()
-        .filter(|(certificate, key)| certificate.is_file() && key.is_file())
+        .filter(|(certificate, key)| file::is_file(certificate) && file::is_file(key))
         && !tls.check.has_problem_at(tls.place_of("cert"))
         && !tls.check.has_problem_at(tls.place_of("key"))
         && let Err(error) = check_identity(certificate, key)
@@ -309,7 +307,7 @@ pub(super) fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) 
     let path = tls
         .check
         .file(ProblemCode::Certificate, tls.place_of(key), what, written);
-    if path.is_file()
+    if file::is_file(&path)
         && let Some(pem) = pem(tls, key, what, &path)
     {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -328,7 +326,7 @@ pub(super) fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
         "private key",
         written,
     );
-    if !path.is_file() {
+    if !file::is_file(&path) {
         return Some(path);
     }
     let Some(pem) = pem(tls, "key", "private key", &path) else {
@@ -336,7 +334,7 @@ pub(super) fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     };
     if PrivateKeyDer::from_pem_slice(&pem).is_err() {
         not_pem(tls, "key", "private key", written, "PRIVATE KEY");
-    } else if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
+    } else if file::about(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
         let hint = format!("chmod 640 {}", shown(&path));
         tls.problem(
             ProblemCode::SecretExposed,

@@ -360,7 +360,7 @@ impl Layers {
 
 /// What to do about a config that cannot be read.
 fn hint_of(path: &Path, message: &str) -> &'static str {
-    match std::fs::metadata(path) {
+    match crate::file::about(path) {
         Ok(found) if found.is_file() && message.contains("UTF-8") => "save it as text in UTF-8",
         Ok(found) if found.is_file() && found.len() > MOST_BYTES => {
             "1 MiB is read at most: is it the config?"

@@ -5,11 +5,13 @@
 //! what is shown there has the form of a file's, a variable's or a credential's name.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
 use super::problem::{ConfigText, Problem};
 use super::tree::{Node, Place, Table, TomlItem};
+use crate::file;
 
 /// Parts of names under which secrets stand.
 const NAMES: [&str; 10] = [
@@ -284,8 +286,16 @@ fn is_path(text: &str, folder: &Path) -> bool {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty() && *parent != Path::new("/"));
     has_end
-        || through.is_some_and(|parent| folder.join(parent).is_dir())
-        || (!text.is_empty() && folder.join(text).exists())
+        || through.is_some_and(|parent| leads(&folder.join(parent), |found| found.is_dir()))
+        || (!text.is_empty() && leads(&folder.join(text), |_| true))
+}
+
+/// Whether something is there that is so; what hangs when it is looked at is there, on a mount whose server is gone.
+fn leads(path: &Path, is_so: impl FnOnce(std::fs::Metadata) -> bool) -> bool {
+    match file::about(path) {
+        Ok(found) => is_so(found),
+        Err(error) => error.kind() == ErrorKind::TimedOut,
+    }
 }
 
 /// What of an address says who asks: user information and query.

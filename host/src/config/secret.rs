@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::link::Secret;
+use crate::message::legal;
 
 use super::check::shown;
 use super::fields::Fields;
@@ -29,6 +30,29 @@ pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret>
         return None;
     }
     follow(fields.table(key)?)
+}
+
+/// The same of one that stands behind `Bearer ` in a header, which whoever shows it puts there.
+pub(super) fn read_token(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret> {
+    let found = read(fields, key)?;
+    if found.is_read()
+        && let Some(mistake) = token_mistake(found.reveal())
+    {
+        let hint = "in its file stands the token, on one line, and nothing else".to_owned();
+        fields.file_problem(ProblemCode::OutOfRange, key, mistake, hint);
+    }
+    Some(found)
+}
+
+fn token_mistake(token: &str) -> Option<&'static str> {
+    let scheme = token.get(..7).unwrap_or_default();
+    if legal::check_text(token.as_bytes()).is_err() || token.trim().is_empty() {
+        Some("a token is a text of one line, and not empty")
+    } else if scheme.eq_ignore_ascii_case("bearer ") {
+        Some("the token begins with `Bearer `, which is put before it anyway")
+    } else {
+        None
+    }
 }
 
 /// The same of one that is wanted now: whatever it is for, it is not read again.
@@ -156,7 +180,7 @@ fn from_file(
         }
         Err(problem) => {
             let message = format!("secret `{}` cannot be read: {problem}", shown(path));
-            if crate::file::open(path)
+            if crate::file::read(path, 1 << 20)
                 .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
             {
                 not_here(
@@ -171,7 +195,7 @@ fn from_file(
             return None;
         }
     };
-    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
+    let mode = crate::file::about(path).map_or(0, |found| found.permissions().mode());
     if guarded_by_mode && mode & 0o004 != 0 {
         let hint = format!("chmod 640 {}", shown(path));
         reference.problem(

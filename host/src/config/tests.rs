@@ -11,6 +11,7 @@ use crate::{mqtt, uplink};
 
 mod ends;
 mod led_to;
+mod unworkable;
 
 const MINIMAL: &str = r#"
 [source.field]

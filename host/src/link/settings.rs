@@ -87,9 +87,9 @@ impl Secret {
     }
 
     /// Whether somebody shows this one, in a time that says nothing of where two differ, only of their lengths. One that was
-    /// never read, or is empty, is shown by nobody.
+    /// never read, or is empty, is shown by nobody. Spaces around it are not part of it: no header has them.
     pub fn is_shown(&self, shown: &[u8]) -> bool {
-        let own = self.text.as_bytes();
+        let own = self.text.as_bytes().trim_ascii();
         let differ = own.iter().zip(shown).fold(0, |differ, (one, other)| {
             std::hint::black_box(differ | (one ^ other))
         });
@@ -259,6 +259,13 @@ pub enum Upgrade {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_has_no_spaces_around_it_and_needs_none() {
+        let shown = |own: &str, shown: &str| Secret::new(own).is_shown(shown.as_bytes());
+        assert!(shown("abc ", "abc") && shown(" abc", "abc") && shown("a c", "a c"));
+        assert!(!shown("abc", "abd") && !shown("  ", "") && !shown("abc", "ab"));
+    }
 
     #[test]
     fn a_secret_in_a_file_ends_with_its_line_and_must_be_one() {

@@ -1,4 +1,5 @@
-//! A socket that a library speaks over, and that is looked at meanwhile: how far its bytes have got, and why it ended.
+//! A socket that a library speaks over, and that is looked at meanwhile: how far its bytes have got, and why it ended. A library
+//! reads as long as something comes, and keeps some of it: so there is an end to what an answer may have, and pauses within it.
 
 use std::future::Future;
 use std::io;
@@ -10,9 +11,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Error, Socket};
 
+/// Bytes that are read in a row before others get their turn.
+const ROW_BYTES: usize = 256 << 10;
+
 #[derive(Debug)]
 struct SharedLine {
     socket: Socket,
+    /// Bytes that an answer may have, and what is left of them.
+    most: usize,
+    left: usize,
+    /// Bytes read since nothing was there, or since others had their turn.
+    row: usize,
     /// Why it ended, in words for the operator.
     fault: Option<Error>,
 }
@@ -23,6 +32,31 @@ impl SharedLine {
         self.fault = Some(self.socket.explain(error));
         kind.into()
     }
+
+    /// Reads a part, as long as an answer may have one.
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.row >= ROW_BYTES {
+            self.row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = room.filled().len();
+        let Poll::Ready(read) = self.socket.poll_read_into(cx, room) else {
+            self.row = 0;
+            return Poll::Pending;
+        };
+        let count = room.filled().len() - before;
+        self.row += count;
+        let Some(left) = self.left.checked_sub(count) else {
+            // What fails fills nothing.
+            room.set_filled(before);
+            let why = format!("more than {} bytes came as an answer", self.most);
+            let why = io::Error::new(io::ErrorKind::InvalidData, why);
+            return Poll::Ready(Err(self.failed(why)));
+        };
+        self.left = left;
+        Poll::Ready(read.map_err(|error| self.failed(error)))
+    }
 }
 
 /// One end of it is the library's, the other one whoever looks.
@@ -30,9 +64,13 @@ impl SharedLine {
 pub struct SharedSocket(Arc<Mutex<SharedLine>>);
 
 impl SharedSocket {
-    pub fn new(socket: Socket) -> Self {
+    /// An answer may have `most` bytes.
+    pub fn new(socket: Socket, most: usize) -> Self {
         let line = SharedLine {
             socket,
+            most,
+            left: most,
+            row: 0,
             fault: None,
         };
         Self(Arc::new(Mutex::new(line)))
@@ -40,6 +78,12 @@ impl SharedSocket {
 
     fn line(&self) -> MutexGuard<'_, SharedLine> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is asked: what comes from now on is its answer.
+    pub fn asked(&self) {
+        let mut line = self.line();
+        line.left = line.most;
     }
 
     /// Why it ended, once.
@@ -60,9 +104,7 @@ impl AsyncRead for SharedSocket {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let line = &mut *self.line();
-        let read = ready!(line.socket.poll_read_into(cx, room));
-        Poll::Ready(read.map_err(|error| line.failed(error)))
+        self.line().poll_read(cx, room)
     }
 }
 
@@ -85,5 +127,78 @@ impl AsyncWrite for SharedSocket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         pin!(self.line().socket.shutdown()).poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::link::{Deadlines, Peer, Target};
+
+    const PEER: Peer = Peer {
+        noun: "server",
+        plain: "http://",
+        upgrade: None,
+    };
+
+    async fn flooded(most: usize) -> SharedSocket {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            host: "127.0.0.1",
+            port: listener.local_addr().unwrap().port(),
+            tls: None,
+            deadlines: Deadlines::default(),
+            peer: &PEER,
+            carriage: None,
+        };
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while stream.write_all(&[7; 64 << 10]).await.is_ok() {}
+        });
+        SharedSocket::new(Socket::dial(target).await.unwrap(), most)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_none() {
+        let mut socket = flooded(3 << 20).await;
+        let mut got = Vec::new();
+        (&mut socket)
+            .take(2 << 20)
+            .read_to_end(&mut got)
+            .await
+            .unwrap();
+        socket.asked();
+        assert!(socket.read_to_end(&mut got).await.is_err());
+        assert!((4 << 20..=5 << 20).contains(&got.len()), "{}", got.len());
+        let told = socket.take_fault().unwrap();
+        assert!(
+            crate::link::Causes(&told)
+                .to_string()
+                .contains("3145728 bytes")
+        );
+    }
+
+    #[tokio::test]
+    async fn others_get_their_turn_while_much_comes() {
+        let mut socket = flooded(64 << 20).await;
+        let mut room = vec![0; 16 << 10];
+        let mut row = 0;
+        // A read that always finds something still waits now and then.
+        while row <= 2 * ROW_BYTES {
+            let mut room = ReadBuf::new(&mut room);
+            let read = std::future::poll_fn(|cx| {
+                Poll::Ready(Pin::new(&mut socket).poll_read(cx, &mut room).is_ready())
+            });
+            if read.await {
+                row += room.filled().len();
+            } else if row > 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(row <= ROW_BYTES + (16 << 10), "{row}");
     }
 }

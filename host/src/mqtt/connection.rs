@@ -43,6 +43,8 @@ pub struct Connection {
     input: BytesMut,
     /// `input` may hold whole packets that nobody has looked at.
     unread: bool,
+    /// Bytes read since nothing was there, or since other connections had their turn.
+    row: usize,
     /// TLS may hold bytes that the socket has not taken.
     unflushed: bool,
     /// Since when the socket takes nothing.
@@ -114,6 +116,7 @@ impl Connection {
             session,
             input: BytesMut::new(),
             unread: true,
+            row: 0,
             unflushed: false,
             stalled: None,
             look: None,
@@ -419,7 +422,8 @@ impl Connection {
         Ok(wrote)
     }
 
-    /// Reads until nothing is left or a burst is full; says whether something came.
+    /// Reads until nothing is left or a burst is full; says whether something came. Behind a burst others have their turn: a broker
+    /// that says much without a pause holds up nobody.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -429,6 +433,11 @@ impl Connection {
         if self.paused {
             return Ok(false);
         }
+        if self.row >= BURST_BYTES {
+            self.row = 0;
+            cx.waker().wake_by_ref();
+            return Ok(false);
+        }
         let mut read = 0;
         if self.unread {
             self.unread = false;
@@ -436,9 +445,14 @@ impl Connection {
         }
         while read < BURST_BYTES {
             let Poll::Ready(count) = self.poll_fill(cx) else {
+                if read == 0 {
+                    self.row = 0;
+                }
                 break;
             };
-            read += count?;
+            let count = count?;
+            read += count;
+            self.row += count;
             self.session.receive(&mut self.input, now, events)?;
         }
         Ok(read > 0)
@@ -467,6 +481,7 @@ impl Connection {
         events: &mut Vec<Event>,
         error: Error,
     ) -> Error {
+        self.row = 0;
         match self.poll_read(cx, now, events) {
             Err(told @ (Error::Disconnected { .. } | Error::Link(link::Error::Tls { .. }))) => told,
             _ => error,

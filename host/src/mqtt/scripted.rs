@@ -30,6 +30,7 @@ pub(crate) const CONNECT: u8 = 0x10;
 pub(crate) const PUBACK: u8 = 0x40;
 pub(crate) const PUBREC: u8 = 0x50;
 pub(crate) const SUBSCRIBE: u8 = 0x82;
+pub(crate) const UNSUBSCRIBE: u8 = 0xa2;
 pub(crate) const DISCONNECT: u8 = 0xe0;
 const PINGREQ: u8 = 0xc0;
 

@@ -65,6 +65,8 @@ pub(super) struct Taker<A> {
     /// Receipts of repeats that wait for their first copy.
     waiting: Vec<(Arc<Progress>, usize, Receipt)>,
     circles: Circles,
+    /// The topic of one that no flow took, since that was last asked.
+    unrouted: Option<Bytes>,
     /// Bursts that fell before the last look.
     faults: u64,
 }
@@ -90,6 +92,7 @@ impl<A: Copy> Taker<A> {
             max_topic_bytes,
             max_payload_bytes,
             waiting: Vec::new(),
+            unrouted: None,
             circles: Circles::default(),
             faults: 0,
         }
@@ -147,11 +150,7 @@ impl<A: Copy> Taker<A> {
                 let given = self.flows.give(message, ack.is_some(), pending);
                 self.borders.meters.repeated.inc_by(given.repeated);
                 if let Some(message) = given.unrouted {
-                    self.borders.meters.unrouted.inc();
-                    // Whoever sent it was told that it is safe.
-                    if ack.is_some() {
-                        pending.lose(self.loss(message, LossReason::Unrouted));
-                    }
+                    self.nobodys(message, ack.is_some(), pending);
                 }
                 pending.enter(ack, given.weight, given.safe, given.loose);
             }
@@ -202,6 +201,20 @@ impl<A: Copy> Taker<A> {
         })
     }
 
+    /// No flow asks for it; whoever sent it was told that it is safe, where that is so.
+    fn nobodys(&mut self, message: Message, is_acknowledged: bool, pending: &mut PendingBurst<A>) {
+        self.borders.meters.unrouted.inc();
+        self.unrouted = Some(topic_head(message.topic_str(), self.max_topic_bytes));
+        if is_acknowledged {
+            pending.lose(self.loss(message, LossReason::Unrouted));
+        }
+    }
+
+    /// The topic of one that no flow took, once: another end brings it that nobody asks for any more.
+    pub(super) fn unrouted(&mut self) -> Option<Bytes> {
+        self.unrouted.take()
+    }
+
     /// Keeps what there is of a message that goes no further, of an over-long one its head; it is acknowledged once the
     /// letter is durable, whatever the flow says, since else it would come again for ever.
     fn park(
@@ -219,11 +232,7 @@ impl<A: Copy> Taker<A> {
             // Which flow asked for a topic that is none cannot be told.
             (None, Reason::Malformed) => (Arc::default(), None, Span::default()),
             (None, _) => {
-                meters.unrouted.inc();
-                // Whoever sent it was told that it is safe.
-                if ack.is_some() {
-                    pending.lose(self.loss(message, LossReason::Unrouted));
-                }
+                self.nobodys(message, ack.is_some(), pending);
                 return pending.enter(ack, 0, 0, 0);
             }
         };

@@ -38,15 +38,19 @@ pub fn signature_path(component: &Path) -> PathBuf {
 
 /// Reads a signature; `None` when there is no such file. Of an overlong one as much is read as is needed to refuse it.
 pub fn read_signature(path: &Path) -> std::io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    match file::open(path) {
-        Ok(file) => file
+    let own = path.to_owned();
+    let read = file::within(path, move || {
+        let mut bytes = Vec::new();
+        file::open(&own)?
             .take(MAX_SIGNATURE_BYTES as u64 + 1)
-            .read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    match read {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A key whose signatures count.

@@ -11,6 +11,7 @@ use crate::config::identity::ClientIdentity;
 use crate::config::problem::code::ProblemCode;
 use crate::config::sources::spec::SourceSpec;
 use crate::config::tree::Place;
+use crate::file;
 use crate::source::raw::RawAddress;
 use crate::source::{self, modbus};
 use crate::uplink;
@@ -159,10 +160,15 @@ fn meet(one: &str, other: &str) -> bool {
 
 /// Where a path leads to, as far as there is something.
 fn led_to(path: &Path) -> PathBuf {
-    let known = path.ancestors().find_map(|ancestor| {
-        let rest = path.strip_prefix(ancestor).ok()?;
-        Some(fs::canonicalize(ancestor).ok()?.join(rest))
+    let own = path.to_owned();
+    let known = file::within(path, move || {
+        let found = own.ancestors().find_map(|ancestor| {
+            let rest = own.strip_prefix(ancestor).ok()?;
+            Some(fs::canonicalize(ancestor).ok()?.join(rest))
+        });
+        Ok(found)
     });
+    let known = known.ok().flatten();
     let known = known.unwrap_or_else(|| path.to_path_buf());
     known.components().collect()
 }

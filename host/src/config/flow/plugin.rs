@@ -134,7 +134,7 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
             "give the path of a component".to_owned(),
         );
     } else if builtin::NAMES.contains(&written)
-        && !fields.check.sources.folder().join(written).exists()
+        && crate::file::about(&fields.check.sources.folder().join(written)).is_err()
     {
         let hint = format!("did you mean `builtin:{written}`?");
         fields.problem(

@@ -27,7 +27,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Trust {
             {
                 missing.push(fields.check.sources.folder().join(written));
             }
-            Err(_) if fields.check.sources.folder().join(written).is_file() => {
+            Err(_) if file::is_file(&fields.check.sources.folder().join(written)) => {
                 let hint =
                     "`tidegate plugin keygen` makes a pair; the one that ends in .pub belongs here"
                         .to_owned();

@@ -111,6 +111,11 @@ pub(in crate::config) fn parts_folder(folder: &Path) -> PathBuf {
 /// # Errors
 /// It cannot be read, or there are too many.
 pub fn parts_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let own = folder.to_owned();
+    file::within(folder, move || parts_now(&own))
+}
+
+fn parts_now(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -11,7 +11,7 @@ use super::super::secret;
 use super::shared::spec;
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
-use crate::link::{Secret, ServerTls};
+use crate::link::ServerTls;
 use crate::message::legal;
 use crate::source::SourceKind;
 use crate::source::http::{BodySplit, Config, PathTopic};
@@ -35,7 +35,7 @@ const MOST_HEADERS: usize = 16;
 pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
     let address = address(fields);
     let tls = tls(fields, address.tls);
-    let token = token(fields);
+    let token = secret::read_token(fields, "token");
     let is_open = fields.flag("open");
     if !is_open && token.is_none() && !fields.has("token") && !is_guarded(&address, tls.as_ref()) {
         fields.problem(
@@ -143,22 +143,6 @@ pub(in crate::config) fn server_tls(mut tls: Fields<'_>) -> ServerTls {
     found
 }
 
-fn token(fields: &mut Fields<'_>) -> Option<Secret> {
-    let token = secret::read(fields, "token")?;
-    if !token.is_read() {
-        return Some(token);
-    }
-    if legal::check_text(token.reveal().as_bytes()).is_err() || token.reveal().trim().is_empty() {
-        fields.problem(
-            ProblemCode::OutOfRange,
-            "token",
-            "a token is a text of one line, and not empty",
-            None,
-        );
-    }
-    Some(token)
-}
-
 /// Whether strangers are kept out without a token.
 fn is_guarded(address: &BrokerAddress, tls: Option<&ServerTls>) -> bool {
     let host = address.host.as_str();
@@ -186,9 +170,11 @@ fn topic(fields: &mut Fields<'_>) -> PathTopic {
 /// The pages that may open WebSockets: what browsers call their origin.
 fn origins(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
     let written = fields.texts("origins");
+    // A browser leaves out the port that its scheme has anyway.
+    let has_usual_port = |origin: &str, tls| origin.ends_with(if tls { ":443" } else { ":80" });
     let is_origin = |origin: &str| {
         let address = BrokerAddress::parse_http(origin);
-        address.is_ok() && !origin.ends_with('/')
+        address.is_ok_and(|address| !has_usual_port(origin, address.tls)) && !origin.ends_with('/')
     };
     if let Some((origin, _)) = written.iter().find(|(origin, _)| !is_origin(origin)) {
         let message = format!("`{origin}` is no origin of a page");

@@ -1,5 +1,7 @@
 //! The keys that several ways in have.
 
+use std::os::unix::fs::FileTypeExt;
+
 use super::super::fields::Fields;
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
@@ -42,6 +44,14 @@ pub(super) fn spec(
 
 /// The serial line at `path`, with the keys that any has.
 pub(super) fn line(fields: &mut Fields<'_>, path: &str, data: u8, brake: SerialBrake) -> Serial {
+    // What is not there may be plugged in.
+    let is_line = |found: std::fs::Metadata| found.file_type().is_char_device();
+    if crate::file::about(path.as_ref()).is_ok_and(|found| !is_line(found)) {
+        let hint =
+            "name a line, such as /dev/ttyUSB0 or a link to it in /dev/serial/by-id".to_owned();
+        let message = "the URL leads to something that is no serial line";
+        fields.file_problem(ProblemCode::Url, "url", message, hint);
+    }
     let parities = [
         ("none", Parity::None),
         ("even", Parity::Even),

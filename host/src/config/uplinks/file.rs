@@ -82,6 +82,12 @@ fn folder(fields: &mut Fields<'_>, url: &str) -> PathBuf {
         let message = format!("`{}.url` is no path of a folder", fields.path);
         fields.problem(ProblemCode::Url, "url", message, hint);
     }
+    // What is not there may come: a stick, a mount.
+    if is_plain && crate::file::about(path.as_ref()).is_ok_and(|found| !found.is_dir()) {
+        let message = format!("`{}.url` leads to something that is no folder", fields.path);
+        let hint = "files are written into a folder, which is never made: name one".to_owned();
+        fields.file_problem(ProblemCode::Url, "url", message, hint);
+    }
     PathBuf::from(path)
 }
 
@@ -137,8 +143,24 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
         answer: Duration::ZERO,
         backoff: crate::link::Backoff::default(),
     };
+    refuse_less(&files, &config);
     files.done();
     config
+}
+
+/// Less than one file has is nothing that is kept.
+fn refuse_less(files: &Fields<'_>, config: &Config) {
+    let is_less = |keep| keep < config.file_bytes;
+    let is_good = !files.check.has_problem_at(files.place_of("keep"))
+        && !files.check.has_problem_at(files.place_of("bytes"));
+    if is_good && config.keep_bytes.is_some_and(is_less) {
+        let message = format!(
+            "`{}.keep` is less than one file may have (`bytes`)",
+            files.path
+        );
+        let hint = "each file would go as soon as it is whole: keep several of them".to_owned();
+        files.problem(ProblemCode::Conflict, "keep", message, hint);
+    }
 }
 
 fn columns(files: &mut Fields<'_>) -> Vec<Column> {
@@ -158,6 +180,10 @@ fn columns(files: &mut Fields<'_>) -> Vec<Column> {
                     .problem(ProblemCode::Choice, place, message, hint);
             }
         }
+    }
+    if columns.is_empty() && files.has("columns") && !files.check.has_errors() {
+        let message = format!("`{}.columns` names none: a line would be empty", files.path);
+        files.problem(ProblemCode::OutOfRange, "columns", message, None);
     }
     columns
 }

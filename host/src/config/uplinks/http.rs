@@ -9,6 +9,7 @@ use super::super::tree::{Node, TomlEntry};
 use super::spoken::{Spoken, batch, connections};
 use crate::config::problem::code::ProblemCode;
 use crate::link::Tls;
+use crate::message::legal;
 use crate::uplink::http::{
     BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, Pause, RequestPath, Tag,
 };
@@ -38,6 +39,15 @@ const MADE: [&str; 8] = [
     "idempotency-key",
     "te",
     "transfer-encoding",
+];
+
+/// Headers that are said between two ends about their connection: what they promise or ask for is not kept here.
+const OF_CONNECTION: [&str; 5] = [
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "trailer",
+    "upgrade",
 ];
 
 const PACKS: [(&str, BodyFormat); 4] = [
@@ -189,7 +199,12 @@ fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, RequestPath) {
         .find(['/', '?', '#'])
         .map_or(url.len(), |at| start + at);
     let (server, path) = url.split_at(end);
-    let address = BrokerAddress::parse_http(server).unwrap_or_else(|error| {
+    let parsed = BrokerAddress::parse_http(server);
+    if let Ok(address) = &parsed {
+        let scheme = if address.tls { "https" } else { "http" };
+        connection::unusual_port(fields, address, (scheme, "server"));
+    }
+    let address = parsed.unwrap_or_else(|error| {
         let hint = match &error {
             AddressError::Login => "use the keys `token` and `headers`".to_owned(),
             AddressError::Brackets(_) | AddressError::Host(_) | AddressError::Port => error.hint(),
@@ -220,7 +235,7 @@ fn id(fields: &mut Fields<'_>) -> IdForm {
 /// What every request has beside what is made for it, by lower-case name.
 fn headers(fields: &mut Fields<'_>) -> Vec<(String, HeaderText)> {
     let mut headers = Vec::new();
-    if let Some(token) = secret::read(fields, "token") {
+    if let Some(token) = secret::read_token(fields, "token") {
         headers.push(("authorization".to_owned(), HeaderText::Token(token)));
     }
     let Some(mut table) = fields.table("headers") else {
@@ -253,13 +268,28 @@ fn mistake(name: &str, before: &[(String, HeaderText)]) -> Option<&'static str> 
     if MADE.contains(&name) {
         return Some("is made for each request");
     }
+    if OF_CONNECTION.contains(&name) {
+        return Some("is about the connection, and nothing here does what it says");
+    }
     let is_twice = before.iter().any(|(known, _)| known == name);
     is_twice.then_some("is there already: names have no case, and `token` is `Authorization`")
 }
 
 fn value<'a>(table: &Fields<'a>, entry: &'a TomlEntry, name: &str) -> Option<HeaderText> {
     if let Some(reference) = table.below(entry) {
-        return secret::follow(reference).map(HeaderText::Secret);
+        let secret = secret::follow(reference)?;
+        let judges = table.check.sources.secrets.judges_files();
+        if judges && legal::check_text(secret.reveal().as_bytes()).is_err() {
+            let message = format!(
+                "`{}.{}` holds what no header can have",
+                table.path, entry.key
+            );
+            let hint = "the value of a header is one line of text".to_owned();
+            table
+                .check
+                .problem(ProblemCode::OutOfRange, entry.place, message, hint);
+        }
+        return Some(HeaderText::Secret(secret));
     }
     // What opens a door is never written in the open.
     let is_key = [

@@ -108,6 +108,7 @@ fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, String, String) 
         fields.problem(ProblemCode::Url, "url", format!("the URL {error}"), hint);
         nowhere(fields)
     });
+    connection::unusual_port(fields, &address, (scheme, "server"));
     let tls = address.tls || scheme == "postgres+tls";
     (
         BrokerAddress { tls, ..address },

@@ -188,7 +188,7 @@ impl Eyes {
             return POLL;
         };
         for folder in files.iter().flat_map(Tracked::folders) {
-            let Ok(metadata) = std::fs::metadata(&folder) else {
+            let Ok(metadata) = crate::file::about(&folder) else {
                 continue;
             };
             let identity = (metadata.dev(), metadata.ino());

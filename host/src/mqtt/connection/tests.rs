@@ -51,7 +51,7 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
                 ClientPacket::PubRec(id) => wire.acknowledge(AckKind::Rel, id, 0, &mut out),
                 ClientPacket::PubAck(_) | ClientPacket::PubComp(_) => {}
                 ClientPacket::Ping => wire.pong(&mut out),
-                ClientPacket::Disconnect => return,
+                ClientPacket::Disconnect | ClientPacket::Unsubscribe { .. } => return,
             }
         }
         if stream.write_all_buf(&mut out).await.is_err()

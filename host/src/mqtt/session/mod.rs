@@ -241,12 +241,12 @@ impl Session {
                 self.echo(wire::pubcomp, packet_id);
             }
             Packet::SubAck { packet_id, codes } => {
-                events.extend(self.subscribed(packet_id, &codes)?)
+                events.extend(self.subscribed(packet_id, &codes));
             }
             Packet::UnsubAck if self.unsubscribing == 0 => self.stray("UNSUBACK", 0),
             Packet::UnsubAck => {
                 self.unsubscribing -= 1;
-                events.push(Event::Unsubscribed);
+                events.extend((self.unsubscribing == 0).then_some(Event::Unsubscribed));
             }
             Packet::PingResp => self.pongs += 1,
             Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),

@@ -2,9 +2,9 @@
 
 use super::{LAST_ID, Session};
 use crate::message::Qos;
-use crate::mqtt::{Error, Event, Subscription, wire};
+use crate::mqtt::{Event, Subscription, wire};
 
-/// Filters in one SUBSCRIBE at most: some brokers hang up on the ninth.
+/// Filters in one SUBSCRIBE or UNSUBSCRIBE at most: some brokers hang up on the ninth.
 const MOST_FILTERS: usize = 8;
 
 /// What was asked for at once, in one SUBSCRIBE or several, and the answers so far.
@@ -38,31 +38,24 @@ impl Asking {
 
 impl Session {
     /// SUBACK came in; tells what was granted once all that was asked for with it is answered.
-    pub(super) fn subscribed(
-        &mut self,
-        packet_id: u16,
-        codes: &[u8],
-    ) -> Result<Option<Event>, Error> {
+    pub(super) fn subscribed(&mut self, packet_id: u16, codes: &[u8]) -> Option<Event> {
         let Some(place) = self.asked.iter().position(|asking| asking.has(packet_id)) else {
             self.stray("SUBACK", packet_id);
-            return Ok(None);
+            return None;
         };
         let asking = &mut self.asked[place];
-        let Some((_, filters)) = asking
+        let (_, filters) = asking
             .open
             .extract_if(.., |(id, _)| *id == packet_id)
-            .next()
-        else {
-            return Ok(None);
-        };
-        if filters.len() != codes.len() {
-            return Err(Error::Protocol(format!(
-                "SUBACK with {} codes for {} filters",
-                codes.len(),
-                filters.len()
-            )));
-        }
-        for ((filter, wanted), code) in filters.into_iter().zip(codes) {
+            .next()?;
+        // Codes stand in the order of the filters (MQTT 5 3.9.3); what is over means nothing, and what has none is not granted.
+        let mut codes = codes.iter();
+        for (filter, wanted) in filters {
+            let Some(code) = codes.next() else {
+                let why = "the broker's answer has no code for it";
+                asking.refused.push((filter, why.to_owned()));
+                continue;
+            };
             match (self.wire.subscribe_refusal(*code), Qos::from_level(*code)) {
                 (Some(why), _) => asking.refused.push((filter, why)),
                 (None, Some(granted)) if granted < wanted => asking.lowered.push((filter, granted)),
@@ -70,7 +63,7 @@ impl Session {
             }
         }
         let is_answered = asking.open.is_empty();
-        Ok(is_answered.then(|| self.asked.swap_remove(place).into_event()))
+        is_answered.then(|| self.asked.swap_remove(place).into_event())
     }
 
     /// Queues as many SUBSCRIBEs as it takes; filters that cannot be sent are told as refused.
@@ -133,26 +126,27 @@ impl Session {
         Ok(packet_id)
     }
 
-    /// Queues UNSUBSCRIBE. What cannot be sent is left: it costs messages that nobody wants, and no more.
+    /// Queues as many UNSUBSCRIBEs as it takes. What cannot be sent is left: it costs messages that nobody wants, and no more.
     pub(in crate::mqtt) fn unsubscribe(&mut self, filters: &[String]) {
         let filters: Vec<_> = filters
             .iter()
             .filter(|filter| wire::check_filter(filter).is_ok())
             .cloned()
             .collect();
-        let Some(packet_id) = self
-            .subscribe_id(&Asking::default())
-            .filter(|_| !filters.is_empty())
-        else {
-            return;
-        };
-        let before = self.out.len();
-        let written = self.wire.unsubscribe(packet_id, filters, &mut self.out);
-        if written.is_err() || self.out.len() - before > self.packet_limit() as usize {
-            self.out.truncate(before);
-            return;
+        for some in filters.chunks(MOST_FILTERS) {
+            let Some(packet_id) = self.subscribe_id(&Asking::default()) else {
+                return;
+            };
+            let before = self.out.len();
+            let written = self
+                .wire
+                .unsubscribe(packet_id, some.to_vec(), &mut self.out);
+            if written.is_err() || self.out.len() - before > self.packet_limit() as usize {
+                self.out.truncate(before);
+                continue;
+            }
+            self.unsubscribing += 1;
         }
-        self.unsubscribing += 1;
     }
 
     fn subscribe_id(&mut self, asking: &Asking) -> Option<u16> {

@@ -452,18 +452,44 @@ fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
 }
 
 #[test]
-fn a_suback_that_does_not_fit_costs_the_connection() {
+fn what_is_taken_back_goes_in_packets_of_eight_and_is_answered_as_one() {
     let (mut pair, _) = greeted(ProtocolVersion::V311, &Announce::default());
-    pair.session.subscribe(&[Subscription {
-        filter: "a".to_owned(),
-        qos: Qos::AtLeastOnce,
-        id: None,
-    }]);
-    pair.sent();
-    assert!(matches!(
-        pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)),
-        Err(Error::Protocol(_))
-    ));
+    let filters: Vec<_> = (0..17).map(|number| format!("f/{number}")).collect();
+    pair.session.unsubscribe(&filters);
+    let sent = pair.sent();
+    let asked = sent.iter().map(|packet| match packet {
+        ClientPacket::Unsubscribe { packet_id, filters } => (*packet_id, filters.len()),
+        _ => (0, 0),
+    });
+    let asked: Vec<_> = asked.collect();
+    assert_eq!(asked, [(0xF000, 8), (0xF001, 8), (0xF002, 1)]);
+    let mut answer = |low| {
+        let answered = pair.receive(|_, out| out.extend_from_slice(&[0xB0, 2, 0xF0, low]));
+        answered.unwrap()
+    };
+    assert_eq!((answer(1), answer(0)), (vec![], vec![]));
+    assert_eq!(answer(2), [Event::Unsubscribed]);
+}
+
+#[test]
+fn a_suback_counts_as_far_as_it_goes() {
+    for (codes, granted) in [(&[1, 1, 1][..], &["a", "b"][..]), (&[1], &["a"])] {
+        let (mut pair, _) = greeted(ProtocolVersion::V311, &Announce::default());
+        pair.session
+            .subscribe(&["a", "b"].map(|filter| Subscription {
+                filter: filter.to_owned(),
+                qos: Qos::AtLeastOnce,
+                id: None,
+            }));
+        pair.sent();
+        let events = pair.receive(|broker, out| broker.suback(0xF000, codes, out));
+        let [Event::Subscribed { refused, lowered }] = &events.unwrap()[..] else {
+            panic!("{codes:?}")
+        };
+        let missing: Vec<_> = refused.iter().map(|(filter, _)| &**filter).collect();
+        assert_eq!(missing, ["a", "b"][granted.len()..]);
+        assert!(lowered.is_empty());
+    }
 }
 
 #[test]

@@ -16,15 +16,14 @@ pub(super) fn decode(
     match (first >> 4, version) {
         (2, ProtocolVersion::V311) => old_connack(&mut fields).map(Packet::ConnAck),
         (2, ProtocolVersion::V5) => connack(body).map(Packet::ConnAck),
-        (4..=7, ProtocolVersion::V5) => {
-            answer(&mut fields).map(|answer| Packet::acknowledgement(first, answer))
-        }
+        // Some brokers answer a client of 3.1.1 in the form of MQTT 5, too.
+        (4..=7, _) => answer(&mut fields).map(|answer| Packet::acknowledgement(first, answer)),
         (9, _) => suback(version, &mut fields),
         (14, ProtocolVersion::V5) => {
             let code = if fields.is_empty() { 0 } else { fields.u8()? };
             Ok(Packet::Disconnect {
                 code,
-                words: words(&mut fields)?,
+                words: words(&mut fields),
             })
         }
         _ => Err(NOT_ASKED_FOR),
@@ -82,7 +81,7 @@ fn answer(fields: &mut FieldReader<'_>) -> Result<AckPacket, Malformed> {
     Ok(AckPacket {
         packet_id,
         code,
-        words: words(fields)?,
+        words: words(fields),
     })
 }
 
@@ -100,18 +99,15 @@ fn suback(version: ProtocolVersion, fields: &mut FieldReader<'_>) -> Result<Pack
     })
 }
 
-/// What the broker says in words, among the properties that end a packet.
-fn words(fields: &mut FieldReader<'_>) -> Result<Option<String>, Malformed> {
-    if fields.is_empty() {
-        return Ok(None);
-    }
+/// What the broker says in words, among the properties that end a packet. An answer whose words cannot be read is one all the same.
+fn words(fields: &mut FieldReader<'_>) -> Option<String> {
     let mut words = None;
-    for property in properties(fields)? {
+    for property in properties(fields).unwrap_or_default() {
         if let AnswerProperty::Text(id, text) = property {
             add_words(&mut words, id, text);
         }
     }
-    Ok(words)
+    words
 }
 
 /// Puts a reason string, or the address of the server that is to be used instead, with what is said already.
@@ -134,28 +130,35 @@ enum AnswerProperty {
     Text(u8, String),
 }
 
+/// The properties up to the first one that MQTT 5 does not have, or that does not fit: none of them is worth a connection.
 fn properties(fields: &mut FieldReader<'_>) -> Result<Vec<AnswerProperty>, Malformed> {
     let length = fields.variable()?;
     let mut fields = FieldReader(fields.take(length)?);
     let mut found = Vec::new();
-    while !fields.is_empty() {
-        let id = fields.u8()?;
-        match id {
-            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => {
-                found.push(AnswerProperty::Number(id, u32::from(fields.u8()?)))
-            }
-            0x13 | 0x21..=0x23 => found.push(AnswerProperty::Number(id, u32::from(fields.u16()?))),
-            0x02 | 0x11 | 0x18 | 0x27 => found.push(AnswerProperty::Number(id, fields.u32()?)),
-            0x0B => drop(fields.variable()?),
-            0x26 => drop((fields.bytes()?, fields.bytes()?)),
-            0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
-                found.push(AnswerProperty::Text(
-                    id,
-                    String::from_utf8_lossy(fields.bytes()?).into_owned(),
-                ));
-            }
-            _ => return Err(Malformed("a property that MQTT 5 does not have")),
-        }
-    }
+    while !fields.is_empty() && property(&mut fields, &mut found).is_ok() {}
     Ok(found)
+}
+
+fn property(
+    fields: &mut FieldReader<'_>,
+    found: &mut Vec<AnswerProperty>,
+) -> Result<(), Malformed> {
+    let id = fields.u8()?;
+    match id {
+        0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => {
+            found.push(AnswerProperty::Number(id, u32::from(fields.u8()?)))
+        }
+        0x13 | 0x21..=0x23 => found.push(AnswerProperty::Number(id, u32::from(fields.u16()?))),
+        0x02 | 0x11 | 0x18 | 0x27 => found.push(AnswerProperty::Number(id, fields.u32()?)),
+        0x0B => drop(fields.variable()?),
+        0x26 => drop((fields.bytes()?, fields.bytes()?)),
+        0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
+            found.push(AnswerProperty::Text(
+                id,
+                String::from_utf8_lossy(fields.bytes()?).into_owned(),
+            ));
+        }
+        _ => return Err(Malformed("a property that MQTT 5 does not have")),
+    }
+    Ok(())
 }

@@ -26,6 +26,10 @@ pub enum ClientPacket {
         packet_id: u16,
         filters: Vec<(String, Qos)>,
     },
+    Unsubscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+    },
     Ping,
     Disconnect,
 }
@@ -251,6 +255,10 @@ fn read4(packet: v4::Packet) -> ClientPacket {
                 .into_iter()
                 .map(|filter| (filter.path, qos4(filter.qos)))
                 .collect(),
+        },
+        v4::Packet::Unsubscribe(unsubscribe) => ClientPacket::Unsubscribe {
+            packet_id: unsubscribe.pkid,
+            filters: unsubscribe.topics,
         },
         v4::Packet::PingReq => ClientPacket::Ping,
         v4::Packet::Disconnect => ClientPacket::Disconnect,

@@ -180,9 +180,11 @@ pub(super) fn decode(form: FixedHeader, mut body: Bytes) -> Result<Decoded, Malf
     let mut fields = FieldReader(&body);
     let mut decoded = decode_start(form, &body, &mut fields)?;
     if form.version == ProtocolVersion::V5 {
-        let length = fields.variable()?;
-        if length > 0 {
-            decode_properties(fields.take(length)?, &mut decoded)?;
+        match properties(&mut fields) {
+            Ok(properties) => decode_properties(properties, &mut decoded),
+            Err(Malformed(problem)) => {
+                decoded.blame("its properties cannot be read:", problem, fields.0)
+            }
         }
     }
     let payload = body.len() - fields.0.len();
@@ -197,9 +199,8 @@ pub(super) fn decode_head(form: FixedHeader, head: Bytes) -> Result<Decoded, Mal
     let mut fields = FieldReader(&head);
     let mut decoded = decode_start(form, &head, &mut fields)?;
     if form.version == ProtocolVersion::V5 {
-        let length = fields.variable()?;
-        match fields.take(length) {
-            Ok(properties) => decode_properties(properties, &mut decoded)?,
+        match properties(&mut fields) {
+            Ok(properties) => decode_properties(properties, &mut decoded),
             Err(_) => fields.0 = &[],
         }
     }
@@ -207,9 +208,26 @@ pub(super) fn decode_head(form: FixedHeader, head: Bytes) -> Result<Decoded, Mal
     Ok(decoded)
 }
 
-/// Properties as headers. What a device calls by a name of ours is left out: it would be taken for our word.
-fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Malformed> {
+fn properties<'a>(fields: &mut FieldReader<'a>) -> Result<&'a [u8], Malformed> {
+    let length = fields.variable()?;
+    fields.take(length)
+}
+
+/// Properties as headers, up to the first that cannot be read: where the payload begins is known all the same.
+fn decode_properties(properties: &[u8], decoded: &mut Decoded) {
     let mut block = Vec::with_capacity(properties.len());
+    if let Err(Malformed(problem)) = decode_each(properties, &mut block, decoded) {
+        decoded.blame("its properties cannot be read:", problem, properties);
+    }
+    decoded.publish.headers = block.into();
+}
+
+/// What a device calls by a name of ours is left out: it would be taken for our word.
+fn decode_each(
+    properties: &[u8],
+    block: &mut Vec<u8>,
+    decoded: &mut Decoded,
+) -> Result<(), Malformed> {
     let mut fields = FieldReader(properties);
     let mut seen = 0_u64;
     while !fields.0.is_empty() {
@@ -221,40 +239,35 @@ fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Mal
         match id {
             1 => match fields.u8()? {
                 0 => {}
-                1 => put_header(&mut block, legal::PAYLOAD_FORMAT, b"1"),
+                1 => put_header(block, legal::PAYLOAD_FORMAT, b"1"),
                 other => decoded.blame("payload format", "is neither 0 nor 1", &[other]),
             },
             11 => decoded.subscribed(fields.variable()?),
             2 => put_header(
-                &mut block,
+                block,
                 legal::MESSAGE_EXPIRY,
                 fields.u32()?.to_string().as_bytes(),
             ),
             3 => {
                 let kind = fields.bytes()?;
-                decoded.text(
-                    &mut block,
-                    legal::CONTENT_TYPE,
-                    kind,
-                    legal::check_text(kind),
-                );
+                decoded.text(block, legal::CONTENT_TYPE, kind, legal::check_text(kind));
             }
             8 => {
                 let topic = fields.bytes()?;
                 decoded.text(
-                    &mut block,
+                    block,
                     legal::RESPONSE_TOPIC,
                     topic,
                     legal::check_topic(topic),
                 );
             }
-            9 => put_header(&mut block, legal::CORRELATION_DATA, fields.bytes()?),
-            38 => user_property(fields.bytes()?, fields.bytes()?, &mut block, decoded),
-            35 => return Err(Malformed("a topic alias though none was offered")),
+            9 => put_header(block, legal::CORRELATION_DATA, fields.bytes()?),
+            38 => user_property(fields.bytes()?, fields.bytes()?, block, decoded),
+            // None was offered. Beside a topic it says nothing, and in place of one the topic is empty.
+            35 => drop(fields.u16()?),
             _ => return Err(Malformed("a property that PUBLISH does not have")),
         }
     }
-    decoded.publish.headers = block.into();
     Ok(())
 }
 

@@ -45,7 +45,9 @@ pub(super) fn read(point: &Point, place: u16, data: &[u8]) -> Reading {
             let scaled = number
                 .times(point.scale)
                 .and_then(|one| one.plus(point.offset));
-            scaled.map(PointValue::Number).ok_or("out-of-range")
+            // A number that no 64-bit float holds is one that most readers of JSON refuse, with all that stands beside it.
+            let shown = scaled.filter(|number| number.nearly().is_finite());
+            shown.map(PointValue::Number).ok_or("out-of-range")
         }
     }
 }
@@ -232,6 +234,11 @@ mod tests {
             read(&wide, 0, &1e300_f64.to_be_bytes()),
             Err("out-of-range")
         );
+        wide.offset = Decimal::ZERO;
+        wide.scale = Decimal::integer(10);
+        assert!(read(&wide, 0, &1e300_f64.to_be_bytes()).is_ok());
+        let most = f64::MAX.to_be_bytes();
+        assert_eq!(read(&wide, 0, &most), Err("out-of-range"));
     }
 
     proptest! {

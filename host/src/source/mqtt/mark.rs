@@ -1,5 +1,6 @@
 //! A mark on disk that a broker has a session of ours, and what that is subscribed to: a line `=<level> <filter>` for what it
-//! has granted for good, `=- <filter>` for what it may have, or the bare filter, as earlier versions wrote it. Where it has none after a restart,
+//! has granted for good, `=- <filter>` for what it may have, `=x <filter>` for what was taken back, or the bare filter, as earlier
+//! versions wrote it. Where it has none after a restart,
 //! it has forgotten us, and with us what it held for us; what it is subscribed to and nobody wants any more is taken back,
 //! else the broker would send and hold it for ever. Written when that changes, and never while messages pass.
 
@@ -159,6 +160,11 @@ pub(super) struct Grant {
 /// Filters, each with what the broker has granted of it, if it has.
 pub(super) type Filters = BTreeMap<String, Option<Grant>>;
 
+/// What was taken back is known of so many filters: a broker that goes back to an older state of itself has the last ones.
+const FORMER: usize = 64;
+/// What a line begins with that has one of them.
+const TAKEN_BACK: &str = "=x ";
+
 /// The mark of one source. The default one ends with the process.
 #[derive(Clone, Debug, Default)]
 pub struct SessionMark {
@@ -167,6 +173,8 @@ pub struct SessionMark {
     owner: Arc<str>,
     /// Filters the session may have; `None` without a session.
     filters: Arc<Mutex<Option<Filters>>>,
+    /// What it was subscribed to and no more, the last at the end.
+    former: Arc<Mutex<Vec<String>>>,
     /// Held by who writes the file.
     pen: Arc<Mutex<()>>,
 }
@@ -178,18 +186,26 @@ impl SessionMark {
         let path: PathBuf = data_dir.join(SESSIONS).join(name);
         let owner = format!("{}\n", owner(mqtt));
         let others = sessions(data_dir).into_iter().map(|other| other.source);
-        let filters = std::iter::once(name.to_owned())
+        let found = std::iter::once(name.to_owned())
             .chain(others)
             .find_map(|source| {
                 let found = file::read_text(&data_dir.join(SESSIONS).join(source), file::BY_HAND);
                 let found = found.unwrap_or_default();
-                let filters = found.strip_prefix(&owner)?;
-                Some(filters.lines().map(read_line).collect())
+                let lines = found.strip_prefix(&owner)?.lines();
+                let (former, filters): (Vec<_>, Vec<_>) =
+                    lines.partition(|line| line.starts_with(TAKEN_BACK));
+                let former = former.into_iter().map(|line| read_line(line).0);
+                Some((
+                    filters.into_iter().map(read_line).collect(),
+                    former.collect::<Vec<_>>(),
+                ))
             });
+        let (filters, former) = found.unzip();
         Self {
             path: Some(path.into()),
             owner: owner.into(),
             filters: Arc::new(Mutex::new(filters)),
+            former: Arc::new(Mutex::new(former.unwrap_or_default())),
             pen: Arc::default(),
         }
     }
@@ -229,6 +245,24 @@ impl SessionMark {
             .collect()
     }
 
+    /// What was taken back, the last at the end.
+    pub(super) fn taken_back(&self) -> Vec<String> {
+        self.former().clone()
+    }
+
+    /// `filters` are taken back; written with what is set next.
+    pub(super) fn take_back(&self, filters: &[String]) {
+        let mut former = self.former();
+        former.retain(|known| !filters.contains(known));
+        former.extend_from_slice(filters);
+        let over = former.len().saturating_sub(FORMER);
+        former.drain(..over);
+    }
+
+    fn former(&self) -> MutexGuard<'_, Vec<String>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It has one, which may be subscribed to `filters`. The disk is written in the background, if that is news.
     pub(super) fn set(&self, filters: Filters) {
         if self.lock().as_ref() == Some(&filters) {
@@ -242,7 +276,10 @@ impl SessionMark {
         tokio::task::spawn_blocking(move || {
             let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
             // Who comes last writes what is known last.
-            let lines: String = own.lock().iter().flatten().map(write_line).collect();
+            let mut lines: String = own.lock().iter().flatten().map(write_line).collect();
+            for filter in &*own.former() {
+                lines.push_str(&format!("{TAKEN_BACK}{filter}\n"));
+            }
             if let Err(error) = write(&path, &format!("{}{lines}", own.owner)) {
                 let path = path.display();
                 tracing::warn!(%path, %error, "no mark of our session is left: if the broker loses it while we are down, nobody is told");
@@ -381,6 +418,26 @@ mod tests {
             ..config.clone()
         };
         assert!(!SessionMark::find(folder.path(), "field:priority", &other).is_set());
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_back_is_known_after_a_restart_as_far_as_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ScriptedBroker::bind().await.config();
+        let mark = || SessionMark::find(folder.path(), "field", &config);
+        let names: Vec<_> = (0..FORMER + 2)
+            .map(|number| format!("f/{number}"))
+            .collect();
+        let first = mark();
+        first.take_back(&names);
+        first.take_back(&names[9..10]);
+        first.set([lasting("d/+")].into());
+        while mark().filters() != ["d/+"] {
+            tokio::task::yield_now().await;
+        }
+        let known = mark().taken_back();
+        assert_eq!(known.len(), FORMER);
+        assert_eq!((&*known[0], &*known[FORMER - 1]), ("f/2", "f/9"));
     }
 
     #[tokio::test]

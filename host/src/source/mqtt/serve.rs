@@ -191,6 +191,10 @@ impl MqttSource {
                     if self.take(turned, &mut events, mode)? && !std::mem::replace(&mut self.is_granted, true) {
                         redial.online(established);
                     }
+                    if let Some(topic) = self.taker.unrouted() {
+                        self.subscriptions.came_unasked(&String::from_utf8_lossy(&topic));
+                        self.end_subscriptions(connection);
+                    }
                 }
                 () = settled.changed(), if self.breathes_until.is_none() => {}
                 () = sleep_until(self.breathes_until) => {}

@@ -35,6 +35,8 @@ pub(super) struct Subscriptions {
     pub(super) obsolete: Vec<String>,
     /// Of these, what was asked to end.
     ending: Vec<String>,
+    /// What was taken back over this connection.
+    ended: Vec<String>,
     /// What sources beside this one ask for.
     wanted_beside: Vec<String>,
     beside: SessionMarks,
@@ -78,6 +80,7 @@ impl Subscriptions {
             wanted: wanted.collect(),
             obsolete: obsolete(config, &own.mark),
             ending: Vec::new(),
+            ended: Vec::new(),
             wanted_beside: needed(&config.late, &[])
                 .into_iter()
                 .map(Pattern::filter)
@@ -100,6 +103,7 @@ impl Subscriptions {
     pub(super) fn begin(&mut self, established: &Established, stood_before: bool) -> bool {
         (self.asks_again, self.protocol) = (None, established.protocol);
         self.ending.clear();
+        self.ended.clear();
         let is_present = established.session_present;
         let is_lost = (stood_before || self.mark.is_set()) && !is_present;
         if is_lost {
@@ -195,7 +199,31 @@ impl Subscriptions {
     pub(super) fn unsubscribed(&mut self) {
         let ended = std::mem::take(&mut self.ending);
         self.obsolete.retain(|filter| !ended.contains(filter));
+        self.mark.take_back(&ended);
+        self.ended.extend(ended);
         self.set_mark();
+    }
+
+    /// A message came that nobody asks for: a broker that went back to an older state of itself, as after a kill, has what was taken
+    /// back before. That is taken back once more, once over a connection: what was on its way comes all the same.
+    pub(super) fn came_unasked(&mut self, topic: &str) {
+        let is_meant = |filter: &String| {
+            let pattern = Pattern::parse(filter);
+            pattern.is_ok_and(|pattern| pattern.matches(topic).is_some())
+                && !self.wanted.iter().any(|wanted| wanted.filter == *filter)
+                && !self.obsolete.contains(filter)
+                && !self.ended.contains(filter)
+        };
+        let again: Vec<_> = self
+            .mark
+            .taken_back()
+            .into_iter()
+            .filter(is_meant)
+            .collect();
+        for filter in &again {
+            tracing::info!(source = %self.name, filter, "the broker has a subscription again that was taken back: it is taken back once more");
+        }
+        self.obsolete.extend(again);
     }
 
     /// What was asked for is answered. What was refused is asked for again at the cap of the back-off: somebody may put it

@@ -15,7 +15,7 @@ use crate::message::{
     Qos, Reason,
 };
 use crate::mqtt::scripted::{
-    DISCONNECT, PUBACK, PUBREC, SUBSCRIBE, ScriptedBroker, ScriptedClient,
+    DISCONNECT, PUBACK, PUBREC, SUBSCRIBE, ScriptedBroker, ScriptedClient, UNSUBSCRIBE,
 };
 use crate::mqtt::{self, Protocol};
 use crate::source::{Ack, Config, Dedup, FlowRoute, Metrics, SourceKind, run};
@@ -85,6 +85,17 @@ async fn bench_over(
     max_unsettled_bytes: usize,
     change: impl Fn(&mut FlowRoute),
 ) -> Bench {
+    let settings = (protocol, SessionMark::default());
+    bench_marked(settings, routes, qos, max_unsettled_bytes, change).await
+}
+
+async fn bench_marked(
+    (protocol, mark): (Protocol, SessionMark),
+    routes: &[(&str, Ack)],
+    qos: Qos,
+    max_unsettled_bytes: usize,
+    change: impl Fn(&mut FlowRoute),
+) -> Bench {
     let broker = ScriptedBroker::bind().await;
     let (mut flows, mut table) = (Vec::new(), Vec::new());
     for (number, (pattern, ack)) in (0_u16..).zip(routes) {
@@ -109,7 +120,7 @@ async fn bench_over(
                 ..broker.config()
             },
             qos,
-            mark: SessionMark::default(),
+            mark,
             beside: super::SessionMarks::default(),
             is_left: false,
         })),
@@ -807,4 +818,42 @@ async fn a_client_without_any_rights_is_refused_and_waits() {
     assert_eq!(bench.metric("tidegate_source_up"), 0.0);
     drop(client);
     bench.leave(Stop::Drain).await;
+}
+
+#[tokio::test]
+async fn what_a_broker_has_again_that_was_taken_back_is_taken_back_once_more() {
+    let mark = SessionMark::default();
+    mark.take_back(&["old/+".to_owned(), "older/#".to_owned(), "d/+".to_owned()]);
+    let routes = [("d/{device}", Ack::Safe)];
+    let settings = (Protocol::V5, mark.clone());
+    let mut bench = bench_marked(settings, &routes, Qos::AtLeastOnce, 1 << 20, |_| ()).await;
+    let mut client = bench.broker.subscribed(true).await;
+    client.publish((1, 1), "old/x", b"x").await;
+    let mut heads = Vec::new();
+    for _ in 0..2 {
+        let packet = client.packet().await.unwrap();
+        if packet.head == UNSUBSCRIBE {
+            let filters = String::from_utf8_lossy(&packet.body[3..]).into_owned();
+            assert!(
+                filters.contains("old/+") && !filters.contains("older"),
+                "{filters}"
+            );
+            client
+                .send(0xb0, &[packet.body[0], packet.body[1], 0, 0])
+                .await;
+        }
+        heads.push(packet.head);
+    }
+    heads.sort_unstable();
+    assert_eq!(heads, [PUBACK, UNSUBSCRIBE]);
+    // What was on its way, and what nobody has ever asked for, is no reason to ask again.
+    client.publish((1, 2), "old/y", b"x").await;
+    assert_eq!(client.acknowledged().await, (PUBACK, 2));
+    client.publish((1, 3), "strange/y", b"x").await;
+    assert_eq!(client.acknowledged().await, (PUBACK, 3));
+    client.publish((1, 4), "d/d7", b"x").await;
+    release(bench.next(0).await);
+    assert_eq!(client.acknowledged().await, (PUBACK, 4));
+    assert_eq!(mark.taken_back().last().map(|last| &**last), Some("old/+"));
+    bench.leave(Stop::Now).await;
 }

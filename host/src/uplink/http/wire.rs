@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const HEAD_BYTES: usize = 64 << 10;
 /// How much of an answer is read; what is longer ends its connection.
 const ANSWER_BYTES: usize = 1 << 20;
+/// How much comes for it at most, with what chunks and interim answers have beside it.
+const RAW_BYTES: usize = 16 << 20;
 /// How much of it is kept.
 const WORDS_BYTES: usize = 512;
 
@@ -114,7 +116,7 @@ pub(super) struct HttpConnection {
 impl HttpConnection {
     /// Dials; each phase has a deadline.
     pub(super) async fn open(target: Target<'_>) -> Result<Self, Error> {
-        let socket = SharedSocket::new(Socket::dial(target).await?);
+        let socket = SharedSocket::new(Socket::dial(target).await?, RAW_BYTES);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_BYTES);
         let (sender, connection) = builder
@@ -162,6 +164,7 @@ impl HttpConnection {
 
     /// Sends it; the answer may take as long as any, or `patience`.
     pub(super) fn ask(&mut self, request: Request<Whole>, patience: Option<Duration>) {
+        self.socket.asked();
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {
             stage: RequestStage::Asked(asked),

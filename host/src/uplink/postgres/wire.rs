@@ -23,6 +23,8 @@ use crate::words;
 
 /// How often to look how far a statement has got.
 const LOOK: Duration = Duration::from_secs(1);
+/// What the answer to a statement may have, all that is said beside it included: some hundred bytes for each row of the largest batch.
+const ANSWER_BYTES: usize = 8 << 20;
 /// Characters of a server's answer that are kept.
 const WORDS: usize = 300;
 
@@ -173,7 +175,7 @@ pub(super) struct PostgresWire {
 impl PostgresWire {
     /// Dials, logs in, and looks the table up; each phase has a deadline.
     pub(super) async fn open(config: &Arc<Config>) -> Result<Self, Error> {
-        let socket = SharedSocket::new(Socket::dial(config.target()).await?);
+        let socket = SharedSocket::new(Socket::dial(config.target()).await?, ANSWER_BYTES);
         let mut login = tokio_postgres::Config::new();
         login
             .user(&config.user)
@@ -262,6 +264,7 @@ impl PostgresWire {
         work: impl Future<Output = SpokenTo<()>> + Send + 'static,
     ) {
         let now = Instant::now();
+        self.line.socket.asked();
         self.exchange = Some(StatementExchange {
             work: Box::pin(work),
             question: Question::new(patience, now),

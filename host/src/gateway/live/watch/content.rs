@@ -1,6 +1,6 @@
 //! What is in a file that is watched, or in a folder with parts of the config, which counts as one.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,13 +25,13 @@ pub(super) struct Signature {
 impl Signature {
     /// Of a file, or of all parts of a config in a folder.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
+        let metadata = file::about(path)?;
         let whole = Self::from(&metadata);
         if !metadata.is_dir() {
             return Ok(whole);
         }
         let parts = config::parts_in(path)?;
-        let parts = parts.iter().filter_map(|part| fs::metadata(part).ok());
+        let parts = parts.iter().filter_map(|part| file::about(part).ok());
         Ok(parts.fold(whole, |whole, part| whole.and(&part)))
     }
 
@@ -65,7 +65,7 @@ impl From<&Metadata> for Signature {
 
 /// Reads it; of a folder each part with its name and length.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !path.is_dir() {
+    if !file::about(path)?.is_dir() {
         return file::read(path, MAX_FILE_BYTES);
     }
     let mut whole = Vec::new();
@@ -118,6 +118,8 @@ fn sized(body: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
