@@ -60,6 +60,22 @@ fn where_one_is_under_way_at_a_time_twelve_that_upstream_hangs_up_on_hold_up_no_
     );
 }
 
+/// Of a device whose first messages have no answer, so that its next ones are taken for such; one of those ends connections instead.
+#[test]
+fn one_that_is_taken_for_one_without_an_answer_and_ends_connections_is_parked() {
+    use Nature::{Busy, Good, HangUp, Silent};
+    let mut messages = vec![(9, Good)];
+    messages.extend([(0, Good); 6]);
+    messages.extend([(2, Silent), (2, Silent), (4, HangUp), (2, Busy(6))]);
+    messages.extend([(2, Silent), (2, Busy(2)), (2, HangUp)]);
+    messages.extend([(0, Good), (0, Good), (1, Good)]);
+    messages.extend([(0, Good); 3]);
+    let mut uplink = ModelUplink::new(&messages, Duration::ZERO, 6);
+    uplink.run(Duration::from_secs(3_600));
+    let owed = (0..messages.len()).find(|index| !uplink.is_done(*index));
+    assert_eq!(owed, None, "{uplink:?}");
+}
+
 proptest! {
     #[test]
     fn no_other_message_waits_for_more_than_ten_seconds(

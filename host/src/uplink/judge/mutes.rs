@@ -23,6 +23,20 @@ impl Judge {
             .count()
     }
 
+    /// Of those under way the one that was taken for one without an answer and has not been waited for yet, or not for longer than a
+    /// suspect is: where nothing else is under way, a connection may have ended over it. Those that were least waited for come first.
+    pub(super) fn untried_mute(&self) -> Option<Face> {
+        let untried = self.cases.iter().filter_map(|case| match case.state {
+            DeferredState::Mute { waited, .. } if case.is_out && waited <= TRIAL => {
+                Some((waited, case.face.place, case.face))
+            }
+            _ => None,
+        });
+        untried
+            .min_by_key(|(waited, place, _)| (*waited, *place))
+            .map(|(_, _, face)| face)
+    }
+
     /// Whether upstream answers nothing, as far as is known.
     pub(in crate::uplink) fn is_mute(&self) -> bool {
         self.is_mute

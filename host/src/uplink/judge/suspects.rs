@@ -97,7 +97,9 @@ impl Judge {
         if self.last_refused.as_ref().is_some_and(is_parked) {
             return None;
         }
-        let face = self.last_refused.or(first)?;
+        let is_over_a_mute = end.is_hang_up && self.hold.is_none();
+        let mute = || self.untried_mute().filter(|_| is_over_a_mute);
+        let face = self.last_refused.or(first).or_else(mute)?;
         if self.hold.is_some() {
             self.failed_probe(face);
             return None;
