@@ -195,7 +195,7 @@ fn a_message_too_large_for_the_stream_is_parked_alone_with_its_words() -> Result
     // Over what the server takes at all: it is not even sent.
     field.publish(
         "devices/d1/telemetry",
-        &format!("{{\"x\":\"{}\"}}", "x".repeat(9_000)),
+        format!("{{\"x\":\"{}\"}}", "x".repeat(9_000)),
     )?;
     field.publish("devices/d2/telemetry", "{\"seq\":1}")?;
     wait_until("that one is parked, too", || parked(&gateway) == 2.0)?;

@@ -1,6 +1,7 @@
 //! Invariants of `host/ARCHITECTURE.md` that show in the source text.
 
 mod promises;
+mod tested;
 mod contract;
 mod structure;
 mod transport;
@@ -10,8 +11,8 @@ use anyhow::Result;
 use anyhow::ensure;
 use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
+use tidegate_tests::cases;
 use tidegate_tests::source_text::{Source, sources};
-use tidegate_tests::{cases, guests};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
@@ -31,14 +32,13 @@ pub fn cases() -> Vec<Trial> {
         nobody_writes_to_standard_error_in_place,
         every_key_that_a_hint_names_is_in_the_manual,
         chain_and_spool_do_not_wait_asynchronously,
-        every_guest_is_used,
-        no_test_is_ignored_and_none_sleeps,
         what_takes_any_arrival_names_no_protocol,
         what_sends_does_not_know_what_is_spoken,
     ];
     cases.extend(promises::cases());
     cases.extend(contract::cases());
     cases.extend(structure::cases());
+    cases.extend(tested::cases());
     cases.extend(transport::cases());
     cases.extend(written::cases());
     cases
@@ -439,60 +439,4 @@ fn chain_and_spool_do_not_wait_asynchronously() -> Result<()> {
         ));
     }
     complain(found)
-}
-
-/// `ignore` attributes and naps, wherever there are tests (hostile guests may well nap).
-/// Guarantee: a test that cannot run says so, and none depends on how fast the machine is.
-fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
-    let mut found = Vec::new();
-    for folder in ["host/src", "plugins", "tests/src", "tests/e2e"] {
-        for source in sources(folder)? {
-            // A line of production code stands in both; one of a test only in the text.
-            let lines = source
-                .text
-                .lines()
-                .zip(source.code.lines().map(Some).chain(std::iter::repeat(None)))
-                .enumerate();
-            for (index, (line, code)) in lines {
-                let is_test = folder.starts_with("tests") || !code.is_some_and(naps);
-                if line.trim_start().starts_with("#[ignore") || (is_test && naps(line)) {
-                    found.push(format!("{}:{}: {}", source.path, index + 1, line.trim()));
-                }
-            }
-        }
-    }
-    complain(found)
-}
-
-/// A pause of a fixed length in one of the forms that a standard library, tokio or the system offers.
-fn naps(line: &str) -> bool {
-    const FORMS: [&str; 6] = [
-        concat!("thread::", "sleep("),
-        concat!("time::", "sleep("),
-        concat!("sleep(", "Duration"),
-        concat!("sleep_", "ms("),
-        concat!("nano", "sleep("),
-        concat!("Command::new(\"", "sleep"),
-    ];
-    FORMS.iter().any(|form| line.contains(form))
-}
-
-/// The folders under `tests/guests`, each looked for by its name, its constant or its package.
-/// Guarantee: no guest is built for nothing, and what it was written to show is shown.
-fn every_guest_is_used() -> Result<()> {
-    let mut users = Vec::new();
-    for folder in ["tests/e2e", "tests/benches", "host/src/chain/tests"] {
-        users.extend(sources(folder)?);
-    }
-    let idle = guests::ALL.iter().map(|guest| guest.name).filter(|name| {
-        let constant = format!("guests::{}", name.to_uppercase().replace('-', "_"));
-        let names = [format!("\"{name}\""), constant, format!("guest-{name}")];
-        !users
-            .iter()
-            .any(|user| names.iter().any(|name| user.text.contains(name)))
-    });
-    complain(
-        idle.map(|name| format!("no test uses the guest `{name}`"))
-            .collect(),
-    )
 }

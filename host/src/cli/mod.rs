@@ -22,7 +22,6 @@ mod plugins;
 pub mod recording;
 pub mod replay;
 pub mod run;
-mod run_program;
 pub(crate) mod show;
 #[cfg(feature = "demo")]
 pub mod sim;
@@ -168,7 +167,7 @@ pub enum Command {
     CompilePlugin(compile::Arguments),
     /// Become another program, whose output a gateway takes.
     #[command(hide = true)]
-    RunProgram(run_program::Arguments),
+    RunProgram(run::program::Arguments),
     /// The far end of `--gateway ssh://…`.
     #[command(hide = true)]
     Relay(place::relay::RelayArguments),
@@ -272,7 +271,7 @@ impl Cli {
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Man(arguments) => completions::man::run(&arguments, Self::command()),
             Command::CompilePlugin(arguments) => compile::run(&arguments),
-            Command::RunProgram(arguments) => run_program::run(&arguments),
+            Command::RunProgram(arguments) => run::program::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Broker(arguments) => broker::run(&arguments),
         }

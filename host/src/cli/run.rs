@@ -1,5 +1,7 @@
 //! `tidegate run`: the gateway, in the foreground.
 
+pub mod program;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

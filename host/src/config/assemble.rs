@@ -4,6 +4,7 @@
 mod circle;
 mod idle;
 mod lanes;
+mod parts;
 mod reach;
 mod twins;
 
@@ -15,37 +16,22 @@ use crate::{chain, devices, recording, spool};
 
 use self::lanes::Fixed;
 use self::lanes::settle_lanes;
+pub(super) use self::parts::ConfigParts;
 use super::check::{Check, nearest};
 use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
 use super::flow::{self, FlowSpec, KnownNames, Queues};
-use super::globals::{self, Gateway, LogSettings, SpoolLimits};
+use super::globals::{self, Gateway, SpoolLimits};
 use super::identity::ClientIdentity;
 use super::layers::FILE;
 use super::priority::{self, SourceConnection};
 use super::sources;
 use super::sources::spec::{RouteSpec, SourceSpec};
-use super::strict::accepted::{self, Accepted};
+use super::strict::accepted;
 use super::tree::{Place, Table};
 use super::uplinks::{self, FallbackSpec};
 use crate::config::problem::code::ProblemCode;
-
-/// Everything a config is made of.
-#[derive(Debug)]
-pub(super) struct ConfigParts {
-    pub(super) gateway: Gateway,
-    pub(super) sources: Vec<SourceSpec>,
-    pub(super) uplinks: Vec<uplink::Config>,
-    pub(super) flows: Vec<chain::Config>,
-    pub(super) devices: Option<devices::Config>,
-    pub(super) spool: spool::Config,
-    pub(super) admin: crate::admin::Config,
-    pub(super) log: LogSettings,
-    pub(super) recordings: Vec<Option<recording::Config>>,
-    pub(super) plugin_places: Vec<Vec<Places>>,
-    pub(super) accepted: Vec<Accepted>,
-}
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
 pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigParts {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::device::{Device, DeviceState, Moment};
+use super::device::{DeviceState, KnownDevice, Moment};
 use super::events::shown_source;
 use super::metrics::DeviceCounts;
 use super::register::Register;
@@ -73,7 +73,7 @@ pub(super) fn list(
     is_quarantined: &dyn Fn(&[u8]) -> bool,
     now: Now,
 ) -> DeviceList {
-    let flags = |name: &[u8], device: &Device| {
+    let flags = |name: &[u8], device: &KnownDevice| {
         let is_source = |source: &String| shown_source(&device.source) == *source;
         let is_named = |part: &String| {
             let part = part.as_bytes();
@@ -120,7 +120,7 @@ pub(super) fn list(
 
 impl ListedDevice {
     fn of(
-        (name, device): (&[u8], &Device),
+        (name, device): (&[u8], &KnownDevice),
         (is_mad, is_quarantined): (bool, bool),
         now: Now,
     ) -> Self {

@@ -53,7 +53,7 @@ pub(super) struct SourcePage {
 /// The table of one source.
 pub(super) struct Book {
     page: Mutex<NotedPage>,
-    limits: Arc<RwLock<Limits>>,
+    limits: Arc<RwLock<BookLimits>>,
     metrics: Metrics,
 }
 
@@ -65,7 +65,7 @@ struct NotedPage {
 }
 
 #[derive(Default)]
-struct Limits {
+struct BookLimits {
     most: usize,
     most_bytes: usize,
     availability: Availability,
@@ -146,13 +146,13 @@ impl DeviceBook for Book {
 }
 
 /// The tables of all sources.
-pub(super) struct Books {
+pub(super) struct SourceBooks {
     all: Mutex<Vec<(Arc<str>, Arc<Book>)>>,
-    limits: Arc<RwLock<Limits>>,
+    limits: Arc<RwLock<BookLimits>>,
     metrics: Metrics,
 }
 
-impl Books {
+impl SourceBooks {
     pub(super) fn new(metrics: Metrics) -> Self {
         Self {
             all: Mutex::default(),
@@ -162,7 +162,7 @@ impl Books {
     }
 
     pub(super) fn put(&self, config: &Config) {
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Limits {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = BookLimits {
             most: config.most,
             most_bytes: config.most_bytes,
             availability: config.availability.clone(),

@@ -44,7 +44,7 @@ impl DeviceState {
 /// Why a device is what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// It sent something.
+    /// A message of its own came.
     #[default]
     Heard,
     /// A status said so.
@@ -127,7 +127,7 @@ impl MessageRate {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Device {
+pub(super) struct KnownDevice {
     /// The source that heard it last.
     pub(super) source: Arc<str>,
     pub(super) first: Moment,
@@ -153,7 +153,7 @@ pub(super) struct Device {
     pub(super) is_kept: bool,
 }
 
-impl Device {
+impl KnownDevice {
     pub(super) fn new(source: Arc<str>, first: Now) -> Self {
         Self {
             source,
@@ -301,9 +301,9 @@ mod tests {
         }
     }
 
-    fn device() -> (Device, Arc<str>) {
+    fn device() -> (KnownDevice, Arc<str>) {
         let source: Arc<str> = "field".into();
-        (Device::new(Arc::clone(&source), at(0)), source)
+        (KnownDevice::new(Arc::clone(&source), at(0)), source)
     }
 
     fn heard(seconds: u64) -> Jot {
@@ -317,8 +317,21 @@ mod tests {
         }
     }
 
-    fn told(seconds: u64, is_online: bool, version: Option<u64>, is_live: bool) -> Jot {
-        let status = ToldStatus { is_online, version };
+    fn online(version: Option<u64>) -> ToldStatus {
+        ToldStatus {
+            is_online: true,
+            version,
+        }
+    }
+
+    fn offline(version: Option<u64>) -> ToldStatus {
+        ToldStatus {
+            is_online: false,
+            version,
+        }
+    }
+
+    fn told(seconds: u64, status: ToldStatus, is_live: bool) -> Jot {
         Jot {
             first: at(seconds),
             told: Some(ToldWord {
@@ -358,37 +371,37 @@ mod tests {
         };
         use DeviceState::{Offline, Online};
         assert_eq!(
-            take(told(1, true, Some(3), true)),
+            take(told(1, online(Some(3)), true)),
             (Some(StatusOutcome::Taken), Online)
         );
         assert_eq!(
-            take(told(2, false, Some(4), true)),
+            take(told(2, offline(Some(4)), true)),
             (Some(StatusOutcome::Taken), Offline)
         );
         assert_eq!(
-            take(told(3, true, Some(3), true)),
+            take(told(3, online(Some(3)), true)),
             (Some(StatusOutcome::Late), Offline)
         );
         assert_eq!(
-            take(told(4, false, Some(4), true)),
+            take(told(4, offline(Some(4)), true)),
             (Some(StatusOutcome::Repeated), Offline)
         );
         assert_eq!(take(heard(5)), (None, Online));
         assert_eq!(
-            take(told(6, false, Some(4), true)),
+            take(told(6, offline(Some(4)), true)),
             (Some(StatusOutcome::Repeated), Online)
         );
         // Without a count of its own: what a broker kept was known before the device spoke.
         assert_eq!(
-            take(told(7, false, None, false)),
+            take(told(7, offline(None), false)),
             (Some(StatusOutcome::Repeated), Online)
         );
         assert_eq!(
-            take(told(8, false, None, true)),
+            take(told(8, offline(None), true)),
             (Some(StatusOutcome::Taken), Offline)
         );
         assert_eq!(
-            take(told(9, false, None, true)),
+            take(told(9, offline(None), true)),
             (Some(StatusOutcome::Repeated), Offline)
         );
     }
@@ -396,7 +409,7 @@ mod tests {
     #[test]
     fn who_speaks_behind_a_status_is_there_and_who_spoke_before_is_not() {
         let (mut device, source) = device();
-        let mut jot = told(1, false, None, true);
+        let mut jot = told(1, offline(None), true);
         (jot.count, jot.last, jot.spoke_before) = (1, Some(at(1)), true);
         device.take(&source, &jot, at(1));
         assert_eq!(device.state, DeviceState::Offline);

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::device::{Device, DeviceState, Moment};
+use super::device::{DeviceState, KnownDevice, Moment};
 use super::register::Register;
-use super::watcher::RegisterNeeds;
+use super::settings::RegisterNeeds;
 use crate::clock::Now;
 use crate::message::{Append, Delivery, Destination, Marks, Message, Qos, Span, legal};
 
@@ -14,7 +14,7 @@ const MOST: usize = 500;
 
 /// What an event says, as upstream has it. `before` is what the last one said of the device in this run.
 fn payload(
-    (name, device): (&str, &Device),
+    (name, device): (&str, &KnownDevice),
     (version, before): (u64, DeviceState),
     now: Now,
 ) -> Vec<u8> {

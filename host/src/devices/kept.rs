@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::device::{Device, Moment};
+use super::device::{KnownDevice, Moment};
 use super::status::ToldStatus;
 use crate::clock::{Now, WallTime};
 use crate::message::{Checkpoint, Remembered, StateStore};
@@ -29,7 +29,7 @@ struct KeptDevice {
 }
 
 /// A device as it is written, by the clock as it goes now.
-pub(super) fn remember(name: &[u8], device: &Device, now: Now) -> Remembered {
+pub(super) fn remember(name: &[u8], device: &KnownDevice, now: Now) -> Remembered {
     let moment = |moment: Moment| {
         let seen = moment.seen_from(now);
         (seen.wall.0, seen.is_set)
@@ -68,7 +68,7 @@ pub(super) fn checkpoint(changes: Vec<Remembered>) -> Checkpoint {
 }
 
 /// All devices that the store has. Blocks on the disk.
-pub(super) fn recall(states: &dyn StateStore) -> Vec<(Box<[u8]>, Device)> {
+pub(super) fn recall(states: &dyn StateStore) -> Vec<(Box<[u8]>, KnownDevice)> {
     let kept = states.recall(FLOW, PLUGIN).unwrap_or_else(|why| {
         tracing::warn!(
             why,
@@ -97,7 +97,7 @@ pub(super) fn recall(states: &dyn StateStore) -> Vec<(Box<[u8]>, Device)> {
             is_set,
             uptime: None,
         };
-        let mut device = Device::new(source, Now::default());
+        let mut device = KnownDevice::new(source, Now::default());
         (device.first, device.last) = (moment(first), last.map(moment));
         (device.count, device.bytes) = (count, bytes);
         device.word = word.map(|(is_online, version)| ToldStatus { is_online, version });

@@ -43,13 +43,12 @@ pub use account::{DeviceList, DeviceQuery, ListedDevice};
 pub use device::DeviceState;
 pub use error::Error;
 pub use metrics::DeviceCounts;
-pub use settings::{Availability, Config};
-pub use watcher::RegisterNeeds;
+pub use settings::{Availability, Config, RegisterNeeds};
 
 use crate::clock::Now;
 use crate::message::DeviceBook;
 use account::list;
-use book::{Book, Books};
+use book::{Book, SourceBooks};
 use lock::lock;
 use metrics::Metrics;
 use register::Register;
@@ -62,7 +61,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     needs: RegisterNeeds,
     metrics: Metrics,
-    books: Books,
+    books: SourceBooks,
     register: Mutex<Register>,
     /// There while the config has it.
     watcher: Mutex<Option<RegisterWatcher>>,
@@ -77,7 +76,7 @@ impl Registry {
         let metrics = Metrics::new(registry).map_err(Error::Metrics)?;
         Ok(Self(Arc::new(Inner {
             register: Mutex::new(Register::new(metrics.clone(), needs.boot)),
-            books: Books::new(metrics.clone()),
+            books: SourceBooks::new(metrics.clone()),
             needs,
             metrics,
             watcher: Mutex::default(),

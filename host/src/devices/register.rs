@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::SourcePage;
-use super::device::{Device, DeviceState, StatusOutcome};
+use super::device::{DeviceState, KnownDevice, StatusOutcome};
 use super::kept;
 use super::metrics::{DeviceCounts, Metrics};
 use super::settings::Config;
@@ -23,7 +23,7 @@ const LATE_LOOK: Duration = Duration::from_secs(10);
 
 pub(super) struct Register {
     pub(super) config: Option<Config>,
-    pub(super) devices: HashMap<Box<[u8]>, Device>,
+    pub(super) devices: HashMap<Box<[u8]>, KnownDevice>,
     /// What they take, bytes.
     bytes: usize,
     /// Since when each source hears.
@@ -71,7 +71,7 @@ impl Register {
     }
 
     /// Takes up what the store has.
-    pub(super) fn recall(&mut self, kept: Vec<(Box<[u8]>, Device)>) {
+    pub(super) fn recall(&mut self, kept: Vec<(Box<[u8]>, KnownDevice)>) {
         for (name, device) in kept {
             self.bytes += ENTRY_BYTES + name.len();
             self.devices.insert(name, device);
@@ -110,7 +110,8 @@ impl Register {
                 if let std::collections::hash_map::Entry::Vacant(entry) = &device {
                     self.bytes += ENTRY_BYTES + entry.key().len();
                 }
-                let device = device.or_insert_with(|| Device::new(Arc::clone(&source), jot.first));
+                let device =
+                    device.or_insert_with(|| KnownDevice::new(Arc::clone(&source), jot.first));
                 match device.take(&source, &jot, now) {
                     Some(StatusOutcome::Taken) => self.metrics.taken.inc(),
                     Some(StatusOutcome::Repeated) => self.metrics.repeated.inc(),
@@ -150,17 +151,18 @@ impl Register {
         if self.devices.len() <= most && self.bytes <= most_bytes {
             return;
         }
-        let mut ranked: Vec<_> = self.devices.iter().collect();
+        let all = self.devices.iter();
+        let mut ranked: Vec<_> = all.map(|(name, device)| (&**name, device)).collect();
         ranked.sort_unstable_by_key(|(_, device)| device.rank());
         let (mut left, mut bytes) = (ranked.len(), self.bytes);
-        let is_over = |(name, _): &(&Box<[u8]>, &Device)| {
+        let is_over = |(name, _): &(&[u8], &KnownDevice)| {
             let is_over = left > most || bytes > most_bytes;
             left -= 1;
             bytes -= ENTRY_BYTES + name.len();
             is_over
         };
         let going = ranked.into_iter().take_while(is_over);
-        let going: Vec<Box<[u8]>> = going.map(|(name, _)| name.clone()).collect();
+        let going: Vec<Box<[u8]>> = going.map(|(name, _)| name.into()).collect();
         let count = going.len() as u64;
         for name in going {
             self.bytes -= ENTRY_BYTES + name.len();
@@ -216,7 +218,7 @@ impl Register {
     }
 
     /// Whether a device sends more than is bearable.
-    pub(super) fn is_mad(&self, device: &Device, now: Uptime) -> bool {
+    pub(super) fn is_mad(&self, device: &KnownDevice, now: Uptime) -> bool {
         self.config
             .as_ref()
             .is_some_and(|config| is_mad(config, device, now))
@@ -229,7 +231,7 @@ impl Register {
     }
 
     /// What is so of this device is told from now on, as the version that is answered, with what was told before.
-    pub(super) fn tell(&mut self, name: &[u8]) -> Option<(u64, DeviceState, &Device)> {
+    pub(super) fn tell(&mut self, name: &[u8]) -> Option<(u64, DeviceState, &KnownDevice)> {
         let device = self.devices.get_mut(name)?;
         self.version += 1;
         device.version = self.version;
@@ -238,7 +240,7 @@ impl Register {
     }
 }
 
-fn is_mad(config: &Config, device: &Device, now: Uptime) -> bool {
+fn is_mad(config: &Config, device: &KnownDevice, now: Uptime) -> bool {
     config
         .mad_above
         .is_some_and(|above| device.is_faster_than(above as f64, now))

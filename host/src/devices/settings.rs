@@ -1,9 +1,21 @@
-//! What is kept of devices, how long a silence is one, and where changes are told.
+//! What is kept of devices, how long a silence is one, and where changes are told; and what the register needs of all else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::{Destination, Pattern};
+use crate::message::{Destination, Flows, Mint, Outlet, Pattern, StateStore};
+
+/// What the register needs of all else.
+pub struct RegisterNeeds {
+    pub outlet: Arc<dyn Outlet>,
+    pub flows: Arc<dyn Flows>,
+    pub states: Arc<dyn StateStore>,
+    pub mint: Arc<Mint>,
+    /// Number of this start.
+    pub boot: u32,
+    /// Whether what devices send to the source of this name comes in.
+    pub is_listening: Box<dyn Fn(&str) -> bool + Send + Sync>,
+}
 
 /// The register as the config has it.
 #[derive(Clone, Debug, PartialEq)]

@@ -174,7 +174,7 @@ impl Bench {
         self.registry.0.write(self.now());
     }
 
-    /// Device, state and version of each event so far.
+    /// KnownDevice, state and version of each event so far.
     fn events(&self) -> Vec<(String, String, u64)> {
         let appended = lock(&self.outside.appended);
         let event = |append: &Append| {

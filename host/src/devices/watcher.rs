@@ -1,4 +1,4 @@
-//! The thread that looks after the register once a second, and what it needs of all else.
+//! The thread that looks after the register once a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,22 +9,9 @@ use super::error::Error;
 use super::lock::lock;
 use super::{Inner, events, kept};
 use crate::clock::Now;
-use crate::message::{Flows, Mint, Outlet, StateStore};
 
 /// Pause between two looks: as exact as a silence is.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What the register needs of all else.
-pub struct RegisterNeeds {
-    pub outlet: Arc<dyn Outlet>,
-    pub flows: Arc<dyn Flows>,
-    pub states: Arc<dyn StateStore>,
-    pub mint: Arc<Mint>,
-    /// Number of this start.
-    pub boot: u32,
-    /// Whether what devices send to the source of this name comes in.
-    pub is_listening: Box<dyn Fn(&str) -> bool + Send + Sync>,
-}
 
 pub(super) struct RegisterWatcher {
     stop: Arc<AtomicBool>,

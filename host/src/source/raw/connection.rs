@@ -67,7 +67,7 @@ impl WireEnd {
         }
     }
 
-    /// In words.
+    /// For people; of a program how it ended, and what it said last.
     pub(super) fn words(&self) -> String {
         match &self.program {
             Some(ProgramEnd::Bad(why)) if self.why == HUNG_UP => why.clone(),

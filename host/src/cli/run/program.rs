@@ -8,7 +8,7 @@ use std::process::Command;
 use clap::Args;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::say;
+use crate::cli::say;
 use crate::exit::Exit;
 
 /// Arguments of `tidegate run-program`.
