@@ -49,10 +49,7 @@ fn a_program_that_runs_on_is_started_anew_and_ends_with_the_gateway() -> Result<
     );
     let path = program(folder.path(), &lines)?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let config = running(&path, &cloud.url(), "arguments = [\"it's $HOME\"]\n").add(
-        "source.field",
-        "backoff = { first = \"50ms\", cap = \"50ms\" }",
-    );
+    let config = running(&path, &cloud.url(), "arguments = [\"it's $HOME\"]\n");
     let gateway = Gateway::with(idle(config)).start()?;
     wait_until("health says how it ended", || {
         let told = gateway.health();
