@@ -38,14 +38,12 @@ enum Weather {
 
 /// How long a gateway lives: long enough to forward in most of its lives, short enough to be killed while it starts.
 const LIFE_MS: std::ops::Range<u64> = 30..400;
-/// Arrivals of a message that had arrived before, on average over all kills, at the most: what was accepted within the
-/// milliseconds that the notes are behind, and what was in flight.
-const DOUBLES: u64 = 200;
-
 /// The gateway is killed at random moments 30 to 400 ms after its start, again and again under 1,000 msg/s, with the
 /// upstream up, flapping and down in turns.
 /// Guarantee: every message that the field broker acknowledged to its sender arrives upstream at least once, first
-/// occurrences in order per device; every start succeeds without help; what comes twice is bounded.
+/// occurrences in order per device; every start succeeds without help; what was noted as accepted is not sent again after a stop.
+/// How much comes twice is printed: it is what was in flight, and what was accepted while the notes were behind, which depends on
+/// what else the machine does.
 fn killed(field: &Broker, cloud: &Broker, kills: usize) -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
@@ -81,9 +79,19 @@ fn killed(field: &Broker, cloud: &Broker, kills: usize) -> Result<()> {
         "too little was sent to show anything: {verdict}"
     );
     let mean = verdict.doubled / kills as u64;
-    ensure!(mean <= DOUBLES, "{mean} doubles a kill: {verdict}");
-    let (status, _) = gateway.stop()?;
+    wait_until("all is acknowledged", || {
+        gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0
+    })?;
+    let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "the last gateway ended with {status}");
+    let watch = Watch::start(cloud.address(), UP)?;
+    let _gateway = setup.start()?;
+    field.publish("devices/marker/telemetry", r#"{"device":"marker","seq":0}"#)?;
+    wait_until("what is sent after the stop arrives", || {
+        watch.tally().count_of("marker") == 1
+    })?;
+    let again = watch.arrivals().len();
+    ensure!(again == 1, "{} were sent again after a stop", again - 1);
     eprintln!(
         "{kills} kills: {verdict}; doubles between two kills: {most} at the most, {mean} on average"
     );
