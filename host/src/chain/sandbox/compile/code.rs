@@ -10,12 +10,6 @@ use crate::chain::Unusable;
 /// The engine that makes the code; code of another one is not used. Patch versions count: some mend the compiler.
 pub(super) const VERSION: &str = env!("TIDEGATE_WASMTIME_VERSION");
 
-/// The interpreter's code of this processor's width.
-#[cfg(all(feature = "interpreter", target_pointer_width = "64"))]
-const INTERPRETER: &str = "pulley64";
-#[cfg(all(feature = "interpreter", target_pointer_width = "32"))]
-const INTERPRETER: &str = "pulley32";
-
 pub(super) const MAX_CODE_BYTES: u64 = 256 << 20;
 
 /// SHA-256 of a component.
@@ -66,11 +60,6 @@ pub(crate) fn settings(stack_bytes: usize) -> wasmtime::Config {
         // Checked against `max_wasm_stack` although no fiber is ever made: every call is synchronous.
         .async_stack_size(stack_bytes + (1 << 20))
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable);
-    // Where the engine has no compiler for the processor, it takes the interpreter by itself.
-    #[cfg(feature = "interpreter")]
-    config
-        .target(INTERPRETER)
-        .expect("the engine has its own interpreter");
     // What no plugin needs is not offered: most advisories of the engine were in the proposals.
     config
         .wasm_gc(false)
