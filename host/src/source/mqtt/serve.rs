@@ -26,9 +26,10 @@ use crate::source::unsettled::AckOrder;
 /// default.
 const ASSUMED_WINDOW: u16 = 20;
 
-/// Acknowledgements that leave at once; of a bulk the next ones leave after [`BREATH`]. A commit settles thousands, and a
-/// broker that is told so at once sends as many at once: it then works for tens of milliseconds, and so do we, while an alarm
-/// waits for the processor.
+/// Acknowledgements that leave at once; of a bulk so many more with each [`BREATH`] that has passed. A commit settles thousands,
+/// and a broker that is told so at once sends as many at once: it then works for tens of milliseconds, and so do we, while an
+/// alarm waits for the processor. Where that is busy with something else and we wake late, what has been missed leaves together:
+/// a bulk takes no longer there, and a kill finds no more of it unsaid.
 const SLICE: usize = 64;
 
 /// Shorter than the runtime's timers, which come once a millisecond: what the broker sends for the last slice wakes us first.
@@ -325,22 +326,44 @@ impl MqttSource {
 
     /// Acknowledges what has settled, a bulk in slices unless there is a hurry.
     fn acknowledge(&mut self, connection: &mut Connection, hurry: bool) {
-        let is_breathing = !hurry
-            && self
-                .breathes_until
-                .is_some_and(|until| Instant::now() < until);
-        if is_breathing {
-            return;
-        }
-        let most = if hurry { usize::MAX } else { SLICE };
+        let now = Instant::now();
+        let late = self
+            .breathes_until
+            .map(|until| now.checked_duration_since(until));
+        let most = match late {
+            _ if hurry => usize::MAX,
+            None => SLICE,
+            // It breathes.
+            Some(None) => return,
+            Some(Some(late)) => slice(late),
+        };
         let before = self.taker.unsettled().messages();
         let found = self
             .taker
             .settle(most, |token| connection.acknowledge(token));
         if self.taker.unsettled().messages() < before {
-            self.pressure.acknowledged(before, Instant::now());
+            self.pressure.acknowledged(before, now);
         }
-        self.breathes_until = (!found.is_all).then(|| Instant::now() + BREATH);
+        self.breathes_until = (!found.is_all).then(|| now + BREATH);
+    }
+}
+
+/// How many leave so long after they might have.
+fn slice(late: Duration) -> usize {
+    let missed = usize::try_from(late.as_micros() / BREATH.as_micros());
+    SLICE.saturating_mul(missed.unwrap_or(usize::MAX).saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bulk_takes_no_longer_where_we_wake_late() {
+        assert_eq!(slice(Duration::ZERO), SLICE);
+        assert_eq!(slice(BREATH - Duration::from_micros(1)), SLICE);
+        assert_eq!(slice(BREATH * 9), SLICE * 10);
+        assert_eq!(slice(Duration::MAX), usize::MAX);
     }
 }
 
