@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
 use tidegate_tests::{Broker, Config, Gateway, Watch, cases, wait_until};
 
 use super::{idle, payloads, raw};
@@ -15,6 +16,7 @@ pub fn cases() -> Vec<Trial> {
     cases![
         a_program_that_runs_on_is_started_anew_and_ends_with_the_gateway,
         a_program_that_is_run_each_second_is_told_when_it_fails,
+        a_program_that_has_ended_is_started_anew_whoever_holds_its_output,
     ]
 }
 
@@ -99,5 +101,36 @@ fn a_program_that_is_run_each_second_is_told_when_it_fails() -> Result<()> {
     wait_until("four runs are messages", || watch.arrivals().len() >= 4)?;
     let expected = [1, 2, 3, 4].map(|run| format!("run {run}").into_bytes());
     ensure!(payloads(&watch)[..4] == expected, "{:?}", watch.arrivals());
+    Ok(())
+}
+
+/// A program that fails and leaves another behind, in a session of its own, which says nothing and holds its output. Its arguments
+/// look like ours.
+/// Guarantee: all that it said is a message, with its arguments as they were written; it counts as ended, and is started anew.
+fn a_program_that_has_ended_is_started_anew_whoever_holds_its_output() -> Result<()> {
+    let (cloud, folder) = (Broker::embedded()?, tempfile::tempdir()?);
+    let others = folder.path().join("others");
+    let lines = format!(
+        "echo \"$*\"\nsetsid sleep 1000 &\necho $! >> {}\nexit 7",
+        others.display()
+    );
+    let path = program(folder.path(), &lines)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let keys = "arguments = [\"-c\", \"--config\", \"x\", \"--\", \"--help\"]\n";
+    let gateway = Gateway::with(idle(running(&path, &cloud.url(), keys))).start()?;
+    wait_until("it is told how it ended", || {
+        gateway.lines().has(&["it ended with exit code 7"])
+    })?;
+    wait_until("it is started anew", || watch.arrivals().len() >= 2)?;
+    let told = payloads(&watch);
+    for other in fs::read_to_string(&others)?.lines() {
+        let other = Pid::from_raw(other.parse()?).context("a process has a number")?;
+        // It may have ended by itself.
+        let _ = kill_process(other, Signal::KILL);
+    }
+    ensure!(
+        told.iter().all(|line| line == b"-c --config x -- --help"),
+        "{told:?}"
+    );
     Ok(())
 }

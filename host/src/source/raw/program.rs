@@ -4,12 +4,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -18,6 +19,9 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// What is kept of what it says on its standard error: the last of it.
 const WORDS_BYTES: usize = 1 << 10;
+/// What a pipe holds of a program that has ended, at most: what comes behind that is another's, which has its output still.
+/// Source: pipe(7).
+const PIPE_BYTES: usize = 64 << 10;
 /// So long it may take to end once it is asked to.
 const END_WITHIN: Duration = Duration::from_millis(400);
 /// All that it finds of the gateway's environment: names of places, never what else stands there.
@@ -72,6 +76,8 @@ pub(super) struct ProgramRun {
     words: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Once the program is gone: bytes of its output that are read yet, at most.
+    rest: Option<usize>,
 }
 
 /// What a run came to.
@@ -90,7 +96,8 @@ impl ProgramRun {
     pub(super) fn start(program: &RawProgram) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
             .arg0("tidegate")
-            .arg("run-program")
+            // Whatever its arguments look like, they are none of ours.
+            .args(["run-program", "--"])
             .arg(&program.path)
             .args(&program.arguments)
             .env_clear()
@@ -115,15 +122,23 @@ impl ProgramRun {
             listening: tokio::spawn(listen(errors, Arc::clone(&words))),
             words,
             deadline: program.rounds.map(ends_at),
+            rest: None,
         })
     }
 
-    /// What it says; what it has said counts although its time is over.
+    /// What it says; what it has said counts although its time is over. Nothing more comes of it once it is gone, although
+    /// something that it has started may hold its output open.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.rest.is_none() && pin!(self.child.wait()).poll(cx).is_ready() {
+            self.rest = Some(PIPE_BYTES);
+        }
+        if let Some(rest) = self.rest {
+            return Poll::Ready(self.read_rest(rest, room));
+        }
         let read = Pin::new(&mut self.output).poll_read(cx, room);
         let is_late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
         if read.is_pending() && self.deadline.as_mut().is_some_and(is_late) {
@@ -131,6 +146,19 @@ impl ProgramRun {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, late)));
         }
         read
+    }
+
+    /// What it had said stands in the pipe. The runtime need not have heard of it yet, so the pipe itself is asked.
+    fn read_rest(&mut self, rest: usize, room: &mut ReadBuf<'_>) -> io::Result<()> {
+        let most = rest.min(room.remaining());
+        let read = rustix::io::read(&self.output, &mut room.initialize_unfilled()[..most]);
+        let count = match read {
+            Err(Errno::AGAIN) => 0,
+            read => read?,
+        };
+        room.advance(count);
+        self.rest = Some(rest - count);
+        Ok(())
     }
 
     /// Waits for its end, or brings it about: what has closed its output ends by itself within moments, or not at all.
