@@ -133,6 +133,7 @@ fn forget_twins(path: &Path, owner: &str) {
 /// # Errors
 /// The disk's.
 pub fn hand_over(data_dir: &Path, session: &LeftSession, name: &str) -> io::Result<()> {
+    let _pen = pen();
     let folder = data_dir.join(SESSIONS);
     let lines: String = session
         .filters
@@ -175,8 +176,6 @@ pub struct SessionMark {
     filters: Arc<Mutex<Option<Filters>>>,
     /// What it was subscribed to and no more, the last at the end.
     former: Arc<Mutex<Vec<String>>>,
-    /// Held by who writes the file.
-    pen: Arc<Mutex<()>>,
 }
 
 impl SessionMark {
@@ -206,19 +205,16 @@ impl SessionMark {
             owner: owner.into(),
             filters: Arc::new(Mutex::new(filters)),
             former: Arc::new(Mutex::new(former.unwrap_or_default())),
-            pen: Arc::default(),
         }
     }
 
-    /// This mark, where `before` has been kept until now: two would write the same file.
+    /// This mark, where `before` has been kept until now: two of the same session would know different things.
     #[must_use]
     pub(crate) fn after(self, before: &Self) -> Self {
         if self.owner == before.owner {
-            return before.clone();
-        }
-        Self {
-            pen: Arc::clone(&before.pen),
-            ..self
+            before.clone()
+        } else {
+            self
         }
     }
 
@@ -274,7 +270,7 @@ impl SessionMark {
         };
         let own = self.clone();
         tokio::task::spawn_blocking(move || {
-            let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
+            let _pen = pen();
             // Who comes last writes what is known last.
             let mut lines: String = own.lock().iter().flatten().map(write_line).collect();
             for filter in &*own.former() {
@@ -293,7 +289,7 @@ impl SessionMark {
     pub(super) fn forget(&self) {
         let own = self.clone();
         tokio::task::spawn_blocking(move || {
-            let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
+            let _pen = pen();
             let Some(path) = &own.path else { return };
             if let Err(error) = fs::remove_file(path) {
                 let path = path.display();
@@ -305,6 +301,12 @@ impl SessionMark {
     fn lock(&self) -> MutexGuard<'_, Option<Filters>> {
         self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Held by who writes or takes away a mark, of whatever source: one that goes still writes its own while its session is handed over.
+fn pen() -> MutexGuard<'static, ()> {
+    static PEN: Mutex<()> = Mutex::new(());
+    PEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read_line(line: &str) -> (String, Option<Grant>) {
