@@ -26,9 +26,11 @@
 //! A rebirth is wanted where data comes of a node or device that was not born, has an alias that nobody knows, or a number (`seq`) that
 //! does not follow the last one: a message that the port `rebirth` leads to, under `spBv1.0/GROUP/NCMD/NODE`, with the metric
 //! `Node Control/Rebirth`, once a minute for a node at most, counted in `rebirths_asked`. What is known of the data goes on all the same;
-//! metrics whose alias is not known are left out, counted in `aliases_unknown`. The port's name has to stand in the flow's `to`.
+//! metrics whose alias is not known are left out, counted in `aliases_unknown`. Data of which nothing is known becomes that command, and
+//! where none is due it is rejected: sent again once the node was born, it is read. The port's name has to stand in the flow's `to`.
 //!
-//! All nodes are one instance's, whatever the flow's key is. What was born survives swaps and restarts. A topic that is none of
+//! All nodes are one instance's, whatever the flow's key is. What was born survives swaps and restarts. Of a node whose births are over
+//! 256 KiB together the one that is too much is read and not remembered, counted in `births_left_out`. A topic that is none of
 //! Sparkplug's, and bytes that are no payload, with more than 10,000 metrics, or with a name twice, reject the message with the reason in
 //! words. What deletes a retained reading (an empty payload) goes on.
 
@@ -127,6 +129,9 @@ impl Transform for Sparkplug {
         if fit.is_late {
             return Ok(());
         }
+        if fit.is_too_much {
+            counter("births_left_out", 1);
+        }
         let mut json = Vec::new();
         let told = Told {
             kind,
@@ -145,6 +150,10 @@ impl Transform for Sparkplug {
         written.count();
         if written.known > 0 || !topic.kind.is_data() {
             out.emit(&json);
+        } else if written.unknown > 0 && !asks {
+            let why =
+                "none of its metrics is known: the node was not born, or has other aliases since";
+            return Err(tidegate_sdk::Missing(why.to_owned()).into());
         }
         if asks {
             counter("rebirths_asked", 1);

@@ -7,6 +7,9 @@ use tidegate_sdk::prelude::*;
 use crate::payload::{Metric, Payload, Value};
 use crate::topic::Kind;
 
+/// Bytes of what is remembered of one node, at most: more would take the room of others.
+const MOST_BYTES: usize = 256 << 10;
+
 record! {
     /// A metric that was born.
     #[derive(PartialEq)]
@@ -40,6 +43,8 @@ pub struct Fit {
     pub is_late: bool,
     /// Something before it is missing.
     pub is_broken: bool,
+    /// What it bears is more than is remembered of a node.
+    pub is_too_much: bool,
 }
 
 impl Node {
@@ -69,7 +74,7 @@ impl Node {
                     ..Self::default()
                 };
                 self.seq = payload.seq.map(|seq| seq as u8);
-                self.bear(device, payload);
+                fit.is_too_much = !self.bear(device, payload);
             }
             Kind::NodeDeath => {
                 let session = session(payload);
@@ -84,7 +89,7 @@ impl Node {
             }
             Kind::DeviceBirth => {
                 fit.is_broken = self.follows(payload);
-                self.bear(device, payload);
+                fit.is_too_much = !self.bear(device, payload);
             }
             Kind::DeviceDeath => {
                 fit.is_broken = self.follows(payload);
@@ -109,7 +114,8 @@ impl Node {
         is_broken
     }
 
-    fn bear(&mut self, device: &str, payload: &Payload) {
+    /// Whether there is room for what is born; else nothing of it is remembered.
+    fn bear(&mut self, device: &str, payload: &Payload) -> bool {
         let (mut aliases, mut kinds) = (BTreeMap::new(), BTreeMap::new());
         for metric in &payload.metrics {
             let Some(name) = metric.name.clone() else {
@@ -123,6 +129,12 @@ impl Node {
         }
         self.born.insert(device.to_owned(), aliases);
         self.kinds.insert(device.to_owned(), kinds);
+        let fits = self.weight() <= MOST_BYTES;
+        if !fits {
+            self.born.remove(device);
+            self.kinds.remove(device);
+        }
+        fits
     }
 
     /// A metric's name and type, by itself or by its alias.

@@ -119,7 +119,49 @@ fn what_is_not_known_is_asked_for_once_a_minute() {
     );
     let mut silent = Plugin::<Sparkplug>::new(json!({ "rebirth": false }));
     assert!(silent.plugin().ports().is_empty());
-    assert!(feed(&mut silent, "DDATA/n2/d1", DEVICE_DATA).filtered());
+    let outcome = feed(&mut silent, "DDATA/n2/d1", DEVICE_DATA);
+    assert!(told(&outcome).starts_with("rejected: none of its metrics is known"));
+}
+
+/// A birth of so many metrics, each with an alias and a name of 100 letters.
+fn large_birth(metrics: u64) -> Vec<u8> {
+    let mut birth = Vec::new();
+    for alias in 0..metrics {
+        let name = format!("{alias:0100}");
+        let mut metric = vec![0x0a, 100];
+        metric.extend_from_slice(name.as_bytes());
+        metric.extend([
+            0x10,
+            0x80 | (alias & 0x7f) as u8,
+            (alias >> 7) as u8,
+            0x20,
+            0x0b,
+            0x70,
+            0x01,
+        ]);
+        birth.extend([0x12, metric.len() as u8]);
+        birth.extend(metric);
+    }
+    birth.extend([0x18, 0x00]);
+    birth
+}
+
+#[test]
+fn a_node_with_many_names_takes_no_room_of_others() {
+    let mut plugin = born();
+    let bear = |plugin: &mut Plugin<Sparkplug>, device: &str| {
+        let birth = Input::new("d7", large_birth(1_500));
+        let outcome = plugin.feed(birth.topic(&format!("spBv1.0/plant/DBIRTH/evil/{device}")));
+        assert!(told(&outcome).contains("\"DBIRTH\""));
+    };
+    bear(&mut plugin, "d0");
+    assert!(!plugin.counters().contains_key("births_left_out"));
+    for device in 1..20 {
+        bear(&mut plugin, &format!("d{device}"));
+    }
+    assert_eq!(plugin.counters()["births_left_out"], 19);
+    let outcome = feed(&mut plugin, "DDATA/n1/d1", DEVICE_DATA);
+    assert!(told(&outcome).contains("21.7"), "{}", told(&outcome));
 }
 
 #[test]
