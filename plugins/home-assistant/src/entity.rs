@@ -186,7 +186,8 @@ impl About {
         };
         let mut payload = Vec::new();
         let mut config = Object::begin(&mut payload);
-        let unique = format!("tidegate_{device}_{}", entity.id);
+        // Neither has a dot in it, and both may have a `_`.
+        let unique = format!("tidegate_{device}.{}", entity.id);
         for (name, text) in [
             ("name", Some(&entity.name)),
             ("unique_id", Some(&unique)),

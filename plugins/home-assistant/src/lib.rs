@@ -29,7 +29,7 @@
 //! Such a message, under `homeassistant/sensor/d7/temperature/config`:
 //!
 //! ```json
-//! {"name":"Temperature","unique_id":"tidegate_d7_temperature","state_topic":"up/devices/d7/telemetry","value_template":"{{ value_json['temperature'] }}","unit_of_measurement":"°C","device_class":"temperature","state_class":"measurement","device":{"identifiers":["tidegate_d7"],"name":"d7"}}
+//! {"name":"Temperature","unique_id":"tidegate_d7.temperature","state_topic":"up/devices/d7/telemetry","value_template":"{{ value_json['temperature'] }}","unit_of_measurement":"°C","device_class":"temperature","state_class":"measurement","device":{"identifiers":["tidegate_d7"],"name":"d7"}}
 //! ```
 //!
 //! A device is the flow's key. In `state_topic` and `device_name` may stand what a flow's `topic` knows. Letters that ids may not have become `_`, with a
