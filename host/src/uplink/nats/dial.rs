@@ -96,12 +96,14 @@ async fn found(connection: &mut NatsConnection, config: &Config) -> Result<Strin
         ));
     };
     let names = words::line(&streams.join("`, `"), 200);
-    let window = window(connection, config, first).await?;
-    Ok(format!("`{filter}` is taken by `{names}`{window}"))
+    let window = answers(connection, config, first).await?;
+    Ok(format!(
+        "what is published below `{filter}` is taken by `{names}`, or some of it{window}"
+    ))
 }
 
-/// For how long the stream knows repeats, where we may ask.
-async fn window(
+/// Whether the stream answers, and for how long it knows repeats, where we may ask.
+async fn answers(
     connection: &mut NatsConnection,
     config: &Config,
     stream: &str,
@@ -111,7 +113,23 @@ async fn window(
     let RequestReply::Said(said) = answer else {
         return Ok(String::new());
     };
-    let seconds = said["config"]["duplicate_window"]
+    let own = &said["config"];
+    for (name, problem) in [
+        (
+            "no_ack",
+            "answers nobody, so that nothing would count as accepted (`no_ack`)",
+        ),
+        ("sealed", "takes nothing any more (`sealed`)"),
+    ] {
+        if own[name].as_bool() == Some(true) {
+            let problem = format!("the stream `{}` {problem}", words::line(stream, 200));
+            return Err(unfit(
+                problem,
+                "make another one there, or look at `nats.subject`",
+            ));
+        }
+    }
+    let seconds = own["duplicate_window"]
         .as_u64()
         .map(|nanos| nanos / 1_000_000_000);
     Ok(seconds.map_or_else(String::new, |seconds| {
