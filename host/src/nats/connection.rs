@@ -129,6 +129,12 @@ impl NatsConnection {
         self.sid
     }
 
+    /// What is published to the subject of that number comes no more. What is on its way still does, before the answer to what is
+    /// asked next.
+    pub fn unsubscribe(&mut self, sid: u64) {
+        wire::unsubscribe(sid, &mut self.output);
+    }
+
     /// Queues a message; nothing is written before the next turn. `headers` are lines of `put_header`; an empty `reply` wants no
     /// answer. `false`, and nothing is queued, where it is larger than the server takes.
     pub fn publish(&mut self, subject: &str, reply: &str, headers: &[u8], payload: &[u8]) -> bool {

@@ -44,6 +44,8 @@ pub struct ServerMessage {
     pub payload: Bytes,
     /// Bytes of the payload that are left out, as it is larger than what is taken.
     pub left_out: usize,
+    /// What is wrong with it, in words, where it is not what a client of the server sends: servers look at nothing but its length.
+    pub odd: Option<&'static str>,
 }
 
 impl ServerMessage {
@@ -52,6 +54,12 @@ impl ServerMessage {
         self.all_headers()
             .find(|(known, _)| *known == name.as_bytes())
             .map(|(_, value)| value)
+    }
+
+    /// Bytes of all of it, what is left out among them.
+    pub fn size(&self) -> usize {
+        let named = self.subject.len() + self.reply.len();
+        named + self.headers.len() + self.payload.len() + self.left_out
     }
 
     /// Names and values of its headers, as they came.
@@ -152,9 +160,16 @@ impl ServerWords {
         input: &mut BytesMut,
     ) -> Result<Option<ServerWord>, &'static str> {
         let (mut message, frame) = head(&input[..end], has_headers)?;
-        let MessageFrame { headers, total } = frame;
+        let MessageFrame { mut headers, total } = frame;
+        if headers > MOST_HEADERS {
+            // They are read past with the payload.
+            message.odd = Some("its headers are over 64 KiB");
+            headers = 0;
+        }
         let payload = total - headers;
-        let kept = if payload > self.most_payload {
+        let kept = if message.odd.is_some() {
+            0
+        } else if payload > self.most_payload {
             payload.min(HEAD_BYTES)
         } else {
             payload
@@ -172,7 +187,10 @@ impl ServerWords {
         } else {
             Bytes::copy_from_slice(&input[..kept])
         };
-        (message.status, message.headers) = headers_of(&block)?;
+        match headers_of(&block) {
+            Ok(found) => (message.status, message.headers) = found,
+            Err(why) => message.odd = Some(why),
+        }
         message.left_out = payload - kept;
         if is_whole {
             if !input.starts_with(b"\r\n") {
@@ -192,8 +210,9 @@ impl ServerWords {
 /// What the line before a message says.
 fn head(line: &[u8], has_headers: bool) -> Result<(ServerMessage, MessageFrame), &'static str> {
     const BAD: &str = "the line before a message says something else";
-    let text = std::str::from_utf8(line).map_err(|_| BAD)?;
-    let words: Vec<&str> = text.split_ascii_whitespace().skip(1).collect();
+    // A subject is any bytes but these.
+    let words = line.split(|byte| matches!(byte, b' ' | b'\t'));
+    let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).skip(1).collect();
     let counts = if has_headers { 2 } else { 1 };
     let (names, sizes) = words
         .len()
@@ -201,20 +220,24 @@ fn head(line: &[u8], has_headers: bool) -> Result<(ServerMessage, MessageFrame),
         .map(|at| words.split_at(at))
         .ok_or(BAD)?;
     let (subject, sid, reply) = match names {
-        [subject, sid] => (subject, sid, ""),
+        [subject, sid] => (subject, sid, &b""[..]),
         [subject, sid, reply] => (subject, sid, *reply),
         _ => return Err(BAD),
     };
-    let number = |text: &str| text.parse::<usize>().map_err(|_| BAD);
-    let total = number(sizes[counts - 1])?;
-    let headers = if has_headers { number(sizes[0])? } else { 0 };
-    if headers > total || headers > MOST_HEADERS || total > u32::MAX as usize {
+    let number = |text: &[u8]| {
+        let text = std::str::from_utf8(text).map_err(|_| BAD)?;
+        text.parse::<u64>().map_err(|_| BAD)
+    };
+    let size = |text: &[u8]| usize::try_from(number(text)?).map_err(|_| BAD);
+    let total = size(sizes[counts - 1])?;
+    let headers = if has_headers { size(sizes[0])? } else { 0 };
+    if headers > total || total > u32::MAX as usize {
         return Err(BAD);
     }
     let message = ServerMessage {
-        sid: sid.parse().map_err(|_| BAD)?,
-        subject: Bytes::copy_from_slice(subject.as_bytes()),
-        reply: Bytes::copy_from_slice(reply.as_bytes()),
+        sid: number(sid)?,
+        subject: Bytes::copy_from_slice(subject),
+        reply: Bytes::copy_from_slice(reply),
         ..ServerMessage::default()
     };
     Ok((message, MessageFrame { headers, total }))
@@ -229,11 +252,11 @@ fn headers_of(block: &Bytes) -> Result<HeaderBlock, &'static str> {
         return Ok((None, Bytes::new()));
     }
     let end = block.iter().position(|byte| *byte == b'\n');
-    let end = end.ok_or("headers without a line")?;
+    let end = end.ok_or("its headers have no line")?;
     let first = block[..end].trim_ascii_end();
     let said = first
         .strip_prefix(HEADERS_BEGIN)
-        .ok_or("headers that begin with another version")?;
+        .ok_or("its headers begin with another version")?;
     let said = String::from_utf8_lossy(said.trim_ascii()).into_owned();
     let (code, words) = said.split_once(' ').unwrap_or((&said, ""));
     let status = code.parse().ok().map(|code| (code, words.to_owned()));
@@ -243,6 +266,11 @@ fn headers_of(block: &Bytes) -> Result<HeaderBlock, &'static str> {
 /// Says that messages of a subject are to come.
 pub(super) fn subscribe(subject: &str, sid: u64, output: &mut BytesMut) {
     output.extend_from_slice(format!("SUB {subject} {sid}\r\n").as_bytes());
+}
+
+/// Says that they are to come no more.
+pub(super) fn unsubscribe(sid: u64, output: &mut BytesMut) {
+    output.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
 }
 
 /// A line of the headers of a message. What would end it is left out.
@@ -378,12 +406,42 @@ mod tests {
             "HMSG a 1 9 3\r\n",
             "INFO {\r\n",
             "MSG a 1 1\r\nabc\r\n",
-            "HMSG a 1 12 12\r\nNATS/2.0\r\n\r\n\r\n",
         ] {
             assert!(ServerWords::new(9).take(&mut bad.into()).is_err(), "{bad}");
         }
         let mut endless = BytesMut::from(&vec![b'a'; MOST_LINE + 1][..]);
         assert!(ServerWords::new(9).take(&mut endless).is_err());
+    }
+
+    #[test]
+    fn an_odd_message_is_told_from_its_neighbours_and_ends_nothing() {
+        let most = MOST_HEADERS + 1;
+        let long = "x".repeat(most + 2);
+        for (odd, subject) in [
+            ("HMSG a 1 r 12 14\r\nNATS/2.0\r\n\r\nhi\r\n".to_owned(), "a"),
+            ("HMSG a 1 r 8 10\r\nNATS/1.0hi\r\n".to_owned(), "a"),
+            (format!("HMSG a 1 r {most} {}\r\n{long}\r\n", most + 2), "a"),
+            ("MSG a\u{c}b 1 r 2\r\nhi\r\n".to_owned(), "a\u{c}b"),
+        ] {
+            let text = format!("{odd}MSG b 1 2\r\nhi\r\n");
+            let mut input = BytesMut::from(&text[..]);
+            let said = all(&mut ServerWords::new(100), &mut input);
+            let [ServerWord::Message(first), second] = &said[..] else {
+                panic!("{said:?}");
+            };
+            assert_eq!(
+                (&*first.subject, &*first.reply),
+                (subject.as_bytes(), &b"r"[..])
+            );
+            assert_eq!(first.odd.is_some(), odd.starts_with('H'), "{odd:.40}");
+            assert_eq!(*second, ServerWord::Message(message("b", "hi")));
+        }
+        let mut input = BytesMut::from(&b"MSG a.\xff\t1  2\r\nhi\r\n"[..]);
+        let said = all(&mut ServerWords::new(100), &mut input);
+        let [ServerWord::Message(only)] = &said[..] else {
+            panic!("{said:?}");
+        };
+        assert_eq!(&*only.subject, b"a.\xff");
     }
 
     #[test]
@@ -394,9 +452,10 @@ mod tests {
         publish("a.b", "in.1", &headers, b"hello", &mut output);
         publish("a.b", "", b"", b"", &mut output);
         subscribe("in.*", 7, &mut output);
+        unsubscribe(7, &mut output);
         assert_eq!(
             output,
-            "HPUB a.b in.1 34 39\r\nNATS/1.0\r\nNats-Msg-Id: a/1X: y\r\n\r\nhello\r\nPUB a.b 0\r\n\r\nSUB in.* 7\r\n"
+            "HPUB a.b in.1 34 39\r\nNATS/1.0\r\nNats-Msg-Id: a/1X: y\r\n\r\nhello\r\nPUB a.b 0\r\n\r\nSUB in.* 7\r\nUNSUB 7\r\n"
         );
         assert_eq!(counted(&headers, b"hello"), 39);
     }

@@ -18,6 +18,9 @@ pub(super) struct ConsumerTerms {
     pub(super) ack_wait: Duration,
     /// So many may be without an acknowledgement; `None` where there is no limit.
     pub(super) most: Option<usize>,
+    /// So many may be asked for at once, and for so long; `None` where there is no limit.
+    pub(super) at_once: Option<usize>,
+    pub(super) asks_for: Option<Duration>,
     /// So many are, now.
     pub(super) unacknowledged: u64,
     /// So many are still to come.
@@ -64,10 +67,39 @@ fn terms(said: &Value) -> Result<ConsumerTerms, Error> {
             "make one with the policy `explicit`",
         ));
     }
-    let most = own["max_ack_pending"].as_i64().unwrap_or_default();
+    let limit = |name: &str| own[name].as_u64().filter(|most| *most > 0);
+    for (is_so, problem, hint) in [
+        (
+            limit("max_deliver").is_some(),
+            "the consumer gives a message out a number of times only (`max_deliver`), and a lost connection is one of them: what is lost then would not come again",
+            "make one without",
+        ),
+        (
+            own["headers_only"].as_bool() == Some(true),
+            "the consumer leaves the payloads out (`headers_only`)",
+            "make one without",
+        ),
+        (
+            limit("max_bytes").is_some(),
+            "the consumer limits the bytes of a request (`max_bytes`), and a message above that would stop all behind it",
+            "make one without; `max_payload` here is such a limit that stops nothing",
+        ),
+        (
+            said["paused"].as_bool() == Some(true),
+            "the consumer is paused",
+            "resume it there, or wait until its time is over",
+        ),
+    ] {
+        if is_so {
+            return Err(unfit(problem.to_owned(), hint));
+        }
+    }
+    let count = |name: &str| limit(name).and_then(|most| usize::try_from(most).ok());
     Ok(ConsumerTerms {
         ack_wait: Duration::from_nanos(own["ack_wait"].as_u64().unwrap_or(30_000_000_000)),
-        most: usize::try_from(most).ok().filter(|most| *most > 0),
+        most: count("max_ack_pending"),
+        at_once: count("max_batch"),
+        asks_for: limit("max_expires").map(Duration::from_nanos),
         unacknowledged: said["num_ack_pending"].as_u64().unwrap_or_default(),
         left: said["num_pending"].as_u64().unwrap_or_default(),
         group: group(own)?,
@@ -125,6 +157,22 @@ mod tests {
         assert!(pinned("overflow").is_err());
         assert!(own("none", Value::Null).is_err() && own("all", Value::Null).is_err());
         assert!(own("explicit", json!("x")).is_err());
+        let with = |name: &str, value: Value| {
+            terms(&json!({"config": {"ack_policy": "explicit", name: value}}))
+        };
+        assert_eq!(with("max_batch", json!(10)).unwrap().at_once, Some(10));
+        let second = Some(Duration::from_secs(1));
+        let asked = with("max_expires", json!(1_000_000_000));
+        assert_eq!(asked.unwrap().asks_for, second);
+        assert!(with("max_deliver", json!(-1)).is_ok());
+        for (name, value) in [
+            ("max_deliver", json!(5)),
+            ("headers_only", json!(true)),
+            ("max_bytes", json!(1_000)),
+        ] {
+            assert!(with(name, value).is_err(), "{name}");
+        }
+        assert!(terms(&json!({"config": {"ack_policy": "explicit"}, "paused": true})).is_err());
         assert!(terms(&json!({"error": {"description": "consumer not found"}})).is_err());
     }
 }

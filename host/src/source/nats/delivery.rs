@@ -4,6 +4,9 @@
 use crate::nats::{Error, ServerMessage};
 use crate::words;
 
+/// What the place for an acknowledgement begins with.
+const ACKNOWLEDGED_AT: &[u8] = b"$JS.ACK.";
+
 /// A message's place in its stream, and for the how manieth time it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DeliveredPlace {
@@ -15,8 +18,8 @@ impl DeliveredPlace {
     /// Reads it from where the acknowledgement goes: `$JS.ACK.<stream>.<consumer>.<times>.<sequence>.<…>.<time>.<left>`, with two more
     /// parts behind `ACK` and perhaps some at the end in the newer form.
     pub(super) fn of(reply: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(reply).ok()?;
-        let parts: Vec<&str> = text.strip_prefix("$JS.ACK.")?.split('.').collect();
+        let text = std::str::from_utf8(reply.strip_prefix(ACKNOWLEDGED_AT)?).ok()?;
+        let parts: Vec<&str> = text.split('.').collect();
         let at = match parts.len() {
             7 => 2,
             9.. => 4,
@@ -34,29 +37,30 @@ impl DeliveredPlace {
 pub(super) enum PullStatus {
     /// It is there, and has nothing.
     Alive,
-    /// A pull is over, with so many messages left to come.
-    Over(usize),
+    /// A pull is over.
+    Over,
+    /// A pull is over: the next message is larger than what was asked for.
+    TooLarge,
     /// Another member of our group is given all from now on.
     Unpinned,
     /// The consumer is to be looked for anew.
     Ended(Error),
 }
 
-/// What a status says.
+/// What a status says. A message may have one that its publisher gave it, which means nothing.
 pub(super) fn status(message: &ServerMessage) -> Option<PullStatus> {
+    if message.reply.starts_with(ACKNOWLEDGED_AT) {
+        return None;
+    }
     let (code, said) = message.status.as_ref()?;
-    let left = || {
-        let header = message.header("Nats-Pending-Messages");
-        let header = header.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
-        header.unwrap_or(usize::MAX)
-    };
     let words = words::line(&format!("{code} {said}"), 100);
-    let is_of_pull = *code == 409 && said.to_ascii_lowercase().contains("exceed");
+    let is = |words: &str| said.eq_ignore_ascii_case(words);
     Some(match code {
         100 => PullStatus::Alive,
-        404 | 408 => PullStatus::Over(left()),
+        404 | 408 => PullStatus::Over,
         423 => PullStatus::Unpinned,
-        409 if is_of_pull => PullStatus::Over(left()),
+        409 if is("batch completed") => PullStatus::Over,
+        409 if is("message size exceeds maxbytes") => PullStatus::TooLarge,
         503 => PullStatus::Ended(Error::Busy(format!(
             "{words}: no such stream or consumer, or no leader"
         ))),
@@ -99,22 +103,31 @@ mod tests {
         let said = |code: u16, words: &str| {
             status(&ServerMessage {
                 status: Some((code, words.to_owned())),
-                headers: "Nats-Pending-Messages: 7\r\n".into(),
                 ..ServerMessage::default()
             })
         };
         assert!(status(&ServerMessage::default()).is_none());
+        let stored = ServerMessage {
+            reply: "$JS.ACK.TELE.gw.1.42.7.1700000000000000000.5".into(),
+            status: Some((409, "Consumer Deleted".to_owned())),
+            ..ServerMessage::default()
+        };
+        assert!(status(&stored).is_none());
         assert!(matches!(
             said(100, "Idle Heartbeat"),
             Some(PullStatus::Alive)
         ));
         assert!(matches!(
             said(408, "Request Timeout"),
-            Some(PullStatus::Over(7))
+            Some(PullStatus::Over)
         ));
         assert!(matches!(
-            said(409, "Exceeded MaxWaiting"),
-            Some(PullStatus::Over(7))
+            said(409, "Batch Completed"),
+            Some(PullStatus::Over)
+        ));
+        assert!(matches!(
+            said(409, "Message Size Exceeds MaxBytes"),
+            Some(PullStatus::TooLarge)
         ));
         assert!(matches!(
             said(423, "Nats-Wrong-Pin-Id"),
@@ -122,6 +135,8 @@ mod tests {
         ));
         for (code, words) in [
             (409, "Consumer Deleted"),
+            // Asked again at once it would say so again at once.
+            (409, "Exceeded MaxWaiting"),
             (409, "Leadership Change"),
             (503, ""),
             (400, "Bad Request"),

@@ -11,6 +11,7 @@ use super::Config;
 use super::consumer::ConsumerTerms;
 use super::delivery::{DeliveredPlace, PullStatus, status};
 use super::in_hand::{MessagesInHand, PlaceKind};
+use super::pulls::{OpenPulls, Portion};
 use crate::clock::Now;
 use crate::link::Stop;
 use crate::message::{Qos, Reason, legal, push_header};
@@ -26,6 +27,8 @@ const SILENT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(500);
 /// What a server takes for its own work until something comes again.
 const SLACK: Duration = Duration::from_secs(1);
+/// What a server counts of a message beside headers and payload, at most: the lines that name it.
+const NAMES_BYTES: usize = 8 << 10;
 /// Bytes of headers that become properties, at most.
 const MOST_HEADERS: usize = 8 << 10;
 
@@ -34,18 +37,20 @@ pub(super) struct ConsumerSource {
     own: Config,
     taker: Taker<u64>,
     hand: MessagesInHand,
-    /// Messages that were asked for and have not come, on this connection.
-    asked: usize,
-    pulls: u64,
+    /// What was asked for on this connection and has not come.
+    pulls: OpenPulls,
+    /// The next message is larger than what may be asked for: it alone is, whatever it takes.
+    alone: bool,
     /// Number of the subscription that messages come for.
     sid: u64,
     /// Where is to be said once more what was said of a message before.
     again: Vec<Bytes>,
     /// By what the server knows that we are given all, where that is so.
     pin: Option<String>,
-    /// Messages came in this process: what is without an acknowledgement is in hand.
-    has_taken: bool,
+    /// When the connection before ended.
+    left: Option<Instant>,
     max_payload_bytes: usize,
+    max_unsettled_bytes: usize,
 }
 
 impl ConsumerSource {
@@ -58,13 +63,14 @@ impl ConsumerSource {
             own: own.clone(),
             taker: Taker::new(config, AckOrder::Any, borders),
             hand: MessagesInHand::default(),
-            asked: 0,
-            pulls: 0,
+            pulls: OpenPulls::default(),
+            alone: false,
             sid: 0,
             again: Vec::new(),
             pin: None,
-            has_taken: false,
+            left: None,
             max_payload_bytes: config.max_payload_bytes,
+            max_unsettled_bytes: config.max_unsettled_bytes,
         }
     }
 
@@ -75,10 +81,11 @@ impl ConsumerSource {
         terms: ConsumerTerms,
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<(), Error> {
-        self.asked = 0;
+        self.pulls.all_over();
         let place = inbox(&self.own.server.inbox);
         self.sid = connection.subscribe(&format!("{place}*"));
         let ended = self.exchange(&mut connection, terms, &place, stop).await;
+        self.left = Some(Instant::now());
         if ended.is_ok() {
             connection.close().await;
         }
@@ -97,23 +104,34 @@ impl ConsumerSource {
         self.pin = None;
         let begins = self.begins(&terms);
         let mut heard = Instant::now();
+        let mut leaves = None;
         loop {
             let mode = *stop.borrow_and_update();
             if mode == Stop::Now {
                 return Ok(());
             }
             self.settle(connection, &terms, mode);
-            if mode == Stop::Drain && self.taker.unsettled().is_empty() {
-                return Ok(());
+            if mode == Stop::Drain {
+                let asked = *leaves.get_or_insert_with(|| {
+                    // What was asked for and is on its way is taken: left unsaid, it would come again only when its time is over,
+                    // and all behind it would wait for that.
+                    connection.unsubscribe(self.sid);
+                    connection.ask();
+                    Instant::now()
+                });
+                let has_come = connection.answered().is_some_and(|at| at >= asked);
+                if has_come && self.taker.unsettled().is_empty() {
+                    return Ok(());
+                }
             }
             let now = Instant::now();
             if mode == Stop::Run && now >= begins {
-                if self.asked == 0 {
+                if self.pulls.asked().messages == 0 {
                     heard = now;
                 }
                 self.pull(connection, &terms, place);
             }
-            if self.asked > 0 && now.saturating_duration_since(heard) >= SILENT {
+            if self.pulls.asked().messages > 0 && now.saturating_duration_since(heard) >= SILENT {
                 return Err(Error::Silent(SILENT));
             }
             tokio::select! {
@@ -122,7 +140,7 @@ impl ConsumerSource {
                     if events.iter().any(|event| matches!(event, NatsEvent::Message(_))) {
                         heard = Instant::now();
                     }
-                    self.take(&mut events, mode)?;
+                    self.take(&mut events, place)?;
                     turned?;
                 }
                 () = settled.changed() => {}
@@ -134,25 +152,45 @@ impl ConsumerSource {
         }
     }
 
-    /// From when on messages are asked for: what was under way when an earlier process ended comes again first.
+    /// From when on messages are asked for: what was given out and never came in, to an earlier process or over a connection that
+    /// was lost, comes again first.
     fn begins(&self, terms: &ConsumerTerms) -> Instant {
         let now = Instant::now();
-        if self.has_taken || terms.unacknowledged == 0 {
+        let in_hand = u64::try_from(self.hand.count()).unwrap_or(u64::MAX);
+        let count = terms.unacknowledged.saturating_sub(in_hand);
+        if count == 0 {
             return now;
         }
         let wait = terms.ack_wait + SLACK;
-        let count = terms.unacknowledged;
-        tracing::info!(source = %self.own, count, ?wait, "messages were under way when this began: nothing is taken until the server gives them out again, so that they come first");
-        now + wait
+        tracing::info!(source = %self.own, count, ?wait, "messages were under way that did not come in: nothing is taken until the server gives them out again, so that they come first");
+        self.left.unwrap_or(now) + wait
     }
 
     /// Asks for as many messages as there is room for, in portions that are worth it.
     fn pull(&mut self, connection: &mut NatsConnection, terms: &ConsumerTerms, place: &str) {
-        let most = usize::from(self.own.batch).min(terms.most.unwrap_or(usize::MAX));
-        let room = most.saturating_sub(self.asked + self.hand.count());
-        if room < most.div_ceil(2) || self.taker.is_full() {
+        if self.taker.is_full() {
             return;
         }
+        let most = Portion {
+            messages: usize::from(self.own.batch).min(terms.most.unwrap_or(usize::MAX)),
+            bytes: self.max_unsettled_bytes,
+        };
+        let asked = self.pulls.asked();
+        let under_way = Portion {
+            messages: asked.messages + self.hand.count(),
+            bytes: asked.bytes + self.taker.unsettled().bytes(),
+        };
+        let payload = usize::try_from(connection.info().max_payload).unwrap_or(usize::MAX);
+        let Some(portion) = most.next(under_way, payload.saturating_add(NAMES_BYTES)) else {
+            return;
+        };
+        if self.alone && under_way.messages > 0 {
+            return;
+        }
+        let portion = Portion {
+            messages: portion.messages.min(terms.at_once.unwrap_or(usize::MAX)),
+            ..portion
+        };
         let Config {
             stream, consumer, ..
         } = &self.own;
@@ -162,8 +200,13 @@ impl ConsumerSource {
             Some((_, within)) => ((*within / 2).min(PULL), (*within / 8).min(BEAT)),
             None => (PULL, BEAT),
         };
-        let mut body =
-            json!({ "batch": room, "expires": nanos(expires), "idle_heartbeat": nanos(beat) });
+        let expires = terms.asks_for.map_or(expires, |most| expires.min(most));
+        // A beat is half of that at most: the server says so.
+        let beat = beat.min(expires / 2);
+        let mut body = json!({ "batch": portion.messages, "max_bytes": portion.bytes, "expires": nanos(expires), "idle_heartbeat": nanos(beat) });
+        if self.alone {
+            body = json!({ "batch": 1, "expires": nanos(expires), "idle_heartbeat": nanos(beat) });
+        }
         if let Some((group, _)) = &terms.group {
             body["group"] = json!(group);
             if let Some(pin) = &self.pin {
@@ -171,10 +214,8 @@ impl ConsumerSource {
             }
         }
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        let reply = format!("{place}{}", self.pulls);
+        let reply = format!("{place}{}", self.pulls.begin(portion));
         connection.publish(&subject, &reply, b"", body.to_string().as_bytes());
-        self.pulls += 1;
-        self.asked += room;
     }
 
     /// Acknowledges what has settled, and tells the server of what waits.
@@ -210,7 +251,7 @@ impl ConsumerSource {
     }
 
     /// Hands on what came.
-    fn take(&mut self, events: &mut Vec<NatsEvent>, mode: Stop) -> Result<(), Error> {
+    fn take(&mut self, events: &mut Vec<NatsEvent>, place: &str) -> Result<(), Error> {
         let mut arrivals = Vec::new();
         let mut ended = None;
         for event in events.drain(..) {
@@ -224,25 +265,38 @@ impl ConsumerSource {
                 NatsEvent::Message(message) if message.sid != self.sid => {}
                 NatsEvent::Message(message) => match status(&message) {
                     Some(PullStatus::Alive) => {}
-                    Some(PullStatus::Over(left)) => self.asked = self.asked.saturating_sub(left),
-                    Some(PullStatus::Unpinned) => (self.asked, self.pin) = (0, None),
+                    Some(PullStatus::Over) => self.over(&message, place),
+                    Some(PullStatus::TooLarge) => {
+                        self.over(&message, place);
+                        self.alone = self.pulls.asked().messages + self.hand.count() == 0;
+                    }
+                    Some(PullStatus::Unpinned) => {
+                        self.pulls.all_over();
+                        self.pin = None;
+                    }
                     Some(PullStatus::Ended(why)) => ended = Some(why),
                     None => {
-                        self.asked = self.asked.saturating_sub(1);
-                        // What comes while we leave is not taken: it comes again.
-                        if mode == Stop::Run {
-                            arrivals.extend(self.arrival(message));
-                        }
+                        self.pulls.came(message.size());
+                        self.alone = false;
+                        arrivals.extend(self.arrival(message));
                     }
                 },
             }
         }
         if !arrivals.is_empty() {
-            self.has_taken = true;
             let now = Now::read();
             self.taker.take(arrivals.len(), now, arrivals.into_iter());
         }
         ended.map_or(Ok(()), Err)
+    }
+
+    /// The pull whose number stands behind `place` is over.
+    fn over(&mut self, message: &ServerMessage, place: &str) {
+        let subject = std::str::from_utf8(&message.subject);
+        let number = subject.ok().and_then(|text| text.strip_prefix(place));
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            self.pulls.over(number);
+        }
     }
 
     /// A message, unless it is in hand already.
@@ -280,6 +334,12 @@ impl ConsumerSource {
     /// Its topic, and whether it is sound.
     fn judged(&self, message: &ServerMessage) -> (Bytes, Judged) {
         let topic = self.own.topic.of(&message.subject);
+        let is_text = std::str::from_utf8(&message.subject).is_ok();
+        let odd = (!is_text).then_some("its subject is not UTF-8");
+        if let Some(why) = odd.or(message.odd) {
+            let topic = legal::mend_topic(&topic).into();
+            return (topic, Judged::Unfit(Reason::Malformed, why.to_owned()));
+        }
         if let Err(problem) = legal::check_topic(&topic) {
             let why = format!("its subject makes no topic: it {problem}");
             let topic = legal::mend_topic(&topic).into();
