@@ -101,8 +101,9 @@ impl InfluxFormat {
         let mut fields = Vec::new();
         for (name, value) in flat.iter().filter(|(name, _)| !is_tag(name)) {
             let text = match value {
-                // As it is written: it is one that every reader takes.
-                Leaf::Number(text) => (*text).to_owned(),
+                // As it is written: it is one that every reader takes, but for those beyond a 64-bit float.
+                Leaf::Number(text) if is_finite(text) => (*text).to_owned(),
+                Leaf::Number(_) => continue,
                 Leaf::Flag(flag) => flag.to_string(),
                 Leaf::Text(text) if self.texts => quoted(text),
                 Leaf::Text(_) => continue,
@@ -176,6 +177,10 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+fn is_finite(number: &str) -> bool {
+    number.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 #[cfg(test)]
