@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::websocket::Carriage;
-
 /// Text that must not show: its `Debug` is `[hidden]`. Two that come from the same file are equal, whatever stood in it.
 #[derive(Clone)]
 pub struct Secret {
@@ -216,6 +214,17 @@ impl Default for Backoff {
             jitter: 0.2,
         }
     }
+}
+
+/// How a connection is carried.
+#[derive(Clone, Copy, Debug)]
+pub struct Carriage<'a> {
+    /// With the query, as it stands in the URL.
+    pub path: &'a str,
+    /// What is spoken within.
+    pub protocol: &'static str,
+    /// The largest packet that is to get through.
+    pub max_packet_bytes: u32,
 }
 
 /// Where to dial, and how.

@@ -15,9 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::link::{ConnectionLoss, FailureKind, Secret, Tls};
 use crate::message::Qos;
-use crate::mqtt::Login;
 use crate::mqtt::settings::tests::config;
+use crate::mqtt::wire::ProtocolVersion;
 use crate::mqtt::wire::broker::{AckKind, Announce, BrokerWire, ClientPacket};
+use crate::mqtt::{Config, Established, Login, Protocol};
 
 /// A broker that sends every message back to the one who published it.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
