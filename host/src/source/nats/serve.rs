@@ -26,6 +26,8 @@ const SILENT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(500);
 /// What a server takes for its own work until something comes again.
 const SLACK: Duration = Duration::from_secs(1);
+/// Bytes that may wait to be written before nothing more is said of what comes again: it comes once more.
+const UNSENT_BYTES: usize = 1 << 20;
 /// Bytes of headers that become properties, at most.
 const MOST_HEADERS: usize = 8 << 10;
 
@@ -180,7 +182,9 @@ impl ConsumerSource {
     /// Acknowledges what has settled, and tells the server of what waits.
     fn settle(&mut self, connection: &mut NatsConnection, terms: &ConsumerTerms, mode: Stop) {
         for reply in self.again.drain(..) {
-            say(connection, &reply, b"+ACK");
+            if connection.unsent() < UNSENT_BYTES {
+                say(connection, &reply, b"+ACK");
+            }
         }
         self.taker.settle_repeats();
         let hand = &mut self.hand;
@@ -229,8 +233,10 @@ impl ConsumerSource {
                     Some(PullStatus::Ended(why)) => ended = Some(why),
                     None => {
                         self.asked = self.asked.saturating_sub(1);
-                        // What comes while we leave is not taken: it comes again.
-                        if mode == Stop::Run {
+                        // What comes while we leave, or unasked for, is not taken: it comes again. Of what was asked for twice,
+                        // as behind the loss of a pin, there are two portions at most.
+                        let most = 2 * usize::from(self.own.batch);
+                        if mode == Stop::Run && self.hand.count() < most {
                             arrivals.extend(self.arrival(message));
                         }
                     }
