@@ -4,11 +4,14 @@
 //! but its owner. So the value of a key that nobody knows is hidden, and everything under a name that speaks of secrets;
 //! what is shown there has the form of a file's, a variable's or a credential's name.
 
+mod spoken;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
+use self::spoken::{ShownNames, masked};
 use super::problem::{ConfigText, Problem};
 use super::tree::{Node, Place, Table, TomlItem};
 use crate::file;
@@ -46,11 +49,13 @@ const MOST: usize = 1_000;
 pub(super) struct Hidden {
     /// By text and first byte.
     places: BTreeMap<(usize, usize), (usize, Option<String>)>,
+    names: ShownNames,
 }
 
 impl Hidden {
     /// Looks through a document, or what a variable or an argument sets, for what must not be shown.
     pub(super) fn look(&mut self, table: &Table, folder: &Path) {
+        self.know(table);
         // Why something is accepted is said to everybody, whatever its name speaks of.
         for entry in table.entries.iter().filter(|entry| entry.key != ACCEPTED) {
             self.look_at(
@@ -65,6 +70,29 @@ impl Hidden {
         }
     }
 
+    /// The keys in it are no secrets, in comments neither.
+    pub(super) fn know_manual(&mut self, manual: &str) {
+        self.names.add_manual(manual);
+    }
+
+    /// Its keys are no secrets.
+    fn know(&mut self, table: &Table) {
+        for entry in &table.entries {
+            self.names.add(&entry.key);
+            match &entry.item.node {
+                Node::Table(table) => self.know(table),
+                Node::List(items) => {
+                    let tables = items.iter().filter_map(|item| match &item.node {
+                        Node::Table(table) => Some(table),
+                        _ => None,
+                    });
+                    tables.for_each(|table| self.know(table));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The same of one value with the names that lead to it.
     pub(super) fn look_along(&mut self, path: &[String], item: &TomlItem, folder: &Path) {
         let Some((key, above)) = path.split_last() else {
@@ -74,6 +102,7 @@ impl Hidden {
             return;
         }
         let flow = path.first().is_some_and(|table| table == "flow");
+        path.iter().for_each(|name| self.names.add(name));
         let secret = above.iter().any(|name| is_secret(name, flow));
         self.look_at(key, item, Under { secret, flow }, folder);
     }
@@ -171,9 +200,11 @@ impl Hidden {
             let here = here
                 .and_then(|(_, word)| word.as_deref())
                 .filter(|word| !word.is_empty());
-            // What is taken for a path or an address is shown in parts.
+            // What is taken for a path or an address is shown in parts. Its scheme is no secret.
+            let behind = |word: &'_ str| word.find("://").map_or(0, |at| at + 3);
             let parts = here
                 .into_iter()
+                .map(|word| &word[behind(word)..])
                 .flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
             // Words of ours, as in `write mqtt://host:1883`, are no part of a secret.
             let parts = parts
@@ -187,9 +218,7 @@ impl Hidden {
                     .into_iter()
                     .flatten()
                 {
-                    if text.contains(word) {
-                        *text = text.replace(word, STARS);
-                    }
+                    *text = masked(text, word, &self.names);
                 }
             }
         }
