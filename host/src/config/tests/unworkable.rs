@@ -78,7 +78,6 @@ fn a_folder_in_or_around_the_gateway_s_own_is_a_mistake() {
         "file://HERE/data/history",
         "file://HERE/data/spool/x/",
         "file://HERE",
-        "file://HERE/none/../data/history",
     ] {
         assert_eq!(of(url), [ProblemCode::Conflict], "{url}");
     }
@@ -214,4 +213,35 @@ fn an_origin_is_as_browsers_say_it() {
     ] {
         assert_eq!(of(origin), [], "{origin}");
     }
+}
+
+/// At a start nobody waits for a mount whose server is gone: the flow that needs it says so. Whoever checks is told.
+#[test]
+fn a_plugin_or_key_on_a_mount_that_hangs_costs_its_flow_and_no_start() {
+    let whole = MINIMAL
+        .replace("\"builtin:filter\"", "\"far/rule.wasm\"")
+        .replace(
+            "[source.field]",
+            "[gateway]\nplugin_keys = [\"far/ops.pub\"]\n[source.field]",
+        );
+    let case = Case::new(&whole);
+    let both = [ProblemCode::PluginKey, ProblemCode::PluginFile];
+    let of = |secrets: Secrets| {
+        let sources = Sources {
+            secrets,
+            ..case.sources.clone()
+        };
+        load(&sources).map_or_else(
+            |problems| problems.iter().map(|problem| problem.code).collect(),
+            |config| {
+                assert_eq!(config.flows[0].plugins[0].trust.missing.len(), 1);
+                Vec::new()
+            },
+        )
+    };
+    assert_eq!(of(Secrets::AtDial), both, "they are not there");
+    let far = |name: &str| crate::file::HungPath::at(&case.folder.path().join("far").join(name));
+    let _hung = [far("rule.wasm"), far("ops.pub")];
+    assert_eq!(of(Secrets::AtDial), []);
+    assert_eq!(of(Secrets::Needed), both);
 }
