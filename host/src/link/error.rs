@@ -95,6 +95,13 @@ pub enum Error {
         /// What is wrong with it and what to do.
         problem: String,
     },
+    /// A secret cannot be read; it may be there in a moment, when it is being renewed.
+    #[error("cannot read the secret in `{}`: {problem}", path.display())]
+    Secret {
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// TLS cannot be set up, or the handshake failed.
     #[error("TLS with `{server}` failed: {problem}")]
     Tls {
@@ -138,6 +145,7 @@ impl ConnectionLoss for Error {
                 FailureKind::Refused
             }
             Self::Listen { .. }
+            | Self::Secret { .. }
             | Self::Lookup { .. }
             | Self::Dial { .. }
             | Self::Deadline { .. }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Error;
+
 /// Text that must not show: its `Debug` is `[hidden]`. Two that come from the same file are equal, whatever stood in it.
 #[derive(Clone)]
 pub struct Secret {
@@ -61,7 +63,7 @@ impl Secret {
     ///
     /// # Errors
     /// The file, and what is wrong with it.
-    pub async fn todays(&self) -> Result<Self, (PathBuf, String)> {
+    pub async fn todays(&self) -> Result<Self, Error> {
         let Some(file) = self.file.clone() else {
             return Ok(self.clone());
         };
@@ -70,7 +72,7 @@ impl Secret {
             .await
             .map_err(|stopped| stopped.to_string());
         read.and_then(|read| read)
-            .map_err(|problem| (path, problem))
+            .map_err(|problem| Error::Secret { path, problem })
     }
 
     /// What a secret is of the text that holds it: editors and `echo` end a line, and some begin with a byte order mark.

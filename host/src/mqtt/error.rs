@@ -1,6 +1,5 @@
 //! What goes wrong on a connection, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reason;
@@ -28,13 +27,6 @@ pub enum Error {
         deadline: Duration,
         /// Messages were under way, and the broker had answered to none on this connection.
         unanswered: bool,
-    },
-    /// The password cannot be read; it may be there in a moment, when it is being renewed.
-    #[error("cannot read the password in `{}`: {problem}", path.display())]
-    Password {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
     },
     /// The broker refused CONNECT.
     #[error("the broker refused the connection: {reason}")]
@@ -99,7 +91,6 @@ impl ConnectionLoss for Error {
             Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
             Self::TooLong { .. } | Self::VersionRefused => FailureKind::Refused,
             Self::Silent { .. }
-            | Self::Password { .. }
             | Self::TurnedAway { .. }
             | Self::Stranger { .. }
             | Self::Closed { .. }

@@ -107,11 +107,9 @@ async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error>
     let (Some(login), Some(password)) = (&config.login, password) else {
         return Ok(Cow::Borrowed(config));
     };
-    let read = password.todays().await;
-    let password = read.map_err(|(path, problem)| Error::Password { path, problem })?;
     let login = Login {
         user: login.user.clone(),
-        password: Some(password),
+        password: Some(password.todays().await?),
     };
     Ok(Cow::Owned(Config {
         login: Some(login),

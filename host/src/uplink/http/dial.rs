@@ -10,7 +10,7 @@ use super::super::batch::{Patience, Unproven};
 use super::settings::HeaderText;
 use super::wire::HttpConnection;
 use super::{Config, Error, HttpCarrier};
-use crate::link::{Backoff, Dial, Secret};
+use crate::link::{Backoff, Dial};
 
 /// Dials one server, always in the same way.
 #[derive(Debug)]
@@ -92,9 +92,9 @@ async fn headers(config: &Config) -> Result<HeaderMap, Error> {
     for (name, value) in &config.headers {
         let (text, is_secret) = match value {
             HeaderText::Open(text) => (text.clone(), false),
-            HeaderText::Secret(secret) => (todays(secret).await?.reveal().to_owned(), true),
+            HeaderText::Secret(secret) => (secret.todays().await?.reveal().to_owned(), true),
             HeaderText::Token(secret) => {
-                (format!("Bearer {}", todays(secret).await?.reveal()), true)
+                (format!("Bearer {}", secret.todays().await?.reveal()), true)
             }
         };
         let wrong = || Error::Header(name.clone());
@@ -104,9 +104,4 @@ async fn headers(config: &Config) -> Result<HeaderMap, Error> {
         headers.insert(name, value);
     }
     Ok(headers)
-}
-
-async fn todays(secret: &Secret) -> Result<Secret, Error> {
-    let read = secret.todays().await;
-    read.map_err(|(path, problem)| Error::Secret { path, problem })
 }
