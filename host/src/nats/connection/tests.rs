@@ -50,7 +50,7 @@ async fn others_get_their_turn_while_a_server_says_much() {
     .await;
     let mut row = 0;
     // A turn that always finds something still waits now and then.
-    while row <= 4 * ROW {
+    while row <= 8 * ROW {
         let mut events = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         if connection.poll_turn(&mut cx, &mut events).is_ready() {
@@ -60,7 +60,8 @@ async fn others_get_their_turn_while_a_server_says_much() {
         }
         yield_now().await;
     }
-    assert!(row <= ROW + (128 << 10), "{row}");
+    // Twice where a timer is due just then.
+    assert!(row <= 2 * ROW + (128 << 10), "{row}");
 }
 
 #[tokio::test]
@@ -76,6 +77,7 @@ async fn a_server_that_asks_and_asks_is_owed_one_answer() {
         let mut answer = [0; 6];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"PONG\r\n");
+        while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
     })
     .await;
     let before = connection.end();
@@ -89,7 +91,7 @@ async fn a_server_that_asks_and_asks_is_owed_one_answer() {
         said >= 1 && said <= turns && said < PINGS / 100,
         "{said} answers in {turns} turns"
     );
-    poll_fn(|cx| connection.poll_all_written(cx)).await.unwrap();
+    connection.close().await;
     server.await.unwrap();
 }
 
