@@ -270,49 +270,51 @@ fn what_is_malformed_is_told_so() {
     assert!(why.contains("larger than the limit"));
 }
 
+/// What is wrong with a message that no answer can be given to, its bytes, and its topic and payload as near as they can be had.
+const UNANSWERABLE: [(&str, &[u8], &str, &[u8]); 8] = [
+    (
+        "its QoS is 3: `6`",
+        &[0x36, 7, 0, 1, b'a', 0, 1, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "its packet id is 0",
+        &[0x36, 7, 0, 1, b'a', 0, 0, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "its packet id is 0",
+        &[0x32, 7, 0, 1, b'a', 0, 0, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "its packet id is 0",
+        &[0x3D, 7, 0, 1, b'a', 0, 0, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "packet id cannot be read",
+        &[0x32, 4, 0, 1, b'a', 7],
+        "a",
+        &[7],
+    ),
+    (
+        "topic cannot be read",
+        &[0x30, 4, 0, 9, b'a', 0],
+        "",
+        &[b'a', 0],
+    ),
+    ("topic cannot be read", &[0x32, 1, 0], "", &[0]),
+    ("topic cannot be read", &[0x34, 0], "", &[]),
+];
+
 #[test]
 fn a_message_that_no_answer_can_be_given_to_is_one_of_qos_0_and_unfit() {
-    let cases: [(&str, &[u8], &str, &[u8]); 8] = [
-        (
-            "its QoS is 3: `6`",
-            &[0x36, 7, 0, 1, b'a', 0, 1, 0, b'p'],
-            "a",
-            b"p",
-        ),
-        (
-            "its packet id is 0",
-            &[0x36, 7, 0, 1, b'a', 0, 0, 0, b'p'],
-            "a",
-            b"p",
-        ),
-        (
-            "its packet id is 0",
-            &[0x32, 7, 0, 1, b'a', 0, 0, 0, b'p'],
-            "a",
-            b"p",
-        ),
-        (
-            "its packet id is 0",
-            &[0x3D, 7, 0, 1, b'a', 0, 0, 0, b'p'],
-            "a",
-            b"p",
-        ),
-        (
-            "packet id cannot be read",
-            &[0x32, 4, 0, 1, b'a', 7],
-            "a",
-            &[7],
-        ),
-        (
-            "topic cannot be read",
-            &[0x30, 4, 0, 9, b'a', 0],
-            "",
-            &[b'a', 0],
-        ),
-        ("topic cannot be read", &[0x32, 1, 0], "", &[0]),
-        ("topic cannot be read", &[0x34, 0], "", &[]),
-    ];
-    for (reason, bytes, topic, payload) in cases {
+    for (reason, bytes, topic, payload) in UNANSWERABLE {
         let read = one(ProtocolVersion::V5, bytes);
         let Ok(Some(Packet::Unfit {
             publish,

@@ -234,6 +234,27 @@ mod tests {
         fn lose(&self, _: Vec<Loss>) {}
     }
 
+    fn config(own: &Config, kept: &Arc<KeptDatagrams>) -> crate::source::Config {
+        crate::source::Config {
+            name: "lines".into(),
+            kind: SourceKind::Raw(Box::new(own.clone())),
+            routes: vec![FlowRoute {
+                flow: FlowId::FIRST,
+                name: "all".into(),
+                pattern: Pattern::parse("{device}").unwrap(),
+                intake: Arc::clone(kept) as _,
+                ack: Ack::Safe,
+                expires: None,
+                dedup: None,
+            }],
+            late: Vec::new(),
+            max_unsettled_bytes: 1 << 20,
+            max_topic_bytes: 1 << 10,
+            max_payload_bytes: 1 << 10,
+            devices: None,
+        }
+    }
+
     #[tokio::test]
     async fn others_get_their_turn_while_many_wait() {
         const MANY: usize = 4 * BURST;
@@ -249,24 +270,7 @@ mod tests {
             settle_within: Duration::from_secs(1),
             backoff: Backoff::default(),
         };
-        let config = crate::source::Config {
-            name: "lines".into(),
-            kind: SourceKind::Raw(Box::new(own.clone())),
-            routes: vec![FlowRoute {
-                flow: FlowId::FIRST,
-                name: "all".into(),
-                pattern: Pattern::parse("{device}").unwrap(),
-                intake: Arc::clone(&kept) as _,
-                ack: Ack::Safe,
-                expires: None,
-                dedup: None,
-            }],
-            late: Vec::new(),
-            max_unsettled_bytes: 1 << 20,
-            max_topic_bytes: 1 << 10,
-            max_payload_bytes: 1 << 10,
-            devices: None,
-        };
+        let config = config(&own, &kept);
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let borders = Borders {
             outlet: Arc::clone(&kept) as _,
