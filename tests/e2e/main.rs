@@ -69,6 +69,7 @@ mod tasks;
 mod thin;
 mod tidy;
 mod tls;
+mod tokens;
 mod told;
 mod tools;
 mod unwatched;
@@ -118,6 +119,7 @@ fn cases() -> Vec<Trial> {
         reload::cases(),
         unwatched::cases(),
         state::cases(),
+        tokens::cases(),
         told::cases(),
         outage::cases(),
         postgres::cases(),

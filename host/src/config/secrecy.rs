@@ -32,6 +32,18 @@ const FILES: [&str; 11] = [
 ];
 /// Where a key or certificate begins that is written out.
 const PEM: &str = "-----BEGIN";
+/// What of a token that is made or fetched goes over the wire in the open, or is nobody's secret.
+const OPEN_OF_TOKENS: [&str; 9] = [
+    "algorithm",
+    "claims",
+    "lives",
+    "key_id",
+    "url",
+    "client",
+    "login",
+    "scope",
+    "audience",
+];
 /// The table of what is accepted, with the reasons.
 const ACCEPTED: &str = "accepted";
 /// What stands for a secret.
@@ -99,10 +111,17 @@ impl Hidden {
             Node::List(items) => items
                 .iter()
                 .for_each(|item| self.look_at(key, item, under, folder)),
-            Node::Table(table) => table
-                .entries
-                .iter()
-                .for_each(|entry| self.look_at(&entry.key, &entry.item, under, folder)),
+            Node::Table(table) => {
+                let is_made = under.secret && matches!(key, "jwt" | "fetch");
+                for entry in &table.entries {
+                    let is_open = is_made && OPEN_OF_TOKENS.contains(&&*entry.key);
+                    let under = Under {
+                        secret: under.secret && !is_open,
+                        ..under
+                    };
+                    self.look_at(&entry.key, &entry.item, under, folder);
+                }
+            }
             Node::Text(text) if text.contains(PEM) => self.hide(item),
             // A secret key stands where the public one belongs.
             Node::Text(text)

@@ -43,7 +43,10 @@ pub use progress::TcpProgress;
 pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};
 pub use serial::{Parity, Serial, SerialBrake, SerialFinder, SerialPort, serial_problem};
-pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls, Upgrade};
+pub use settings::{
+    Backoff, Deadlines, FreshToken, Peer, Secret, SecretError, ServerTls, Target, Tls, TokenLife,
+    TokenSource, Upgrade,
+};
 pub use shared_socket::SharedSocket;
 pub use socket::{Socket, prepare};
 pub use takeovers::Takeover;

@@ -1,5 +1,6 @@
 //! Session and socket together.
 
+mod leaving;
 mod opening;
 mod presence;
 
@@ -13,7 +14,7 @@ use std::{fmt, io};
 use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
-use self::opening::{broken, closed_before_connack, with_todays_password};
+use self::opening::{broken, closed_before_connack, life_of, with_todays_password};
 use self::presence::Presence;
 use super::error::CONNACK_PHASE;
 use super::manners::Manners;
@@ -23,7 +24,7 @@ use super::{
     AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription,
     UnsendablePublish, hint,
 };
-use crate::link::{self, Socket, TcpProgress, note};
+use crate::link::{self, Socket, TcpProgress, TokenLife, note};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -33,8 +34,6 @@ const LEAST_ROOM_BYTES: usize = 8 << 10;
 const BURST_BYTES: usize = 256 << 10;
 /// How often to look whether the peer still takes bytes, while an answer to a ping or room in the socket is waited for.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a closed connection waits for the broker to close as well.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// An established connection to a broker.
 pub struct Connection {
@@ -61,6 +60,8 @@ pub struct Connection {
     manners: Option<Arc<Manners>>,
     presence: Option<Presence>,
     write_deadline: Duration,
+    /// How long the token that was shown is used, where one was.
+    life: Option<TokenLife>,
     /// Set to the next thing that is due, or earlier: it is moved only when that comes before it.
     timer: Pin<Box<Sleep>>,
 }
@@ -127,6 +128,7 @@ impl Connection {
             manners: None,
             presence: None,
             write_deadline: config.deadlines.write,
+            life: life_of(config),
             timer: Box::pin(sleep(Duration::ZERO)),
         };
         let deadline = config.deadlines.handshake;
@@ -293,25 +295,9 @@ impl Connection {
         .await
     }
 
-    /// Sends DISCONNECT, flushes within the write deadline and closes.
-    pub async fn close(mut self) {
-        self.say_gone();
-        self.session.disconnect();
-        let deadline = self.write_deadline;
-        let ended = timeout(deadline, async {
-            self.flush().await?;
-            self.socket.shutdown().await.map_err(broken)
-        });
-        if let Ok(Ok(())) = ended.await {
-            // Closing with unread bytes would reset the connection, and what was just sent might not be read.
-            let drained = poll_fn(|cx| {
-                loop {
-                    self.input.clear();
-                    ready!(self.poll_fill(cx))?;
-                }
-            });
-            let _: Result<Result<(), Error>, _> = timeout(LINGER.min(deadline), drained).await;
-        }
+    /// When the connection should be opened anew, and when it counts no more, where it was opened with a token that ends.
+    pub fn life(&self) -> Option<TokenLife> {
+        self.life
     }
 
     fn poll_turn(

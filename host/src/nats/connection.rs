@@ -70,10 +70,7 @@ impl NatsConnection {
     pub async fn open(config: &Config) -> Result<Self, Error> {
         let secret = match config.login.secret() {
             None => None,
-            Some(secret) => {
-                let read = secret.todays().await;
-                Some(read.map_err(|(path, problem)| Error::Secret { path, problem })?)
-            }
+            Some(secret) => Some(secret.todays().await?),
         };
         let mut socket = Box::pin(Socket::dial(config.target())).await?;
         let now = Instant::now();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::link;
+use crate::link::{self, TokenLife};
 use crate::mqtt::{Config, Error, Login};
 
 /// With its password as it is now.
@@ -15,16 +15,19 @@ pub(super) async fn with_todays_password(config: &Config) -> Result<Cow<'_, Conf
     let (Some(login), Some(password)) = (&config.login, password) else {
         return Ok(Cow::Borrowed(config));
     };
-    let read = password.todays().await;
-    let password = read.map_err(|(path, problem)| Error::Password { path, problem })?;
     let login = Login {
         user: login.user.clone(),
-        password: Some(password),
+        password: Some(password.todays().await?),
     };
     Ok(Cow::Owned(Config {
         login: Some(login),
         ..config.clone()
     }))
+}
+
+/// How long the password that is shown is used.
+pub(super) fn life_of(config: &Config) -> Option<TokenLife> {
+    config.login.as_ref()?.password.as_ref()?.life()
 }
 
 pub(super) fn broken(cause: io::Error) -> Error {

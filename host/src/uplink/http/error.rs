@@ -1,10 +1,9 @@
 //! What goes wrong with a server, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::carrier::{CarrierFault, Manner};
-use crate::link::{self, ConnectionLoss, FailureKind};
+use crate::link::{self, ConnectionLoss, FailureKind, SecretError};
 
 /// Why a connection to a server did not come about, or is over.
 #[derive(Debug, thiserror::Error)]
@@ -13,12 +12,8 @@ pub enum Error {
     #[error(transparent)]
     Link(#[from] link::Error),
     /// A secret cannot be read; it may be there in a moment, when it is being renewed.
-    #[error("cannot read the secret in `{}`: {problem}", path.display())]
-    Secret {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// What is in the file of a secret cannot be sent.
     #[error("`{0}` has a value that cannot stand in a header: line ends and control characters")]
     Header(String),
@@ -71,8 +66,8 @@ impl ConnectionLoss for Error {
         match self {
             Self::Link(error) => error.kind(),
             Self::Held { .. } | Self::Header(_) => FailureKind::Refused,
-            Self::Secret { .. }
-            | Self::Closed
+            Self::Secret(error) => error.kind(),
+            Self::Closed
             | Self::Stalled(_)
             | Self::Late(_)
             | Self::LateAgain(_)
@@ -88,6 +83,7 @@ impl ConnectionLoss for Error {
         match self {
             Self::Busy { pause, .. } => *pause,
             Self::Asked(left) => Some(*left),
+            Self::Secret(error) => error.pause(),
             _ => None,
         }
     }
@@ -104,7 +100,7 @@ impl CarrierFault for Error {
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
             Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
             Self::Link(_)
-            | Self::Secret { .. }
+            | Self::Secret(_)
             | Self::Header(_)
             | Self::Held { .. }
             | Self::Busy { .. }

@@ -269,7 +269,7 @@ impl CarrierFault for Error {
             Self::Offended(_) => Manner::Told,
             Self::Silent(_) => Manner::StoodStill,
             Self::Link(_)
-            | Self::Secret { .. }
+            | Self::Secret(_)
             | Self::Key(_)
             | Self::Login(_)
             | Self::WantsTls

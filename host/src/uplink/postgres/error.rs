@@ -1,10 +1,9 @@
 //! Why there is no way into a database, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::carrier::{CarrierFault, Manner};
-use crate::link::{self, ConnectionLoss, FailureKind, Overdue};
+use crate::link::{self, ConnectionLoss, FailureKind, Overdue, SecretError};
 
 /// Why a way into a database did not come about, or is over.
 #[derive(Debug, thiserror::Error)]
@@ -12,12 +11,8 @@ pub enum Error {
     /// The connection as such failed.
     #[error(transparent)]
     Link(#[from] link::Error),
-    #[error("cannot read the password in `{}`: {problem}", path.display())]
-    Secret {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// What the server wants for a login is not there, or cannot be done.
     #[error("cannot log in: {0}; check `password`, and what pg_hba.conf of the server asks for")]
     Login(String),
@@ -82,7 +77,7 @@ impl CarrierFault for Error {
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
             Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
             Self::Link(_)
-            | Self::Secret { .. }
+            | Self::Secret(_)
             | Self::Login(_)
             | Self::Silent(_)
             | Self::Held { .. }

@@ -38,7 +38,12 @@ impl Uplink {
             // Before the fetch: what is appended after it rings.
             let rung = ready.notified();
             self.park();
-            let mut stand = self.fill(carrier, mode);
+            let (is_worn, renews_at) = self.renewal(carrier, mode)?;
+            let mut stand = if is_worn {
+                Stand::Full
+            } else {
+                self.fill(carrier, mode)
+            };
             // What could not be sent is parked at once, and those behind it have their turn.
             if self.park() {
                 stand = Stand::Until(Instant::now());
@@ -59,7 +64,7 @@ impl Uplink {
                 Stand::Full => (false, None),
                 Stand::Until(at) => (false, Some(at)),
             };
-            let wake_at = [retry_at, due, overdue, stalled_at, silent_at]
+            let wake_at = [retry_at, due, overdue, stalled_at, silent_at, renews_at]
                 .into_iter()
                 .flatten()
                 .min();
@@ -78,6 +83,26 @@ impl Uplink {
                 },
                 () = sleep_until(wake_at) => {}
             }
+        }
+    }
+
+    /// Whether nothing more is handed to a carrier, since the token it came to stand with ends soon, and when that changes. Once
+    /// nothing is under way, or when the token has ended, so has the carrier.
+    fn renewal<C: Carrier>(
+        &self,
+        carrier: &C,
+        mode: Stop,
+    ) -> Result<(bool, Option<Instant>), CarrierEnded<FaultOf<C>>> {
+        let Some(life) = carrier.life().filter(|_| mode == Stop::Run) else {
+            return Ok((false, None));
+        };
+        let now = Instant::now();
+        if now < life.renews_at {
+            Ok((false, Some(life.renews_at)))
+        } else if self.in_flight() > 0 && now < life.ends_at {
+            Ok((true, Some(life.ends_at)))
+        } else {
+            Err(CarrierEnded::Renewal)
         }
     }
 
