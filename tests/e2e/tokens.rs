@@ -151,7 +151,8 @@ fn a_connection_goes_on_with_the_next_token_and_nothing_is_lost_or_doubled() -> 
 /// A private key for the wrong algorithm, one that is none, claims that nobody can read, and a fetch that lacks something.
 /// Guarantee: `check` finds each at its place, and shows nothing of a key.
 fn a_key_that_is_none_and_a_token_that_says_nothing_are_found_by_check() -> Result<()> {
-    let setup = Gateway::with(Config::forwarding());
+    let config = || Config::forwarding().between("mqtt://127.0.0.1:1883", "mqtt://127.0.0.1:1884");
+    let setup = Gateway::with(config());
     let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
     std::fs::write(setup.folder().join("ed25519.pem"), key)?;
     std::fs::write(setup.folder().join("none.pem"), "S3CR3T\n")?;
@@ -162,7 +163,7 @@ fn a_key_that_is_none_and_a_token_that_says_nothing_are_found_by_check() -> Resu
     };
     let good = "claims = { aud = \"farm\", sub = \"{gateway}\" }";
     let check = |lines: &str, code: i32| -> Result<String> {
-        setup.rewrite(Config::forwarding().put("uplink.cloud", lines))?;
+        setup.rewrite(config().put("uplink.cloud", lines))?;
         let (out, error) = told(setup.folder(), &["check"], code)?;
         Ok(out + &error)
     };
@@ -211,7 +212,7 @@ fn a_key_that_is_none_and_a_token_that_says_nothing_are_found_by_check() -> Resu
             "needs exactly one reference",
         ),
     ] {
-        let said = check(&lines, 2)?;
+        let said = check(&lines, 3)?;
         ensure!(said.contains(words), "{lines}\n{said}");
         ensure!(
             !said.contains("S3CR3T") && !said.contains("MC4CAQ"),
