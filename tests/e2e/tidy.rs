@@ -48,7 +48,8 @@ pub fn cases() -> Vec<Trial> {
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
     ("link", &["clock", "file"]),
-    ("mqtt", &["message", "link", "clock", "words"]),
+    ("token", &["link", "clock", "words"]),
+    ("mqtt", &["message", "link", "token", "clock", "words"]),
     ("nats", &["message", "link", "words"]),
     (
         "source",
@@ -63,7 +64,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("spool", &["message", "clock", "thread", "file", "words"]),
     (
         "uplink",
-        &["message", "link", "mqtt", "nats", "clock", "file", "words"],
+        &[
+            "message", "link", "token", "mqtt", "nats", "clock", "file", "words",
+        ],
     ),
     (
         "recording",

@@ -70,16 +70,16 @@ fn strange(what: &str) -> SecretError {
 fn given(json: &Value) -> Result<GivenToken, SecretError> {
     let text = json["access_token"]
         .as_str()
-        .ok_or_else(|| strange("it has no `access_token`"))?;
+        .ok_or_else(|| strange("it has no access_token"))?;
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(strange("`access_token` is not one line of plain text"));
+        return Err(strange("its access_token is not one line of plain text"));
     }
     let is_bearer = |kind: &Value| {
         kind.as_str()
             .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
     };
     if json.get("token_type").is_some_and(|kind| !is_bearer(kind)) {
-        return Err(strange("its `token_type` is not Bearer"));
+        return Err(strange("its token_type is not Bearer"));
     }
     let said = match &json["expires_in"] {
         Value::Number(seconds) => seconds.as_f64(),

@@ -38,12 +38,7 @@ impl Uplink {
             // Before the fetch: what is appended after it rings.
             let rung = ready.notified();
             self.park();
-            let (is_worn, renews_at) = self.renewal(carrier, mode)?;
-            let mut stand = if is_worn {
-                Stand::Full
-            } else {
-                self.fill(carrier, mode)
-            };
+            let (mut stand, renews_at) = self.fill_while_it_counts(carrier, mode)?;
             // What could not be sent is parked at once, and those behind it have their turn.
             if self.park() {
                 stand = Stand::Until(Instant::now());
@@ -86,21 +81,21 @@ impl Uplink {
         }
     }
 
-    /// Whether nothing more is handed to a carrier, since the token it came to stand with ends soon, and when that changes. Once
-    /// nothing is under way, or when the token has ended, so has the carrier.
-    fn renewal<C: Carrier>(
-        &self,
-        carrier: &C,
+    /// Sends what fits, unless the token that the carrier came to stand with ends soon; and when that changes. Once nothing is under
+    /// way then, or when the token has ended, so has the carrier.
+    fn fill_while_it_counts<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
         mode: Stop,
-    ) -> Result<(bool, Option<Instant>), CarrierEnded<FaultOf<C>>> {
+    ) -> Result<(Stand, Option<Instant>), CarrierEnded<FaultOf<C>>> {
         let Some(life) = carrier.life().filter(|_| mode == Stop::Run) else {
-            return Ok((false, None));
+            return Ok((self.fill(carrier, mode), None));
         };
         let now = Instant::now();
         if now < life.renews_at {
-            Ok((false, Some(life.renews_at)))
+            Ok((self.fill(carrier, mode), Some(life.renews_at)))
         } else if self.in_flight() > 0 && now < life.ends_at {
-            Ok((true, Some(life.ends_at)))
+            Ok((Stand::Full, Some(life.ends_at)))
         } else {
             Err(CarrierEnded::Renewal)
         }
