@@ -67,6 +67,7 @@ mod state;
 mod swap;
 mod tasks;
 mod thin;
+mod ticks;
 mod tidy;
 mod tls;
 mod told;
@@ -137,6 +138,7 @@ fn cases() -> Vec<Trial> {
         devices::cases(),
         fallback::cases(),
         thin::cases(),
+        ticks::cases(),
         service::cases(),
         sharing::cases(),
         shutdown::cases(),

@@ -161,7 +161,9 @@ fn what_takes_any_arrival_names_no_protocol() -> Result<()> {
         })
         .collect();
     ensure!(core.len() > 5, "the core of `source` is not where it was");
-    let words = ["mqtt", "http", "hyper", "rumqttc", "modbus", "raw", "nats"];
+    let words = [
+        "mqtt", "http", "hyper", "rumqttc", "modbus", "raw", "nats", "ticks",
+    ];
     complain(
         words
             .iter()
@@ -187,6 +189,9 @@ fn each_engine_is_named_in_one_place() -> Result<()> {
     }));
     found.extend(hits(&host, "tokio_postgres", |path| {
         path.starts_with("host/src/uplink/postgres/")
+    }));
+    found.extend(hits(&host, "jiff", |path| {
+        path == "host/src/source/ticks/rhythm.rs"
     }));
     found.extend(hits(&host, "mqtt5", |path| {
         path == "host/src/demo/broker.rs"

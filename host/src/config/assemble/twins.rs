@@ -88,7 +88,9 @@ impl Thing {
                 RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
                 RawAddress::Dial { .. } | RawAddress::Program(_) => None,
             },
-            source::SourceKind::Mqtt(_) | source::SourceKind::Nats(_) => None,
+            source::SourceKind::Mqtt(_)
+            | source::SourceKind::Nats(_)
+            | source::SourceKind::Ticks(_) => None,
         }
     }
 

@@ -52,6 +52,10 @@ creds = { env = "A" }
 tls = { ca = "a" }
 stream = "a"
 consumer = "a"
+[source.clock]
+url = "clock://utc"
+every = "1s"
+at = "06:00"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -122,6 +126,7 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
         ("source", "program") => &["\"exec://*\"", "\"*\""],
         ("source", "nats") => &["\"nats://*\"", "\"*\""],
+        ("source", "clock") => &["\"clock://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],
