@@ -451,6 +451,7 @@ fn manual_with_examples() -> String {
         let line = line.replace("\"serial://*\"", "scale");
         let line = line.replace("\"exec://*\"", "weather");
         let line = line.replace("\"clock://*\"", "clock");
+        let line = line.replace("\"tail://*\"", "journal");
         let line = line.replace("\"file://*\"", "history");
         let line = line.replace("\"postgres://*\"", "table");
         let line = line.replace(
@@ -514,7 +515,7 @@ fn every_setting_that_exists_is_in_the_manual() {
         unknown.trim()
     );
     let raw = format!(
-        "[source.gauges]\nurl = \"tcp+listen://127.0.0.1:4001\"\n{unknown}[source.beacons]\nurl = \"udp://127.0.0.1:4001\"\n{unknown}[source.scale]\nurl = \"serial:///dev/ttyUSB0\"\n{unknown}[source.weather]\nurl = \"exec:///usr/local/bin/weather\"\n{unknown}[source.clock]\nurl = \"clock://utc\"\nevery = \"1s\"\n{unknown}"
+        "[source.gauges]\nurl = \"tcp+listen://127.0.0.1:4001\"\n{unknown}[source.beacons]\nurl = \"udp://127.0.0.1:4001\"\n{unknown}[source.scale]\nurl = \"serial:///dev/ttyUSB0\"\n{unknown}[source.weather]\nurl = \"exec:///usr/local/bin/weather\"\n{unknown}[source.clock]\nurl = \"clock://utc\"\nevery = \"1s\"\n{unknown}[source.journal]\nurl = \"tail:///var/log/app.log\"\n{unknown}"
     );
     let written = format!(
         "[uplink.history]\nurl = \"file:///media/history\"\n{unknown}files = {{ {} }}\n",

@@ -112,6 +112,9 @@ impl Config {
             own.mark = marks.enter(&self.name, mark);
             own.beside = marks.clone();
         }
+        if let SourceKind::Raw(own) = &mut self.kind {
+            own.kept = Some(super::raw::kept_at(data_dir, &self.name));
+        }
         self
     }
 

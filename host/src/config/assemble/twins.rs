@@ -86,7 +86,7 @@ impl Thing {
                     port: *port,
                 }),
                 RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
-                RawAddress::Dial { .. } | RawAddress::Program(_) => None,
+                RawAddress::Dial { .. } | RawAddress::Program(_) | RawAddress::Files(_) => None,
             },
             source::SourceKind::Mqtt(_)
             | source::SourceKind::Nats(_)

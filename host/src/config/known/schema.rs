@@ -46,6 +46,8 @@ url = "serial:///dev/b"
 [source.program]
 url = "exec:///a"
 every = "1s"
+[source.files]
+url = "tail:///a"
 [source.nats]
 url = "nats+tls://a"
 creds = { env = "A" }
@@ -125,6 +127,7 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "dialled" | "listening") => &["\"tcp://*\"", "\"*\""],
         ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
         ("source", "program") => &["\"exec://*\"", "\"*\""],
+        ("source", "files") => &["\"tail://*\"", "\"*\""],
         ("source", "nats") => &["\"nats://*\"", "\"*\""],
         ("source", "clock") => &["\"clock://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],

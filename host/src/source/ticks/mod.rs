@@ -79,7 +79,8 @@ pub(super) fn reach(config: &Config) -> Result<String, String> {
         .ok_or_else(|| NOT_SET.to_owned())
 }
 
-const NOT_SET: &str = "the machine's clock was never set, so no time of day is known: see that it is (`timedatectl`)";
+const NOT_SET: &str =
+    "the machine's clock was never set, so no time of day is known: see that it is (`timedatectl`)";
 
 /// There is always a clock.
 #[derive(Debug)]

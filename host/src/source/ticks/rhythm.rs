@@ -15,7 +15,7 @@ const OTHER_DAY: Duration = Duration::from_secs(3_600);
 pub enum TickZone {
     /// In the machine's own zone, whichever that is at the time.
     Local,
-    /// In that one.
+    /// In that one, whichever the machine is in.
     Named(TimeZone),
 }
 
@@ -143,7 +143,11 @@ fn micros(time: Duration) -> u64 {
 fn next_of_day(times: &[DayTime], zone: &TickZone, after: u64) -> Option<u64> {
     let today = zone.at(after)?.date();
     let zone = zone.zone();
-    let days = [today.checked_sub(1.day()).ok(), Some(today), today.checked_add(1.day()).ok()];
+    let days = [
+        today.checked_sub(1.day()).ok(),
+        Some(today),
+        today.checked_add(1.day()).ok(),
+    ];
     let moment = |(day, time): (Date, &DayTime)| {
         let at = day.at(time.hour, time.minute, 0, 0).to_zoned(zone.clone());
         u64::try_from(at.ok()?.timestamp().as_microsecond()).ok()
@@ -198,15 +202,26 @@ mod tests {
     #[test]
     fn the_last_one_up_to_a_moment_is_found_with_their_number() {
         let every = Rhythm::Every(Duration::from_micros(10));
-        assert_eq!((every.next(0), every.next(9), every.next(10)), (Some(10), Some(10), Some(20)));
+        assert_eq!(
+            (every.next(0), every.next(9), every.next(10)),
+            (Some(10), Some(10), Some(20))
+        );
         assert_eq!(every.last(20, 20), (20, 1));
         assert_eq!(every.last(20, 59), (50, 4));
-        let daily = Rhythm::At(vec![DayTime::parse("06:00").unwrap()], TickZone::find("utc").unwrap());
+        let daily = Rhythm::At(
+            vec![DayTime::parse("06:00").unwrap()],
+            TickZone::find("utc").unwrap(),
+        );
         let at = |text: &str| clock::moment(text).unwrap();
         assert_eq!(
             daily.last(at("2026-01-10T06:00:00Z"), at("2026-01-13T05:00:00Z")),
             (at("2026-01-12T06:00:00Z"), 3)
         );
-        assert_eq!(daily.last(at("1980-01-10T06:00:00Z"), at("2026-01-13T05:00:00Z")).1, 10_000);
+        assert_eq!(
+            daily
+                .last(at("1980-01-10T06:00:00Z"), at("2026-01-13T05:00:00Z"))
+                .1,
+            10_000
+        );
     }
 }

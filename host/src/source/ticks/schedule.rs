@@ -176,11 +176,17 @@ mod tests {
         let mut schedule = daily("06:00", at("1970-01-01T00:00:30Z", 30));
         let unset = at("1970-01-03T00:00:30Z", 172_830);
         assert_eq!((schedule.look(unset), schedule.due_in(unset)), (None, None));
-        assert_eq!(told(&mut schedule, at("2026-01-10T05:00:00Z", 172_831)), None);
+        assert_eq!(
+            told(&mut schedule, at("2026-01-10T05:00:00Z", 172_831)),
+            None
+        );
         let due = schedule.due_in(at("2026-01-10T05:00:00Z", 172_831));
         assert_eq!(due, Some(Duration::from_secs(3_600)));
         // Asleep until the afternoon of the next day.
-        let late = told(&mut schedule, at("2026-01-11T15:00:00Z", 172_831 + 34 * 3_600));
+        let late = told(
+            &mut schedule,
+            at("2026-01-11T15:00:00Z", 172_831 + 34 * 3_600),
+        );
         assert_eq!(late, Some(("2026-01-11T06:00:00.000Z".to_owned(), 1)));
         // Back by a day: its time comes again.
         let back = 172_832 + 34 * 3_600;

@@ -83,7 +83,10 @@ fn ticks_without_room_are_left_out_in_the_ledger_and_told_until_there_is_some() 
     source.tick(due, Now::read());
     let left_out: Vec<_> = {
         let losses = held.losses.lock().unwrap();
-        losses.iter().map(|loss| (loss.reason, loss.count)).collect()
+        losses
+            .iter()
+            .map(|loss| (loss.reason, loss.count))
+            .collect()
     };
     assert_eq!(left_out, [(LossReason::SourcePressed, 1); 2]);
     assert_eq!(words(), Some(("no-room", 2)));
