@@ -116,8 +116,11 @@ fn a_file_is_waited_for_and_read_on_after_a_stop() -> Result<()> {
     let (cloud, folder) = (Broker::embedded()?, tempfile::tempdir()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let path = folder.path().join("d0");
+    let setup = Gateway::with(following(&path, &cloud.url()));
+    let said = json(setup.folder(), &["check", "--connect"], 7)?.to_string();
+    ensure!(said.contains("there is no such file yet"), "{said}");
     fs::create_dir(&path)?;
-    let gateway = Gateway::with(following(&path, &cloud.url())).start()?;
+    let gateway = setup.start()?;
     let told = |words: &str| {
         let told = gateway.health();
         told.is_ok_and(|(_, text)| text.contains(words))
@@ -125,8 +128,6 @@ fn a_file_is_waited_for_and_read_on_after_a_stop() -> Result<()> {
     wait_until("a folder is told", || told("it is no file but a folder"))?;
     fs::remove_dir(&path)?;
     wait_until("that there is none is told", || told("there is no file"))?;
-    let said = json(gateway.folder(), &["check", "--connect"], 7)?.to_string();
-    ensure!(said.contains("there is no such file yet"), "{said}");
     fs::write(&path, "one\ntwo\nhal")?;
     wait_until("lines are messages", || watch.arrivals().len() == 2)?;
     let condition = || gateway.metric("tidegate_source_condition", &[]);

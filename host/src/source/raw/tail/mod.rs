@@ -28,13 +28,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(in crate::source) use notes::kept_at;
 pub use pattern::FilePattern;
 pub(super) use reader::reach;
 
@@ -436,9 +437,4 @@ async fn ended(running: &mut Option<JoinHandle<TurnEnd>>) -> TurnEnd {
     *running = None;
     // A panic is one of the whole source, which then begins anew.
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-}
-
-/// Where it is kept up to where the files of a source are read.
-pub(in crate::source) fn kept_at(data_dir: &Path, source: &str) -> PathBuf {
-    data_dir.join("tails").join(source)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,11 @@ impl PlaceNotes {
         }
         Ok(())
     }
+}
+
+/// Where it is kept up to where the files of a source are read.
+pub(in crate::source) fn kept_at(data_dir: &Path, source: &str) -> PathBuf {
+    data_dir.join("tails").join(source)
 }
 
 fn index(bytes: u64) -> usize {

@@ -85,7 +85,7 @@ pub(super) fn level(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let legal = |letter: char| match letter {
         '+' | '#' | '/' => '_',
-        letter if letter.is_control() => '_',
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => '_',
         letter => letter,
     };
     name.chars().map(legal).collect()
