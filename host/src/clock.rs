@@ -1,6 +1,10 @@
 //! The one place that reads the clocks, and the calendar for what people read. Stages take [`Now`] as an argument.
 
+mod window;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use window::{ChangeWindow, WindowState};
 
 /// Before this moment (2024-01-01) a wall clock has certainly not been set: small gateways have no battery clock.
 const EARLIEST_PLAUSIBLE: WallTime = WallTime(1_704_067_200_000_000);

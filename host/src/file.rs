@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+#[cfg(test)]
+pub use self::within::HungPath;
 pub use self::within::within;
 
 /// Bytes of a file that people write by hand (a config, a key, a password): there is no longer one by intention.

@@ -8,6 +8,7 @@ pub mod heap;
 pub mod words;
 pub mod message;
 pub mod link;
+pub mod token;
 pub mod mqtt;
 pub mod nats;
 pub mod source;

@@ -67,8 +67,10 @@ mod state;
 mod swap;
 mod tasks;
 mod thin;
+mod ticks;
 mod tidy;
 mod tls;
+mod tokens;
 mod told;
 mod tools;
 mod unwatched;
@@ -118,6 +120,7 @@ fn cases() -> Vec<Trial> {
         reload::cases(),
         unwatched::cases(),
         state::cases(),
+        tokens::cases(),
         told::cases(),
         outage::cases(),
         postgres::cases(),
@@ -137,6 +140,7 @@ fn cases() -> Vec<Trial> {
         devices::cases(),
         fallback::cases(),
         thin::cases(),
+        ticks::cases(),
         service::cases(),
         sharing::cases(),
         shutdown::cases(),

@@ -9,19 +9,23 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::gateway::api;
+use tidegate_tests::browser::{Browser, chromium};
 use tidegate_tests::guests::component;
 use tidegate_tests::{Config, Gateway, cases, needs, wait_until};
 
 use crate::scene::{Scene, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
-    let in_browser = |name: &str, run| needs(name, "chromium", browser().is_some(), run);
+    let in_browser = |name: &str, run| needs(name, "chromium", chromium().is_some(), run);
     let mut cases = cases![
         it_tells_the_account_without_a_script,
         a_stream_tells_what_is_new_and_listeners_are_few,
         nobody_from_elsewhere_is_answered,
     ];
-    cases.extend(cases![in_browser; a_browser_draws_the_gateway]);
+    cases.extend(cases![in_browser;
+        a_browser_draws_the_gateway,
+        a_browser_lists_the_devices_for_who_shows_a_token,
+    ]);
     cases
 }
 
@@ -106,6 +110,7 @@ fn it_tells_the_account_without_a_script() -> Result<()> {
     for file in [
         "page.css",
         "main.js",
+        "devices.js",
         "drawing.js",
         "tables.js",
         "words.js",
@@ -200,12 +205,6 @@ fn nobody_from_elsewhere_is_answered() -> Result<()> {
     Ok(())
 }
 
-fn browser() -> Option<&'static str> {
-    ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-}
-
 /// A browser opens the page, and gives back what it has made of it.
 /// Guarantee: the drawing has a box for each part, with a name for who cannot see it, and a wire between those that lead to
 /// each other.
@@ -224,7 +223,7 @@ fn a_browser_draws_the_gateway() -> Result<()> {
             "--dump-dom",
             &address,
         ];
-        let output = browser().and_then(|name| Command::new(name).args(arguments).output().ok());
+        let output = chromium().and_then(|name| Command::new(name).args(arguments).output().ok());
         dom = output
             .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
             .unwrap_or_default();
@@ -244,4 +243,102 @@ fn a_browser_draws_the_gateway() -> Result<()> {
         "boxes without wires: {dom}"
     );
     Ok(())
+}
+
+/// Three devices, one of which goes on sending, in a browser that is operated by its keys: with a wrong token, with the right one,
+/// with a part of a name, and hidden again.
+/// Guarantee: without a token of scope read no device is named; with it the register is listed, silent ones first, with nothing of a
+/// device's name as markup; the token is in nothing that the page shows or keeps.
+fn a_browser_lists_the_devices_for_who_shows_a_token() -> Result<()> {
+    const TOKEN: &str = "tok-read-S3CR3T-0123456789";
+    let config = Config::forwarding()
+        .add("devices", "heartbeat = \"1s\"")
+        .add(
+            "admin",
+            "access.ops = { scope = \"read\", token = { file = \"ops.token\" } }",
+        );
+    let scene = Scene::with(&config, &[("ops.token", TOKEN.into())])?;
+    for device in ["d1", "<b>zebra"] {
+        scene
+            .field
+            .publish(&format!("devices/{device}/telemetry"), "1")?;
+    }
+    wait_until("two are silent", || {
+        scene
+            .gateway
+            .metric("tidegate_devices", &[("state", "silent")])
+            == 2.0
+    })?;
+    let mut page = Browser::open(&format!("http://{}/", scene.gateway.admin()))?;
+    wait_until("the page has its form", || {
+        is_so(
+            &mut page,
+            "document.querySelector('#devices')?.hidden === false",
+        )
+    })?;
+    // From the begin of the page to the field, as somebody without a mouse gets there.
+    let has_focus = "document.activeElement.name === 'token'";
+    for _ in 0..40 {
+        if !is_so(&mut page, has_focus) {
+            page.press("Tab", 9)?;
+        }
+    }
+    ensure!(is_so(&mut page, has_focus), "the field is not reached");
+    page.write("tok-wrong-0123456789")?;
+    page.press("Enter", 13)?;
+    let said = "document.querySelector('#devices-words').textContent";
+    wait_until("it is told that the token is none", || {
+        is_so(
+            &mut page,
+            &format!("{said}.includes('no token of this gateway')"),
+        )
+    })?;
+    ensure!(!text(&mut page)?.contains("zebra"), "a device is named");
+    page.evaluate("document.querySelector('#devices input').focus()")?;
+    page.write(TOKEN)?;
+    page.press("Enter", 13)?;
+    scene.field.publish("devices/d3/telemetry", "1")?;
+    let cells = "[...document.querySelectorAll('#devices-table td:first-child')].map((one) => one.textContent)";
+    wait_until("the silent ones are listed first", || {
+        let shown = page.evaluate(cells).unwrap_or_default();
+        let shown: Vec<&str> = shown
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        shown.len() >= 2 && shown[..2].contains(&"d1") && shown[..2].contains(&"<b>zebra")
+    })?;
+    let html = text(&mut page)?;
+    ensure!(html.contains("&lt;b&gt;zebra"), "{html}");
+    ensure!(!html.contains(TOKEN), "the token is shown");
+    let kept = page.evaluate(
+        "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])",
+    )?;
+    ensure!(
+        !kept.to_string().contains("S3CR3T"),
+        "the token is kept: {kept}"
+    );
+    page.evaluate("document.querySelector('#devices [name=part]').focus()")?;
+    page.write("zeb")?;
+    page.press("Tab", 9)?;
+    wait_until("one is left", || {
+        page.evaluate(cells)
+            .is_ok_and(|shown| shown == serde_json::json!(["<b>zebra"]))
+    })?;
+    page.press("Enter", 13)?;
+    wait_until("nothing is left", || {
+        page.evaluate(cells)
+            .is_ok_and(|shown| shown == serde_json::json!([]))
+    })?;
+    Ok(())
+}
+
+fn is_so(page: &mut Browser, script: &str) -> bool {
+    page.evaluate(script).is_ok_and(|value| value == true)
+}
+
+fn text(page: &mut Browser) -> Result<String> {
+    let html = page.evaluate("document.documentElement.outerHTML")?;
+    Ok(html.as_str().unwrap_or_default().to_owned())
 }

@@ -4,6 +4,7 @@
 mod lines;
 mod load;
 mod programs;
+mod tail;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Trial> {
     cases.extend(load::cases());
     cases.extend(lines::cases());
     cases.extend(programs::cases());
+    cases.extend(tail::cases());
     cases
 }
 

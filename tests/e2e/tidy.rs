@@ -48,7 +48,8 @@ pub fn cases() -> Vec<Trial> {
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
     ("link", &["clock", "file"]),
-    ("mqtt", &["message", "link", "clock", "words"]),
+    ("token", &["link", "clock", "words"]),
+    ("mqtt", &["message", "link", "token", "clock", "words"]),
     ("nats", &["message", "link", "words"]),
     (
         "source",
@@ -63,7 +64,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("spool", &["message", "clock", "thread", "file", "words"]),
     (
         "uplink",
-        &["message", "link", "mqtt", "nats", "clock", "file", "words"],
+        &[
+            "message", "link", "token", "mqtt", "nats", "clock", "file", "words",
+        ],
     ),
     (
         "recording",
@@ -161,7 +164,9 @@ fn what_takes_any_arrival_names_no_protocol() -> Result<()> {
         })
         .collect();
     ensure!(core.len() > 5, "the core of `source` is not where it was");
-    let words = ["mqtt", "http", "hyper", "rumqttc", "modbus", "raw", "nats"];
+    let words = [
+        "mqtt", "http", "hyper", "rumqttc", "modbus", "raw", "nats", "ticks",
+    ];
     complain(
         words
             .iter()
@@ -187,6 +192,9 @@ fn each_engine_is_named_in_one_place() -> Result<()> {
     }));
     found.extend(hits(&host, "tokio_postgres", |path| {
         path.starts_with("host/src/uplink/postgres/")
+    }));
+    found.extend(hits(&host, "jiff", |path| {
+        path == "host/src/source/ticks/rhythm.rs"
     }));
     found.extend(hits(&host, "mqtt5", |path| {
         path == "host/src/demo/broker.rs"

@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod broker;
+pub mod browser;
 pub mod case;
 pub mod certificates;
 pub mod change;

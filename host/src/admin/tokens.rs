@@ -42,9 +42,7 @@ impl Tokens {
                         ..token.clone()
                     });
                 }
-                Err((path, why)) => {
-                    self.is_gone(&token.name, &format!("`{}`: {why}", path.display()));
-                }
+                Err(error) => self.is_gone(&token.name, &error.to_string()),
             }
         }
         *self.today.lock().unwrap_or_else(PoisonError::into_inner) = found;

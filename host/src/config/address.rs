@@ -215,7 +215,9 @@ impl BrokerIdentity {
         Self::at(&mqtt.host, mqtt.port)
     }
 
-    fn at(host: &str, port: u16) -> Self {
+    /// What is at an address; one of this machine that listens everywhere is at its loopback, too.
+    pub(super) fn at(host: &str, port: u16) -> Self {
+        let host = host.trim_matches(['[', ']']);
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let name = match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(address) if address.is_loopback() || address.is_unspecified() => {

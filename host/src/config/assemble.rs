@@ -56,6 +56,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();
     twins::refuse(check, &sources, &uplinks, &admin);
+    twins::refuse_own_folder(check, &uplinks, &gateway.data_dir);
     if !check.has_errors() {
         reach::report(check, tree, &flows, &sources);
         let beside = idle::WrittenBeside::of(&uplinks, &flows, &queues, &gateway);

@@ -1,6 +1,7 @@
 //! What every check shares: the problems found so far, and what a value may refer to (names, files).
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::known::{AskedKey, Known};
@@ -140,7 +141,7 @@ impl<'a> Check<'a> {
                 format!("{what} `{written}` is not a file"),
                 None,
             ),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.problem(
                     code,
                     place,
@@ -158,14 +159,20 @@ impl<'a> Check<'a> {
         path
     }
 
-    /// Whether a file that flows need for their plugins may come later: what may be a secret in the place of a key may not.
+    /// Whether a file that flows need for their plugins may come later: what may be a secret in the place of a key may not. On a mount
+    /// that hangs it may, though nothing is known of the config: its flow says so, and the others do not wait for it.
     pub(super) fn waits_for_plugins(&self, code: ProblemCode, written: &str) -> bool {
         let is_file = match code {
             ProblemCode::PluginFile => true,
             ProblemCode::PluginKey => is_reference("file", written, self.sources.folder()),
             _ => false,
         };
-        is_file && self.sources.secrets == Secrets::Proven
+        let Sources { secrets, .. } = *self.sources;
+        let hangs = || {
+            let found = crate::file::about(&self.sources.folder().join(written));
+            found.is_err_and(|error| error.kind() == ErrorKind::TimedOut)
+        };
+        is_file && (secrets == Secrets::Proven || (!secrets.judges_files() && hangs()))
     }
 
     fn waits_for(&self, written: &str) -> bool {

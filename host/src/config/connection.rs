@@ -1,6 +1,7 @@
 //! What sources and uplinks have in common: the connection to a broker.
 
 pub(super) mod nats;
+pub(super) mod token;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,6 @@ use crate::mqtt::{self, Login, Protocol, Will};
 use super::address::{AddressError, BrokerAddress};
 use super::check::shown;
 use super::fields::Fields;
-use super::secret;
 use super::tree::Place;
 use crate::config::problem::code::ProblemCode;
 
@@ -70,7 +70,7 @@ pub(super) fn read(
         },
         max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
             .unwrap_or(u32::MAX),
-        login: login(fields),
+        login: login(fields, gateway),
         tls,
         will: will(fields),
         // Known once the flows are.
@@ -180,9 +180,9 @@ fn port_sized(fields: &mut Fields<'_>, key: &'static str) -> u16 {
     u16::try_from(fields.count(key, 1..=u32::from(u16::MAX))).unwrap_or(u16::MAX)
 }
 
-fn login(fields: &mut Fields<'_>) -> Option<Login> {
+fn login(fields: &mut Fields<'_>, gateway: &str) -> Option<Login> {
     let user = fields.text("user");
-    let password = secret::read(fields, "password");
+    let password = token::read(fields, "password", gateway);
     if user.is_none() && fields.has("password") && !fields.has("user") {
         fields.problem(
             ProblemCode::Conflict,

@@ -15,6 +15,7 @@ use super::layers::{Secrets, Sources};
 use super::secret;
 use super::tree::Place;
 use crate::chain::CompileLimits;
+use crate::clock::ChangeWindow;
 use crate::config::problem::code::ProblemCode;
 use crate::file;
 use crate::link::Secret;
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub compile: CompileLimits,
     /// Where upstream is told who changed which plugin; `None`: it is not.
     pub audit_topic: Option<Arc<str>>,
+    /// When changes by file are made; `None`: at once.
+    pub change_window: Option<ChangeWindow>,
     /// Whose signatures count for plugins.
     pub trust: Trust,
 }
@@ -112,6 +115,7 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> (Gateway, Place) {
     let data_dir = data_dir(fields);
     let trust = trust::read(fields);
     let audit_topic = topic(fields, "audit_topic", &name);
+    let change_window = change_window(fields);
     let gateway = Gateway {
         name: name.into(),
         memory_bytes,
@@ -120,9 +124,24 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> (Gateway, Place) {
         plugin_stack_bytes,
         compile,
         audit_topic,
+        change_window,
         trust,
     };
     (gateway, fields.place_of("memory"))
+}
+
+/// When changes by file are made.
+fn change_window(fields: &mut Fields<'_>) -> Option<ChangeWindow> {
+    let written = fields
+        .text("change_window")
+        .filter(|text| !text.is_empty())?;
+    ChangeWindow::parse(written)
+        .map_err(|why| {
+            let message = format!("`gateway.change_window` cannot be \"{written}\": {why}");
+            let hint = "write \"02:00-04:00\" or \"Sat Sun 22:30-05:00\", in UTC".to_owned();
+            fields.problem(ProblemCode::Choice, "change_window", message, hint);
+        })
+        .ok()
 }
 
 /// Where what must survive a restart stands: what was given at the start, what is written, or what the system offers.

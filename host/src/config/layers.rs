@@ -149,6 +149,7 @@ impl Layers {
             ..Self::default()
         };
         layers.base = layers.document("default.toml (built in)".to_owned(), DEFAULTS.to_owned());
+        layers.hidden.know_manual(DEFAULTS);
         let WrittenConfig { file, parts } = written;
         layers.tree = layers.file(&sources.path, file);
         for (path, part) in parts {

@@ -4,11 +4,14 @@
 //! but its owner. So the value of a key that nobody knows is hidden, and everything under a name that speaks of secrets;
 //! what is shown there has the form of a file's, a variable's or a credential's name.
 
+mod spoken;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
+use self::spoken::{ShownNames, masked};
 use super::problem::{ConfigText, Problem};
 use super::tree::{Node, Place, Table, TomlItem};
 use crate::file;
@@ -32,6 +35,18 @@ const FILES: [&str; 11] = [
 ];
 /// Where a key or certificate begins that is written out.
 const PEM: &str = "-----BEGIN";
+/// What of a token that is made or fetched goes over the wire in the open, or is nobody's secret.
+const OPEN_OF_TOKENS: [&str; 9] = [
+    "algorithm",
+    "claims",
+    "lives",
+    "key_id",
+    "url",
+    "client",
+    "login",
+    "scope",
+    "audience",
+];
 /// The table of what is accepted, with the reasons.
 const ACCEPTED: &str = "accepted";
 /// What stands for a secret.
@@ -46,11 +61,13 @@ const MOST: usize = 1_000;
 pub(super) struct Hidden {
     /// By text and first byte.
     places: BTreeMap<(usize, usize), (usize, Option<String>)>,
+    names: ShownNames,
 }
 
 impl Hidden {
     /// Looks through a document, or what a variable or an argument sets, for what must not be shown.
     pub(super) fn look(&mut self, table: &Table, folder: &Path) {
+        self.know(table);
         // Why something is accepted is said to everybody, whatever its name speaks of.
         for entry in table.entries.iter().filter(|entry| entry.key != ACCEPTED) {
             self.look_at(
@@ -65,6 +82,29 @@ impl Hidden {
         }
     }
 
+    /// The keys in it are no secrets, in comments neither.
+    pub(super) fn know_manual(&mut self, manual: &str) {
+        self.names.add_manual(manual);
+    }
+
+    /// Its keys are no secrets.
+    fn know(&mut self, table: &Table) {
+        for entry in &table.entries {
+            self.names.add(&entry.key);
+            match &entry.item.node {
+                Node::Table(table) => self.know(table),
+                Node::List(items) => {
+                    let tables = items.iter().filter_map(|item| match &item.node {
+                        Node::Table(table) => Some(table),
+                        _ => None,
+                    });
+                    tables.for_each(|table| self.know(table));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The same of one value with the names that lead to it.
     pub(super) fn look_along(&mut self, path: &[String], item: &TomlItem, folder: &Path) {
         let Some((key, above)) = path.split_last() else {
@@ -74,6 +114,7 @@ impl Hidden {
             return;
         }
         let flow = path.first().is_some_and(|table| table == "flow");
+        path.iter().for_each(|name| self.names.add(name));
         let secret = above.iter().any(|name| is_secret(name, flow));
         self.look_at(key, item, Under { secret, flow }, folder);
     }
@@ -99,10 +140,17 @@ impl Hidden {
             Node::List(items) => items
                 .iter()
                 .for_each(|item| self.look_at(key, item, under, folder)),
-            Node::Table(table) => table
-                .entries
-                .iter()
-                .for_each(|entry| self.look_at(&entry.key, &entry.item, under, folder)),
+            Node::Table(table) => {
+                let is_made = under.secret && matches!(key, "jwt" | "fetch");
+                for entry in &table.entries {
+                    let is_open = is_made && OPEN_OF_TOKENS.contains(&&*entry.key);
+                    let under = Under {
+                        secret: under.secret && !is_open,
+                        ..under
+                    };
+                    self.look_at(&entry.key, &entry.item, under, folder);
+                }
+            }
             Node::Text(text) if text.contains(PEM) => self.hide(item),
             // A secret key stands where the public one belongs.
             Node::Text(text)
@@ -171,9 +219,11 @@ impl Hidden {
             let here = here
                 .and_then(|(_, word)| word.as_deref())
                 .filter(|word| !word.is_empty());
-            // What is taken for a path or an address is shown in parts.
+            // What is taken for a path or an address is shown in parts. Its scheme is no secret.
+            let behind = |word: &'_ str| word.find("://").map_or(0, |at| at + 3);
             let parts = here
                 .into_iter()
+                .map(|word| &word[behind(word)..])
                 .flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
             // Words of ours, as in `write mqtt://host:1883`, are no part of a secret.
             let parts = parts
@@ -187,9 +237,7 @@ impl Hidden {
                     .into_iter()
                     .flatten()
                 {
-                    if text.contains(word) {
-                        *text = text.replace(word, STARS);
-                    }
+                    *text = masked(text, word, &self.names);
                 }
             }
         }

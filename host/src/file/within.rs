@@ -3,6 +3,8 @@
 //! at most, and few in all.
 
 use std::collections::BTreeMap;
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -29,7 +31,34 @@ pub fn within<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    #[cfg(test)]
+    if HUNG.lock().unwrap().contains(path) {
+        return Err(ErrorKind::TimedOut.into());
+    }
     HANGING.within(path, PATIENCE, work)
+}
+
+/// What hangs as a test wants it. Others have their patience meanwhile.
+#[cfg(test)]
+static HUNG: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// What is at a path hangs as long as this is there.
+#[cfg(test)]
+pub struct HungPath(PathBuf);
+
+#[cfg(test)]
+impl HungPath {
+    pub fn at(path: &Path) -> Self {
+        HUNG.lock().unwrap().insert(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+#[cfg(test)]
+impl Drop for HungPath {
+    fn drop(&mut self) {
+        HUNG.lock().unwrap().remove(&self.0);
+    }
 }
 
 struct Hanging(Mutex<BTreeMap<PathBuf, usize>>);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Now, utc};
+use crate::clock::{ChangeWindow, Now, WindowState, utc};
 use crate::config::Problems;
 
 /// How the config stands, for `status` and health.
@@ -22,6 +22,49 @@ pub struct ConfigStanding {
     pub unchanged: BTreeMap<String, String>,
     /// What was read last and not applied.
     pub refused: Option<RefusedConfig>,
+    /// Files that have changed and wait for `change_window`.
+    #[serde(default)]
+    pub held: Option<HeldChanges>,
+}
+
+/// Changes by file that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldChanges {
+    /// The config's own files, components and signatures.
+    pub files: Vec<PathBuf>,
+    /// The window, as it was written.
+    pub window: String,
+    /// When it opens, as RFC 3339 has it; `None` while the clock is not set, which is waited for.
+    pub until: Option<String>,
+}
+
+impl HeldChanges {
+    /// Of no file yet.
+    pub(super) fn until(window: &ChangeWindow, state: WindowState) -> Self {
+        Self {
+            files: Vec::new(),
+            window: window.written().to_owned(),
+            until: match state {
+                WindowState::Shut { opens } => Some(utc(opens.0)),
+                WindowState::Open | WindowState::Unknown => None,
+            },
+        }
+    }
+
+    /// Until when, and how not to wait.
+    pub(super) fn words(&self) -> String {
+        let window = &self.window;
+        let until = match &self.until {
+            Some(until) => {
+                let until = until.get(..16).unwrap_or(until).replace('T', " ");
+                format!("until {until} UTC (`change_window` is \"{window}\")")
+            }
+            None => format!(
+                "for `change_window` (\"{window}\"), and nobody knows when that is: the clock is not set"
+            ),
+        };
+        format!("{until}; `tidegate reload` takes it at once")
+    }
 }
 
 /// A config that was not applied.
@@ -80,6 +123,17 @@ impl ConfigStanding {
             let own = format!("needs a restart: {tables}");
             words.push((own.clone(), own));
         }
+        if let Some(held) = &self.held {
+            let (count, until) = (held.files.len(), held.words());
+            let files: Vec<String> = held
+                .files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
+            let own = format!("{count} changed files wait {until}");
+            let all = format!("{own}: {}", files.join(", "));
+            words.push((own, all));
+        }
         let unchanged = self.unchanged.iter();
         words.extend(unchanged.map(|(what, why)| {
             let own = format!("{what} is as before");
@@ -103,6 +157,7 @@ impl SharedStanding {
             needs_restart: Vec::new(),
             unchanged: BTreeMap::new(),
             refused: problems.map(RefusedConfig::of),
+            held: None,
         };
         Self(Arc::new(Mutex::new(standing)))
     }
@@ -123,8 +178,14 @@ impl SharedStanding {
         *standing = ConfigStanding {
             file: std::mem::take(&mut standing.file),
             needs_restart,
+            held: standing.held.take(),
             ..ConfigStanding::default()
         };
+    }
+
+    /// These files wait for the window.
+    pub(super) fn holds(&self, held: Option<HeldChanges>) {
+        self.lock().held = held;
     }
 
     /// This is not as the file says.

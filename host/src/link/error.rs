@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::settings::SecretError;
+
 /// How a failure is to be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -95,6 +97,9 @@ pub enum Error {
         /// What is wrong with it and what to do.
         problem: String,
     },
+    /// A secret is not to be had; it may be there in a moment, when it is being renewed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// TLS cannot be set up, or the handshake failed.
     #[error("TLS with `{server}` failed: {problem}")]
     Tls {
@@ -131,6 +136,7 @@ impl Error {
 impl ConnectionLoss for Error {
     fn kind(&self) -> FailureKind {
         match self {
+            Self::Secret(error) => error.kind(),
             Self::Tls { failure, .. } | Self::WebSocket { failure, .. } => *failure,
             Self::File { .. } => FailureKind::Refused,
             Self::Dial { source, .. } if is_said_at_once(source) => FailureKind::NotThere,
@@ -142,6 +148,13 @@ impl ConnectionLoss for Error {
             | Self::Dial { .. }
             | Self::Deadline { .. }
             | Self::Broken(_) => FailureKind::Passing,
+        }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Secret(error) => error.pause(),
+            _ => None,
         }
     }
 }

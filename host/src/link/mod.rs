@@ -1,19 +1,20 @@
 //! Holds a connection, whatever is spoken on it; knows no protocol and no stage.
 //!
-//! - `socket`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready.
+//! - `socket`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready. `socket/turn`: behind
+//!   much that comes in a row others have their turn; `socket/websocket`: bytes within frames, where nothing else gets through.
+//! - `driven`: a socket that we speak over ourselves, `shared_socket`: one that a library speaks over; how far its bytes have got.
 //! - `reconnect`: when to dial again, as a state machine without sockets and clocks; `redial`: that machine with a socket,
 //!   a log and gauges, for whatever implements [`Dial`].
 //! - `interface`: an interface that comes up ends a back-off; `hurry`: so does whoever may have mended it; `pause`: events are gathered under load.
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
-//!   `overdue`: whether what was asked for is late; `shared_socket`: a socket that a library speaks over, looked at meanwhile.
-//!   `serial`: a serial line of this machine.
-//!   `websocket`: bytes within frames, where nothing else gets through.
+//!   `overdue`: whether what was asked for is late; `serial`: a serial line of this machine;
 //!   `takeovers`: whether another one of our id throws us out again and again; `validity`: until when a certificate counts.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
 //! one dial to the next loss; whoever wants it back asks [`Redial`] for the next one.
 
 mod backoff;
+mod driven;
 mod error;
 mod hurry;
 mod interface;
@@ -31,9 +32,9 @@ mod takeovers;
 mod tls;
 mod troubles;
 mod validity;
-mod websocket;
 
 pub use backoff::delay;
+pub use driven::DrivenSocket;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
 pub use hurry::Hurry;
 pub use metrics::{Contribution, LinkAccount, LinkMetrics, level};
@@ -43,11 +44,13 @@ pub use progress::TcpProgress;
 pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};
 pub use serial::{Parity, Serial, SerialBrake, SerialFinder, SerialPort, serial_problem};
-pub use settings::{Backoff, Deadlines, Peer, Secret, ServerTls, Target, Tls, Upgrade};
+pub use settings::{
+    Backoff, Carriage, Deadlines, FreshToken, Peer, Secret, SecretError, ServerTls, Target, Tls,
+    TokenLife, TokenSource, Upgrade,
+};
 pub use shared_socket::SharedSocket;
-pub use socket::{Socket, prepare};
+pub use socket::{ReadTurn, Socket, prepare};
 pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};
 pub use troubles::Trouble;
 pub use validity::valid_until;
-pub use websocket::Carriage;

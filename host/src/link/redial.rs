@@ -189,6 +189,16 @@ impl<D: Dial> Redial<D> {
         self.is_hasty = true;
     }
 
+    /// The connection was left to be opened anew at once: nothing failed.
+    pub fn renew(&mut self) {
+        let (stage, name) = self.owner();
+        tracing::debug!(stage, %name, "the token ends soon: the connection is opened anew");
+        self.machine = Reconnect::new(self.dial.backoff());
+        self.gauges.show(&self.machine);
+        self.wait = Duration::ZERO;
+        self.is_asked = false;
+    }
+
     /// The stage ends, and its connection with it.
     pub fn left(&mut self) {
         self.machine = Reconnect::new(self.dial.backoff());

@@ -9,10 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Error, Socket};
-
-/// Bytes that are read in a row before others get their turn.
-const ROW_BYTES: usize = 256 << 10;
+use super::{Error, ReadTurn, Socket};
 
 #[derive(Debug)]
 struct SharedLine {
@@ -20,8 +17,7 @@ struct SharedLine {
     /// Bytes that an answer may have, and what is left of them.
     most: usize,
     left: usize,
-    /// Bytes read since nothing was there, or since others had their turn.
-    row: usize,
+    turn: ReadTurn,
     /// Why it ended, in words for the operator.
     fault: Option<Error>,
 }
@@ -35,18 +31,14 @@ impl SharedLine {
 
     /// Reads a part, as long as an answer may have one.
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.row >= ROW_BYTES {
-            self.row = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(self.turn.poll(cx));
         let before = room.filled().len();
         let Poll::Ready(read) = self.socket.poll_read_into(cx, room) else {
-            self.row = 0;
+            self.turn.found_nothing();
             return Poll::Pending;
         };
         let count = room.filled().len() - before;
-        self.row += count;
+        self.turn.read(count);
         let Some(left) = self.left.checked_sub(count) else {
             // What fails fills nothing.
             room.set_filled(before);
@@ -70,7 +62,7 @@ impl SharedSocket {
             socket,
             most,
             left: most,
-            row: 0,
+            turn: ReadTurn::default(),
             fault: None,
         };
         Self(Arc::new(Mutex::new(line)))
@@ -183,11 +175,12 @@ mod tests {
 
     #[tokio::test]
     async fn others_get_their_turn_while_much_comes() {
+        const ROW: usize = 256 << 10;
         let mut socket = flooded(64 << 20).await;
         let mut room = vec![0; 16 << 10];
         let mut row = 0;
         // A read that always finds something still waits now and then.
-        while row <= 2 * ROW_BYTES {
+        while row <= 2 * ROW {
             let mut room = ReadBuf::new(&mut room);
             let read = std::future::poll_fn(|cx| {
                 Poll::Ready(Pin::new(&mut socket).poll_read(cx, &mut room).is_ready())
@@ -199,6 +192,6 @@ mod tests {
             }
             tokio::task::yield_now().await;
         }
-        assert!(row <= ROW_BYTES + (16 << 10), "{row}");
+        assert!(row <= ROW + (16 << 10), "{row}");
     }
 }

@@ -1,5 +1,8 @@
 //! The socket: dials TCP or TLS with deadlines, then reads and writes without waiting.
 
+mod turn;
+mod websocket;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,9 +20,11 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 use tokio_util::either::Either;
 
-use super::websocket::CarriedStream;
+use self::websocket::CarriedStream;
 use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, tls};
 use crate::clock::Now;
+
+pub use self::turn::ReadTurn;
 
 /// A quiet link is probed after 15 s, then every 30 s: below the 30 to 60 s after which mobile networks forget it.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
@@ -105,6 +110,14 @@ impl Socket {
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, room)
+    }
+
+    /// What carrying it has cost since the last call beside the bytes that were read, in bytes that are read.
+    pub fn take_cost(&mut self) -> usize {
+        match &mut self.stream {
+            Either::Left(_) => 0,
+            Either::Right(carried) => carried.take_cost(),
+        }
     }
 
     /// Writes what the socket takes.

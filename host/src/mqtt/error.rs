@@ -1,6 +1,5 @@
 //! What goes wrong on a connection, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reason;
@@ -28,13 +27,6 @@ pub enum Error {
         deadline: Duration,
         /// Messages were under way, and the broker had answered to none on this connection.
         unanswered: bool,
-    },
-    /// The password cannot be read; it may be there in a moment, when it is being renewed.
-    #[error("cannot read the password in `{}`: {problem}", path.display())]
-    Password {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
     },
     /// The broker refused CONNECT.
     #[error("the broker refused the connection: {reason}")]
@@ -99,7 +91,6 @@ impl ConnectionLoss for Error {
             Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
             Self::TooLong { .. } | Self::VersionRefused => FailureKind::Refused,
             Self::Silent { .. }
-            | Self::Password { .. }
             | Self::TurnedAway { .. }
             | Self::Stranger { .. }
             | Self::Closed { .. }
@@ -116,6 +107,13 @@ impl ConnectionLoss for Error {
                 ..
             }
         )
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Link(error) => error.pause(),
+            _ => None,
+        }
     }
 
     fn twin(&self) -> Option<Twin> {
@@ -162,6 +160,9 @@ pub enum ConnectionEnded {
     /// The broker granted none of the subscriptions.
     #[error("the broker refused every subscription: check this client's rights")]
     NotAuthorised,
+    /// The token that was shown ends soon, and all that came over this connection is acknowledged.
+    #[error("the token it was opened with ends soon: it is opened anew with another one")]
+    Renewal,
     /// A stage lost receipts, so the broker must send again.
     #[error(
         "messages were lost inside before they were safe; the broker is asked to send them again"
@@ -174,12 +175,19 @@ impl ConnectionLoss for ConnectionEnded {
         match self {
             Self::Link(error) => error.kind(),
             Self::NotAuthorised => FailureKind::Refused,
-            Self::Fault => FailureKind::Passing,
+            Self::Fault | Self::Renewal => FailureKind::Passing,
         }
     }
 
     fn is_unanswered(&self) -> bool {
         matches!(self, Self::Link(error) if error.is_unanswered())
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Link(error) => error.pause(),
+            _ => None,
+        }
     }
 
     fn twin(&self) -> Option<Twin> {

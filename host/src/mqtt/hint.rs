@@ -2,6 +2,9 @@
 //! without a word.
 
 use super::{Config, Error};
+use crate::clock::Now;
+use crate::link::FailureKind;
+use crate::token;
 
 /// What the first bytes of an answer say about one who does not speak MQTT.
 pub(super) fn stranger(input: &[u8]) -> Option<Error> {
@@ -34,7 +37,29 @@ pub(super) fn explain(error: Error, config: &Config) -> Error {
         } => Error::TurnedAway {
             hint: turned_away(config),
         },
+        Error::Refused {
+            code,
+            reason,
+            failure: FailureKind::Refused,
+        } => Error::Refused {
+            code,
+            reason: doubted(reason, config),
+            failure: FailureKind::Refused,
+        },
         error => error,
+    }
+}
+
+/// The reason with what the token's own times say, where the password is one; it is not shown again.
+fn doubted(reason: String, config: &Config) -> String {
+    let login = config.login.as_ref();
+    let Some(password) = login.and_then(|login| login.password.as_ref()) else {
+        return reason;
+    };
+    password.refused();
+    match token::doubt(password.reveal(), Now::read()) {
+        Some(doubt) => format!("{reason}; {doubt}"),
+        None => reason,
     }
 }
 

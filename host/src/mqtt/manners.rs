@@ -1,11 +1,12 @@
 //! What a broker does that it should not, and that harms nobody: counted, and each kind said once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use prometheus::IntCounter;
 
 use super::session::Oddities;
+use super::wire::OddPacket;
 
 /// The account of one source or uplink, over all its connections.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Manners {
     said_stray: AtomicBool,
     said_early: AtomicBool,
     said_unheard: AtomicBool,
+    /// Kinds of packets, a bit for each.
+    said_packets: AtomicU8,
 }
 
 impl Manners {
@@ -28,6 +31,7 @@ impl Manners {
             said_stray: AtomicBool::new(false),
             said_early: AtomicBool::new(false),
             said_unheard: AtomicBool::new(false),
+            said_packets: AtomicU8::new(0),
         }
     }
 
@@ -51,6 +55,13 @@ impl Manners {
         }
         if odd.is_early && !self.said_early.swap(true, Ordering::Relaxed) {
             tracing::warn!(stage, %name, "the broker answers QoS 2 as if it were 1: that is taken as its acceptance");
+        }
+        let news = odd.packets & !self.said_packets.fetch_or(odd.packets, Ordering::Relaxed);
+        for kind in OddPacket::ALL {
+            if news & kind.bit() != 0 {
+                let what = kind.words();
+                tracing::warn!(stage, %name, what, "the broker sent what it should not: ignored (the next ones are not told)");
+            }
         }
     }
 }

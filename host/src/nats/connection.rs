@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -12,14 +11,9 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::wire::{self, ServerInfo, ServerMessage, ServerWord, ServerWords};
 use super::{Config, Error, login};
-use crate::link::{self, Socket, TcpProgress, note};
+use crate::link::{self, DrivenSocket, Socket, note};
 use crate::words;
 
-/// Size of a read buffer, and less room than is worth a read.
-const CHUNK_BYTES: usize = 64 << 10;
-const LEAST_ROOM_BYTES: usize = 8 << 10;
-/// What one turn reads at most, so that the caller gets to act.
-const BURST_BYTES: usize = 256 << 10;
 /// How often to look whether the peer takes bytes, while that is waited for.
 const LOOK: Duration = Duration::from_secs(1);
 /// After so long a silence the server is asked whether it is there, and how long it may take to say so.
@@ -40,20 +34,15 @@ pub enum NatsEvent {
 
 /// A connection that stands.
 pub struct NatsConnection {
-    socket: Socket,
+    socket: DrivenSocket,
     info: ServerInfo,
     words: ServerWords,
     /// Number of the last subscription.
     sid: u64,
     input: BytesMut,
     output: BytesMut,
-    /// TLS may hold bytes that the socket has not taken.
-    unflushed: bool,
-    /// Since when the socket takes nothing.
-    stalled: Option<Instant>,
-    /// How far the peer's TCP is with what was sent, and when that is looked at next.
-    progress: TcpProgress,
-    progress_at: Instant,
+    /// Where in the stream our last answer to a ping ends: one that has not left yet answers all that came before it leaves.
+    pong_end: u64,
     last_heard: Instant,
     /// Questions that have no answer yet, when the first of them was asked, and when the last answer came.
     asked: (u32, Instant),
@@ -70,24 +59,18 @@ impl NatsConnection {
     pub async fn open(config: &Config) -> Result<Self, Error> {
         let secret = match config.login.secret() {
             None => None,
-            Some(secret) => {
-                let read = secret.todays().await;
-                Some(read.map_err(|(path, problem)| Error::Secret { path, problem })?)
-            }
+            Some(secret) => Some(secret.todays().await?),
         };
         let mut socket = Box::pin(Socket::dial(config.target())).await?;
         let now = Instant::now();
         let mut connection = Self {
             input: BytesMut::from(&*socket.take_greeting()),
-            socket,
+            socket: DrivenSocket::new(socket),
             info: ServerInfo::default(),
             words: ServerWords::new(config.max_message_bytes),
             sid: 0,
             output: BytesMut::new(),
-            unflushed: false,
-            stalled: None,
-            progress: TcpProgress::default(),
-            progress_at: now,
+            pong_end: 0,
             last_heard: now,
             asked: (0, now),
             answered: None,
@@ -157,17 +140,12 @@ impl NatsConnection {
 
     /// Whether the peer's TCP has taken all before place `end`. That is looked at once a second, whoever asks how often.
     pub fn has_taken(&mut self, end: u64) -> bool {
-        let now = Instant::now();
-        if !self.progress.has(end) && self.progress_at <= now {
-            self.progress_at = now + LOOK;
-            self.progress.took(self.socket.taken(), now);
-        }
-        self.progress.has(end)
+        self.socket.has_taken(end)
     }
 
     /// When it was seen to have; until then, when something was last seen to move, if ever.
     pub fn taken_at(&self, end: u64) -> Option<Instant> {
-        self.progress.since(end)
+        self.socket.taken_at(end)
     }
 
     /// When something last came.
@@ -205,7 +183,7 @@ impl NatsConnection {
     pub async fn close(mut self) {
         let ended = timeout(self.write_deadline.min(LINGER), async {
             poll_fn(|cx| self.poll_all_written(cx)).await?;
-            self.socket.shutdown().await.map_err(broken)
+            self.socket.shutdown().await.map_err(Error::from)
         });
         // Whether it learns that or not: what has no answer is owed.
         let _: Result<Result<(), Error>, _> = ended.await;
@@ -213,7 +191,7 @@ impl NatsConnection {
 
     fn poll_all_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_write(cx, Instant::now())?;
-        if self.output.is_empty() && !self.unflushed {
+        if self.socket.stalled().is_none() {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
@@ -235,7 +213,7 @@ impl NatsConnection {
         loop {
             match ready!(self.poll_word(cx))? {
                 ServerWord::Pong => return Poll::Ready(Ok(())),
-                ServerWord::Ping => self.output.extend_from_slice(b"PONG\r\n"),
+                ServerWord::Ping => self.pong(),
                 ServerWord::Error(said) => return Poll::Ready(Err(ended(&said))),
                 ServerWord::Info(info) => self.info = *info,
                 ServerWord::Ok | ServerWord::Message(_) => {}
@@ -271,10 +249,14 @@ impl NatsConnection {
 
     /// Ready when something may be due; an error when a deadline has passed.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), Error>> {
-        if self.stalled.is_some() || self.asked.0 > 0 {
+        let stalled = self.socket.stalled();
+        if stalled.is_some() || self.asked.0 > 0 {
             self.look(now);
         }
-        let over = self.stalled.map(|since| since + self.write_deadline);
+        let over = self
+            .socket
+            .stalled()
+            .map(|since| since + self.write_deadline);
         if over.is_some_and(|over| over <= now) {
             let late = link::Error::late("writing to the NATS server", self.write_deadline);
             return Poll::Ready(Err(late.into()));
@@ -289,7 +271,7 @@ impl NatsConnection {
             self.ask();
             return Poll::Ready(Ok(()));
         }
-        let looks = (self.stalled.is_some() || self.asked.0 > 0).then(|| now + LOOK);
+        let looks = (stalled.is_some() || self.asked.0 > 0).then(|| now + LOOK);
         let Some(due) = [over, silent, asks, looks].into_iter().flatten().min() else {
             return Poll::Pending;
         };
@@ -302,9 +284,9 @@ impl NatsConnection {
 
     /// What the peer's TCP takes shows that the link lives: both deadlines count from there.
     fn look(&mut self, now: Instant) {
-        if self.socket.acknowledged() > 0 {
-            self.stalled = self.stalled.map(|_| now);
-            if self.socket.queued() > 0 {
+        if self.socket.socket().acknowledged() > 0 {
+            self.socket.moved(now);
+            if self.socket.socket().queued() > 0 {
                 self.asked.1 = now;
             }
         }
@@ -312,53 +294,36 @@ impl NatsConnection {
 
     /// Writes until all is written or the socket takes no more; says whether it took something.
     fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Error> {
-        let mut wrote = false;
-        while !self.output.is_empty() {
-            match self.socket.poll_write(cx, &self.output) {
-                Poll::Ready(Ok(0)) => return Err(broken(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    self.output.advance(count);
-                    (wrote, self.unflushed, self.stalled) = (true, true, None);
-                }
-                Poll::Ready(Err(error)) => return Err(self.socket.explain(error).into()),
-                Poll::Pending => {
-                    self.stalled.get_or_insert(now);
-                    return Ok(wrote);
-                }
-            }
-        }
-        if self.unflushed {
-            match self.socket.poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Err(self.socket.explain(error).into()),
-                Poll::Pending => {
-                    self.stalled.get_or_insert(now);
-                    return Ok(wrote);
-                }
-            }
-        }
-        self.stalled = None;
-        Ok(wrote)
+        let taken = self.socket.poll_write(cx, &self.output, now)?;
+        self.output.advance(taken);
+        Ok(taken > 0)
     }
 
-    /// Reads until nothing is left or a burst is full; says whether something came.
+    /// Reads until nothing is left or its turn is over; says whether something came.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         events: &mut Vec<NatsEvent>,
     ) -> Result<bool, Error> {
-        let mut read = 0;
+        let mut has_read = false;
         self.hear(now, events)?;
-        while read < BURST_BYTES {
-            let Poll::Ready(count) = self.poll_fill(cx) else {
-                break;
-            };
-            read += count?;
-            self.last_heard = now;
+        while !(has_read && self.socket.has_had_its_turn())
+            && let Poll::Ready(read) = self.poll_fill(cx)
+        {
+            read?;
+            (has_read, self.last_heard) = (true, now);
             self.hear(now, events)?;
         }
-        Ok(read > 0)
+        Ok(has_read)
+    }
+
+    /// Answers a ping, unless an answer is still to leave.
+    fn pong(&mut self) {
+        if self.pong_end <= self.socket.total() {
+            self.output.extend_from_slice(b"PONG\r\n");
+            self.pong_end = self.end();
+        }
     }
 
     /// Takes each whole word of what came.
@@ -366,7 +331,7 @@ impl NatsConnection {
         while let Some(word) = self.words.take(&mut self.input).map_err(stranger)? {
             match word {
                 ServerWord::Message(message) => events.push(NatsEvent::Message(message)),
-                ServerWord::Ping => self.output.extend_from_slice(b"PONG\r\n"),
+                ServerWord::Ping => self.pong(),
                 ServerWord::Pong => {
                     self.asked.0 = self.asked.0.saturating_sub(1);
                     if self.asked.0 == 0 {
@@ -388,15 +353,12 @@ impl NatsConnection {
     }
 
     /// One read; never 0 bytes.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
-        if self.input.capacity() - self.input.len() < LEAST_ROOM_BYTES {
-            self.input.reserve(CHUNK_BYTES);
-        }
-        match ready!(self.socket.poll_read(cx, &mut self.input)) {
-            Ok(0) => Poll::Ready(Err(Error::Closed)),
-            Ok(count) => Poll::Ready(Ok(count)),
-            Err(error) => Poll::Ready(Err(self.socket.explain(error).into())),
-        }
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let read = ready!(self.socket.poll_fill(cx, &mut self.input, 0))?;
+        Poll::Ready(match read {
+            0 => Err(Error::Closed),
+            _ => Ok(()),
+        })
     }
 }
 
@@ -430,10 +392,6 @@ fn stranger(what: &'static str) -> Error {
     Error::Stranger(what.to_owned())
 }
 
-fn broken(error: io::Error) -> Error {
-    link::Error::Broken(error).into()
-}
-
 impl fmt::Debug for NatsConnection {
     /// Without the buffers: they hold payloads and, at the start, the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -444,29 +402,4 @@ impl fmt::Debug for NatsConnection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_says_is_told_by_what_has_to_be_done() {
-        for (said, is) in [
-            ("Authorization Violation", "Login"),
-            ("User Authentication Expired", "Login"),
-            (
-                "Permissions Violation for Subscription to \"_INBOX.x.*\"",
-                "Forbidden",
-            ),
-            ("Maximum Payload Violation", "Offended"),
-            ("Unknown Protocol Operation", "Offended"),
-            ("Stale Connection", "Told"),
-            ("maximum connections exceeded", "Told"),
-        ] {
-            assert!(format!("{:?}", ended(said)).starts_with(is), "{said}");
-        }
-        assert_eq!(
-            forbidden("Permissions Violation for Publish to \"a.b\""),
-            Some("a.b")
-        );
-        assert_eq!(forbidden("Stale Connection"), None);
-    }
-}
+mod tests;

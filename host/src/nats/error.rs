@@ -1,6 +1,5 @@
 //! Why there is no connection to a NATS server, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::link::{self, ConnectionLoss, FailureKind};
@@ -11,12 +10,6 @@ pub enum Error {
     /// The connection as such failed.
     #[error(transparent)]
     Link(#[from] link::Error),
-    #[error("cannot read the secret in `{}`: {problem}", path.display())]
-    Secret {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
     #[error("cannot log in by `creds`: {0}")]
     Key(String),
     /// The server knows us not, or not any more.
@@ -67,8 +60,7 @@ impl ConnectionLoss for Error {
             | Self::TooOld(_)
             | Self::Forbidden(_)
             | Self::Unfit { .. } => FailureKind::Refused,
-            Self::Secret { .. }
-            | Self::Stranger(_)
+            Self::Stranger(_)
             | Self::Told(_)
             | Self::Offended(_)
             | Self::Closed

@@ -48,7 +48,7 @@ impl Metrics {
             polls: by(
                 "outcome",
                 "tidegate_source_polls_total",
-                "Polls of a group of values, by what became of them.",
+                "Polls of a group of values, and ticks of a clock, by what became of them.",
             )?,
             conditions: SourceConditions::new(registry)?,
             link: LinkMetrics::new(registry, LABEL)?,

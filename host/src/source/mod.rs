@@ -18,7 +18,7 @@
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
 //! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`,
-//! `modbus`, `raw` and `nats` are the ways in.
+//! `modbus`, `raw`, `nats` and `ticks` are the ways in.
 
 mod circles;
 mod conditions;
@@ -35,6 +35,7 @@ pub mod raw;
 mod repeats;
 mod settings;
 mod taker;
+pub mod ticks;
 mod unsettled;
 
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub async fn reach(kind: &SourceKind) -> Result<String, String> {
         SourceKind::Modbus(own) => modbus::reach(own).await,
         SourceKind::Raw(own) => raw::reach(own).await,
         SourceKind::Nats(own) => nats::reach(own).await,
+        SourceKind::Ticks(own) => ticks::reach(own),
     }
 }
 
@@ -86,5 +88,6 @@ pub async fn run(
         SourceKind::Modbus(own) => modbus::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Raw(own) => raw::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Nats(own) => nats::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Ticks(own) => ticks::run(&config, own, borders, &metrics, stop).await,
     }
 }

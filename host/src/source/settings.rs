@@ -67,6 +67,8 @@ pub enum SourceKind {
     Raw(Box<super::raw::Config>),
     /// A consumer of a stream is pulled from.
     Nats(Box<super::nats::Config>),
+    /// A clock tells them.
+    Ticks(Box<super::ticks::Config>),
 }
 
 impl SourceKind {
@@ -78,6 +80,7 @@ impl SourceKind {
             Self::Modbus(own) => own.address.to_string(),
             Self::Raw(own) => own.address.to_string(),
             Self::Nats(own) => own.to_string(),
+            Self::Ticks(own) => own.to_string(),
         }
     }
 
@@ -87,7 +90,7 @@ impl SourceKind {
             Self::Mqtt(own) => own.connection.tls.as_ref().map(Tls::certificates),
             Self::Http(own) => own.tls.as_ref().map(ServerTls::certificates),
             Self::Nats(own) => own.server.tls.as_ref().map(Tls::certificates),
-            Self::Modbus(_) | Self::Raw(_) => None,
+            Self::Modbus(_) | Self::Raw(_) | Self::Ticks(_) => None,
         }
         .unwrap_or_default()
     }
@@ -108,6 +111,9 @@ impl Config {
             let mark = SessionMark::find(data_dir, &self.name, &own.connection);
             own.mark = marks.enter(&self.name, mark);
             own.beside = marks.clone();
+        }
+        if let SourceKind::Raw(own) = &mut self.kind {
+            own.kept = Some(super::raw::kept_at(data_dir, &self.name));
         }
         self
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::clock::WallTime;
-use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, Twin};
+use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, TokenLife, Twin};
 use crate::message::{Qos, Stored};
 
 /// What goes upstream in one piece, and is answered in one.
@@ -173,6 +173,16 @@ pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
     /// Leaves in good order.
     fn close(self) -> impl Future<Output = ()> + Send;
 
+    /// How long it is used, where it came to stand with a token that ends.
+    fn life(&self) -> Option<TokenLife> {
+        None
+    }
+
+    /// Leaves in good order, for one that stands in a moment.
+    fn make_way(self) -> impl Future<Output = ()> + Send {
+        self.close()
+    }
+
     /// Upstream turned away what it was sent last, whatever it was: before this is used it has to answer a copy of a message.
     fn is_unproven(&self) -> bool {
         false
@@ -220,6 +230,9 @@ pub(super) enum CarrierEnded<E: CarrierFault> {
         "the broker takes QoS 0 only, where what is sent is lost without a word: nothing is sent; raise the broker's limit, or set `allow_qos0 = true` and count on losses"
     )]
     Level0Only,
+    /// The token it came to stand with ends soon, and nothing is under way.
+    #[error("the token it was opened with ends soon: it is opened anew with another one")]
+    Renewal,
     /// Messages were sent, and nothing came back.
     #[error(
         "the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}"
@@ -236,7 +249,7 @@ impl<E: CarrierFault> ConnectionLoss for CarrierEnded<E> {
         match self {
             Self::Carrier(fault) => fault.kind(),
             Self::Level0Only => FailureKind::Refused,
-            Self::Silent { .. } => FailureKind::Passing,
+            Self::Silent { .. } | Self::Renewal => FailureKind::Passing,
         }
     }
 

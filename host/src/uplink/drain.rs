@@ -100,6 +100,7 @@ async fn keep_sending<C: Carrier>(
         uplink.post.leave(Instant::now());
         match served {
             Ok(()) => break,
+            Err(Parting::Lost(CarrierEnded::Renewal)) => redial.renew(),
             Err(Parting::Lost(ended)) => {
                 match uplink.haste(&ended) {
                     Haste::AtOnce => redial.hasten(),

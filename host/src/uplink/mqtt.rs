@@ -7,7 +7,7 @@ use super::carrier::Refusal;
 use super::carrier::{
     Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
 };
-use crate::link::{Causes, LinkMetrics, Redial};
+use crate::link::{Causes, LinkMetrics, Redial, TokenLife};
 use crate::mqtt::{
     BrokerDialler, BrokerRefusal as Refused, Config, Connection, Error, Established, Event,
     Protocol, Publish, UnsendablePublish as Unpublishable,
@@ -132,6 +132,14 @@ impl Carrier for MqttCarrier {
 
     async fn close(self) {
         self.connection.close().await;
+    }
+
+    fn life(&self) -> Option<TokenLife> {
+        self.connection.life()
+    }
+
+    async fn make_way(self) {
+        self.connection.leave().await;
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate::trust;
 use tidegate_tests::Config;
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::guest::{component, marked};
 use crate::scene::Scene;
-use crate::tools::told;
+use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     cases![
@@ -23,7 +24,61 @@ pub fn cases() -> Vec<Trial> {
         a_plugin_that_cannot_be_used_in_a_changed_config_stops_no_later_start,
         editors_and_copy_tools,
         a_folder_that_cannot_be_written_is_no_obstacle,
+        what_changes_outside_the_window_waits_and_a_reload_takes_it,
     ]
+}
+
+/// A window that opens in six hours or so.
+fn shut_now() -> Result<String> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let hour = seconds / 3_600 + 6;
+    Ok(format!("{:02}:00-{:02}:00", hour % 24, (hour + 1) % 24))
+}
+
+/// The window for changes is shut: another version comes by command, then the component and the config change in their files.
+/// Guarantee: the command's version runs at once; what is in the files does not, and `status` says what waits and until when; a reload
+/// takes both.
+fn what_changes_outside_the_window_waits_and_a_reload_takes_it() -> Result<()> {
+    let window = format!("change_window = \"{}\"", shut_now()?);
+    let config = Config::forwarding()
+        .step("all", &plugin(SHORT))
+        .add("gateway", &window);
+    let original = component("count")?;
+    let [by_command, by_file] = [1, 2].map(|mark| marked(&original, mark));
+    let scene = Scene::with(&config, &[(FILE, original)])?;
+    let folder = scene.gateway.folder().to_owned();
+    let file = candidate(&folder, &by_command)?;
+    told(&folder, &["swap", PLUGIN, &file], 0)?;
+    ensure!(runs(&folder, &by_command)?, "{}", about(&folder)?);
+    scene.gateway.replace(FILE, &by_file)?;
+    let elsewhere = config.set("flow.all.topic", "up/elsewhere/{topic}");
+    scene.gateway.rewrite_config(scene.here(&elsewhere))?;
+    let held = || json(&folder, &["status"], 0).map(|status| status["config"]["held"].clone());
+    wait_until("both wait", || {
+        held().is_ok_and(|held| {
+            held["files"]
+                .as_array()
+                .is_some_and(|files| files.len() == 2)
+        })
+    })?;
+    let (until, text) = (held()?["until"].clone(), told(&folder, &["status"], 0)?.0);
+    ensure!(
+        until.is_string() && text.contains("changed files wait"),
+        "{until}: {text}"
+    );
+    ensure!(runs(&folder, &by_command)?, "{}", about(&folder)?);
+    told(&folder, &["reload"], 0)?;
+    wait_until("what is in the file runs", || {
+        runs(&folder, &by_file).unwrap_or_default()
+    })?;
+    ensure!(held()?.is_null(), "{}", held()?);
+    let before = scene.watch.total();
+    scene.field.publish("devices/d1/telemetry", "{}")?;
+    wait_until("it arrives", || scene.watch.total() > before)?;
+    let arrivals = scene.watch.arrivals();
+    let last = arrivals.last().context("one has just arrived")?;
+    ensure!(last.topic.starts_with("up/elsewhere/"), "{last:?}");
+    Ok(())
 }
 
 /// The file is replaced by rubbish while the gateway is off; later there is a good one.

@@ -135,6 +135,27 @@ pub fn published(frame: &[u8], is_v5: bool) -> Option<Published> {
     })
 }
 
+/// The password in a CONNECT without a will; `None` where there is none.
+pub fn password(frame: &[u8], is_v5: bool) -> Option<String> {
+    const HAS_PASSWORD: u8 = 0x40;
+    const HAS_WILL: u8 = 0x04;
+    // Name and level of the protocol, flags, keep-alive.
+    let (head, mut rest) = frame[lengths(frame)?.0..].split_at_checked(10)?;
+    if head[7] & HAS_PASSWORD == 0 || head[7] & HAS_WILL != 0 {
+        return None;
+    }
+    if is_v5 {
+        let (header, length) = lengths(&[&[0][..], rest].concat())?;
+        rest = rest.get(header - 1 + length..)?;
+    }
+    let mut last = None;
+    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+        let (field, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        (last, rest) = (Some(field), behind);
+    }
+    Some(String::from_utf8_lossy(last?).into_owned())
+}
+
 /// Level of the protocol that CONNECT asks for: 4 or 5.
 pub fn version(frame: &[u8]) -> Option<u8> {
     frame

@@ -11,6 +11,7 @@
 //!
 //! The first rule that fits counts; what none fits is taken.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,6 +83,7 @@ struct Account {
     rules: Vec<(Rule, u64)>,
     /// What is left of a second's grant, and when it was filled.
     grant: (f64, Option<Instant>),
+    passwords: BTreeSet<String>,
     seen: Vec<Noted>,
     taken: Vec<Noted>,
 }
@@ -208,6 +210,11 @@ impl PickyBroker {
         self.shared.account().taken.clone()
     }
 
+    /// The passwords that were shown, whatever they were: it takes them all.
+    pub fn passwords(&self) -> BTreeSet<String> {
+        self.shared.account().passwords.clone()
+    }
+
     /// How many connections were made.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
@@ -327,6 +334,8 @@ impl<'a> Peer<'a> {
 
     fn greet(&mut self, frame: &[u8]) -> Option<()> {
         self.is_v5 = packet::version(frame)? == 5;
+        let password = packet::password(frame, self.is_v5);
+        self.shared.account().passwords.extend(password);
         let Terms {
             code, properties, ..
         } = self.shared.account().terms.clone();

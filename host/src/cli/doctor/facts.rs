@@ -159,6 +159,7 @@ fn wanted(config: &Config) -> WantedLimits {
         source::SourceKind::Mqtt(_)
         | source::SourceKind::Modbus(_)
         | source::SourceKind::Nats(_) => 1,
+        source::SourceKind::Ticks(_) => 0,
     };
     let inward: u64 = config.sources.iter().map(in_use).sum();
     let outward: u64 = config
@@ -218,7 +219,7 @@ async fn names(config: &Config) -> Vec<WantedName> {
                 _ => continue,
             },
             source::SourceKind::Nats(own) => &own.server.host,
-            source::SourceKind::Http(_) => continue,
+            source::SourceKind::Http(_) | source::SourceKind::Ticks(_) => continue,
         };
         wanted.push((format!("source.{}", source.name), host.clone()));
     }
@@ -279,7 +280,9 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
                 }
             }
             source::SourceKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
-            source::SourceKind::Modbus(_) | source::SourceKind::Raw(_) => {}
+            source::SourceKind::Modbus(_)
+            | source::SourceKind::Raw(_)
+            | source::SourceKind::Ticks(_) => {}
         }
     }
     for uplink in &config.uplinks {

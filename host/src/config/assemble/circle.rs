@@ -1,5 +1,5 @@
-//! Flows that go in a circle: what one sends is taken from the same broker again, by itself or over others. Each message would
-//! come back for ever, faster than it can be sent, were it not counted how often it did.
+//! Flows that go in a circle: what one sends is taken from the same broker again, or comes to the gateway's own port, by itself or over
+//! others. Each message would come back for ever, faster than it can be sent, were it not counted at a broker how often it did.
 
 use crate::config::address::BrokerIdentity;
 use crate::config::check::Check;
@@ -9,7 +9,7 @@ use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Place;
 use crate::message::Pattern;
 use crate::message::pattern::overlap;
-use crate::uplink;
+use crate::{source, uplink};
 
 /// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
 pub(super) fn count_rounds(sources: &[SourceConnection], uplinks: &mut [(uplink::Config, Place)]) {
@@ -22,6 +22,10 @@ pub(super) fn count_rounds(sources: &[SourceConnection], uplinks: &mut [(uplink:
         uplink.format.counts_rounds = broker.is_some_and(|broker| taken_from.contains(&broker));
     }
 }
+
+/// What stands for the topic of a message, and for the path of a request.
+const TOPIC: &str = "{topic}";
+const PATH: &str = "{path}";
 
 /// Refuses flows that lead to each other in a circle: a message would never settle.
 pub(super) fn refuse(check: &Check<'_>, flows: &[FlowSpec]) {
@@ -69,7 +73,7 @@ pub(super) fn report(
         .collect();
     let mut next = direct(flows);
     for (from, next) in ends.iter().zip(&mut next) {
-        next.extend((0..ends.len()).filter(|to| from.feeds(&ends[*to])));
+        next.extend((0..ends.len()).filter(|to| from.feeds(&ends[*to]).is_some()));
     }
     for (first, flow) in flows.iter().enumerate() {
         let Some(way) = way_back(first, &next) else {
@@ -81,7 +85,8 @@ pub(super) fn report(
             .collect();
         let message = match &names[..] {
             [one] => format!(
-                "flow {one} takes in what it sends: both ends are at one broker, and the topics match"
+                "flow {one} takes in what it sends: both ends are at one {}, and the topics match",
+                ends[first].feeds(&ends[first]).unwrap_or("broker")
             ),
             [first, others @ ..] => format!(
                 "what flow {first} sends comes back to it over {}",
@@ -89,7 +94,7 @@ pub(super) fn report(
             ),
             [] => continue,
         };
-        let hint = "messages go round until they are parked, over MQTT 3.1.1 for ever: send to topics that `topics` do not match";
+        let hint = "messages go round until they are parked, over MQTT 3.1.1 and HTTP for ever: send to topics that `topics` do not match";
         let hint = hint.to_owned();
         check.problem(ProblemCode::Circle, flow.place, message, hint);
     }
@@ -112,10 +117,64 @@ fn way_back(first: usize, next: &[Vec<usize>]) -> Option<Vec<usize>> {
     None
 }
 
+/// A place that messages come from or go to.
+struct FlowEnd {
+    noun: &'static str,
+    at: BrokerIdentity,
+    /// Of one that they go to: where, with the topic in it. Of one that they come from: their topic, with that in it.
+    template: String,
+}
+
+impl FlowEnd {
+    fn of_source(kind: &source::SourceKind) -> Option<Self> {
+        match kind {
+            source::SourceKind::Mqtt(own) => {
+                Some(Self::broker(BrokerIdentity::of(&own.connection), PATH))
+            }
+            source::SourceKind::Http(http) => Some(Self {
+                noun: "address",
+                at: BrokerIdentity::at(&http.host, http.port),
+                template: http.topic.to_string(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn of_uplink(kind: &uplink::UplinkKind) -> Option<Self> {
+        match kind {
+            uplink::UplinkKind::Mqtt(own) => Some(Self::broker(BrokerIdentity::of(own), TOPIC)),
+            uplink::UplinkKind::Http(http) => {
+                let path = http.path.written();
+                let path = path.split_once('?').map_or(&*path, |(path, _)| path);
+                Some(Self {
+                    noun: "address",
+                    at: BrokerIdentity::at(&http.host, http.port),
+                    template: path.trim_start_matches('/').to_owned(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn broker(at: BrokerIdentity, template: &str) -> Self {
+        Self {
+            noun: "broker",
+            at,
+            template: template.to_owned(),
+        }
+    }
+
+    /// As what comes from `self` what went there from `other` comes, if it does.
+    fn led_from(&self, other: &Self, sent: &str) -> Option<String> {
+        let path = other.template.replace(TOPIC, sent);
+        (self.at == other.at).then(|| as_filter(&self.template.replace(PATH, &path)))
+    }
+}
+
 /// Where a flow begins and ends.
 struct FlowEnds {
-    from: Vec<BrokerIdentity>,
-    to: Vec<BrokerIdentity>,
+    from: Vec<FlowEnd>,
+    to: Vec<FlowEnd>,
     takes: Vec<String>,
     sends: Vec<String>,
 }
@@ -140,17 +199,15 @@ impl FlowEnds {
             let is_led_to = |drain: &uplink::Drain| flow.chain.queues().any(|id| id == drain.queue);
             link.drains.iter().any(is_led_to)
         };
-        let at_broker = |link: &uplink::Config| link.kind.broker().map(BrokerIdentity::of);
+        let end = |link: &uplink::Config| FlowEnd::of_uplink(&link.kind);
         let ways = |(uplink, _): &(uplink::Config, Place)| {
             let fallback = uplink
                 .fallback
                 .as_deref()
                 .filter(|fallback| stands_in(fallback));
             [
-                Some(uplink)
-                    .filter(|uplink| leads_to(uplink))
-                    .and_then(at_broker),
-                fallback.and_then(at_broker),
+                Some(uplink).filter(|uplink| leads_to(uplink)).and_then(end),
+                fallback.and_then(end),
             ]
         };
         let is_taken_from =
@@ -159,7 +216,7 @@ impl FlowEnds {
             .chain
             .topic
             .as_ref()
-            .map_or("{topic}", |template| &template.0);
+            .map_or(TOPIC, |template| &template.0);
         // What other flows lead to it may have any topic.
         let any = || flow.patterns.is_empty().then(|| "#".to_owned());
         let filters = || flow.patterns.iter().map(Pattern::filter).chain(any());
@@ -167,7 +224,7 @@ impl FlowEnds {
             from: sources
                 .iter()
                 .filter(is_taken_from)
-                .filter_map(|line| line.spec.broker().map(BrokerIdentity::of))
+                .filter_map(|line| FlowEnd::of_source(&line.spec.kind))
                 .collect(),
             to: uplinks.iter().flat_map(ways).flatten().collect(),
             takes: filters().collect(),
@@ -177,30 +234,37 @@ impl FlowEnds {
         }
     }
 
-    fn feeds(&self, other: &Self) -> bool {
-        let at_one_broker = self.to.iter().any(|broker| other.from.contains(broker));
-        at_one_broker
-            && self
-                .sends
-                .iter()
-                .any(|sent| other.takes.iter().any(|taken| overlap(sent, taken)))
+    /// Whether `other` takes what this one sends, and what that place is.
+    fn feeds(&self, other: &Self) -> Option<&'static str> {
+        let is_taken = |topic: String| other.takes.iter().any(|taken| overlap(&topic, taken));
+        let joined = |from: &&FlowEnd| {
+            let ways = self.to.iter();
+            let mut led =
+                ways.flat_map(|to| self.sends.iter().filter_map(|sent| from.led_from(to, sent)));
+            led.any(is_taken)
+        };
+        Some(other.from.iter().find(joined)?.noun)
     }
 }
 
-/// A filter for what a template makes of the topics of another filter: a level with something unknown in it is any.
+/// A filter for what a template makes of the topics of another filter.
 fn sent(template: &str, filter: &str, flow: &str) -> String {
     let topic = filter
         .strip_prefix("$share/")
         .and_then(|rest| rest.split_once('/'))
         .map_or(filter, |(_, topic)| topic);
-    let text = template.replace("{topic}", topic).replace("{flow}", flow);
+    as_filter(&template.replace(TOPIC, topic).replace("{flow}", flow))
+}
+
+/// What such a text makes, as a filter: a level with something unknown in it is any.
+fn as_filter(text: &str) -> String {
     let mut levels = Vec::new();
     for level in text.split('/') {
         if level.contains('#') {
             levels.push("#");
             break;
         }
-        levels.push(if level.contains(['+', '{']) {
+        levels.push(if level.contains(['+', '{', '%']) {
             "+"
         } else {
             level

@@ -1,5 +1,5 @@
 //! Topics of a flow that nothing of its sources can have: a source over HTTP makes topics by its template, one over Modbus has
-//! as many as groups. From a broker anything may come.
+//! as many as groups, a clock has one. From a broker anything may come.
 
 use crate::config::check::Check;
 use crate::config::flow::FlowSpec;
@@ -58,7 +58,7 @@ fn reaches(source: &SourceSpec, pattern: &Pattern) -> bool {
         SourceKind::Http(http) => http.topic.reaches(pattern),
         SourceKind::Raw(raw) => raw.topic.reaches(pattern),
         SourceKind::Nats(own) => own.topic.reaches(pattern),
-        SourceKind::Modbus(_) => {
+        SourceKind::Modbus(_) | SourceKind::Ticks(_) => {
             let mut topics = topics(source);
             topics.any(|topic| pattern.matches(topic).is_some())
         }
@@ -66,12 +66,14 @@ fn reaches(source: &SourceSpec, pattern: &Pattern) -> bool {
 }
 
 fn topics(source: &SourceSpec) -> impl Iterator<Item = &str> {
-    let devices = match &source.kind {
-        SourceKind::Modbus(modbus) => modbus.devices.as_slice(),
-        _ => &[],
+    let (devices, own) = match &source.kind {
+        SourceKind::Modbus(modbus) => (modbus.devices.as_slice(), None),
+        SourceKind::Ticks(own) => (&[][..], Some(&own.topic)),
+        _ => (&[][..], None),
     };
     let groups = devices.iter().flat_map(|device| &device.groups);
-    groups.filter_map(|group| std::str::from_utf8(&group.topic).ok())
+    let topics = groups.map(|group| &group.topic).chain(own);
+    topics.filter_map(|topic| std::str::from_utf8(topic).ok())
 }
 
 /// What its topics are.
@@ -81,7 +83,7 @@ fn hint(source: &SourceSpec) -> String {
         SourceKind::Http(http) => Some(&http.topic),
         SourceKind::Raw(raw) => Some(&raw.topic),
         SourceKind::Nats(own) => Some(&own.topic),
-        SourceKind::Mqtt(_) | SourceKind::Modbus(_) => None,
+        SourceKind::Mqtt(_) | SourceKind::Modbus(_) | SourceKind::Ticks(_) => None,
     };
     if let Some(made) = made {
         return format!("its topics are made as `source.{name}.topic` says: {made}");

@@ -86,9 +86,11 @@ impl Thing {
                     port: *port,
                 }),
                 RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
-                RawAddress::Dial { .. } | RawAddress::Program(_) => None,
+                RawAddress::Dial { .. } | RawAddress::Program(_) | RawAddress::Files(_) => None,
             },
-            source::SourceKind::Mqtt(_) | source::SourceKind::Nats(_) => None,
+            source::SourceKind::Mqtt(_)
+            | source::SourceKind::Nats(_)
+            | source::SourceKind::Ticks(_) => None,
         }
     }
 
@@ -139,6 +141,35 @@ impl Thing {
                 "each would count and delete what the other has written: give each a folder of its own",
             ),
         }
+    }
+}
+
+/// Refuses a folder for files that lies in the gateway's own, or around it.
+pub(super) fn refuse_own_folder(
+    check: &Check<'_>,
+    uplinks: &[(uplink::Config, Place)],
+    data_dir: &Path,
+) {
+    let own = led_to(data_dir);
+    for (uplink, place) in uplinks {
+        let uplink::UplinkKind::File(file) = &uplink.kind else {
+            continue;
+        };
+        let folder = led_to(&file.folder);
+        // One that is no folder's path has been told of already.
+        if own.parent().is_none() || folder.parent().is_none() {
+            continue;
+        }
+        let name = &uplink.name;
+        let message = if folder.starts_with(&own) {
+            format!("`uplink.{name}` writes into the gateway's data folder")
+        } else if own.starts_with(&folder) {
+            format!("the gateway's data folder lies in the one that `uplink.{name}` writes into")
+        } else {
+            continue;
+        };
+        let hint = "what is in the data folder is the gateway's alone, goes with it, and holds its keys: give the files a folder elsewhere";
+        check.problem(ProblemCode::Conflict, *place, message, hint.to_owned());
     }
 }
 

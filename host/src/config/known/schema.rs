@@ -46,12 +46,18 @@ url = "serial:///dev/b"
 [source.program]
 url = "exec:///a"
 every = "1s"
+[source.files]
+url = "tail:///a"
 [source.nats]
 url = "nats+tls://a"
 creds = { env = "A" }
 tls = { ca = "a" }
 stream = "a"
 consumer = "a"
+[source.clock]
+url = "clock://utc"
+every = "1s"
+at = "06:00"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -121,7 +127,9 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "dialled" | "listening") => &["\"tcp://*\"", "\"*\""],
         ("source", "datagrams") => &["\"udp://*\"", "\"*\""],
         ("source", "program") => &["\"exec://*\"", "\"*\""],
+        ("source", "files") => &["\"tail://*\"", "\"*\""],
         ("source", "nats") => &["\"nats://*\"", "\"*\""],
+        ("source", "clock") => &["\"clock://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],

@@ -8,6 +8,7 @@ mod nats;
 mod raw;
 mod shared;
 pub(super) mod spec;
+mod ticks;
 
 use std::collections::BTreeSet;
 
@@ -21,12 +22,13 @@ use super::tree::Place;
 use crate::config::problem::code::ProblemCode;
 
 /// What only some ways in have.
-const KEYS: [&[&str]; 5] = [
+const KEYS: [&[&str]; 6] = [
     mqtt::OWN_KEYS,
     http::OWN_KEYS,
     modbus::OWN_KEYS,
     raw::OWN_KEYS,
     nats::OWN_KEYS,
+    ticks::OWN_KEYS,
 ];
 
 /// Reads all of them.
@@ -51,6 +53,10 @@ pub(super) fn read_all(
             scheme if scheme.starts_with("nats") => {
                 foreign(&mut fields, nats::OWN_KEYS, "NATS");
                 nats::read(&mut fields, gateway, name)
+            }
+            "clock" => {
+                foreign(&mut fields, ticks::OWN_KEYS, "a clock");
+                ticks::read(&mut fields, name)
             }
             scheme => match RawWay::of(scheme) {
                 Some(way) => {

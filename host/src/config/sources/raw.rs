@@ -1,4 +1,4 @@
-//! A source of raw bytes: over TCP, in datagrams, on a serial line, or what a program says.
+//! A source of raw bytes: over TCP, in datagrams, on a serial line, what a program says, or what stands in files.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use crate::config::problem::code::ProblemCode;
 use crate::link::SerialBrake;
 use crate::source::SourceKind;
 use crate::source::raw::{
-    Config, LengthCounts, LengthField, PeerTopic, ProgramRounds, RawAddress, RawFraming, RawProgram,
+    Config, FilePattern, KnownOfPeer, LengthCounts, LengthField, PeerTopic, ProgramRounds,
+    RawAddress, RawFraming, RawProgram,
 };
 
 /// Where raw bytes come from, by the scheme of the URL.
@@ -25,6 +26,7 @@ pub(super) enum RawWay {
     Datagrams,
     Serial,
     Program,
+    Files,
 }
 
 /// Keys that only raw bytes have; each way has some of them.
@@ -69,6 +71,7 @@ impl RawWay {
             "udp" => Some(Self::Datagrams),
             "serial" => Some(Self::Serial),
             "exec" => Some(Self::Program),
+            "tail" => Some(Self::Files),
             _ => None,
         }
     }
@@ -81,6 +84,7 @@ impl RawWay {
             Self::Datagrams => "udp://",
             Self::Serial => "serial://",
             Self::Program => "exec://",
+            Self::Files => "tail://",
         }
     }
 
@@ -88,7 +92,8 @@ impl RawWay {
     pub(super) fn keys(self) -> Vec<&'static str> {
         let has = |key: &&str| match *key {
             "topic" => true,
-            "reply" | "settle_within" => self != Self::Program,
+            "reply" | "settle_within" => !matches!(self, Self::Program | Self::Files),
+            "idle" => !matches!(self, Self::Datagrams | Self::Files),
             "arguments" | "every" | "within" => self == Self::Program,
             "open" => matches!(self, Self::Listen | Self::Datagrams),
             "max_connections" | "yields_after" => self == Self::Listen,
@@ -105,7 +110,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, way: RawWay) -> SourceSp
     let framing = match way {
         // A datagram is a frame.
         RawWay::Datagrams => RawFraming::Line,
-        _ => framing(fields),
+        _ => framing(fields, way),
     };
     let has = |key| way.keys().contains(&key);
     let config = Config {
@@ -118,6 +123,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, way: RawWay) -> SourceSp
         },
         backoff: backoff(fields),
         framing,
+        kept: None,
         address,
     };
     let (framing, address) = (config.framing.clone(), config.address.clone());
@@ -133,6 +139,9 @@ fn address(fields: &mut Fields<'_>, way: RawWay) -> RawAddress {
     }
     if way == RawWay::Program {
         return RawAddress::Program(program(fields, url));
+    }
+    if way == RawWay::Files {
+        return RawAddress::Files(files(fields, url));
     }
     let scheme = way.name().trim_end_matches("://");
     let parsed = BrokerAddress::parse_as(url, scheme, 0);
@@ -213,6 +222,16 @@ fn program(fields: &mut Fields<'_>, url: &str) -> RawProgram {
     }
 }
 
+fn files(fields: &mut Fields<'_>, url: &str) -> FilePattern {
+    let path = url.strip_prefix("tail://").unwrap_or_default();
+    FilePattern::parse(path).unwrap_or_else(|problem| {
+        let hint = "write tail:///var/log/app.log, with three slashes, or a * for a part of the name: tail:///var/log/app-*.log";
+        let message = format!("the path in the URL {problem}");
+        fields.problem(ProblemCode::Url, "url", message, hint.to_owned());
+        FilePattern::default()
+    })
+}
+
 fn rounds(fields: &mut Fields<'_>) -> Option<ProgramRounds> {
     let within = fields.duration("within", Duration::from_millis(100)..=86_400 * SECOND);
     fields.find("every");
@@ -235,7 +254,7 @@ fn rounds(fields: &mut Fields<'_>) -> Option<ProgramRounds> {
 fn guard(fields: &mut Fields<'_>, address: &RawAddress) {
     let host = match address {
         RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. } => host,
-        RawAddress::Dial { .. } | RawAddress::Serial(_) | RawAddress::Program(_) => return,
+        _ => return,
     };
     let is_local = match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -253,12 +272,17 @@ fn guard(fields: &mut Fields<'_>, address: &RawAddress) {
 
 fn topic(fields: &mut Fields<'_>, name: &str, way: RawWay) -> PeerTopic {
     let written = fields.text("topic").unwrap_or_default();
-    let has_peer = !matches!(way, RawWay::Serial | RawWay::Program);
-    let parsed = PeerTopic::parse(&written.replace("{source}", name), has_peer);
+    let known = match way {
+        RawWay::Serial | RawWay::Program => KnownOfPeer::Nothing,
+        RawWay::Files => KnownOfPeer::File,
+        RawWay::Dial | RawWay::Listen | RawWay::Datagrams => KnownOfPeer::Address,
+    };
+    let parsed = PeerTopic::parse(&written.replace("{source}", name), known);
     parsed.unwrap_or_else(|error| {
-        let names = match has_peer {
-            true => "{source}, {peer} and {port} may stand: \"line/{peer}\"",
-            false => "{source} may stand: \"line/scale-1\"",
+        let names = match known {
+            KnownOfPeer::Address => "{source}, {peer} and {port} may stand: \"line/{peer}\"",
+            KnownOfPeer::File => "{source} and {file} may stand: \"log/{file}\"",
+            KnownOfPeer::Nothing => "{source} may stand: \"line/scale-1\"",
         };
         fields.problem(
             ProblemCode::Topic,
@@ -271,7 +295,7 @@ fn topic(fields: &mut Fields<'_>, name: &str, way: RawWay) -> PeerTopic {
 }
 
 /// One of the framings, and those keys of the others that are mistakes then.
-fn framing(fields: &mut Fields<'_>) -> RawFraming {
+fn framing(fields: &mut Fields<'_>, way: RawWay) -> RawFraming {
     let words = [
         ("line", "line"),
         ("delimiter", "delimiter"),
@@ -279,7 +303,9 @@ fn framing(fields: &mut Fields<'_>) -> RawFraming {
         ("fixed", "fixed"),
         ("idle", "idle"),
     ];
-    let kind = fields.choice("framing", &words).unwrap_or("line");
+    // A file knows no silence.
+    let words = &words[..words.len() - usize::from(way == RawWay::Files)];
+    let kind = fields.choice("framing", words).unwrap_or("line");
     let keys: [(&str, &str); 6] = [
         ("delimiter", "delimiter"),
         ("length", "length"),
@@ -288,7 +314,7 @@ fn framing(fields: &mut Fields<'_>) -> RawFraming {
         ("sync", "fixed"),
         ("idle", "idle"),
     ];
-    for (key, of) in keys {
+    for (key, of) in keys.into_iter().filter(|(key, _)| way.keys().contains(key)) {
         fields.find(key);
         if of != kind && fields.has(key) {
             let message = format!("`{key}` is set, but `framing` is \"{kind}\"");

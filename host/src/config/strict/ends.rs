@@ -72,6 +72,7 @@ impl<'a> StrictLook<'a> {
                     self.in_the_clear(&subject, url, &server.host);
                 }
             }
+            source::SourceKind::Ticks(_) => {}
             source::SourceKind::Raw(own) => self.raw(&subject, (entry, table), &own.address),
             source::SourceKind::Modbus(own) => {
                 if let source::modbus::ModbusAddress::Net { host, .. } = &own.address

@@ -64,10 +64,90 @@ fn a_folder_that_is_none_and_files_of_which_none_is_kept_are_mistakes() {
         [],
         "it may be mounted yet"
     );
-    let keep = "url = \"file://HERE\"\nfiles = { bytes = \"64MiB\", keep = \"63MiB\" }";
+    let keep = "url = \"file://HERE/out\"\nfiles = { bytes = \"64MiB\", keep = \"63MiB\" }";
     assert_eq!(of(keep), [ProblemCode::Conflict]);
-    let empty = "url = \"file://HERE\"\npack = \"csv\"\nfiles = { columns = [] }";
+    let empty = "url = \"file://HERE/out\"\npack = \"csv\"\nfiles = { columns = [] }";
     assert_eq!(of(empty), [ProblemCode::OutOfRange]);
+}
+
+#[test]
+fn a_folder_in_or_around_the_gateway_s_own_is_a_mistake() {
+    let of = |url: &str| told("uplink", &format!("url = \"{url}\""), &[]);
+    for url in [
+        "file://HERE/data",
+        "file://HERE/data/history",
+        "file://HERE/data/spool/x/",
+        "file://HERE",
+    ] {
+        assert_eq!(of(url), [ProblemCode::Conflict], "{url}");
+    }
+    for url in ["file://HERE/data2", "file://HERE/history/data"] {
+        assert_eq!(of(url), [], "{url}");
+    }
+}
+
+/// What is told of flows over these ways in and out.
+#[track_caller]
+fn told_of_flows(source: &str, uplink: &str, flows: &str) -> Vec<String> {
+    let whole = format!(
+        "[source.field]\nurl = \"http://{source}\n[uplink.cloud]\nurl = \"http://{uplink}\n{flows}"
+    );
+    let config = Case::new(&whole).good();
+    let circles = config.warnings.iter();
+    circles
+        .filter(|warning| warning.code == ProblemCode::Circle)
+        .map(|warning| warning.message.clone())
+        .collect()
+}
+
+#[test]
+fn an_uplink_over_http_that_leads_to_the_gateway_s_own_port_is_told() {
+    const FLOW: &str = "[flow.a]\nfrom = \"field\"\ntopics = [\"in/{device}\"]\nto = \"cloud\"\n";
+    for (source, uplink) in [
+        ("127.0.0.1:8080\"", "127.0.0.1:8080/in/x\""),
+        ("127.0.0.1:8080\"", "localhost:8080/{topic}\""),
+        ("127.0.0.1:8080\"", "127.0.0.1:8080/in/{device}?a=b\""),
+        ("[::1]:8080\"", "[::1]:8080/{topic}\""),
+        ("0.0.0.0:8080\"\nopen = true", "127.0.0.1:8080/in/{class}\""),
+        (
+            "127.0.0.1:8080\"\ntopic = \"in/{path}\"",
+            "127.0.0.1:8080/x\"",
+        ),
+        (
+            "127.0.0.1:8080\"\ntopic = \"in/x\"",
+            "127.0.0.1:8080/anything\"",
+        ),
+    ] {
+        let found = told_of_flows(source, uplink, FLOW);
+        assert!(
+            found.len() == 1 && found[0].contains("both ends are at one address"),
+            "{source} {uplink}: {found:?}"
+        );
+    }
+    for (source, uplink) in [
+        ("127.0.0.1:8080\"", "127.0.0.1:8081/in/x\""),
+        ("127.0.0.1:8080\"", "127.0.0.1:8080/out/x\""),
+        ("127.0.0.1:8080\"", "127.0.0.1:8080/in/x/{device}\""),
+        (
+            "127.0.0.1:8080\"\ntopic = \"in/x/{path}\"",
+            "127.0.0.1:8080/y\"",
+        ),
+        ("0.0.0.0:8080\"\nopen = true", "10.0.0.9:8080/{topic}\""),
+    ] {
+        let found = told_of_flows(source, uplink, FLOW);
+        assert_eq!(found, Vec::<String>::new(), "{source} {uplink}");
+    }
+    let over = "[flow.b]\nfrom = \"field\"\ntopics = [\"out/{device}\"]\nto = \"cloud\"\n";
+    let both = format!(
+        "{}{over}",
+        FLOW.replace("\"cloud\"\n", "\"cloud\"\ntopic = \"out/{device}\"\n")
+    );
+    let found = told_of_flows("127.0.0.1:8080\"", "127.0.0.1:8080/{topic}\"", &both);
+    // What goes out as `out/…` is taken by `b`, which leads to itself.
+    assert!(
+        found.iter().any(|message| message.contains("`b`")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -133,4 +213,35 @@ fn an_origin_is_as_browsers_say_it() {
     ] {
         assert_eq!(of(origin), [], "{origin}");
     }
+}
+
+/// At a start nobody waits for a mount whose server is gone: the flow that needs it says so. Whoever checks is told.
+#[test]
+fn a_plugin_or_key_on_a_mount_that_hangs_costs_its_flow_and_no_start() {
+    let whole = MINIMAL
+        .replace("\"builtin:filter\"", "\"far/rule.wasm\"")
+        .replace(
+            "[source.field]",
+            "[gateway]\nplugin_keys = [\"far/ops.pub\"]\n[source.field]",
+        );
+    let case = Case::new(&whole);
+    let both = [ProblemCode::PluginKey, ProblemCode::PluginFile];
+    let of = |secrets: Secrets| {
+        let sources = Sources {
+            secrets,
+            ..case.sources.clone()
+        };
+        load(&sources).map_or_else(
+            |problems| problems.iter().map(|problem| problem.code).collect(),
+            |config| {
+                assert_eq!(config.flows[0].plugins[0].trust.missing.len(), 1);
+                Vec::new()
+            },
+        )
+    };
+    assert_eq!(of(Secrets::AtDial), both, "they are not there");
+    let far = |name: &str| crate::file::HungPath::at(&case.folder.path().join("far").join(name));
+    let _hung = [far("rule.wasm"), far("ops.pub")];
+    assert_eq!(of(Secrets::AtDial), []);
+    assert_eq!(of(Secrets::Needed), both);
 }

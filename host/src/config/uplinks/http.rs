@@ -2,7 +2,7 @@
 
 use super::super::address::{AddressError, BrokerAddress};
 use super::super::check::Check;
-use super::super::connection::{self, Role};
+use super::super::connection::{self, Role, token};
 use super::super::fields::Fields;
 use super::super::secret;
 use super::super::tree::{Node, TomlEntry};
@@ -81,7 +81,7 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
         tls,
         path,
         method: fields.choice("method", &methods).unwrap_or_default(),
-        headers: headers(fields),
+        headers: headers(fields, gateway),
         pack,
         line,
         has_envelope: id == IdForm::Envelope,
@@ -233,9 +233,9 @@ fn id(fields: &mut Fields<'_>) -> IdForm {
 }
 
 /// What every request has beside what is made for it, by lower-case name.
-fn headers(fields: &mut Fields<'_>) -> Vec<(String, HeaderText)> {
+fn headers(fields: &mut Fields<'_>, gateway: &str) -> Vec<(String, HeaderText)> {
     let mut headers = Vec::new();
-    if let Some(token) = secret::read_token(fields, "token") {
+    if let Some(token) = token::read_bearer(fields, "token", gateway) {
         headers.push(("authorization".to_owned(), HeaderText::Token(token)));
     }
     let Some(mut table) = fields.table("headers") else {

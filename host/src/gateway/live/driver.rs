@@ -23,11 +23,13 @@ use std::time::Duration;
 
 use super::board::{PluginIndex, guarded};
 use super::desk::Orders;
+use super::held::HeldFiles;
 use super::order::{ChangeLine, PluginName};
 use super::parts::LiveParts;
 use super::request::{Adopted, DriverRequest, WAITING};
 use super::watch::FileWatch;
 use crate::chain::PluginConfig;
+use crate::clock::Now;
 use crate::gateway::ends::Endpoints;
 use crate::heap;
 use crate::versions::StoredVersion;
@@ -56,6 +58,8 @@ pub(super) struct Driver {
     desk: Orders,
     watched: Vec<PathBuf>,
     watch: FileWatch,
+    /// Changes of files that are not to be made yet.
+    held: HeldFiles,
     in_vain: InVain,
     /// By the numbers of their flows.
     busy: HashMap<usize, Busy>,
@@ -67,6 +71,8 @@ impl Driver {
     pub(super) fn new(parts: LiveParts, ends: Endpoints, desk: Orders) -> std::io::Result<Self> {
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
+        let window = parts.config.gateway.change_window.clone();
+        let held = HeldFiles::new(window, parts.standing.clone());
         let in_vain = InVain::default();
         let busy = HashMap::new();
         let deferred = BTreeSet::new();
@@ -76,6 +82,7 @@ impl Driver {
             desk,
             watched,
             watch,
+            held,
             in_vain,
             busy,
             deferred,
@@ -87,13 +94,16 @@ impl Driver {
         guarded(&self.desk.board.clone(), None, || self.catch_up());
         loop {
             let request = match waiting.recv_timeout(WRITE_AGAIN) {
-                Ok(request) => request,
+                Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => {
                     self.parts.versions.write_again();
-                    continue;
+                    None
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
+            let due = self.held.due(Now::read());
+            guarded(&self.desk.board.clone(), None, || self.take_held(&due));
+            let Some(request) = request else { continue };
             if self.desk.board.is_stopping() || matches!(request, DriverRequest::Stop) {
                 break;
             }
@@ -112,11 +122,18 @@ impl Driver {
 
     fn obey(&mut self, request: DriverRequest) {
         match request {
+            DriverRequest::Changed { path, .. } if self.held.hold(&path, Now::read()) => {}
             DriverRequest::Changed { path, .. } if self.is_of_config(&path) => {
                 self.reload(None, &Who::Config)
             }
             DriverRequest::Changed { path, content } => self.replace(&path, &content),
-            DriverRequest::Reload { id, who } => self.reload(id, &who),
+            DriverRequest::Reload { id, who } => {
+                // Whoever asks for it wants all that is new.
+                let mut held = self.held.take();
+                held.retain(|path| !self.is_of_config(path));
+                self.reload(id, &who);
+                self.take_held(&held);
+            }
             DriverRequest::Swap {
                 id,
                 order,

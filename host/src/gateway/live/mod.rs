@@ -7,6 +7,7 @@
 mod board;
 mod desk;
 mod driver;
+mod held;
 mod order;
 mod parts;
 mod request;

@@ -31,6 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SCAN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(1);
 
+/// What is in a file at this moment, as far as one is watched.
+pub(super) fn content_now(path: &Path) -> std::io::Result<Vec<u8>> {
+    read(path)
+}
+
 /// A running watch. Dropping it stops it, and waits for a call of `on_change` that is under way.
 #[derive(Debug)]
 pub(super) struct FileWatch {

@@ -10,14 +10,16 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::interval;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::link::{ConnectionLoss, FailureKind, Secret, Tls};
 use crate::message::Qos;
-use crate::mqtt::Login;
 use crate::mqtt::settings::tests::config;
+use crate::mqtt::wire::ProtocolVersion;
 use crate::mqtt::wire::broker::{AckKind, Announce, BrokerWire, ClientPacket};
+use crate::mqtt::{Config, Established, Login, Protocol};
 
 /// A broker that sends every message back to the one who published it.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {

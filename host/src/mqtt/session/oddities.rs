@@ -11,6 +11,8 @@ pub(in crate::mqtt) struct Oddities {
     pub(in crate::mqtt) first: Option<(&'static str, u16)>,
     /// It sent PUBACK for a message of QoS 2, which counts as its acceptance.
     pub(in crate::mqtt) is_early: bool,
+    /// Packets that were passed over, a bit for each [`crate::mqtt::wire::OddPacket`].
+    pub(in crate::mqtt) packets: u8,
 }
 
 impl Session {
@@ -22,7 +24,8 @@ impl Session {
 
     /// What the broker said since the last call that it should not have.
     pub(in crate::mqtt) fn take_odd(&mut self) -> Option<Oddities> {
-        let odd = std::mem::take(&mut self.odd);
+        let mut odd = std::mem::take(&mut self.odd);
+        odd.packets |= self.wire.take_odd();
         (odd != Oddities::default()).then_some(odd)
     }
 }

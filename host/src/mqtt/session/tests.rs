@@ -3,6 +3,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::link::{ConnectionLoss, FailureKind};
 use crate::mqtt::settings::tests::config;
+use crate::mqtt::wire::OddPacket;
 use crate::mqtt::wire::broker::{AckKind, Announce, BrokerWire, ClientPacket};
 use crate::mqtt::wire::tests::{mutate, valid_stream};
 use crate::mqtt::{BrokerRefusal, Subscription};
@@ -601,7 +602,7 @@ fn an_answer_with_packet_id_0_is_one_to_nothing() {
             Some(Oddities {
                 strays: 4,
                 first: Some(("PUBACK", 0)),
-                is_early: false
+                ..Oddities::default()
             })
         );
         // Nothing but the message goes out, and its answer counts.
@@ -629,7 +630,7 @@ fn an_answer_to_nothing_changes_nothing_and_is_counted() {
             Some(Oddities {
                 strays: 5,
                 first: Some(("PUBACK", 2)),
-                is_early: false
+                ..Oddities::default()
             })
         );
         let twice = pair.receive(|broker, out| {
@@ -641,18 +642,113 @@ fn an_answer_to_nothing_changes_nothing_and_is_counted() {
             Some(Oddities {
                 strays: 1,
                 first: Some(("PUBACK", 1)),
-                is_early: false
+                ..Oddities::default()
             })
         );
         assert_eq!((pair.session.take_odd(), pair.sent().len()), (None, 1));
     }
 }
 
+/// Odd packets whose frame is sound, and which kind each is.
+const ODD_PACKETS: [(&[u8], OddPacket); 13] = [
+    (&[0x20, 3, 0, 0, 0], OddPacket::Greeting),
+    (&[0x20, 2, 1, 0], OddPacket::Greeting),
+    (&[0x20, 3, 0, 0x87, 0], OddPacket::Greeting),
+    (&[0x20, 0], OddPacket::Greeting),
+    (&[0xF0, 0], OddPacket::NotAskedFor),
+    (
+        &[0xF0, 6, 0x18, 4, 0x15, 0, 1, b'x'],
+        OddPacket::NotAskedFor,
+    ),
+    (&[0xFF, 1, 9], OddPacket::NotAskedFor),
+    (&[0xC0, 0], OddPacket::ClientOnly),
+    (&[0x82, 6, 0, 1, 0, 1, b'a', 0], OddPacket::ClientOnly),
+    (&[0x10, 2, 0, 0], OddPacket::ClientOnly),
+    (&[0xD0, 2, 7, 7], OddPacket::Body),
+    (&[0xD3, 0], OddPacket::Flags),
+    (&[0x4A, 2, 0, 9], OddPacket::Flags),
+];
+
 #[test]
-fn a_second_connack_costs_the_connection() {
+fn a_packet_that_is_odd_is_passed_over_and_told() {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
+        for (bytes, kind) in ODD_PACKETS {
+            let (mut pair, _) = greeted(version, &Announce::default());
+            pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
+            pair.sent();
+            let events = pair.receive(|broker, out| {
+                (0..2).for_each(|_| out.extend_from_slice(bytes));
+                broker.acknowledge(AckKind::Ack, 1, 0, out);
+            });
+            let events = events.unwrap_or_else(|error| panic!("{bytes:x?}: {error}"));
+            assert_eq!(events, [Event::Accepted { token: 7 }], "{bytes:x?}");
+            let odd = pair.session.take_odd().unwrap();
+            assert_eq!(
+                (odd.packets, pair.sent()),
+                (kind.bit(), vec![]),
+                "{bytes:x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_wrong_flags_and_a_pingresp_with_a_body_are_answers() {
     let (mut pair, _) = greeted(ProtocolVersion::V5, &Announce::default());
-    let again = pair.receive(|broker, out| broker.connack(0, &Announce::default(), out));
-    assert!(matches!(again, Err(Error::Protocol(_))));
+    pair.session.ask();
+    pair.receive(|_, out| out.extend_from_slice(&[0xD0, 1, 0]))
+        .unwrap();
+    assert!(pair.session.answered().is_some());
+    pair.sent();
+    // As MQTT 3.1 had it, and as a broker sends it again.
+    for first in [0x60, 0x6A] {
+        pair.receive(|_, out| out.extend_from_slice(&[first, 2, 0, 3]))
+            .unwrap();
+        assert_eq!(pair.sent(), [ClientPacket::PubComp(3)]);
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_answered_comes_without_a_claim_and_those_behind_it_come() {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
+        for first in [0x32, 0x34, 0x36, 0x3B] {
+            let (mut pair, _) = greeted(version, &Announce::default());
+            let events = pair.receive(|broker, out| {
+                let id = u8::from(first & 6 == 6);
+                out.extend_from_slice(&[first, 6, 0, 1, b'a', 0, id, 0]);
+                broker.publish(&publish(Qos::AtLeastOnce), 4, out);
+            });
+            let events = events.unwrap();
+            let [
+                Event::Unfit {
+                    token: None,
+                    publish: odd,
+                    ..
+                },
+                Event::Publish { token: Some(_), .. },
+            ] = &events[..]
+            else {
+                panic!("{first:x} {events:?}")
+            };
+            assert_eq!((&*odd.topic, odd.qos), (&b"a"[..], Qos::AtMostOnce));
+            assert_eq!(pair.sent(), []);
+        }
+    }
+}
+
+#[test]
+fn what_has_lost_its_frame_costs_the_connection() {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
+        for bytes in [
+            &[0xD0, 0xFF, 0xFF, 0xFF, 0xFF][..],
+            &[0x00, 0],
+            &[0x05, 1, 1],
+        ] {
+            let (mut pair, _) = greeted(version, &Announce::default());
+            let ended = pair.receive(|_, out| out.extend_from_slice(bytes));
+            assert!(matches!(ended, Err(Error::Malformed(_))), "{bytes:x?}");
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod subscribe;
 mod v4;
 mod v5;
 
-pub(super) use packet::{AckPacket, ConnAck, Malformed, Packet, ProtocolVersion};
+pub(super) use packet::{AckPacket, ConnAck, Malformed, OddPacket, Packet, ProtocolVersion};
 pub(super) use publish::check_filter;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -32,6 +32,7 @@ const PAYLOAD_HEAD_BYTES: usize = 4 << 10;
 const CONTROL_BYTES: usize = 64 << 10;
 
 const PINGREQ: [u8; 2] = [0xC0, 0x00];
+const CONNACK: u8 = 0x20;
 const UNSUBACK: u8 = 0xB0;
 const PINGRESP: u8 = 0xD0;
 const DISCONNECT: [u8; 2] = [0xE0, 0x00];
@@ -91,6 +92,10 @@ pub(super) struct Wire {
     version: ProtocolVersion,
     max_packet_bytes: usize,
     skip: Option<Skip>,
+    /// CONNACK has come: what is odd from then on costs no connection.
+    is_greeted: bool,
+    /// What was odd since that was last asked, a bit for each [`OddPacket`].
+    odd: u8,
 }
 
 impl Wire {
@@ -99,7 +104,23 @@ impl Wire {
             version,
             max_packet_bytes: usize::try_from(max_packet_bytes).unwrap_or(usize::MAX),
             skip: None,
+            is_greeted: false,
+            odd: 0,
         }
+    }
+
+    /// What was odd since the last call, a bit for each [`OddPacket`].
+    pub(super) fn take_odd(&mut self) -> u8 {
+        std::mem::take(&mut self.odd)
+    }
+
+    /// Lets something odd pass, once it is known that a broker says it.
+    fn pass(&mut self, odd: OddPacket) -> Result<(), Malformed> {
+        if !self.is_greeted {
+            return Err(Malformed(odd.words()));
+        }
+        self.odd |= odd.bit();
+        Ok(())
     }
 
     pub(super) fn version(&self) -> ProtocolVersion {
@@ -109,23 +130,25 @@ impl Wire {
     /// Takes the next packet out of `input`; `None` when it is not all there. After an error the stream is lost.
     pub(super) fn read(&mut self, input: &mut BytesMut) -> Result<Option<Packet>, Malformed> {
         if let Some(skip) = self.skip.take() {
-            return self.read_past(skip, input);
+            return Ok(self.read_past(skip, input));
         }
-        let Some(frame) = PacketHeader::peek(input)? else {
+        let Some(mut frame) = PacketHeader::peek(input)? else {
             return Ok(None);
         };
-        check_flags(frame.first)?;
+        let odd = oddity(frame.first)?;
+        if let Some(odd) = odd {
+            self.pass(odd)?;
+            frame.first = proper(frame.first);
+        }
         if frame.len() > self.max_packet_bytes {
             if frame.is_publish() {
                 input.advance(frame.header);
-                return self.read_past(
-                    Skip {
-                        frame,
-                        left: frame.body,
-                        head: Vec::new(),
-                    },
-                    input,
-                );
+                let skip = Skip {
+                    frame,
+                    left: frame.body,
+                    head: Vec::new(),
+                };
+                return Ok(self.read_past(skip, input));
             }
             if frame.len() > CONTROL_BYTES {
                 return Err(Malformed(
@@ -147,7 +170,8 @@ impl Wire {
                 publish,
                 packet_id,
                 unfit,
-            } = publish::decode(form, bytes.freeze())?;
+                ..
+            } = publish::decode(form, bytes.freeze());
             return Ok(Some(match unfit {
                 None => Packet::Publish { publish, packet_id },
                 Some(why) => Packet::Unfit {
@@ -156,6 +180,9 @@ impl Wire {
                     why,
                 },
             }));
+        }
+        if matches!(odd, Some(OddPacket::ClientOnly | OddPacket::NotAskedFor)) {
+            return Ok(Some(Packet::Odd));
         }
         self.control(frame, &bytes).map(Some)
     }
@@ -170,11 +197,7 @@ impl Wire {
         }
     }
 
-    fn read_past(
-        &mut self,
-        mut skip: Skip,
-        input: &mut BytesMut,
-    ) -> Result<Option<Packet>, Malformed> {
+    fn read_past(&mut self, mut skip: Skip, input: &mut BytesMut) -> Option<Packet> {
         let here = skip.left.min(input.len());
         let kept = here.min(HEAD_BYTES - skip.head.len());
         skip.head.extend_from_slice(&input[..kept]);
@@ -182,7 +205,7 @@ impl Wire {
         skip.left -= here;
         if skip.left > 0 {
             self.skip = Some(skip);
-            return Ok(None);
+            return None;
         }
         let form = FixedHeader {
             version: self.version,
@@ -192,19 +215,19 @@ impl Wire {
             publish: mut head,
             packet_id,
             ..
-        } = publish::decode_head(form, Bytes::from(skip.head))?;
+        } = publish::decode_head(form, Bytes::from(skip.head));
         // A copy, so that four KiB do not hold the memory of the whole head.
         head.payload =
             Bytes::copy_from_slice(&head.payload[..head.payload.len().min(PAYLOAD_HEAD_BYTES)]);
         head.topic = Bytes::copy_from_slice(&head.topic);
-        Ok(Some(Packet::Oversize {
+        Some(Packet::Oversize {
             head,
             packet_id,
             bytes: skip.frame.len() as u64,
-        }))
+        })
     }
 
-    fn control(&self, frame: PacketHeader, bytes: &[u8]) -> Result<Packet, Malformed> {
+    fn control(&mut self, frame: PacketHeader, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
             return Ok(Packet::acknowledgement(
@@ -216,13 +239,22 @@ impl Wire {
                 },
             ));
         }
-        if frame.first == PINGRESP && body.is_empty() {
+        if frame.first == PINGRESP {
+            if !body.is_empty() {
+                self.pass(OddPacket::Body)?;
+            }
             return Ok(Packet::PingResp);
         }
         if frame.first == UNSUBACK {
             return Ok(Packet::UnsubAck);
         }
-        answer::decode(self.version, frame.first, body)
+        if frame.first == CONNACK && self.is_greeted {
+            self.pass(OddPacket::Greeting)?;
+            return Ok(Packet::Odd);
+        }
+        let packet = answer::decode(self.version, frame.first, body)?;
+        self.is_greeted |= matches!(packet, Packet::ConnAck(_));
+        Ok(packet)
     }
 
     pub(super) fn connect(&self, config: &Config, out: &mut BytesMut) -> Result<(), Error> {
@@ -280,14 +312,24 @@ impl Wire {
     }
 }
 
-/// Flags are fixed for every packet but PUBLISH (MQTT 2.1.3); rumqttc does not look.
-fn check_flags(first: u8) -> Result<(), Malformed> {
+/// What is odd about a packet with this first byte. Flags are fixed for every packet but PUBLISH (MQTT 2.1.3); rumqttc does not
+/// look. Type 0 is none of MQTT: whoever finds it has lost the stream.
+fn oddity(first: u8) -> Result<Option<OddPacket>, Malformed> {
     match (first >> 4, first & 0x0F) {
-        (3, _) | (6, 2) => Ok(()),
-        (2 | 4 | 5 | 7 | 9 | 11 | 13 | 14, 0) => Ok(()),
-        (1 | 8 | 10 | 12, _) => Err(Malformed("a packet that only a client may send")),
-        (0 | 15, _) => Err(Malformed("a packet type that was not asked for")),
-        _ => Err(Malformed("flags that are not allowed")),
+        (3, _) | (6, 2) => Ok(None),
+        (2 | 4 | 5 | 7 | 9 | 11 | 13 | 14, 0) => Ok(None),
+        (1 | 8 | 10 | 12, _) => Ok(Some(OddPacket::ClientOnly)),
+        (0, _) => Err(Malformed("a packet type that there is not")),
+        (15, _) => Ok(Some(OddPacket::NotAskedFor)),
+        _ => Ok(Some(OddPacket::Flags)),
+    }
+}
+
+/// The first byte of a packet of that type as it should be.
+fn proper(first: u8) -> u8 {
+    match first & 0xF0 {
+        0x60 => PUBREL,
+        kind => kind,
     }
 }
 

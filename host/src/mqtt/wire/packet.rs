@@ -25,6 +25,41 @@ impl From<Malformed> for Error {
     }
 }
 
+/// What a broker sends that it should not, and that harms nobody: its frame is sound, and nothing depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mqtt) enum OddPacket {
+    ClientOnly,
+    NotAskedFor,
+    Greeting,
+    Flags,
+    Body,
+}
+
+impl OddPacket {
+    pub(in crate::mqtt) const ALL: [Self; 5] = [
+        Self::ClientOnly,
+        Self::NotAskedFor,
+        Self::Greeting,
+        Self::Flags,
+        Self::Body,
+    ];
+
+    /// It is among those of a set by this.
+    pub(in crate::mqtt) fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    pub(in crate::mqtt) fn words(self) -> &'static str {
+        match self {
+            Self::ClientOnly => "a packet that only a client may send",
+            Self::NotAskedFor => "a packet type that was not asked for",
+            Self::Greeting => "a second CONNACK",
+            Self::Flags => "flags that are not allowed",
+            Self::Body => "a PINGRESP with something in it",
+        }
+    }
+}
+
 /// What a broker sends.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mqtt) enum Packet {
@@ -61,6 +96,8 @@ pub(in crate::mqtt) enum Packet {
         code: u8,
         words: Option<String>,
     },
+    /// One that is passed over.
+    Odd,
 }
 
 impl Packet {

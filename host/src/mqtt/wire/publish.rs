@@ -93,9 +93,12 @@ impl<'a> FieldReader<'a> {
 /// A PUBLISH as it came in.
 #[derive(Debug)]
 pub(super) struct Decoded {
+    /// Of one that no answer can be given to, with QoS 0.
     pub(super) publish: Publish,
     /// 0 for QoS 0.
     pub(super) packet_id: u16,
+    /// What follows cannot be told apart: all of it is taken for the payload.
+    is_blurred: bool,
     /// What one of its fields holds and may not, in words. The frame is sound, so whoever sent it costs himself only.
     pub(super) unfit: Option<String>,
 }
@@ -108,6 +111,12 @@ impl Decoded {
         let shown = bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii();
         self.unfit
             .get_or_insert_with(|| format!("{what} {problem}: `{shown}`"));
+    }
+
+    /// No answer can be given to it; what is wrong with a field is noted. The broker keeps it, and sends it again some day.
+    fn unanswerable(&mut self, what: &str, problem: &str, bytes: &[u8]) {
+        self.blame(what, problem, bytes);
+        (self.publish.qos, self.packet_id) = (Qos::AtMostOnce, 0);
     }
 
     /// It came for this subscription; one copy may come for several.
@@ -141,45 +150,54 @@ fn put_header(block: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// Topic, id and flags; what is left in `fields` are the properties (v5) and the payload.
-fn decode_start(
-    form: FixedHeader,
-    body: &Bytes,
-    fields: &mut FieldReader<'_>,
-) -> Result<Decoded, Malformed> {
-    let qos = Qos::from_level((form.first >> 1) & 0b11).ok_or(Malformed("QoS 3"))?;
-    let topic = fields.bytes()?;
-    let packet_id = if qos == Qos::AtMostOnce {
-        0
-    } else {
-        fields.u16()?
-    };
-    if qos != Qos::AtMostOnce && packet_id == 0 {
-        return Err(Malformed("packet id 0"));
-    }
+fn decode_start(form: FixedHeader, body: &Bytes, fields: &mut FieldReader<'_>) -> Decoded {
+    let qos = Qos::from_level((form.first >> 1) & 0b11);
     let publish = Publish {
-        topic: body.slice(2..2 + topic.len()),
-        qos,
+        qos: qos.unwrap_or(Qos::AtMostOnce),
         retain: form.first & 0b1 != 0,
         duplicate: form.first & 0b1000 != 0,
         ..Publish::default()
     };
     let mut decoded = Decoded {
         publish,
-        packet_id,
+        packet_id: 0,
+        is_blurred: false,
         unfit: None,
     };
-    if let Err(problem) = legal::check_topic(topic) {
-        decoded.blame("topic", problem, topic);
-        decoded.publish.topic = legal::mend_topic(topic).into();
+    match fields.bytes() {
+        Ok(topic) => {
+            decoded.publish.topic = body.slice(2..2 + topic.len());
+            if let Err(problem) = legal::check_topic(topic) {
+                decoded.blame("topic", problem, topic);
+                decoded.publish.topic = legal::mend_topic(topic).into();
+            }
+        }
+        Err(Malformed(problem)) => {
+            decoded.unanswerable("its topic cannot be read:", problem, fields.0);
+            decoded.is_blurred = true;
+            return decoded;
+        }
     }
-    Ok(decoded)
+    if qos == Some(Qos::AtMostOnce) {
+        return decoded;
+    }
+    match (fields.u16(), qos) {
+        (Ok(1..), None) => decoded.unanswerable("its QoS", "is 3", &[form.first]),
+        (Ok(0), _) => decoded.unanswerable("its packet id", "is 0", &[0, 0]),
+        (Ok(packet_id), Some(_)) => decoded.packet_id = packet_id,
+        (Err(Malformed(problem)), _) => {
+            decoded.unanswerable("its packet id cannot be read:", problem, fields.0);
+            decoded.is_blurred = true;
+        }
+    }
+    decoded
 }
 
 /// Decodes the body of a PUBLISH. Topic and payload are slices of it.
-pub(super) fn decode(form: FixedHeader, mut body: Bytes) -> Result<Decoded, Malformed> {
+pub(super) fn decode(form: FixedHeader, mut body: Bytes) -> Decoded {
     let mut fields = FieldReader(&body);
-    let mut decoded = decode_start(form, &body, &mut fields)?;
-    if form.version == ProtocolVersion::V5 {
+    let mut decoded = decode_start(form, &body, &mut fields);
+    if form.version == ProtocolVersion::V5 && !decoded.is_blurred {
         match properties(&mut fields) {
             Ok(properties) => decode_properties(properties, &mut decoded),
             Err(Malformed(problem)) => {
@@ -190,22 +208,22 @@ pub(super) fn decode(form: FixedHeader, mut body: Bytes) -> Result<Decoded, Malf
     let payload = body.len() - fields.0.len();
     body.advance(payload);
     decoded.publish.payload = body;
-    Ok(decoded)
+    decoded
 }
 
 /// Decodes as much of a PUBLISH as is there. Properties that are not complete are left out, and with them the payload,
 /// whose begin is unknown.
-pub(super) fn decode_head(form: FixedHeader, head: Bytes) -> Result<Decoded, Malformed> {
+pub(super) fn decode_head(form: FixedHeader, head: Bytes) -> Decoded {
     let mut fields = FieldReader(&head);
-    let mut decoded = decode_start(form, &head, &mut fields)?;
-    if form.version == ProtocolVersion::V5 {
+    let mut decoded = decode_start(form, &head, &mut fields);
+    if form.version == ProtocolVersion::V5 && !decoded.is_blurred {
         match properties(&mut fields) {
             Ok(properties) => decode_properties(properties, &mut decoded),
             Err(_) => fields.0 = &[],
         }
     }
     decoded.publish.payload = head.slice(head.len() - fields.0.len()..);
-    Ok(decoded)
+    decoded
 }
 
 fn properties<'a>(fields: &mut FieldReader<'a>) -> Result<&'a [u8], Malformed> {

@@ -246,16 +246,14 @@ fn an_acknowledgement_counts_whatever_stands_behind_its_code() {
 
 #[test]
 fn what_is_malformed_is_told_so() {
-    let cases: [(&str, &[u8]); 9] = [
+    let cases: [(&str, &[u8]); 7] = [
         ("remaining length", &[0xD0, 0xFF, 0xFF, 0xFF, 0xFF]),
         ("only a client", &[0x10, 0]),
         ("only a client", &[0xC0, 0]),
         ("not asked for", &[0xF0, 0]),
         ("flags", &[0x60, 2, 0, 1]),
         ("flags", &[0xD1, 0]),
-        ("QoS 3", &[0x36, 6, 0, 1, b'a', 0, 1, 0]),
-        ("packet id 0", &[0x32, 6, 0, 1, b'a', 0, 0, 0]),
-        ("runs past", &[0x30, 4, 0, 9, b'a', 0]),
+        ("type that there is not", &[0x00, 0]),
     ];
     for (expected, bytes) in cases {
         let Err(Malformed(why)) = one(ProtocolVersion::V5, bytes) else {
@@ -270,6 +268,84 @@ fn what_is_malformed_is_told_so() {
         panic!("taken")
     };
     assert!(why.contains("larger than the limit"));
+}
+
+/// What is wrong with a message that no answer can be given to, its bytes, and its topic and payload as near as they can be had.
+const UNANSWERABLE: [(&str, &[u8], &str, &[u8]); 8] = [
+    (
+        "its QoS is 3: `6`",
+        &[0x36, 7, 0, 1, b'a', 0, 1, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "its packet id is 0",
+        &[0x36, 7, 0, 1, b'a', 0, 0, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "its packet id is 0",
+        &[0x32, 7, 0, 1, b'a', 0, 0, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "its packet id is 0",
+        &[0x3D, 7, 0, 1, b'a', 0, 0, 0, b'p'],
+        "a",
+        b"p",
+    ),
+    (
+        "packet id cannot be read",
+        &[0x32, 4, 0, 1, b'a', 7],
+        "a",
+        &[7],
+    ),
+    (
+        "topic cannot be read",
+        &[0x30, 4, 0, 9, b'a', 0],
+        "",
+        &[b'a', 0],
+    ),
+    ("topic cannot be read", &[0x32, 1, 0], "", &[0]),
+    ("topic cannot be read", &[0x34, 0], "", &[]),
+];
+
+#[test]
+fn a_message_that_no_answer_can_be_given_to_is_one_of_qos_0_and_unfit() {
+    for (reason, bytes, topic, payload) in UNANSWERABLE {
+        let read = one(ProtocolVersion::V5, bytes);
+        let Ok(Some(Packet::Unfit {
+            publish,
+            packet_id: 0,
+            why,
+        })) = read
+        else {
+            panic!("{bytes:x?}: {read:?}")
+        };
+        assert!(why.contains(reason), "{why} instead of {reason}");
+        let found = (&publish.topic[..], &publish.payload[..], publish.qos);
+        assert_eq!(
+            found,
+            (topic.as_bytes(), payload, Qos::AtMostOnce),
+            "{reason}"
+        );
+        assert_eq!(publish.retain, bytes[0] & 1 == 1);
+        if bytes.len() > 6 {
+            let read = Wire::new(ProtocolVersion::V5, 5).read(&mut BytesMut::from(bytes));
+            let Ok(Some(Packet::Oversize {
+                head, packet_id: 0, ..
+            })) = read
+            else {
+                panic!("{bytes:x?}: {read:?}")
+            };
+            assert_eq!(
+                (&head.topic[..], head.qos),
+                (topic.as_bytes(), Qos::AtMostOnce)
+            );
+        }
+    }
 }
 
 /// A PUBLISH of QoS 1 with these bytes as its topic, in packet 9, with these properties.

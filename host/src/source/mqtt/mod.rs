@@ -32,7 +32,7 @@ pub use settings::Config;
 use super::conditions::SourceCondition;
 use super::taker::Borders;
 use crate::link::Stop;
-use crate::mqtt::{self, BrokerRedial};
+use crate::mqtt::{self, BrokerRedial, ConnectionEnded};
 use crate::words;
 
 /// What is told while a session of before is emptied.
@@ -83,6 +83,7 @@ pub(super) async fn run(
             .await
         {
             Ok(()) => break,
+            Err(ConnectionEnded::Renewal) => redial.renew(),
             Err(ended) => redial.lost(&ended),
         }
     }

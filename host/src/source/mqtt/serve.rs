@@ -12,7 +12,7 @@ use super::pressure::Pressure;
 use super::subscriptions::Subscriptions;
 use crate::clock::{Now, Uptime, sleep_until};
 use crate::link::level as gauge_level;
-use crate::link::{self, Stop};
+use crate::link::{self, Stop, TokenLife};
 use crate::message::{LossReason, Qos, Reason, Wait};
 use crate::mqtt::{
     self, AckToken, BrokerRedial, Connection, ConnectionEnded, Established, Event, Protocol,
@@ -115,6 +115,10 @@ impl MqttSource {
                 Ok(())
             }
             Err(ConnectionEnded::Link(error)) => Err(ConnectionEnded::Link(error)),
+            Err(ConnectionEnded::Renewal) => {
+                connection.leave().await;
+                Err(ConnectionEnded::Renewal)
+            }
             Err(ended) => {
                 connection.close().await;
                 Err(ended)
@@ -178,13 +182,17 @@ impl MqttSource {
         let mut events = Vec::new();
         let mut grant_deadline = std::pin::pin!(tokio::time::sleep(self.grant_deadline));
         loop {
-            let mode = *stop.borrow_and_update();
-            if mode == Stop::Now {
-                return Ok(mode);
+            let told = *stop.borrow_and_update();
+            if told == Stop::Now {
+                return Ok(told);
             }
+            let (mode, renews_at) = renewal(connection.life(), told, Instant::now())?;
             self.settle(connection, mode)?;
             if mode == Stop::Drain && self.taker.unsettled().is_empty() {
-                return Ok(mode);
+                return match told {
+                    Stop::Run => Err(ConnectionEnded::Renewal),
+                    told => Ok(told),
+                };
             }
             tokio::select! {
                 biased;
@@ -200,6 +208,7 @@ impl MqttSource {
                 () = settled.changed(), if self.breathes_until.is_none() => {}
                 () = sleep_until(self.breathes_until) => {}
                 () = sleep_until(self.empty_at()) => return Ok(Stop::Run),
+                () = sleep_until(renews_at) => {}
                 () = sleep_until(self.pressure.due(self.taker.unsettled().messages())), if self.waits.is_none() => {}
                 () = sleep_until(self.subscriptions.looks_again) => self.end_subscriptions(connection),
                 () = sleep_until(self.subscriptions.asks_again) => {
@@ -364,6 +373,21 @@ mod tests {
         assert_eq!(slice(BREATH - Duration::from_micros(1)), SLICE);
         assert_eq!(slice(BREATH * 9), SLICE * 10);
         assert_eq!(slice(Duration::MAX), usize::MAX);
+    }
+}
+
+/// How a connection is used that was opened with a token: as long as it should be, as told; then nothing more is taken, until all is
+/// acknowledged or the token has ended. And when that changes.
+fn renewal(
+    life: Option<TokenLife>,
+    told: Stop,
+    now: Instant,
+) -> Result<(Stop, Option<Instant>), ConnectionEnded> {
+    match life.filter(|_| told == Stop::Run) {
+        None => Ok((told, None)),
+        Some(life) if now < life.renews_at => Ok((told, Some(life.renews_at))),
+        Some(life) if now < life.ends_at => Ok((Stop::Drain, Some(life.ends_at))),
+        Some(_) => Err(ConnectionEnded::Renewal),
     }
 }
 

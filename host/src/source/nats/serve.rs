@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const SLACK: Duration = Duration::from_secs(1);
 /// What a server counts of a message beside headers and payload, at most: the lines that name it.
 const NAMES_BYTES: usize = 8 << 10;
+/// Bytes that may wait to be written before nothing more is said of what comes again: it comes once more.
+const UNSENT_BYTES: usize = 1 << 20;
 /// Bytes of headers that become properties, at most.
 const MOST_HEADERS: usize = 8 << 10;
 
@@ -221,7 +223,9 @@ impl ConsumerSource {
     /// Acknowledges what has settled, and tells the server of what waits.
     fn settle(&mut self, connection: &mut NatsConnection, terms: &ConsumerTerms, mode: Stop) {
         for reply in self.again.drain(..) {
-            say(connection, &reply, b"+ACK");
+            if connection.unsent() < UNSENT_BYTES {
+                say(connection, &reply, b"+ACK");
+            }
         }
         self.taker.settle_repeats();
         let hand = &mut self.hand;
@@ -278,7 +282,11 @@ impl ConsumerSource {
                     None => {
                         self.pulls.came(message.size());
                         self.alone = false;
-                        arrivals.extend(self.arrival(message));
+                        // What comes unasked for is not taken: it comes again. Of what was asked for twice, as behind the loss of a
+                        // pin, there are two portions at most.
+                        if self.hand.count() < 2 * usize::from(self.own.batch) {
+                            arrivals.extend(self.arrival(message));
+                        }
                     }
                 },
             }

@@ -99,8 +99,11 @@ impl<'a> DatagramSource<'a> {
                     return None;
                 },
                 ready = socket.readable() => {
-                    if let Err(error) = ready.and_then(|()| self.burst(socket)) {
-                        return Some(error);
+                    match ready.and_then(|()| self.burst(socket)) {
+                        Ok(false) => {}
+                        // To wait for a socket that has more costs no turn: it would hold up everybody as long as that is so.
+                        Ok(true) => tokio::task::yield_now().await,
+                        Err(error) => return Some(error),
                     }
                 }
                 () = settled.changed() => self.settle(socket, false),
@@ -110,16 +113,20 @@ impl<'a> DatagramSource<'a> {
         }
     }
 
-    /// Takes what is there, some of it at a time.
-    fn burst(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    /// Takes what is there, some of it at a time; whether there may be more.
+    fn burst(&mut self, socket: &UdpSocket) -> io::Result<bool> {
         let now = Instant::now();
         let is_full = self.desk.is_full();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         let mut left_out = BTreeMap::<Bytes, u64>::new();
+        let mut has_more = true;
         for _ in 0..BURST {
             let (length, from) = match socket.try_recv_from(&mut self.room) {
                 Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    has_more = false;
+                    break;
+                }
                 Err(error) => return Err(error),
             };
             let topic = self.own.topic.of_address(from);
@@ -144,7 +151,7 @@ impl<'a> DatagramSource<'a> {
         }
         self.desk.leave_out(left_out, now);
         self.desk.take(pieces, now);
-        Ok(())
+        Ok(has_more)
     }
 
     fn piece(&self, datagram: &[u8]) -> Option<FramePiece> {
@@ -190,6 +197,110 @@ impl<'a> DatagramSource<'a> {
                 },
                 () = settled.changed() => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use prometheus::Registry;
+
+    use super::super::{PeerTopic, RawAddress, RawFraming};
+    use super::*;
+    use crate::link::Backoff;
+    use crate::message::{
+        Append, DeadLetter, Delivery, FlowId, Intake, Loss, Mint, Outlet, Pattern,
+    };
+    use crate::source::{Ack, FlowRoute, Metrics, SourceKind};
+
+    #[derive(Default)]
+    struct KeptDatagrams(Mutex<Vec<Delivery>>);
+
+    impl Intake for KeptDatagrams {
+        fn deliver(&self, batch: Vec<Delivery>) {
+            self.0.lock().unwrap().extend(batch);
+        }
+
+        fn has_room(&self) -> bool {
+            true
+        }
+    }
+
+    impl Outlet for KeptDatagrams {
+        fn append(&self, _: Vec<Append>) {}
+        fn park(&self, _: Vec<DeadLetter>) {}
+        fn lose(&self, _: Vec<Loss>) {}
+    }
+
+    fn config(own: &Config, kept: &Arc<KeptDatagrams>) -> crate::source::Config {
+        crate::source::Config {
+            name: "lines".into(),
+            kind: SourceKind::Raw(Box::new(own.clone())),
+            routes: vec![FlowRoute {
+                flow: FlowId::FIRST,
+                name: "all".into(),
+                pattern: Pattern::parse("{device}").unwrap(),
+                intake: Arc::clone(kept) as _,
+                ack: Ack::Safe,
+                expires: None,
+                dedup: None,
+            }],
+            late: Vec::new(),
+            max_unsettled_bytes: 1 << 20,
+            max_topic_bytes: 1 << 10,
+            max_payload_bytes: 1 << 10,
+            devices: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn others_get_their_turn_while_many_wait() {
+        const MANY: usize = 4 * BURST;
+        let kept = Arc::new(KeptDatagrams::default());
+        let own = Config {
+            address: RawAddress::Datagrams {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            },
+            framing: RawFraming::Line,
+            topic: PeerTopic::any(),
+            reply: None,
+            settle_within: Duration::from_secs(1),
+            kept: None,
+            backoff: Backoff::default(),
+        };
+        let config = config(&own, &kept);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let borders = Borders {
+            outlet: Arc::clone(&kept) as _,
+            mint: Arc::new(Mint::new(1)),
+            settled: Arc::default(),
+            meters: Arc::new(metrics.of("lines")),
+        };
+        let mut source = DatagramSource::new(&config, &own, borders, &metrics);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let from = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..MANY {
+            let to = socket.local_addr().unwrap();
+            from.send_to(b"x", to).unwrap();
+        }
+        let (stop, mut stopped) = watch::channel(Stop::Run);
+        let other = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while kept.0.lock().unwrap().len() < MANY {
+                seen.push(kept.0.lock().unwrap().len());
+                tokio::task::yield_now().await;
+            }
+            stop.send_replace(Stop::Drain);
+            seen
+        });
+        let ended = source.serve(&socket, &mut None, &mut stopped).await;
+        assert!(ended.is_none(), "{ended:?}");
+        let seen = other.await.unwrap();
+        for burst in 1..4 {
+            assert!(seen.contains(&(burst * BURST)), "{seen:?}");
         }
     }
 }

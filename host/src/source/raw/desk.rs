@@ -37,6 +37,8 @@ pub(super) struct FrameDesk<A> {
     noisy: Option<(Instant, u64, Instant)>,
     /// A program that is run again and again does not end well.
     failing: Option<SourceCondition>,
+    /// What whoever brings the frames tells.
+    told: Vec<SourceCondition>,
 }
 
 /// What is settled from the start, as what no flow asks for, wakes nobody: it is looked for after that time.
@@ -62,6 +64,7 @@ impl<A: Copy> FrameDesk<A> {
             pressed: None,
             noisy: None,
             failing: None,
+            told: Vec::new(),
         }
     }
 
@@ -188,6 +191,14 @@ impl<A: Copy> FrameDesk<A> {
         self.show();
     }
 
+    /// These do not go as they should where the frames come from, and nothing else.
+    pub(super) fn tell(&mut self, conditions: Vec<SourceCondition>) {
+        if self.told != conditions {
+            self.told = conditions;
+            self.show();
+        }
+    }
+
     /// Takes back what is over.
     fn calm_down(&mut self, now: Instant) {
         let is_quiet = |(_, _, last): &mut (Instant, u64, Instant)| {
@@ -264,7 +275,7 @@ impl<A: Copy> FrameDesk<A> {
             next_try: None,
         });
         let conditions = pressed.into_iter().chain(noisy);
-        self.board
-            .show(conditions.chain(self.failing.clone()).collect());
+        let others = self.failing.iter().chain(&self.told).cloned();
+        self.board.show(conditions.chain(others).collect());
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::program::{ProgramRounds, ProgramRun, RawProgram};
+use super::tail;
 use super::wire::{Error, RawWire};
 use super::{Config, RawAddress};
 use crate::link::{
@@ -28,6 +29,8 @@ pub(super) enum Opened {
     Datagrams(UdpSocket),
     /// A program that is run again and again.
     Rounds(RawProgram, ProgramRounds),
+    /// They are looked for again and again, and not dialled.
+    Files,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,7 @@ impl Dial for RawDialler {
                 Some(rounds) => Ok(Opened::Rounds(program.clone(), rounds)),
                 None => start(program).map(Opened::Wire),
             },
+            RawAddress::Files(_) => Ok(Opened::Files),
         }
     }
 
@@ -185,5 +189,17 @@ pub(in crate::source) async fn reach(config: &Config) -> Result<String, String> 
                 .map_err(|cause| format!("{}: {cause}", serial_problem(&cause)))
         }
         RawAddress::Program(program) => program.reach(),
+        RawAddress::Files(pattern) => {
+            let own = pattern.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                let folder = own.path();
+                crate::file::within(&folder, move || Ok(tail::reach(&own)))
+            });
+            match looked.await {
+                Ok(Ok(reached)) => reached,
+                Ok(Err(cause)) => Err(cause.to_string()),
+                Err(_) => Err("the try broke off".to_owned()),
+            }
+        }
     }
 }

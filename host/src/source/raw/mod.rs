@@ -1,5 +1,5 @@
-//! Raw bytes: of a connection that is dialled or taken, of datagrams, of a serial line, or what a program says; cut into frames, each a
-//! message.
+//! Raw bytes: of a connection that is dialled or taken, of datagrams, of a serial line, what a program says, or what stands in files; cut into
+//! frames, each a message.
 //!
 //! **In**: whatever bytes come. **Out**: as every source; the topic is made of who sent it, the payload is the frame.
 //!
@@ -11,14 +11,15 @@
 //! - Connections, programs and serial lines are read as far as there is room. Datagrams for which there is none are in the ledger, and so are
 //!   those that the system had to drop.
 //! - Memory is bounded: by a frame for each connection, and by `max_unsettled`.
+//! - Files are read at least once, and go on where they were safe: see `tail`.
 //!
-//! **Not promised**: what was under way at a kill or a stop and was not answered; on a serial line, what came while it was not
+//! **Not promised**: but for files, what was under way at a kill or a stop and was not answered; on a serial line, what came while it was not
 //! read, unless its wires can tell the other end to wait; that datagrams come, or come in order; with frames that end by silence, where
 //! one ended while there was no room.
 //!
 //! - `frame`: from bytes to frames; `topic`, `letters`, `drops`: what their names say; `desk`: what becomes of a frame; `wires`: what
 //!   is answered. All without sockets.
-//! - `program`: one whose output is taken; `dialler`, `wire`: what stands, as [`crate::link`] holds it; `connection`: one that does; `streams`, `datagrams`: all of a source.
+//! - `tail`: files that are followed; `program`: one whose output is taken; `dialler`, `wire`: what stands, as [`crate::link`] holds it; `connection`: one that does; `streams`, `datagrams`: all of a source.
 
 mod connection;
 mod datagrams;
@@ -30,6 +31,7 @@ mod letters;
 mod program;
 mod settings;
 mod streams;
+mod tail;
 mod topic;
 mod wire;
 mod wires;
@@ -42,13 +44,16 @@ pub(super) use dialler::reach;
 pub use frame::{LengthCounts, LengthField, RawFraming};
 pub use program::{ProgramRounds, RawProgram};
 pub use settings::{Config, RawAddress};
-pub use topic::PeerTopic;
+pub use tail::FilePattern;
+pub(super) use tail::kept_at;
+pub use topic::{KnownOfPeer, PeerTopic};
 
 use super::taker::Borders;
 use crate::link::{Redial, Stop};
 use datagrams::DatagramSource;
 use dialler::RawDialler;
 use streams::StreamSource;
+use tail::TailSource;
 
 /// Takes until `stop` says otherwise.
 pub(super) async fn run(
@@ -64,7 +69,10 @@ pub(super) async fn run(
         Arc::clone(&config.name),
         &metrics.link,
     );
-    if matches!(own.address, RawAddress::Datagrams { .. }) {
+    if let RawAddress::Files(pattern) = &own.address {
+        let mut source = TailSource::new(config, own, pattern, (borders, metrics));
+        source.run(&mut redial, &mut stop).await;
+    } else if matches!(own.address, RawAddress::Datagrams { .. }) {
         let mut source = DatagramSource::new(config, own, borders, metrics);
         source.run(&mut redial, &mut stop).await;
     } else {

@@ -1,12 +1,14 @@
 //! Where raw bytes come from, and how they are taken.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::frame::RawFraming;
 use super::program::RawProgram;
+use super::tail::FilePattern;
 use super::topic::PeerTopic;
 use crate::link::{Backoff, Serial};
 
@@ -23,6 +25,8 @@ pub struct Config {
     pub settle_within: Duration,
     /// Between attempts to dial, to listen or to open.
     pub backoff: Backoff,
+    /// Of files, where it is kept up to where they are read; `None`: nowhere.
+    pub kept: Option<PathBuf>,
 }
 
 /// Where they come from.
@@ -50,6 +54,8 @@ pub enum RawAddress {
     Serial(Serial),
     /// What a program writes to its standard output.
     Program(RawProgram),
+    /// What others write to files.
+    Files(FilePattern),
 }
 
 impl fmt::Display for RawAddress {
@@ -60,6 +66,7 @@ impl fmt::Display for RawAddress {
             | Self::Datagrams { host, port } => write!(f, "{host}:{port}"),
             Self::Serial(serial) => write!(f, "{}", serial.path.display()),
             Self::Program(program) => write!(f, "{}", program.path.display()),
+            Self::Files(pattern) => write!(f, "{pattern}"),
         }
     }
 }

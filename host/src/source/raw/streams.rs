@@ -90,7 +90,7 @@ impl<'a> StreamSource<'a> {
                 Opened::Listener(listener) => self.listen(listener, stop).await,
                 Opened::Rounds(program, rounds) => self.go_round(&program, rounds, stop).await,
                 // These have a source of their own.
-                Opened::Datagrams(_) => None,
+                Opened::Datagrams(_) | Opened::Files => None,
             };
             match ended {
                 Some(error) => redial.lost(&error),

@@ -8,8 +8,19 @@ use crate::message::{Pattern, legal};
 
 const PEER: &str = "{peer}";
 const PORT: &str = "{port}";
+const FILE: &str = "{file}";
 
-/// A topic with places for the address and the port of the other end.
+/// What is known of who sends something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownOfPeer {
+    /// His address and port.
+    Address,
+    /// The name of a file.
+    File,
+    Nothing,
+}
+
+/// A topic with places for the address and the port of the other end, or the name of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerTopic(Box<str>);
 
@@ -19,14 +30,15 @@ impl PeerTopic {
         Self(PEER.into())
     }
 
-    /// Reads one: a topic, with `{peer}` and `{port}` in it where they are `known`.
+    /// Reads one: a topic, with `{peer}` and `{port}`, or `{file}`, in it where they are `known`.
     ///
     /// # Errors
     /// It is none, in words.
-    pub fn parse(text: &str, known: bool) -> Result<Self, String> {
+    pub fn parse(text: &str, known: KnownOfPeer) -> Result<Self, String> {
         let example = match known {
-            true => text.replace(PEER, "x").replace(PORT, "1"),
-            false => text.to_owned(),
+            KnownOfPeer::Address => text.replace(PEER, "x").replace(PORT, "1"),
+            KnownOfPeer::File => text.replace(FILE, "x"),
+            KnownOfPeer::Nothing => text.to_owned(),
         };
         if example.contains(['{', '}']) {
             return Err("has something in braces that is not known here".to_owned());
@@ -38,7 +50,7 @@ impl PeerTopic {
 
     /// Whether a topic that it makes may match.
     pub fn reaches(&self, pattern: &Pattern) -> bool {
-        let first = [PEER, PORT]
+        let first = [PEER, PORT, FILE]
             .iter()
             .filter_map(|name| self.0.find(name))
             .min();
@@ -53,6 +65,11 @@ impl PeerTopic {
     pub(super) fn of(&self, host: &str, port: u16) -> Bytes {
         let text = self.0.replace(PEER, host);
         text.replace(PORT, &port.to_string()).into()
+    }
+
+    /// The topic of what stands in a file of that name, which is a level as it is.
+    pub(super) fn of_file(&self, name: &str) -> Bytes {
+        self.0.replace(FILE, name).into()
     }
 
     /// The same by its address.
@@ -75,7 +92,7 @@ mod tests {
     #[test]
     fn a_pattern_is_reached_where_some_address_makes_a_topic_of_it() {
         let reaches = |topic: &str, pattern: &str| {
-            let topic = PeerTopic::parse(topic, true).unwrap();
+            let topic = PeerTopic::parse(topic, KnownOfPeer::Address).unwrap();
             topic.reaches(&Pattern::parse(pattern).unwrap())
         };
         assert!(reaches("line/{peer}", "line/{device}") && reaches("line/{peer}/{port}", "line/#"));
@@ -86,7 +103,7 @@ mod tests {
     #[test]
     fn an_address_becomes_a_level() {
         let topic = |text: &str, address: &str| {
-            let topic = PeerTopic::parse(text, true).unwrap();
+            let topic = PeerTopic::parse(text, KnownOfPeer::Address).unwrap();
             topic.of_address(address.parse().unwrap())
         };
         assert_eq!(topic("line/{peer}", "10.0.0.7:4001"), "line/10.0.0.7");
@@ -98,9 +115,12 @@ mod tests {
     #[test]
     fn what_makes_no_topic_is_told() {
         for text in ["", "a/#", "+", "{device}", "a/{peer"] {
-            assert!(PeerTopic::parse(text, true).is_err(), "{text}");
+            assert!(
+                PeerTopic::parse(text, KnownOfPeer::Address).is_err(),
+                "{text}"
+            );
         }
-        assert!(PeerTopic::parse("a/{peer}", false).is_err());
-        assert!(PeerTopic::parse("a/b", false).is_ok());
+        assert!(PeerTopic::parse("a/{peer}", KnownOfPeer::Nothing).is_err());
+        assert!(PeerTopic::parse("a/b", KnownOfPeer::Nothing).is_ok());
     }
 }

@@ -100,6 +100,17 @@ impl Template {
     }
 }
 
+/// As it is written in the config.
+impl std::fmt::Display for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (before, name) in &self.parts {
+            let word = NAMES.iter().find(|(_, known)| known == name);
+            write!(f, "{before}{{{}}}", word.map_or("", |(word, _)| word))?;
+        }
+        f.write_str(&self.rest)
+    }
+}
+
 impl<'a> Filling<'a> {
     pub(in crate::uplink) fn gateway(self) -> &'a str {
         self.part(0)

@@ -10,7 +10,9 @@ use super::super::batch::{Patience, Unproven};
 use super::settings::HeaderText;
 use super::wire::HttpConnection;
 use super::{Config, Error, HttpCarrier};
-use crate::link::{Backoff, Dial, Secret};
+use crate::clock::Now;
+use crate::link::{Backoff, Dial, Secret, TokenLife};
+use crate::token;
 
 /// Dials one server, always in the same way.
 #[derive(Debug)]
@@ -43,17 +45,12 @@ impl Dial for ServerDialler {
         if let Some(left) = self.config.pause.left(Instant::now()) {
             return Err(Error::Asked(left));
         }
-        let headers = headers(&self.config).await?;
+        let shown = ShownHeaders::of_today(&self.config).await?;
         let wire = HttpConnection::open(self.config.target()).await?;
         let unproven = self.unproven.clone();
         let patience = Arc::clone(&self.patience);
         let config = Arc::clone(&self.config);
-        Ok(HttpCarrier::new(
-            config,
-            headers,
-            wire,
-            (unproven, patience),
-        ))
+        Ok(HttpCarrier::new(config, shown, wire, (unproven, patience)))
     }
 
     fn id(&self) -> &str {
@@ -71,7 +68,7 @@ impl Dial for ServerDialler {
 
 /// Opens a connection to the server and leaves it.
 pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
-    headers(config).await?;
+    ShownHeaders::of_today(config).await?;
     HttpConnection::open(config.target()).await?.close().await;
     let tls = if config.tls.is_some() {
         "a connection stands, and its certificate is good"
@@ -81,32 +78,50 @@ pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
     Ok(format!("{tls}; no request was made"))
 }
 
-/// What every request has.
-async fn headers(config: &Config) -> Result<HeaderMap, Error> {
-    let mut headers = HeaderMap::new();
-    let authority = HeaderValue::from_str(&config.authority());
-    headers.insert(
-        HOST,
-        authority.map_err(|_| Error::Header("url".to_owned()))?,
-    );
-    for (name, value) in &config.headers {
-        let (text, is_secret) = match value {
-            HeaderText::Open(text) => (text.clone(), false),
-            HeaderText::Secret(secret) => (todays(secret).await?.reveal().to_owned(), true),
-            HeaderText::Token(secret) => {
-                (format!("Bearer {}", todays(secret).await?.reveal()), true)
-            }
-        };
-        let wrong = || Error::Header(name.clone());
-        let mut value = HeaderValue::from_str(&text).map_err(|_| wrong())?;
-        value.set_sensitive(is_secret);
-        let name: HeaderName = name.parse().map_err(|_| wrong())?;
-        headers.insert(name, value);
-    }
-    Ok(headers)
+/// What every request has, as it is at a dial.
+#[derive(Debug)]
+pub(super) struct ShownHeaders {
+    pub(super) map: HeaderMap,
+    /// The token among them.
+    token: Option<Secret>,
 }
 
-async fn todays(secret: &Secret) -> Result<Secret, Error> {
-    let read = secret.todays().await;
-    read.map_err(|(path, problem)| Error::Secret { path, problem })
+impl ShownHeaders {
+    async fn of_today(config: &Config) -> Result<Self, Error> {
+        let mut map = HeaderMap::new();
+        let authority = HeaderValue::from_str(&config.authority());
+        map.insert(
+            HOST,
+            authority.map_err(|_| Error::Header("url".to_owned()))?,
+        );
+        let mut token = None;
+        for (name, value) in &config.headers {
+            let (text, is_secret) = match value {
+                HeaderText::Open(text) => (text.clone(), false),
+                HeaderText::Secret(secret) => (secret.todays().await?.reveal().to_owned(), true),
+                HeaderText::Token(secret) => {
+                    let todays = token.insert(secret.todays().await?);
+                    (format!("Bearer {}", todays.reveal()), true)
+                }
+            };
+            let wrong = || Error::Header(name.clone());
+            let mut value = HeaderValue::from_str(&text).map_err(|_| wrong())?;
+            value.set_sensitive(is_secret);
+            let name: HeaderName = name.parse().map_err(|_| wrong())?;
+            map.insert(name, value);
+        }
+        Ok(Self { map, token })
+    }
+
+    /// How long the token is used, where it is one that ends.
+    pub(super) fn life(&self) -> Option<TokenLife> {
+        self.token.as_ref()?.life()
+    }
+
+    /// The server did not take who asks: what the token's own times say of that. It is not shown again.
+    pub(super) fn refused(&self) -> Option<String> {
+        let token = self.token.as_ref()?;
+        token.refused();
+        token::doubt(token.reveal(), Now::read())
+    }
 }

@@ -1,6 +1,5 @@
 //! What goes wrong with a server, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::carrier::{CarrierFault, Manner};
@@ -12,13 +11,6 @@ pub enum Error {
     /// The connection as such failed.
     #[error(transparent)]
     Link(#[from] link::Error),
-    /// A secret cannot be read; it may be there in a moment, when it is being renewed.
-    #[error("cannot read the secret in `{}`: {problem}", path.display())]
-    Secret {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// What is in the file of a secret cannot be sent.
     #[error("`{0}` has a value that cannot stand in a header: line ends and control characters")]
     Header(String),
@@ -71,8 +63,7 @@ impl ConnectionLoss for Error {
         match self {
             Self::Link(error) => error.kind(),
             Self::Held { .. } | Self::Header(_) => FailureKind::Refused,
-            Self::Secret { .. }
-            | Self::Closed
+            Self::Closed
             | Self::Stalled(_)
             | Self::Late(_)
             | Self::LateAgain(_)
@@ -104,7 +95,6 @@ impl CarrierFault for Error {
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
             Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
             Self::Link(_)
-            | Self::Secret { .. }
             | Self::Header(_)
             | Self::Held { .. }
             | Self::Busy { .. }

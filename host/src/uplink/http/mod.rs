@@ -25,7 +25,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use hyper::HeaderMap;
 use hyper::header::RETRY_AFTER;
 
 pub(super) use self::dial::reach;
@@ -34,7 +33,7 @@ pub use self::line::{DEVICE, InfluxFormat, Tag};
 pub use self::path::RequestPath;
 pub use self::settings::{BodyFormat, Config, HeaderText, Method, Pause};
 
-use self::dial::ServerDialler;
+use self::dial::{ServerDialler, ShownHeaders};
 use self::request::{Element, content_type, element, in_words, request};
 use self::verdict::Verdict;
 use self::wire::{HttpConnection, Reply};
@@ -44,7 +43,7 @@ use super::carrier::{
 };
 use super::form::template::Filling;
 use crate::clock::Now;
-use crate::link::{LinkMetrics, Redial};
+use crate::link::{LinkMetrics, Redial, TokenLife};
 use crate::message::key_hash;
 
 /// Longest path, bytes: what servers take.
@@ -55,7 +54,7 @@ type Dialling = Pin<Box<dyn Future<Output = Result<HttpConnection, Error>> + Sen
 /// A way to a server.
 pub(super) struct HttpCarrier {
     config: Arc<Config>,
-    headers: HeaderMap,
+    shown: ShownHeaders,
     batch: RequestBatch<Element>,
     wire: Option<HttpConnection>,
     dialling: Option<Dialling>,
@@ -80,7 +79,7 @@ pub(super) fn redial(
 impl HttpCarrier {
     fn new(
         config: Arc<Config>,
-        headers: HeaderMap,
+        shown: ShownHeaders,
         wire: HttpConnection,
         (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
     ) -> Self {
@@ -91,7 +90,7 @@ impl HttpCarrier {
         Self {
             batch: RequestBatch::new(most, config.batch_bytes),
             config,
-            headers,
+            shown,
             wire: Some(wire),
             dialling: None,
             is_again: false,
@@ -170,7 +169,7 @@ impl HttpCarrier {
                 let patience = patience.unwrap_or_else(PoisonError::into_inner);
                 patience.left(self.config.deadlines.answer)
             });
-            wire.ask(request(&self.config, &self.headers, messages), patience);
+            wire.ask(request(&self.config, &self.shown.map, messages), patience);
         }
         Poll::Ready(Ok(()))
     }
@@ -209,7 +208,12 @@ impl HttpCarrier {
             Verdict::Accepted => self.patience().took(reply.took, topics),
             _ => self.patience().told(topics),
         }
-        let answer = in_words(reply);
+        let mut answer = in_words(reply);
+        if status == 401
+            && let Some(doubt) = self.shown.refused()
+        {
+            answer = format!("{answer}; {doubt}");
+        }
         match verdict {
             Verdict::Accepted => {
                 self.has_taken = true;
@@ -261,6 +265,10 @@ impl Carrier for HttpCarrier {
 
     fn limits(&self) -> UpstreamLimits {
         UpstreamLimits::of_batches(true)
+    }
+
+    fn life(&self) -> Option<TokenLife> {
+        self.shown.life()
     }
 
     fn room(&self) -> usize {

@@ -52,6 +52,11 @@ impl RequestPath {
         Err("has no `/` behind its host".to_owned())
     }
 
+    /// As it is written in the config.
+    pub fn written(&self) -> String {
+        self.template.to_string()
+    }
+
     /// Whether each message makes another one of it, and not only each class.
     pub(super) fn is_by_message(&self) -> bool {
         self.template.is_of_messages()

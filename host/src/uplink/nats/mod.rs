@@ -269,7 +269,6 @@ impl CarrierFault for Error {
             Self::Offended(_) => Manner::Told,
             Self::Silent(_) => Manner::StoodStill,
             Self::Link(_)
-            | Self::Secret { .. }
             | Self::Key(_)
             | Self::Login(_)
             | Self::WantsTls

@@ -1,6 +1,5 @@
 //! Why there is no way into a database, in words that tell the operator what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::carrier::{CarrierFault, Manner};
@@ -12,12 +11,6 @@ pub enum Error {
     /// The connection as such failed.
     #[error(transparent)]
     Link(#[from] link::Error),
-    #[error("cannot read the password in `{}`: {problem}", path.display())]
-    Secret {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// What the server wants for a login is not there, or cannot be done.
     #[error("cannot log in: {0}; check `password`, and what pg_hba.conf of the server asks for")]
     Login(String),
@@ -82,7 +75,6 @@ impl CarrierFault for Error {
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
             Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
             Self::Link(_)
-            | Self::Secret { .. }
             | Self::Login(_)
             | Self::Silent(_)
             | Self::Held { .. }

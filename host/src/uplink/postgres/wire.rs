@@ -184,9 +184,7 @@ impl PostgresWire {
             // The socket has TLS below already, where the URL says so.
             .ssl_mode(SslMode::Disable);
         if let Some(password) = &config.password {
-            let password = password.todays().await;
-            let password = password.map_err(|(path, problem)| Error::Secret { path, problem })?;
-            login.password(password.reveal());
+            login.password(password.todays().await?.reveal());
         }
         let handshake = config.deadlines.handshake;
         let logged_in = timeout(handshake, login.connect_raw(socket.clone(), NoTls))

@@ -38,7 +38,7 @@ impl Uplink {
             // Before the fetch: what is appended after it rings.
             let rung = ready.notified();
             self.park();
-            let mut stand = self.fill(carrier, mode);
+            let (mut stand, renews_at) = self.fill_while_it_counts(carrier, mode)?;
             // What could not be sent is parked at once, and those behind it have their turn.
             if self.park() {
                 stand = Stand::Until(Instant::now());
@@ -59,7 +59,7 @@ impl Uplink {
                 Stand::Full => (false, None),
                 Stand::Until(at) => (false, Some(at)),
             };
-            let wake_at = [retry_at, due, overdue, stalled_at, silent_at]
+            let wake_at = [retry_at, due, overdue, stalled_at, silent_at, renews_at]
                 .into_iter()
                 .flatten()
                 .min();
@@ -78,6 +78,26 @@ impl Uplink {
                 },
                 () = sleep_until(wake_at) => {}
             }
+        }
+    }
+
+    /// Sends what fits, unless the token that the carrier came to stand with ends soon; and when that changes. Once nothing is under
+    /// way then, or when the token has ended, so has the carrier.
+    fn fill_while_it_counts<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        mode: Stop,
+    ) -> Result<(Stand, Option<Instant>), CarrierEnded<FaultOf<C>>> {
+        let Some(life) = carrier.life().filter(|_| mode == Stop::Run) else {
+            return Ok((self.fill(carrier, mode), None));
+        };
+        let now = Instant::now();
+        if now < life.renews_at {
+            Ok((self.fill(carrier, mode), Some(life.renews_at)))
+        } else if self.in_flight() > 0 && now < life.ends_at {
+            Ok((Stand::Full, Some(life.ends_at)))
+        } else {
+            Err(CarrierEnded::Renewal)
         }
     }
 

@@ -195,11 +195,10 @@ impl Uplink {
             self.ended(ended);
         }
         self.release();
-        if !matches!(
-            ended,
-            Ok(Stop::Now) | Err(Parting::Lost(CarrierEnded::Carrier(_)))
-        ) {
-            carrier.close().await;
+        match &ended {
+            Ok(Stop::Now) | Err(Parting::Lost(CarrierEnded::Carrier(_))) => {}
+            Err(Parting::Lost(CarrierEnded::Renewal)) => Box::pin(carrier.make_way()).await,
+            _ => carrier.close().await,
         }
         ended.map(|_| ())
     }

@@ -1,5 +1,6 @@
 // Keeps the page up to date: one stream of accounts, from which rates, drawing and tables are made.
 
+import { offer } from "./devices.js";
 import { draw, parts } from "./drawing.js";
 import { fill, rows } from "./tables.js";
 import { bytes, make, time } from "./words.js";
@@ -78,6 +79,7 @@ function render(view, states) {
     ["up", time(process.uptime_s)], ["memory", `${bytes(process.resident_bytes)} of ${bytes(process.memory_limit_bytes)}`],
     ["disk free", bytes(store.free_bytes)], ["dead letters", String(letters.kept)],
   ];
+  offer(view.devices);
   if (view.devices) {
     const odd = ["silent", "offline", "mad"].filter((what) => view.devices[what] > 0);
     facts.push(["devices", [view.devices.known, ...odd.map((what) => `${view.devices[what]} ${what}`)].join(", ")]);

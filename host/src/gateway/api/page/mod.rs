@@ -23,9 +23,10 @@ const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Files of the page: path, kind, content.
-const FILES: [(&str, &str, &[u8]); 6] = [
+const FILES: [(&str, &str, &[u8]); 7] = [
     ("/page/page.css", CSS, include_bytes!("page.css")),
     ("/page/main.js", SCRIPT, include_bytes!("main.js")),
+    ("/page/devices.js", SCRIPT, include_bytes!("devices.js")),
     ("/page/drawing.js", SCRIPT, include_bytes!("drawing.js")),
     ("/page/tables.js", SCRIPT, include_bytes!("tables.js")),
     ("/page/words.js", SCRIPT, include_bytes!("words.js")),

@@ -1,12 +1,13 @@
 //! What is done about a file that changes, and about one that may be tried again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Driver;
 use super::candidate::Candidate;
 use super::wanted::Wanted;
 use crate::chain::{Artefact, PluginConfig};
 use crate::gateway::live::PluginIndex;
+use crate::gateway::live::watch::content_now;
 use crate::gateway::start::{self, signature, written};
 use crate::versions::history::Who;
 use crate::versions::{PluginVersions, Start};
@@ -92,6 +93,23 @@ impl Driver {
             let content = chain::read_component(&plugin.name, &plugin.artefact);
             if let Ok(content) = content {
                 self.replace(&path, &content);
+            }
+        }
+    }
+
+    /// Files that have changed some time ago, as they are now.
+    pub(super) fn take_held(&mut self, files: &[PathBuf]) {
+        let (of_config, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            files.iter().partition(|file| self.is_of_config(file));
+        if !of_config.is_empty() {
+            self.reload(None, &Who::Config);
+        }
+        for file in others {
+            match content_now(file) {
+                Ok(content) => self.replace(file, &content),
+                Err(error) => {
+                    tracing::warn!(path = %file.display(), %error, "a file that has changed and waited cannot be read; what runs stays");
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +16,14 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::counted::CountedStream;
 use super::end::SocketEnd;
 use super::pace::SocketPace;
+use crate::link::ReadTurn;
 
 /// Bytes that are read at once, and of whole messages that are taken together.
 pub(super) const READ_BYTES: usize = 16 << 10;
 /// Messages that are taken together.
 const TOGETHER: usize = 64;
+/// What a frame costs beside its bytes, in bytes that are read.
+const FRAME_COST: usize = 256;
 /// Bytes of what is said that wait to be written: the answers to what is taken together, with words for each.
 const WRITE_BYTES: usize = 256 << 10;
 /// For the last words, and for the other end to close as well.
@@ -43,6 +46,7 @@ pub(super) struct SocketWire<S> {
     bytes: usize,
     /// Something was said that is not known to be written.
     is_writing: bool,
+    turn: ReadTurn,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
@@ -61,6 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
             messages: Vec::new(),
             bytes: 0,
             is_writing: false,
+            turn: ReadTurn::default(),
         }
     }
 
@@ -104,16 +109,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
         if !reads {
             return Poll::Pending;
         }
+        ready!(self.turn.poll(cx));
         let before = self.came();
         loop {
             let next = Pin::new(&mut self.socket).poll_next(cx);
             let came = self.came();
             match next {
                 Poll::Ready(Some(Ok(message))) => {
+                    self.turn.read(FRAME_COST + message.len());
                     if let Some(end) = self.keep(message, pace, came) {
                         return Poll::Ready(WireNews::Ended(end));
                     }
-                    if self.messages.len() == TOGETHER || self.bytes >= READ_BYTES {
+                    let is_enough = self.messages.len() == TOGETHER || self.bytes >= READ_BYTES;
+                    if is_enough || self.turn.is_over() {
                         return Poll::Ready(WireNews::Came);
                     }
                 }
@@ -126,7 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
                     return Poll::Ready(WireNews::Ended(end));
                 }
                 Poll::Pending if came > before => return Poll::Ready(WireNews::Came),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.turn.found_nothing();
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -182,5 +193,71 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
         };
         // An error means that it took too long, which is the same.
         let _ = timeout(CLOSE_WITHIN, drained).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// As much of it as is asked for, again and again.
+    struct Endless(&'static [u8], usize);
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            while room.remaining() > 0 {
+                let rest = &self.0[self.1 % self.0.len()..];
+                let count = rest.len().min(room.remaining());
+                room.put_slice(&rest[..count]);
+                self.1 += count;
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Endless {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn others_get_their_turn_while_frames_come_without_an_end() {
+        // Pongs that nobody asked for, pings, and texts, each with a mask of zeros.
+        for frames in [
+            &[0x8a, 0x80, 0, 0, 0, 0][..],
+            &[0x89, 0x80, 0, 0, 0, 0],
+            &[0x81, 0x81, 0, 0, 0, 0, b'x'],
+        ] {
+            let mut wire = SocketWire::new(Endless(frames, 0), 1 << 10).await;
+            let mut pace = SocketPace::new(Duration::from_secs(60), Instant::now());
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..2 {
+                let begin = wire.came();
+                while wire.poll(&mut cx, &mut pace, true).is_ready() {
+                    assert!(wire.came() - begin < 1 << 20, "{frames:x?}");
+                    wire.take();
+                }
+            }
+        }
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Counted {
     length: Vec<u8>,
     pub(super) kept: KeptBytes,
     state: CountedState,
+    /// Bytes of the frame that is not finished, kept or not.
+    pub(super) begun: u64,
 }
 
 impl Counted {
@@ -75,6 +77,7 @@ impl Counted {
             length: Vec::with_capacity(field.bytes()),
             kept: KeptBytes::up_to(most.max(HEAD_BYTES)),
             state: CountedState::Length,
+            begun: 0,
         }
     }
 
@@ -88,6 +91,11 @@ impl Counted {
                 CountedState::Lost => rest.len(),
             };
             rest = &rest[taken..];
+            let is_at_start = matches!(self.state, CountedState::Length) && !self.is_half();
+            self.begun = match is_at_start {
+                true => 0,
+                false => self.begun + taken as u64,
+            };
         }
     }
 
@@ -173,6 +181,7 @@ impl Counted {
             }
         }
         self.kept.clear();
+        self.begun = 0;
         self.begin();
     }
 

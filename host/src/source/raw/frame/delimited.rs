@@ -13,6 +13,8 @@ pub(super) struct Delimited {
     pub(super) kept: KeptBytes,
     /// It is too long, and was told so: the rest of it is read past.
     is_over: bool,
+    /// Bytes of the frame that is not finished, kept or not.
+    pub(super) begun: u64,
 }
 
 impl Delimited {
@@ -32,6 +34,7 @@ impl Delimited {
             most,
             kept: KeptBytes::up_to(most + delimiter.len()),
             is_over: false,
+            begun: 0,
         }
     }
 
@@ -44,11 +47,13 @@ impl Delimited {
                 0
             };
             self.keep(&rest[..plain], pieces);
+            self.begun += plain as u64;
             rest = &rest[plain..];
             let Some((byte, after)) = rest.split_first() else {
                 return;
             };
             rest = after;
+            self.begun += 1;
             let is_end = self.end.next(*byte, |_| ());
             self.keep(&[*byte], pieces);
             if is_end {
@@ -81,12 +86,14 @@ impl Delimited {
             });
         }
         self.kept.clear();
+        self.begun = 0;
     }
 
     pub(super) fn end(&mut self, pieces: &mut Vec<FramePiece>) {
         pieces.extend(self.kept.cut_off());
         self.is_over = false;
         self.end.met = 0;
+        self.begun = 0;
     }
 
     pub(super) fn is_half(&self) -> bool {

@@ -118,6 +118,16 @@ impl Framer {
         }
     }
 
+    /// How many of the bytes that were pushed belong to a frame that is not finished: those before them are done with.
+    pub(super) fn begun(&self) -> u64 {
+        match &self.0 {
+            Cutter::Delimited(cutter) => cutter.begun,
+            Cutter::Counted(cutter) => cutter.begun,
+            Cutter::Synced(cutter) => cutter.begun(),
+            Cutter::Idle(kept, _) => kept.0.len() as u64,
+        }
+    }
+
     /// Whether nothing that follows can be a frame, unless the line falls silent first.
     pub(super) fn is_lost(&self) -> bool {
         matches!(&self.0, Cutter::Counted(cutter) if cutter.is_lost())

@@ -82,6 +82,11 @@ impl Synced {
         pieces.extend(self.kept.cut_off());
     }
 
+    /// Bytes of the frame that is not finished, or of what may be its beginning.
+    pub(super) fn begun(&self) -> u64 {
+        (self.start.met + self.kept.0.len()) as u64
+    }
+
     pub(super) fn is_half(&self) -> bool {
         self.start.met > 0 || !self.kept.0.is_empty() || !self.strays.0.is_empty() || self.is_told
     }

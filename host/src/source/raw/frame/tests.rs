@@ -256,3 +256,32 @@ fn what_is_half_at_the_end_is_cut_off_and_after_a_silence_the_next_byte_begins()
         ]
     );
 }
+
+proptest! {
+    #[test]
+    fn who_begins_anew_where_a_frame_begins_leaves_none_out_and_has_none_twice(
+        bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'\n'), Just(3), Just(0), any::<u8>()], 0..300),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        for framing in framings() {
+            if matches!(framing, RawFraming::Idle(_)) {
+                continue;
+            }
+            let cut = cut.index(bytes.len() + 1);
+            let (mut framer, mut found) = (Framer::new(&framing, MOST), Vec::new());
+            framer.push(&bytes[..cut], &mut found);
+            if framer.is_lost() {
+                continue;
+            }
+            let done = cut - usize::try_from(framer.begun()).unwrap();
+            let mut anew = Framer::new(&framing, MOST);
+            anew.push(&bytes[done..], &mut found);
+            let mut whole = Vec::new();
+            Framer::new(&framing, MOST).push(&bytes, &mut whole);
+            let frames = |pieces: Vec<FramePiece>| -> Vec<FramePiece> {
+                pieces.into_iter().filter(|piece| matches!(piece, FramePiece::Frame(_))).collect()
+            };
+            prop_assert_eq!(frames(found), frames(whole), "{:?} at {}", framing, cut);
+        }
+    }
+}

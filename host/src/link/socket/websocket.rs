@@ -17,23 +17,15 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::{Error, FailureKind, Target};
+use crate::link::{Carriage, Error, FailureKind, Target};
 
 /// Bytes that are read at once, and of a frame that is written.
 const FRAME_BYTES: usize = 16 << 10;
+/// What a frame costs beside its bytes, in bytes that are read; and so many with nothing for us are taken together.
+const FRAME_COST: usize = 256;
+const EMPTY_FRAMES: usize = 256;
 /// The library holds a frame as a whole before we see it, so that there has to be an end.
 const LARGEST_FRAME: usize = 16 << 20;
-
-/// How a connection is carried.
-#[derive(Clone, Copy, Debug)]
-pub struct Carriage<'a> {
-    /// With the query, as it stands in the URL.
-    pub path: &'a str,
-    /// What is spoken within.
-    pub protocol: &'static str,
-    /// The largest packet that is to get through.
-    pub max_packet_bytes: u32,
-}
 
 /// A stream within frames.
 #[derive(Debug)]
@@ -43,6 +35,8 @@ pub(super) struct CarriedStream<S> {
     unread: Bytes,
     /// Bytes that were given to it and are not known to be given on.
     held: usize,
+    /// What frames cost beside their bytes, in bytes that are read.
+    cost: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CarriedStream<S> {
@@ -74,6 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CarriedStream<S> {
                 socket,
                 unread: Bytes::new(),
                 held: 0,
+                cost: 0,
             }),
             Ok(Err(error)) => {
                 let (problem, failure) = explained(&error, carriage.protocol, target.peer.noun);
@@ -85,6 +80,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CarriedStream<S> {
 
     pub(super) fn carrier(&self) -> &S {
         self.socket.get_ref()
+    }
+
+    /// What the frames since the last call cost beside their bytes, in bytes that are read.
+    pub(super) fn take_cost(&mut self) -> usize {
+        std::mem::take(&mut self.cost)
     }
 
     /// Bytes that it was given and holds back, perhaps.
@@ -173,8 +173,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.unread.is_empty() {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+        for _ in 0..EMPTY_FRAMES {
+            if !self.unread.is_empty() {
+                let count = self.unread.len().min(room.remaining());
+                room.put_slice(&self.unread[..count]);
+                self.unread.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            let next = ready!(Pin::new(&mut self.socket).poll_next(cx));
+            self.cost += FRAME_COST;
+            match next {
                 Some(Ok(Message::Binary(bytes))) => self.unread = bytes,
                 Some(Ok(Message::Text(_))) => {
                     let why = "a text frame came where only binary ones belong";
@@ -190,10 +198,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
             }
         }
-        let count = self.unread.len().min(room.remaining());
-        room.put_slice(&self.unread[..count]);
-        self.unread.advance(count);
-        Poll::Ready(Ok(()))
+        // Much came, and nothing of it is for us: others have their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -276,6 +283,32 @@ mod tests {
         tokio_tungstenite::accept_hdr_async(stream, answer)
             .await
             .unwrap()
+    }
+
+    #[tokio::test]
+    async fn others_get_their_turn_while_pings_come() {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let (client, server) = tokio::join!(
+            CarriedStream::open(ours, CARRIAGE, target()),
+            server(theirs, true)
+        );
+        let (mut client, mut server) = (client.unwrap(), server);
+        for _ in 0..4 * EMPTY_FRAMES {
+            server.feed(Message::Ping(Bytes::new())).await.unwrap();
+        }
+        server.send(Message::binary(&b"x"[..])).await.unwrap();
+        let (mut room, mut waits) = ([0; 8], 0);
+        let mut room = ReadBuf::new(&mut room);
+        loop {
+            let read =
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut client).poll_read(cx, &mut room))).await;
+            match read {
+                Poll::Ready(read) => break read.unwrap(),
+                Poll::Pending => waits += 1,
+            }
+        }
+        assert!(room.filled() == b"x" && waits >= 4, "{waits}");
+        assert!(client.take_cost() > 4 * EMPTY_FRAMES * FRAME_COST);
     }
 
     #[tokio::test]

@@ -1,0 +1,142 @@
+//! Which files are followed: those of a folder whose names fit. No disk.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A folder, and a name in which `*` stands for any characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilePattern {
+    pub(super) folder: PathBuf,
+    name: Box<str>,
+}
+
+impl FilePattern {
+    /// Reads one: the whole path of a file, with `*` in its name at most.
+    ///
+    /// # Errors
+    /// It is none, in words.
+    pub fn parse(path: &str) -> Result<Self, &'static str> {
+        if !path.starts_with('/') {
+            return Err("is not the whole path of a file");
+        }
+        if path.contains(['\0', '?', '#', '[', '{']) {
+            return Err("has a character that means something elsewhere: only * stands for others");
+        }
+        let (folder, name) = path.rsplit_once('/').unwrap_or_default();
+        if folder.contains('*') {
+            return Err("has a * in the name of a folder");
+        }
+        if name.is_empty() || name == "." || name == ".." {
+            return Err("ends in no name of a file");
+        }
+        let folder = if folder.is_empty() { "/" } else { folder };
+        Ok(Self {
+            folder: folder.into(),
+            name: name.into(),
+        })
+    }
+
+    /// The one file, where no other name fits.
+    pub(super) fn single(&self) -> Option<PathBuf> {
+        (!self.name.contains('*')).then(|| self.folder.join(&*self.name))
+    }
+
+    pub(super) fn fits(&self, name: &OsStr) -> bool {
+        fits(self.name.as_bytes(), name.as_bytes())
+    }
+
+    /// The path as it was written.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(&*self.name)
+    }
+}
+
+impl fmt::Display for FilePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path().display())
+    }
+}
+
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    let mut parts = pattern.split(|byte| *byte == b'*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    let mut is_whole = true;
+    while let Some(part) = parts.next() {
+        is_whole = false;
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = (0..=rest.len()).find(|at| rest[*at..].starts_with(part)) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    is_whole && rest.is_empty()
+}
+
+/// The name of a file as a level of a topic: what a level may not have is `_`.
+pub(super) fn level(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let legal = |letter: char| match letter {
+        '+' | '#' | '/' => '_',
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => '_',
+        letter => letter,
+    };
+    name.chars().map(legal).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_where_stars_stand_for_the_rest() {
+        for (pattern, name, is_it) in [
+            ("app.log", "app.log", true),
+            ("app.log", "app.log.1", false),
+            ("*.log", "app.log", true),
+            ("*.log", ".log", true),
+            ("app*.log*", "app-1.log.2", true),
+            ("app*.log*", "ap.log", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*", "anything", true),
+        ] {
+            let pattern = FilePattern::parse(&format!("/var/log/{pattern}")).unwrap();
+            assert_eq!(pattern.fits(OsStr::new(name)), is_it, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_of_a_file_is_told() {
+        for path in [
+            "",
+            "app.log",
+            "/var/*/app.log",
+            "/var/log/",
+            "/",
+            "/var/..",
+            "/a/[x]",
+            "/a/b?c",
+        ] {
+            assert!(FilePattern::parse(path).is_err(), "{path}");
+        }
+        assert_eq!(
+            FilePattern::parse("/a").unwrap().single(),
+            Some("/a".into())
+        );
+    }
+
+    #[test]
+    fn a_name_becomes_a_level() {
+        assert_eq!(level(Path::new("/x/a+b#c\n.log")), "a_b_c_.log");
+    }
+}

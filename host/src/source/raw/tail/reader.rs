@@ -1,0 +1,369 @@
+//! All files of a source: which there are, which of them were renamed, copied, cut or replaced, and what is new in each. Waits for the
+//! disk; time is an argument.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::followed::{FileChunk, FileStep, FollowedFile};
+use super::mark::{FileMark, ReadPlace};
+use super::pattern::{FilePattern, level};
+use super::search;
+use crate::file;
+use crate::source::raw::PeerTopic;
+use crate::source::raw::frame::{Framer, RawFraming};
+
+/// Files that are held open.
+const MOST_FILES: usize = 256;
+/// Bytes that are read of one file, and of all, in a turn.
+const CHUNK_BYTES: usize = 64 << 10;
+const TURN_BYTES: usize = 256 << 10;
+/// How often is looked which files there are.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So long one is read to which nobody's name leads any more, and one that is somewhere else, since something was last added to it: who writes
+/// may not have heard yet.
+const DELETED: Duration = Duration::from_secs(10);
+const MOVED: Duration = Duration::from_secs(300);
+
+/// What keeps files from being read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TailProblem {
+    /// There is none yet, or none any more.
+    Missing,
+    /// One cannot be read, and why.
+    Unreadable(String, String),
+    /// Nothing in one can be a frame any more.
+    OutOfStep(String),
+    TooMany,
+}
+
+/// What the reader is to do beside reading.
+#[derive(Debug, Default)]
+pub(super) struct TailOrders {
+    pub(super) may_read: bool,
+    /// From there on files are read again.
+    pub(super) go_back: Vec<ReadPlace>,
+}
+
+/// What a turn came to.
+#[derive(Debug, Default)]
+pub(super) struct TailTurn {
+    pub(super) chunks: Vec<FileChunk>,
+    /// Files that are read from now on, each from there.
+    pub(super) begun: Vec<ReadPlace>,
+    /// Numbers of files that are read no more.
+    pub(super) ended: Vec<u64>,
+    pub(super) problems: Vec<TailProblem>,
+    /// More could be read at once.
+    pub(super) is_busy: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct TailReader {
+    pub(super) pattern: FilePattern,
+    framing: RawFraming,
+    topic: PeerTopic,
+    max_payload_bytes: usize,
+    pub(super) files: BTreeMap<u64, FollowedFile>,
+    /// Read before, and not found yet.
+    pub(super) known: Vec<ReadPlace>,
+    pub(super) next: u64,
+    looked: Option<Instant>,
+    /// Of the last look.
+    problems: Vec<TailProblem>,
+    /// Of files that were found and could not be read, the file system's numbers.
+    pub(super) unread: Vec<u64>,
+    pub(super) begun: Vec<ReadPlace>,
+    pub(super) ended: Vec<u64>,
+}
+
+impl TailReader {
+    /// One that goes on from these places.
+    pub(super) fn new(
+        pattern: FilePattern,
+        (framing, topic): (RawFraming, PeerTopic),
+        max_payload_bytes: usize,
+        known: Vec<ReadPlace>,
+    ) -> Self {
+        Self {
+            pattern,
+            framing,
+            topic,
+            max_payload_bytes,
+            files: BTreeMap::new(),
+            next: known
+                .iter()
+                .map(|place| place.number + 1)
+                .max()
+                .unwrap_or(1),
+            known,
+            looked: None,
+            problems: Vec::new(),
+            unread: Vec::new(),
+            begun: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Looks which files there are, now and then, and reads what is new in them.
+    pub(super) fn turn(&mut self, orders: TailOrders, now: Instant) -> TailTurn {
+        let is_due = |looked: Instant| now.saturating_duration_since(looked) >= LOOK_EVERY;
+        let mut turn = TailTurn::default();
+        if self.looked.is_none_or(is_due) {
+            self.looked = Some(now);
+            self.look(&mut turn, now);
+        }
+        for place in orders.go_back {
+            self.go_back(place);
+        }
+        if !self.begun.is_empty() {
+            // Where they begin is noted before anything is read of them.
+            turn.is_busy = true;
+        } else if orders.may_read {
+            self.read(&mut turn, now);
+            self.let_go(&mut turn, now);
+        }
+        turn.begun.append(&mut self.begun);
+        turn.ended.append(&mut self.ended);
+        turn.problems.extend(self.problems.iter().cloned());
+        let out_of_step = self.files.values().filter(|file| file.is_out_of_step());
+        turn.problems
+            .extend(out_of_step.map(|file| TailProblem::OutOfStep(file.done.home.clone())));
+        turn.problems.sort_unstable();
+        turn.problems.dedup();
+        turn
+    }
+
+    /// Of the files that are followed.
+    #[cfg(test)]
+    pub(super) fn topics(&self) -> Vec<String> {
+        let topics = self.files.values().map(|file| &file.topic);
+        topics
+            .map(|topic| String::from_utf8_lossy(topic).into_owned())
+            .collect()
+    }
+
+    fn read(&mut self, turn: &mut TailTurn, now: Instant) {
+        let mut left = TURN_BYTES;
+        let numbers: Vec<u64> = self.files.keys().copied().collect();
+        for number in numbers {
+            let is_next = self.files.get(&number).is_some_and(|file| {
+                let is_through = |behind| self.is_through(behind);
+                file.twin_of.is_none() && file.behind.is_none_or(is_through)
+            });
+            if !is_next {
+                continue;
+            }
+            if self.comes_behind(number) {
+                turn.is_busy = true;
+                continue;
+            }
+            let Some(file) = self.files.get_mut(&number) else {
+                continue;
+            };
+            if file.is_out_of_step() && file.is_intact() {
+                continue;
+            }
+            match file.step(CHUNK_BYTES.min(left)) {
+                Ok(FileStep::AtEnd) => {}
+                Ok(FileStep::Read(chunk)) => {
+                    if let Some(gone) = &mut file.gone {
+                        *gone = now;
+                    }
+                    // Who comes behind it may be next.
+                    turn.is_busy = true;
+                    left = left.saturating_sub(CHUNK_BYTES);
+                    turn.chunks.push(*chunk);
+                }
+                Ok(FileStep::Rewritten) => {
+                    turn.is_busy = true;
+                    self.rewritten(number, turn);
+                }
+                Err(error) => {
+                    self.problems.push(unreadable(&file.done.home, &error));
+                    let place = self.files.remove(&number).map(|file| file.done);
+                    self.known.extend(place);
+                }
+            }
+            if left == 0 {
+                turn.is_busy = true;
+                return;
+            }
+        }
+    }
+
+    /// Whether a file is read to its end, and all that it comes behind.
+    fn is_through(&self, mut number: u64) -> bool {
+        while let Some(file) = self.files.get(&number) {
+            if file.has_more() {
+                return false;
+            }
+            let Some(behind) = file.behind else {
+                return true;
+            };
+            number = behind;
+        }
+        true
+    }
+
+    /// Ends with files that are read and somewhere else.
+    fn let_go(&mut self, turn: &mut TailTurn, now: Instant) {
+        let is_over = |file: &FollowedFile| {
+            let about = file.file.metadata();
+            let is_somewhere = about.as_ref().is_ok_and(|about| about.nlink() > 0);
+            let patience = if is_somewhere { MOVED } else { DELETED };
+            let passed = |gone: Instant| now.saturating_duration_since(gone);
+            let is_late = file.gone.is_some_and(|gone| passed(gone) >= patience);
+            is_late && (file.twin_of.is_some() || !file.has_more())
+        };
+        let over = self.files.extract_if(.., |_, file| is_over(file));
+        for (number, mut file) in over {
+            if file.twin_of.is_none() {
+                turn.chunks.push(file.end());
+            }
+            turn.ended.push(number);
+        }
+    }
+
+    fn look(&mut self, turn: &mut TailTurn, now: Instant) {
+        self.problems.clear();
+        self.unread.clear();
+        let found = match search::found(&self.pattern) {
+            Ok(found) => found,
+            Err(error) => {
+                let path = self.pattern.path();
+                self.problems
+                    .push(unreadable(&path.to_string_lossy(), &error));
+                return;
+            }
+        };
+        for file in self.files.values_mut() {
+            let own = found.iter().find(|one| one.inode == file.done.inode);
+            file.path = own.map(|own| own.path.clone());
+            file.gone = match own {
+                Some(_) => None,
+                None => file.gone.or(Some(now)),
+            };
+        }
+        // A copy of one that was cut is no file of its own.
+        let changed = self.files.values().filter(|file| !file.is_intact());
+        let changed: Vec<u64> = changed.map(FollowedFile::number).collect();
+        for number in changed {
+            self.rewritten(number, turn);
+        }
+        let numbers: Vec<u64> = self.files.keys().copied().collect();
+        for number in numbers {
+            self.comes_behind(number);
+        }
+        for one in &found {
+            let is_followed = |file: &FollowedFile| file.done.inode == one.inode;
+            if self.files.values().any(is_followed) {
+                continue;
+            }
+            if self.files.len() >= MOST_FILES {
+                self.problems.push(TailProblem::TooMany);
+                break;
+            }
+            match file::open(&one.path) {
+                Ok(file) => self.follow(&one.path, file),
+                Err(error) => {
+                    let path = one.path.to_string_lossy();
+                    self.problems.push(unreadable(&path, &error));
+                    self.unread.push(one.inode);
+                }
+            }
+        }
+        self.find_known(now, !found.is_empty());
+        self.part_twins();
+        if found.is_empty() {
+            self.problems.push(TailProblem::Missing);
+        }
+    }
+
+    /// Begins with a file, or goes on with one that was read before.
+    fn follow(&mut self, path: &Path, file: File) {
+        let Ok(about) = file.metadata() else { return };
+        let known = self
+            .known
+            .iter()
+            .position(|place| place.inode == about.ino());
+        let is_same = known.map(|at| self.known[at].mark.is_on(&file));
+        let was_known = matches!(is_same, Some(Ok(true)));
+        let (place, twin_of) = match (known, is_same) {
+            (_, Some(Err(error))) => {
+                let path = path.to_string_lossy();
+                self.problems.push(unreadable(&path, &error));
+                return self.unread.push(about.ino());
+            }
+            (Some(at), Some(Ok(true))) => (self.known.remove(at), None),
+            _ => {
+                let twin_of = self.twin_of(path, &file, about.len());
+                (self.new_place(&path.to_string_lossy(), &about), twin_of)
+            }
+        };
+        // One that was read before stands where it stood.
+        let before = match was_known {
+            true => None,
+            false => self.last_of(&place.home),
+        };
+        let last = before.and_then(|number| self.files.get(&number));
+        let before = match last.map(|file| file.done.clone()) {
+            Some(last) => self.find_missed(&last, before, None),
+            None => None,
+        };
+        let mut followed = self.file_from(file, place);
+        followed.path = Some(path.to_owned());
+        followed.behind = before;
+        followed.twin_of = twin_of;
+        self.begin(followed);
+    }
+
+    pub(super) fn new_place(&mut self, home: &str, about: &Metadata) -> ReadPlace {
+        self.next += 1;
+        ReadPlace {
+            number: self.next - 1,
+            home: home.to_owned(),
+            inode: about.ino(),
+            since: (about.mtime(), about.mtime_nsec()),
+            mark: FileMark::default(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, file: FollowedFile) {
+        self.begun.push(file.done.clone());
+        self.files.insert(file.number(), file);
+    }
+
+    pub(super) fn file_from(&self, file: File, place: ReadPlace) -> FollowedFile {
+        let topic = self.topic.of_file(&level(Path::new(&place.home)));
+        let framer = Framer::new(&self.framing, self.max_payload_bytes);
+        FollowedFile::from(file, topic, place, framer)
+    }
+}
+
+fn unreadable(path: &str, error: &io::Error) -> TailProblem {
+    let why = match error.kind() {
+        ErrorKind::PermissionDenied => "the gateway's user may not read it".to_owned(),
+        _ => error.to_string(),
+    };
+    TailProblem::Unreadable(crate::words::line(path, 200), crate::words::line(&why, 200))
+}
+
+/// Whether there is something to follow, in words.
+///
+/// # Errors
+/// Why not, in words.
+pub(in crate::source::raw) fn reach(pattern: &FilePattern) -> Result<String, String> {
+    let found = search::found(pattern).map_err(|error| error.to_string())?;
+    for one in &found {
+        file::open(&one.path).map_err(|error| format!("{}: {error}", one.path.display()))?;
+    }
+    match found.len() {
+        0 => Err("there is no such file yet".to_owned()),
+        1 => Ok("the file is there, and can be read".to_owned()),
+        files => Ok(format!("{files} files are there, and can be read")),
+    }
+}

@@ -1,0 +1,24 @@
+//! What a clock tells, and under which topic.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::rhythm::{Rhythm, TickZone};
+
+/// What a source of ticks needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub rhythm: Rhythm,
+    /// In whose time a tick says when it was.
+    pub zone: TickZone,
+    /// The topic of each tick.
+    pub topic: Bytes,
+}
+
+/// The clock as the URL names it.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.zone)
+    }
+}
