@@ -409,6 +409,20 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
     assert_eq!(config.spool.path, config.gateway.data_dir.join("spool"));
 }
 
+/// What is set for all of a kind in the manual, and one of that kind.
+const EXAMPLES: [(&str, &str); 10] = [
+    ("http://*", "web"),
+    ("modbus+*://*", "meters"),
+    ("tcp://*", "gauges"),
+    ("udp://*", "beacons"),
+    ("serial://*", "scale"),
+    ("exec://*", "weather"),
+    ("clock://*", "clock"),
+    ("tail://*", "journal"),
+    ("file://*", "history"),
+    ("postgres://*", "table"),
+];
+
 /// The manual with every example in it: `*` is a name, and what it shows as a comment is set.
 fn manual_with_examples() -> String {
     let is_setting = |line: &str| {
@@ -444,16 +458,9 @@ fn manual_with_examples() -> String {
         } else {
             name
         };
-        let line = line.replace("\"http://*\"", "web");
-        let line = line.replace("\"modbus+*://*\"", "meters");
-        let line = line.replace("\"tcp://*\"", "gauges");
-        let line = line.replace("\"udp://*\"", "beacons");
-        let line = line.replace("\"serial://*\"", "scale");
-        let line = line.replace("\"exec://*\"", "weather");
-        let line = line.replace("\"clock://*\"", "clock");
-        let line = line.replace("\"tail://*\"", "journal");
-        let line = line.replace("\"file://*\"", "history");
-        let line = line.replace("\"postgres://*\"", "table");
+        let line = EXAMPLES.iter().fold(line.to_owned(), |line, (all, one)| {
+            line.replace(&format!("\"{all}\""), one)
+        });
         let line = line.replace(
             "\"nats://*\"",
             if line.starts_with("[source") {

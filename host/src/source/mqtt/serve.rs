@@ -363,19 +363,6 @@ fn slice(late: Duration) -> usize {
     SLICE.saturating_mul(missed.unwrap_or(usize::MAX).saturating_add(1))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bulk_takes_no_longer_where_we_wake_late() {
-        assert_eq!(slice(Duration::ZERO), SLICE);
-        assert_eq!(slice(BREATH - Duration::from_micros(1)), SLICE);
-        assert_eq!(slice(BREATH * 9), SLICE * 10);
-        assert_eq!(slice(Duration::MAX), usize::MAX);
-    }
-}
-
 /// How a connection is used that was opened with a token: as long as it should be, as told; then nothing more is taken, until all is
 /// acknowledged or the token has ended. And when that changes.
 fn renewal(
@@ -446,5 +433,18 @@ fn as_arrival(publish: Publish, ack: Option<AckToken>, judged: Judged) -> Arriva
         rounds,
         ack,
         judged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bulk_takes_no_longer_where_we_wake_late() {
+        assert_eq!(slice(Duration::ZERO), SLICE);
+        assert_eq!(slice(BREATH - Duration::from_micros(1)), SLICE);
+        assert_eq!(slice(BREATH * 9), SLICE * 10);
+        assert_eq!(slice(Duration::MAX), usize::MAX);
     }
 }

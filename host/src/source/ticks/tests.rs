@@ -35,22 +35,16 @@ impl Outlet for Held {
     }
 }
 
-#[test]
-fn ticks_without_room_are_left_out_in_the_ledger_and_told_until_there_is_some() {
-    let own = Config {
-        rhythm: Rhythm::Every(Duration::from_secs(1)),
-        zone: TickZone::find("utc").unwrap(),
-        topic: Bytes::from_static(b"clock/minute"),
-    };
-    let held = Arc::new(Held::default());
-    let config = crate::source::Config {
+/// A source of it, for one flow, with little room.
+fn config(own: &Config, held: &Arc<Held>) -> crate::source::Config {
+    crate::source::Config {
         name: "minute".into(),
         kind: SourceKind::Ticks(Box::new(own.clone())),
         routes: vec![FlowRoute {
             flow: FlowId::FIRST,
             name: "all".into(),
             pattern: Pattern::parse("clock/{device}").unwrap(),
-            intake: Arc::clone(&held) as _,
+            intake: Arc::clone(held) as _,
             ack: Ack::Safe,
             expires: None,
             dedup: None,
@@ -60,7 +54,18 @@ fn ticks_without_room_are_left_out_in_the_ledger_and_told_until_there_is_some() 
         max_topic_bytes: 1 << 10,
         max_payload_bytes: 1 << 18,
         devices: None,
+    }
+}
+
+#[test]
+fn ticks_without_room_are_left_out_in_the_ledger_and_told_until_there_is_some() {
+    let own = Config {
+        rhythm: Rhythm::Every(Duration::from_secs(1)),
+        zone: TickZone::find("utc").unwrap(),
+        topic: Bytes::from_static(b"clock/minute"),
     };
+    let held = Arc::new(Held::default());
+    let config = config(&own, &held);
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let borders = Borders {
         outlet: Arc::clone(&held) as _,

@@ -62,7 +62,7 @@ pub(super) fn beside(path: &Path) -> Vec<FoundFile> {
         name.as_encoded_bytes().starts_with(own)
     };
     let mut files = listed(folder, begins).unwrap_or_default();
-    files.sort_by(|one, other| other.changed.cmp(&one.changed));
+    files.sort_by_key(|file| std::cmp::Reverse(file.changed));
     files.truncate(MOST_SIBLINGS);
     files
 }
