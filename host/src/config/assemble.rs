@@ -14,8 +14,9 @@ use crate::message::{FlowId, Pattern, QueueId};
 use crate::uplink::{self, Drain};
 use crate::{chain, devices, recording, spool};
 
-use self::lanes::Fixed;
-use self::lanes::settle_lanes;
+use self::circle::WaysOut;
+use self::idle::WrittenBeside;
+use self::lanes::{Fixed, settle_lanes};
 pub(super) use self::parts::ConfigParts;
 use super::check::{Check, nearest};
 use super::class::{self, Class};
@@ -55,11 +56,10 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let log = closed(&mut root, "log", globals::log);
     let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();
-    twins::refuse(check, &sources, &uplinks, &admin);
-    twins::refuse_own_folder(check, &uplinks, &gateway.data_dir);
+    twins::refuse(check, &sources, &uplinks, &admin, &gateway.data_dir);
     if !check.has_errors() {
         reach::report(check, tree, &flows, &sources);
-        let beside = idle::WrittenBeside::of(&uplinks, &flows, &queues, &gateway);
+        let beside = WrittenBeside::of(&uplinks, &flows, &queues, &gateway);
         idle::report(check, tree, &beside);
     }
     let mut sources = priority::part_sources(sources, &flows, &mut identities);
@@ -74,7 +74,8 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         report_classes(check, &classes, &queues);
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
-        circle::report(check, &flows, &queues, &sources, &uplinks);
+        let out = WaysOut(&queues, &uplinks);
+        circle::report(check, &flows, &sources, out, devices.as_ref());
         let fixed = Fixed::of(&sources, &queues, &limits, &flows, devices.as_ref());
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);

@@ -47,6 +47,8 @@ const OPEN_OF_TOKENS: [&str; 9] = [
     "scope",
     "audience",
 ];
+/// What a plugin is told, where a `key` may be one to encrypt with.
+const SETTINGS: &str = "settings";
 /// The table of what is accepted, with the reasons.
 const ACCEPTED: &str = "accepted";
 /// What stands for a secret.
@@ -113,7 +115,8 @@ impl Hidden {
         if path.first().is_some_and(|table| table == ACCEPTED) {
             return;
         }
-        let flow = path.first().is_some_and(|table| table == "flow");
+        let flow = path.first().is_some_and(|table| table == "flow")
+            && !above.iter().any(|name| name == SETTINGS);
         path.iter().for_each(|name| self.names.add(name));
         let secret = above.iter().any(|name| is_secret(name, flow));
         self.look_at(key, item, Under { secret, flow }, folder);
@@ -134,7 +137,7 @@ impl Hidden {
     fn look_at(&mut self, key: &str, item: &TomlItem, under: Under, folder: &Path) {
         let under = Under {
             secret: under.secret || is_secret(key, under.flow),
-            ..under
+            flow: under.flow && key != SETTINGS,
         };
         match &item.node {
             Node::List(items) => items

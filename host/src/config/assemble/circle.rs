@@ -7,9 +7,9 @@ use crate::config::flow::{FlowSpec, Queues};
 use crate::config::priority::SourceConnection;
 use crate::config::problem::code::ProblemCode;
 use crate::config::tree::Place;
-use crate::message::Pattern;
 use crate::message::pattern::overlap;
-use crate::{source, uplink};
+use crate::message::{Destination, Pattern, QueueId};
+use crate::{devices, source, uplink};
 
 /// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
 pub(super) fn count_rounds(sources: &[SourceConnection], uplinks: &mut [(uplink::Config, Place)]) {
@@ -59,17 +59,20 @@ fn direct(flows: &[FlowSpec]) -> Vec<Vec<usize>> {
     flows.iter().map(of).collect()
 }
 
-/// Warns of each circle once. Plugins may drop or rename what goes round, so it is no more than a warning.
+/// Warns of each circle once, and of what is told of `devices` and taken in. Plugins may drop or rename what goes round, so it is no more than a warning.
 pub(super) fn report(
     check: &Check<'_>,
     flows: &[FlowSpec],
-    queues: &Queues,
     sources: &[SourceConnection],
-    uplinks: &[(uplink::Config, Place)],
+    out: WaysOut<'_>,
+    devices: Option<&devices::Config>,
 ) {
+    if let Some(devices) = devices {
+        report_devices(check, devices, flows, sources, out);
+    }
     let ends: Vec<FlowEnds> = flows
         .iter()
-        .map(|flow| FlowEnds::of(flow, queues, sources, uplinks))
+        .map(|flow| FlowEnds::of(flow, sources, out))
         .collect();
     let mut next = direct(flows);
     for (from, next) in ends.iter().zip(&mut next) {
@@ -97,6 +100,38 @@ pub(super) fn report(
         let hint = "messages go round until they are parked, over MQTT 3.1.1 and HTTP for ever: send to topics that `topics` do not match";
         let hint = hint.to_owned();
         check.problem(ProblemCode::Circle, flow.place, message, hint);
+    }
+}
+
+/// Warns of flows that take in what is told of devices: each would be a sign of life of one, which may be dead.
+fn report_devices(
+    check: &Check<'_>,
+    devices: &devices::Config,
+    flows: &[FlowSpec],
+    sources: &[SourceConnection],
+    out: WaysOut<'_>,
+) {
+    let queue = |to: &Destination| match to {
+        Destination::Queue(id) => Some(*id),
+        Destination::Flow(_) => None,
+    };
+    let led_to: Vec<QueueId> = devices.events.iter().filter_map(queue).collect();
+    let events = FlowEnds {
+        from: Vec::new(),
+        to: out.ends(&led_to),
+        takes: Vec::new(),
+        sends: vec![as_filter(&devices.topic)],
+    };
+    for flow in flows {
+        let Some(noun) = events.feeds(&FlowEnds::of(flow, sources, out)) else {
+            continue;
+        };
+        let name = &flow.chain.name;
+        let message = format!(
+            "flow `{name}` takes in what is told of devices: both are at one {noun}, and `devices.topic` matches `topics`"
+        );
+        let hint = "each event would count as heard of a device, which may be dead: send events to a topic that `topics` do not match";
+        check.problem(ProblemCode::Circle, flow.place, message, hint.to_owned());
     }
 }
 
@@ -171,33 +206,26 @@ impl FlowEnd {
     }
 }
 
-/// Where a flow begins and ends.
-struct FlowEnds {
-    from: Vec<FlowEnd>,
-    to: Vec<FlowEnd>,
-    takes: Vec<String>,
-    sends: Vec<String>,
-}
+/// The ways out: which queue is whose, and where it leads.
+#[derive(Clone, Copy)]
+pub(super) struct WaysOut<'a>(
+    pub(super) &'a Queues,
+    pub(super) &'a [(uplink::Config, Place)],
+);
 
-impl FlowEnds {
-    fn of(
-        flow: &FlowSpec,
-        queues: &Queues,
-        sources: &[SourceConnection],
-        uplinks: &[(uplink::Config, Place)],
-    ) -> Self {
+impl WaysOut<'_> {
+    /// Where what is in these queues goes.
+    fn ends(self, led_to: &[QueueId]) -> Vec<FlowEnd> {
         // What is left over for a stand-in depends on the class of a queue.
         let leads_to = |link: &uplink::Config| {
-            flow.chain.queues().any(|id| {
-                queues
-                    .0
-                    .get(usize::from(id.0))
-                    .is_some_and(|queue| queue.link == link.name)
+            led_to.iter().any(|id| {
+                let queue = self.0.0.get(usize::from(id.0));
+                queue.is_some_and(|queue| queue.link == link.name)
             })
         };
         let stands_in = |link: &uplink::Config| {
-            let is_led_to = |drain: &uplink::Drain| flow.chain.queues().any(|id| id == drain.queue);
-            link.drains.iter().any(is_led_to)
+            let mut drains = link.drains.iter();
+            drains.any(|drain| led_to.contains(&drain.queue))
         };
         let end = |link: &uplink::Config| FlowEnd::of_uplink(&link.kind);
         let ways = |(uplink, _): &(uplink::Config, Place)| {
@@ -210,6 +238,21 @@ impl FlowEnds {
                 fallback.and_then(end),
             ]
         };
+        self.1.iter().flat_map(ways).flatten().collect()
+    }
+}
+
+/// Where a flow begins and ends.
+struct FlowEnds {
+    from: Vec<FlowEnd>,
+    to: Vec<FlowEnd>,
+    takes: Vec<String>,
+    sends: Vec<String>,
+}
+
+impl FlowEnds {
+    fn of(flow: &FlowSpec, sources: &[SourceConnection], out: WaysOut<'_>) -> Self {
+        let led_to: Vec<QueueId> = flow.chain.queues().collect();
         let is_taken_from =
             |line: &&SourceConnection| flow.from.iter().any(|name| **name == *line.source);
         let template = flow
@@ -226,7 +269,7 @@ impl FlowEnds {
                 .filter(is_taken_from)
                 .filter_map(|line| FlowEnd::of_source(&line.spec.kind))
                 .collect(),
-            to: uplinks.iter().flat_map(ways).flatten().collect(),
+            to: out.ends(&led_to),
             takes: filters().collect(),
             sends: filters()
                 .map(|filter| sent(template, &filter, &flow.chain.name))

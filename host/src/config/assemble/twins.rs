@@ -30,15 +30,23 @@ enum Thing {
     },
     Line(PathBuf),
     Folder(PathBuf),
+    /// Of a stream, at a server.
+    Consumer {
+        server: BrokerIdentity,
+        stream: String,
+        consumer: String,
+    },
 }
 
-/// Refuses that two sources or two uplinks have one thing, or a source what is the admin port's.
+/// Refuses that two sources or two uplinks have one thing, or one of them what is the admin port's, or the gateway's own.
 pub(super) fn refuse(
     check: &Check<'_>,
     sources: &[(SourceSpec, Place)],
     uplinks: &[(uplink::Config, Place)],
     admin: &admin::Config,
+    data_dir: &Path,
 ) {
+    refuse_own_folder(check, uplinks, data_dir);
     let listening = Thing::Port {
         host: admin.listen.ip().to_string(),
         port: admin.listen.port(),
@@ -88,9 +96,12 @@ impl Thing {
                 RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
                 RawAddress::Dial { .. } | RawAddress::Program(_) | RawAddress::Files(_) => None,
             },
-            source::SourceKind::Mqtt(_)
-            | source::SourceKind::Nats(_)
-            | source::SourceKind::Ticks(_) => None,
+            source::SourceKind::Nats(nats) => Some(Self::Consumer {
+                server: BrokerIdentity::at(&nats.server.host, nats.server.port),
+                stream: nats.stream.clone(),
+                consumer: nats.consumer.clone(),
+            }),
+            source::SourceKind::Mqtt(_) | source::SourceKind::Ticks(_) => None,
         }
     }
 
@@ -136,6 +147,10 @@ impl Thing {
                 "serial line".to_owned(),
                 "what one of them reads the other does not get: one source has the line",
             ),
+            Self::Consumer { .. } => (
+                "consumer".to_owned(),
+                "what one of them gets the other does not, nor do its flows: make another consumer of the stream, or give the flows one source",
+            ),
             Self::Folder(_) => (
                 "folder".to_owned(),
                 "each would count and delete what the other has written: give each a folder of its own",
@@ -145,11 +160,7 @@ impl Thing {
 }
 
 /// Refuses a folder for files that lies in the gateway's own, or around it.
-pub(super) fn refuse_own_folder(
-    check: &Check<'_>,
-    uplinks: &[(uplink::Config, Place)],
-    data_dir: &Path,
-) {
+fn refuse_own_folder(check: &Check<'_>, uplinks: &[(uplink::Config, Place)], data_dir: &Path) {
     let own = led_to(data_dir);
     for (uplink, place) in uplinks {
         let uplink::UplinkKind::File(file) = &uplink.kind else {

@@ -102,7 +102,8 @@ fn told_of_flows(source: &str, uplink: &str, flows: &str) -> Vec<String> {
 
 #[test]
 fn an_uplink_over_http_that_leads_to_the_gateway_s_own_port_is_told() {
-    const FLOW: &str = "[flow.a]\nfrom = \"field\"\ntopics = [\"in/{device}\"]\nto = \"cloud\"\n";
+    const FLOW: &str =
+        "[flow.a]\nfrom = \"field\"\ntopics = [\"in/{device}\"]\nto = \"cloud:telemetry\"\n";
     for (source, uplink) in [
         ("127.0.0.1:8080\"", "127.0.0.1:8080/in/x\""),
         ("127.0.0.1:8080\"", "localhost:8080/{topic}\""),
@@ -137,10 +138,11 @@ fn an_uplink_over_http_that_leads_to_the_gateway_s_own_port_is_told() {
         let found = told_of_flows(source, uplink, FLOW);
         assert_eq!(found, Vec::<String>::new(), "{source} {uplink}");
     }
-    let over = "[flow.b]\nfrom = \"field\"\ntopics = [\"out/{device}\"]\nto = \"cloud\"\n";
+    let over =
+        "[flow.b]\nfrom = \"field\"\ntopics = [\"out/{device}\"]\nto = \"cloud:telemetry\"\n";
     let both = format!(
         "{}{over}",
-        FLOW.replace("\"cloud\"\n", "\"cloud\"\ntopic = \"out/{device}\"\n")
+        FLOW.replace("telemetry\"\n", "telemetry\"\ntopic = \"out/{device}\"\n")
     );
     let found = told_of_flows("127.0.0.1:8080\"", "127.0.0.1:8080/{topic}\"", &both);
     // What goes out as `out/…` is taken by `b`, which leads to itself.
@@ -244,4 +246,51 @@ fn a_plugin_or_key_on_a_mount_that_hangs_costs_its_flow_and_no_start() {
     let _hung = [far("rule.wasm"), far("ops.pub")];
     assert_eq!(of(Secrets::AtDial), []);
     assert_eq!(of(Secrets::Needed), both);
+}
+
+#[test]
+fn a_flow_that_takes_in_what_is_told_of_devices_is_told() {
+    let of = |devices: &str, topics: &str| {
+        let whole = MINIMAL
+            .replace("127.0.0.1:1884", "localhost:1883")
+            .replace("devices/{device}/telemetry", topics)
+            .replace(
+                "[flow.climate]\n",
+                "[flow.climate]\ntopic = \"up/{device}\"\n",
+            );
+        let case = Case::new(&format!("{devices}\n{whole}"));
+        let told = load(&case.sources).unwrap().warnings;
+        told.iter()
+            .any(|warning| warning.code == ProblemCode::Circle)
+    };
+    let events = "[devices]\nevents = \"cloud:state\"\ntopic = \"told/{device}/state\"\n";
+    assert!(of(events, "told/{device}/+"));
+    assert!(of(events, "{a}/{device}/#"));
+    assert!(!of(events, "told/{device}"));
+    assert!(!of(
+        "[devices]\ntopic = \"told/{device}/state\"\n",
+        "told/{device}/+"
+    ));
+}
+
+#[test]
+fn two_sources_of_one_consumer_are_a_mistake() {
+    let source = |name: &str, server: &str, consumer: &str| {
+        format!(
+            "[source.{name}]\nurl = \"nats://{server}\"\nstream = \"T\"\nconsumer = \"{consumer}\"\n"
+        )
+    };
+    let of = |server: &str, consumer: &str| {
+        let both = source("field", "127.0.0.1", "gw") + &source("other", server, consumer);
+        let (_, rest) = MINIMAL.split_once("[uplink.cloud]").unwrap();
+        let rest = rest.replace("from = \"field\"", "from = [\"field\", \"other\"]");
+        let case = Case::new(&format!("{both}[uplink.cloud]{rest}"));
+        load(&case.sources).map_or_else(
+            |problems| problems.iter().map(|problem| problem.code).collect(),
+            |_| Vec::new(),
+        )
+    };
+    assert_eq!(of("localhost:4222", "gw"), [ProblemCode::Conflict]);
+    assert_eq!(of("127.0.0.1", "another"), []);
+    assert_eq!(of("127.0.0.1:4333", "gw"), []);
 }

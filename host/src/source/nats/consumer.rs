@@ -71,17 +71,17 @@ fn terms(said: &Value) -> Result<ConsumerTerms, Error> {
     for (is_so, problem, hint) in [
         (
             limit("max_deliver").is_some(),
-            "the consumer gives a message out a number of times only (`max_deliver`), and a lost connection is one of them: what is lost then would not come again",
+            "the consumer gives a message out a number of times only (max_deliver), and a lost connection is one of them: what is lost then would not come again",
             "make one without",
         ),
         (
             own["headers_only"].as_bool() == Some(true),
-            "the consumer leaves the payloads out (`headers_only`)",
+            "the consumer leaves the payloads out (headers_only)",
             "make one without",
         ),
         (
             limit("max_bytes").is_some(),
-            "the consumer limits the bytes of a request (`max_bytes`), and a message above that would stop all behind it",
+            "the consumer limits the bytes of a request (max_bytes), and a message above that would stop all behind it",
             "make one without; `max_payload` here is such a limit that stops nothing",
         ),
         (

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 /// What one pull asks for at most, or what is in hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Portion {
+pub(super) struct PullPortion {
     pub(super) messages: usize,
     pub(super) bytes: usize,
 }
 
-impl Portion {
+impl PullPortion {
     /// What is worth a pull where this may be under way and `taken` is, and a message has `largest` bytes at most; a second pull
     /// fits beside the first. Where nothing is under way one message is asked for whatever it takes.
     pub(super) fn next(self, taken: Self, largest: usize) -> Option<Self> {
@@ -33,13 +33,13 @@ impl Portion {
 /// The pulls that are not over.
 #[derive(Debug, Default)]
 pub(super) struct OpenPulls {
-    open: BTreeMap<u64, Portion>,
+    open: BTreeMap<u64, PullPortion>,
     next: u64,
 }
 
 impl OpenPulls {
     /// The number of another one.
-    pub(super) fn begin(&mut self, portion: Portion) -> u64 {
+    pub(super) fn begin(&mut self, portion: PullPortion) -> u64 {
         let number = self.next;
         self.next += 1;
         self.open.insert(number, portion);
@@ -69,10 +69,10 @@ impl OpenPulls {
     }
 
     /// What may still come for them.
-    pub(super) fn asked(&self) -> Portion {
+    pub(super) fn asked(&self) -> PullPortion {
         self.open
             .values()
-            .fold(Portion::default(), |sum, portion| Portion {
+            .fold(PullPortion::default(), |sum, portion| PullPortion {
                 messages: sum.messages + portion.messages,
                 bytes: sum.bytes + portion.bytes,
             })
@@ -83,8 +83,8 @@ impl OpenPulls {
 mod tests {
     use super::*;
 
-    fn portion(messages: usize, bytes: usize) -> Portion {
-        Portion { messages, bytes }
+    fn portion(messages: usize, bytes: usize) -> PullPortion {
+        PullPortion { messages, bytes }
     }
 
     #[test]

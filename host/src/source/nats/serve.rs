@@ -11,7 +11,7 @@ use super::Config;
 use super::consumer::ConsumerTerms;
 use super::delivery::{DeliveredPlace, PullStatus, status};
 use super::in_hand::{MessagesInHand, PlaceKind};
-use super::pulls::{OpenPulls, Portion};
+use super::pulls::{OpenPulls, PullPortion};
 use crate::clock::Now;
 use crate::link::Stop;
 use crate::message::{Qos, Reason, legal, push_header};
@@ -173,12 +173,12 @@ impl ConsumerSource {
         if self.taker.is_full() {
             return;
         }
-        let most = Portion {
+        let most = PullPortion {
             messages: usize::from(self.own.batch).min(terms.most.unwrap_or(usize::MAX)),
             bytes: self.max_unsettled_bytes,
         };
         let asked = self.pulls.asked();
-        let under_way = Portion {
+        let under_way = PullPortion {
             messages: asked.messages + self.hand.count(),
             bytes: asked.bytes + self.taker.unsettled().bytes(),
         };
@@ -189,7 +189,7 @@ impl ConsumerSource {
         if self.alone && under_way.messages > 0 {
             return;
         }
-        let portion = Portion {
+        let portion = PullPortion {
             messages: portion.messages.min(terms.at_once.unwrap_or(usize::MAX)),
             ..portion
         };

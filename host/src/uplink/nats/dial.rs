@@ -117,9 +117,9 @@ async fn answers(
     for (name, problem) in [
         (
             "no_ack",
-            "answers nobody, so that nothing would count as accepted (`no_ack`)",
+            "answers nobody, so that nothing would count as accepted (no_ack)",
         ),
-        ("sealed", "takes nothing any more (`sealed`)"),
+        ("sealed", "takes nothing any more (sealed)"),
     ] {
         if own[name].as_bool() == Some(true) {
             let problem = format!("the stream `{}` {problem}", words::line(stream, 200));

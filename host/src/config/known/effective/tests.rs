@@ -180,3 +180,15 @@ proptest::proptest! {
         proptest::prop_assert_eq!(read["x"].as_str(), Some(&*text));
     }
 }
+
+#[test]
+fn what_a_plugin_hides_with_is_hidden() {
+    let plugin = "plugin = \"builtin:mask\"\nsettings = { fields = { name = \"hash\" }, key = \"hunter2 hunter2 hunter2\" }\n";
+    let (flow, _) = CONFIG.split_once("[[flow.climate.plugin]]").unwrap();
+    let effective = Case::new(&format!("{flow}[[flow.climate.plugin]]\n{plugin}")).read();
+    let text = effective.to_toml(true);
+    assert!(
+        text.contains("name = ") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
