@@ -30,6 +30,7 @@ const TABLE: &[(&str, &str, Scope)] = &[
     ("GET", "/api/events", Open),
     ("GET", "/page/page.css", Open),
     ("GET", "/page/main.js", Open),
+    ("GET", "/page/devices.js", Open),
     ("GET", "/page/drawing.js", Open),
     ("GET", "/page/tables.js", Open),
     ("GET", "/page/words.js", Open),

@@ -64,8 +64,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     }
     let mut sources = priority::part_sources(sources, &flows, &mut identities);
     priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
-    add_identities(&wishes, &uplinks, &mut identities);
-    twins::refuse_client_ids(check, &identities);
+    add_identities(check, &wishes, &uplinks, &mut identities);
     let mut memory_bytes = 0;
     if !check.has_errors() {
         add_routes(&flows, devices.as_ref(), &mut sources);
@@ -310,7 +309,9 @@ fn stand_ins<'a>(
 }
 
 /// The connections of stand-ins, for the check against twins.
+/// Those of stand-ins are added, and two that are one are told.
 fn add_identities(
+    check: &Check<'_>,
     wishes: &[FallbackSpec],
     uplinks: &[(uplink::Config, Place)],
     identities: &mut Vec<ClientIdentity>,
@@ -321,6 +322,7 @@ fn add_identities(
         let path = format!("uplink.{} (fallback)", other.name);
         identities.extend(ClientIdentity::of(&kind, path, *place));
     }
+    twins::refuse_client_ids(check, identities);
 }
 
 fn add_fallbacks(wishes: &[FallbackSpec], uplinks: &mut [(uplink::Config, Place)]) {

@@ -18,8 +18,9 @@ pub(super) struct ConsumerTerms {
     pub(super) ack_wait: Duration,
     /// So many may be without an acknowledgement; `None` where there is no limit.
     pub(super) most: Option<usize>,
-    /// So many may be asked for at once, and for so long; `None` where there is no limit.
+    /// So many may be asked for at once, in so many pulls, and for so long; `None` where there is no limit.
     pub(super) at_once: Option<usize>,
+    pub(super) pulls: Option<usize>,
     pub(super) asks_for: Option<Duration>,
     /// So many are, now.
     pub(super) unacknowledged: u64,
@@ -99,6 +100,7 @@ fn terms(said: &Value) -> Result<ConsumerTerms, Error> {
         ack_wait: Duration::from_nanos(own["ack_wait"].as_u64().unwrap_or(30_000_000_000)),
         most: count("max_ack_pending"),
         at_once: count("max_batch"),
+        pulls: count("max_waiting"),
         asks_for: limit("max_expires").map(Duration::from_nanos),
         unacknowledged: said["num_ack_pending"].as_u64().unwrap_or_default(),
         left: said["num_pending"].as_u64().unwrap_or_default(),

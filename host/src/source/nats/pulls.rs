@@ -68,6 +68,11 @@ impl OpenPulls {
         self.open.clear();
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// What may still come for them.
     pub(super) fn asked(&self) -> PullPortion {
         self.open
@@ -107,7 +112,7 @@ mod tests {
         let mut pulls = OpenPulls::default();
         let (first, second) = (pulls.begin(portion(2, 500)), pulls.begin(portion(5, 500)));
         pulls.came(100);
-        assert_eq!(pulls.asked(), portion(6, 900));
+        assert_eq!((pulls.asked(), pulls.count()), (portion(6, 900), 2));
         pulls.came(100);
         assert_eq!(pulls.asked(), portion(5, 500));
         pulls.over(first);

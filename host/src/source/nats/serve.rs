@@ -170,7 +170,8 @@ impl ConsumerSource {
 
     /// Asks for as many messages as there is room for, in portions that are worth it.
     fn pull(&mut self, connection: &mut NatsConnection, terms: &ConsumerTerms, place: &str) {
-        if self.taker.is_full() {
+        let waits = terms.pulls.is_some_and(|most| self.pulls.count() >= most);
+        if waits || self.taker.is_full() {
             return;
         }
         let most = PullPortion {
