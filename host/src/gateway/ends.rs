@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
 
 use super::flow_handle::FlowHandles;
 use super::pulse::Pulses;
@@ -49,6 +50,7 @@ pub(super) struct SourceEndpoint {
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) mint: Arc<Mint>,
     pub(super) metrics: source::Metrics,
+    pub(super) taking: TaskTracker,
 }
 
 impl Endpoint for SourceEndpoint {
@@ -63,7 +65,8 @@ impl Endpoint for SourceEndpoint {
     ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
         let outlet = Arc::clone(&self.outlet);
         let mint = Arc::clone(&self.mint);
-        let run = source::run(config, outlet, mint, self.metrics.clone(), stop);
+        let held = (self.taking.token(), stop);
+        let run = source::run(config, outlet, mint, self.metrics.clone(), held);
         async move {
             run.await;
             Ok(())

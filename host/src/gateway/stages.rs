@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::IntCounterVec;
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
 
 use super::ends::{EndpointLine, Endpoints, NewEndpoint, SourceEndpoint, UplinkEndpoint};
 use super::pulse::Pulses;
@@ -24,6 +25,8 @@ pub struct Stages {
     begun: mpsc::Receiver<NewEndpoint>,
     needs: Needs,
     stop_sources: watch::Sender<Stop>,
+    /// Sources that hand on what they take.
+    taking: TaskTracker,
     stop_uplinks: watch::Sender<Stop>,
     /// The last to go, with what is left of the tasks.
     threads: Threads,
@@ -66,6 +69,7 @@ impl Stages {
                 pulses: gateway.pulses.clone(),
             },
             stop_sources: watch::channel(Stop::Run).0,
+            taking: TaskTracker::new(),
             stop_uplinks: watch::channel(Stop::Run).0,
             threads: Threads::start(config),
             ends,
@@ -97,6 +101,7 @@ impl Stages {
                         outlet: Arc::clone(&self.needs.outlet),
                         mint: Arc::clone(&self.needs.mint),
                         metrics: self.needs.sources.clone(),
+                        taking: self.taking.clone(),
                     },
                     crashes: crashes(&stage),
                     pulses: self.needs.pulses.clone(),
@@ -148,9 +153,13 @@ impl Stages {
         }
     }
 
-    /// Sources take nothing more, and stay to acknowledge what they took.
-    pub fn drain_sources(&self) {
+    /// Sources take nothing more, and stay to acknowledge what they took. Returns once none hands anything on any more, or after
+    /// `limit`.
+    pub async fn drain_sources(&self, limit: Duration) {
         self.stop_sources.send_replace(Stop::Drain);
+        self.taking.close();
+        // What one hands on later is forgotten inside, and comes again.
+        let _ = tokio::time::timeout(limit, self.taking.wait()).await;
     }
 
     /// Waits until every source has sent its last acknowledgement, at most `limit`. Whether they all have.

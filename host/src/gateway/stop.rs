@@ -11,6 +11,9 @@ use crate::chain::Chain;
 use crate::devices;
 use crate::spool::Spool;
 
+/// What sources get to hand on what is on its way, before the lanes end.
+const LAST_TAKEN: Duration = Duration::from_secs(2);
+
 /// What the uplinks get to deliver what RAM holds, before it is written to the card instead.
 const LAST_DELIVERY: Duration = Duration::from_millis(800);
 
@@ -25,7 +28,7 @@ pub(super) async fn drain(
     deadline: Instant,
 ) {
     let left = || deadline.saturating_duration_since(Instant::now());
-    stages.drain_sources();
+    stages.drain_sources(LAST_TAKEN.min(left())).await;
     end_lanes(running.flow_handles.clone(), live, deadline).await;
     end_register(running.devices.clone()).await;
     let acknowledged = stages.sources_ended(LAST_DELIVERY.min(left())).await;

@@ -130,12 +130,9 @@ impl DrivenSocket {
         self.turn.is_over()
     }
 
-    /// Says that nothing more comes.
-    ///
-    /// # Errors
-    /// The connection is over already.
-    pub async fn shutdown(&mut self) -> Result<(), Error> {
-        self.socket.shutdown().await.map_err(Error::Broken)
+    /// Leaves with `output` as the last that is said, within `at_most`; whether the peer has closed after that.
+    pub async fn leave(&mut self, output: &[u8], at_most: Duration) -> bool {
+        self.socket.leave(output, at_most).await
     }
 
     /// How many bytes were given to the socket in all.

@@ -21,7 +21,7 @@ use tokio_rustls::{TlsConnector, rustls};
 use tokio_util::either::Either;
 
 use self::websocket::CarriedStream;
-use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, tls};
+use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, leave, tls};
 use crate::clock::Now;
 
 pub use self::turn::ReadTurn;
@@ -153,15 +153,7 @@ impl Socket {
 
     /// With what has not come as far as the socket.
     fn unacknowledged(&self) -> Option<usize> {
-        let (dialled, held) = match &self.stream {
-            Either::Left(dialled) => (dialled, 0),
-            Either::Right(carried) => (carried.carrier(), carried.held()),
-        };
-        let socket = match dialled {
-            Either::Left(socket) => socket,
-            Either::Right(stream) => stream.get_ref().0,
-        };
-        Some(unacknowledged(socket)? + held)
+        unacknowledged_of(&self.stream)
     }
 
     /// Bytes in the socket that were not acknowledged when [`Self::acknowledged`] was last asked.
@@ -178,10 +170,29 @@ impl Socket {
         self.stream.shutdown().await
     }
 
+    /// [`leave`]s it.
+    pub async fn leave(&mut self, output: &[u8], at_most: Duration) -> bool {
+        let queued = |stream: &SocketStream| unacknowledged_of(stream).unwrap_or(0);
+        leave(&mut self.stream, output, at_most, queued).await
+    }
+
     /// What a failed read or write means.
     pub fn explain(&self, error: io::Error) -> Error {
         tls::explain(&self.server, self.peer, &error, Now::read()).unwrap_or(Error::Broken(error))
     }
+}
+
+/// Bytes that the peer has not acknowledged, with what has not come as far as the socket.
+fn unacknowledged_of(stream: &SocketStream) -> Option<usize> {
+    let (dialled, held) = match stream {
+        Either::Left(dialled) => (dialled, 0),
+        Either::Right(carried) => (carried.carrier(), carried.held()),
+    };
+    let socket = match dialled {
+        Either::Left(socket) => socket,
+        Either::Right(stream) => stream.get_ref().0,
+    };
+    Some(unacknowledged(socket)? + held)
 }
 
 /// Bytes in the socket that the peer has not acknowledged.

@@ -19,8 +19,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After so long a silence the server is asked whether it is there, and how long it may take to say so.
 const QUIET: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(30);
-/// How long a connection that is left waits for what it still says.
-const LINGER: Duration = Duration::from_secs(1);
 /// Characters of a server's words that are kept.
 const WORDS: usize = 300;
 
@@ -179,22 +177,9 @@ impl NatsConnection {
         turned
     }
 
-    /// Writes what is queued, and leaves.
-    pub async fn close(mut self) {
-        let ended = timeout(self.write_deadline.min(LINGER), async {
-            poll_fn(|cx| self.poll_all_written(cx)).await?;
-            self.socket.shutdown().await.map_err(Error::from)
-        });
-        // Whether it learns that or not: what has no answer is owed.
-        let _: Result<Result<(), Error>, _> = ended.await;
-    }
-
-    fn poll_all_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_write(cx, Instant::now())?;
-        if self.socket.stalled().is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        Poll::Pending
+    /// Writes what is queued, and closes once the server has, or takes too long. Whether it has: then it has read all that was said.
+    pub async fn close(mut self) -> bool {
+        self.socket.leave(&self.output, self.write_deadline).await
     }
 
     /// The next word of a login.

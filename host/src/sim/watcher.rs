@@ -193,7 +193,7 @@ impl Watcher {
             ..self.broker
         };
         match Connection::open(&clean).await {
-            Ok((connection, _)) => connection.close().await,
+            Ok((connection, _)) => _ = connection.close().await,
             Err(error) => tracing::debug!(%error, "the watcher's session could not be removed"),
         }
     }

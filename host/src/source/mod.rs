@@ -41,6 +41,7 @@ mod unsettled;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use conditions::{ConditionBoard, SourceCondition};
 pub use devices::DeviceWatch;
@@ -68,19 +69,21 @@ pub async fn reach(kind: &SourceKind) -> Result<String, String> {
 }
 
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all
-/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]).
+/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]). `taking` is let go as soon as nothing more is
+/// handed on.
 pub async fn run(
     config: Config,
     outlet: Arc<dyn Outlet>,
     mint: Arc<Mint>,
     metrics: Metrics,
-    stop: watch::Receiver<Stop>,
+    (taking, stop): (TaskTrackerToken, watch::Receiver<Stop>),
 ) {
     let borders = Borders {
         outlet,
         mint,
         settled: Arc::default(),
         meters: Arc::new(metrics.of(&config.name)),
+        taking,
     };
     match &config.kind {
         SourceKind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,

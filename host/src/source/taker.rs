@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Config;
 use super::circles::Circles;
@@ -51,6 +52,8 @@ pub(super) struct Borders {
     pub(super) mint: Arc<Mint>,
     pub(super) settled: Arc<Settled>,
     pub(super) meters: Arc<SourceMeters>,
+    /// Held as long as anything may be handed on.
+    pub(super) taking: TaskTrackerToken,
 }
 
 /// The part of a source that no protocol touches.
@@ -58,7 +61,12 @@ pub(super) struct Taker<A> {
     name: Arc<str>,
     flows: RoutedFlows,
     unsettled: Unsettled<A>,
-    borders: Borders,
+    outlet: Arc<dyn Outlet>,
+    mint: Arc<Mint>,
+    settled: Arc<Settled>,
+    meters: Arc<SourceMeters>,
+    /// Until it ceases.
+    taking: Option<TaskTrackerToken>,
     max_unsettled_bytes: usize,
     max_topic_bytes: usize,
     max_payload_bytes: usize,
@@ -79,15 +87,25 @@ impl<A: Copy> Taker<A> {
             max_payload_bytes,
             ..
         } = *config;
-        borders
-            .meters
+        let Borders {
+            outlet,
+            mint,
+            settled,
+            meters,
+            taking,
+        } = borders;
+        meters
             .bytes_capacity
             .set(crate::link::level(max_unsettled_bytes));
         Self {
             name: Arc::clone(&config.name),
             flows: RoutedFlows::new(config, order),
             unsettled: Unsettled::new(order),
-            borders,
+            outlet,
+            mint,
+            settled,
+            meters,
+            taking: Some(taking),
             max_unsettled_bytes,
             max_topic_bytes,
             max_payload_bytes,
@@ -108,13 +126,13 @@ impl<A: Copy> Taker<A> {
         if count == 0 {
             return;
         }
-        let mut id = self.borders.mint.take(count as u64);
+        let mut id = self.mint.take(count as u64);
         let mut pending = PendingBurst::new(self.unsettled.bytes());
         for arrival in arrivals {
             self.one(arrival, (id, now), &mut pending);
             id.seq += 1;
         }
-        self.borders.meters.received.inc_by(count as u64);
+        self.meters.received.inc_by(count as u64);
         self.hand_on(pending);
     }
 
@@ -129,7 +147,7 @@ impl<A: Copy> Taker<A> {
         let (message, judged) = message(arrival, id, now);
         let fault = match judged {
             Judged::Repeat => {
-                self.borders.meters.repeated.inc();
+                self.meters.repeated.inc();
                 // Acknowledgements leave in order, so not before that of the first.
                 return pending.enter(ack, 0, 0, 0);
             }
@@ -140,7 +158,7 @@ impl<A: Copy> Taker<A> {
             }),
         };
         if ack.is_none() && pending.bytes() > self.max_unsettled_bytes / 2 {
-            self.borders.meters.dropped.inc();
+            self.meters.dropped.inc();
             pending.lose(self.loss(message, LossReason::Qos0Pressed));
             return;
         }
@@ -148,7 +166,7 @@ impl<A: Copy> Taker<A> {
             Some(fault) => self.park(message, fault, ack, pending),
             None => {
                 let given = self.flows.give(message, ack.is_some(), pending);
-                self.borders.meters.repeated.inc_by(given.repeated);
+                self.meters.repeated.inc_by(given.repeated);
                 if let Some(message) = given.unrouted {
                     self.nobodys(message, ack.is_some(), pending);
                 }
@@ -203,7 +221,7 @@ impl<A: Copy> Taker<A> {
 
     /// No flow asks for it; whoever sent it was told that it is safe, where that is so.
     fn nobodys(&mut self, message: Message, is_acknowledged: bool, pending: &mut PendingBurst<A>) {
-        self.borders.meters.unrouted.inc();
+        self.meters.unrouted.inc();
         self.unrouted = Some(topic_head(message.topic_str(), self.max_topic_bytes));
         if is_acknowledged {
             pending.lose(self.loss(message, LossReason::Unrouted));
@@ -226,7 +244,7 @@ impl<A: Copy> Taker<A> {
     ) {
         let found = self.flows.first(message.topic_str());
         let found = found.map(|(name, id, key)| (Arc::clone(name), Some(id), key));
-        let meters = &self.borders.meters;
+        let meters = &self.meters;
         let (flow, id, key) = match (found, reason) {
             (Some(found), _) => found,
             // Which flow asked for a topic that is none cannot be told.
@@ -276,9 +294,9 @@ impl<A: Copy> Taker<A> {
     }
 
     fn hand_on(&mut self, pending: PendingBurst<A>) {
-        let Borders {
+        let Self {
             outlet, settled, ..
-        } = &self.borders;
+        } = self;
         let PendingBurst {
             claims,
             ends,
@@ -345,19 +363,36 @@ impl<A: Copy> Taker<A> {
 
     /// What wakes when something settles.
     pub(super) fn settled(&self) -> Arc<Settled> {
-        Arc::clone(&self.borders.settled)
+        Arc::clone(&self.settled)
     }
 
     /// How many bursts fell since the last look: a stage lost their receipts. What comes again is no repeat then.
     pub(super) fn fell(&mut self) -> u64 {
-        let faults = self.borders.settled.faults();
+        let faults = self.settled.faults();
         let fell = faults - std::mem::replace(&mut self.faults, faults);
         if fell > 0 {
             self.flows.forget_ids();
-            self.borders.meters.faults.inc_by(fell);
+            self.meters.faults.inc_by(fell);
             tracing::warn!(source = %self.name, bursts = fell, "a stage lost messages before they were safe");
         }
         fell
+    }
+
+    /// From now on nothing is handed on: whoever waits for that may end what is behind.
+    pub(super) fn cease(&mut self) {
+        self.taking = None;
+    }
+
+    /// Whether nothing is to be handed on any more.
+    pub(super) fn has_ceased(&self) -> bool {
+        self.taking.is_none()
+    }
+
+    /// A connection was left after the last acknowledgement; `has_closed`: the other end closed as well, and has read it then.
+    pub(super) fn left(&self, has_closed: bool) {
+        if !has_closed {
+            tracing::warn!(source = %self.name, "the other end did not close the connection after us: what was acknowledged last may come again");
+        }
     }
 
     /// The claims that are not acknowledged, each with whether its message is settled.
@@ -382,12 +417,12 @@ impl<A: Copy> Taker<A> {
 
     /// Tells the inside whether it shall write instead of waiting for upstream.
     pub(super) fn press(&self, pressed: bool) {
-        self.borders.settled.press(pressed);
+        self.settled.press(pressed);
     }
 
     /// Has what is under way written at once.
     pub(super) fn hurry(&self, wait: Wait) {
-        self.borders.outlet.hurry(wait);
+        self.outlet.hurry(wait);
     }
 
     /// A new connection stands: what came over the last one is acknowledged no more.
@@ -403,10 +438,10 @@ impl<A: Copy> Taker<A> {
     /// So many messages of `topic` were left out: whoever has them cannot be told to wait, or they are none.
     pub(super) fn left_out(&self, reason: LossReason, topic: &Bytes, count: u64) {
         let now = Now::read();
-        self.borders.meters.left_out.inc_by(count);
+        self.meters.left_out.inc_by(count);
         let found = std::str::from_utf8(topic).ok();
         let found = found.and_then(|topic| self.flows.first(topic));
-        self.borders.outlet.lose(vec![Loss {
+        self.outlet.lose(vec![Loss {
             reason,
             topic: topic.clone(),
             key: found.map(|(_, _, key)| key).unwrap_or_default(),
@@ -422,7 +457,7 @@ impl<A: Copy> Taker<A> {
     /// Something was lost before it came here, nobody knows how much.
     pub(super) fn missed(&self, reason: LossReason) {
         let now = Now::read();
-        self.borders.outlet.lose(vec![Loss {
+        self.outlet.lose(vec![Loss {
             reason,
             topic: Bytes::new(),
             key: Span::default(),
@@ -438,7 +473,7 @@ impl<A: Copy> Taker<A> {
     /// Shows how much is under way.
     pub(super) fn show(&self) {
         let level = crate::link::level;
-        let meters = &self.borders.meters;
+        let meters = &self.meters;
         meters.messages.set(level(self.unsettled.messages()));
         meters.bytes.set(level(self.unsettled.bytes()));
     }

@@ -1,45 +1,19 @@
 //! How a connection is left in good order.
 
-use std::future::poll_fn;
-use std::task::ready;
-use std::time::Duration;
-
-use tokio::time::timeout;
-
 use super::Connection;
-use crate::mqtt::Error;
-
-/// How long a closed connection waits for the broker to close as well.
-const LINGER: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// Says that we are gone, sends DISCONNECT, flushes within the write deadline and closes.
-    pub async fn close(mut self) {
+    /// Says that we are gone, sends DISCONNECT, and closes once the broker has, or takes too long. Whether it has: then it has read
+    /// all that was said.
+    pub async fn close(mut self) -> bool {
         self.say_gone();
-        self.part().await;
+        self.leave().await
     }
 
     /// The same for a moment, until it is opened anew: nobody is told that we are gone.
-    pub async fn leave(mut self) {
-        self.part().await;
-    }
-
-    async fn part(&mut self) {
+    pub async fn leave(mut self) -> bool {
         self.session.disconnect();
-        let deadline = self.write_deadline;
-        let ended = timeout(deadline, async {
-            self.flush().await?;
-            self.socket.shutdown().await.map_err(Error::from)
-        });
-        if let Ok(Ok(())) = ended.await {
-            // Closing with unread bytes would reset the connection, and what was just sent might not be read.
-            let drained = poll_fn(|cx| {
-                loop {
-                    self.input.clear();
-                    ready!(self.poll_fill(cx))?;
-                }
-            });
-            let _: Result<Result<(), Error>, _> = timeout(LINGER.min(deadline), drained).await;
-        }
+        let output = self.session.output();
+        self.socket.leave(output, self.write_deadline).await
     }
 }

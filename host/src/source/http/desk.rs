@@ -62,7 +62,12 @@ impl OpenRequests {
         }
     }
 
-    /// Takes a request, unless there is no room.
+    /// From now on nothing is taken.
+    pub(super) fn cease(&mut self) {
+        self.taker.cease();
+    }
+
+    /// Takes a request, unless there is no room or it has ceased.
     pub(super) fn take(&mut self, ask: PostRequest, now: Instant) {
         let PostRequest {
             topic,
@@ -72,6 +77,10 @@ impl OpenRequests {
         if self.taker.is_full() {
             // An error means that whoever asked is gone, here and below.
             let _ = answer.send(RequestOutcome::Full);
+            return;
+        }
+        if self.taker.has_ceased() {
+            let _ = answer.send(RequestOutcome::Leaving);
             return;
         }
         if messages.is_empty() {

@@ -116,7 +116,7 @@ impl HttpSource<'_> {
         let settled = self.desk.settled();
         let mut read_again = tokio::time::interval(READ_AGAIN);
         let mut pause_until = None;
-        let mut last = None;
+        let (mut ceases_at, mut last) = (None, None);
         loop {
             let mode = *stop.borrow_and_update();
             if mode == Stop::Now {
@@ -124,6 +124,10 @@ impl HttpSource<'_> {
             }
             if mode == Stop::Drain && listener.take().is_some() {
                 guests.leave();
+                ceases_at = Some(Instant::now() + LAST);
+            }
+            if ceases_at.is_some_and(|at| guests.is_empty() || at <= Instant::now()) {
+                self.desk.cease();
             }
             self.desk.settle(Instant::now(), mode == Stop::Drain);
             self.room.show_full(self.desk.is_full());
@@ -151,6 +155,7 @@ impl HttpSource<'_> {
                 }
                 () = settled.changed() => {}
                 () = sleep_until(self.desk.due()) => {}
+                () = sleep_until(ceases_at.filter(|at| *at > Instant::now())) => {}
                 () = sleep_until(last) => {}
                 () = sleep_until(pause_until) => pause_until = None,
                 _ = read_again.tick() => self.room.read_gate_again(self.own),

@@ -85,6 +85,11 @@ impl PollScheduler {
         }
     }
 
+    /// From now on nothing is taken.
+    pub(super) fn cease(&mut self) {
+        self.taker.cease();
+    }
+
     /// What is due first; of a silent station only where `has_line`.
     pub(super) fn next(&self, now: Instant, has_line: bool) -> NextPoll {
         let stations = self.stations.iter().enumerate();

@@ -235,6 +235,7 @@ impl ModbusSource<'_> {
 
     /// Waits until all that was taken is settled, or for the end.
     async fn leave(&mut self, stop: &mut watch::Receiver<Stop>) {
+        self.desk.cease();
         let settled = self.desk.settled();
         loop {
             self.desk.settle(true);

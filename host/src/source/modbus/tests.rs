@@ -127,6 +127,7 @@ fn scene(devices: &[&str], report: ReportMode, max_unsettled_bytes: usize) -> Sc
         mint: Arc::new(Mint::new(1)),
         settled: Arc::default(),
         meters: Arc::new(metrics.of("meters")),
+        taking: tokio_util::task::TaskTracker::new().token(),
     };
     let start = Instant::now();
     let desk = PollScheduler::new(&config, &own, borders, &metrics, start);

@@ -111,12 +111,12 @@ impl MqttSource {
         match ended {
             Ok(Stop::Now) => Ok(()),
             Ok(Stop::Run | Stop::Drain) => {
-                connection.close().await;
+                self.taker.left(connection.close().await);
                 Ok(())
             }
             Err(ConnectionEnded::Link(error)) => Err(ConnectionEnded::Link(error)),
             Err(ConnectionEnded::Renewal) => {
-                connection.leave().await;
+                self.taker.left(connection.leave().await);
                 Err(ConnectionEnded::Renewal)
             }
             Err(ended) => {
@@ -185,6 +185,9 @@ impl MqttSource {
             let told = *stop.borrow_and_update();
             if told == Stop::Now {
                 return Ok(told);
+            }
+            if told == Stop::Drain {
+                self.taker.cease();
             }
             let (mode, renews_at) = renewal(connection.life(), told, Instant::now())?;
             self.settle(connection, mode)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::SessionMark;
 use crate::link::Stop;
@@ -54,6 +55,7 @@ impl Outlet for Letters {
 }
 
 struct Bench {
+    taking: TaskTracker,
     broker: ScriptedBroker,
     registry: Registry,
     flows: Vec<mpsc::Receiver<Delivery>>,
@@ -133,6 +135,7 @@ async fn bench_marked(
     };
     let (parked, letters) = mpsc::channel(PLENTY);
     let (stop, stopped) = watch::channel(Stop::Run);
+    let taking = TaskTracker::new();
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
     let losses = Arc::default();
@@ -141,9 +144,10 @@ async fn bench_marked(
         Arc::new(Letters(parked, Arc::clone(&losses))),
         Arc::new(Mint::new(7)),
         metrics,
-        stopped,
+        (taking.token(), stopped),
     ));
     Bench {
+        taking,
         broker,
         registry,
         flows,
@@ -796,11 +800,16 @@ async fn draining_ends_when_all_that_was_taken_is_acknowledged() {
     client.publish((1, 1), "d/d7", b"x").await;
     let taken = bench.next(0).await;
     bench.stop.send(Stop::Drain).unwrap();
+    // Whoever ends what is behind waits for that, and nothing comes there any more.
+    bench.taking.close();
+    bench.taking.wait().await;
+    client.publish((1, 2), "d/d7", b"y").await;
     release(taken);
     assert_eq!(client.acknowledged().await, (PUBACK, 1));
     assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
     drop(client);
     bench.task.await.unwrap();
+    assert!(bench.flows[0].try_recv().is_err());
 }
 
 #[tokio::test]

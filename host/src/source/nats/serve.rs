@@ -89,7 +89,7 @@ impl ConsumerSource {
         let ended = self.exchange(&mut connection, terms, &place, stop).await;
         self.left = Some(Instant::now());
         if ended.is_ok() {
-            connection.close().await;
+            self.taker.left(connection.close().await);
         }
         ended
     }
@@ -122,6 +122,9 @@ impl ConsumerSource {
                     Instant::now()
                 });
                 let has_come = connection.answered().is_some_and(|at| at >= asked);
+                if has_come {
+                    self.taker.cease();
+                }
                 if has_come && self.taker.unsettled().is_empty() {
                     return Ok(());
                 }

@@ -153,7 +153,7 @@ impl RawConnection {
             self.prepare(&mut state, order, replies);
             if self.is_over(&state, order) {
                 return WireEnd {
-                    program: self.wire.shutdown().await,
+                    program: self.wire.leave(state.replied > 0).await,
                     why: state.end.unwrap_or_default(),
                 };
             }

@@ -185,6 +185,7 @@ impl<'a> DatagramSource<'a> {
 
     /// Waits until all that was taken is settled and answered, or for the end.
     async fn leave(&mut self, socket: &UdpSocket, stop: &mut watch::Receiver<Stop>) {
+        self.desk.cease();
         let settled = self.desk.settled();
         loop {
             self.settle(socket, true);
@@ -278,6 +279,7 @@ mod tests {
             mint: Arc::new(Mint::new(1)),
             settled: Arc::default(),
             meters: Arc::new(metrics.of("lines")),
+            taking: tokio_util::task::TaskTracker::new().token(),
         };
         let mut source = DatagramSource::new(&config, &own, borders, &metrics);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

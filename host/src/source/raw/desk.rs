@@ -68,6 +68,11 @@ impl<A: Copy> FrameDesk<A> {
         }
     }
 
+    /// From now on nothing is taken.
+    pub(super) fn cease(&mut self) {
+        self.taker.cease();
+    }
+
     /// Takes what came together; what comes of the same topic keeps its order. Whom nothing will be told.
     pub(super) fn take(&mut self, pieces: Vec<TakenPiece<A>>, now: Instant) -> Vec<A> {
         let mut arrivals = Vec::with_capacity(pieces.len());

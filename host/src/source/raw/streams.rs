@@ -16,7 +16,7 @@ use super::connection::{RawConnection, WireEnd, WireOrder, WirePieces, patience}
 use super::dialler::{self, Opened, RawDialler};
 use super::frame::Framer;
 use super::program::{ProgramEnd, ProgramRounds, RawProgram};
-use super::wire::{Error, RawWire};
+use super::wire::{Error, LAST, RawWire};
 use super::wires::OpenWires;
 use super::{Config, RawAddress};
 use crate::clock::sleep_until;
@@ -26,8 +26,8 @@ use crate::source::taker::Borders;
 /// Pause after a failed accept: the usual reason is that all descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What connections get at the end on which nothing is under way: the last replies are on their way out.
-const LAST: Duration = Duration::from_millis(500);
+/// What connections get at the end for what they have read, before nothing more is taken of them.
+const LAST_PIECES: Duration = Duration::from_millis(200);
 
 /// Reads that wait to be taken, over all connections.
 const READS: usize = 4;
@@ -315,10 +315,15 @@ impl<'a> StreamSource<'a> {
     async fn leave(&mut self, stop: &mut watch::Receiver<Stop>) {
         self.is_leaving = true;
         self.wires.order(None, WireOrder::Stop);
+        let ceases_at = Instant::now() + LAST_PIECES;
         let mut last = None;
         loop {
+            let has_ceased = self.tasks.is_empty() || ceases_at <= Instant::now();
             while let Ok(came) = self.frames.try_recv() {
                 self.wires.take(came, Instant::now());
+            }
+            if has_ceased {
+                self.wires.cease();
             }
             self.wires.settle(Instant::now(), true);
             if *stop.borrow_and_update() == Stop::Now {
@@ -337,6 +342,7 @@ impl<'a> StreamSource<'a> {
                 },
                 _ = self.turn() => {}
                 () = sleep_until(last) => {}
+                () = sleep_until((!has_ceased).then_some(ceases_at)) => {}
             }
         }
     }

@@ -3,12 +3,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::program::{ProgramEnd, ProgramRun};
-use crate::link::{self, ConnectionLoss, FailureKind, SerialPort, Socket, serial_problem};
+use crate::link::{self, ConnectionLoss, FailureKind, SerialPort, Socket, leave, serial_problem};
+
+/// What the other end gets to read the last replies and to hang up as well.
+pub(super) const LAST: Duration = Duration::from_secs(3);
 
 /// Why there is nothing to take from.
 #[derive(Debug, thiserror::Error)]
@@ -101,13 +105,15 @@ impl RawWire {
         }
     }
 
-    /// Says that nothing more comes, where that can be said; of a program, what it came to.
-    pub(super) async fn shutdown(&mut self) -> Option<ProgramEnd> {
+    /// Says that nothing more comes, where that can be said, and lets whoever was replied to read that; of a program, what it came
+    /// to.
+    pub(super) async fn leave(&mut self, has_replied: bool) -> Option<ProgramEnd> {
+        let at_most = if has_replied { LAST } else { Duration::ZERO };
         // Whoever is gone need not be told.
         let _ = match self {
-            Self::Dialled(socket) => socket.shutdown().await,
-            Self::Taken(stream) => tokio::io::AsyncWriteExt::shutdown(stream).await,
-            Self::Line(_) => Ok(()),
+            Self::Dialled(socket) => socket.leave(&[], at_most).await,
+            Self::Taken(stream) => leave(stream, &[], at_most, |_| 0).await,
+            Self::Line(_) => true,
             Self::Program(run) => return Some(run.end().await),
         };
         None

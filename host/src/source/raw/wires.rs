@@ -118,6 +118,11 @@ impl OpenWires {
         }
     }
 
+    /// From now on nothing is taken.
+    pub(super) fn cease(&mut self) {
+        self.desk.cease();
+    }
+
     /// A new connection: its number, and where it reads its orders.
     pub(super) fn enter(&mut self, is_serial: bool) -> (u64, watch::Receiver<WireOrders>) {
         let (orders, heard) = watch::channel(WireOrders::default());

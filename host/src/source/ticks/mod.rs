@@ -238,6 +238,7 @@ impl<'a> TickSource<'a> {
 
     /// Waits until all that was told is settled, or for the end.
     async fn leave(&mut self, stop: &mut watch::Receiver<Stop>) {
+        self.taker.cease();
         let settled = self.taker.settled();
         /// What is settled from the start, as what no flow asks for, wakes nobody.
         const LOOK: Duration = Duration::from_millis(100);

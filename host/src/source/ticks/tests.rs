@@ -72,6 +72,7 @@ fn ticks_without_room_are_left_out_in_the_ledger_and_told_until_there_is_some() 
         mint: Arc::new(Mint::new(1)),
         settled: Arc::default(),
         meters: Arc::new(metrics.of("minute")),
+        taking: tokio_util::task::TaskTracker::new().token(),
     };
     let mut source = TickSource::new(&config, &own, borders, &metrics);
     let due = DueTick {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::counted::CountedStream;
 use super::end::SocketEnd;
 use super::pace::SocketPace;
-use crate::link::ReadTurn;
+use crate::link::{ReadTurn, leave};
 
 /// Bytes that are read at once, and of whole messages that are taken together.
 pub(super) const READ_BYTES: usize = 16 << 10;
@@ -26,7 +26,7 @@ const TOGETHER: usize = 64;
 const FRAME_COST: usize = 256;
 /// Bytes of what is said that wait to be written: the answers to what is taken together, with words for each.
 const WRITE_BYTES: usize = 256 << 10;
-/// For the last words, and for the other end to close as well.
+/// For the last words, and as long again for the other end to close as well.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What happened on it.
@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
         self.socket.get_ref().read()
     }
 
-    /// Says why, and waits a little for the other end: closing over what was not read would take the words with it.
+    /// Says why, and waits a little for the other end to close as well.
     pub(super) async fn close(mut self, end: &SocketEnd) {
         let said = async {
             match end.close_frame() {
@@ -184,15 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWire<S> {
         if !matches!(timeout(CLOSE_WITHIN, said).await, Ok(Ok(()))) {
             return;
         }
-        let stream = self.socket.get_mut();
-        let drained = async {
-            if stream.shutdown().await.is_ok() {
-                let mut unread = [0; 1 << 10];
-                while matches!(stream.read(&mut unread).await, Ok(1..)) {}
-            }
-        };
-        // An error means that it took too long, which is the same.
-        let _ = timeout(CLOSE_WITHIN, drained).await;
+        leave(self.socket.get_mut(), &[], CLOSE_WITHIN, |_| 0).await;
     }
 }
 

@@ -337,6 +337,7 @@ impl TailSource {
 
     /// Waits until all that was taken is settled, or for the end; and notes it.
     async fn leave(&mut self, stop: &mut watch::Receiver<Stop>) {
+        self.desk.cease();
         let settled = self.desk.settled();
         loop {
             self.settle(true);
