@@ -7,11 +7,15 @@ impl Connection {
     /// all that was said.
     pub async fn close(mut self) -> bool {
         self.say_gone();
-        self.leave().await
+        self.part().await
     }
 
     /// The same for a moment, until it is opened anew: nobody is told that we are gone.
     pub async fn leave(mut self) -> bool {
+        self.part().await
+    }
+
+    async fn part(&mut self) -> bool {
         self.session.disconnect();
         let output = self.session.output();
         self.socket.leave(output, self.write_deadline).await
