@@ -8,6 +8,7 @@ mod parts;
 mod reach;
 mod twins;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::message::{FlowId, Pattern, QueueId};
@@ -43,7 +44,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let mut wishes = Vec::new();
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities, &mut wishes);
     let classes = class::read_all(&mut root);
-    tell_names(&mut uplinks, &gateway.name, &classes);
+    tell_names(&mut uplinks, (&gateway.name, &gateway.data_dir), &classes);
     let tables = root.named("flow");
     let names = known_names((&root, &tables), &sources, &uplinks, &classes, &gateway);
     check_fallbacks(check, &wishes, &names);
@@ -105,7 +106,7 @@ fn parted(flows: Vec<FlowSpec>) -> (Vec<Vec<Places>>, Vec<chain::Config>) {
 }
 
 /// Uplinks that make names of it know the gateway and the classes.
-fn tell_names(uplinks: &mut [(uplink::Config, Place)], gateway: &str, classes: &[Class]) {
+fn tell_names(uplinks: &mut [(uplink::Config, Place)], gateway: (&str, &Path), classes: &[Class]) {
     let classes: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
     for (uplink, _) in uplinks {
         uplinks::know(&mut uplink.kind, gateway, &classes);

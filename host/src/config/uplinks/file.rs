@@ -119,6 +119,7 @@ fn files(fields: &mut Fields<'_>, is_csv: bool) -> Config {
     let config = Config {
         id: String::new(),
         folder: PathBuf::new(),
+        mounted: None,
         name,
         // When all classes are known.
         beginnings: Vec::new(),

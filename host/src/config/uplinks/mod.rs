@@ -9,6 +9,7 @@ mod postgres;
 mod spoken;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::check::Check;
@@ -219,8 +220,9 @@ pub(super) fn beside(kind: &UplinkKind, suffix: &str) -> UplinkKind {
 }
 
 /// Tells an uplink which classes there are, where that is of use to it.
-pub(super) fn know(kind: &mut UplinkKind, gateway: &str, classes: &[&str]) {
+pub(super) fn know(kind: &mut UplinkKind, gateway: (&str, &Path), classes: &[&str]) {
     if let UplinkKind::File(file) = kind {
-        file.know(gateway, classes.iter().copied());
+        let (name, data_dir) = gateway;
+        file.know(name, data_dir, classes.iter().copied());
     }
 }

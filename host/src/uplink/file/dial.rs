@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::folder::{self, OutputFolder};
+use super::mount::ask_for_disk;
 use super::{Config, Error, FileCarrier};
 use crate::link::{Backoff, Dial};
 
@@ -110,8 +111,13 @@ impl Dial for FolderDialler {
 
 /// Makes a file in the folder and takes it away again.
 pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
-    let folder = config.folder.clone();
-    let tried = tokio::task::spawn_blocking(move || folder::try_out(&folder));
+    let (folder, note) = (config.folder.clone(), config.mounted.clone());
+    let tried = tokio::task::spawn_blocking(move || {
+        if let Some(note) = note {
+            ask_for_disk(&folder, &note)?;
+        }
+        folder::try_out(&folder)
+    });
     let late = || Error::Late {
         folder: config.folder.clone(),
         waited: config.answer,

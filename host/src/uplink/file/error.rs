@@ -22,6 +22,8 @@ pub enum Error {
     Meddled { path: PathBuf, how: Meddling },
     #[error("the disk of `{}` did not take within {waited:?} what was written (`deadlines.answer`); nothing is lost", folder.display())]
     Late { folder: PathBuf, waited: Duration },
+    #[error("nothing is mounted at `{}`, where a disk was when it was first written to; nothing is lost, and it goes on once that is back: see `mount` and the cable. If files are to go there all the same, delete `{}`", folder.display(), note.display())]
+    NotMounted { folder: PathBuf, note: PathBuf },
     /// Only a panic ends it so.
     #[error("what writes to `{}` stopped", .0.display())]
     Stopped(PathBuf),
@@ -76,6 +78,7 @@ impl ConnectionLoss for Error {
                 | ErrorKind::ReadOnlyFilesystem => FailureKind::Refused,
                 _ => FailureKind::Passing,
             },
+            Self::NotMounted { .. } => FailureKind::Refused,
             Self::Meddled { .. } | Self::Late { .. } | Self::Stopped(_) => FailureKind::Passing,
         }
     }

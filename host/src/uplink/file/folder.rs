@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use rustix::fs::{FlockOperation, flock};
 
+use super::mount::{ask_for_disk, note_disk};
 use super::name::{self, FilePlace, FileState, Name, PACKING};
 use super::part::{Part, TWINS, claim, leads_to, make, mend, remove, rename, with};
 use super::{Config, Error};
@@ -62,6 +63,10 @@ impl OutputFolder {
             open: BTreeMap::new(),
             plain: Vec::new(),
         };
+        folder.ask_for_disk()?;
+        if let Some(note) = &config.mounted {
+            note_disk(&config.folder, note)?;
+        }
         // First, since there may be no room for what follows.
         folder.trim()?;
         for entry in folder.entries()? {
@@ -78,6 +83,16 @@ impl OutputFolder {
         }
         folder.sync()?;
         Ok(folder)
+    }
+
+    /// Refuses a mount point on which nothing is mounted any more.
+    fn ask_for_disk(&self) -> Result<(), Error> {
+        let Config {
+            folder, mounted, ..
+        } = &*self.config;
+        mounted
+            .as_ref()
+            .map_or(Ok(()), |note| ask_for_disk(folder, note))
     }
 
     /// What looks like ours, by name.
@@ -144,6 +159,7 @@ impl OutputFolder {
 
     /// A new file, with its head.
     fn begin(&self, lot: &Lot, now: Now, at: Instant) -> Result<Part, Error> {
+        self.ask_for_disk()?;
         self.trim()?;
         let ending = self.config.form.ending();
         let head = self.config.form.head();

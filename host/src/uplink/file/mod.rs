@@ -3,7 +3,7 @@
 //! - `form`: what stands for a message in a file. `name`: what files are called. Neither of them knows disks or clocks.
 //! - `folder`: the files, on a thread that may wait for the disk; what was not synced is cut away before anything follows it.
 //! - `part`: one file that is being written, and what is left of one. Nothing counts that is not in the file of that name.
-//! - `dial`: how a way into a folder begins.
+//! - `dial`: how a way into a folder begins; `mount`: that the disk is there on which it lay.
 //!
 //! No message is ever to blame for what a disk does: what goes wrong ends the way, everything waits and is owed again, and
 //! the back-off holds.
@@ -12,6 +12,7 @@ mod dial;
 mod error;
 mod folder;
 mod form;
+mod mount;
 mod name;
 mod part;
 mod settings;

@@ -1,6 +1,6 @@
 //! What an uplink into files needs to know; already checked (`config` does that).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::form::compress::Compress;
@@ -16,6 +16,8 @@ pub struct Config {
     pub id: String,
     /// Is there already: one that was made by us may lie where a disk should have been.
     pub folder: PathBuf,
+    /// Where it is noted that the folder is a mount point, once it was seen to be one.
+    pub mounted: Option<PathBuf>,
     /// What names of files begin with.
     pub name: Template,
     /// What it makes of each class there is: by that, files are known as this uplink's.
@@ -40,8 +42,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Says which classes there are.
-    pub fn know<'a>(&mut self, gateway: &str, classes: impl Iterator<Item = &'a str>) {
+    /// Says which classes there are, and where notes are kept.
+    pub fn know<'a>(
+        &mut self,
+        gateway: &str,
+        data_dir: &Path,
+        classes: impl Iterator<Item = &'a str>,
+    ) {
+        self.mounted = Some(data_dir.join("mounts").join(&self.id));
         let of = |class| name::beginning(&self.name, &format!("{gateway}///{class}/"));
         self.beginnings = classes.map(of).collect();
     }

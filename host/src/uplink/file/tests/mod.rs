@@ -23,6 +23,7 @@ fn config(folder: &Path) -> Config {
     Config {
         id: "history".to_owned(),
         folder: folder.to_path_buf(),
+        mounted: None,
         name: Template::parse("{class}").unwrap(),
         beginnings: ["t", "telemetry", "alarm"].map(str::to_owned).to_vec(),
         form: LineFormat::Ndjson,
