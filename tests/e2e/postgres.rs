@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Trial> {
         a_table_that_is_missing_or_forbidden_holds_until_it_is_there,
         a_row_that_a_policy_refuses_holds_up_nobody,
         a_row_that_is_locked_elsewhere_holds_up_nobody,
+        what_another_server_says_of_a_row_holds_up_nobody,
         what_a_device_says_is_a_value_and_never_a_statement,
         a_table_is_made_where_that_is_asked_for_and_tls_is_asked_for_first,
     ]
@@ -314,6 +315,34 @@ fn a_row_that_is_locked_elsewhere_holds_up_nobody() -> Result<()> {
         rows.is_ok_and(|rows| {
             rows.parse()
                 .is_ok_and(|rows: f64| rows + parked(&gateway) == 100.0)
+        })
+    })?;
+    ensure!(sent.count() == 2_000);
+    Ok(())
+}
+
+/// Rows of three devices are handed on to another server, which is a standby, full or just shut down, and says so over ours.
+/// Guarantee: the others are rows meanwhile, and those are there once the other server is well, or parked if that took long.
+fn what_another_server_says_of_a_row_holds_up_nobody() -> Result<()> {
+    let (field, database) = (Broker::embedded()?, Postgres::start()?);
+    database.ask(TABLE)?;
+    database.ask("CREATE TABLE codes (device text, code text); INSERT INTO codes VALUES ('d7', '25006'), ('d8', '53300'), ('d9', '57P01'); GRANT SELECT ON codes TO barn")?;
+    database.ask("CREATE FUNCTION hand_on() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE said text; BEGIN SELECT code INTO said FROM codes WHERE device = NEW.device; IF said IS NOT NULL THEN RAISE EXCEPTION 'said elsewhere' USING ERRCODE = said; END IF; RETURN NEW; END $$")?;
+    database.ask(
+        "CREATE TRIGGER hand_on BEFORE INSERT ON readings FOR EACH ROW EXECUTE FUNCTION hand_on()",
+    )?;
+    let gateway = gateway(&field, &database.url(), "table = \"readings\"", "")?.start()?;
+    let sent = Load::start(field.address(), plan(Some(2_000), None)).wait()?;
+    wait_until("the others are there", || {
+        let rows = database.ask("SELECT count(*) FROM readings");
+        rows.is_ok_and(|rows| rows == "1700")
+    })?;
+    database.ask("DELETE FROM codes")?;
+    wait_until("those are rows or parked", || {
+        let rows = database.ask("SELECT count(*) FROM readings");
+        rows.is_ok_and(|rows| {
+            rows.parse()
+                .is_ok_and(|rows: f64| rows + parked(&gateway) == 2_000.0)
         })
     })?;
     ensure!(sent.count() == 2_000);

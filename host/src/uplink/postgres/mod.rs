@@ -153,6 +153,11 @@ impl PostgresCarrier {
                 self.batch.accepted(answers);
                 return Ok(());
             }
+            // The server is as it should be: it was said of a row, by another one that a trigger or a foreign table asks.
+            (Ok(()), Some(told)) if told.verdict == SqlVerdict::Away => ServerNotice {
+                verdict: SqlVerdict::Passing,
+                ..told
+            },
             // The table is as it should be: it was said of a row.
             (Ok(()), Some(ServerNotice { answer, .. })) => {
                 tracing::debug!(answer, "said of a row, and not of the table");
@@ -161,7 +166,7 @@ impl PostgresCarrier {
                 self.batch.refused(&answer, answers);
                 return Ok(());
             }
-            (Err(told), None) if told.verdict == SqlVerdict::Held => {
+            (Err(told), None) if told.is_doubtful() => {
                 self.doubted = Some(told);
                 self.wire.check();
                 return Ok(());
@@ -173,6 +178,7 @@ impl PostgresCarrier {
             verdict,
             hint,
             answer,
+            ..
         } = told;
         let is_of_all = matches!(verdict, SqlVerdict::Held | SqlVerdict::Away);
         self.unproven.set(is_of_all);

@@ -35,6 +35,8 @@ pub(super) struct ServerNotice {
     pub(super) hint: &'static str,
     /// SQLSTATE and words, fit to be shown.
     pub(super) answer: String,
+    /// The connection ends with it.
+    pub(super) is_last: bool,
 }
 
 impl ServerNotice {
@@ -50,7 +52,16 @@ impl ServerNotice {
             verdict: SqlVerdict::of(code),
             hint: verdict::hint(code),
             answer,
+            is_last: matches!(
+                error.parsed_severity(),
+                Some(Severity::Fatal | Severity::Panic)
+            ),
         }
+    }
+
+    /// Whether it is said of everything, and may be meant of one row.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self.verdict, SqlVerdict::Held | SqlVerdict::Away) && !self.is_last
     }
 
     /// What ends a connection that has just begun.
