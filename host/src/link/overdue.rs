@@ -29,8 +29,8 @@ pub enum Overdue {
     Stalled(Duration),
     /// It did not answer for so long.
     Answer(Duration),
-    /// The same, over what it has less time for.
-    AnswerAgain(Duration),
+    /// The same, which is less than any answer may take.
+    Unusual(Duration),
 }
 
 impl Question {
@@ -81,8 +81,10 @@ impl Question {
         let Deadlines { write, answer, .. } = *deadlines;
         let (is_late, late) = match (is_through, self.patience) {
             (false, _) => (waited >= write, Overdue::Stalled(write)),
-            (true, None) => (waited >= answer, Overdue::Answer(answer)),
-            (true, Some(patience)) => (waited >= patience, Overdue::AnswerAgain(patience)),
+            (true, Some(patience)) if patience < answer => {
+                (waited >= patience, Overdue::Unusual(patience))
+            }
+            (true, _) => (waited >= answer, Overdue::Answer(answer)),
         };
         is_late.then_some(late)
     }
@@ -128,6 +130,6 @@ mod tests {
         let mut question = Question::new(Some(5 * SECOND), start);
         assert_eq!(question.overdue((9, 9), &deadlines, start + SECOND), None);
         let late = question.overdue((9, 9), &deadlines, start + 6 * SECOND);
-        assert_eq!(late, Some(Overdue::AnswerAgain(5 * SECOND)));
+        assert_eq!(late, Some(Overdue::Unusual(5 * SECOND)));
     }
 }

@@ -22,9 +22,9 @@ pub enum Error {
     Stalled(Duration),
     #[error("the server did not answer within {0:?} (`deadlines.answer`)")]
     Late(Duration),
-    /// The same, over one message of a topic over which it had stood still before.
-    #[error("the server did not answer within {0:?}, and stood still over this topic before")]
-    LateAgain(Duration),
+    /// The same, where it answers in a fraction of that as a rule.
+    #[error("the server did not answer within {0:?}, which is far more than it takes as a rule")]
+    Unusual(Duration),
     /// What came is no answer.
     #[error("what the server answers is not HTTP: {0}")]
     Stranger(String),
@@ -66,7 +66,7 @@ impl ConnectionLoss for Error {
             Self::Closed
             | Self::Stalled(_)
             | Self::Late(_)
-            | Self::LateAgain(_)
+            | Self::Unusual(_)
             | Self::Stranger(_)
             | Self::Failed(_)
             | Self::Unwanted { .. }
@@ -93,7 +93,7 @@ impl CarrierFault for Error {
             | Self::Unwanted { .. }
             | Self::Stranger(_)
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
-            Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
+            Self::Stalled(_) | Self::Late(_) | Self::Unusual(_) => Manner::StoodStill,
             Self::Link(_)
             | Self::Header(_)
             | Self::Held { .. }

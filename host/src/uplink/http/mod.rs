@@ -163,12 +163,11 @@ impl HttpCarrier {
         };
         ready!(wire.poll_ready(cx));
         if !wire.is_over() {
-            let is_alone = messages.first().is_some_and(|first| first.is_alone);
-            let patience = is_alone.then(|| {
-                let patience = self.patience.lock();
-                let patience = patience.unwrap_or_else(PoisonError::into_inner);
-                patience.left(self.config.deadlines.answer)
-            });
+            let patience = self
+                .patience
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .left(self.config.deadlines.answer);
             wire.ask(request(&self.config, &self.shown.map, messages), patience);
         }
         Poll::Ready(Ok(()))

@@ -377,7 +377,7 @@ async fn over_a_topic_without_an_answer_messages_go_alone_until_there_is_one() {
     let mut lane = dialler.dial(0).await.unwrap();
     offer(&mut lane, "a", 1).unwrap();
     let error = answered(&mut lane, &server, b"").await.unwrap_err();
-    assert!(matches!(error, Error::LateAgain(_)), "{error}");
+    assert!(matches!(error, Error::Late(_)), "{error}");
     assert_eq!(error.manner(), Manner::StoodStill);
 }
 

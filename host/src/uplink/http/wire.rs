@@ -86,7 +86,7 @@ impl From<Overdue> for Error {
         match overdue {
             Overdue::Stalled(waited) => Self::Stalled(waited),
             Overdue::Answer(waited) => Self::Late(waited),
-            Overdue::AnswerAgain(waited) => Self::LateAgain(waited),
+            Overdue::Unusual(waited) => Self::Unusual(waited),
         }
     }
 }
@@ -162,13 +162,13 @@ impl HttpConnection {
         self.is_over || self.sender.is_closed()
     }
 
-    /// Sends it; the answer may take as long as any, or `patience`.
-    pub(super) fn ask(&mut self, request: Request<Whole>, patience: Option<Duration>) {
+    /// Sends it; the answer is waited for as long as any, and no longer than `patience`.
+    pub(super) fn ask(&mut self, request: Request<Whole>, patience: Duration) {
         self.socket.asked();
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {
             stage: RequestStage::Asked(asked),
-            question: Question::new(patience, Instant::now()),
+            question: Question::new(Some(patience), Instant::now()),
         });
         self.timer.as_mut().reset((Instant::now() + LOOK).into());
     }

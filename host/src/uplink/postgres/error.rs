@@ -27,9 +27,9 @@ pub enum Error {
     Stalled(Duration),
     #[error("the database did not answer within {0:?} (`deadlines.answer`)")]
     Late(Duration),
-    /// The same, over one message of a topic over which it had stood still before.
-    #[error("the database did not answer within {0:?}, and stood still over this topic before")]
-    LateAgain(Duration),
+    /// The same, where it answers in a fraction of that as a rule.
+    #[error("the database did not answer within {0:?}, which is far more than it takes as a rule")]
+    Unusual(Duration),
     /// The database failed over one row.
     #[error("the database failed over a message: {0}")]
     Failed(String),
@@ -50,7 +50,7 @@ impl From<Overdue> for Error {
         match overdue {
             Overdue::Stalled(waited) => Self::Stalled(waited),
             Overdue::Answer(waited) => Self::Late(waited),
-            Overdue::AnswerAgain(waited) => Self::LateAgain(waited),
+            Overdue::Unusual(waited) => Self::Unusual(waited),
         }
     }
 }
@@ -73,7 +73,7 @@ impl CarrierFault for Error {
             | Self::Failed(_)
             | Self::Stranger(_)
             | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
-            Self::Stalled(_) | Self::Late(_) | Self::LateAgain(_) => Manner::StoodStill,
+            Self::Stalled(_) | Self::Late(_) | Self::Unusual(_) => Manner::StoodStill,
             Self::Link(_)
             | Self::Login(_)
             | Self::Silent(_)

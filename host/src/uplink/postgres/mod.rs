@@ -130,8 +130,7 @@ impl PostgresCarrier {
             Array(array(element, messages.len(), values))
         });
         let arrays = arrays.collect();
-        let is_alone = messages.first().is_some_and(|first| first.is_alone);
-        let patience = is_alone.then(|| self.patience().left(self.config.deadlines.answer));
+        let patience = self.patience().left(self.config.deadlines.answer);
         self.wire.insert(arrays, patience);
         true
     }

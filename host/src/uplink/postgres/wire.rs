@@ -251,11 +251,11 @@ impl PostgresWire {
         }
     }
 
-    /// Inserts rows; the answer may take as long as any, or `patience`.
-    pub(super) fn insert(&mut self, arrays: Vec<Array>, patience: Option<Duration>) {
+    /// Inserts rows; the answer is waited for as long as any, and no longer than `patience`.
+    pub(super) fn insert(&mut self, arrays: Vec<Array>, patience: Duration) {
         let client = Arc::clone(&self.client);
         let insert = self.table.insert.clone();
-        self.ask(patience, async move {
+        self.ask(Some(patience), async move {
             client.execute_raw(&insert, &arrays).await.map(drop)
         });
     }
