@@ -44,7 +44,33 @@ pub fn line_of_bytes(bytes: &[u8], most: usize) -> String {
     line(&String::from_utf8_lossy(&bytes[..end]), most)
 }
 
-/// The same with its line ends, for texts of several lines.
+/// Shorter ones are not looked for: they stand in many words.
+const SHORTEST_SECRET: usize = 4;
+
+/// A text with stars in place of each of these secrets, which whoever was shown them may say again. One that is cut off at the end of
+/// the text counts.
+pub fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    const STARS: &str = "***";
+    let mut text = text.to_owned();
+    for secret in secrets {
+        if secret.len() < SHORTEST_SECRET {
+            continue;
+        }
+        text = text.replace(secret, STARS);
+        let begins = |length: &usize| {
+            secret
+                .get(..*length)
+                .is_some_and(|begin| text.ends_with(begin))
+        };
+        if let Some(length) = (SHORTEST_SECRET..secret.len()).rev().find(begins) {
+            text.truncate(text.len() - length);
+            text.push_str(STARS);
+        }
+    }
+    text
+}
+
+/// As [`line`], with its line ends, for texts of several lines.
 pub fn lines(text: &str, most: usize) -> String {
     clip(text, most, |symbol| match symbol {
         '\n' => symbol,
@@ -127,6 +153,20 @@ fn visible(symbol: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_that_are_said_again_are_starred_also_where_they_are_cut_off() {
+        let secrets = ["open-sesame", "b3Blbg==", "no"];
+        assert_eq!(
+            without(
+                "no: open-sesame is not open-sesame, b3Blbg== and open-s",
+                secrets
+            ),
+            "no: *** is not ***, *** and ***"
+        );
+        assert_eq!(without("it is ope", secrets), "it is ope");
+        assert_eq!(without("", secrets), "");
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_not_shown() {

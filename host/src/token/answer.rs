@@ -27,7 +27,7 @@ pub(super) struct GivenToken {
     pub(super) good_for: Duration,
 }
 
-/// Reads an answer; `asks` is its `Retry-After`.
+/// Reads an answer; `asks` is its `Retry-After`, and `secrets` are what the endpoint was shown.
 ///
 /// # Errors
 /// It holds no token: why, in the endpoint's words where it has some, never in what else it sent, which may be half a token.
@@ -35,13 +35,15 @@ pub(super) fn read(
     status: u16,
     body: &[u8],
     asks: Option<&str>,
+    secrets: &[&str],
 ) -> Result<GivenToken, SecretError> {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     if (200..300).contains(&status) {
         let json = json.ok_or_else(|| strange("its answer is no JSON"))?;
         return given(&json);
     }
-    let said = json.as_ref().map(words_of).unwrap_or_default();
+    let said = json.as_ref();
+    let said = said.map(|json| words_of(json, secrets)).unwrap_or_default();
     let (failure, hint) = match status {
         408 | 425 | 429 | 500.. => (FailureKind::Passing, "it is asked again"),
         401 | 403 => (FailureKind::Refused, "check `client` and `secret`"),
@@ -106,11 +108,12 @@ fn from_claims(token: &str) -> Option<f64> {
     Some(claims["exp"].as_f64()? - claims["iat"].as_f64()?)
 }
 
-/// What stands in `error` and `error_description`.
-fn words_of(json: &Value) -> String {
+/// What stands in `error` and `error_description`, some of which repeat what was asked.
+fn words_of(json: &Value, secrets: &[&str]) -> String {
     let said = ["error", "error_description"];
     let said = said.iter().filter_map(|name| json[*name].as_str());
-    let said: Vec<String> = said.map(|said| words::line(said, WORDS)).collect();
+    let said = said.map(|said| words::without(said, secrets.iter().copied()));
+    let said: Vec<String> = said.map(|said| words::line(&said, WORDS)).collect();
     if said.is_empty() {
         String::new()
     } else {
@@ -126,13 +129,13 @@ mod tests {
     use crate::link::ConnectionLoss;
 
     fn good(body: &Value) -> (String, u64) {
-        let given = read(200, body.to_string().as_bytes(), None);
+        let given = read(200, body.to_string().as_bytes(), None, &[]);
         let given = given.unwrap_or_else(|error| panic!("{error}"));
         (given.text, given.good_for.as_secs())
     }
 
     fn bad(status: u16, body: &[u8], asks: Option<&str>) -> SecretError {
-        read(status, body, asks).err().unwrap()
+        read(status, body, asks, &["s3cret"]).err().unwrap()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tokens that somebody gives out over HTTP to a client that shows its own secret (RFC 6749, section 4.4).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
@@ -11,6 +12,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::answer;
@@ -32,6 +34,8 @@ const ANSWER_BYTES: usize = 64 << 10;
 const RAW_BYTES: usize = 256 << 10;
 /// A token with less left than this is not shown any more.
 const LEAST_LEFT: Duration = Duration::from_secs(5);
+/// How long a new one is waited for while the last one is good.
+const BESIDE: Duration = Duration::from_secs(2);
 /// An endpoint that gave none is left alone for so long, while the last token is good.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -69,10 +73,19 @@ pub struct TokenRequest {
 /// An endpoint, and its last token while that is good. Connections that dial at once ask once.
 #[derive(Debug)]
 pub struct TokenEndpoint {
-    asked: TokenRequest,
-    kept: Mutex<Option<FreshToken>>,
+    asked: Arc<TokenRequest>,
+    kept: Mutex<KeptToken>,
     /// What is asked in words, without the secret.
     made_of: String,
+}
+
+/// What is known at one time.
+#[derive(Debug, Default)]
+struct KeptToken {
+    /// The last one, while it is good.
+    last: Option<FreshToken>,
+    /// Being fetched, beside those who go on with the last one.
+    next: Option<JoinHandle<Result<FreshToken, SecretError>>>,
 }
 
 impl TokenEndpoint {
@@ -81,32 +94,38 @@ impl TokenEndpoint {
         let file = asked.secret.file().map(|file| file.display().to_string());
         Self {
             made_of: format!("{asked:?} {file:?}"),
-            asked,
+            asked: Arc::new(asked),
             kept: Mutex::default(),
         }
     }
 
-    /// The last token, or a new one; while no new one is to be had, the last one as long as it is good.
+    /// The last token, or a new one; while no new one is to be had, the last one as long as it is good. A new one that takes long is
+    /// fetched on, for whoever asks next.
     async fn current(&self) -> Result<FreshToken, SecretError> {
         let mut kept = self.kept.lock().await;
         let begun = Instant::now();
-        if let Some(token) = kept.as_ref().filter(|kept| begun < kept.life.renews_at) {
+        let is_ready = kept.next.as_ref().is_some_and(JoinHandle::is_finished);
+        let is_fresh = |last: &&FreshToken| begun < last.life.renews_at && !is_ready;
+        if let Some(token) = kept.last.as_ref().filter(is_fresh) {
             return Ok(token.clone());
         }
-        let error = match self.asked.fetch().await {
+        let is_good = |last: &FreshToken| left(last, begun) >= LEAST_LEFT;
+        let patience = kept.last.as_ref().filter(|last| is_good(last));
+        let patience = patience.map(|_| BESIDE);
+        let error = match self.fetched(&mut kept.next, patience).await {
             Ok(token) => {
-                *kept = Some(token.clone());
+                kept.last = Some(token.clone());
                 return Ok(token);
             }
             Err(error) => error,
         };
         let now = Instant::now();
-        let Some(old) = kept.as_mut() else {
+        let Some(old) = kept.last.as_mut() else {
             return Err(error);
         };
-        let left = old.life.ends_at.saturating_duration_since(now);
+        let left = left(old, now);
         if left < LEAST_LEFT {
-            *kept = None;
+            kept.last = None;
             return Err(error);
         }
         let cause = Causes(&error).to_string();
@@ -116,6 +135,44 @@ impl TokenEndpoint {
         old.life.renews_at = now + (left / 2).max(PAUSE);
         Ok(old.clone())
     }
+
+    /// A new token, which is `next` or fetched now; one that takes longer than `patience` stays `next`.
+    async fn fetched(
+        &self,
+        next: &mut Option<JoinHandle<Result<FreshToken, SecretError>>>,
+        patience: Option<Duration>,
+    ) -> Result<FreshToken, SecretError> {
+        let asked = Arc::clone(&self.asked);
+        let fetch = || tokio::spawn(async move { asked.fetch().await });
+        let before = next.take();
+        let was_begun = before.is_some();
+        let mut fetching = before.unwrap_or_else(fetch);
+        let waited = match patience {
+            None => Ok((&mut fetching).await),
+            Some(patience) => timeout(patience, &mut fetching).await,
+        };
+        let Ok(fetched) = waited else {
+            *next = Some(fetching);
+            let problem = format!("the token endpoint has not answered within {BESIDE:?}");
+            return Err(SecretError::token(problem, FailureKind::Passing));
+        };
+        match fetched {
+            // Nobody has asked since it came.
+            Ok(Ok(token)) if was_begun && left(&token, Instant::now()) < LEAST_LEFT => {
+                self.asked.fetch().await
+            }
+            Ok(fetched) => fetched,
+            Err(error) => {
+                let problem = format!("what fetches it stopped: {error}");
+                Err(SecretError::token(problem, FailureKind::Passing))
+            }
+        }
+    }
+}
+
+/// How long it is good from then on.
+fn left(token: &FreshToken, now: Instant) -> Duration {
+    token.life.ends_at.saturating_duration_since(now)
 }
 
 impl TokenSource for TokenEndpoint {
@@ -126,7 +183,7 @@ impl TokenSource for TokenEndpoint {
     fn refused(&self) {
         // Whoever holds it asks for another one anyway.
         if let Ok(mut kept) = self.kept.try_lock() {
-            *kept = None;
+            kept.last = None;
         }
     }
 
@@ -162,7 +219,9 @@ impl TokenRequest {
             let problem = format!("the token endpoint did not answer within {deadline:?}");
             SecretError::token(problem, FailureKind::Passing)
         })??;
-        let given = answer::read(status, &body, asks.as_deref())?;
+        let (secret, pair) = (secret.reveal(), self.pair(secret.reveal()));
+        let secrets = [secret, &escaped(secret), &pair];
+        let given = answer::read(status, &body, asks.as_deref(), &secrets)?;
         Ok(FreshToken {
             text: given.text.into(),
             life: TokenLife::of(given.good_for, asked_at, fastrand::f64()),
@@ -174,8 +233,7 @@ impl TokenRequest {
         let mut authorization = None;
         match self.login {
             EndpointLogin::Basic => {
-                let pair = format!("{}:{}", escaped(&self.client), escaped(secret));
-                authorization = Some(format!("Basic {}", BASE64_STANDARD.encode(pair)));
+                authorization = Some(format!("Basic {}", self.pair(secret)));
             }
             EndpointLogin::Body => {
                 form.extend([("client_id", &*self.client), ("client_secret", secret)]);
@@ -208,6 +266,11 @@ impl TokenRequest {
         request
             .body(Body::from(form.join("&")))
             .map_err(|error| unfit(&error))
+    }
+
+    /// Who asks, as a header has it.
+    fn pair(&self, secret: &str) -> String {
+        BASE64_STANDARD.encode(format!("{}:{}", escaped(&self.client), escaped(secret)))
     }
 
     /// As it stands in the header `Host`.

@@ -21,7 +21,7 @@ use crate::spool::disk::log::listing;
 use crate::spool::disk::low_marks::LowMarks;
 use crate::spool::disk::mark::QueueMark;
 use crate::spool::disk::name::StoreName;
-use crate::spool::disk::queue_store::QueueStore;
+use crate::spool::disk::queue_store::{QUEUE_TREE, QueueStore};
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::{Tree, Witness};
 use crate::spool::disk::records::files::Scan;
@@ -199,7 +199,8 @@ fn open_trees(
         .collect::<Result<Growing<_>, _>>()?;
     let found = recover_all(&queues, &records, &low_marks)?;
     let boot = last_boot(&records, &found)?;
-    let strangers = strangers(&records, &names, with_files, open_queue)?;
+    let known = with_files.into_iter().chain(indexed(&db)?).collect();
+    let strangers = strangers(&records, &names, known, open_queue)?;
     let store = Store {
         db,
         queues,
@@ -226,6 +227,18 @@ fn open_trees(
         lost,
         name,
     })
+}
+
+/// The queues that the index knows, whether there are files of them or not.
+fn indexed(db: &IndexFile) -> Result<Vec<String>, StoreError> {
+    let names = guarded(|| Ok(db.tree_names()))?;
+    let names = names
+        .iter()
+        .filter_map(|name| std::str::from_utf8(name).ok());
+    Ok(names
+        .filter_map(|name| name.strip_prefix(QUEUE_TREE))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Each queue as it lies on disk, accepted as far as its index or the low marks say, whichever know more.

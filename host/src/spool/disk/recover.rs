@@ -1,5 +1,7 @@
 //! What each queue owes, as its index, its files and the records tell together.
 
+use std::collections::BTreeSet;
+
 use crate::message::Seq;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
@@ -54,15 +56,15 @@ pub(super) fn recover(
     Ok((mark, first))
 }
 
-/// Queues with something owed that the config does not have.
+/// Those of the `known` queues with something owed that the config does not have.
 pub(super) fn strangers(
     records: &Records,
     names: &[String],
-    with_files: Vec<String>,
+    known: BTreeSet<String>,
     open: impl Fn(&str) -> Result<QueueStore, StoreError>,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let mut found = Vec::new();
-    for name in with_files.into_iter().filter(|name| !names.contains(name)) {
+    for name in known.into_iter().filter(|name| !names.contains(name)) {
         let (mark, _) = recover(&open(&name)?, records, |mark| (mark, false))?;
         if mark.owed > 0 {
             found.push((name, mark.owed));

@@ -226,6 +226,29 @@ fn a_damaged_chunk_is_found_left_alone_by_a_look_and_set_aside_by_a_repair() {
 }
 
 #[test]
+fn a_queue_whose_files_are_gone_is_missed_also_by_who_has_no_config() {
+    let folder = tempdir();
+    let spool = open(folder.path());
+    spool.tools().import(&records(0..300)).unwrap();
+    spool.close().unwrap();
+    std::fs::remove_dir_all(folder.path().join("chunks")).unwrap();
+    for queues in [config(folder.path()).queues, Vec::new()] {
+        let config = Config {
+            queues,
+            ..config(folder.path())
+        };
+        let stopped = Stopped::open(config, metrics()).unwrap();
+        let checked = stopped.tools().check().unwrap();
+        assert!(!checked.is_well(), "{checked:?}");
+        let queue = checked.queues.iter().find(|queue| &*queue.queue == QUEUE);
+        assert_eq!(
+            queue.map(|queue| (queue.messages, queue.noted)),
+            Some((0, 300))
+        );
+    }
+}
+
+#[test]
 fn a_look_at_a_stopped_store_begins_no_boot_and_sees_queues_the_config_has_lost() {
     let folder = tempdir();
     let spool = open(folder.path());

@@ -71,7 +71,8 @@ fn is_whole(request: &[u8]) -> bool {
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"access_token\":\"t1\",\"token_type\":\"Bearer\",\"expires_in\":600}";
 const OTHER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 48\r\n\r\n{\"access_token\":\"t2\",\"expires_in\":\"600\",\"a\":\"b\"}";
-const REFUSED: &str = "HTTP/1.1 401 no\r\nconnection: close\r\n\r\n{\"error\":\"invalid_client\"}";
+/// By one that repeats what it was asked, in all its forms.
+const REFUSED: &str = "HTTP/1.1 401 no\r\nconnection: close\r\n\r\n{\"error\":\"invalid_client\",\"error_description\":\"no: s3cr:et s3cr%3Aet YmFybiUyMDc6czNjciUzQWV0\"}";
 const TROUBLE: &str =
     "HTTP/1.1 500 oh\r\nretry-after: 9\r\nconnection: close\r\n\r\n<html>sorry</html>";
 
@@ -136,7 +137,10 @@ async fn a_refusal_a_trouble_garbage_and_silence_each_have_their_words() {
     let endpoint = Endpoint::answering(answers);
     let tokens = TokenEndpoint::new(endpoint.request());
     let expected = [
-        (FailureKind::Refused, "401 (invalid_client)"),
+        (
+            FailureKind::Refused,
+            "401 (invalid_client: no: *** *** ***)",
+        ),
         (FailureKind::Passing, "answers 500; it is asked again"),
         (FailureKind::Passing, "does not speak HTTP"),
         (FailureKind::Passing, "longer than any token"),
@@ -189,7 +193,7 @@ async fn the_last_token_is_used_while_it_is_good_and_no_new_one_comes() {
             ends_at: Instant::now() + left,
         },
     };
-    *tokens.kept.lock().await = Some(old(Duration::from_secs(100)));
+    tokens.kept.lock().await.last = Some(old(Duration::from_secs(100)));
     let used = tokens.token().await.unwrap();
     let left = used.life.renews_at.duration_since(Instant::now());
     assert!(
@@ -198,9 +202,43 @@ async fn the_last_token_is_used_while_it_is_good_and_no_new_one_comes() {
     );
     assert_eq!(&*tokens.token().await.unwrap().text, "old");
     assert_eq!(endpoint.times_asked(), 1, "it is not left alone");
-    *tokens.kept.lock().await = Some(old(Duration::from_secs(1)));
+    tokens.kept.lock().await.last = Some(old(Duration::from_secs(1)));
     assert!(tokens.token().await.is_err());
     assert_eq!(&*tokens.token().await.unwrap().text, "t2");
+}
+
+#[tokio::test]
+async fn while_an_endpoint_says_nothing_the_last_token_is_used_and_a_late_one_is_taken() {
+    let endpoint = Endpoint::answering(vec![None]);
+    let tokens = TokenEndpoint::new(endpoint.request());
+    let token = |text: &str, left| FreshToken {
+        text: text.into(),
+        life: TokenLife {
+            renews_at: Instant::now(),
+            ends_at: Instant::now() + left,
+        },
+    };
+    let long = Duration::from_secs(100);
+    tokens.kept.lock().await.last = Some(token("old", long));
+    // The endpoint would be waited for much longer, were there no other.
+    for _ in 0..2 {
+        assert_eq!(&*tokens.token().await.unwrap().text, "old");
+        assert!(tokens.kept.lock().await.next.is_some());
+    }
+    assert_eq!(endpoint.times_asked(), 1);
+    for (late, expected) in [
+        (token("late", long), "late"),
+        (token("gone", Duration::ZERO), "t2"),
+    ] {
+        let endpoint = Endpoint::answering(vec![Some(OTHER)]);
+        let tokens = TokenEndpoint::new(endpoint.request());
+        let fetched = tokio::spawn(async { Ok(late) });
+        while !fetched.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        tokens.kept.lock().await.next = Some(fetched);
+        assert_eq!(&*tokens.token().await.unwrap().text, expected);
+    }
 }
 
 #[test]

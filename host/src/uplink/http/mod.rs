@@ -182,7 +182,7 @@ impl HttpCarrier {
             return false;
         }
         let (sent, is_alone) = (self.batch.topics(), self.batch.is_one());
-        if !self.batch.busy(&in_words(reply), answers) {
+        if !self.batch.busy(&in_words(reply, &self.shown.map), answers) {
             return false;
         }
         self.unproven.set(false);
@@ -207,7 +207,7 @@ impl HttpCarrier {
             Verdict::Accepted => self.patience().took(reply.took, topics),
             _ => self.patience().told(topics),
         }
-        let mut answer = in_words(reply);
+        let mut answer = in_words(reply, &self.shown.map);
         if status == 401
             && let Some(doubt) = self.shown.refused()
         {

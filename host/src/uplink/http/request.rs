@@ -144,8 +144,15 @@ fn key(messages: &[BatchMessage<Element>]) -> String {
     }
 }
 
-/// Status and first words of an answer, fit to be shown.
-pub(super) fn in_words(reply: &Reply) -> String {
+/// What of the headers is a secret: a token with its word in front, and without.
+fn secrets(shown: &HeaderMap) -> impl Iterator<Item = &str> {
+    let sensitive = shown.values().filter(|value| value.is_sensitive());
+    let texts = sensitive.filter_map(|value| value.to_str().ok());
+    texts.map(|text| text.rsplit(' ').next().unwrap_or(text))
+}
+
+/// Status and first words of an answer, fit to be shown, without what is a secret among the headers that the server was `shown`.
+pub(super) fn in_words(reply: &Reply, shown: &HeaderMap) -> String {
     let status = reply.status;
     let name = status.canonical_reason().unwrap_or("(no name)");
     let mut answer = format!("{} {name}", status.as_u16());
@@ -162,7 +169,8 @@ pub(super) fn in_words(reply: &Reply) -> String {
         ),
         (location, _) => {
             let words = location.map_or(&reply.words[..], HeaderValue::as_bytes);
-            words::line_of_bytes(words.trim_ascii(), WORDS)
+            let words = String::from_utf8_lossy(words.trim_ascii());
+            words::line(&words::without(&words, secrets(shown)), WORDS)
         }
     };
     if !words.is_empty() {

@@ -393,6 +393,20 @@ async fn words_that_are_packed_are_not_shown() {
     assert_eq!(reason, "400 Bad Request: (its words are packed: gzip)");
 }
 
+#[tokio::test]
+async fn a_token_that_the_server_says_again_is_starred() {
+    let token = HeaderText::Token(crate::link::Secret::new("open-sesame"));
+    let header = ("authorization".to_owned(), token);
+    let (server, mut lane) = pair(|config| config.headers = vec![header]).await;
+    offer(&mut lane, "d", 1).unwrap();
+    let said = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 36\r\n\r\n{\"you_said\": \"Bearer open-sesame\"}  ";
+    let said = answered(&mut lane, &server, said).await.unwrap();
+    let [Answer::Refused { reason, .. }] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(reason, "400 Bad Request: {\"you_said\": \"Bearer ***\"}");
+}
+
 #[test]
 fn a_secret_shows_nowhere() {
     let token = crate::link::Secret::new("open-sesame");

@@ -21,6 +21,9 @@ use crate::spool::disk::mark::{MARK, QueueMark, encode_mark};
 use crate::spool::disk::queue_store::places::{key, located};
 use crate::spool::lock::locked;
 
+/// What the name of a queue's tree in the index begins with.
+pub(super) const QUEUE_TREE: &str = "queue:";
+
 /// All before it is in the index.
 const POSITION: &[u8] = b"p";
 /// Number of the last batch of the records that gave up something of this queue.
@@ -55,7 +58,7 @@ impl QueueStore {
         store: &str,
         fault_injection: &FaultInjection,
     ) -> Result<Self, StoreError> {
-        let tree = guarded(|| db.open_tree(format!("queue:{name}")))?;
+        let tree = guarded(|| db.open_tree(format!("{QUEUE_TREE}{name}")))?;
         let log = ChunkLog::open(folder, name, store, fault_injection).map_err(StoreError::Disk)?;
         Ok(Self {
             name: name.to_owned(),
