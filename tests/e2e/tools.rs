@@ -25,7 +25,10 @@ pub fn cases() -> Vec<Trial> {
         let what = "the right to act as another user who may run the binary";
         needs(name, what, can_act_as_nobody(), run)
     };
-    let mut cases = cases![status_tells_what_is_owed_running_and_stopped];
+    let mut cases = cases![
+        status_tells_what_is_owed_running_and_stopped,
+        a_control_socket_that_is_taken_away_is_made_anew,
+    ];
     cases.extend(cases![as_nobody; the_control_socket_is_for_owner_and_group]);
     cases.extend(cases![with_mosquitto;
         parked_messages_go_through_the_mended_plugin,
@@ -301,6 +304,19 @@ fn can_act_as_nobody() -> bool {
             .ok()
     };
     rustix::process::geteuid().is_root() && try_it().is_some_and(|output| output.status.success())
+}
+
+/// Somebody takes the control socket away while the gateway runs.
+/// Guarantee: it is made anew and answers, and the log tells it.
+fn a_control_socket_that_is_taken_away_is_made_anew() -> Result<()> {
+    let dark = Dark::owing(Broker::embedded, 10)?;
+    let socket = dark.gateway.folder().join("data/admin.sock");
+    fs::remove_file(&socket)?;
+    wait_until("it is there again", || socket.exists())?;
+    // Its uplink is dark, and status says so.
+    let status = json(dark.gateway.folder(), &["status"], 7)?;
+    ensure!(status["queues"].is_array(), "{status}");
+    dark.gateway.lines().wait_for(&["taken away or replaced"])
 }
 
 /// Another user asks: outside of the group, in it, and outside of it with a socket that somebody opened to all.

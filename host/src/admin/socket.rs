@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -40,6 +41,9 @@ const BOUNDS: ConnectionBounds = ConnectionBounds {
     vouched: Duration::from_secs(150),
     body_bytes: 64 << 20,
 };
+/// How often it is looked whether it is there still, and tried again where it cannot be made.
+const LOOK: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(5);
 const FORBIDDEN: &[u8] =
     b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -75,8 +79,62 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
+    /// Keeps one in `data_dir` until `stop` is true: it is made anew where it is gone, and tried again while it cannot be made, as on a
+    /// disk that is full or read-only. The gateway does its work without. The caller holds the folder's lock.
+    pub async fn keep(data_dir: PathBuf, routes: Routes, mut stop: watch::Receiver<bool>) {
+        let mut told = None;
+        while !*stop.borrow_and_update() {
+            match Self::bind(&data_dir) {
+                Ok(socket) => {
+                    if told.take().is_some() {
+                        tracing::info!(
+                            "the control socket is there again: commands find this gateway"
+                        );
+                    }
+                    match socket
+                        .serve_while_it_is_there(routes.clone(), stop.clone())
+                        .await
+                    {
+                        Ok(()) if *stop.borrow() => return,
+                        Ok(()) => {
+                            tracing::warn!(folder = %data_dir.display(), "the control socket was taken away or replaced: it is made anew");
+                            continue;
+                        }
+                        Err(error) => tell(&error, &mut told),
+                    }
+                }
+                Err(error) => tell(&error, &mut told),
+            }
+            // An error means that the gateway ends, which is the same.
+            let _ = tokio::time::timeout(AGAIN, stop.wait_for(|stop| *stop)).await;
+        }
+    }
+
+    async fn serve_while_it_is_there(
+        self,
+        routes: Routes,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let path = self.path.clone();
+        let own = identity(&path).map_err(Error::Serve)?;
+        let (end, ended) = watch::channel(false);
+        let mut serving = pin!(self.serve(routes, ended));
+        let lost = async {
+            while identity(&path).is_ok_and(|found| found == own) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            served = &mut serving => return served,
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = lost => {}
+        }
+        end.send_replace(true);
+        serving.await
+    }
+
     /// Binds it in `data_dir`, in place of one that a killed gateway left behind: the caller holds the folder's lock.
-    pub fn bind(data_dir: &Path) -> Result<Self, Error> {
+    fn bind(data_dir: &Path) -> Result<Self, Error> {
         let path = path(data_dir);
         let bind = || {
             match fs::remove_file(&path) {
@@ -95,7 +153,7 @@ impl ControlSocket {
     }
 
     /// Serves until `stop` is true, which also takes the file away: the next gateway may bind it at once.
-    pub async fn serve(self, routes: Routes, stop: watch::Receiver<bool>) -> Result<(), Error> {
+    async fn serve(self, routes: Routes, stop: watch::Receiver<bool>) -> Result<(), Error> {
         let about = fs::metadata(&self.path).map_err(Error::Serve)?;
         let listener = self
             .listener
@@ -118,6 +176,24 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         // A file that stays behind answers nobody, and the next gateway replaces it.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Which file it is, in which file system.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|about| (about.dev(), about.ino()))
+}
+
+/// Once for each cause.
+fn tell(error: &Error, told: &mut Option<String>) {
+    let words = crate::words::with_causes(error);
+    if told.as_ref() != Some(&words) {
+        tracing::error!(
+            cause = words,
+            "status, parked and spool commands will not find this gateway; it is tried again every {} s",
+            AGAIN.as_secs()
+        );
+        *told = Some(words);
     }
 }
 

@@ -347,6 +347,10 @@ fn show_checked(global: &Global, checked: &Checked) {
         (checked.lost_letters, "dead letters"),
         (checked.lost_in_ledger, "messages counted in the ledger"),
         (checked.lost_states, "entries of plugins' state"),
+        (
+            checked.lost_commits,
+            "commits of dead letters, ledger and plugins' state (or more: nobody knows what was in them)",
+        ),
     ];
     for (number, what) in lost.into_iter().filter(|(number, _)| *number > 0) {
         say(&format!(

@@ -8,17 +8,14 @@ use tokio::task::JoinHandle;
 use super::api;
 use super::live::Orders;
 use super::running::RunningGateway;
-use crate::admin::{AdminPort, ControlSocket, Error, Routes};
+use crate::admin::{AdminPort, ControlSocket, Error};
 use crate::telemetry::sink;
-
-type Serving = JoinHandle<Result<(), Error>>;
 
 pub(super) struct Listeners {
     address: Option<String>,
-    port: Serving,
+    port: JoinHandle<Result<(), Error>>,
     stop_port: watch::Sender<bool>,
-    /// None where it cannot be made.
-    socket: Option<Serving>,
+    socket: JoinHandle<()>,
     stop_socket: watch::Sender<bool>,
 }
 
@@ -27,7 +24,9 @@ impl Listeners {
         let routes = api::routes(running, desk);
         let (stop_port, port_stops) = watch::channel(false);
         let (stop_socket, socket_stops) = watch::channel(false);
-        let socket = serve_socket(running, routes.clone(), socket_stops);
+        // The spool is open, so the data folder is ours alone.
+        let folder = running.config.gateway.data_dir.clone();
+        let socket = tokio::spawn(ControlSocket::keep(folder, routes.clone(), socket_stops));
         let address = port.url();
         let port = tokio::spawn(port.serve(routes, port_stops));
         if let Some(address) = &address {
@@ -61,25 +60,6 @@ impl Listeners {
             );
         }
         // Whoever still waits for an answer gets none: what he asked for is done or is not.
-        self.socket.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// A full or read-only disk takes no new socket: the gateway does its work without.
-fn serve_socket(
-    running: &RunningGateway,
-    routes: Routes,
-    stop: watch::Receiver<bool>,
-) -> Option<Serving> {
-    // The spool is open, so the data folder is ours alone.
-    match ControlSocket::bind(&running.config.gateway.data_dir) {
-        Ok(socket) => Some(tokio::spawn(socket.serve(routes, stop))),
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "status, parked and spool commands will not find this gateway"
-            );
-            None
-        }
+        self.socket.abort();
     }
 }

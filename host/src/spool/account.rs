@@ -123,6 +123,8 @@ pub struct Account {
     pub unreadable: Vec<UnreadableQueue>,
     /// Dead letters, messages in the ledger and entries of plugins' state that damage has cost since the start.
     pub lost_records: (u64, u64, u64),
+    /// Commits of them that damage has cost and of which nobody knows what they were about.
+    pub lost_commits: u64,
     pub writer: Turning,
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
     pub strangers: Vec<(String, u64)>,

@@ -64,17 +64,20 @@ impl Lost {
     }
 }
 
-/// Letters kept, the ledger, and what is missing of letters, ledger and state.
+/// Letters kept, the ledger, and what is missing of letters, ledger and state; `was_used`: an earlier run has signed the store.
 pub(super) fn audit(
     config: &Config,
     records: &Records,
     scan: &Scan,
-    witness: &Witness,
+    (witness, was_used): (&Witness, bool),
 ) -> Result<(KeptLetters, LedgerStore, Option<Lost>), StoreError> {
     let ledger_store = ledger_store(&config.sealer, records, &uplinks(config))?;
     // What was in the last file nobody knows where that was not noted: something was.
     let missing = scan.missing.max(scan.given_up.len() as u64);
     let commits = missing + witness.number.saturating_sub(scan.witness.number);
+    // A store that was used has recorded at least that, and here nothing and nobody knows of it.
+    let is_empty = witness.number == 0 && scan.witness.number == 0;
+    let commits = commits.max(u64::from(was_used && is_empty));
     let totals = &witness.totals;
     // Files that are gone altogether leave no gap in the numbers where they were the oldest.
     let is_whole = commits == 0

@@ -174,6 +174,8 @@ fn open_trees(
     known: &Witness,
 ) -> Result<OpenedStore, StoreError> {
     let (db, is_before) = open_index(config, folder)?;
+    // By the lock of an earlier run, which knows nothing of formats.
+    let was_used = !is_new && !is_before && folder.last_boot().is_some();
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
     let (records, scan) = open_records(folder)?;
@@ -188,7 +190,7 @@ fn open_trees(
     if is_before {
         take_up(&db, &records)?;
     }
-    let (kept, ledger_store, lost) = audit(config, &records, &scan, &witness)?;
+    let (kept, ledger_store, lost) = audit(config, &records, &scan, (&witness, was_used))?;
     folder.move_aside(&scan.given_up);
     let chunks = folder.chunks();
     let open_queue =

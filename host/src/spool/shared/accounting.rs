@@ -50,6 +50,7 @@ impl Shared {
             condition: self.condition(now).max(reading),
             unreadable,
             lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
+            lost_commits: self.found.lost_commits.load(Ordering::Relaxed),
             free_bytes: space_level.free,
             reserve_bytes: space_level.reserve,
             ram_bytes: self.ram.held() as u64,

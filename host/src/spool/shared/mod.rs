@@ -63,6 +63,8 @@ pub(super) struct Discovered {
     pub(super) strangers: Mutex<Vec<(String, u64)>>,
     /// What damage has cost letters, ledger and state since the start.
     pub(super) lost: Mutex<Totals>,
+    /// Commits of them that are lost, where nobody knows what they were about.
+    pub(super) lost_commits: AtomicU64,
 }
 
 pub(super) struct Letters {
@@ -143,6 +145,11 @@ impl Shared {
             "the disk has lost commits of dead letters, ledger and plugins' state: so many are missing; what is left was written anew, and the damaged files are kept in `damaged`"
         );
         self.metrics.faults.inc();
+        if letters + states + ledger == 0 {
+            self.found
+                .lost_commits
+                .fetch_add(*commits, Ordering::Relaxed);
+        }
         let mut sum = locked(&self.found.lost);
         sum.states += states;
         for (sum, lost) in sum.kept.counts.iter_mut().zip(totals.kept.counts) {

@@ -1,5 +1,7 @@
 //! A store with all there can be in it, one bit of which flips, or one read of which fails: nothing differs untold.
 
+use std::path::Path;
+
 use super::*;
 use crate::clock::RunningTime;
 use crate::spool::disk::folder::DataFolder;
@@ -283,6 +285,36 @@ fn any_file_of_records_that_is_gone_is_missed() {
             true,
             &format!("file {index} of {count}"),
         );
+    }
+}
+
+#[test]
+fn all_files_of_records_that_are_gone_or_zero_with_all_who_know_of_them_are_missed() {
+    let folder = tempdir();
+    let config = closed(folder.path(), End::Noted);
+    let hurts: [fn(&Path); 2] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, vec![0; fs::read(path).unwrap().len()]).unwrap(),
+    ];
+    for hurt in hurts {
+        let copy = tempdir();
+        copy_folder(folder.path(), copy.path());
+        records(copy.path()).iter().for_each(|path| hurt(path));
+        hurt(&copy.path().join("low"));
+        let mut bench = Bench::open(Config {
+            path: copy.path().to_owned(),
+            ..config.clone()
+        });
+        assert_eq!(bench.shared.account().lost_commits, 1);
+        // It is told once, and goes on.
+        bench.append(1_000, None);
+        assert!(bench.commit());
+        bench.kill();
+        let again = Bench::open(Config {
+            path: copy.path().to_owned(),
+            ..config.clone()
+        });
+        assert_eq!(again.shared.account().lost_commits, 0);
     }
 }
 

@@ -51,12 +51,15 @@ pub struct Checked {
     /// Entries of plugins' state that damage has cost.
     #[serde(default)]
     pub lost_states: u64,
+    /// Commits of all three that damage has cost, where nobody knows what they were about.
+    #[serde(default)]
+    pub lost_commits: u64,
 }
 
 impl Checked {
     /// Whether all of it can be read.
     pub fn is_well(&self) -> bool {
-        let lost = self.lost_letters + self.lost_in_ledger + self.lost_states;
+        let lost = self.lost_letters + self.lost_in_ledger + self.lost_states + self.lost_commits;
         self.findings.is_empty() && self.damaged_letters.is_empty() && lost == 0
     }
 }
@@ -65,13 +68,15 @@ impl Tools {
     /// Reads everything; changes nothing.
     pub fn check(&self) -> Result<Checked, ToolError> {
         let store = self.store()?;
-        let (lost_letters, lost_in_ledger, lost_states) = self.shared.account().lost_records;
+        let account = self.shared.account();
+        let (lost_letters, lost_in_ledger, lost_states) = account.lost_records;
         let set_aside = store.set_aside();
         let mut checked = Checked {
             set_aside,
             lost_letters,
             lost_in_ledger,
             lost_states,
+            lost_commits: account.lost_commits,
             ..Checked::default()
         };
         for index in 0..self.shared.slots.len() {

@@ -238,6 +238,7 @@ mod tests {
             damaged_store: None,
             unreadable: Vec::new(),
             lost_records: (0, 0, 0),
+            lost_commits: 0,
             writer: Turning {
                 idle: Duration::ZERO,
                 is_at_disk: false,

@@ -176,6 +176,10 @@ pub(in crate::gateway::api) fn store_losses(account: &Account) -> Option<String>
             "messages counted in the ledger (counted again by reason alone)",
         ),
         (states, "entries of plugins' state"),
+        (
+            account.lost_commits,
+            "commits of dead letters, ledger and plugins' state (or more: nobody knows what was in them)",
+        ),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)
