@@ -1,9 +1,9 @@
 //! Holds a connection, whatever is spoken on it; knows no protocol and no stage.
 //!
 //! - `socket`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready. `socket/turn`: behind
-//!   much that comes in a row others have their turn; `socket/websocket`: bytes within frames, where nothing else gets through.
+//!   much that comes in a row others have their turn; `socket/websocket`: bytes within frames, where nothing else gets through;
+//!   `socket/leave`: how it is left, so that what was said last is read.
 //! - `driven`: a socket that we speak over ourselves, `shared_socket`: one that a library speaks over; how far its bytes have got.
-//! - `leave`: how it is left, so that what was said last is read.
 //! - `reconnect`: when to dial again, as a state machine without sockets and clocks; `redial`: that machine with a socket,
 //!   a log and gauges, for whatever implements [`Dial`].
 //! - `interface`: an interface that comes up ends a back-off; `hurry`: so does whoever may have mended it; `pause`: events are gathered under load.
@@ -19,7 +19,6 @@ mod driven;
 mod error;
 mod hurry;
 mod interface;
-mod leave;
 mod metrics;
 mod overdue;
 mod pause;
@@ -39,7 +38,6 @@ pub use backoff::delay;
 pub use driven::DrivenSocket;
 pub use error::{Causes, ConnectionLoss, Error, FailureKind, Twin};
 pub use hurry::Hurry;
-pub use leave::leave;
 pub use metrics::{Contribution, LinkAccount, LinkMetrics, level};
 pub use overdue::{Overdue, Question};
 pub use pause::{note, pause_under_load};
@@ -52,7 +50,7 @@ pub use settings::{
     TokenLife, TokenSource, Upgrade,
 };
 pub use shared_socket::SharedSocket;
-pub use socket::{ReadTurn, Socket, prepare};
+pub use socket::{ReadTurn, Socket, leave, prepare};
 pub use takeovers::Takeover;
 pub use tls::{build_server, check_identity};
 pub use troubles::Trouble;

@@ -1,5 +1,6 @@
 //! The socket: dials TCP or TLS with deadlines, then reads and writes without waiting.
 
+mod leave;
 mod turn;
 mod websocket;
 
@@ -21,9 +22,10 @@ use tokio_rustls::{TlsConnector, rustls};
 use tokio_util::either::Either;
 
 use self::websocket::CarriedStream;
-use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, leave, tls};
+use super::{Error, FailureKind, Peer, Target, Tls, Upgrade, tls};
 use crate::clock::Now;
 
+pub use self::leave::leave;
 pub use self::turn::ReadTurn;
 
 /// A quiet link is probed after 15 s, then every 30 s: below the 30 to 60 s after which mobile networks forget it.
@@ -170,7 +172,7 @@ impl Socket {
         self.stream.shutdown().await
     }
 
-    /// [`leave`]s it.
+    /// As [`leave`] does, as long as the peer's TCP takes something.
     pub async fn leave(&mut self, output: &[u8], at_most: Duration) -> bool {
         let queued = |stream: &SocketStream| unacknowledged_of(stream).unwrap_or(0);
         leave(&mut self.stream, output, at_most, queued).await

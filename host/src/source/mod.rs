@@ -20,6 +20,7 @@
 //! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`,
 //! `modbus`, `raw`, `nats` and `ticks` are the ways in.
 
+mod arrival;
 mod circles;
 mod conditions;
 mod devices;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Config;
+pub(super) use super::arrival::{Arrival, Judged};
 use super::circles::Circles;
 use super::flows::RoutedFlows;
 use super::metrics::SourceMeters;
@@ -15,36 +16,8 @@ use super::unsettled::{AckOrder, Settlement, Unsettled};
 use crate::clock::Now;
 use crate::message::{
     Burst, DeadLetter, HEAD_BYTES, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet,
-    Progress, Qos, Reason, Receipt, Settled, Span, Wait,
+    Progress, Reason, Receipt, Settled, Span, Wait,
 };
-
-/// A message as it came. `A` is the claim of its sender on an acknowledgement.
-#[derive(Debug)]
-pub(super) struct Arrival<A> {
-    /// As [`crate::message::legal`] has it.
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
-    /// In the arena form of [`crate::message::Headers`].
-    pub(super) headers: Bytes,
-    pub(super) qos: Qos,
-    pub(super) retain: bool,
-    pub(super) duplicate: bool,
-    /// How often it came from a gateway that takes from there.
-    pub(super) rounds: u8,
-    /// Of one that nobody waits for, none: it may be dropped for want of room, and is counted then.
-    pub(super) ack: Option<A>,
-    pub(super) judged: Judged,
-}
-
-/// What the protocol says of an arrival.
-#[derive(Debug)]
-pub(super) enum Judged {
-    Sound,
-    /// It goes to the dead letters, and why.
-    Unfit(Reason, String),
-    /// It came before; it is acknowledged, and goes no further.
-    Repeat,
-}
 
 /// What a taker needs from outside.
 pub(super) struct Borders {
@@ -65,7 +38,7 @@ pub(super) struct Taker<A> {
     mint: Arc<Mint>,
     settled: Arc<Settled>,
     meters: Arc<SourceMeters>,
-    /// Until it ceases.
+    /// Let go of when it ceases.
     taking: Option<TaskTrackerToken>,
     max_unsettled_bytes: usize,
     max_topic_bytes: usize,
@@ -144,7 +117,7 @@ impl<A: Copy> Taker<A> {
     ) {
         let ack = arrival.ack;
         let rounds = arrival.rounds;
-        let (message, judged) = message(arrival, id, now);
+        let (message, judged) = arrival.into_message(id, now);
         let fault = match judged {
             Judged::Repeat => {
                 self.meters.repeated.inc();
@@ -477,25 +450,6 @@ impl<A: Copy> Taker<A> {
         meters.messages.set(level(self.unsettled.messages()));
         meters.bytes.set(level(self.unsettled.bytes()));
     }
-}
-
-fn message<A>(arrival: Arrival<A>, id: MessageId, now: Now) -> (Message, Judged) {
-    let marks = Marks::of(arrival.qos)
-        .with(Marks::RETAIN, arrival.retain)
-        .with(Marks::DUPLICATE, arrival.duplicate)
-        .with(Marks::CLOCK_UNSET, !now.is_set())
-        .after_rounds(arrival.rounds);
-    let message = Message {
-        id,
-        topic: arrival.topic,
-        payload: arrival.payload,
-        headers: arrival.headers,
-        marks,
-        received: now.wall,
-        uptime: now.uptime,
-        ..Message::default()
-    };
-    (message, arrival.judged)
 }
 
 /// The first bytes of a topic, whole characters only.

@@ -1,5 +1,6 @@
 //! Opens the store, and finds out what is in it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -174,7 +175,6 @@ fn open_trees(
     known: &Witness,
 ) -> Result<OpenedStore, StoreError> {
     let (db, is_before) = open_index(config, folder)?;
-    // By the lock of an earlier run, which knows nothing of formats.
     let was_used = !is_new && !is_before && folder.last_boot().is_some();
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
@@ -201,8 +201,7 @@ fn open_trees(
         .collect::<Result<Growing<_>, _>>()?;
     let found = recover_all(&queues, &records, &low_marks)?;
     let boot = last_boot(&records, &found)?;
-    let known = with_files.into_iter().chain(indexed(&db)?).collect();
-    let strangers = strangers(&records, &names, known, open_queue)?;
+    let strangers = strangers(&records, &names, all_queues(&db, with_files)?, open_queue)?;
     let store = Store {
         db,
         queues,
@@ -231,15 +230,14 @@ fn open_trees(
     })
 }
 
-/// The queues that the index knows, whether there are files of them or not.
-fn indexed(db: &IndexFile) -> Result<Vec<String>, StoreError> {
+/// The queues that have files, and those that the index knows.
+fn all_queues(db: &IndexFile, with_files: Vec<String>) -> Result<BTreeSet<String>, StoreError> {
     let names = guarded(|| Ok(db.tree_names()))?;
-    let names = names
-        .iter()
-        .filter_map(|name| std::str::from_utf8(name).ok());
-    Ok(names
-        .filter_map(|name| name.strip_prefix(QUEUE_TREE))
-        .map(str::to_owned)
+    let names = names.iter().filter_map(|name| str::from_utf8(name).ok());
+    let indexed = names.filter_map(|name| name.strip_prefix(QUEUE_TREE));
+    Ok(with_files
+        .into_iter()
+        .chain(indexed.map(str::to_owned))
         .collect())
 }
 

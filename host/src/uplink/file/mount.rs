@@ -45,7 +45,7 @@ pub(super) fn note_disk(folder: &Path, note: &Path) -> Result<(), Error> {
 /// Whether another file system begins there.
 fn is_mount_point(folder: &Path) -> Result<bool, Error> {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
-    let wrong = |cause| Error::new("look at", folder, cause);
+    let wrong = |cause| Error::new("look into", folder, cause);
     Ok(device(folder).map_err(wrong)? != device(&folder.join("..")).map_err(wrong)?)
 }
 
@@ -59,7 +59,7 @@ fn write(folder: &Path, note: &Path) -> io::Result<()> {
     fs::create_dir_all(above)?;
     // Half of a path is another one, which was never asked for: nothing worse than none.
     fs::write(note, folder.as_os_str().as_bytes())?;
-    fs::File::open(note)?.sync_all()?;
+    file::open(note)?.sync_all()?;
     file::sync_folder(above)
 }
 

@@ -152,19 +152,7 @@ impl PostgresCarrier {
                 self.batch.accepted(answers);
                 return Ok(());
             }
-            // The server is as it should be: it was said of a row, by another one that a trigger or a foreign table asks.
-            (Ok(()), Some(told)) if told.verdict == SqlVerdict::Away => ServerNotice {
-                verdict: SqlVerdict::Passing,
-                ..told
-            },
-            // The table is as it should be: it was said of a row.
-            (Ok(()), Some(ServerNotice { answer, .. })) => {
-                tracing::debug!(answer, "said of a row, and not of the table");
-                self.patience().told(topics);
-                self.unproven.set(false);
-                self.batch.refused(&answer, answers);
-                return Ok(());
-            }
+            (Ok(()), Some(told)) => told.of_a_row(),
             (Err(told), None) if told.is_doubtful() => {
                 self.doubted = Some(told);
                 self.wire.check();

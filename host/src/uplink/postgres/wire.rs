@@ -36,7 +36,7 @@ pub(super) struct ServerNotice {
     /// SQLSTATE and words, fit to be shown.
     pub(super) answer: String,
     /// The connection ends with it.
-    pub(super) is_last: bool,
+    is_last: bool,
 }
 
 impl ServerNotice {
@@ -62,6 +62,17 @@ impl ServerNotice {
     /// Whether it is said of everything, and may be meant of one row.
     pub(super) fn is_doubtful(&self) -> bool {
         matches!(self.verdict, SqlVerdict::Held | SqlVerdict::Away) && !self.is_last
+    }
+
+    /// The server takes inserts all the same: it was said of a row, which is refused by a policy or a trigger, or by another server that
+    /// a trigger or a foreign table asks.
+    pub(super) fn of_a_row(self) -> Self {
+        let verdict = match self.verdict {
+            SqlVerdict::Away => SqlVerdict::Passing,
+            _ => SqlVerdict::Refused,
+        };
+        tracing::debug!(answer = self.answer, "said of a row, and not of the table");
+        Self { verdict, ..self }
     }
 
     /// What ends a connection that has just begun.

@@ -324,6 +324,7 @@ impl Uplink {
         if manner == Manner::Elsewhere {
             return;
         }
+        self.ended_with = Causes(fault).to_string();
         if self.judge.is_shaky() {
             self.window.halve(self.under_way);
         }
@@ -341,8 +342,13 @@ impl Uplink {
             self.refuse(
                 place,
                 &format!(
-                    "upstream ends the connection over it, and takes others: {}",
-                    Causes(fault)
+                    "upstream {} over it, and takes others: {}",
+                    if is_hang_up {
+                        "ends the connection"
+                    } else {
+                        "stands still"
+                    },
+                    self.ended_with
                 ),
             );
         }

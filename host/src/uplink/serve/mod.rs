@@ -99,6 +99,8 @@ pub(super) struct Uplink {
     notice: ConditionNotice,
     /// Topics of our own that are not tried any more.
     barred: Vec<String>,
+    /// How the last connection ended that a message may have ended, in words.
+    ended_with: String,
     /// One that could not be parked, and the letters and bytes it takes.
     unparked: Option<(PublishId, (u64, u64))>,
 }
@@ -174,6 +176,7 @@ impl Uplink {
             said: LoggedOnce::default(),
             notice: ConditionNotice::on(metrics, &config.name, part.index),
             barred: Vec::new(),
+            ended_with: String::new(),
             unparked: None,
         }
     }

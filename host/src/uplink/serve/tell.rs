@@ -21,24 +21,16 @@ pub(super) struct Beside {
     pub(super) topic: Option<String>,
     /// Topics of our own that are not tried any more.
     pub(super) barred: Vec<String>,
+    /// How the last connection ended that a message may have ended.
+    pub(super) ended_with: String,
     pub(super) is_narrow: bool,
     /// A message that was convicted has no room.
     pub(super) lacks_room: bool,
 }
 
-/// The conditions that follow, what weighs most first.
-fn conditions(account: Obstacles, beside: Beside, now: Instant) -> Vec<UplinkCondition> {
-    let mut found = Vec::new();
-    if let Some((since, why)) = account.hold {
-        found.push(UplinkCondition {
-            since,
-            messages: account.apart.held,
-            next_try: account.next_try,
-            why: words::line(&why, WORDS),
-            ..UplinkCondition::new(ConditionKind::RefusesEverything, now)
-        });
-    }
-    let plain = [
+/// What may be said of upstream as a whole, and whether it is.
+fn of_all(account: &Obstacles, beside: &Beside) -> [(ConditionKind, bool); 6] {
+    [
         (ConditionKind::AcknowledgesNothing, account.is_mute),
         (ConditionKind::EndsConnections, account.is_fruitless),
         (
@@ -48,9 +40,32 @@ fn conditions(account: Obstacles, beside: Beside, now: Instant) -> Vec<UplinkCon
         (ConditionKind::RefusesMany, account.refuses_many),
         (ConditionKind::LimitsRate, account.is_paced),
         (ConditionKind::LimitLowered, beside.is_narrow),
-    ];
-    let there = plain.into_iter().filter(|(_, is_there)| *is_there);
-    found.extend(there.map(|(kind, _)| UplinkCondition::new(kind, now)));
+    ]
+}
+
+/// The conditions that follow, what weighs most first.
+fn conditions(account: Obstacles, beside: Beside, now: Instant) -> Vec<UplinkCondition> {
+    let mut found = Vec::new();
+    if let Some((since, why)) = &account.hold {
+        found.push(UplinkCondition {
+            since: *since,
+            messages: account.apart.held,
+            next_try: account.next_try,
+            why: words::line(why, WORDS),
+            ..UplinkCondition::new(ConditionKind::RefusesEverything, now)
+        });
+    }
+    let there = of_all(&account, &beside)
+        .into_iter()
+        .filter(|(_, is_there)| *is_there);
+    let mut ended_with = beside.ended_with;
+    found.extend(there.map(|(kind, _)| UplinkCondition {
+        why: match kind {
+            ConditionKind::EndsConnections => std::mem::take(&mut ended_with),
+            _ => String::new(),
+        },
+        ..UplinkCondition::new(kind, now)
+    }));
     if !beside.barred.is_empty() {
         found.push(UplinkCondition {
             why: beside.barred.join(", "),
@@ -108,6 +123,7 @@ impl Uplink {
         let beside = Beside {
             topic: first.map(|stored| words::line_of_bytes(&stored.message.topic, TOPIC)),
             barred: self.barred.clone(),
+            ended_with: words::line(&self.ended_with, WORDS),
             is_narrow: self.said.is_narrow,
             lacks_room: self.unparked.is_some(),
         };
@@ -171,6 +187,7 @@ mod tests {
     fn each_reason_to_wait_is_a_condition_with_its_number() {
         let now = Instant::now();
         let account = Obstacles {
+            is_fruitless: true,
             is_crowded: true,
             apart: Apart {
                 refused: 2,
@@ -186,6 +203,7 @@ mod tests {
         let beside = Beside {
             topic: Some("devices/d1".to_owned()),
             barred: vec!["`gaps`".to_owned()],
+            ended_with: "the server says 500".to_owned(),
             ..Beside::default()
         };
         let found = conditions(account, beside, now);
@@ -196,6 +214,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                ("ends-connections", 0),
                 ("dead-letters-full", 0),
                 ("topic-barred", 0),
                 ("refused", 2),
@@ -204,8 +223,9 @@ mod tests {
                 ("behind", 5)
             ]
         );
-        assert!(found[1].words().ends_with(": `gaps`"));
-        assert!(found[2].words().ends_with(": `devices/d1`: no"));
+        assert!(found[0].words().ends_with(": the server says 500"));
+        assert!(found[2].words().ends_with(": `gaps`"));
+        assert!(found[3].words().ends_with(": `devices/d1`: no"));
         assert!(conditions(Obstacles::default(), Beside::default(), now).is_empty());
     }
 
