@@ -281,9 +281,23 @@ impl TailReader {
         for number in numbers {
             self.comes_behind(number);
         }
-        for one in &found {
-            let is_followed = |file: &FollowedFile| file.done.id == one.id;
-            if self.files.values().any(is_followed) {
+        self.follow_new(&found, now);
+        self.find_known(now, !found.is_empty());
+        self.part_twins(now);
+        let through = self.files.values().filter(|file| file.is_aside_and_read());
+        turn.through.extend(through.map(FollowedFile::number));
+        if found.is_empty() {
+            self.problems.push(TailProblem::Missing);
+        }
+        if has_more {
+            self.problems.push(TailProblem::NotLookedAt);
+        }
+    }
+
+    /// Begins with those that nobody follows yet, as many as there is room for.
+    fn follow_new(&mut self, found: &[search::FoundFile], now: Instant) {
+        for one in found {
+            if self.is_followed(one.id) {
                 continue;
             }
             if self.files.len() >= MOST_FILES {
@@ -298,16 +312,6 @@ impl TailReader {
                     self.unread.push(one.id);
                 }
             }
-        }
-        self.find_known(now, !found.is_empty());
-        self.part_twins(now);
-        let through = self.files.values().filter(|file| file.is_aside_and_read());
-        turn.through.extend(through.map(FollowedFile::number));
-        if found.is_empty() {
-            self.problems.push(TailProblem::Missing);
-        }
-        if has_more {
-            self.problems.push(TailProblem::NotLookedAt);
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) struct FoundFile {
     pub(super) changed: (i64, i64),
 }
 
-/// What there is.
+/// Files that there are, as far as they were looked at.
 #[derive(Debug, Default)]
 pub(super) struct FoundFiles {
     pub(super) files: Vec<FoundFile>,
