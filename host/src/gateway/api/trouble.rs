@@ -38,7 +38,7 @@ impl TroubleStatus {
 pub struct ConditionStatus {
     /// Of what sort: `client-id-taken-over`, of a source also `device-silent`, `registers-refused`, `behind`, `no-room`,
     /// `unframed`, `program-failed`, `clock-not-set`, `file-missing`, `file-unreadable`, `file-out-of-step`,
-    /// `too-many-files`,
+    /// `too-many-files`, `files-not-looked-at`, `file-like-another`,
     /// `not-renewed`, `session-of-before`, `session-left-behind`, of an uplink also `fallback-away`, `refuses-everything`, `acknowledges-nothing`,
     /// `ends-connections`, `dead-letters-full`, `refuses-many`, `limits-rate`, `limit-lowered`, `topic-barred`, and for messages that wait
     /// apart `refused`, `refused-for-now`, `suspect`, `unanswered`, `behind`.

@@ -3,13 +3,16 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::mark::{FileMark, ReadPlace};
 use crate::source::raw::frame::{BytesEnd, FramePiece, Framer};
+
+/// So long what may be a copy waits for the original to be cut: who copies a file and cuts it does so at once.
+pub(super) const COPY: Duration = Duration::from_secs(30);
 
 /// What was read together of one file.
 #[derive(Debug)]
@@ -49,8 +52,15 @@ pub(super) struct FollowedFile {
     pub(super) gone: Option<Instant>,
     /// It is read once that one is at its end.
     pub(super) behind: Option<u64>,
-    /// It has nothing that this one has not.
-    pub(super) twin_of: Option<u64>,
+    /// While it may be a copy that is there before the original is cut.
+    pub(super) twin: Option<FileTwin>,
+}
+
+/// Of which file one has nothing that this has not, and until when that keeps it from being read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileTwin {
+    pub(super) of: u64,
+    pub(super) until: Instant,
 }
 
 impl FollowedFile {
@@ -66,7 +76,7 @@ impl FollowedFile {
             changed: (0, 0),
             gone: None,
             behind: None,
-            twin_of: None,
+            twin: None,
         }
     }
 
@@ -78,6 +88,12 @@ impl FollowedFile {
     pub(super) fn has_more(&self) -> bool {
         let is_longer = |about: Metadata| about.len() > self.offset;
         !self.framer.is_lost() && self.file.metadata().is_ok_and(is_longer)
+    }
+
+    /// Whether it is read, without a half frame, and does not stand where it was found any more.
+    pub(super) fn is_aside_and_read(&self) -> bool {
+        let is_there = self.path.as_deref() == Some(Path::new(&self.done.home));
+        !is_there && self.twin.is_none() && self.framer.begun() == 0 && !self.has_more()
     }
 
     /// Whether nothing in it can be a frame any more.

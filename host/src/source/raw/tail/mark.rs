@@ -1,9 +1,9 @@
 //! By what a file is known again: some bytes at its beginning, and some before the place up to which it is read. A file that is renamed
 //! or copied has them still, one that was cut and written anew has not; a number of the file system may be given to another file.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,24 @@ fn digest(file: &File, from: u64, bytes: u64) -> io::Result<String> {
     Ok(start.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The file system's number for a file, and which file system that is: each of them counts for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileId {
+    /// That of its medium, which may be another one after a restart of the machine; in notes of before there is none.
+    #[serde(default)]
+    pub(super) device: Option<u64>,
+    pub(super) inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(about: &Metadata) -> Self {
+        Self {
+            device: Some(about.dev()),
+            inode: about.ino(),
+        }
+    }
+}
+
 /// Up to where a file is read, and how it is found again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ReadPlace {
@@ -66,19 +84,23 @@ pub(super) struct ReadPlace {
     pub(super) number: u64,
     /// Where it was when it was found first.
     pub(super) home: String,
-    /// The file system's number for it.
-    pub(super) inode: u64,
+    #[serde(flatten)]
+    pub(super) id: FileId,
     /// When its content had changed last as it was found first: seconds, and nanoseconds of one.
     pub(super) since: (i64, i64),
+    /// It was read to its end when it was seen last, and had been renamed: nothing is missing of one that goes away then.
+    #[serde(default)]
+    pub(super) is_through: bool,
     pub(super) mark: FileMark,
 }
 
 impl ReadPlace {
     /// The same place in another file.
-    pub(super) fn with(&self, number: u64, inode: u64) -> Self {
+    pub(super) fn with(&self, number: u64, id: FileId) -> Self {
         Self {
             number,
-            inode,
+            id,
+            is_through: false,
             ..self.clone()
         }
     }

@@ -4,7 +4,8 @@
 //! - Each frame of a file is taken at least once and in order, over restarts and kills: up to where is kept, and only moves over what has
 //!   settled. What was under way at a kill comes again.
 //! - A file that is renamed is read to its end before the one that takes its place, and so is the copy of one that is cut, where it lies
-//!   beside it under a name that begins as its own; which is which is told by the file system's number and by what stands in it.
+//!   beside it under its name with `.`, `-` or `_` and more behind it; which is which is told by the file system's number and by what stands
+//!   in it. What fits the pattern is never read as what stood in the place of another one just because its name goes on so.
 //! - A frame that is not complete waits; one that is too long, or cut off for good, is a dead letter by its head.
 //! - A file that is not there is waited for, and that, and what cannot be read, is told. A disk that hangs holds up nothing but its files.
 //! - Memory is bounded: a turn reads so much, a file holds half a frame, and at `max_unsettled` nothing is read.
@@ -13,12 +14,14 @@
 //! renamed file long after the next one began; that a file which is replaced by another one with the same beginning is known as the same.
 //!
 //! - `pattern`: which files; `mark`: by what one is known again; `notes`: up to where each was read, on disk; `progress`: up to where it is
-//!   safe. `search`, `followed`, `reader`, `rotation`: the part that waits for the disk, on a thread of its own (`file/within`).
+//!   safe; `problem`: what is told. `search`, `followed`, `reader`, `rotation`, `absent`: the part that waits for the disk, on a thread of its own (`file/within`).
 
+mod absent;
 mod followed;
 mod mark;
 mod notes;
 mod pattern;
+mod problem;
 mod progress;
 mod reader;
 mod rotation;
@@ -49,8 +52,9 @@ use crate::source::taker::Borders;
 use followed::FileChunk;
 use mark::ReadPlace;
 use notes::PlaceNotes;
+use problem::TailProblem;
 use progress::FileProgress;
-use reader::{TailOrders, TailProblem, TailReader, TailTurn};
+use reader::{TailOrders, TailReader, TailTurn};
 
 /// How often files at whose end we are are looked into.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -104,7 +108,14 @@ impl TailSource {
         let now = Instant::now();
         let opened = own.kept.as_ref().map(|path| PlaceNotes::open(path, now));
         let (notes, known) = match opened {
-            Some(Ok((notes, known))) => (Some(notes), known),
+            Some(Ok((notes, known))) => {
+                if notes.is_damaged {
+                    let source = &config.name;
+                    let notes = own.kept.as_ref().map(|path| path.display().to_string());
+                    tracing::warn!(%source, notes, "up to where files were read is not known, as the notes of it are damaged: they are read from their beginning, and what was sent before comes again");
+                }
+                (Some(notes), known)
+            }
             Some(Err(error)) => {
                 let source = &config.name;
                 tracing::warn!(%source, %error, "up to where files are read cannot be kept: after a restart they are read again");
@@ -224,12 +235,26 @@ impl TailSource {
             self.unnoted.get_or_insert(now);
         }
         self.ending.extend(turn.ended);
+        self.note_through(turn.through, now);
         let before = std::mem::take(&mut self.problems);
         let since = |problem: TailProblem| {
             let since = before.get(&problem).copied().unwrap_or(now);
             (problem, since)
         };
         self.problems = turn.problems.into_iter().map(since).collect();
+    }
+
+    /// That nothing is missing of these is noted once all of them is settled.
+    fn note_through(&mut self, through: Vec<u64>, now: Instant) {
+        for number in through {
+            let progress = self.progress.get(&number);
+            let is_settled = progress.is_none_or(FileProgress::is_settled);
+            let place = self.places.get_mut(&number);
+            if let Some(place) = place.filter(|place| is_settled && !place.is_through) {
+                place.is_through = true;
+                self.unnoted.get_or_insert(now);
+            }
+        }
     }
 
     fn take_chunk(&mut self, chunk: FileChunk, now: Instant) {
@@ -256,6 +281,9 @@ impl TailSource {
         let count = taken.len();
         let untold = self.desk.take(taken, now).len();
         progress.read(end, count - untold);
+        if let Some(place) = self.places.get_mut(&file) {
+            place.is_through = false;
+        }
     }
 
     /// Moves the places over what has settled.
@@ -356,8 +384,15 @@ impl TailSource {
             }
         }
         let (disk, places) = (Arc::clone(&self.disk), self.places.clone());
-        let noted = tokio::task::spawn_blocking(move || disk.note_all(&places)).await;
-        if let Ok(Err(error)) = noted {
+        let noted = tokio::task::spawn_blocking(move || {
+            let noted = disk.note_all(&places);
+            (noted, disk.left_behind(places))
+        });
+        let (noted, left) = noted.await.unwrap_or_else(|_| (Ok(()), Vec::new()));
+        for (file, bytes) in left {
+            tracing::warn!(source = %self.name, file, bytes, "the file is deleted, and not all of it was taken when the source ended: the rest is gone");
+        }
+        if let Err(error) = noted {
             tracing::warn!(source = %self.name, %error, "up to where files are read was not noted: some of it comes again");
         }
     }
@@ -392,40 +427,18 @@ impl TailDisk {
         if for_good { notes.sync(now) } else { Ok(()) }
     }
 
+    /// What is gone once the files are closed; of a disk that hangs that is not known.
+    fn left_behind(self: Arc<Self>, places: BTreeMap<u64, ReadPlace>) -> Vec<(String, u64)> {
+        let path = self.folder.clone();
+        let left = file::within(&path, move || {
+            let reader = self.reader.try_lock();
+            Ok(reader.map_or_else(|_| Vec::new(), |own| own.0.left_behind(&places)))
+        });
+        left.unwrap_or_default()
+    }
+
     fn note_all(&self, places: &BTreeMap<u64, ReadPlace>) -> io::Result<()> {
         self.note(places, true)
-    }
-}
-
-impl TailProblem {
-    /// Its sort, what there is to say of it, and the same without names.
-    fn words(&self, at: &str) -> (&'static str, String, &'static str) {
-        match self {
-            Self::Missing => (
-                "file-missing",
-                format!("there is no file `{at}`: it is waited for"),
-                "its file is not there",
-            ),
-            Self::Unreadable(path, why) => (
-                "file-unreadable",
-                format!("cannot read `{path}`: {why}"),
-                "a file cannot be read",
-            ),
-            Self::OutOfStep(path) => (
-                "file-out-of-step",
-                format!(
-                    "`{path}` is not read any further: no message begins there as `framing` says; correct that, or take the file away"
-                ),
-                "a file is out of step and not read any further",
-            ),
-            Self::TooMany => (
-                "too-many-files",
-                format!(
-                    "more files fit `{at}` than are followed at a time: move away those that are done with"
-                ),
-                "more files fit than are followed at a time",
-            ),
-        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::file;
 const HALF_BYTES: u64 = 512 << 10;
 /// How often what is written is brought to the medium, if it changes all the time.
 const SYNC_EVERY: Duration = Duration::from_secs(30);
+/// Numbers and places that nobody comes to.
+const MOST: u64 = 1 << 62;
 /// Before each half stand its checksum and its length.
 const HEAD_BYTES: usize = 8;
 
@@ -35,13 +37,15 @@ pub(super) struct PlaceNotes {
     half: u64,
     synced: Instant,
     is_changed: bool,
+    /// Something was there when it was opened, and no half of it was whole.
+    pub(super) is_damaged: bool,
 }
 
 impl PlaceNotes {
-    /// Opens the file at `path`, which may not be there, and says what it has. What cannot be read is nothing: all is read again.
+    /// Opens the file at `path`, which may not be there, and says what it has. What is damaged is nothing: all is read again.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk's, or it is too large to be one.
     pub(super) fn open(path: &Path, now: Instant) -> io::Result<(Self, Vec<ReadPlace>)> {
         if let Some(folder) = path.parent() {
             DirBuilder::new()
@@ -49,9 +53,14 @@ impl PlaceNotes {
                 .mode(0o700)
                 .create(folder)?;
         }
-        let found = file::read(path, 2 * HALF_BYTES).unwrap_or_default();
+        let found = match file::read(path, 2 * HALF_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            found => found,
+        }?;
         let (first, second) = found.split_at(found.len().min(index(HALF_BYTES)));
-        let halves = [first, second].map(|half| read(half).unwrap_or_default());
+        let halves = [first, second].map(read);
+        let is_damaged = !found.is_empty() && halves.iter().all(Option::is_none);
+        let halves = halves.map(Option::unwrap_or_default);
         let half = u64::from(halves[1].version > halves[0].version);
         let [first, second] = halves;
         let newest = if half == 0 { first } else { second };
@@ -72,6 +81,7 @@ impl PlaceNotes {
             half: 1 - half,
             synced: now,
             is_changed: false,
+            is_damaged,
         };
         Ok((notes, newest.places))
     }
@@ -133,22 +143,29 @@ fn read(half: &[u8]) -> Option<WrittenPlaces> {
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let text = rest.get(..index(u64::from(u32::from_be_bytes(*length))))?;
     let is_whole = crc32fast::hash(text) == u32::from_be_bytes(*sum);
-    is_whole
+    let written: WrittenPlaces = is_whole
         .then(|| serde_json::from_slice(text).ok())
-        .flatten()
+        .flatten()?;
+    let mut places = written.places.iter();
+    let is_sound = places.all(|place| place.number < MOST && place.mark.offset < MOST);
+    (is_sound && written.version < MOST).then_some(written)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::mark::FileMark;
+    use super::super::mark::{FileId, FileMark};
     use super::*;
 
     fn places(offset: u64) -> BTreeMap<u64, ReadPlace> {
         let place = ReadPlace {
             number: 7,
             home: "/var/log/app.log".to_owned(),
-            inode: 12,
+            id: FileId {
+                device: Some(1),
+                inode: 12,
+            },
             since: (0, 0),
+            is_through: false,
             mark: FileMark {
                 offset,
                 ..FileMark::default()
@@ -188,7 +205,45 @@ mod tests {
             .unwrap();
         assert_eq!(offset(&path), None);
         let (mut anew, _) = PlaceNotes::open(&path, now).unwrap();
+        assert!(anew.is_damaged && !notes.is_damaged);
         anew.write(&places(5), now).unwrap();
         assert_eq!(offset(&path), Some(5));
+        let (whole, _) = PlaceNotes::open(&path, now).unwrap();
+        assert!(!whole.is_damaged);
+        // Nor is one whole that somebody else wrote.
+        anew.write(&places(u64::MAX), now).unwrap();
+        assert_eq!(offset(&path), None);
+        // What cannot be read is no note that is not there.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(PlaceNotes::open(&path, now).is_err());
+    }
+    #[test]
+    fn notes_without_a_device_are_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app");
+        let mark = r#"{"offset":4,"head":"aa","before":"bb"}"#;
+        let text = format!(
+            r#"{{"version":3,"places":[{{"number":7,"home":"/a.log","inode":12,"since":[5,6],"mark":{mark}}}]}}"#
+        );
+        let length = u32::try_from(text.len()).unwrap();
+        let head = [
+            crc32fast::hash(text.as_bytes()).to_be_bytes(),
+            length.to_be_bytes(),
+        ];
+        std::fs::write(&path, [head.as_flattened(), text.as_bytes()].concat()).unwrap();
+        let (mut notes, known) = PlaceNotes::open(&path, Instant::now()).unwrap();
+        let [place] = &known[..] else {
+            panic!("{known:?}");
+        };
+        let id = FileId {
+            device: None,
+            inode: 12,
+        };
+        assert_eq!((place.id, place.mark.offset, place.since), (id, 4, (5, 6)));
+        // And what is written now is read as it was written.
+        notes.write(&places(9), Instant::now()).unwrap();
+        let (_, known) = PlaceNotes::open(&path, Instant::now()).unwrap();
+        assert_eq!(known, places(9).into_values().collect::<Vec<_>>());
     }
 }

@@ -80,6 +80,32 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     is_whole && rest.is_empty()
 }
 
+/// Whether a file may be a rotation of another one by its name: that of the other, then `.`, `-` or `_`, and something behind it. What goes
+/// on otherwise is somebody else's: `meter12` beside `meter1`.
+pub(super) fn is_aside(own: &Path, other: &Path) -> bool {
+    rest(own, other).is_some_and(|rest| {
+        let is_parted = rest.first().is_some_and(|first| b".-_".contains(first));
+        is_parted && rest.len() > 1
+    })
+}
+
+/// Whether it is one also without a look at what stands in it: the numbers and dates of a rotation stand there, and nothing else.
+pub(super) fn is_rotated(own: &Path, other: &Path) -> bool {
+    let is_of_rotation = |byte: &u8| byte.is_ascii_digit() || b".-_T".contains(byte);
+    is_aside(own, other) && rest(own, other).is_some_and(|rest| rest.iter().all(is_of_rotation))
+}
+
+/// Whether a file has the name of another one, or may be a rotation of it.
+pub(super) fn is_named_after(own: &Path, other: &Path) -> bool {
+    own.file_name() == other.file_name() || is_aside(own, other)
+}
+
+/// How the name of a file goes on behind that of another one.
+fn rest<'a>(own: &Path, other: &'a Path) -> Option<&'a [u8]> {
+    let (own, other) = (own.file_name()?, other.file_name()?);
+    other.as_bytes().strip_prefix(own.as_bytes())
+}
+
 /// The name of a file as a level of a topic: what a level may not have is `_`.
 pub(super) fn level(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -133,6 +159,27 @@ mod tests {
             FilePattern::parse("/a").unwrap().single(),
             Some("/a".into())
         );
+    }
+
+    #[test]
+    fn a_rotation_has_a_name_that_goes_on_behind_a_mark() {
+        for (name, aside, rotated) in [
+            ("meter1", false, false),
+            ("meter12", false, false),
+            ("meter1.", false, false),
+            ("meter1.1", true, true),
+            ("meter1-20260131", true, true),
+            ("meter1-2026-01-31T10.00", true, true),
+            ("meter1_2", true, true),
+            ("meter1.old", true, false),
+            ("meter1.1.gz", true, false),
+            ("meter1x.1", false, false),
+            ("meter", false, false),
+        ] {
+            let (own, other) = (Path::new("/a/meter1"), Path::new(name));
+            assert_eq!(is_aside(own, other), aside, "{name}");
+            assert_eq!(is_rotated(own, other), rotated, "{name}");
+        }
     }
 
     #[test]

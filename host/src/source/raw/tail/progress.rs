@@ -81,15 +81,19 @@ impl FileProgress {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mark::FileMark;
+    use super::super::mark::{FileId, FileMark};
     use super::*;
 
     fn place(offset: u64) -> ReadPlace {
         ReadPlace {
             number: 1,
             home: String::new(),
-            inode: 1,
+            id: FileId {
+                device: Some(1),
+                inode: 1,
+            },
             since: (0, 0),
+            is_through: false,
             mark: FileMark {
                 offset,
                 ..FileMark::default()

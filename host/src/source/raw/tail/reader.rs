@@ -1,7 +1,7 @@
 //! All files of a source: which there are, which of them were renamed, copied, cut or replaced, and what is new in each. Waits for the
 //! disk; time is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -9,8 +9,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::followed::{FileChunk, FileStep, FollowedFile};
-use super::mark::{FileMark, ReadPlace};
+use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern::{FilePattern, level};
+use super::problem::TailProblem;
 use super::search;
 use crate::file;
 use crate::source::raw::PeerTopic;
@@ -23,22 +24,13 @@ const CHUNK_BYTES: usize = 64 << 10;
 const TURN_BYTES: usize = 256 << 10;
 /// How often is looked which files there are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same for a while after files came or were rotated: where that is done more often, what is renamed may be removed soon.
+const LOOK_SOON: Duration = Duration::from_millis(200);
+const SOON: Duration = Duration::from_secs(60);
 /// So long one is read to which nobody's name leads any more, and one that is somewhere else, since something was last added to it: who writes
 /// may not have heard yet.
 const DELETED: Duration = Duration::from_secs(10);
 const MOVED: Duration = Duration::from_secs(300);
-
-/// What keeps files from being read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum TailProblem {
-    /// There is none yet, or none any more.
-    Missing,
-    /// One cannot be read, and why.
-    Unreadable(String, String),
-    /// Nothing in one can be a frame any more.
-    OutOfStep(String),
-    TooMany,
-}
 
 /// What the reader is to do beside reading.
 #[derive(Debug, Default)]
@@ -56,6 +48,8 @@ pub(super) struct TailTurn {
     pub(super) begun: Vec<ReadPlace>,
     /// Numbers of files that are read no more.
     pub(super) ended: Vec<u64>,
+    /// Those that are read to their ends and do not stand where they were found any more.
+    pub(super) through: Vec<u64>,
     pub(super) problems: Vec<TailProblem>,
     /// More could be read at once.
     pub(super) is_busy: bool,
@@ -70,12 +64,16 @@ pub(super) struct TailReader {
     pub(super) files: BTreeMap<u64, FollowedFile>,
     /// Read before, and not found yet.
     pub(super) known: Vec<ReadPlace>,
+    /// Read to their ends, and gone with nothing in their place, since then.
+    pub(super) away: VecDeque<(ReadPlace, Instant)>,
     pub(super) next: u64,
     looked: Option<Instant>,
+    /// When a look brought a file last.
+    news: Option<Instant>,
     /// Of the last look.
-    problems: Vec<TailProblem>,
+    pub(super) problems: Vec<TailProblem>,
     /// Of files that were found and could not be read, the file system's numbers.
-    pub(super) unread: Vec<u64>,
+    pub(super) unread: Vec<FileId>,
     pub(super) begun: Vec<ReadPlace>,
     pub(super) ended: Vec<u64>,
 }
@@ -100,7 +98,9 @@ impl TailReader {
                 .max()
                 .unwrap_or(1),
             known,
+            away: VecDeque::new(),
             looked: None,
+            news: None,
             problems: Vec::new(),
             unread: Vec::new(),
             begun: Vec::new(),
@@ -110,11 +110,17 @@ impl TailReader {
 
     /// Looks which files there are, now and then, and reads what is new in them.
     pub(super) fn turn(&mut self, orders: TailOrders, now: Instant) -> TailTurn {
-        let is_due = |looked: Instant| now.saturating_duration_since(looked) >= LOOK_EVERY;
+        let passed = |since: Instant| now.saturating_duration_since(since);
+        let is_soon = self.news.is_some_and(|news| passed(news) < SOON);
+        let every = if is_soon { LOOK_SOON } else { LOOK_EVERY };
+        let is_due = |looked: Instant| passed(looked) >= every;
         let mut turn = TailTurn::default();
         if self.looked.is_none_or(is_due) {
             self.looked = Some(now);
             self.look(&mut turn, now);
+            if !self.begun.is_empty() {
+                self.news = Some(now);
+            }
         }
         for place in orders.go_back {
             self.go_back(place);
@@ -129,12 +135,21 @@ impl TailReader {
         turn.begun.append(&mut self.begun);
         turn.ended.append(&mut self.ended);
         turn.problems.extend(self.problems.iter().cloned());
-        let out_of_step = self.files.values().filter(|file| file.is_out_of_step());
-        turn.problems
-            .extend(out_of_step.map(|file| TailProblem::OutOfStep(file.done.home.clone())));
+        turn.problems.extend(self.problems_of_files());
         turn.problems.sort_unstable();
         turn.problems.dedup();
         turn
+    }
+
+    fn problems_of_files(&self) -> impl Iterator<Item = TailProblem> {
+        let home = |file: &FollowedFile| crate::words::line(&file.done.home, 200);
+        self.files.values().filter_map(move |file| {
+            if file.is_out_of_step() {
+                return Some(TailProblem::OutOfStep(home(file)));
+            }
+            let of = self.files.get(&file.twin?.of)?;
+            Some(TailProblem::Copy(home(file), home(of)))
+        })
     }
 
     /// Of the files that are followed.
@@ -152,7 +167,7 @@ impl TailReader {
         for number in numbers {
             let is_next = self.files.get(&number).is_some_and(|file| {
                 let is_through = |behind| self.is_through(behind);
-                file.twin_of.is_none() && file.behind.is_none_or(is_through)
+                file.twin.is_none() && file.behind.is_none_or(is_through)
             });
             if !is_next {
                 continue;
@@ -217,22 +232,26 @@ impl TailReader {
             let patience = if is_somewhere { MOVED } else { DELETED };
             let passed = |gone: Instant| now.saturating_duration_since(gone);
             let is_late = file.gone.is_some_and(|gone| passed(gone) >= patience);
-            is_late && (file.twin_of.is_some() || !file.has_more())
+            is_late && (file.twin.is_some() || !file.has_more())
         };
         let over = self.files.extract_if(.., |_, file| is_over(file));
+        let over: Vec<_> = over.collect();
         for (number, mut file) in over {
-            if file.twin_of.is_none() {
+            if file.twin.is_none() {
                 turn.chunks.push(file.end());
             }
-            turn.ended.push(number);
+            if !self.lay_aside(file, now) {
+                turn.ended.push(number);
+            }
         }
+        self.forget_away(now);
     }
 
     fn look(&mut self, turn: &mut TailTurn, now: Instant) {
         self.problems.clear();
         self.unread.clear();
-        let found = match search::found(&self.pattern) {
-            Ok(found) => found,
+        let (found, has_more) = match search::found(&self.pattern) {
+            Ok(found) => (found.files, found.has_more),
             Err(error) => {
                 let path = self.pattern.path();
                 self.problems
@@ -241,7 +260,11 @@ impl TailReader {
             }
         };
         for file in self.files.values_mut() {
-            let own = found.iter().find(|one| one.inode == file.done.inode);
+            let own = found.iter().find(|one| one.id == file.done.id);
+            if own.is_none() && has_more {
+                // It is not known whether it is gone.
+                continue;
+            }
             file.path = own.map(|own| own.path.clone());
             file.gone = match own {
                 Some(_) => None,
@@ -258,9 +281,23 @@ impl TailReader {
         for number in numbers {
             self.comes_behind(number);
         }
-        for one in &found {
-            let is_followed = |file: &FollowedFile| file.done.inode == one.inode;
-            if self.files.values().any(is_followed) {
+        self.follow_new(&found, now);
+        self.find_known(now, !found.is_empty());
+        self.part_twins(now);
+        let through = self.files.values().filter(|file| file.is_aside_and_read());
+        turn.through.extend(through.map(FollowedFile::number));
+        if found.is_empty() {
+            self.problems.push(TailProblem::Missing);
+        }
+        if has_more {
+            self.problems.push(TailProblem::NotLookedAt);
+        }
+    }
+
+    /// Begins with those that nobody follows yet, as many as there is room for.
+    fn follow_new(&mut self, found: &[search::FoundFile], now: Instant) {
+        for one in found {
+            if self.is_followed(one.id) {
                 continue;
             }
             if self.files.len() >= MOST_FILES {
@@ -268,40 +305,37 @@ impl TailReader {
                 break;
             }
             match file::open(&one.path) {
-                Ok(file) => self.follow(&one.path, file),
+                Ok(file) => self.follow(&one.path, file, now),
                 Err(error) => {
                     let path = one.path.to_string_lossy();
                     self.problems.push(unreadable(&path, &error));
-                    self.unread.push(one.inode);
+                    self.unread.push(one.id);
                 }
             }
-        }
-        self.find_known(now, !found.is_empty());
-        self.part_twins();
-        if found.is_empty() {
-            self.problems.push(TailProblem::Missing);
         }
     }
 
     /// Begins with a file, or goes on with one that was read before.
-    fn follow(&mut self, path: &Path, file: File) {
+    fn follow(&mut self, path: &Path, file: File, now: Instant) {
         let Ok(about) = file.metadata() else { return };
-        let known = self
-            .known
-            .iter()
-            .position(|place| place.inode == about.ino());
+        let id = FileId::of(&about);
+        self.come_back(path, &file, id);
+        let known = self.known_as(path, id);
         let is_same = known.map(|at| self.known[at].mark.is_on(&file));
         let was_known = matches!(is_same, Some(Ok(true)));
-        let (place, twin_of) = match (known, is_same) {
+        let (place, twin) = match (known, is_same) {
             (_, Some(Err(error))) => {
                 let path = path.to_string_lossy();
                 self.problems.push(unreadable(&path, &error));
-                return self.unread.push(about.ino());
+                return self.unread.push(id);
             }
-            (Some(at), Some(Ok(true))) => (self.known.remove(at), None),
+            (Some(at), Some(Ok(true))) => {
+                let place = self.known.remove(at);
+                (place.with(place.number, id), None)
+            }
             _ => {
-                let twin_of = self.twin_of(path, &file, about.len());
-                (self.new_place(&path.to_string_lossy(), &about), twin_of)
+                let twin = self.twin_of(path, &file, about.len(), now);
+                (self.new_place(&path.to_string_lossy(), &about), twin)
             }
         };
         // One that was read before stands where it stood.
@@ -317,7 +351,7 @@ impl TailReader {
         let mut followed = self.file_from(file, place);
         followed.path = Some(path.to_owned());
         followed.behind = before;
-        followed.twin_of = twin_of;
+        followed.twin = twin;
         self.begin(followed);
     }
 
@@ -326,8 +360,9 @@ impl TailReader {
         ReadPlace {
             number: self.next - 1,
             home: home.to_owned(),
-            inode: about.ino(),
+            id: FileId::of(about),
             since: (about.mtime(), about.mtime_nsec()),
+            is_through: false,
             mark: FileMark::default(),
         }
     }
@@ -344,7 +379,7 @@ impl TailReader {
     }
 }
 
-fn unreadable(path: &str, error: &io::Error) -> TailProblem {
+pub(super) fn unreadable(path: &str, error: &io::Error) -> TailProblem {
     let why = match error.kind() {
         ErrorKind::PermissionDenied => "the gateway's user may not read it".to_owned(),
         _ => error.to_string(),
@@ -358,12 +393,19 @@ fn unreadable(path: &str, error: &io::Error) -> TailProblem {
 /// Why not, in words.
 pub(in crate::source::raw) fn reach(pattern: &FilePattern) -> Result<String, String> {
     let found = search::found(pattern).map_err(|error| error.to_string())?;
-    for one in &found {
+    for one in &found.files {
         file::open(&one.path).map_err(|error| format!("{}: {error}", one.path.display()))?;
     }
-    match found.len() {
+    match found.files.len() {
+        _ if found.has_more => Err(format!(
+            "more than {} names fit, and files behind those are not looked at",
+            search::MOST_ENTRIES
+        )),
         0 => Err("there is no such file yet".to_owned()),
         1 => Ok("the file is there, and can be read".to_owned()),
+        files if files > MOST_FILES => Ok(format!(
+            "{files} files are there, and can be read; {MOST_FILES} of them are followed at a time"
+        )),
         files => Ok(format!("{files} files are there, and can be read")),
     }
 }

@@ -6,54 +6,64 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::followed::FollowedFile;
-use super::mark::{FileMark, ReadPlace};
+use super::followed::{COPY, FileTwin, FollowedFile};
+use super::mark::{FileId, FileMark, ReadPlace};
+use super::pattern;
 use super::reader::{TailReader, TailTurn};
 use super::search::{self, FoundFile};
 use crate::file;
 
-/// Bytes by which a file is known again that the file system gives another number.
+/// Bytes by which a file is known again that the file system gives another number, or that has another name.
 pub(super) const KNOWN_BYTES: u64 = 1 << 10;
 
 impl TailReader {
-    /// The file of which another one is a copy: all of it stands at the beginning of that one. While that one is as it was, the copy is not
-    /// read: it may be about to be cut.
-    pub(super) fn twin_of(&self, path: &Path, file: &File, length: u64) -> Option<u64> {
+    /// The file of which another one is a copy by its name, and as all of it stands at the beginning of that one. While that one is as it was
+    /// the copy is not read for a while: it may be about to be cut.
+    pub(super) fn twin_of(
+        &self,
+        path: &Path,
+        file: &File,
+        length: u64,
+        now: Instant,
+    ) -> Option<FileTwin> {
         let may_be = length > 0 && self.pattern.single().is_none();
         let mark = FileMark::of(file, length).ok().filter(|_| may_be)?;
-        let path = path.to_string_lossy();
         let is_original = |other: &FollowedFile| {
-            // What takes the place of another one is no copy of it.
-            let is_other = other.twin_of.is_none() && other.done.home != path;
-            is_other && other.is_intact() && mark.is_on(&other.file).unwrap_or_default()
+            // What takes the place of another one is no copy of it, and what has a name of its own has a content of its own.
+            let is_aside = pattern::is_aside(Path::new(&other.done.home), path);
+            is_aside
+                && other.twin.is_none()
+                && other.is_intact()
+                && mark.is_on(&other.file).unwrap_or_default()
         };
         let found = self.files.iter().find(|(_, other)| is_original(other));
-        found.map(|(number, _)| *number)
+        found.map(|(number, _)| FileTwin {
+            of: *number,
+            until: now + COPY,
+        })
     }
 
-    /// Begins with those that were taken for copies and are none.
-    pub(super) fn part_twins(&mut self) {
-        let is_twin = |file: &FollowedFile, of: u64| {
-            let Some(original) = self.files.get(&of) else {
+    /// Begins with those that were taken for copies and are none, or are for too long.
+    pub(super) fn part_twins(&mut self, now: Instant) {
+        let is_twin = |file: &FollowedFile, twin: FileTwin| {
+            let Some(original) = self.files.get(&twin.of) else {
                 return false;
             };
             let length = file.file.metadata().map(|about| about.len());
             let mark = length.and_then(|length| FileMark::of(&file.file, length));
             // That it was cut is found out when it is read.
-            !original.is_intact()
-                || mark
-                    .and_then(|mark| mark.is_on(&original.file))
-                    .unwrap_or_default()
+            let is_on = || mark.and_then(|mark| mark.is_on(&original.file));
+            !original.is_intact() || now < twin.until && is_on().unwrap_or_default()
         };
         let parted: Vec<u64> = self
             .files
             .values()
-            .filter(|file| file.twin_of.is_some_and(|of| !is_twin(file, of)))
+            .filter(|file| file.twin.is_some_and(|twin| !is_twin(file, twin)))
             .map(FollowedFile::number)
             .collect();
         for number in parted {
             if let Some(file) = self.files.get_mut(&number) {
-                file.twin_of = None;
+                file.twin = None;
             }
         }
     }
@@ -81,7 +91,7 @@ impl TailReader {
         let anew = ReadPlace {
             mark: FileMark::default(),
             since: before.changed,
-            ..place.with(self.next - 1, place.inode)
+            ..place.with(self.next - 1, place.id)
         };
         let mut file = self.file_from(before.file, anew);
         // It may have been cut more than once.
@@ -106,15 +116,16 @@ impl TailReader {
         }
         // One that came just now, of which nothing was read.
         let is_copy = |file: &&FollowedFile| {
-            let is_new = file.done.mark.offset == 0 && file.done.inode != place.inode;
-            let is_twin = file.twin_of.is_none_or(|of| of == place.number);
-            is_new && is_twin && place.mark.is_on(&file.file).unwrap_or_default()
+            let is_new = file.done.mark.offset == 0 && file.done.id != place.id;
+            let is_twin = file.twin.is_none_or(|twin| twin.of == place.number);
+            let is_aside = pattern::is_aside(Path::new(&place.home), &at(file));
+            is_new && is_twin && is_aside && place.mark.is_on(&file.file).unwrap_or_default()
         };
         let copy = self.files.values().find(is_copy).map(FollowedFile::number);
         if let Some(copy) = copy.and_then(|number| self.files.remove(&number)) {
             self.ended.push(copy.number());
             self.next += 1;
-            let own = place.with(self.next - 1, copy.done.inode);
+            let own = place.with(self.next - 1, copy.done.id);
             return Some(self.go_on(copy.file, (copy.path, copy.gone), own, None));
         }
         let (path, file) = self.siblings(place).into_iter().find_map(|one| {
@@ -125,22 +136,22 @@ impl TailReader {
                 .unwrap_or_default()
                 .then_some((one.path, file))
         })?;
-        let inode = file.metadata().map_or(0, |about| about.ino());
+        let id = FileId::of(&file.metadata().ok()?);
         self.next += 1;
-        let own = place.with(self.next - 1, inode);
+        let own = place.with(self.next - 1, id);
         Some(self.go_on(file, (Some(path), None), own, None))
     }
 
-    /// Files beside one that nobody follows, whose names begin as its own, the newest first.
+    pub(super) fn is_followed(&self, id: FileId) -> bool {
+        self.files.values().any(|file| file.done.id == id)
+    }
+
+    /// Files beside one that nobody follows and that may be rotations of it, the newest first.
     fn siblings(&self, place: &ReadPlace) -> Vec<FoundFile> {
-        let is_followed = |one: &FoundFile| {
-            let mut files = self.files.values();
-            files.any(|file| file.done.inode == one.inode)
-        };
         let found = search::beside(Path::new(&place.home));
         let others = found.into_iter();
         others
-            .filter(|one| one.inode != place.inode && !is_followed(one))
+            .filter(|one| one.id != place.id && !self.is_followed(one.id))
             .collect()
     }
 
@@ -164,7 +175,12 @@ impl TailReader {
         let mut found = BTreeMap::<String, ReadPlace>::new();
         self.known.sort_by_key(|place| place.number);
         for place in std::mem::take(&mut self.known) {
-            if self.unread.contains(&place.inode) {
+            if self.unread.iter().any(|id| id.inode == place.id.inode) {
+                self.known.push(place);
+                continue;
+            }
+            if let Some(problem) = self.barred(&place) {
+                self.problems.push(problem);
                 self.known.push(place);
                 continue;
             }
@@ -173,12 +189,11 @@ impl TailReader {
                 continue;
             };
             let Ok(about) = file.metadata() else { continue };
-            let own = place.with(place.number, about.ino());
+            let own = place.with(place.number, FileId::of(&about));
             let mut before = found.get(&place.home).map(|before| before.number);
             if place.mark.offset == 0 {
                 // It may have been cut before it was renamed.
-                before =
-                    self.find_missed(&place, before, Some((about.mtime(), about.mtime_nsec())));
+                before = self.find_missed(&own, before, Some((about.mtime(), about.mtime_nsec())));
             }
             self.go_on(file, (Some(path), Some(now)), own, before);
             found.insert(place.home.clone(), place);
@@ -205,11 +220,8 @@ impl TailReader {
             return self.known.push(place);
         }
         self.ended.push(place.number);
-        let is_another_s = self
-            .files
-            .values()
-            .any(|file| file.done.inode == place.inode);
-        if place.mark.offset > 0 && !is_another_s {
+        let is_another_s = self.is_followed(place.id);
+        if place.mark.offset > 0 && !place.is_through && !is_another_s {
             let (file, read) = (place.home, place.mark.offset);
             tracing::warn!(
                 file,
@@ -227,7 +239,7 @@ impl TailReader {
     }
 
     /// The file that stands at a path.
-    fn live(&self, path: &Path) -> Option<u64> {
+    pub(super) fn live(&self, path: &Path) -> Option<u64> {
         let mut files = self.files.values();
         let live = files.find(|file| file.path.as_deref() == Some(path));
         live.map(FollowedFile::number)
@@ -242,10 +254,17 @@ impl TailReader {
         until: Option<(i64, i64)>,
     ) -> Option<u64> {
         for one in search::rotated(Path::new(&place.home), place.since) {
-            let mut files = self.files.values();
-            let is_followed = files.any(|file| file.done.inode == one.inode);
-            let is_own = until.is_some() && one.inode == place.inode;
-            if is_followed || is_own || until.is_some_and(|until| one.changed > until) {
+            // One that fits is a file of its own.
+            let is_own_s = one
+                .path
+                .file_name()
+                .is_some_and(|name| self.pattern.fits(name));
+            let is_it = until.is_some() && one.id == place.id;
+            if is_own_s
+                || is_it
+                || self.is_followed(one.id)
+                || until.is_some_and(|until| one.changed > until)
+            {
                 continue;
             }
             let opened = file::open(&one.path);
@@ -280,35 +299,36 @@ impl TailReader {
     fn find(&mut self, place: &ReadPlace) -> Option<(PathBuf, File)> {
         let is_it = |file: &File| place.mark.is_on(file).unwrap_or_default();
         let mut files = self.files.values();
-        let was_cut = files.any(|file| file.done.inode == place.inode);
+        let was_cut = files.any(|file| file.done.id.inode == place.id.inode);
         // One under another number that would have been read from its beginning is known by its content, if that is long enough to be its own.
         let may_be = was_cut || place.mark.offset >= KNOWN_BYTES;
         let may_be = may_be && place.mark.offset > 0;
         // Or it is a copy that was begun further on, as what it has before that was not safe.
+        let home = Path::new(&place.home);
         let is_rest = |file: &FollowedFile| match file.done.mark.offset {
-            0 => may_be,
+            0 => may_be && pattern::is_named_after(home, &at(file)),
             begun => file.done.home == place.home && begun >= place.mark.offset,
         };
-        let mut others = self.files.values().filter(|file| {
-            place.mark.offset > 0 && file.done.inode != place.inode && is_rest(file)
-        });
+        let mut others = self
+            .files
+            .values()
+            .filter(|file| place.mark.offset > 0 && file.done.id != place.id && is_rest(file));
         let begun = others.find(|file| is_it(&file.file));
         if let Some(number) = begun.map(FollowedFile::number) {
             let file = self.files.remove(&number)?;
             self.ended.push(number);
             return Some((file.path.unwrap_or_default(), file.file));
         }
-        let siblings = search::beside(Path::new(&place.home));
+        let siblings = search::beside(home);
         let (own, others): (Vec<_>, Vec<_>) = siblings
             .into_iter()
-            .partition(|one| one.inode == place.inode);
-        let is_followed = |inode: u64| self.files.values().any(|file| file.done.inode == inode);
+            .partition(|one| one.id.inode == place.id.inode);
         // Of one of which nothing was read there is but its number.
         let others = others.into_iter().filter(|_| place.mark.offset > 0);
         own.into_iter().chain(others).find_map(|one| {
             let file = file::open(&one.path)
                 .ok()
-                .filter(|_| !is_followed(one.inode))?;
+                .filter(|_| !self.is_followed(one.id))?;
             is_it(&file).then_some((one.path, file))
         })
     }
@@ -329,4 +349,10 @@ impl TailReader {
         (again.path, again.gone, again.behind) = (path, gone, behind);
         self.files.insert(number, again);
     }
+}
+
+/// Where a file is, or was found.
+fn at(file: &FollowedFile) -> PathBuf {
+    let home = || PathBuf::from(&file.done.home);
+    file.path.clone().unwrap_or_else(home)
 }

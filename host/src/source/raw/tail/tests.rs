@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
+use super::mark::FileId;
 use super::rotation::KNOWN_BYTES;
 use super::*;
 use crate::source::raw::frame::{FrameFault, FramePiece, RawFraming};
@@ -99,6 +100,9 @@ impl Scene {
             // That is noted before anything is read of them.
             for place in turn.begun {
                 self.places.entry(place.number).or_insert(place);
+            }
+            for place in self.places.values_mut().filter(|_| is_noted) {
+                place.is_through |= turn.through.contains(&place.number);
             }
             for chunk in turn.chunks {
                 for piece in chunk.pieces {
@@ -474,6 +478,306 @@ fn a_deleted_file_is_read_to_its_end_and_given_up_after_a_while() {
     scene.read_after(20, true);
     assert_eq!(scene.letters, [FrameFault::CutOff]);
     assert!(scene.places.is_empty() && scene.problems == [TailProblem::Missing]);
+}
+
+#[test]
+fn a_neighbour_whose_name_goes_on_is_no_rotation() {
+    // Both have a file's name and are written in one moment.
+    for (pattern, first, second) in [
+        ("sensor*", "sensor2", "sensor20"),
+        ("sensor*", "sensor2", "sensor2-1"),
+        ("log*", "log", "log.2"),
+    ] {
+        let mut scene = scene(pattern);
+        scene.add(first, "");
+        scene.read();
+        scene.let_time_pass();
+        scene.add(second, "of the second\n");
+        scene.add(first, "of the first\n");
+        scene.read();
+        scene.lines.sort();
+        scene.has("of the first of the second");
+        let topics: BTreeSet<_> = scene.reader.topics().into_iter().collect();
+        let expected = [first, second].map(|name| format!("log/{name}"));
+        assert_eq!(topics, expected.into());
+    }
+    // One that the pattern does not name.
+    let mut scene = scene("sensor1");
+    scene.add("sensor1", "a1\n");
+    scene.add("sensor10", "of another one\n");
+    scene.read();
+    scene.let_time_pass();
+    scene.add("sensor10", "and more\n");
+    fs::write(scene.path("sensor1"), "b1\nb2\n").unwrap();
+    scene.read();
+    scene.read();
+    scene.has("a1 b1 b2");
+}
+
+#[test]
+fn what_stands_in_another_file_too_is_read_under_its_own_name() {
+    let mut scene = scene("*.log");
+    scene.add("sensor1.log", "21.5\n21.6\n21.7\n");
+    scene.read();
+    scene.add("sensor2.log", "21.5\n21.6\n");
+    scene.read();
+    scene.has("21.5 21.6 21.7 21.5 21.6");
+    // It is no copy of one that is cut either.
+    scene.add("sensor3.log", "21.5\n21.6\n21.7\n21.8\n");
+    fs::write(scene.path("sensor1.log"), "").unwrap();
+    scene.read();
+    scene.read();
+    scene.has("21.5 21.6 21.7 21.8");
+    // Nor the rest of one that went away while nobody looked.
+    scene.add("sensor4.log", &many(0, 500));
+    scene.read();
+    scene.lines.clear();
+    scene.restart();
+    scene.add("sensor5.log", &many(0, 501));
+    fs::remove_file(scene.path("sensor4.log")).unwrap();
+    scene.read();
+    assert_eq!(numbers(&scene.lines), (0..501).collect::<Vec<_>>());
+    assert!(
+        scene
+            .reader
+            .topics()
+            .contains(&"log/sensor5.log".to_owned())
+    );
+}
+
+#[test]
+fn what_may_be_a_copy_waits_for_a_while_and_is_told() {
+    let mut scene = scene("log*");
+    scene.add("log", "started\nready\n");
+    scene.read();
+    scene.add("log-2", "started\n");
+    scene.read();
+    scene.has("started ready");
+    let told = |scene: &Scene| scene.problems.first().map(|one| one.words("x").0);
+    assert_eq!(told(&scene), Some("file-like-another"));
+    scene.read_after(20, true);
+    scene.has("");
+    scene.read_after(20, true);
+    scene.has("started");
+    assert_eq!(told(&scene), None);
+    scene.add("log-2", "ready\n");
+    scene.read();
+    scene.has("ready");
+}
+
+/// As if that one were on another file system.
+fn elsewhere(id: FileId) -> FileId {
+    FileId {
+        device: id.device.map(|device| device + 1),
+        ..id
+    }
+}
+
+#[test]
+fn two_files_of_one_number_on_two_file_systems_are_two() {
+    let mut scene = scene("*.log");
+    scene.add("a.log", "a\n");
+    scene.read();
+    for file in scene.reader.files.values_mut() {
+        file.done.id = elsewhere(file.done.id);
+        file.done.home = scene.folder.path().join("z.log").display().to_string();
+    }
+    scene.read();
+    scene.has("a a");
+    // Of what was noted neither is taken for the other, although nothing was read of it.
+    scene.add("b.log", "");
+    scene.read();
+    let b = FileId::of(&fs::metadata(scene.path("b.log")).unwrap());
+    let of_b = scene.places.values_mut().find(|place| place.id == b);
+    let of_b = of_b.unwrap();
+    of_b.home = scene.folder.path().join("c.log").display().to_string();
+    of_b.id = elsewhere(b);
+    scene.restart();
+    scene.add("b.log", "b\n");
+    scene.read();
+    scene.has("b");
+    assert!(scene.reader.topics().contains(&"log/b.log".to_owned()));
+}
+
+#[test]
+fn a_file_is_known_also_where_the_device_was_not_noted_or_is_another_one_now() {
+    for is_noted in [false, true] {
+        let mut scene = scene("app.log");
+        scene.add("app.log", "one\n");
+        scene.read();
+        for place in scene.places.values_mut() {
+            place.id = match is_noted {
+                true => elsewhere(place.id),
+                false => FileId {
+                    device: None,
+                    ..place.id
+                },
+            };
+        }
+        scene.restart();
+        scene.add("app.log", "two\n");
+        scene.rename("app.log", "app.log.1");
+        scene.add("app.log", "three\n");
+        scene.read();
+        scene.has("one two three");
+        // From now on it is noted as it is.
+        scene.add("app.log", "four\n");
+        scene.read();
+        let id = FileId::of(&fs::metadata(scene.path("app.log")).unwrap());
+        assert!(scene.places.values().any(|place| place.id == id));
+        scene.restart();
+        scene.read();
+        scene.has("four");
+    }
+}
+
+#[test]
+fn a_number_that_was_given_to_another_file_is_not_the_one_that_was_read() {
+    let mut scene = scene("*.log");
+    scene.add("sensor1.log", "online\n");
+    scene.read();
+    scene.restart();
+    // It has the number of the other one, and begins as that.
+    scene.rename("sensor1.log", "sensor2.log");
+    scene.add("sensor2.log", "ready\n");
+    scene.read();
+    scene.has("online online ready");
+    assert_eq!(scene.reader.topics(), ["log/sensor2.log"]);
+    // Nothing was read of it.
+    scene.add("sensor3.log", "");
+    scene.read();
+    scene.restart();
+    scene.rename("sensor3.log", "sensor4.log");
+    scene.add("sensor4.log", "ready\n");
+    scene.read();
+    scene.has("ready");
+    assert!(
+        scene
+            .reader
+            .topics()
+            .contains(&"log/sensor4.log".to_owned())
+    );
+}
+
+#[test]
+fn what_is_lost_with_a_deleted_file_at_the_end_is_known() {
+    let mut scene = scene("app.log");
+    scene.add("app.log", "one\n");
+    scene.read();
+    scene.add("app.log", "two\n");
+    assert!(scene.reader.left_behind(&scene.places).is_empty());
+    scene.read_after(1, false);
+    fs::remove_file(scene.path("app.log")).unwrap();
+    let home = scene.path("app.log").display().to_string();
+    assert_eq!(scene.reader.left_behind(&scene.places), [(home, 4)]);
+}
+
+#[test]
+fn while_files_are_rotated_they_are_looked_for_more_often() {
+    let mut scene = scene("app.log");
+    scene.add("app.log", "one\n");
+    scene.read();
+    for line in ["two\n", "three\n", "four\n"] {
+        fs::remove_file(scene.path("app.log")).unwrap();
+        scene.add("app.log", line);
+        scene.now += Duration::from_millis(250);
+        scene.read_after(0, true);
+    }
+    scene.has("one two three four");
+}
+
+#[test]
+fn what_was_away_and_is_back_is_read_on() {
+    let mut scene = scene("*.log");
+    scene.add("a.log", "one\n");
+    scene.add("b.log", "b\n");
+    fs::create_dir(scene.path("away")).unwrap();
+    scene.read();
+    scene.rename("a.log", "away/a.log");
+    scene.read();
+    scene.read_after(400, true);
+    assert_eq!((scene.reader.files.len(), scene.places.len()), (1, 2));
+    scene.rename("away/a.log", "a.log");
+    scene.add("a.log", "two\n");
+    scene.read();
+    scene.lines.sort();
+    scene.has("b one two");
+    // On a medium that has another number now.
+    for file in scene.reader.files.values_mut() {
+        file.done.id = elsewhere(file.done.id);
+    }
+    scene.add("a.log", "three\n");
+    scene.read();
+    scene.has("three");
+    // Another one takes its place.
+    scene.rename("a.log", "away/a.log");
+    scene.read();
+    scene.read_after(400, true);
+    scene.add("a.log", "new\n");
+    scene.read();
+    scene.has("new");
+    assert_eq!(scene.places.len(), 2);
+    // For longer than a day.
+    scene.rename("a.log", "away/b.log");
+    scene.read();
+    scene.read_after(400, true);
+    assert_eq!(scene.places.len(), 2);
+    scene.read_after(100_000, true);
+    scene.read();
+    assert_eq!(scene.places.len(), 1);
+}
+
+#[test]
+fn it_is_noted_that_nothing_is_missing_of_what_was_rotated_and_read() {
+    let mut scene = scene("app.log");
+    scene.add("app.log", "one\n");
+    scene.read();
+    let through = |scene: &Scene| scene.places.values().filter(|one| one.is_through).count();
+    scene.rename("app.log", "app.log.1");
+    scene.add("app.log", "two\n");
+    scene.read();
+    scene.read();
+    assert_eq!((scene.places.len(), through(&scene)), (2, 1));
+    scene.add("app.log.1", "hal");
+    scene.read();
+    scene.add("app.log.1", "f\n");
+    scene.read();
+    assert_eq!(through(&scene), 0);
+    scene.read();
+    assert_eq!(through(&scene), 1);
+    scene.has("one two half");
+}
+
+#[test]
+fn however_many_others_there_are_each_file_that_fits_is_read() {
+    let mut scene = scene("app*.log");
+    for number in 0..10 {
+        scene.add(&format!("app{number}.log"), "x\n");
+    }
+    let link = |scene: &Scene, name: &str| {
+        fs::hard_link(scene.path("other"), scene.path(name)).unwrap();
+    };
+    scene.add("other", "");
+    for number in 0..2 * search::MOST_ENTRIES {
+        link(&scene, &format!("other-{number}"));
+    }
+    scene.read();
+    assert_eq!(scene.lines.len(), 10);
+    assert!(scene.problems.is_empty(), "{:?}", scene.problems);
+    // Where those that fit are more than are looked at, that is told, and none of those that are followed is gone.
+    for number in 0..=search::MOST_ENTRIES {
+        let (from, to) = (format!("other-{number}"), format!("app-{number}.log"));
+        scene.rename(&from, &to);
+    }
+    scene.read();
+    assert_eq!(scene.problems, [TailProblem::NotLookedAt]);
+    assert!(reach(&scene.pattern).is_err_and(|words| words.contains("not looked at")));
+    scene.read_after(1_000, true);
+    for number in 0..10 {
+        scene.add(&format!("app{number}.log"), "y\n");
+    }
+    scene.read();
+    assert_eq!(scene.lines.len(), 20);
 }
 
 /// Kills at any moment: what was noted is some turns old.
