@@ -195,10 +195,8 @@ fn open_trees(
     let chunks = folder.chunks();
     let open_queue =
         |queue: &str| QueueStore::open(&db, &chunks, queue, &name.store, &folder.fault_injection);
-    let queues = names
-        .iter()
-        .map(|name| open_queue(name))
-        .collect::<Result<Growing<_>, _>>()?;
+    let queues = names.iter().map(|name| open_queue(name));
+    let queues = queues.collect::<Result<Growing<_>, _>>()?;
     let found = recover_all(&queues, &records, &low_marks)?;
     let boot = last_boot(&records, &found)?;
     let strangers = strangers(&records, &names, all_queues(&db, with_files)?, open_queue)?;
