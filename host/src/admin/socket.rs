@@ -84,7 +84,8 @@ impl ControlSocket {
     pub async fn keep(data_dir: PathBuf, routes: Routes, mut stop: watch::Receiver<bool>) {
         let mut told = None;
         while !*stop.borrow_and_update() {
-            match Self::bind(&data_dir) {
+            let folder = data_dir.clone();
+            match beside(move || Self::bind(&folder)).await {
                 Ok(socket) => {
                     if told.take().is_some() {
                         tracing::info!(
@@ -116,11 +117,15 @@ impl ControlSocket {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Error> {
         let path = self.path.clone();
-        let own = identity(&path).map_err(Error::Serve)?;
+        let look = || {
+            let path = path.clone();
+            beside(move || identity(&path).map_err(Error::Serve))
+        };
+        let own = look().await?;
         let (end, ended) = watch::channel(false);
         let mut serving = pin!(self.serve(routes, ended));
         let lost = async {
-            while identity(&path).is_ok_and(|found| found == own) {
+            while look().await.is_ok_and(|found| found == own) {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -177,6 +182,14 @@ impl Drop for ControlSocket {
         // A file that stays behind answers nobody, and the next gateway replaces it.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Does what may wait for the disk, for ever where that hangs, on a thread that may.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|stopped| Err(Error::Serve(io::Error::other(stopped))))
 }
 
 /// Which file it is, in which file system.
