@@ -183,6 +183,8 @@ fn files_in_use_and_files_that_are_not_there() -> Result<()> {
     );
     let (_, said) = told(&folder, &["parked", "show", "9-9"], 1)?;
     ensure!(said.contains("9-9"), "{said}");
+    // So that it makes no new one.
+    dark.gateway.freeze()?;
     fs::remove_file(folder.join("data/admin.sock"))?;
     for arguments in [
         &["status"][..],
@@ -195,6 +197,7 @@ fn files_in_use_and_files_that_are_not_there() -> Result<()> {
             "{said}"
         );
     }
+    dark.gateway.thaw()?;
     let (_, setup) = dark.gateway.stop()?;
     let (_, said) = told(setup.folder(), &["parked", "retry", "--all"], 5)?;
     ensure!(said.contains("no gateway runs"), "{said}");
