@@ -70,7 +70,7 @@ pub fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> St
     text
 }
 
-/// As [`line`], with its line ends, for texts of several lines.
+/// As [`line()`], with its line ends, for texts of several lines.
 pub fn lines(text: &str, most: usize) -> String {
     clip(text, most, |symbol| match symbol {
         '\n' => symbol,
