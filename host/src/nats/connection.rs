@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After so long a silence the server is asked whether it is there, and how long it may take to say so.
 const QUIET: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(30);
+/// How long a connection that is left is waited for: what is written late stands behind what is sent again.
+const LINGER: Duration = Duration::from_secs(1);
 /// Characters of a server's words that are kept.
 const WORDS: usize = 300;
 
@@ -179,7 +181,8 @@ impl NatsConnection {
 
     /// Writes what is queued, and closes once the server has, or takes too long. Whether it has: then it has read all that was said.
     pub async fn close(mut self) -> bool {
-        self.socket.leave(&self.output, self.write_deadline).await
+        let at_most = self.write_deadline.min(LINGER);
+        self.socket.leave(&self.output, at_most).await
     }
 
     /// The next word of a login.
