@@ -24,13 +24,13 @@ pub fn cases() -> Vec<Trial> {
 const FILE: &str = "count.wasm";
 
 /// Counting, with a probation that no case outlives. A call takes a second only where that is what it does wrong, and a
-/// batch is small, so that what leaks is seen before it meets the limit of memory.
+/// batch is small, so that what leaks or floods is seen before it meets the limit of memory, however many messages wait.
 fn counting() -> Result<Scene> {
     let probation = "probation = { time = \"1h\", messages = 1000000000 }";
     let plugin =
         format!("name = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}");
     let config = Config::forwarding()
-        .set("flow.all.batch", 64)
+        .set("flow.all.batch", 8)
         .step("all", &plugin);
     Scene::with(&config, &[(FILE, component("count")?)])
 }
