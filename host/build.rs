@@ -88,16 +88,24 @@ fn run() -> Result<(), String> {
 fn shipped(folder: &Path) -> Result<Vec<String>, String> {
     let entries = fs::read_dir(folder)
         .map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
-    let is_plugin = |path: &Path| {
-        fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains("\"cdylib\""))
-    };
-    let plugins = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| is_plugin(path));
-    let mut names: Vec<String> = plugins
-        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-        .collect();
+    let mut names = Vec::new();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap_or_default();
+        if !manifest.contains("\"cdylib\"") {
+            continue;
+        }
+        if manifest.contains("\"rlib\"") {
+            let place = path.join("Cargo.toml");
+            return Err(format!(
+                "`{}`: a shipped plugin is a \"cdylib\" only (`components` says why)",
+                place.display()
+            ));
+        }
+        names.extend(
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+    }
     names.sort();
     Ok(names)
 }

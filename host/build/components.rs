@@ -29,49 +29,36 @@ const SCRUBBED: [&str; 13] = [
     "RUSTFLAGS",
 ];
 
-/// Builds `packages` of the workspace at `root`; gives the path of each one's component. The error says what to do.
+/// Builds `packages` of the workspace at `root` side by side; gives the path of each one's component. The error says what to do.
+/// Each has to be a `cdylib` only: cargo does no link-time optimisation for a crate that is an `rlib` as well, which made a
+/// plain filter cost twice as much.
 pub fn build(root: &Path, packages: &[String]) -> Result<Vec<PathBuf>, String> {
     let target_dir = target_dir(root);
     fs::create_dir_all(&target_dir)
         .map_err(|error| format!("cannot create `{}`: {error}", target_dir.display()))?;
     ensure_target(&target_dir)?;
-    packages
-        .iter()
-        .map(|package| build_one(root, &target_dir, package))
-        .collect()
-}
-
-/// As a `cdylib` only: cargo does no link-time optimisation for a crate that is an `rlib` as well, which made a plain
-/// filter cost twice as much.
-fn build_one(root: &Path, target_dir: &Path, package: &str) -> Result<PathBuf, String> {
     let mut cargo = Command::new(variable("CARGO")?);
-    cargo.current_dir(root).args([
-        "rustc",
-        "--locked",
-        "--quiet",
-        "--lib",
-        "--crate-type",
-        "cdylib",
-        "--package",
-        package,
-    ]);
     cargo
+        .current_dir(root)
+        .args(["build", "--locked", "--quiet", "--lib"])
         .args(["--target", TARGET, "--profile", PROFILE, "--target-dir"])
-        .arg(target_dir);
+        .arg(&target_dir);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
     scrub(&mut cargo);
     let output = cargo
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
         return Err(format!(
-            "component `{package}` did not build:\n{}",
+            "a component did not build:\n{}",
             String::from_utf8_lossy(&output.stderr)
         ));
     }
-    Ok(target_dir
-        .join(TARGET)
-        .join(PROFILE)
-        .join(format!("{}.wasm", package.replace('-', "_"))))
+    let folder = target_dir.join(TARGET).join(PROFILE);
+    let file = |package: &String| folder.join(format!("{}.wasm", package.replace('-', "_")));
+    Ok(packages.iter().map(file).collect())
 }
 
 /// What every component is made of, besides its own crate.

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use common::native;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use decode_json::DecodeJson;
-use filter::FilterFields;
-use threshold::Threshold;
+use native_decode_json::DecodeJson;
+use native_filter::FilterFields;
+use native_threshold::Threshold;
 use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring, Workshop};
 use tidegate::message::{
     Append, DeadLetter, Delivery, Flows, Intake, Loss, Message, Mint, Outlet, StateStore,

@@ -9,8 +9,8 @@ use std::hint::black_box;
 
 use common::native;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use filter::FilterFields;
-use guest_keep::Keep;
+use native_filter::FilterFields;
+use native_keep::Keep;
 use serde_json::{Value, json};
 use tidegate::chain::{Artefact, Engine, Hop, Limits, Workshop};
 use tidegate_sdk::Transform;

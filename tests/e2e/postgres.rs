@@ -292,6 +292,18 @@ fn a_row_that_a_policy_refuses_holds_up_nobody() -> Result<()> {
     Ok(())
 }
 
+/// Waits until each of the 2,000 that were sent is a row or a letter.
+fn all_are_rows_or_parked(database: &Postgres, gateway: &Gateway, sent: &Sent) -> Result<()> {
+    ensure!(sent.count() == 2_000);
+    wait_until("all are rows or parked", || {
+        let rows = database.ask("SELECT count(*) FROM readings");
+        rows.is_ok_and(|rows| {
+            rows.parse()
+                .is_ok_and(|rows: f64| rows + parked(gateway) == 2_000.0)
+        })
+    })
+}
+
 /// One device's row refers to one that somebody else has locked; the server gives up after a moment, each time.
 /// Guarantee: the others are rows meanwhile, and that device's are there once the lock is gone, or parked if that took long.
 fn a_row_that_is_locked_elsewhere_holds_up_nobody() -> Result<()> {
@@ -310,15 +322,7 @@ fn a_row_that_is_locked_elsewhere_holds_up_nobody() -> Result<()> {
     ensure!(database.ask("SELECT count(*) FROM readings WHERE device = 'd7'")? == "0");
     database.release(holder)?;
     // On a slow machine the lock may have been there for longer than one that is busy is tried.
-    wait_until("that device's are rows or parked", || {
-        let rows = database.ask("SELECT count(*) FROM readings WHERE device = 'd7'");
-        rows.is_ok_and(|rows| {
-            rows.parse()
-                .is_ok_and(|rows: f64| rows + parked(&gateway) == 100.0)
-        })
-    })?;
-    ensure!(sent.count() == 2_000);
-    Ok(())
+    all_are_rows_or_parked(&database, &gateway, &sent)
 }
 
 /// Rows of three devices are handed on to another server, which is a standby, full or just shut down, and says so over ours.
@@ -338,15 +342,7 @@ fn what_another_server_says_of_a_row_holds_up_nobody() -> Result<()> {
         rows.is_ok_and(|rows| rows == "1700")
     })?;
     database.ask("DELETE FROM codes")?;
-    wait_until("those are rows or parked", || {
-        let rows = database.ask("SELECT count(*) FROM readings");
-        rows.is_ok_and(|rows| {
-            rows.parse()
-                .is_ok_and(|rows: f64| rows + parked(&gateway) == 2_000.0)
-        })
-    })?;
-    ensure!(sent.count() == 2_000);
-    Ok(())
+    all_are_rows_or_parked(&database, &gateway, &sent)
 }
 
 /// Topics and payloads that would end a text, a statement or a row, and types of all kinds.

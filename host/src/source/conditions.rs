@@ -22,6 +22,20 @@ pub struct SourceCondition {
     pub next_try: Option<Instant>,
 }
 
+impl SourceCondition {
+    /// What nobody can be told to hold back, and `own` says what, is left out while what came before is unsettled.
+    pub(super) fn no_room(own: &'static str, since: Instant, left_out: u64) -> Self {
+        Self {
+            kind: "no-room",
+            words: format!("{own} (`max_unsettled`): see the spool and its uplinks"),
+            own,
+            messages: left_out,
+            since,
+            next_try: None,
+        }
+    }
+}
+
 /// Those of all sources.
 #[derive(Clone, Debug)]
 pub(super) struct SourceConditions {

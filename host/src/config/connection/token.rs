@@ -33,12 +33,7 @@ pub(in crate::config) fn read(
     key: &'static str,
     gateway: &str,
 ) -> Option<Secret> {
-    note(fields, key);
-    if is_made(fields, key) {
-        made(fields.table(key)?, gateway)
-    } else {
-        secret::read(fields, key)
-    }
+    read_or(fields, key, gateway, secret::read)
 }
 
 /// The same of one that stands behind `Bearer ` in a header.
@@ -47,11 +42,21 @@ pub(in crate::config) fn read_bearer(
     key: &'static str,
     gateway: &str,
 ) -> Option<Secret> {
+    read_or(fields, key, gateway, secret::read_token)
+}
+
+/// One that is not made is read by `given`.
+fn read_or(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    gateway: &str,
+    given: fn(&mut Fields<'_>, &'static str) -> Option<Secret>,
+) -> Option<Secret> {
     note(fields, key);
     if is_made(fields, key) {
         made(fields.table(key)?, gateway)
     } else {
-        secret::read_token(fields, key)
+        given(fields, key)
     }
 }
 

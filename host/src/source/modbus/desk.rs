@@ -270,14 +270,8 @@ impl PollScheduler {
     fn show(&mut self, now: Instant) {
         let mut conditions = Vec::new();
         if let Some((since, left_out)) = self.pressed {
-            conditions.push(SourceCondition {
-                kind: "no-room",
-                words: "polls are left out, as what was read before is not safe yet (`max_unsettled`): see the spool and its uplinks".to_owned(),
-                own: "polls are left out, as what was read before is not safe yet",
-                messages: left_out,
-                since,
-                next_try: None,
-            });
+            let own = "polls are left out, as what was read before is not safe yet";
+            conditions.push(SourceCondition::no_room(own, since, left_out));
         }
         for station in &self.stations {
             self.conditions_of(station, now, &mut conditions);

@@ -217,14 +217,10 @@ impl<'a> TickSource<'a> {
 
     /// Tells what is not as it should be.
     fn show(&self) {
-        let pressed = self.pressed.map(|(since, messages)| SourceCondition {
-            kind: "no-room",
-            words: "ticks are left out, as what came before is not safe yet (`max_unsettled`): see the spool and its uplinks".to_owned(),
-            own: "ticks are left out, as what came before is not safe yet",
-            messages,
-            since,
-            next_try: None,
-        });
+        let own = "ticks are left out, as what came before is not safe yet";
+        let pressed = self
+            .pressed
+            .map(|(since, left_out)| SourceCondition::no_room(own, since, left_out));
         let unset = self.unset.map(|since| SourceCondition {
             kind: "clock-not-set",
             words: format!("there are no ticks: {NOT_SET}"),
