@@ -227,7 +227,7 @@ fn what_cannot_be_read_is_rejected_in_words() {
     let second = sealed("GPHDT,1.0,T") + "$GPHDT,1.0,T*00";
     assert_eq!(
         told(json!({}), second),
-        ["rejected: sentence 2: a wrong checksum: `00` is not 32"]
+        ["rejected: sentence 2: a wrong checksum: `00` is not 34"]
     );
     let refused = Plugin::<Nmea>::try_new(json!({ "only": ["GPGGA"] }));
     assert!(
