@@ -76,11 +76,11 @@ fn what_another_implementation_writes_is_read_and_written_the_same() {
     assert_eq!(seen, 30);
 }
 
-/// Whether a map has entries that may stand in another order.
-fn has_order(reading: &Value) -> bool {
+/// Whether a map has entries, which may stand in any order, and leave out what is 0.
+fn has_entries(reading: &Value) -> bool {
     let maps = ["by_name", "by_number", "more"].map(|name| &reading[name]);
-    let is_long = |map: &&Value| map.as_object().is_some_and(|map| map.len() > 1);
-    maps.iter().any(is_long) || !reading["inner"].is_null() && has_order(&reading["inner"])
+    let is_filled = |map: &&Value| map.as_object().is_some_and(|map| !map.is_empty());
+    maps.iter().any(is_filled) || !reading["inner"].is_null() && has_entries(&reading["inner"])
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn without_maps_the_bytes_are_the_same() {
     let mut encodes = Plugin::<Protobuf>::new(settings(json!({ "do": "encode" })));
     let mut seen = 0;
     for (payload, wanted) in vectors() {
-        if has_order(&wanted) {
+        if has_entries(&wanted) {
             continue;
         }
         let text = wanted.to_string();
@@ -96,7 +96,7 @@ fn without_maps_the_bytes_are_the_same() {
         assert_eq!(outcome.emitted().payload, payload, "{text}");
         seen += 1;
     }
-    assert!(seen > 2, "{seen}");
+    assert!(seen >= 5, "{seen}");
 }
 
 #[test]

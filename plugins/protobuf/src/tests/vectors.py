@@ -39,9 +39,9 @@ def reading(depth):
     made.state = random.choice([0, 1, -1, 7])
     made.samples.extend(whole(31, True) for _ in range(random.choice([0, 1, 4])))
     made.tags.extend(random.choice(["", "a", "ü"]) for _ in range(random.choice([0, 2])))
-    for name in random.sample(["a", "b", "ü"], random.choice([0, 1, 1, 3])):
+    for name in random.sample(["a", "b", "ü"], random.choice([0, 0, 0, 1, 3])):
         made.by_name[name] = random.choice([0.0, 1.5])
-    for number in random.sample([-1, 0, 7], random.choice([0, 1, 1, 3])):
+    for number in random.sample([-1, 0, 7], random.choice([0, 0, 0, 1, 3])):
         made.by_number[number].latitude = random.choice([0.0, 47.5])
     for place in range(random.choice([0, 1, 3])):
         made.way.add(latitude=random.choice([0.0, 47.5]), longitude=place)
