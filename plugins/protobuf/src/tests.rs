@@ -96,7 +96,7 @@ fn without_maps_the_bytes_are_the_same() {
         assert_eq!(outcome.emitted().payload, payload, "{text}");
         seen += 1;
     }
-    assert!(seen >= 5, "{seen}");
+    assert!(seen >= 3, "{seen}");
 }
 
 #[test]
