@@ -131,34 +131,6 @@ impl<'d> Decoder<'d> {
         let start = self.at;
         match self.schema.resolve(kind) {
             Kind::Null => self.json.extend_from_slice(b"null"),
-            Kind::Boolean => match self.array()? {
-                [0] => self.json.extend_from_slice(b"false"),
-                [1] => self.json.extend_from_slice(b"true"),
-                _ => {
-                    self.at = start;
-                    return Err(self.wrong("neither true nor false"));
-                }
-            },
-            Kind::Int => {
-                let number = self.long()?;
-                if i32::try_from(number).is_err() {
-                    self.at = start;
-                    return Err(self.wrong("a number of more than 32 bits"));
-                }
-                whole(i128::from(number), self.json);
-            }
-            Kind::Long => {
-                let number = self.long()?;
-                whole(i128::from(number), self.json);
-            }
-            Kind::Float => {
-                let number = f32::from_le_bytes(self.array()?);
-                single(number, self.forms.singles, self.json);
-            }
-            Kind::Double => {
-                let number = f64::from_le_bytes(self.array()?);
-                double(number, self.json);
-            }
             Kind::Bytes => {
                 let bytes = self.bytes()?;
                 self.forms.bytes.write(bytes, self.json);
@@ -198,8 +170,45 @@ impl<'d> Decoder<'d> {
                 }
                 self.json.push(b'}');
             }
-            // `resolve` gives none, and its types are none either.
-            Kind::Named(_) => return Err(self.wrong("a name without a type")),
+            kind => self.plain(kind)?,
+        }
+        Ok(())
+    }
+
+    /// Truths and numbers.
+    fn plain(&mut self, kind: &Kind) -> Result<()> {
+        let start = self.at;
+        match kind {
+            Kind::Boolean => match self.array()? {
+                [0] => self.json.extend_from_slice(b"false"),
+                [1] => self.json.extend_from_slice(b"true"),
+                _ => {
+                    self.at = start;
+                    return Err(self.wrong("neither true nor false"));
+                }
+            },
+            Kind::Int => {
+                let number = self.long()?;
+                if i32::try_from(number).is_err() {
+                    self.at = start;
+                    return Err(self.wrong("a number of more than 32 bits"));
+                }
+                whole(i128::from(number), self.json);
+            }
+            Kind::Long => {
+                let number = self.long()?;
+                whole(i128::from(number), self.json);
+            }
+            Kind::Float => {
+                let number = f32::from_le_bytes(self.array()?);
+                single(number, self.forms.singles, self.json);
+            }
+            Kind::Double => {
+                let number = f64::from_le_bytes(self.array()?);
+                double(number, self.json);
+            }
+            // `resolve` gives no other.
+            _ => return Err(self.wrong("a type without a form")),
         }
         Ok(())
     }

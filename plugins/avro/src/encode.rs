@@ -30,31 +30,6 @@ impl Encoder<'_> {
 
     fn value(self, kind: &Kind, value: Value<'_>, payload: &mut Vec<u8>) -> Result<()> {
         match self.schema.resolve(kind) {
-            Kind::Null if value.is_null() => {}
-            Kind::Boolean => payload.push(u8::from(
-                value.truth().ok_or_else(|| unfit(value, "true or false"))?,
-            )),
-            Kind::Int => {
-                let number = whole(value).filter(|number| i32::try_from(*number).is_ok());
-                long(
-                    number.ok_or_else(|| unfit(value, "a whole number of 32 bits"))?,
-                    payload,
-                );
-            }
-            Kind::Long => long(
-                whole(value).ok_or_else(|| unfit(value, "a whole number of 64 bits"))?,
-                payload,
-            ),
-            Kind::Float => {
-                let number = value.number().map(|number| number as f32);
-                let number = number.filter(|number| number.is_finite());
-                let number = number.ok_or_else(|| unfit(value, "a number of single precision"))?;
-                payload.extend_from_slice(&number.to_le_bytes());
-            }
-            Kind::Double => {
-                let number = value.number().ok_or_else(|| unfit(value, "a number"))?;
-                payload.extend_from_slice(&number.to_le_bytes());
-            }
             Kind::Bytes => {
                 let bytes = self.read_bytes(value);
                 sized(&bytes.ok_or_else(|| unfit(value, "bytes"))?, payload);
@@ -92,7 +67,7 @@ impl Encoder<'_> {
             Kind::Map(kind) => self.map(kind, value, payload)?,
             Kind::Union(kinds) => self.union(kinds, value, payload)?,
             Kind::Record(fields) => self.record(fields, value, payload)?,
-            Kind::Null | Kind::Named(_) => return Err(unfit(value, "`null`")),
+            kind => plain(kind, value, payload)?,
         }
         Ok(())
     }
@@ -161,6 +136,39 @@ impl Encoder<'_> {
         }
         Ok(())
     }
+}
+
+/// Nothing, truths and numbers.
+fn plain(kind: &Kind, value: Value<'_>, payload: &mut Vec<u8>) -> Result<()> {
+    match kind {
+        Kind::Null if value.is_null() => {}
+        Kind::Boolean => payload.push(u8::from(
+            value.truth().ok_or_else(|| unfit(value, "true or false"))?,
+        )),
+        Kind::Int => {
+            let number = whole(value).filter(|number| i32::try_from(*number).is_ok());
+            long(
+                number.ok_or_else(|| unfit(value, "a whole number of 32 bits"))?,
+                payload,
+            );
+        }
+        Kind::Long => long(
+            whole(value).ok_or_else(|| unfit(value, "a whole number of 64 bits"))?,
+            payload,
+        ),
+        Kind::Float => {
+            let number = value.number().map(|number| number as f32);
+            let number = number.filter(|number| number.is_finite());
+            let number = number.ok_or_else(|| unfit(value, "a number of single precision"))?;
+            payload.extend_from_slice(&number.to_le_bytes());
+        }
+        Kind::Double => {
+            let number = value.number().ok_or_else(|| unfit(value, "a number"))?;
+            payload.extend_from_slice(&number.to_le_bytes());
+        }
+        _ => return Err(unfit(value, "`null`")),
+    }
+    Ok(())
 }
 
 fn is_binary(kind: &Kind) -> bool {

@@ -190,7 +190,7 @@ fn what_is_not_of_the_schema_is_rejected_with_the_byte() {
         (json!(["null", "int"]), "01", "a length below 0, at byte 0"),
         (word, "02", "no such word of 1, at byte 0"),
         (list.clone(), "02", "it ends too early, at byte 1"),
-        (list.clone(), "01 01", "a length below 0, at byte 1"),
+        (list, "01 01", "a length below 0, at byte 1"),
         (endless, "", "it is nested deeper than 128, at byte 0"),
         (
             price,
@@ -204,6 +204,11 @@ fn what_is_not_of_the_schema_is_rejected_with_the_byte() {
             "{schema} {hex}"
         );
     }
+}
+
+#[test]
+fn what_takes_no_byte_is_not_told_without_end() {
+    let list = json!({ "type": "array", "items": "null" });
     // Four thousand billion values that take no byte.
     assert_eq!(
         decoded(list, "feffffffffff7f 00"),
@@ -255,6 +260,10 @@ fn what_does_not_fit_is_rejected_with_the_field() {
     let dropped = json!({ "schema": schema, "do": "encode", "unknown": "drop" });
     let outcome = fed(dropped, r#"{"n":1,"raw":"","x":1}"#);
     assert_eq!(outcome.emitted().payload, bytes("02 020e00 00 00"));
+}
+
+#[test]
+fn what_is_of_another_type_is_rejected() {
     for (schema, json, words) in [
         (json!("null"), "0", "`0` is not `null`"),
         (json!("string"), "1", "`1` is not text"),
@@ -296,8 +305,13 @@ fn what_does_not_fit_is_rejected_with_the_field() {
     }
 }
 
+fn refuse(settings: Value, words: &str) {
+    let refused = Plugin::<Avro>::try_new(settings).map(drop).unwrap_err();
+    assert!(refused.starts_with(words), "{refused}");
+}
+
 #[test]
-fn settings_that_make_no_sense_are_refused_in_words() {
+fn schemas_that_make_no_sense_are_refused_in_words() {
     let schema = |schema: Value| json!({ "schema": schema });
     let record = |fields: Value| schema(json!({ "type": "record", "name": "R", "fields": fields }));
     let deep = (0..70).fold(
@@ -345,6 +359,14 @@ fn settings_that_make_no_sense_are_refused_in_words() {
             "`schema`: `R.a`: no type is called `x`",
         ),
         (schema(deep), "`schema`: types are nested deeper than 64"),
+    ] {
+        refuse(settings, words);
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_in_words() {
+    for (settings, words) in [
         (
             json!({ "schema": "int", "header": "confluent", "id_as": "id" }),
             "`id_as` is a field, and the schema is no record",
@@ -366,8 +388,7 @@ fn settings_that_make_no_sense_are_refused_in_words() {
             "`header` cannot be `registry`; it may be: `none`, `confluent`, `single-object`",
         ),
     ] {
-        let refused = Plugin::<Avro>::try_new(settings).map(drop).unwrap_err();
-        assert!(refused.starts_with(words), "{refused}");
+        refuse(settings, words);
     }
 }
 

@@ -60,6 +60,7 @@ const DEPTH: &[Part] = &[
 /// The fields of a sentence; `None` where it is not known.
 pub fn parts(sentence: &str) -> Option<&'static [Part]> {
     position(sentence)
+        .or_else(|| satellite(sentence))
         .or_else(|| heading(sentence))
         .or_else(|| weather(sentence))
         .or_else(|| voyage(sentence))
@@ -92,6 +93,32 @@ fn position(sentence: &str) -> Option<&'static [Part]> {
             Number("correction_age"),
             Text("correction_station"),
         ],
+        "RMC" => &[
+            Time,
+            VALID,
+            LATITUDE,
+            LONGITUDE,
+            Number("speed_knots"),
+            Number("course"),
+            Date,
+            VARIATION,
+            Text("mode"),
+            Text("navigation"),
+        ],
+        "VTG" => &[
+            Of("course", 'T'),
+            Of("course_magnetic", 'M'),
+            Of("speed_knots", 'N'),
+            Of("speed_kmh", 'K'),
+            Text("mode"),
+        ],
+        "ZDA" => &[Time, LongDate, Number("zone_hours"), Number("zone_minutes")],
+        _ => return None,
+    })
+}
+
+fn satellite(sentence: &str) -> Option<&'static [Part]> {
+    Some(match sentence {
         "GSA" => &[
             Text("selection"),
             Number("fix"),
@@ -117,26 +144,6 @@ fn position(sentence: &str) -> Option<&'static [Part]> {
             Number("in_view"),
             Satellites,
         ],
-        "RMC" => &[
-            Time,
-            VALID,
-            LATITUDE,
-            LONGITUDE,
-            Number("speed_knots"),
-            Number("course"),
-            Date,
-            VARIATION,
-            Text("mode"),
-            Text("navigation"),
-        ],
-        "VTG" => &[
-            Of("course", 'T'),
-            Of("course_magnetic", 'M'),
-            Of("speed_knots", 'N'),
-            Of("speed_kmh", 'K'),
-            Text("mode"),
-        ],
-        "ZDA" => &[Time, LongDate, Number("zone_hours"), Number("zone_minutes")],
         _ => return None,
     })
 }
