@@ -1,5 +1,7 @@
 //! JSON to bytes, by a schema.
 
+use std::cell::Cell;
+
 use tidegate_sdk::foreign::Bytes;
 use tidegate_sdk::json::{self, Decimal, Member, Value};
 use tidegate_sdk::prelude::*;
@@ -7,27 +9,48 @@ use tidegate_sdk::prelude::*;
 use crate::Unknown;
 use crate::schema::{Field, Kind, Schema};
 
+/// Records, lists and maps of unions that may turn out not to fit: within one another each doubles the next.
+const MOST_TRIES: u32 = 100_000;
+
+/// Defaults within one another: a record may have itself in it.
+const DEEPEST: u32 = 64;
+
 /// Writes values of a schema.
 #[derive(Clone, Copy, Debug)]
-pub struct Encoder<'s> {
-    /// The schema.
-    pub schema: &'s Schema,
-    /// What bytes are in JSON.
-    pub bytes: Bytes,
-    /// What becomes of fields that a record has not.
-    pub unknown: Unknown,
+struct Encoder<'s> {
+    schema: &'s Schema,
+    bytes: Bytes,
+    unknown: Unknown,
+    /// Tries that are left.
+    tries: &'s Cell<u32>,
+    /// How many defaults this lies in.
+    depth: u32,
+}
+
+/// Appends a value.
+///
+/// # Errors
+/// It is none of the schema: the words say where.
+pub fn encode(
+    schema: &Schema,
+    bytes: Bytes,
+    unknown: Unknown,
+    value: Value<'_>,
+    payload: &mut Vec<u8>,
+) -> Result<()> {
+    let encoder = Encoder {
+        schema,
+        bytes,
+        unknown,
+        tries: &Cell::new(MOST_TRIES),
+        depth: 0,
+    };
+    encoder
+        .value(&schema.root, value, payload)
+        .map_err(|error| format!("payload does not fit the schema: {error}").into())
 }
 
 impl Encoder<'_> {
-    /// Appends a value.
-    ///
-    /// # Errors
-    /// It is none of the schema: the words say where.
-    pub fn write(self, value: Value<'_>, payload: &mut Vec<u8>) -> Result<()> {
-        self.value(&self.schema.root, value, payload)
-            .map_err(|error| format!("payload does not fit the schema: {error}").into())
-    }
-
     fn value(self, kind: &Kind, value: Value<'_>, payload: &mut Vec<u8>) -> Result<()> {
         match self.schema.resolve(kind) {
             Kind::Bytes => {
@@ -105,6 +128,11 @@ impl Encoder<'_> {
                 Err(_) => {}
             }
             payload.truncate(start);
+            if is_composed(self.schema.resolve(kind)) {
+                let left = self.tries.get().checked_sub(1);
+                self.tries
+                    .set(left.ok_or("its unions are tried too often")?);
+            }
         }
         match first {
             Some(error) if kinds.len() <= 2 => Err(error),
@@ -126,7 +154,14 @@ impl Encoder<'_> {
                 (Some(member), _) => self.value(&field.kind, member.value, payload),
                 // Bytes are not in base64 there.
                 (None, Some(default)) if !is_binary(self.schema.resolve(&field.kind)) => {
-                    self.value(&field.kind, json::value(default.as_bytes())?, payload)
+                    let inside = Self {
+                        depth: self.depth + 1,
+                        ..self
+                    };
+                    if inside.depth > DEEPEST {
+                        return Err("its defaults have no end".into());
+                    }
+                    inside.value(&field.kind, json::value(default.as_bytes())?, payload)
                 }
                 (None, _) => self
                     .value(&field.kind, json::value(b"null")?, payload)
@@ -169,6 +204,10 @@ fn plain(kind: &Kind, value: Value<'_>, payload: &mut Vec<u8>) -> Result<()> {
         _ => return Err(unfit(value, "`null`")),
     }
     Ok(())
+}
+
+fn is_composed(kind: &Kind) -> bool {
+    matches!(kind, Kind::Record(_) | Kind::Array(_) | Kind::Map(_))
 }
 
 fn is_binary(kind: &Kind) -> bool {

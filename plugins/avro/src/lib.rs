@@ -158,12 +158,7 @@ impl Transform for Avro {
                 out.emit_with(|payload| {
                     let print = self.schema.fingerprint;
                     self.header.write(self.id, print, payload);
-                    encode::Encoder {
-                        schema: &self.schema,
-                        bytes: self.bytes,
-                        unknown: self.unknown,
-                    }
-                    .write(value, payload)
+                    encode::encode(&self.schema, self.bytes, self.unknown, value, payload)
                 })
             }
         }

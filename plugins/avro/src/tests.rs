@@ -305,6 +305,22 @@ fn what_is_of_another_type_is_rejected() {
     }
 }
 
+#[test]
+fn what_has_no_end_ends() {
+    let own = json!({ "type": "record", "name": "R", "fields": [{ "name": "r", "type": "R", "default": {} }] });
+    let told = encoded(own, "{}").unwrap_err();
+    assert!(told.ends_with("its defaults have no end"), "{told:.200}");
+    // Each level may be one or the other, and the last is neither.
+    let next = |of: &str| json!([{ "name": "next", "type": ["null", "A", of] }]);
+    let either = json!([
+        { "type": "record", "name": "A", "fields": [{ "name": "next", "type": ["null", "A", { "type": "record", "name": "B", "fields": next("B") }] }] },
+        "B",
+    ]);
+    let deep = "{\"next\":".repeat(100) + "1" + &"}".repeat(100);
+    let told = encoded(either, &deep).unwrap_err();
+    assert!(told.contains("tried too often"), "{told:.200}");
+}
+
 fn refuse(settings: Value, words: &str) {
     let refused = Plugin::<Avro>::try_new(settings).map(drop).unwrap_err();
     assert!(refused.starts_with(words), "{refused}");
