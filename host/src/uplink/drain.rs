@@ -106,6 +106,7 @@ async fn keep_sending<C: Carrier>(
             Err(Parting::Lost(CarrierEnded::Renewal)) => redial.renew(),
             Err(Parting::Lost(ended)) => {
                 match uplink.haste(&ended) {
+                    Haste::Now => redial.hasten(Duration::ZERO),
                     Haste::AtOnce => redial.hasten(AT_ONCE),
                     Haste::Soon => redial.worked(),
                     Haste::Later => {}
