@@ -31,6 +31,7 @@ mod swap;
 pub mod tap;
 mod terminal;
 pub mod top;
+mod unreached;
 
 use global::remote::RemoteArguments;
 pub use global::{Global, OutputFormat, Surroundings, When};
