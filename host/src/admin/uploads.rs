@@ -34,19 +34,19 @@ pub(super) struct Uploads {
     each: usize,
     /// How long nothing of a body may come.
     still: Duration,
-    state: Arc<Mutex<Places>>,
+    state: Arc<Mutex<UploadSlots>>,
     freed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct UploadSlots {
     /// How many bodies are on their way, by whose they are; and how many wait to be.
     taken: BTreeMap<String, usize>,
     waiting: BTreeMap<String, usize>,
 }
 
 /// A place, or a place among those that wait for one.
-struct Place {
+struct UploadSlot {
     of: Uploads,
     whose: String,
     waits: bool,
@@ -65,12 +65,12 @@ impl Uploads {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, Places> {
+    fn state(&self) -> MutexGuard<'_, UploadSlots> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place at once, if there is one.
-    fn take(&self, whose: &str, waits: bool) -> Option<Place> {
+    fn take(&self, whose: &str, waits: bool) -> Option<UploadSlot> {
         let mut state = self.state();
         let list = state.list(waits);
         let own = list.get(whose).copied().unwrap_or_default();
@@ -78,7 +78,7 @@ impl Uploads {
             return None;
         }
         list.insert(whose.to_owned(), own + 1);
-        Some(Place {
+        Some(UploadSlot {
             of: self.clone(),
             whose: whose.to_owned(),
             waits,
@@ -86,7 +86,7 @@ impl Uploads {
     }
 
     /// A place, as soon as one is free; few wait, and not for long.
-    async fn place(&self, whose: &str) -> Option<Place> {
+    async fn place(&self, whose: &str) -> Option<UploadSlot> {
         if let Some(place) = self.take(whose, false) {
             return Some(place);
         }
@@ -102,7 +102,7 @@ impl Uploads {
     }
 }
 
-impl Places {
+impl UploadSlots {
     fn list(&mut self, waits: bool) -> &mut BTreeMap<String, usize> {
         if waits {
             &mut self.waiting
@@ -112,7 +112,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for UploadSlot {
     fn drop(&mut self) {
         let mut state = self.of.state();
         let list = state.list(self.waits);
@@ -193,13 +193,13 @@ fn whose(request: &Request) -> String {
 /// A body on its way, in its place until it is there.
 struct UploadBody {
     body: Body,
-    /// Bytes that came.
+    /// Bytes of it so far.
     came: u64,
     begun: Instant,
     still: Duration,
     timer: Pin<Box<Sleep>>,
     is_late: Arc<AtomicBool>,
-    place: Option<Place>,
+    place: Option<UploadSlot>,
 }
 
 impl hyper::body::Body for UploadBody {

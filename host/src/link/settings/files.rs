@@ -12,13 +12,13 @@ use super::secret::Secret;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Which file it is, its length, and when it was written: seconds, and nanoseconds of a second.
-type FileMark = (u64, u64, i64, i64);
+type FileStamp = (u64, u64, i64, i64);
 
 /// Files of secrets and certificates, and how they were before the last dial.
 #[derive(Clone, Debug, Default)]
 pub struct SecretFiles {
     paths: Arc<[PathBuf]>,
-    seen: Vec<Option<FileMark>>,
+    seen: Vec<Option<FileStamp>>,
 }
 
 impl SecretFiles {
@@ -51,7 +51,7 @@ impl SecretFiles {
     }
 
     /// On a thread that may wait for the disk.
-    async fn look(&self) -> Vec<Option<FileMark>> {
+    async fn look(&self) -> Vec<Option<FileStamp>> {
         if self.paths.is_empty() {
             return Vec::new();
         }

@@ -33,7 +33,7 @@ impl Stillness {
         self.longest = Some(time.max(before - before / 8));
     }
 
-    /// The connection stalled.
+    /// The connection was given up since nothing was acknowledged.
     pub(super) fn stalled(&mut self, now: Instant) {
         if self.shaken_until.is_none_or(|until| until <= now) {
             self.wrong = 0;
