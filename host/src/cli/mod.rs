@@ -31,7 +31,6 @@ mod swap;
 pub mod tap;
 mod terminal;
 pub mod top;
-mod unreached;
 
 use global::remote::RemoteArguments;
 pub use global::{Global, OutputFormat, Surroundings, When};

@@ -2,6 +2,7 @@
 //! one. The same request goes to either.
 
 pub mod relay;
+pub mod unreached;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,7 @@ use prometheus::Registry;
 use serde::de::DeserializeOwned;
 
 use super::global::remote::RemoteError;
-use super::{Global, Surroundings, say, unreached};
+use super::{Global, Surroundings, say};
 use crate::admin::{Client, ClientError};
 use crate::config::{self, Config};
 use crate::exit::Exit;

@@ -17,7 +17,7 @@ use super::limits::WantedLimits;
 use super::machine::shown;
 use super::network::{WantedName, WantedPort};
 use super::secrets::SecretFile;
-use crate::cli::unreached::by_its_disk;
+use crate::cli::place::unreached::by_its_disk;
 use crate::config::Config;
 use crate::{file, link, source, uplink};
 

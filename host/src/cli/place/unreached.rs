@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use super::place::CommandFailure;
+use super::CommandFailure;
 use crate::config::Config;
 use crate::spool;
 
