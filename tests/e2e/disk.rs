@@ -29,9 +29,13 @@ pub fn cases() -> Vec<Trial> {
     cases
 }
 
-/// Alarms beside the readings, and heads that are soon full.
+/// Alarms beside the readings, heads that are soon full, and little memory.
 fn with_alarms() -> Config {
-    Config::forwarding().add("spool", "head = \"1MiB\"").add(
+    let config = Config::forwarding()
+        .add("spool", "head = \"1MiB\"")
+        .add("gateway", "memory = \"46MiB\"")
+        .put("source.field", "max_unsettled = \"4MiB\"");
+    config.add(
         "flow.alarms",
         "from = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1",
     )
