@@ -10,6 +10,7 @@ use tidegate_tests::tally::device_name;
 use tidegate_tests::{Broker, Config, Gateway, Load, Plan, Setup, Watch, cases, needs, wait_until};
 
 use crate::scene::{UP, compare, expect_at_least_once, send_all};
+use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
     let tmpfs = |name: &str, run| needs(name, "mount(8) for root", can_mount(), run);
@@ -28,9 +29,13 @@ pub fn cases() -> Vec<Trial> {
     cases
 }
 
-/// Alarms beside the readings, and heads that are soon full.
+/// Alarms beside the readings, heads that are soon full, and little memory.
 fn with_alarms() -> Config {
-    Config::forwarding().add("spool", "head = \"1MiB\"").add(
+    let config = Config::forwarding()
+        .add("spool", "head = \"1MiB\"")
+        .add("gateway", "memory = \"46MiB\"")
+        .put("source.field", "max_unsettled = \"4MiB\"");
+    config.add(
         "flow.alarms",
         "from = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1",
     )
@@ -230,7 +235,7 @@ fn full_to_the_last_byte_killed_started_drained() -> Result<()> {
 /// 2,000 messages are owed; the gateway is killed and started on a disk that is read-only, with the link up; later the
 /// disk is writable again.
 /// Guarantee: it starts, says `store-read-only`, forwards what it owes and then what is new, in order, and goes on by
-/// itself once it can write.
+/// itself once it can write. Meanwhile commands say that it runs, and why they do not reach it.
 fn read_only_at_the_start_then_writable() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     let gateway = setup.start()?;
@@ -244,6 +249,13 @@ fn read_only_at_the_start_then_writable() -> Result<()> {
     wait_until("it is told that the disk is read-only", || {
         says(&gateway, 503, "store-read-only")
     })?;
+    for command in ["status", "reload"] {
+        let (_, why) = told(gateway.folder(), &[command], 1)?;
+        ensure!(
+            why.contains("a gateway runs on") && why.contains("its disk is read-only"),
+            "{command}: {why}"
+        );
+    }
     stand
         .field
         .publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
@@ -258,6 +270,9 @@ fn read_only_at_the_start_then_writable() -> Result<()> {
     stand.disk.turn_writable()?;
     wait_until("it is ready again", || says(&gateway, 200, ""))?;
     let ready = writable.elapsed();
+    wait_until("commands find it", || {
+        told(gateway.folder(), &["reload"], 0).is_ok()
+    })?;
     let verdict = compare(&sent, stand.watch)?;
     eprintln!(
         "ready {:.1} s after the disk was writable: {verdict}",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Request, header};
+use axum::http::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::caller::Caller;
+use super::uploads::{Uploads, body_bytes, in_its_place};
 
 /// Bytes of a request's head; the parser takes no less.
 const HEAD_BYTES: usize = 8 << 10;
@@ -47,6 +48,8 @@ pub(super) struct ConnectionBounds {
     pub vouched: Duration,
     /// Bytes of bodies that may be on their way in, together.
     pub body_bytes: usize,
+    /// How long nothing of a body may come.
+    pub body_still: Duration,
 }
 
 /// Where connections come in.
@@ -87,7 +90,12 @@ pub(super) async fn attend<D: Listening>(
         room: Arc::new(Semaphore::new(kib(bounds.body_bytes))),
         bytes: bounds.body_bytes,
     };
-    let with_room = routes.layer(middleware::from_fn_with_state(bodies, when_there_is_room));
+    let with_room = routes
+        .layer(middleware::from_fn_with_state(bodies, when_there_is_room))
+        .layer(middleware::from_fn_with_state(
+            Uploads::beside(bounds.most, bounds.body_still),
+            in_its_place,
+        ));
     let mut guests = AdminConnections {
         routes: entrance.guarded(with_room),
         bounds,
@@ -235,19 +243,6 @@ async fn when_there_is_room(
     next.run(request).await
 }
 
-/// How much a request says it brings; one that does not say may bring anything.
-fn body_bytes<B>(request: &Request<B>) -> usize {
-    let headers = request.headers();
-    match headers
-        .get(header::CONTENT_LENGTH)
-        .map(|length| length.to_str().ok().and_then(|length| length.parse().ok()))
-    {
-        Some(length) => length.unwrap_or(usize::MAX),
-        None if headers.contains_key(header::TRANSFER_ENCODING) => usize::MAX,
-        None => 0,
-    }
-}
-
 fn kib(bytes: usize) -> usize {
     bytes.div_ceil(1 << 10)
 }
@@ -256,7 +251,7 @@ fn kib(bytes: usize) -> usize {
 mod tests {
     use std::net::SocketAddr;
 
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -284,6 +279,7 @@ mod tests {
         whole: Duration::from_secs(300),
         vouched: Duration::from_secs(300),
         body_bytes: 1 << 20,
+        body_still: Duration::from_millis(50),
     };
 
     async fn start(
@@ -293,7 +289,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut listener = Anybody(listener);
         let (stop, stopped) = watch::channel(false);
-        let routes = Router::new().route("/", get(async || "here"));
+        let routes = Router::new()
+            .route("/", get(async || "here"))
+            .route("/put", post(async |body: String| body));
         let serving = tokio::spawn(async move {
             attend(&mut listener, routes, bounds, stopped)
                 .await
@@ -326,6 +324,28 @@ mod tests {
         assert!(ask(address).await.ends_with("here"));
         // The first of them are gone.
         assert_eq!(silent[0].read(&mut [0; 8]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn half_sent_bodies_leave_room_for_whoever_reads_and_are_cut_off() {
+        let (address, _stop, _serving) = start(ConnectionBounds { most: 16, ..BOUNDS }).await;
+        let mut halves = Vec::new();
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let half = b"POST /put HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nhalf";
+            stream.write_all(half).await.unwrap();
+            halves.push(stream);
+            assert!(ask(address).await.ends_with("here"));
+        }
+        let mut told = [0; 2];
+        for mut stream in halves {
+            let mut answer = String::new();
+            // One that finds no connection is closed without a word.
+            let _ = stream.read_to_string(&mut answer).await;
+            told[0] += usize::from(answer.starts_with("HTTP/1.1 408"));
+            told[1] += usize::from(answer.starts_with("HTTP/1.1 429"));
+        }
+        assert!(told[0] >= 2 && told[1] >= 2, "{told:?}");
     }
 
     #[tokio::test]

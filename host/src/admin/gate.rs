@@ -21,6 +21,8 @@ use crate::link::{Causes, Error, ServerTls, build_server};
 
 /// How often the files of tokens and certificates are read.
 const READ_AGAIN: Duration = Duration::from_secs(10);
+/// The same where one is not what it was: it may be being written at this moment.
+const READ_SOON: Duration = Duration::from_secs(1);
 
 /// What all requests at the port go through.
 pub(super) struct AccessGate {
@@ -67,11 +69,12 @@ impl AccessGate {
         acceptor.clone()
     }
 
-    /// Reads tokens and certificates. A token that cannot be read lets nobody in; certificates of before hold.
-    pub(super) async fn read(&self) {
-        self.tokens.read().await;
+    /// Reads tokens and certificates. A token that cannot be read, not even a second later, lets nobody in; certificates of before
+    /// hold. Whether it is to be looked again soon.
+    pub(super) async fn read(&self) -> bool {
+        let is_new = self.tokens.read().await;
         let Some(tls) = self.tls.clone() else {
-            return;
+            return is_new;
         };
         let built = match tokio::task::spawn_blocking(move || build_server(&tls)).await {
             Ok(built) => built,
@@ -93,14 +96,21 @@ impl AccessGate {
                 "the admin port's certificate cannot be read: the one of before holds, and without one nobody is answered"
             );
         }
+        let is_news = why.is_some() && *said != why;
         *said = why;
+        is_new || is_news
     }
 
     /// Does so for ever.
     pub(super) async fn read_again(&self) {
+        let mut pause = READ_AGAIN;
         loop {
-            tokio::time::sleep(READ_AGAIN).await;
-            self.read().await;
+            tokio::time::sleep(pause).await;
+            pause = if self.read().await {
+                READ_SOON
+            } else {
+                READ_AGAIN
+            };
         }
     }
 

@@ -14,6 +14,7 @@ mod routes;
 mod socket;
 mod tokens;
 mod tries;
+mod uploads;
 
 pub use answer::{ApiRefusal, ApiResult, json};
 pub use caller::{Caller, CallerOrigin, Scope};

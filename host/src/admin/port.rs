@@ -28,6 +28,7 @@ const BOUNDS: ConnectionBounds = ConnectionBounds {
     whole: Duration::from_secs(30),
     vouched: Duration::from_secs(30),
     body_bytes: 64 << 10,
+    body_still: Duration::from_secs(5),
 };
 /// The same with whoever shows a token, who may do what is done at the control socket.
 const WITH_TOKENS: ConnectionBounds = ConnectionBounds {

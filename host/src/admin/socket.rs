@@ -40,6 +40,7 @@ const BOUNDS: ConnectionBounds = ConnectionBounds {
     whole: Duration::from_secs(150),
     vouched: Duration::from_secs(150),
     body_bytes: 64 << 20,
+    body_still: Duration::from_secs(5),
 };
 /// How often it is looked whether it is there still, and tried again where it cannot be made.
 const LOOK: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! The tokens that let in at the admin port, as they are now: those in files are read again and again, since they are renewed
-//! and withdrawn. One that cannot be read lets nobody in until it can.
+//! and withdrawn. One that cannot be read lets nobody in until it can; at the first look that finds it so the one of before holds, since it
+//! may be being replaced at this moment.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,22 +31,47 @@ impl Tokens {
         self.wanted.is_empty()
     }
 
-    /// Reads the files, on a thread that may wait for the disk.
-    pub(super) async fn read(&self) {
+    /// Reads the files, on a thread that may wait for the disk. Whether one is not what it was: it may be half written, and is to be
+    /// read again soon.
+    pub(super) async fn read(&self) -> bool {
         let mut found = Vec::new();
+        let mut is_new = false;
         for token in &self.wanted {
             match token.secret.todays().await {
                 Ok(secret) => {
                     self.is_good_again(&token.name);
+                    is_new |= self
+                        .before(&token.name)
+                        .is_some_and(|before| before.secret.reveal() != secret.reveal());
                     found.push(AccessToken {
                         secret,
                         ..token.clone()
                     });
                 }
-                Err(error) => self.is_gone(&token.name, &error.to_string()),
+                Err(error) => {
+                    let before = self
+                        .before(&token.name)
+                        .filter(|_| !self.is_known(&token.name));
+                    is_new |= before.is_some();
+                    self.is_gone(&token.name, &error.to_string());
+                    found.extend(before);
+                }
             }
         }
         *self.today.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        is_new
+    }
+
+    /// The one of this name that holds.
+    fn before(&self, name: &str) -> Option<AccessToken> {
+        let today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
+        today.iter().find(|token| &*token.name == name).cloned()
+    }
+
+    /// Whether it was said that it cannot be read.
+    fn is_known(&self, name: &str) -> bool {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.contains_key(name)
     }
 
     /// Name and scope of the token that is shown. All are looked at, so that the time it takes says nothing of which it is.
@@ -64,7 +90,7 @@ impl Tokens {
         let why = crate::words::line(why, crate::words::REASON);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.insert(Arc::clone(name), why.clone()) != Some(why.clone()) {
-            tracing::warn!(token = %name, why, "a token cannot be read: it lets nobody in until it can");
+            tracing::warn!(token = %name, why, "a token cannot be read: where that lasts for a second it lets nobody in until it can");
         }
     }
 
@@ -117,8 +143,27 @@ mod tests {
         assert_eq!(scope("first-first-first"), None);
         assert_eq!(scope("second-second-second"), Some(Scope::Operate));
         std::fs::remove_file(&file).unwrap();
-        tokens.read().await;
+        assert!(tokens.read().await, "it is not looked at again soon");
+        assert_eq!(scope("second-second-second"), Some(Scope::Operate));
+        assert!(!tokens.read().await);
         assert_eq!(scope("second-second-second"), None);
+        // One that was half written at one look is whole at the next.
+        std::fs::write(&file, "third-thi").unwrap();
+        tokens.read().await;
+        std::fs::write(&file, "third-third-third\n").unwrap();
+        assert!(tokens.read().await, "it is not looked at again soon");
+        assert_eq!(scope("third-third-third"), Some(Scope::Operate));
+        assert!(!tokens.read().await);
+        std::fs::write(&file, "").unwrap();
+        tokens.read().await;
+        assert_eq!(scope("third-third-third"), Some(Scope::Operate));
+        std::fs::write(&file, "fourth-fourth-fourth\n").unwrap();
+        tokens.read().await;
+        assert_eq!(scope("third-third-third"), None);
+        assert_eq!(scope("fourth-fourth-fourth"), Some(Scope::Operate));
+        std::fs::remove_file(&file).unwrap();
+        tokens.read().await;
+        tokens.read().await;
         assert_eq!(scope("always-always-always"), Some(Scope::Deploy));
         assert_eq!(scope(""), None);
     }

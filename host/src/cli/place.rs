@@ -2,6 +2,7 @@
 //! one. The same request goes to either.
 
 pub mod relay;
+pub mod unreached;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -84,6 +85,15 @@ pub enum CommandFailure {
         path: PathBuf,
         /// Why it has to run.
         what: &'static str,
+    },
+    /// One runs, without a control socket.
+    #[error("a gateway runs on `{}`, and no command reaches it: {why}, and without room to write there is no control socket; {elsewhere}", path.display())]
+    Unreached {
+        path: PathBuf,
+        /// What is wrong with its disk.
+        why: &'static str,
+        /// Where it can be seen all the same.
+        elsewhere: String,
     },
     /// Files made by another user would keep the gateway out.
     #[error(
@@ -225,6 +235,9 @@ pub fn find(
         if !sources.path.exists() && !has_store {
             return Err(CommandFailure::Nothing(config.gateway.data_dir.clone()));
         }
+    }
+    if let Some(unreached) = unreached::by_its_disk(&config) {
+        return Err(unreached);
     }
     Ok(GatewayOrConfig::Stopped(Box::new(config)))
 }

@@ -14,6 +14,9 @@ use super::settings::SecretError;
 pub enum FailureKind {
     /// Credentials, certificates or rights: trying again soon is pointless, someone must act.
     Refused,
+    /// A file that it needs is not there, or is not what it should be: it may be being replaced at this moment. Told as a refusal,
+    /// and tried again soon, and ever more seldom.
+    Unread,
     /// A certificate is not yet valid while the wall clock is unset: it passes when the clock is set.
     Clock,
     /// Nobody listens there, or no way leads there, and that was said at once: to ask again costs nothing.
@@ -138,7 +141,7 @@ impl ConnectionLoss for Error {
         match self {
             Self::Secret(error) => error.kind(),
             Self::Tls { failure, .. } | Self::WebSocket { failure, .. } => *failure,
-            Self::File { .. } => FailureKind::Refused,
+            Self::File { .. } => FailureKind::Unread,
             Self::Dial { source, .. } if is_said_at_once(source) => FailureKind::NotThere,
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 FailureKind::Refused

@@ -46,8 +46,8 @@ pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};
 pub use serial::{Parity, Serial, SerialBrake, SerialFinder, SerialPort, serial_problem};
 pub use settings::{
-    Backoff, Carriage, Deadlines, FreshToken, Peer, Secret, SecretError, ServerTls, Target, Tls,
-    TokenLife, TokenSource, Upgrade,
+    Backoff, Carriage, Deadlines, FreshToken, Peer, Secret, SecretError, SecretFiles, ServerTls,
+    Target, Tls, TokenLife, TokenSource, Upgrade,
 };
 pub use shared_socket::SharedSocket;
 pub use socket::{ReadTurn, Socket, leave, prepare};

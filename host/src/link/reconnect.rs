@@ -192,7 +192,7 @@ impl Reconnect {
             .costly
             .saturating_add(u32::from(failure != FailureKind::NotThere));
         let age = now.saturating_duration_since(*self.since.get_or_insert(now));
-        let refused = failure == FailureKind::Refused;
+        let refused = matches!(failure, FailureKind::Refused | FailureKind::Unread);
         self.state = if refused {
             LinkState::Refused
         } else {
@@ -204,7 +204,9 @@ impl Reconnect {
                 (self.backoff.capped(PROMPT), self.failures - 1)
             }
             FailureKind::NotThere => (self.backoff, self.failures - 1),
-            FailureKind::Passing | FailureKind::Clock => (self.backoff, self.costly - 1),
+            FailureKind::Passing | FailureKind::Clock | FailureKind::Unread => {
+                (self.backoff, self.costly - 1)
+            }
         };
         let alarm = self.failures >= ALARM
             && self.failures.is_multiple_of(ALARM)

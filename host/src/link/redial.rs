@@ -10,13 +10,10 @@ use super::metrics::LinkGauges;
 use super::reconnect::{LinkState, Loudness, Reconnect, Stop};
 use super::takeovers::TakeoverCounter;
 use super::troubles::{LoggedCauses, Trouble, TroubleNotice};
-use super::{Backoff, Causes, ConnectionLoss, FailureKind, LinkMetrics, Twin};
+use super::{Backoff, Causes, ConnectionLoss, FailureKind, LinkMetrics, SecretFiles, Twin};
 
 /// After so many connections in a row on which nothing was answered, the next one is not more patient still.
 const MOST_PATIENCE: u32 = 6;
-
-/// The pause before an attempt that comes at once.
-const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// What a protocol says of its connection: how one is made, and what it is known by.
 pub trait Dial {
@@ -33,6 +30,11 @@ pub trait Dial {
     fn id(&self) -> &str;
 
     fn backoff(&self) -> Backoff;
+
+    /// The files of its secrets and certificates: where one of them changes, a refusal is not waited out.
+    fn files(&self) -> SecretFiles {
+        SecretFiles::default()
+    }
 
     /// What a failed attempt comes to, for the log.
     fn complaint(&self) -> &'static str;
@@ -58,8 +60,9 @@ pub struct Redial<D> {
     said: LoggedCauses,
     /// Connections in a row that ended in silence before anything was answered.
     unanswered: u32,
-    /// The next attempt comes at once.
-    is_hasty: bool,
+    /// The next attempt comes after this pause at the latest.
+    hasty: Option<Duration>,
+    files: SecretFiles,
 }
 
 impl<D: Dial> Redial<D> {
@@ -75,6 +78,7 @@ impl<D: Dial> Redial<D> {
                 Arc::clone(&name),
                 dial.id().to_owned(),
             ),
+            files: dial.files(),
             dial,
             stage,
             name,
@@ -87,7 +91,7 @@ impl<D: Dial> Redial<D> {
             is_asked: false,
             said: LoggedCauses::default(),
             unanswered: 0,
-            is_hasty: false,
+            hasty: None,
         }
     }
 
@@ -132,6 +136,7 @@ impl<D: Dial> Redial<D> {
             self.machine.dial();
             self.gauges.show(&self.machine);
             self.notice.trying();
+            self.files.note().await;
             let opened = tokio::select! {
                 biased;
                 () = told_to_stop(stop) => return None,
@@ -157,6 +162,9 @@ impl<D: Dial> Redial<D> {
         let refused = self.machine.state() == LinkState::Refused;
         tokio::select! {
             () = tokio::time::sleep(self.wait) => {}
+            () = self.files.changed(), if refused && !self.is_asked => {
+                tracing::info!(stage = self.stage, name = %self.name, "a file of its secrets or certificates has changed: trying again");
+            }
             () = hurried(&mut self.hurry), if !self.is_asked && !self.wait.is_zero() => {
                 tracing::info!(stage = self.stage, name = %self.name, "the config was read again: trying again");
             }
@@ -184,9 +192,9 @@ impl<D: Dial> Redial<D> {
         self.machine.worked();
     }
 
-    /// It ended over a message that is known now: the next attempt comes at once.
-    pub fn hasten(&mut self) {
-        self.is_hasty = true;
+    /// It ended over a message that is known now: the next attempt comes after this pause at the latest.
+    pub fn hasten(&mut self, pause: Duration) {
+        self.hasty = Some(pause);
     }
 
     /// The connection was left to be opened anew at once: nothing failed.
@@ -219,12 +227,10 @@ impl<D: Dial> Redial<D> {
         }
         self.look_for_another(ended.twin(), now);
         let retry = self.machine.failed(failure, now, fastrand::f64());
-        self.wait = if std::mem::take(&mut self.is_hasty) {
-            retry.after.min(AT_ONCE)
-        } else {
-            retry.after
-        }
-        .max(ended.pause().unwrap_or_default());
+        let pause = self.hasty.take();
+        self.wait = pause
+            .map_or(retry.after, |pause| retry.after.min(pause))
+            .max(ended.pause().unwrap_or_default());
         self.is_asked = ended.pause().is_some();
         self.unanswered = if ended.is_unanswered() {
             (self.unanswered + 1).min(MOST_PATIENCE)
@@ -252,7 +258,7 @@ impl<D: Dial> Redial<D> {
 
     /// Says once that another one of our id throws us out again and again. A hang-up of which it is known what for is none.
     fn look_for_another(&mut self, twin: Option<Twin>, now: Instant) {
-        let is_open = self.machine.state() == LinkState::Online && !self.is_hasty;
+        let is_open = self.machine.state() == LinkState::Online && self.hasty.is_none();
         let Some(twin) = twin.filter(|twin| *twin == Twin::Told || is_open) else {
             return;
         };

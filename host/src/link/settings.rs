@@ -1,10 +1,12 @@
 //! What a connection needs to know, whatever is spoken on it; already checked (`config` does that).
 
+mod files;
 mod secret;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::files::SecretFiles;
 pub use self::secret::{FreshToken, Secret, SecretError, TokenLife, TokenSource};
 
 /// TLS: own CA or the system's roots, and a client certificate where the peer asks for one.
@@ -21,6 +23,13 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// All of its files.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let own = self.identity.iter();
+        let own = own.flat_map(|(chain, key)| [chain.clone(), key.clone()]);
+        own.chain(self.ca.clone()).collect()
+    }
+
     /// The files with certificates, and what each is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
         let own = self.identity.as_ref().map(|(chain, _)| ("cert", &**chain));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::manners::Manners;
 use super::{Config, Connection, Error, Established};
-use crate::link::{self, Backoff, Dial, LinkMetrics};
+use crate::link::{self, Backoff, Dial, LinkMetrics, SecretFiles, Tls};
 
 /// One connection to a broker that is dialled again whenever it is lost.
 pub type BrokerRedial = link::Redial<BrokerDialler>;
@@ -57,6 +57,12 @@ impl Dial for BrokerDialler {
 
     fn backoff(&self) -> Backoff {
         self.config.backoff
+    }
+
+    fn files(&self) -> SecretFiles {
+        let login = self.config.login.as_ref();
+        let password = login.and_then(|login| login.password.as_ref());
+        SecretFiles::of(password, self.config.tls.iter().flat_map(Tls::paths))
     }
 
     fn complaint(&self) -> &'static str {

@@ -68,6 +68,7 @@ use std::thread::JoinHandle;
 
 pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Turning, UnreadableQueue};
 pub use dead_letters::letter::{LetterId, LetterRecord};
+pub use disk::held::is_held;
 pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
 pub use disk::snapshot::SnapshotFile;
 pub use drop_policy::{DropPolicy, Policy};

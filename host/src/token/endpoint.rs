@@ -1,5 +1,6 @@
 //! Tokens that somebody gives out over HTTP to a client that shows its own secret (RFC 6749, section 4.4).
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,7 +133,14 @@ impl TokenEndpoint {
         let good_for = format!("{left:.0?}");
         tracing::warn!(host = %self.asked.host, cause, good_for, "no new token: the last one is used while it is good");
         // Later each time, and never again and again near its end.
-        old.life.renews_at = now + (left / 2).max(PAUSE);
+        // The file of its secret may be there in a moment.
+        let is_ours = matches!(error, SecretError::File { .. });
+        let pause = if is_ours {
+            PAUSE
+        } else {
+            (left / 2).max(PAUSE)
+        };
+        old.life.renews_at = now + pause;
         Ok(old.clone())
     }
 
@@ -189,6 +197,10 @@ impl TokenSource for TokenEndpoint {
 
     fn made_of(&self) -> &str {
         &self.made_of
+    }
+
+    fn file(&self) -> Option<&Arc<Path>> {
+        self.asked.secret.file()
     }
 }
 

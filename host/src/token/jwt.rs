@@ -1,7 +1,8 @@
 //! Tokens made from a key: JSON, signed, and good for a while (RFC 7519).
 
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -13,6 +14,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Map, Value, json};
 
+use super::last::LastToken;
 use crate::clock::Now;
 use crate::link::{FailureKind, FreshToken, Secret, SecretError, TokenLife, TokenSource};
 
@@ -59,6 +61,8 @@ pub struct JwtRecipe {
     pub lives: Duration,
     /// All of it in words, without the key itself.
     made_of: String,
+    /// The last one that was made.
+    last: Arc<Mutex<LastToken>>,
 }
 
 impl JwtRecipe {
@@ -79,6 +83,7 @@ impl JwtRecipe {
             claims,
             lives,
             made_of,
+            last: Arc::default(),
         }
     }
 
@@ -118,8 +123,31 @@ impl JwtRecipe {
             let problem = "the clock of this gateway is not set, and a token that is signed now would be good at another time: it is made once the clock is set";
             return Err(SecretError::token(problem, FailureKind::Clock));
         }
+        // One in a file may be half written at this moment.
+        let failure = if self.key.file().is_some() {
+            FailureKind::Unread
+        } else {
+            FailureKind::Refused
+        };
         self.make(key, now.wall.0 / 1_000_000)
-            .map_err(|problem| SecretError::token(problem, FailureKind::Refused))
+            .map_err(|problem| SecretError::token(problem, failure))
+    }
+
+    /// A new token, by the key that there is now.
+    async fn fresh(&self) -> Result<FreshToken, SecretError> {
+        let key = self.key.current().await?;
+        let recipe = self.clone();
+        // Signing with RSA takes milliseconds of a small processor.
+        let made = tokio::task::spawn_blocking(move || {
+            recipe.make_now(key.reveal(), Now::read()).map(Arc::from)
+        });
+        let stopped = |stopped: tokio::task::JoinError| {
+            SecretError::token(stopped.to_string(), FailureKind::Passing)
+        };
+        Ok(FreshToken {
+            text: made.await.map_err(stopped)??,
+            life: TokenLife::of(self.lives, Instant::now(), fastrand::f64()),
+        })
     }
 
     fn sign(&self, key: &str, text: &[u8]) -> Result<Vec<u8>, String> {
@@ -201,26 +229,23 @@ fn sign_with(
 impl TokenSource for JwtRecipe {
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<FreshToken, SecretError>> + Send + '_>> {
         Box::pin(async {
-            let key = self.key.current().await?;
-            let recipe = self.clone();
-            // Signing with RSA takes milliseconds of a small processor.
-            let made = tokio::task::spawn_blocking(move || {
-                recipe.make_now(key.reveal(), Now::read()).map(Arc::from)
-            });
-            let stopped = |stopped: tokio::task::JoinError| {
-                SecretError::token(stopped.to_string(), FailureKind::Passing)
-            };
-            Ok(FreshToken {
-                text: made.await.map_err(stopped)??,
-                life: TokenLife::of(self.lives, Instant::now(), fastrand::f64()),
-            })
+            let made = self.fresh().await;
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.or_last(made, Instant::now())
         })
     }
 
-    fn refused(&self) {}
+    fn refused(&self) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = LastToken::default();
+    }
 
     fn made_of(&self) -> &str {
         &self.made_of
+    }
+
+    fn file(&self) -> Option<&Arc<Path>> {
+        self.key.file()
     }
 }
 

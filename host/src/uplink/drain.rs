@@ -1,6 +1,6 @@
 //! One connection after the other, by what upstream speaks.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -16,6 +16,9 @@ use super::shared::UplinkContext;
 use super::{file, http, mqtt, nats};
 use crate::link::{Causes, Redial, Stop};
 use crate::message::OwedQueues;
+
+/// The pause before an attempt that comes at once, where the other end ended the connection.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Whether upstream is there, in words: nothing is sent and nothing stays there. A broker is asked by whoever asks, over `mqtt`.
 ///
@@ -103,7 +106,8 @@ async fn keep_sending<C: Carrier>(
             Err(Parting::Lost(CarrierEnded::Renewal)) => redial.renew(),
             Err(Parting::Lost(ended)) => {
                 match uplink.haste(&ended) {
-                    Haste::AtOnce => redial.hasten(),
+                    Haste::Now => redial.hasten(Duration::ZERO),
+                    Haste::AtOnce => redial.hasten(AT_ONCE),
                     Haste::Soon => redial.worked(),
                     Haste::Later => {}
                 }

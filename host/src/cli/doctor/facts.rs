@@ -17,6 +17,7 @@ use super::limits::WantedLimits;
 use super::machine::shown;
 use super::network::{WantedName, WantedPort};
 use super::secrets::SecretFile;
+use crate::cli::place::unreached::by_its_disk;
 use crate::config::Config;
 use crate::{file, link, source, uplink};
 
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     pub(super) names: Vec<WantedName>,
     pub(super) certificates: Vec<CertificateFile>,
     pub(super) secrets: Vec<SecretFile>,
+    /// In words, of a gateway that runs and cannot be asked: why.
+    pub(super) unreached: Option<String>,
 }
 
 /// Gathers them; names are looked up meanwhile.
@@ -49,6 +52,7 @@ pub(super) async fn gather(config: &Config) -> Facts {
         names: names(config).await,
         certificates: certificates(config),
         secrets: secrets(config),
+        unreached: by_its_disk(config).map(|unreached| unreached.to_string()),
     }
 }
 

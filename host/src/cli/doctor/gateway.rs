@@ -21,8 +21,17 @@ pub(super) fn look(status: &Status, uptime_s: u64) -> Vec<Finding> {
     found
 }
 
-/// What is told of one that does not run.
-pub(super) fn stopped() -> Finding {
+/// What is told of one that cannot be asked: that it runs all the same, where its disk is the reason, or does not run.
+pub(super) fn unasked(unreached: Option<&str>) -> Finding {
+    if let Some(unreached) = unreached {
+        return Finding::of(
+            FindingLevel::Failed,
+            SUBJECT,
+            unreached,
+            "what it cannot write is kept in memory, and then not taken",
+            "dmesg | tail; df -h; mount -o remount,rw, or make room",
+        );
+    }
     Finding::of(
         FindingLevel::Warning,
         SUBJECT,

@@ -131,7 +131,7 @@ fn examine(machine: &Machine, now: Now, facts: &Facts, status: Option<&Status>) 
     found.extend(secrets::look(&facts.secrets, &facts.folder.path));
     match status {
         Some(status) => found.extend(gateway::look(status, now.uptime.0 / 1_000_000)),
-        None => found.push(gateway::stopped()),
+        None => found.push(gateway::unasked(facts.unreached.as_deref())),
     }
     found
 }
@@ -206,7 +206,7 @@ fn of_plugins(config: &Config) -> Vec<Finding> {
     found
 }
 
-/// What a running gateway says; one that cannot be asked is one that does not run, and why is said.
+/// What a running gateway says; why one cannot be asked is said.
 fn status(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Option<Status> {
     match find(global, &arguments.at, surroundings) {
         Ok(GatewayOrConfig::Running(client)) => client

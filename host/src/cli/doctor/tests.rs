@@ -98,6 +98,7 @@ impl Made {
                 }],
                 certificates: Vec::new(),
                 secrets: Vec::new(),
+                unreached: None,
             },
         };
         TREE.iter().for_each(|(path, text)| made.write(path, text));

@@ -38,6 +38,9 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
 
     /// What tokens are made of, without any secret: two sources with the same words are the same.
     fn made_of(&self) -> &str;
+
+    /// The file of the secret that they are made or fetched with, if it is in one.
+    fn file(&self) -> Option<&Arc<Path>>;
 }
 
 /// A token, and how long it is used.
@@ -227,6 +230,14 @@ impl Secret {
         match &self.origin {
             SecretOrigin::File(file) => Some(file),
             SecretOrigin::Fixed | SecretOrigin::Token(_) => None,
+        }
+    }
+
+    /// The file that it is made with or comes from, whichever there is.
+    pub(super) fn file_behind(&self) -> Option<&Arc<Path>> {
+        match &self.origin {
+            SecretOrigin::Token(source) => source.file(),
+            SecretOrigin::File(_) | SecretOrigin::Fixed => self.file(),
         }
     }
 

@@ -12,6 +12,15 @@ use crate::link::{Error, Secret, build_server};
 /// How often a token and certificates are read anew: they are renewed, some each hour.
 pub(super) const READ_AGAIN: Duration = Duration::from_secs(60);
 
+/// The pauses until they are read once more, where they could not be, or where the token was another one: it may be being written at
+/// that moment.
+pub(super) const READ_SOON: [Duration; 4] = [
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+];
+
 /// The token and certificates of a moment.
 #[derive(Clone)]
 pub(super) struct Gate {
@@ -42,6 +51,12 @@ impl Gate {
             None => None,
         };
         Ok(Self { token, tls })
+    }
+
+    /// Whether its token is the other one's.
+    pub(super) fn has_token_of(&self, other: &Self) -> bool {
+        let text = |gate: &Self| gate.token.as_ref().map(|token| token.reveal().to_owned());
+        text(self) == text(other)
     }
 
     /// Whether a token is wanted.

@@ -22,7 +22,7 @@ use super::answer::{RequestOutcome, STATUSES};
 use super::asked::WantedTopics;
 use super::bodies::{Bodies, BodyShare};
 use super::desk::PostRequest;
-use super::gate::{Gate, READ_AGAIN};
+use super::gate::{Gate, READ_AGAIN, READ_SOON};
 use super::split::Unfit;
 use super::websocket::{self, OpenedSlot, OpenedSocket, SocketRules};
 use super::{BodySplit, Config, PathTopic};
@@ -118,24 +118,39 @@ impl Room {
         let room = Arc::clone(self);
         let config = config.clone();
         tokio::spawn(async move {
-            match Gate::read(&config).await {
-                Ok(gate) => room.open(gate),
-                Err(error) => {
-                    let cause = Causes(&error).to_string();
-                    room.is_stale(&cause);
-                    tracing::warn!(
-                        source = &*room.name,
-                        cause,
-                        "token or certificate cannot be read again: the earlier ones hold"
-                    );
+            let mut said = String::new();
+            for pause in READ_SOON {
+                match Gate::read(&config).await {
+                    Ok(gate) => {
+                        // Another one may be half written.
+                        if !room.open(gate) {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let cause = Causes(&error).to_string();
+                        room.is_stale(&cause);
+                        if said != cause {
+                            tracing::warn!(
+                                source = &*room.name,
+                                cause,
+                                "token or certificate cannot be read again: the earlier ones hold, and they are tried again soon"
+                            );
+                        }
+                        said = cause;
+                    }
                 }
+                tokio::time::sleep(pause).await;
             }
         });
     }
 
-    /// From now on this token and these certificates hold.
-    fn open(&self, gate: Gate) {
-        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+    /// From now on this token and these certificates hold. Whether the token is another one.
+    fn open(&self, gate: Gate) -> bool {
+        let before = {
+            let mut held = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *held, gate.clone())
+        };
         let mut since = self
             .stale_since
             .lock()
@@ -143,6 +158,7 @@ impl Room {
         if since.take().is_some() {
             self.board.show(Vec::new());
         }
+        !gate.has_token_of(&before)
     }
 
     /// They cannot be read again: those of before hold, until they end.

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::consumer::{self, ConsumerTerms};
-use crate::link::{Backoff, Causes, Dial};
+use crate::link::{Backoff, Causes, Dial, SecretFiles, Tls};
 use crate::nats::{Error, NatsConnection};
 
 /// Dials one server, always in the same way.
@@ -33,6 +33,14 @@ impl Dial for ConsumerDialler {
 
     fn backoff(&self) -> Backoff {
         self.config.server.backoff
+    }
+
+    fn files(&self) -> SecretFiles {
+        let server = &self.config.server;
+        SecretFiles::of(
+            server.login.secret(),
+            server.tls.iter().flat_map(Tls::paths),
+        )
     }
 
     fn complaint(&self) -> &'static str {

@@ -15,25 +15,17 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::clock::Now;
 use crate::spool::disk::fault_injection::{DiskCall, FaultInjection};
+use crate::spool::disk::held;
 use crate::spool::disk::name::{StoreName, whereabouts};
 use crate::spool::disk::ram_copy::RamCopy;
 use crate::spool::disk::records::failed_reads::FailedReads;
 use crate::spool::error::Error;
 
-/// A killed process may hold its lock until it is reaped.
-const LOCK_WAIT: Duration = if cfg!(test) {
-    Duration::from_millis(200)
-} else {
-    Duration::from_secs(5)
-};
-const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Bytes of the lock file, whatever stands in it.
 const SIGNATURE: usize = 160;
 /// Bytes written to see whether the disk takes anything: more than fits between other files.
@@ -79,6 +71,8 @@ fn sum_of(boot: u32, store: &str, at: &str) -> String {
 pub(crate) struct DataFolder {
     path: PathBuf,
     lock: Option<File>,
+    /// The same on a disk that cannot be written, opened to be read: others see that somebody runs here.
+    unwritten: Option<File>,
     last_boot: Option<u32>,
     signed: Signed,
     /// What stands for sled's files while they cannot be opened.
@@ -103,6 +97,7 @@ impl DataFolder {
         let mut folder = Self {
             path,
             lock: None,
+            unwritten: None,
             last_boot: None,
             signed,
             ram_copy: None,
@@ -113,9 +108,13 @@ impl DataFolder {
         match folder.take_lock() {
             Ok(()) => {}
             Err(Error::Folder { source, .. }) if may_pass(&source) => {
-                // Nobody can write, so nobody need be kept out; the last boot can be read all the same.
+                // The last boot can be read all the same, and the lock be taken as it is.
                 if let Ok(mut lock) = File::open(folder.path.join("lock")) {
                     (folder.last_boot, folder.signed) = Signed::read(&mut lock);
+                    if held::take(&lock) == Ok(false) {
+                        return Err(folder.locked("unknown".to_owned()));
+                    }
+                    folder.unwritten = Some(lock);
                 }
             }
             Err(error) => return Err(error),
@@ -160,23 +159,22 @@ impl DataFolder {
             .truncate(false)
             .open(path.join("lock"))
             .map_err(failed)?;
-        let deadline = Instant::now() + LOCK_WAIT;
-        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK {
-                return Err(failed(error.into()));
-            }
-            if Instant::now() >= deadline {
-                let holder = read(&mut lock, "process ").unwrap_or_else(|| "unknown".to_owned());
-                return Err(Error::Locked {
-                    path: path.to_owned(),
-                    holder,
-                });
-            }
-            std::thread::sleep(LOCK_RETRY);
+        // It would keep out ourselves.
+        self.unwritten = None;
+        if !held::take(&lock).map_err(|error| failed(error.into()))? {
+            let holder = read(&mut lock, "process ").unwrap_or_else(|| "unknown".to_owned());
+            return Err(self.locked(holder));
         }
         (self.last_boot, self.signed) = Signed::read(&mut lock);
         self.lock = Some(lock);
         Ok(())
+    }
+
+    fn locked(&self, holder: String) -> Error {
+        Error::Locked {
+            path: self.path.clone(),
+            holder,
+        }
     }
 
     /// Whether the lock file that is held is the one in the folder, and the folder is whole: what is written to files that
@@ -477,6 +475,25 @@ mod tests {
             read(second.lock.as_mut().unwrap(), "process "),
             Some(std::process::id().to_string())
         );
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_it_is_seen_all_the_same_that_somebody_runs() {
+        let folder = crate::spool::tests::tempdir();
+        let path = folder.path().join("spool");
+        assert!(!held::is_held(&path));
+        drop(DataFolder::lock(&path).unwrap());
+        assert!(!held::is_held(&path));
+        let read_only = |script: &Script| script.fail(1, Errno::ROFS.raw_os_error());
+        let mut running = DataFolder::lock_with(&path, read_only).unwrap();
+        assert!(running.lock.is_none() && held::is_held(&path));
+        let second = DataFolder::lock_with(&path, read_only);
+        assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+        // The disk takes writes again.
+        running.take_lock().unwrap();
+        assert!(running.unwritten.is_none() && held::is_held(&path));
+        drop(running);
+        assert!(!held::is_held(&path));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) mod fault_injection;
 pub(crate) mod folder;
 pub(crate) mod format_before;
 pub(crate) mod frame;
+pub(crate) mod held;
 pub(crate) mod identity;
 mod index;
 pub(crate) mod log;

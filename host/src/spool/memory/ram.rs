@@ -33,6 +33,11 @@ impl Ram {
         self.held().saturating_sub(self.most)
     }
 
+    /// Whether three quarters of it are used.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.held() / 3 >= self.most / 4
+    }
+
     /// Whether who can wait shall wait.
     pub(crate) fn is_full(&self) -> bool {
         self.held() >= self.most
@@ -88,7 +93,8 @@ mod tests {
         assert_eq!((ram.held(), ram.excess(), ram.is_full()), (110, 10, true));
         one.sub(20);
         assert_eq!((one.bytes(), ram.excess(), ram.is_full()), (40, 0, false));
+        assert!(ram.is_nearly_full());
         drop(other);
-        assert_eq!(ram.held(), 40);
+        assert!(ram.held() == 40 && !ram.is_nearly_full());
     }
 }

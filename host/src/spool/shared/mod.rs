@@ -49,7 +49,7 @@ use crate::spool::space::condition::StoreCondition;
 use crate::spool::space::wear::{self, Wear, WearTotals};
 use crate::spool::wake_up::WakeUp;
 
-/// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
+/// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write and `memory` is nearly full.
 const HEADS_KEPT: usize = 4;
 /// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
 const LEDGER_EVERY_US: u64 = 5_000_000;
@@ -322,9 +322,14 @@ impl Shared {
         }
     }
 
-    /// Bytes of messages without a receipt that RAM holds while the store cannot write.
+    /// Bytes that a queue may hold while the store cannot write before it gives up those without a receipt: whatever there is room
+    /// for, until most of `memory` is used; the rest is for those that somebody waits for.
     pub(super) fn most_in_ram(&self) -> usize {
-        self.config.head_bytes.saturating_mul(HEADS_KEPT)
+        if self.ram.is_nearly_full() {
+            self.config.head_bytes.saturating_mul(HEADS_KEPT)
+        } else {
+            usize::MAX
+        }
     }
 
     /// Reads from the store. Blocks on the disk.

@@ -1,7 +1,9 @@
 //! Below the mark of free space: classes give up what they may so that what comes can be written, and only where that is
 //! not enough nothing is spilled any more.
 //!
-//! Nothing is given up before it has to be: a queue's head must be full, or a source wait for it. Then the queue that
+//! Nothing is given up before it has to be: as long as `memory` has room what comes waits there, however much one queue has. Two
+//! things have to be: `memory` is nearly full, and a queue's head is; or a source's broker waits with its window full, so that no more
+//! comes into `memory` anyway, and what that broker keeps meanwhile overflows where nobody tells. Then the queue that
 //! holds most on the card gives first, as its class says; one with `drop = "newest"` takes nothing more instead. What is
 //! pressed may fill the reserve down to its half, and room is made up to three quarters of it, so that the condition
 //! stays what it is until somebody tidies up. Where all that may go would not be enough, nothing goes.

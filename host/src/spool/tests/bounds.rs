@@ -10,6 +10,7 @@ fn while_the_store_cannot_write_ram_stays_bounded_and_what_has_a_receipt_stays()
     let folder = tempdir();
     let bench = Bench::open(Config {
         head_bytes: 2_000,
+        memory_bytes: 10_000,
         ..config(folder.path())
     });
     bench
@@ -37,6 +38,27 @@ fn while_the_store_cannot_write_ram_stays_bounded_and_what_has_a_receipt_stays()
             .get(),
         queue.dropped
     );
+}
+
+#[test]
+fn while_the_store_cannot_write_nothing_is_given_up_that_memory_has_room_for() {
+    let folder = tempdir();
+    let bench = Bench::open(Config {
+        head_bytes: 2_000,
+        memory_bytes: 1 << 20,
+        ..config(folder.path())
+    });
+    bench
+        .shared
+        .report_trouble(&StoreError::Damaged("told to".into()));
+    for number in 0..500 {
+        bench.append(number, None);
+        bench.shared.park(vec![letter(number, None)]);
+    }
+    let queue = bench.queue();
+    assert!(queue.ram_bytes > 8_000);
+    assert_eq!((queue.dropped, queue.in_ram), (0, 500));
+    assert!(bench.shared.ledger().is_empty());
 }
 
 #[test]

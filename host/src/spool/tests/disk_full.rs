@@ -95,6 +95,23 @@ fn the_oldest_make_room_once_ram_is_full_and_not_before() {
 }
 
 #[test]
+fn a_full_head_costs_nothing_while_memory_has_room() {
+    for policy in [DropPolicy::Oldest, DropPolicy::Newest] {
+        let folder = tempdir();
+        let free = RESERVE / 4 * 3 - 500;
+        let mut bench = nearly_full(folder.path(), policy, 600, free);
+        // Much more than a head.
+        let held = bench.append_with_receipts(600..700);
+        bench.turn();
+        bench.turn();
+        assert!(bench.queue().ram_bytes > 4_000);
+        let gone = [LossReason::QuotaOldest, LossReason::QuotaNewest];
+        assert_eq!(gone.map(|reason| given_up(&bench, reason)), [0, 0]);
+        assert_eq!((bench.queue().on_disk, held.is_settled(0)), (600, false));
+    }
+}
+
+#[test]
 fn with_nothing_free_room_is_made_first_and_what_waits_is_written_once_it_is_there() {
     let folder = tempdir();
     let mut bench = nearly_full(folder.path(), DropPolicy::Oldest, 600, RESERVE / 2);

@@ -33,10 +33,11 @@ impl Writer {
         let limits = self.shared.limits(slot);
         let may_spill = self.may_spill();
         let disk_full = self.disk_full;
+        let urgent_bytes = self.urgent_bytes();
         let (wants_write, spill) = {
             let mut queue = locked(&slot.queue);
             let is_due = |due: Option<RunningTime>| demand.includes(due);
-            let is_pressed = demand == Demand::All || queue.is_urgent(limits.head_bytes);
+            let is_pressed = demand == Demand::All || queue.is_urgent(urgent_bytes);
             let wants_spill = if may_spill {
                 is_due(queue.spill_due(limits))
             } else {

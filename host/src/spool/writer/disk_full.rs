@@ -36,11 +36,21 @@ impl Writer {
         }
     }
 
+    /// Bytes of a queue's head that have to be written: a full one can stay in RAM as long as there is room.
+    pub(super) fn urgent_bytes(&self) -> usize {
+        let is_disk_full = self.space_level.condition == StoreCondition::DiskFull;
+        if is_disk_full && !self.shared.ram.is_nearly_full() {
+            usize::MAX
+        } else {
+            self.shared.config.head_bytes
+        }
+    }
+
     /// Whether something has to be written.
     fn is_pressed(&self) -> bool {
         let is_ending = self.shared.end.how().is_some();
         let has_letters = locked(&self.shared.letters.waiting).is_due();
-        let is_urgent = |slot: &Slot| locked(&slot.queue).is_urgent(self.shared.config.head_bytes);
+        let is_urgent = |slot: &Slot| locked(&slot.queue).is_urgent(self.urgent_bytes());
         is_ending || has_letters || self.shared.slots.iter().any(is_urgent)
     }
 }

@@ -147,6 +147,7 @@ impl Writer {
         let may_spill = self.may_spill();
         let may_write = self.may_write();
         let disk_full = self.disk_full;
+        let urgent_bytes = self.urgent_bytes();
         if disk_full.giver.is_some() || (may_write && locked(&self.shared.letters.waiting).is_due())
         {
             return Some(RunningTime::START);
@@ -157,9 +158,8 @@ impl Writer {
             if may_spill {
                 return queue.due(limits);
             }
-            let pressed = (disk_full.lets_spill(slot.policy())
-                && queue.is_urgent(limits.head_bytes))
-            .then_some(RunningTime::START);
+            let pressed = (disk_full.lets_spill(slot.policy()) && queue.is_urgent(urgent_bytes))
+                .then_some(RunningTime::START);
             queue.low_due().into_iter().chain(pressed).min()
         });
         let state_due = locked(&self.shared.checkpoints).due();

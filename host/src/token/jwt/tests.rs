@@ -4,6 +4,7 @@ use ring::signature::{KeyPair, UnparsedPublicKey};
 
 use super::*;
 use crate::clock::{Uptime, WallTime};
+use crate::link::ConnectionLoss;
 
 const SECOND: u64 = 1_800_000_000;
 
@@ -59,6 +60,41 @@ fn a_token_says_what_it_is_to_say_and_for_how_long_and_is_signed_by_its_key() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"a text of both");
     hmac::verify(&key, signed.as_bytes(), &made).unwrap();
     assert_ne!(make(&recipe, NOW).unwrap(), token, "not random");
+}
+
+#[tokio::test]
+async fn while_its_key_file_is_half_written_the_last_token_is_used_and_it_is_tried_again_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    let random = SystemRandom::new();
+    let der = EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &random);
+    let key = pem("PRIVATE KEY", der.unwrap().as_ref());
+    let recipe = JwtRecipe {
+        key: Secret::in_file(&path),
+        ..recipe(SigningAlgorithm::Es256, "")
+    };
+    let half = &key[..key.len() / 2];
+    std::fs::write(&path, half).unwrap();
+    let error = recipe.token().await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Unread, "{error}");
+    std::fs::write(&path, &key).unwrap();
+    let first = recipe.token().await.unwrap();
+    for replaced in [Some(half), Some(""), None] {
+        match replaced {
+            Some(text) => std::fs::write(&path, text).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let given = recipe.token().await.unwrap();
+        assert_eq!(given.text, first.text);
+        let left = given.life.renews_at - Instant::now();
+        assert!(left <= Duration::from_secs(20), "{left:?}");
+        assert_eq!(given.life.ends_at, first.life.ends_at);
+    }
+    // It was not taken: it is not given out again.
+    recipe.refused();
+    assert!(recipe.token().await.is_err());
+    std::fs::write(&path, &key).unwrap();
+    assert_ne!(recipe.token().await.unwrap().text, first.text);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::settings::HeaderText;
 use super::wire::HttpConnection;
 use super::{Config, Error, HttpCarrier};
 use crate::clock::Now;
-use crate::link::{Backoff, Dial, Secret, TokenLife};
+use crate::link::{Backoff, Dial, Secret, SecretFiles, Tls, TokenLife};
 use crate::token;
 
 /// Dials one server, always in the same way.
@@ -59,6 +59,13 @@ impl Dial for ServerDialler {
 
     fn backoff(&self) -> Backoff {
         self.config.backoff
+    }
+
+    fn files(&self) -> SecretFiles {
+        SecretFiles::of(
+            self.config.secrets(),
+            self.config.tls.iter().flat_map(Tls::paths),
+        )
     }
 
     fn complaint(&self) -> &'static str {

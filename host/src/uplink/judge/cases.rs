@@ -250,6 +250,11 @@ impl Deferred {
         matches!(self.state, DeferredState::Mute { .. })
     }
 
+    /// Whether it was waited for itself, in vain, and is not only of a device of which another one was.
+    pub(super) fn has_been_mute(&self) -> bool {
+        matches!(self.state, DeferredState::Mute { waited, .. } if !waited.is_zero())
+    }
+
     /// Whether others of its key have to wait for it.
     pub(super) fn blocks(&self) -> bool {
         match self.state {

@@ -16,7 +16,9 @@
 //!   those of its key, at once, one by one at first. It is tried alone, after others were accepted: what ends the connection
 //!   then, twice, is convicted. Where there are no others it is tried ever more seldom, over a connection that stands.
 //! - **No answer**: over a new connection it waits apart until others were accepted, and is sent again beside them, in half of
-//!   the window at most; when it is not answered either in all the time that an answer may take, convicted.
+//!   the window at most; when it is not answered either in all the time that an answer may take, convicted. Where it takes the
+//!   whole window, each trial is short, they come ever more seldom, and less time convicts ([`mutes`]). What then stalls a
+//!   connection is found by what answers take ([`stillness`]).
 //! - **A device of which a message was convicted**: what else comes of it is tried in the same way from the start ([`wary`]).
 //!
 //! What waits apart is bounded, also of each key. What is beyond that is passed over: it stays in its queue, and sending goes
@@ -29,6 +31,7 @@ mod mutes;
 mod next;
 mod pace;
 mod refusals;
+mod stillness;
 mod suspects;
 mod wary;
 
@@ -41,6 +44,7 @@ pub(super) use self::case::{Face, PublishId};
 pub(super) use self::cases::Turn;
 pub(super) use self::next::NextStep;
 use self::pace::Pace;
+use self::stillness::Stillness;
 pub(super) use self::suspects::{ConnectionEnd, Haste};
 use self::wary::Wary;
 use crate::uplink::carrier::Refusal;
@@ -83,6 +87,11 @@ pub(super) struct Judge {
     /// Dials that may follow at once, and since when there are so many.
     hasty: (u32, Instant),
     is_mute: bool,
+    stillness: Stillness,
+    /// The connection in use is given up since nothing was acknowledged.
+    has_stalled: bool,
+    /// Trials of such as had no answer that took the whole window, and in vain.
+    in_vain: u32,
     /// What it has refused last, if nothing happened since.
     last_refused: Option<Face>,
     /// Topics of our own of which a message was convicted.
@@ -142,6 +151,9 @@ impl Judge {
             doubted: None,
             hasty: (0, now.checked_sub(Duration::from_secs(60)).unwrap_or(now)),
             is_mute: false,
+            stillness: Stillness::default(),
+            has_stalled: false,
+            in_vain: 0,
             last_refused: None,
             barred: VecDeque::new(),
             wary: Wary::default(),
@@ -203,6 +215,7 @@ impl Judge {
             self.row,
             self.has_nothing_to_compare,
         ) = (None, None, 0, false);
+        (self.has_stalled, self.has_learned) = (false, false);
         self.last_refused = None;
         self.answered = 0;
         (
@@ -282,12 +295,13 @@ impl Judge {
 
     /// Upstream accepted what it was compared with, or did not.
     pub(super) fn compared(&mut self, is_accepted: bool, now: Instant) {
-        if self.comparing_since.take().is_none() {
+        let Some(since) = self.comparing_since.take() else {
             return;
-        }
+        };
         self.answered = self.answered.saturating_add(1);
         if is_accepted {
             (self.row, self.has_delivered, self.is_mute, self.fruitless) = (0, true, false, 0);
+            self.stillness.took(now.saturating_duration_since(since));
             self.keep_pace(now);
         } else {
             self.hold(now);
@@ -343,6 +357,9 @@ impl Judge {
 
     /// One that waited apart is accepted.
     fn acquit(&mut self, case: &Deferred, now: Instant) {
+        if case.has_been_mute() {
+            self.stillness.was_wrong();
+        }
         let is_quota = matches!(case.state, DeferredState::Busy { is_quota: true, .. });
         if is_quota && case.is_out {
             self.pace.iter_mut().for_each(|pace| pace.relented(now));

@@ -60,6 +60,48 @@ fn where_one_is_under_way_at_a_time_twelve_that_upstream_hangs_up_on_hold_up_no_
     );
 }
 
+/// The longest wait of the good ones, ten a second, where so many others have no answer, each of a key of its own: one a second, or all
+/// behind one another.
+fn longest_beside_silent_ones(window: usize, count: usize, is_at_once: bool) -> Duration {
+    let good = (0..1_200).map(|index| (index % 10, Nature::Good));
+    let mut messages: Vec<_> = good.collect();
+    for number in 0..count {
+        let place = 20 + number * if is_at_once { 1 } else { 10 };
+        messages[place] = (100 + number as u64, Nature::Silent);
+    }
+    let mut uplink = ModelUplink::new(&messages, Duration::ZERO, window);
+    uplink.every = Duration::from_millis(if is_at_once { 50 } else { 100 });
+    uplink.run(Duration::from_secs(20_000));
+    let is_good = |index: usize| messages[index].1 == Nature::Good;
+    let late = uplink.longest(is_good);
+    assert_eq!(uplink.parked.len(), count, "{uplink:?}");
+    assert!(uplink.parked.keys().all(|index| !is_good(*index)));
+    late.unwrap_or(Duration::MAX)
+}
+
+#[test]
+fn forty_without_an_answer_hold_up_no_other_for_more_than_ten_seconds() {
+    for window in [1, 2, 5, 10, 20] {
+        for count in [1, 5, 20, 40] {
+            let late = longest_beside_silent_ones(window, count, false);
+            assert!(late <= Duration::from_secs(10), "{window} {count} {late:?}");
+        }
+    }
+}
+
+/// Where they come behind one another there is nothing to be sent between them: each is found by what answers take, and costs a dial.
+#[test]
+fn without_an_answer_behind_one_another_each_costs_what_is_found_out_by_and_no_more() {
+    for window in [1, 2, 5, 10, 20] {
+        for count in [1, 5, 20, 40] {
+            let late = longest_beside_silent_ones(window, count, true);
+            let first = Duration::from_secs(6);
+            let each = Duration::from_millis(400) * u32::try_from(count / window).unwrap();
+            assert!(late <= first + each, "{window} {count} {late:?}");
+        }
+    }
+}
+
 /// Of a device whose first messages have no answer, so that its next ones are taken for such; one of those ends connections instead.
 #[test]
 fn one_that_is_taken_for_one_without_an_answer_and_ends_connections_is_parked() {

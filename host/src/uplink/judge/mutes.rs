@@ -7,6 +7,12 @@ use super::case::{Deferred, DeferredState, Face, MOST_MUTE, PublishId};
 use super::next::TRIAL;
 use super::wary::Offence;
 
+/// Where one takes the whole window, so that all others wait for it: for how long in all it is waited for, if others are answered.
+const WHOLE: Duration = Duration::from_secs(10);
+/// How long others are sent before the next one is tried then: doubles after so many in vain, to the second.
+const BETWEEN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
+const IN_VAIN: u32 = 3;
+
 impl Judge {
     /// Whether this one had no answer before.
     pub(in crate::uplink) fn is_known_mute(&self, place: PublishId) -> bool {
@@ -40,6 +46,36 @@ impl Judge {
     /// Whether upstream answers nothing, as far as is known.
     pub(in crate::uplink) fn is_mute(&self) -> bool {
         self.is_mute
+    }
+
+    /// An answer took so long.
+    pub(in crate::uplink) fn took(&mut self, time: Duration) {
+        self.stillness.took(time);
+    }
+
+    /// How long nothing may be acknowledged before upstream is asked whether it reads, where an answer takes `usual`.
+    pub(in crate::uplink) fn quiet(&self, usual: Duration, now: Instant) -> Duration {
+        self.stillness.quiet(usual, now)
+    }
+
+    /// How long it may then go on to acknowledge nothing, while `under_way` publishes are under way. A trial gets its time.
+    pub(in crate::uplink) fn stall(&self, under_way: usize, now: Instant) -> Duration {
+        let stall = self.stillness.stall(now);
+        let is_tried = |case: &Deferred| case.is_out && case.has_been_mute();
+        if under_way <= self.mutes_out() && self.cases.iter().any(is_tried) {
+            stall.max(TRIAL)
+        } else {
+            stall
+        }
+    }
+
+    /// The connection stalled: what is under way is to be told as unanswered.
+    pub(in crate::uplink) fn stalled(&mut self, now: Instant) {
+        self.stillness.stalled(now);
+        self.has_stalled = true;
+        if self.widest < 2 && self.mutes_out() > 0 {
+            self.in_vain = self.in_vain.saturating_add(1);
+        }
     }
 
     /// Upstream answered what it was asked beside the account.
@@ -83,7 +119,12 @@ impl Judge {
             }) => (times + 1, before + waited),
             _ => (1, waited),
         };
-        if times > 1 && waited >= patience && self.has_delivered {
+        let enough = if self.widest < 2 {
+            patience.min(WHOLE)
+        } else {
+            patience
+        };
+        if times > 1 && waited >= enough && self.has_delivered {
             self.convict(face, Offence::Mute);
             return true;
         }
@@ -96,6 +137,7 @@ impl Judge {
                 is_out: false,
                 probes,
             });
+            self.has_learned |= self.has_delivered;
         }
         self.release(face.key);
         false
@@ -107,11 +149,24 @@ impl Judge {
         if !is_time || self.mutes_out() >= (window / 2).max(1) {
             return None;
         }
-        let is_ready = |case: &&Deferred| case.is_here && !case.is_out && case.is_mute();
+        let may_be_tried = self.next_trial().is_none_or(|at| at <= now);
+        let is_ready = |case: &&Deferred| {
+            let may_go = may_be_tried || !case.has_been_mute();
+            case.is_here && !case.is_out && case.is_mute() && may_go
+        };
         self.cases
             .iter()
             .filter(is_ready)
             .map(|case| case.face.place)
             .min()
+    }
+
+    /// From when on one may be tried again that had no answer, where it takes the whole window.
+    pub(super) fn next_trial(&self) -> Option<Instant> {
+        let times = 1_u32
+            .checked_shl(self.in_vain / IN_VAIN)
+            .unwrap_or(u32::MAX);
+        let pause = BETWEEN.0.saturating_mul(times).min(BETWEEN.1);
+        (self.widest < 2).then(|| self.began + pause)
     }
 }

@@ -218,6 +218,7 @@ impl Judge {
             DeferredState::Again if !case.is_out => Some(now + TRIAL),
             DeferredState::Suspect { .. } if self.has_delivered => Some(now + FLOW),
             DeferredState::Suspect { .. } => Some(self.lone_at()).filter(|at| *at > now),
+            DeferredState::Mute { .. } if !case.is_out => self.next_trial().filter(|at| *at > now),
             _ => None,
         };
         self.cases

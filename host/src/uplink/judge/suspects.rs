@@ -12,6 +12,8 @@ use super::{Judge, remember};
 const SUSPECTS: usize = 32;
 /// Dials that may follow at once upon the one before, and how long it takes until one more may.
 const HASTY: u32 = 32;
+/// Such ones more where messages without an answer are found, which takes a while each time.
+const HASTY_MUTE: u32 = 32;
 const HASTY_AGAIN: Duration = Duration::from_secs(1);
 /// Trials that end the connection before one is convicted.
 const STRIKES: u32 = 2;
@@ -42,6 +44,8 @@ pub(in crate::uplink) struct ConnectionEnd {
 /// When the next dial may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::uplink) enum Haste {
+    /// Others wait, it is known what it begins without, and it was not upstream that ended the one before.
+    Now,
     /// Others wait, and it is known what it begins without.
     AtOnce,
     /// As after a first failure.
@@ -269,13 +273,18 @@ impl Judge {
                 .hasty
                 .0
                 .saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
-                .min(HASTY);
+                .min(HASTY + HASTY_MUTE);
             self.hasty = (left, now);
         }
         let is_progress = self.has_learned || self.has_convicted || self.has_struck();
-        if is_progress && self.hold.is_none() && self.hasty.0 > 0 {
+        let (haste, kept) = if self.has_stalled {
+            (Haste::Now, 0)
+        } else {
+            (Haste::AtOnce, HASTY_MUTE)
+        };
+        if is_progress && self.hold.is_none() && self.hasty.0 > kept {
             self.hasty.0 -= 1;
-            return Haste::AtOnce;
+            return haste;
         }
         // Where nothing is taken the pauses are between messages, so that a new one finds a connection.
         let has_pauses = self.hold.is_some_and(|hold| hold.is_hung_up)

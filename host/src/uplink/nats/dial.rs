@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Config, NatsCarrier, Refusing};
-use crate::link::{Backoff, Dial};
+use crate::link::{Backoff, Dial, SecretFiles, Tls};
 use crate::nats::{Error, NatsConnection, RequestReply, inbox, request, streams_question};
 use crate::words;
 
@@ -51,6 +51,14 @@ impl Dial for NatsDialler {
 
     fn backoff(&self) -> Backoff {
         self.config.server.backoff
+    }
+
+    fn files(&self) -> SecretFiles {
+        let server = &self.config.server;
+        SecretFiles::of(
+            server.login.secret(),
+            server.tls.iter().flat_map(Tls::paths),
+        )
     }
 
     fn complaint(&self) -> &'static str {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::super::batch::{Patience, Unproven};
 use super::wire::PostgresWire;
 use super::{Config, Error, PostgresCarrier};
-use crate::link::{Backoff, Dial};
+use crate::link::{Backoff, Dial, SecretFiles, Tls};
 
 /// Dials one database, always in the same way.
 #[derive(Debug)]
@@ -45,6 +45,13 @@ impl Dial for DatabaseDialler {
 
     fn backoff(&self) -> Backoff {
         self.config.backoff
+    }
+
+    fn files(&self) -> SecretFiles {
+        SecretFiles::of(
+            &self.config.password,
+            self.config.tls.iter().flat_map(Tls::paths),
+        )
     }
 
     fn complaint(&self) -> &'static str {

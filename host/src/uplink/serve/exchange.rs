@@ -117,6 +117,8 @@ impl Uplink {
             .stalled_at(carrier, stand == Stand::Full)
             .filter(|_| mode == Stop::Run);
         if stalled_at.is_some_and(|at| at <= Instant::now()) {
+            self.judge.stalled(Instant::now());
+            self.scheduler.pass();
             return Err(self.unanswered(carrier, Instant::now()));
         }
         Ok([overdue, stalled_at])

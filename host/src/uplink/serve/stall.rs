@@ -19,13 +19,9 @@ use crate::uplink::carrier::{Answer, Carrier, CarrierEnded, FaultOf, UpstreamLim
 const USUAL: u32 = 20;
 /// How often to look how far a message is that is still on its way.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long nothing is acknowledged before the broker is asked whether it reads, and how many times what an answer usually takes.
-const QUIET: Duration = Duration::from_secs(2);
 /// How late an answer is before others go on without it.
 const LATE: Duration = Duration::from_millis(500);
 const UNUSUAL: u32 = 4;
-/// How long it may then go on to acknowledge nothing.
-const STALL: Duration = Duration::from_secs(3);
 
 impl Uplink {
     /// Why this connection is not to be used: its broker would take messages without ever saying so.
@@ -50,7 +46,9 @@ impl Uplink {
         let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else {
             return;
         };
-        self.usual = (self.usual * 7 + now.saturating_duration_since(sent)) / 8;
+        let time = now.saturating_duration_since(sent);
+        self.usual = (self.usual * 7 + time) / 8;
+        self.judge.took(time);
     }
 
     /// From when on an answer is late.
@@ -99,7 +97,7 @@ impl Uplink {
             return stands_in.then_some(now);
         }
         let since = self.oldest()?.2.at.max(self.answered_at);
-        let ask_at = since + QUIET.max(self.usual * UNUSUAL);
+        let ask_at = since + self.judge.quiet(self.usual, now);
         if ask_at > now {
             return Some(ask_at);
         }
@@ -108,7 +106,8 @@ impl Uplink {
             carrier.ask();
             return None;
         }
-        carrier.answered().map(|at| at + STALL)
+        let stall = self.judge.stall(self.under_way, now);
+        carrier.answered().map(|at| at + stall)
     }
 
     /// Where another stands in for an upstream that acknowledged nothing, or it turned everything away: why it does not get its

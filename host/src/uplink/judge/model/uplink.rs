@@ -11,9 +11,8 @@ pub(super) const ROUND_TRIP: Duration = Duration::from_millis(20);
 const AT_ONCE: Duration = Duration::from_millis(300);
 pub(super) const REDIAL: Duration = Duration::from_millis(1_200);
 const OVERDUE: Duration = Duration::from_secs(30);
-/// When nothing is answered and the window is full.
+/// When nothing is answered and the window is full, which is wider then.
 const LATE: Duration = Duration::from_millis(500);
-const STALLED: Duration = Duration::from_secs(5);
 /// Only to compare with.
 pub(super) const COPY: usize = usize::MAX;
 
@@ -273,6 +272,7 @@ impl ModelUplink {
 
     fn reconnect(&mut self) {
         self.now += match self.judge.haste(self.now) {
+            Haste::Now => Duration::from_millis(20),
             Haste::AtOnce => AT_ONCE,
             Haste::Soon => REDIAL,
             Haste::Later => (REDIAL * 2_u32.pow(self.failures.min(6))).min(Duration::from_secs(60)),
@@ -338,14 +338,14 @@ impl ModelUplink {
         let (answer_at, next) = times.min().unzip();
         let overdue = self.under_way.front().map(|(_, sent)| *sent + OVERDUE);
         let answer = answer_at.map(|at| at.max(self.now));
-        // Upstream answers a ping in between.
+        // Upstream answers a ping in between, which goes behind all that was sent.
         let stalled = is_full && !self.judge.is_mute() && !self.under_way.is_empty();
         let stalled = stalled.then(|| {
-            self.under_way
-                .front()
-                .map_or(self.now, |(_, sent)| *sent)
-                .max(self.answered)
-                + STALLED
+            let sent = |flight: Option<&(usize, Instant)>| flight.map_or(self.now, |(_, at)| *at);
+            let since = sent(self.under_way.front()).max(self.answered);
+            let asked = since + self.judge.quiet(self.round_trip, self.now);
+            let answered = asked.max(sent(self.under_way.back()) + self.round_trip);
+            answered + self.judge.stall(self.under_way.len(), self.now)
         });
         let has_more = self.cursor < self.messages.len() && !self.every.is_zero();
         let arrival = (has_more && !is_full)
@@ -369,13 +369,17 @@ impl ModelUplink {
             let due = if overdue == Some(at) {
                 at - OVERDUE
             } else {
+                self.judge.stalled(at);
                 at
             };
             return self.unanswered(at, due);
         }
         if let Some(place) = next.filter(|_| answer == Some(at)) {
             let count = self.under_way.len().saturating_sub(self.judge.mutes_out());
-            let (index, _) = self.under_way.remove(place).unwrap();
+            let (index, sent) = self.under_way.remove(place).unwrap();
+            if index != COPY {
+                self.judge.took(self.now - sent);
+            }
             self.answered = self.now;
             self.answers += 1;
             if self.ends_after.is_some_and(|most| self.answers > most) {
