@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::Config;
-use super::consumer::ConsumerTerms;
+use super::consumer::{self, ConsumerState, ConsumerTerms};
 use super::delivery::{DeliveredPlace, PullStatus, status};
 use super::in_hand::{MessagesInHand, PlaceKind};
 use super::pulls::{OpenPulls, PullPortion};
@@ -27,6 +27,13 @@ const SILENT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(500);
 /// What a server takes for its own work until something comes again.
 const SLACK: Duration = Duration::from_secs(1);
+/// The server is asked whether it has read what was acknowledged once that is so much, or after so long.
+const ASK_AFTER: u64 = 1_000;
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked what is under way, while that is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What the place of its answer ends in.
+const STATE: &str = "state";
 /// What a server counts of a message beside headers and payload, at most: the lines that name it.
 const NAMES_BYTES: usize = 8 << 10;
 /// Bytes that may wait to be written before nothing more is said of what comes again: it comes once more.
@@ -51,6 +58,14 @@ pub(super) struct ConsumerSource {
     pin: Option<String>,
     /// When the connection before ended.
     left: Option<Instant>,
+    /// How many acknowledgements had been said when the server was asked whether it had read them, and when that was.
+    asked: Option<(u64, Instant)>,
+    /// When that was last asked.
+    asked_at: Option<Instant>,
+    /// What is under way, as the server has just said.
+    state: Option<ConsumerState>,
+    /// When it was last asked for that.
+    looked: Option<Instant>,
     max_payload_bytes: usize,
     max_unsettled_bytes: usize,
 }
@@ -71,6 +86,10 @@ impl ConsumerSource {
             again: Vec::new(),
             pin: None,
             left: None,
+            asked: None,
+            asked_at: None,
+            state: None,
+            looked: None,
             max_payload_bytes: config.max_payload_bytes,
             max_unsettled_bytes: config.max_unsettled_bytes,
         }
@@ -104,7 +123,8 @@ impl ConsumerSource {
         let settled = self.taker.settled();
         let mut events = Vec::new();
         self.pin = None;
-        let begins = self.begins(&terms);
+        let mut begins = self.begins(&terms);
+        self.say_again(connection, Instant::now() < begins);
         let mut heard = Instant::now();
         let mut leaves = None;
         loop {
@@ -113,6 +133,7 @@ impl ConsumerSource {
                 return Ok(());
             }
             self.settle(connection, &terms, mode);
+            self.ask_whether_read(connection);
             if mode == Stop::Drain {
                 let asked = *leaves.get_or_insert_with(|| {
                     // What was asked for and is on its way is taken: left unsaid, it would come again only when its time is over,
@@ -130,6 +151,10 @@ impl ConsumerSource {
                 }
             }
             let now = Instant::now();
+            if now < begins && terms.group.is_none() && self.is_all_here(connection, place) {
+                tracing::info!(source = %self.own, "all that was under way is here: the acknowledgements that were lost are said again");
+                begins = now;
+            }
             if mode == Stop::Run && now >= begins {
                 if self.pulls.asked().messages == 0 {
                     heard = now;
@@ -167,8 +192,57 @@ impl ConsumerSource {
             return now;
         }
         let wait = terms.ack_wait + SLACK;
-        tracing::info!(source = %self.own, count, ?wait, "messages were under way that did not come in: nothing is taken until the server gives them out again, so that they come first");
+        tracing::info!(source = %self.own, count, ?wait, "messages are under way that did not come in, or were not acknowledged as far as the server knows: nothing is taken until it gives them out again, so that they come first");
         self.left.unwrap_or(now) + wait
+    }
+
+    /// On a new connection: says again what may not have been read of the last one, where the server waits for something.
+    fn say_again(&mut self, connection: &mut NatsConnection, waits: bool) {
+        (self.asked, self.state, self.looked) = (None, None, None);
+        if waits {
+            for reply in self.hand.unheard() {
+                say(connection, reply, b"+ACK");
+            }
+        } else {
+            self.hand.heard(self.hand.said());
+        }
+    }
+
+    /// Asks the server now and then whether it has read what was acknowledged.
+    fn ask_whether_read(&mut self, connection: &mut NatsConnection) {
+        let now = Instant::now();
+        if let Some((said, asked)) = self.asked {
+            if connection.answered().is_some_and(|at| at >= asked) {
+                self.hand.heard(said);
+                self.asked = None;
+            }
+            return;
+        }
+        let count = self.hand.unheard().len() as u64;
+        let passed = |at: Instant| now.saturating_duration_since(at) >= ASK_EVERY;
+        if count >= ASK_AFTER || count > 0 && self.asked_at.is_none_or(passed) {
+            connection.ask();
+            self.asked = Some((self.hand.said(), now));
+            self.asked_at = Some(now);
+        }
+    }
+
+    /// Whether the server holds nothing for under way that is not in hand, and no pull is open over which it could go where nobody is; it is
+    /// asked for that again and again, since it takes acknowledgements when it comes to them.
+    fn is_all_here(&mut self, connection: &mut NatsConnection, place: &str) -> bool {
+        let now = Instant::now();
+        let in_hand = u64::try_from(self.hand.count()).unwrap_or(u64::MAX);
+        let state = self.state.take();
+        if state.is_some_and(|state| state.unacknowledged <= in_hand && state.pulls == 0) {
+            return true;
+        }
+        let passed = |at: Instant| now.saturating_duration_since(at) >= LOOK_AGAIN;
+        if self.looked.is_none_or(passed) {
+            self.looked = Some(now);
+            let reply = format!("{place}{STATE}");
+            connection.publish(&consumer::question(&self.own), &reply, b"", b"");
+        }
+        false
     }
 
     /// Asks for as many messages as there is room for, in portions that are worth it.
@@ -271,6 +345,9 @@ impl ConsumerSource {
                     )));
                 }
                 NatsEvent::Message(message) if message.sid != self.sid => {}
+                NatsEvent::Message(message) if is_state(&message, place) => {
+                    self.state = ConsumerState::read(&message.payload);
+                }
                 NatsEvent::Message(message) => match status(&message) {
                     Some(PullStatus::Alive) => {}
                     Some(PullStatus::Over) => self.over(&message, place),
@@ -366,6 +443,12 @@ impl ConsumerSource {
         }
         (topic, Judged::Sound)
     }
+}
+
+/// Whether it is the answer to what is under way.
+fn is_state(message: &ServerMessage, place: &str) -> bool {
+    let rest = message.subject.strip_prefix(place.as_bytes());
+    rest == Some(STATE.as_bytes())
 }
 
 /// Says something of a message to whoever gave it out; no answer is waited for.
