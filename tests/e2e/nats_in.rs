@@ -200,7 +200,7 @@ fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
     let config = gateway(&server, &upward.url())
         .change("source.field.url", &format!("nats://{}", link.address()))
         .put("source.field", keys)
-        .add("spool", "spill_after = \"20s\"\ncommit_every = \"20s\"");
+        .add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"");
     let gateway = Gateway::with(config).launch()?;
     gateway.wait_online()?;
     publish(&server, 0, 5)?;

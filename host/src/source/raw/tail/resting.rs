@@ -54,6 +54,13 @@ struct SlotGivers {
     busy: VecDeque<u64>,
 }
 
+impl SlotGivers {
+    fn next(&mut self, may_be_busy: bool) -> Option<u64> {
+        let busy = || may_be_busy.then(|| self.busy.pop_front()).flatten();
+        self.read.pop_front().or_else(busy)
+    }
+}
+
 /// Those that were found, by their numbers.
 type FoundById<'a> = HashMap<FileId, &'a FoundFile>;
 
@@ -78,10 +85,12 @@ impl TailReader {
                 continue;
             }
             let has_waited = now.saturating_duration_since(since) >= HOLDS;
-            let givers = || givers.get_or_insert_with(|| self.givers(by_id));
-            let has_slot = self.files.len() < MOST_OPEN
-                || Self::next_giver(givers(), may_read && has_waited)
-                    .is_some_and(|number| self.rest(number, by_id));
+            let mut has_slot = self.files.len() < MOST_OPEN;
+            if !has_slot {
+                let givers = givers.get_or_insert_with(|| self.givers(by_id));
+                let giver = givers.next(may_read && has_waited);
+                has_slot = giver.is_some_and(|number| self.rest(number, by_id));
+            }
             if !has_slot {
                 let is_new = !self.resting.contains_key(&one.id) && one.length > 0;
                 let unopened = is_new.then(|| one.clone());
@@ -232,17 +241,10 @@ impl TailReader {
         read.sort_by_key(|file| file.read);
         busy.retain(|file| self.now.saturating_duration_since(file.opened) >= HOLDS);
         busy.sort_by_key(|file| file.opened);
-        let numbers = |files: Vec<&FollowedFile>| files.into_iter().map(FollowedFile::number);
         SlotGivers {
-            read: numbers(read).collect(),
-            busy: numbers(busy).collect(),
+            read: read.into_iter().map(FollowedFile::number).collect(),
+            busy: busy.into_iter().map(FollowedFile::number).collect(),
         }
-    }
-
-    fn next_giver(givers: &mut SlotGivers, may_be_busy: bool) -> Option<u64> {
-        let busy = &mut givers.busy;
-        let or_busy = || may_be_busy.then(|| busy.pop_front()).flatten();
-        givers.read.pop_front().or_else(or_busy)
     }
 
     /// Closes a file; whether there was room to know of it.
