@@ -12,11 +12,12 @@
 //! pulled from by others, too, and where one takes over from another that was pinned: what was under way there comes after `ack_wait`.
 //!
 //! - `topic`, `delivery`, `in_hand`, `pulls`: what their names say, without sockets. `consumer`, `dial`: what stands, as [`crate::link`] holds it.
-//!   `serve`: one connection's life.
+//!   `serve`: one connection's life; `heard`: what the server has read of it.
 
 mod consumer;
 mod delivery;
 mod dial;
+mod heard;
 mod in_hand;
 mod pulls;
 mod serve;

@@ -8,8 +8,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::Config;
-use super::consumer::{self, ConsumerState, ConsumerTerms};
+use super::consumer::ConsumerTerms;
 use super::delivery::{DeliveredPlace, PullStatus, status};
+use super::heard::HeardAcks;
 use super::in_hand::{MessagesInHand, PlaceKind};
 use super::pulls::{OpenPulls, PullPortion};
 use crate::clock::Now;
@@ -27,13 +28,6 @@ const SILENT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(500);
 /// What a server takes for its own work until something comes again.
 const SLACK: Duration = Duration::from_secs(1);
-/// The server is asked whether it has read what was acknowledged once that is so much, or after so long.
-const ASK_AFTER: u64 = 1_000;
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is asked what is under way, while that is waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// What the place of its answer ends in.
-const STATE: &str = "state";
 /// What a server counts of a message beside headers and payload, at most: the lines that name it.
 const NAMES_BYTES: usize = 8 << 10;
 /// Bytes that may wait to be written before nothing more is said of what comes again: it comes once more.
@@ -58,14 +52,7 @@ pub(super) struct ConsumerSource {
     pin: Option<String>,
     /// When the connection before ended.
     left: Option<Instant>,
-    /// How many acknowledgements had been said when the server was asked whether it had read them, and when that was.
-    asked: Option<(u64, Instant)>,
-    /// When that was last asked.
-    asked_at: Option<Instant>,
-    /// What is under way, as the server has just said.
-    state: Option<ConsumerState>,
-    /// When it was last asked for that.
-    looked: Option<Instant>,
+    heard: HeardAcks,
     max_payload_bytes: usize,
     max_unsettled_bytes: usize,
 }
@@ -86,10 +73,7 @@ impl ConsumerSource {
             again: Vec::new(),
             pin: None,
             left: None,
-            asked: None,
-            asked_at: None,
-            state: None,
-            looked: None,
+            heard: HeardAcks::default(),
             max_payload_bytes: config.max_payload_bytes,
             max_unsettled_bytes: config.max_unsettled_bytes,
         }
@@ -124,7 +108,8 @@ impl ConsumerSource {
         let mut events = Vec::new();
         self.pin = None;
         let mut begins = self.begins(&terms);
-        self.say_again(connection, Instant::now() < begins);
+        let waits = Instant::now() < begins;
+        self.heard.begin(&mut self.hand, connection, waits);
         let mut heard = Instant::now();
         let mut leaves = None;
         loop {
@@ -133,26 +118,12 @@ impl ConsumerSource {
                 return Ok(());
             }
             self.settle(connection, &terms, mode);
-            self.ask_whether_read(connection);
-            if mode == Stop::Drain {
-                let asked = *leaves.get_or_insert_with(|| {
-                    // What was asked for and is on its way is taken: left unsaid, it would come again only when its time is over,
-                    // and all behind it would wait for that.
-                    connection.unsubscribe(self.sid);
-                    connection.ask();
-                    Instant::now()
-                });
-                let has_come = connection.answered().is_some_and(|at| at >= asked);
-                if has_come {
-                    self.taker.cease();
-                }
-                if has_come && self.taker.unsettled().is_empty() {
-                    return Ok(());
-                }
+            self.heard.ask(&mut self.hand, connection);
+            if mode == Stop::Drain && self.may_leave(connection, &mut leaves) {
+                return Ok(());
             }
             let now = Instant::now();
-            if now < begins && terms.group.is_none() && self.is_all_here(connection, place) {
-                tracing::info!(source = %self.own, "all that was under way is here: the acknowledgements that were lost are said again");
+            if now < begins && self.has_all(connection, &terms, place) {
                 begins = now;
             }
             if mode == Stop::Run && now >= begins {
@@ -182,6 +153,22 @@ impl ConsumerSource {
         }
     }
 
+    /// Takes what is on its way, since one who is to leave first asked for nothing more (`leaves`); whether all that was taken is settled.
+    fn may_leave(&mut self, connection: &mut NatsConnection, leaves: &mut Option<Instant>) -> bool {
+        let asked = *leaves.get_or_insert_with(|| {
+            // What was asked for and is on its way is taken: left unsaid, it would come again only when its time is over,
+            // and all behind it would wait for that.
+            connection.unsubscribe(self.sid);
+            connection.ask();
+            Instant::now()
+        });
+        let has_come = connection.answered().is_some_and(|at| at >= asked);
+        if has_come {
+            self.taker.cease();
+        }
+        has_come && self.taker.unsettled().is_empty()
+    }
+
     /// From when on messages are asked for: what was given out and never came in, to an earlier process or over a connection that
     /// was lost, comes again first.
     fn begins(&self, terms: &ConsumerTerms) -> Instant {
@@ -196,53 +183,21 @@ impl ConsumerSource {
         self.left.unwrap_or(now) + wait
     }
 
-    /// On a new connection: says again what may not have been read of the last one, where the server waits for something.
-    fn say_again(&mut self, connection: &mut NatsConnection, waits: bool) {
-        (self.asked, self.state, self.looked) = (None, None, None);
-        if waits {
-            for reply in self.hand.unheard() {
-                say(connection, reply, b"+ACK");
-            }
-        } else {
-            self.hand.heard(self.hand.said());
+    /// Whether it is seen that nothing but acknowledgements was lost.
+    fn has_all(
+        &mut self,
+        connection: &mut NatsConnection,
+        terms: &ConsumerTerms,
+        place: &str,
+    ) -> bool {
+        // Pulls of other members are open all the time.
+        let is_alone = terms.group.is_none();
+        let own = (&self.own, place);
+        let has_all = is_alone && self.heard.is_all(self.hand.count(), connection, own);
+        if has_all {
+            tracing::info!(source = %self.own, "nothing but acknowledgements was lost, and they are said again: it goes on");
         }
-    }
-
-    /// Asks the server now and then whether it has read what was acknowledged.
-    fn ask_whether_read(&mut self, connection: &mut NatsConnection) {
-        let now = Instant::now();
-        if let Some((said, asked)) = self.asked {
-            if connection.answered().is_some_and(|at| at >= asked) {
-                self.hand.heard(said);
-                self.asked = None;
-            }
-            return;
-        }
-        let count = self.hand.unheard().len() as u64;
-        let passed = |at: Instant| now.saturating_duration_since(at) >= ASK_EVERY;
-        if count >= ASK_AFTER || count > 0 && self.asked_at.is_none_or(passed) {
-            connection.ask();
-            self.asked = Some((self.hand.said(), now));
-            self.asked_at = Some(now);
-        }
-    }
-
-    /// Whether the server holds nothing for under way that is not in hand, and no pull is open over which it could go where nobody is; it is
-    /// asked for that again and again, since it takes acknowledgements when it comes to them.
-    fn is_all_here(&mut self, connection: &mut NatsConnection, place: &str) -> bool {
-        let now = Instant::now();
-        let in_hand = u64::try_from(self.hand.count()).unwrap_or(u64::MAX);
-        let state = self.state.take();
-        if state.is_some_and(|state| state.unacknowledged <= in_hand && state.pulls == 0) {
-            return true;
-        }
-        let passed = |at: Instant| now.saturating_duration_since(at) >= LOOK_AGAIN;
-        if self.looked.is_none_or(passed) {
-            self.looked = Some(now);
-            let reply = format!("{place}{STATE}");
-            connection.publish(&consumer::question(&self.own), &reply, b"", b"");
-        }
-        false
+        has_all
     }
 
     /// Asks for as many messages as there is room for, in portions that are worth it.
@@ -345,9 +300,7 @@ impl ConsumerSource {
                     )));
                 }
                 NatsEvent::Message(message) if message.sid != self.sid => {}
-                NatsEvent::Message(message) if is_state(&message, place) => {
-                    self.state = ConsumerState::read(&message.payload);
-                }
+                NatsEvent::Message(message) if self.heard.take(&message, place) => {}
                 NatsEvent::Message(message) => match status(&message) {
                     Some(PullStatus::Alive) => {}
                     Some(PullStatus::Over) => self.over(&message, place),
@@ -445,14 +398,8 @@ impl ConsumerSource {
     }
 }
 
-/// Whether it is the answer to what is under way.
-fn is_state(message: &ServerMessage, place: &str) -> bool {
-    let rest = message.subject.strip_prefix(place.as_bytes());
-    rest == Some(STATE.as_bytes())
-}
-
 /// Says something of a message to whoever gave it out; no answer is waited for.
-fn say(connection: &mut NatsConnection, reply: &Bytes, word: &[u8]) {
+pub(super) fn say(connection: &mut NatsConnection, reply: &Bytes, word: &[u8]) {
     if let Ok(subject) = std::str::from_utf8(reply) {
         connection.publish(subject, "", b"", word);
     }

@@ -29,7 +29,8 @@ impl TailSource {
             TailNext::Nothing | TailNext::Files(_) => REST,
         };
         self.read_rest(&next, Instant::now() + patience, stop).await;
-        let disk = Arc::clone(&self.disk);
+        // The gateway may have begun to stop, and nobody goes on then.
+        let (disk, next) = (Arc::clone(&self.disk), self.handover.next());
         let given_up = tokio::task::spawn_blocking(move || disk.give_up(next)).await;
         for one in given_up.unwrap_or_default() {
             let (file, bytes, messages) = (one.file, one.bytes, one.frames);
@@ -152,6 +153,9 @@ impl TailSource {
 /// However it ends, what it has open is for whoever comes next.
 impl Drop for TailSource {
     fn drop(&mut self) {
+        if self.handover.next() == TailNext::Nothing {
+            return;
+        }
         let places = std::mem::take(&mut self.places);
         if let Some(left) = self.disk.leave(places) {
             self.handover.leave(left);
