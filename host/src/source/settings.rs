@@ -133,7 +133,10 @@ impl Config {
     /// Tells the source that runs with this one what it goes on with once it has left: `None`, with nothing.
     pub fn leads_to(&self, next: Option<&Self>) {
         if let SourceKind::Raw(own) = &self.kind {
-            own.leads_to(next.map(|next| &next.kind));
+            own.leads_to(next.and_then(|next| match &next.kind {
+                SourceKind::Raw(next) => Some(&**next),
+                _ => None,
+            }));
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::Config;
 use super::consumer::{self, ConsumerState};
 use super::in_hand::MessagesInHand;
-use super::serve::say;
 use crate::nats::{NatsConnection, ServerMessage};
 
 /// The server is asked whether it has read what was acknowledged once that is so much, or after so long.
@@ -97,5 +98,12 @@ impl HeardAcks {
             self.state = ConsumerState::read(&message.payload);
         }
         is_it
+    }
+}
+
+/// Says something of a message to whoever gave it out; no answer is waited for.
+pub(super) fn say(connection: &mut NatsConnection, reply: &Bytes, word: &[u8]) {
+    if let Ok(subject) = std::str::from_utf8(reply) {
+        connection.publish(subject, "", b"", word);
     }
 }

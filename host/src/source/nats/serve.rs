@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::Config;
 use super::consumer::ConsumerTerms;
 use super::delivery::{DeliveredPlace, PullStatus, status};
-use super::heard::HeardAcks;
+use super::heard::{HeardAcks, say};
 use super::in_hand::{MessagesInHand, PlaceKind};
 use super::pulls::{OpenPulls, PullPortion};
 use crate::clock::Now;
@@ -395,13 +395,6 @@ impl ConsumerSource {
             return (topic, Judged::Unfit(Reason::TooLong, why));
         }
         (topic, Judged::Sound)
-    }
-}
-
-/// Says something of a message to whoever gave it out; no answer is waited for.
-pub(super) fn say(connection: &mut NatsConnection, reply: &Bytes, word: &[u8]) {
-    if let Ok(subject) = std::str::from_utf8(reply) {
-        connection.publish(subject, "", b"", word);
     }
 }
 

@@ -11,7 +11,6 @@ use super::program::RawProgram;
 use super::tail::{FilePattern, TailHandover, TailNext};
 use super::topic::PeerTopic;
 use crate::link::{Backoff, Serial};
-use crate::source::SourceKind;
 
 /// What a source of raw bytes needs beside what every source needs.
 #[derive(Clone, Debug)]
@@ -34,15 +33,11 @@ pub struct Config {
 
 impl Config {
     /// Tells a source of files what it goes on with once it has left.
-    pub(in crate::source) fn leads_to(&self, next: Option<&SourceKind>) {
-        let next = match next {
-            Some(SourceKind::Raw(next)) => match &next.address {
-                RawAddress::Files(pattern) => TailNext::Files(pattern.clone()),
-                _ => TailNext::Nothing,
-            },
+    pub(in crate::source) fn leads_to(&self, next: Option<&Self>) {
+        self.left.tell(match next.map(|next| &next.address) {
+            Some(RawAddress::Files(pattern)) => TailNext::Files(pattern.clone()),
             _ => TailNext::Nothing,
-        };
-        self.left.tell(next);
+        });
     }
 }
 

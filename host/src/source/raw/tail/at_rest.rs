@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::mark::ReadPlace;
-use super::resting::RestingFile;
+use super::slot::RestingFile;
 
 /// How often they are noted, if there are others all the time.
 const NOTE_EVERY: Duration = Duration::from_secs(30);

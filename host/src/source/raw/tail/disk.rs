@@ -15,7 +15,7 @@ use super::notes::PlaceNotes;
 use super::pattern::FilePattern;
 use super::reader::{TailOrders, TailReader, TailTurn};
 use super::rest_notes::RestNotes;
-use super::resting::RestingFile;
+use super::slot::RestingFile;
 use crate::file;
 
 /// What a source begins with: what the one before has left, or what is noted.

@@ -10,7 +10,7 @@ use super::TailSource;
 use super::disk::ended;
 use super::handover::TailNext;
 use super::progress::FileProgress;
-use super::resting::RestingFile;
+use super::slot::RestingFile;
 use crate::clock::sleep_until;
 use crate::link::Stop;
 use crate::message::LossReason;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::followed::FollowedFile;
 use super::mark::{FileId, ReadPlace};
 use super::pattern::FilePattern;
-use super::resting::RestingFile;
+use super::slot::RestingFile;
 
 /// What comes after a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -38,6 +38,7 @@ mod rest_notes;
 mod resting;
 mod rotation;
 mod search;
+mod slot;
 #[cfg(test)]
 mod tests;
 

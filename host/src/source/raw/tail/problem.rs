@@ -1,8 +1,8 @@
 //! What keeps files from being read, and how that is told. Pure.
 
 use super::followed::COPY;
-use super::resting::MOST_OPEN;
 use super::search::MOST_ENTRIES;
+use super::slot::MOST_OPEN;
 
 /// What keeps files from being read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -16,8 +16,8 @@ use super::handover::TailNext;
 use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern::{FilePattern, level, shown};
 use super::problem::TailProblem;
-use super::resting::{MOST_OPEN, RestingFile, WaitingFile};
 use super::search;
+use super::slot::{MOST_OPEN, RestingFile, WaitingFile};
 use crate::file;
 use crate::source::raw::PeerTopic;
 use crate::source::raw::frame::{Framer, RawFraming};
@@ -92,6 +92,10 @@ pub(super) struct TailReader {
     pub(super) ended: Vec<u64>,
     /// Closed, and with nothing new when they were last looked at, or with something that waits for a slot.
     pub(super) resting: BTreeMap<FileId, Arc<RestingFile>>,
+    /// Files that are open at a time.
+    pub(super) slots: usize,
+    /// When what waited for a slot and is opened now had changed last as it was seen first.
+    pub(super) first_seen: Option<(i64, i64)>,
     /// Those that wait for a slot.
     pub(super) waiting: BTreeMap<FileId, WaitingFile>,
     /// Numbers of places in files that were never opened, and had something.
@@ -131,6 +135,8 @@ impl TailReader {
             begun: Vec::new(),
             ended: Vec::new(),
             resting: BTreeMap::new(),
+            slots: MOST_OPEN,
+            first_seen: None,
             waiting: BTreeMap::new(),
             unopened: BTreeSet::new(),
             rested: Vec::new(),
@@ -367,7 +373,10 @@ impl TailReader {
             }
             _ => {
                 let twin = self.twin_of(path, &file, about.len(), now);
-                (self.new_place(path, &about), twin)
+                let mut place = self.new_place(path, &about);
+                // It may have been cut since.
+                place.since = self.first_seen.take().unwrap_or(place.since);
+                (place, twin)
             }
         };
         // One that was read before stands where it stood.

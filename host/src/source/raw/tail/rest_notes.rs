@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::resting::RestingFile;
+use super::slot::RestingFile;
 use crate::file;
 
 /// Longer ones are not written.

@@ -3,11 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 
 use super::followed::FollowedFile;
 use super::mark::{FileId, FileMark, ReadPlace};
@@ -15,37 +13,15 @@ use super::pattern;
 use super::problem::TailProblem;
 use super::reader::{TailReader, unreadable};
 use super::search::{FoundFile, FoundFiles, MOST_ENTRIES};
+use super::slot::{RestingFile, WaitingFile};
 use crate::file;
 
-/// Files that are held open at a time.
-pub(super) const MOST_OPEN: usize = 256;
-/// Beside those, what is read before them: what was renamed, or copied, and is found again.
-pub(super) const MOST_ASIDE: usize = 64;
 /// One that always has more gives way all the same once it had its slot for so long, and another one waited for as long.
 const HOLDS: Duration = Duration::from_secs(2);
 /// Those that are not where they were, of which so many are looked for at a time: each takes a look into its folder.
 const MOST_LOOKED_FOR: usize = 64;
 /// That files wait is told when one has waited for so long.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
-
-/// A file that is closed, and up to where it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RestingFile {
-    pub(super) place: ReadPlace,
-    /// Where it was when it was closed.
-    #[serde(with = "pattern::noted")]
-    pub(super) path: PathBuf,
-    /// When its content had changed last, and how long it was: while that is so there is nothing new. `None` where there may be.
-    pub(super) seen: Option<((i64, i64), u64)>,
-}
-
-/// One that waits for a slot.
-#[derive(Clone, Debug)]
-pub(super) struct WaitingFile {
-    since: Instant,
-    /// Of one that was never opened and has something, how it is found again.
-    unopened: Option<FoundFile>,
-}
 
 /// Those that may give up their slots, in that order: those that are read, and those that always have more.
 #[derive(Debug, Default)]
@@ -85,15 +61,17 @@ impl TailReader {
                 continue;
             }
             let has_waited = now.saturating_duration_since(since) >= HOLDS;
-            let mut has_slot = self.files.len() < MOST_OPEN;
+            let mut has_slot = self.files.len() < self.slots;
             if !has_slot {
                 let givers = givers.get_or_insert_with(|| self.givers(by_id));
                 let giver = givers.next(may_read && has_waited);
                 has_slot = giver.is_some_and(|number| self.rest(number, by_id));
             }
             if !has_slot {
-                let is_new = !self.resting.contains_key(&one.id) && one.length > 0;
-                let unopened = is_new.then(|| one.clone());
+                let is_new = !self.resting.contains_key(&one.id);
+                let seen = before.get(&one.id).and_then(|one| one.unopened.clone());
+                let has_some = |file: &FoundFile| is_new && file.length > 0;
+                let unopened = seen.or_else(|| Some(one.clone())).filter(has_some);
                 self.waiting.insert(one.id, WaitingFile { since, unopened });
                 continue;
             }
@@ -101,7 +79,10 @@ impl TailReader {
                 Ok(file) => {
                     self.wake(one.id);
                     self.wake_original(&one.path, &file, one.length);
+                    let seen = before.get(&one.id).and_then(|one| one.unopened.as_ref());
+                    self.first_seen = seen.map(|one| one.changed);
                     self.follow(&one.path, file, now);
+                    self.first_seen = None;
                 }
                 Err(error) => {
                     self.problems.push(unreadable(&one.path, &error));
@@ -122,7 +103,7 @@ impl TailReader {
 
     /// Places that are more than there are slots wait where their files are.
     fn settle_down(&mut self, by_id: &FoundById<'_>) {
-        if self.known.len() <= MOST_OPEN {
+        if self.known.len() <= self.slots {
             return;
         }
         for place in std::mem::take(&mut self.known) {

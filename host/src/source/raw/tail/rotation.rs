@@ -10,8 +10,8 @@ use super::followed::{COPY, FileTwin, FollowedFile};
 use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern;
 use super::reader::{TailReader, TailTurn};
-use super::resting::{MOST_ASIDE, MOST_OPEN};
 use super::search::{self, FoundFile};
+use super::slot::MOST_ASIDE;
 use crate::file;
 
 /// Bytes by which a file is known again that the file system gives another number, or that has another name.
@@ -189,7 +189,7 @@ impl TailReader {
                 self.known.push(place);
                 continue;
             }
-            if self.files.len() >= MOST_OPEN + MOST_ASIDE {
+            if self.files.len() >= self.slots + MOST_ASIDE {
                 self.known.push(place);
                 continue;
             }
