@@ -192,7 +192,7 @@ fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
     server.make("TELE", "devices.>", Value::Null)?;
     let half_a_minute = json!({"ack_policy": "explicit", "ack_wait": 30_000_000_000_u64});
     consumer(&server, half_a_minute)?;
-    let address = server.url().replace("nats://", "").parse()?;
+    let address = server.url().trim_start_matches("nats://").parse()?;
     let (link, upward) = (Cuttable::to(address)?, Cuttable::to(cloud.address())?);
     let watch = Watch::start(cloud.address(), UP)?;
     upward.go_dark();
