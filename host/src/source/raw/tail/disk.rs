@@ -43,7 +43,7 @@ pub(super) struct TailDisk {
 
 /// What is to be done in a turn.
 pub(super) struct DiskWork {
-    /// To be noted.
+    /// Up to where files are safe, where that is to be noted now.
     pub(super) places: Option<BTreeMap<u64, ReadPlace>>,
     pub(super) resting: Option<Vec<Arc<RestingFile>>>,
     pub(super) may_read: bool,

@@ -13,7 +13,7 @@
 //! - A source that begins anew goes on with what is open. What is gone with a source, as it stands in a deleted file, is read before it ends, or
 //!   is in the ledger.
 //!
-//! **Not promised**: an order of what stands in different files, or of one that is rotated more than once between two looks around a kill; what is cut before it was read and stands in no copy; what is written to a
+//! **Not promised**: the order over a rotation of a file that waits for a slot; an order of what stands in different files, or of one that is rotated more than once between two looks around a kill; what is cut before it was read and stands in no copy; what is written to a
 //! renamed file long after the next one began; that a file which is replaced by another one with the same beginning is known as the same.
 //!
 //! - `pattern`: which files; `mark`: by what one is known again; `notes`: up to where each was read, on disk; `progress`: up to where it is

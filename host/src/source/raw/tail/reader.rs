@@ -103,7 +103,7 @@ pub(super) struct TailReader {
     pub(super) rested: Vec<Arc<RestingFile>>,
     pub(super) woken: Vec<u64>,
     pub(super) lost: Vec<Bytes>,
-    /// Of the turn.
+    /// When the turn that is under way began.
     pub(super) now: Instant,
 }
 

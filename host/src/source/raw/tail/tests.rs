@@ -1070,67 +1070,6 @@ fn a_kill_at_any_moment_loses_nothing_and_turns_nothing_round() {
     assert!(scene.letters.is_empty());
 }
 
-/// Files that are more than there are slots, each written, rotated and cut, while the source is killed or begins anew now and then.
-#[test]
-fn with_few_slots_nothing_is_lost_or_turned_round() {
-    for seed in 0..12 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut scene = scene("*.log");
-        scene.reader.slots = 2;
-        let mut written = [0; 6];
-        let mut seen = vec![BTreeSet::new(); written.len()];
-        let check = |scene: &mut Scene, seen: &mut Vec<BTreeSet<usize>>| {
-            for line in std::mem::take(&mut scene.lines) {
-                let (file, number) = line.split_once(' ').unwrap();
-                let seen = &mut seen[file.parse::<usize>().unwrap()];
-                let number: usize = number.parse().unwrap();
-                assert!(
-                    number == 0 || seen.contains(&(number - 1)),
-                    "seed {seed}: {number} of {file} came too soon"
-                );
-                seen.insert(number);
-            }
-        };
-        for round in 0..120 {
-            scene.let_time_pass();
-            let is_killed = random.u8(0..15) == 0;
-            for (file, written) in written.iter_mut().enumerate() {
-                let (name, count) = (format!("{file}.log"), random.usize(0..4));
-                let text: String = (*written..*written + count)
-                    .map(|number| format!("{file} {number}\n"))
-                    .collect();
-                scene.add(&name, &text);
-                *written += count;
-                let aside = format!("{name}.{round}");
-                match random.u8(0..40) {
-                    0 => scene.rename(&name, &aside),
-                    1 if count > 0 => scene.cut(&name, &aside),
-                    _ => {}
-                }
-            }
-            scene.read_after(1, !is_killed);
-            check(&mut scene, &mut seen);
-            match random.u8(0..15) {
-                0 => scene.reload(),
-                _ if is_killed => scene.restart(),
-                _ => {}
-            }
-            scene.reader.slots = 2;
-        }
-        for _ in 0..30 {
-            scene.read();
-            check(&mut scene, &mut seen);
-        }
-        let found: Vec<usize> = seen.iter().map(BTreeSet::len).collect();
-        assert_eq!(found, written, "seed {seed}");
-        assert!(
-            scene.letters.is_empty() && scene.lost.is_empty(),
-            "seed {seed}: {:?}",
-            scene.lost
-        );
-    }
-}
-
 #[test]
 fn what_was_lost_inside_is_read_again() {
     let mut scene = scene("app.log");
