@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tidegate_tests::cut::Cuttable;
 use tidegate_tests::nats::{NatsServer, has_nats};
 use tidegate_tests::tally::Sent;
 use tidegate_tests::{Broker, Config, Gateway, Watch, cases, needs, rounds, wait_until};
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Trial> {
         a_gateway_that_is_killed_again_and_again_loses_nothing_and_keeps_the_order,
         a_server_that_is_killed_or_frozen_goes_on_where_it_was,
         what_waits_for_long_does_not_come_again,
+        where_only_acknowledgements_were_lost_nothing_is_waited_for,
         a_consumer_that_is_missing_or_unfit_is_told_until_it_is_there,
     ]
 }
@@ -180,6 +182,51 @@ fn what_waits_for_long_does_not_come_again() -> Result<()> {
         "{state}"
     );
     cloud.back()?;
+    Ok(())
+}
+
+/// Acknowledgements go into a connection that takes them nowhere and is lost, of a consumer that waits for half a minute.
+/// Guarantee: they are said again, what comes then is taken at once, and nothing is given out twice.
+fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
+    let (cloud, server) = (Broker::embedded()?, NatsServer::start("")?);
+    server.make("TELE", "devices.>", Value::Null)?;
+    let half_a_minute = json!({"ack_policy": "explicit", "ack_wait": 30_000_000_000_u64});
+    consumer(&server, half_a_minute)?;
+    let address = server.url().trim_start_matches("nats://").parse()?;
+    let (link, upward) = (Cuttable::to(address)?, Cuttable::to(cloud.address())?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    upward.go_dark();
+    let keys = "backoff = { first = \"100ms\", cap = \"1s\" }\n";
+    let config = gateway(&server, &upward.url())
+        .change("source.field.url", &format!("nats://{}", link.address()))
+        .put("source.field", keys)
+        .add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"");
+    let gateway = Gateway::with(config).launch()?;
+    gateway.wait_online()?;
+    publish(&server, 0, 5)?;
+    wait_until("they are under way", || {
+        state(&server).is_ok_and(|state| state["num_ack_pending"] == 50)
+    })?;
+    link.swallow(true);
+    upward.back();
+    wait_until("they are upstream", || watch.count() >= 50)?;
+    let mark = gateway.lines().count();
+    link.cut();
+    link.swallow(false);
+    publish(&server, 5, 5)?;
+    wait_until("the others come", || watch.count() >= 100)?;
+    let doubled = expect_all(&server, &watch, 10)?;
+    let state = state(&server)?;
+    ensure!(
+        doubled == 0 && state["delivered"]["consumer_seq"] == 100,
+        "{doubled} came twice: {state}"
+    );
+    ensure!(
+        gateway
+            .lines()
+            .has_since(mark, &["nothing but acknowledgements was lost"]),
+        "no acknowledgement was lost"
+    );
     Ok(())
 }
 

@@ -60,6 +60,8 @@ struct State {
     target: SocketAddr,
     dark: AtomicBool,
     over: AtomicBool,
+    /// What is sent to the target goes nowhere.
+    deaf: AtomicBool,
     dials: AtomicU64,
     weather: Mutex<Weather>,
     burst: Mutex<Option<Burst>>,
@@ -76,6 +78,7 @@ impl Cuttable {
             target,
             dark: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             dials: AtomicU64::new(0),
             weather: Mutex::default(),
             burst: Mutex::default(),
@@ -105,6 +108,11 @@ impl Cuttable {
     /// Lets connections through again.
     pub fn back(&self) {
         self.state.dark.store(false, Ordering::SeqCst);
+    }
+
+    /// From now on what is sent to the target goes nowhere, or arrives again; what it says itself always does.
+    pub fn swallow(&self, swallows: bool) {
+        self.state.deaf.store(swallows, Ordering::SeqCst);
     }
 
     /// Cuts what is open once; whoever dials again gets through.
@@ -170,9 +178,9 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
                 .extend([one, other]);
         }
         let weather = *state.weather.lock().unwrap_or_else(PoisonError::into_inner);
-        for (from, to) in [(near, far_copy), (far, near_copy)] {
+        for (from, to, way) in [(near, far_copy, Way::There), (far, near_copy, Way::Back)] {
             let state = Arc::clone(state);
-            std::thread::spawn(move || pass(from, to, weather, &state));
+            std::thread::spawn(move || pass((from, to, way), weather, &state));
         }
         if state.dark.load(Ordering::SeqCst) {
             // It went dark between the look above and the list: nothing may slip through.
@@ -224,12 +232,26 @@ fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather, state: &A
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, weather: Weather, state: &Arc<State>) {
+/// In which direction bytes go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
+}
+
+fn pass(
+    (mut from, mut to, way): (TcpStream, TcpStream, Way),
+    weather: Weather,
+    state: &Arc<State>,
+) {
     if !(weather.delay + weather.burst).is_zero() {
         return pass_late(from, to, weather, state);
     }
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer) {
+        if way == Way::There && read > 0 && state.deaf.load(Ordering::SeqCst) {
+            continue;
+        }
         if read == 0 || to.write_all(&buffer[..read]).is_err() {
             break;
         }

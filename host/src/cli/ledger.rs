@@ -39,6 +39,9 @@ fn meaning(reason: LossReason) -> &'static str {
         LossReason::Unrouted => "a broker sent it for a subscription that no flow has any more",
         LossReason::SourcePressed => "a source had no room, and nobody whom it could tell to wait",
         LossReason::SocketFull => "the system had no room for it before a source could take it",
+        LossReason::FileGone => {
+            "it stood in a followed file that was deleted or cut; where it is not known how many, 0"
+        }
         LossReason::Unframed => {
             "bytes without a whole message, more often than letters are kept of them"
         }

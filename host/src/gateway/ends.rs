@@ -41,6 +41,9 @@ pub(super) trait Endpoint: Send + Sync + 'static {
         stop: watch::Receiver<Stop>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static;
 
+    /// Tells one that runs with this config what it will begin anew with; `None`: it goes, and nothing comes after it.
+    fn leads_to(config: &Self::Config, next: Option<&Self::Config>);
+
     /// This config, of one that has worked with `before` until now.
     fn after(config: Self::Config, before: &Self::Config) -> Self::Config;
 }
@@ -73,6 +76,10 @@ impl Endpoint for SourceEndpoint {
         }
     }
 
+    fn leads_to(config: &source::Config, next: Option<&source::Config>) {
+        config.leads_to(next);
+    }
+
     fn after(config: source::Config, before: &source::Config) -> source::Config {
         config.after(before)
     }
@@ -102,6 +109,8 @@ impl Endpoint for UplinkEndpoint {
         let owed = self.spool.owed(&config.name);
         uplink::run(config, owed, self.metrics.clone(), stop)
     }
+
+    fn leads_to(_: &uplink::Config, _: Option<&uplink::Config>) {}
 
     fn after(config: uplink::Config, _: &uplink::Config) -> uplink::Config {
         config
@@ -148,6 +157,11 @@ impl<E: Endpoint> EndpointLine<E> {
                 ended = attend(running.as_mut(), &own, &mut stop) => return ended,
                 Some(order) = orders.recv() => order,
             };
+            let next = match &order {
+                EndpointOrder::Anew { config, .. } => Some(config),
+                EndpointOrder::Leave { .. } => None,
+            };
+            E::leads_to(&config, next);
             own.send_replace(Stop::Drain);
             tokio::select! {
                 ended = running.as_mut() => ended?,
@@ -156,6 +170,7 @@ impl<E: Endpoint> EndpointLine<E> {
                     running.await?;
                 }
                 () = stopping(&mut stop) => {
+                    E::leads_to(&config, None);
                     // Whoever waits for it is let go, and nobody else begins to.
                     drop((order, orders));
                     own.send_replace(*stop.borrow());

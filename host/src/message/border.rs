@@ -265,6 +265,8 @@ pub enum LossReason {
     SourcePressed,
     /// The system had no room for it before a source could take it.
     SocketFull,
+    /// It stood in a followed file that was deleted or cut before it was taken; how many is not always known.
+    FileGone,
     /// Bytes in which there was no whole message, more often than dead letters are kept of them.
     Unframed,
     /// A broker sent it for a subscription that no flow has any more.
@@ -281,7 +283,7 @@ pub enum LossReason {
 
 impl LossReason {
     /// Every reason there is, for metrics and lists.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -293,6 +295,7 @@ impl LossReason {
         Self::Qos0Pressed,
         Self::SourcePressed,
         Self::SocketFull,
+        Self::FileGone,
         Self::Unframed,
         Self::Unrouted,
         Self::BrokerSessionLost,
@@ -315,6 +318,7 @@ impl LossReason {
             Self::Qos0Pressed => "qos0-pressed",
             Self::SourcePressed => "source-pressed",
             Self::SocketFull => "socket-full",
+            Self::FileGone => "file-gone",
             Self::Unframed => "unframed",
             Self::Unrouted => "unrouted",
             Self::BrokerSessionLost => "broker-session-lost",

@@ -124,6 +124,19 @@ impl Config {
         if let (SourceKind::Mqtt(own), SourceKind::Mqtt(before)) = (&mut self.kind, &before.kind) {
             own.mark = own.mark.clone().after(&before.mark);
         }
+        if let (SourceKind::Raw(own), SourceKind::Raw(before)) = (&mut self.kind, &before.kind) {
+            own.left = before.left.clone();
+        }
         self
+    }
+
+    /// Tells the source that runs with this one what it goes on with once it has left: `None`, with nothing.
+    pub fn leads_to(&self, next: Option<&Self>) {
+        if let SourceKind::Raw(own) = &self.kind {
+            own.leads_to(next.and_then(|next| match &next.kind {
+                SourceKind::Raw(next) => Some(&**next),
+                _ => None,
+            }));
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::link::SerialBrake;
 use crate::source::SourceKind;
 use crate::source::raw::{
     Config, FilePattern, KnownOfPeer, LengthCounts, LengthField, PeerTopic, ProgramRounds,
-    RawAddress, RawFraming, RawProgram,
+    RawAddress, RawFraming, RawProgram, TailHandover,
 };
 
 /// Where raw bytes come from, by the scheme of the URL.
@@ -124,6 +124,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, way: RawWay) -> SourceSp
         backoff: backoff(fields),
         framing,
         kept: None,
+        left: TailHandover::default(),
         address,
     };
     let (framing, address) = (config.framing.clone(), config.address.clone());

@@ -30,6 +30,34 @@ pub(super) struct ConsumerTerms {
     pub(super) group: Option<(String, Duration)>,
 }
 
+/// What is under way of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConsumerState {
+    /// So many messages are without an acknowledgement.
+    pub(super) unacknowledged: u64,
+    /// So many pulls are not over.
+    pub(super) pulls: u64,
+}
+
+impl ConsumerState {
+    /// What a server says of it; `None` where it says something else.
+    pub(super) fn read(said: &[u8]) -> Option<Self> {
+        let said: Value = serde_json::from_slice(said).ok()?;
+        Some(Self {
+            unacknowledged: said["num_ack_pending"].as_u64()?,
+            pulls: said["num_waiting"].as_u64()?,
+        })
+    }
+}
+
+/// Where is asked for it.
+pub(super) fn question(config: &Config) -> String {
+    let Config {
+        stream, consumer, ..
+    } = config;
+    format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}")
+}
+
 /// Asks the server for the consumer, and looks whether it will do.
 pub(super) async fn find(
     connection: &mut NatsConnection,
@@ -38,7 +66,7 @@ pub(super) async fn find(
     let Config {
         stream, consumer, ..
     } = config;
-    let subject = format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}");
+    let subject = question(config);
     match Box::pin(request(connection, &config.server, &subject, "")).await? {
         RequestReply::Said(said) => terms(&said),
         RequestReply::Forbidden => Err(Error::Forbidden(format!(
@@ -132,6 +160,19 @@ fn unfit(problem: String, hint: &'static str) -> Error {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_under_way_is_read_where_it_is_said() {
+        let said = br#"{"num_ack_pending":3,"num_redelivered":0,"num_waiting":1,"num_pending":9}"#;
+        let expected = ConsumerState {
+            unacknowledged: 3,
+            pulls: 1,
+        };
+        assert_eq!(ConsumerState::read(said), Some(expected));
+        for other in [&b""[..], b"{}", br#"{"error":{"code":404}}"#] {
+            assert_eq!(ConsumerState::read(other), None);
+        }
+    }
 
     #[test]
     fn only_one_that_is_pulled_from_and_wants_each_acknowledged_will_do() {

@@ -33,6 +33,10 @@ pub(super) struct MessagesInHand {
     held: BTreeMap<u64, HeldMessage>,
     settled: BTreeSet<u64>,
     order: VecDeque<u64>,
+    /// Where was acknowledged what the server is not known to have read, the newest of it, in that order.
+    unheard: VecDeque<Bytes>,
+    /// So many acknowledgements were said before the first of these.
+    heard: u64,
 }
 
 impl MessagesInHand {
@@ -67,7 +71,29 @@ impl MessagesInHand {
                 self.settled.remove(&first);
             }
         }
+        self.unheard.push_back(held.reply.clone());
+        if self.unheard.len() > REMEMBERED {
+            self.unheard.pop_front();
+            self.heard += 1;
+        }
         Some(held.reply)
+    }
+
+    /// How many acknowledgements were said.
+    pub(super) fn said(&self) -> u64 {
+        self.heard + self.unheard.len() as u64
+    }
+
+    /// The server has read that many of them.
+    pub(super) fn heard(&mut self, said: u64) {
+        while self.heard < said && self.unheard.pop_front().is_some() {
+            self.heard += 1;
+        }
+    }
+
+    /// Where those went that it may not have read.
+    pub(super) fn unheard(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.unheard.iter()
     }
 
     /// They were lost inside: they are to come again.
@@ -120,6 +146,30 @@ mod tests {
             (hand.settled.len(), hand.order.len()),
             (REMEMBERED, REMEMBERED)
         );
+    }
+
+    #[test]
+    fn what_was_said_is_known_until_the_server_has_read_it() {
+        let (mut hand, now) = (MessagesInHand::default(), Instant::now());
+        for sequence in 0..5 {
+            hand.came(sequence, &Bytes::from(format!("r{sequence}")), now);
+            hand.settled(sequence);
+            if sequence == 2 {
+                hand.heard(hand.said());
+            }
+        }
+        let unheard = |hand: &MessagesInHand| hand.unheard().cloned().collect::<Vec<_>>();
+        assert_eq!(unheard(&hand), ["r3", "r4"]);
+        assert_eq!(hand.said(), 5);
+        hand.heard(4);
+        hand.heard(2);
+        assert_eq!(unheard(&hand), ["r4"]);
+        for sequence in 100..100 + 2 * REMEMBERED as u64 {
+            hand.came(sequence, &Bytes::from_static(b"r"), now);
+            hand.settled(sequence);
+        }
+        assert_eq!(hand.unheard().len(), REMEMBERED);
+        assert_eq!(hand.said(), 5 + 2 * REMEMBERED as u64);
     }
 
     #[test]

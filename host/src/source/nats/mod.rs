@@ -6,17 +6,18 @@
 //! - What comes again all the same, as an acknowledgement was lost, goes no further, over new connections too.
 //! - No more is asked for than there is room for, and than the consumer lets be under way.
 //! - Order of a device over a kill and a lost connection: what was under way and did not come in comes again once the server has given it
-//!   up (`ack_wait`), and until then nothing is taken. An orderly end takes what is on its way, and leaves nothing to wait for.
+//!   up (`ack_wait`), and until then nothing is taken. Where only acknowledgements were lost they are said again, and it goes on. An orderly end takes what is on its way, and leaves nothing to wait for.
 //!
 //! **Not promised**: that what was acknowledged at a kill and not heard by the server is known as a repeat; order where the consumer is
 //! pulled from by others, too, and where one takes over from another that was pinned: what was under way there comes after `ack_wait`.
 //!
 //! - `topic`, `delivery`, `in_hand`, `pulls`: what their names say, without sockets. `consumer`, `dial`: what stands, as [`crate::link`] holds it.
-//!   `serve`: one connection's life.
+//!   `serve`: one connection's life; `heard`: what the server has read of it.
 
 mod consumer;
 mod delivery;
 mod dial;
+mod heard;
 mod in_hand;
 mod pulls;
 mod serve;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::Config;
 use super::consumer::ConsumerTerms;
 use super::delivery::{DeliveredPlace, PullStatus, status};
+use super::heard::{HeardAcks, say};
 use super::in_hand::{MessagesInHand, PlaceKind};
 use super::pulls::{OpenPulls, PullPortion};
 use crate::clock::Now;
@@ -51,6 +52,7 @@ pub(super) struct ConsumerSource {
     pin: Option<String>,
     /// When the connection before ended.
     left: Option<Instant>,
+    heard: HeardAcks,
     max_payload_bytes: usize,
     max_unsettled_bytes: usize,
 }
@@ -71,6 +73,7 @@ impl ConsumerSource {
             again: Vec::new(),
             pin: None,
             left: None,
+            heard: HeardAcks::default(),
             max_payload_bytes: config.max_payload_bytes,
             max_unsettled_bytes: config.max_unsettled_bytes,
         }
@@ -104,7 +107,9 @@ impl ConsumerSource {
         let settled = self.taker.settled();
         let mut events = Vec::new();
         self.pin = None;
-        let begins = self.begins(&terms);
+        let mut begins = self.begins(&terms);
+        let waits = Instant::now() < begins;
+        self.heard.begin(&mut self.hand, connection, waits);
         let mut heard = Instant::now();
         let mut leaves = None;
         loop {
@@ -113,23 +118,14 @@ impl ConsumerSource {
                 return Ok(());
             }
             self.settle(connection, &terms, mode);
-            if mode == Stop::Drain {
-                let asked = *leaves.get_or_insert_with(|| {
-                    // What was asked for and is on its way is taken: left unsaid, it would come again only when its time is over,
-                    // and all behind it would wait for that.
-                    connection.unsubscribe(self.sid);
-                    connection.ask();
-                    Instant::now()
-                });
-                let has_come = connection.answered().is_some_and(|at| at >= asked);
-                if has_come {
-                    self.taker.cease();
-                }
-                if has_come && self.taker.unsettled().is_empty() {
-                    return Ok(());
-                }
+            self.heard.ask(&mut self.hand, connection);
+            if mode == Stop::Drain && self.may_leave(connection, &mut leaves) {
+                return Ok(());
             }
             let now = Instant::now();
+            if now < begins && self.has_all(connection, &terms, place) {
+                begins = now;
+            }
             if mode == Stop::Run && now >= begins {
                 if self.pulls.asked().messages == 0 {
                     heard = now;
@@ -157,6 +153,22 @@ impl ConsumerSource {
         }
     }
 
+    /// Takes what is on its way, since one who is to leave first asked for nothing more (`leaves`); whether all that was taken is settled.
+    fn may_leave(&mut self, connection: &mut NatsConnection, leaves: &mut Option<Instant>) -> bool {
+        let asked = *leaves.get_or_insert_with(|| {
+            // What was asked for and is on its way is taken: left unsaid, it would come again only when its time is over,
+            // and all behind it would wait for that.
+            connection.unsubscribe(self.sid);
+            connection.ask();
+            Instant::now()
+        });
+        let has_come = connection.answered().is_some_and(|at| at >= asked);
+        if has_come {
+            self.taker.cease();
+        }
+        has_come && self.taker.unsettled().is_empty()
+    }
+
     /// From when on messages are asked for: what was given out and never came in, to an earlier process or over a connection that
     /// was lost, comes again first.
     fn begins(&self, terms: &ConsumerTerms) -> Instant {
@@ -167,8 +179,25 @@ impl ConsumerSource {
             return now;
         }
         let wait = terms.ack_wait + SLACK;
-        tracing::info!(source = %self.own, count, ?wait, "messages were under way that did not come in: nothing is taken until the server gives them out again, so that they come first");
+        tracing::info!(source = %self.own, count, ?wait, "messages are under way that did not come in, or were not acknowledged as far as the server knows: nothing is taken until it gives them out again, so that they come first");
         self.left.unwrap_or(now) + wait
+    }
+
+    /// Whether it is seen that nothing but acknowledgements was lost.
+    fn has_all(
+        &mut self,
+        connection: &mut NatsConnection,
+        terms: &ConsumerTerms,
+        place: &str,
+    ) -> bool {
+        // Pulls of other members are open all the time.
+        let is_alone = terms.group.is_none();
+        let own = (&self.own, place);
+        let has_all = is_alone && self.heard.is_all(self.hand.count(), connection, own);
+        if has_all {
+            tracing::info!(source = %self.own, "nothing but acknowledgements was lost, and they are said again: it goes on");
+        }
+        has_all
     }
 
     /// Asks for as many messages as there is room for, in portions that are worth it.
@@ -271,6 +300,7 @@ impl ConsumerSource {
                     )));
                 }
                 NatsEvent::Message(message) if message.sid != self.sid => {}
+                NatsEvent::Message(message) if self.heard.take(&message, place) => {}
                 NatsEvent::Message(message) => match status(&message) {
                     Some(PullStatus::Alive) => {}
                     Some(PullStatus::Over) => self.over(&message, place),
@@ -365,13 +395,6 @@ impl ConsumerSource {
             return (topic, Judged::Unfit(Reason::TooLong, why));
         }
         (topic, Judged::Sound)
-    }
-}
-
-/// Says something of a message to whoever gave it out; no answer is waited for.
-fn say(connection: &mut NatsConnection, reply: &Bytes, word: &[u8]) {
-    if let Ok(subject) = std::str::from_utf8(reply) {
-        connection.publish(subject, "", b"", word);
     }
 }
 

@@ -270,6 +270,7 @@ mod tests {
             reply: None,
             settle_within: Duration::from_secs(1),
             kept: None,
+            left: crate::source::raw::TailHandover::default(),
             backoff: Backoff::default(),
         };
         let config = config(&own, &kept);

@@ -164,6 +164,11 @@ impl<A: Copy> FrameDesk<A> {
         self.show();
     }
 
+    /// So many are gone where they stood before they could be taken; 0 where that is not known.
+    pub(super) fn lost(&self, reason: LossReason, topic: &Bytes, messages: u64) {
+        self.taker.left_out(reason, topic, messages);
+    }
+
     /// The system has dropped so many before they could be taken.
     pub(super) fn dropped_outside(&self, messages: u64) {
         self.taker

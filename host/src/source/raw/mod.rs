@@ -44,8 +44,8 @@ pub(super) use dialler::reach;
 pub use frame::{LengthCounts, LengthField, RawFraming};
 pub use program::{ProgramRounds, RawProgram};
 pub use settings::{Config, RawAddress};
-pub use tail::FilePattern;
 pub(super) use tail::kept_at;
+pub use tail::{FilePattern, TailHandover};
 pub use topic::{KnownOfPeer, PeerTopic};
 
 use super::taker::Borders;

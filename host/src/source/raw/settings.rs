@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::frame::RawFraming;
 use super::program::RawProgram;
-use super::tail::FilePattern;
+use super::tail::{FilePattern, TailHandover, TailNext};
 use super::topic::PeerTopic;
 use crate::link::{Backoff, Serial};
 
@@ -27,6 +27,18 @@ pub struct Config {
     pub backoff: Backoff,
     /// Of files, where it is kept up to where they are read; `None`: nowhere.
     pub kept: Option<PathBuf>,
+    /// Of files, where those that are open are left for whoever comes next under the same name.
+    pub left: TailHandover,
+}
+
+impl Config {
+    /// Tells a source of files what it goes on with once it has left.
+    pub(in crate::source) fn leads_to(&self, next: Option<&Self>) {
+        self.left.tell(match next.map(|next| &next.address) {
+            Some(RawAddress::Files(pattern)) => TailNext::Files(pattern.clone()),
+            _ => TailNext::Nothing,
+        });
+    }
 }
 
 /// Where they come from.

@@ -1,6 +1,5 @@
 //! Files that were read and are not there: by what one that comes, or comes back, is taken for one of them. Waits for the disk.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +25,7 @@ impl TailReader {
         let about = file.file.metadata();
         let is_somewhere = about.is_ok_and(|about| about.nlink() > 0);
         let was_read = file.twin.is_none() && file.done.mark.offset > 0;
-        let is_kept = is_somewhere && was_read && self.live(Path::new(&file.done.home)).is_none();
+        let is_kept = is_somewhere && was_read && self.live(&file.done.home).is_none();
         if is_kept {
             let is_through = true;
             let place = ReadPlace {
@@ -54,14 +53,14 @@ impl TailReader {
     pub(super) fn come_back(&mut self, path: &Path, file: &File, id: FileId) {
         // On a medium that was taken out and is back, which has another number then.
         let is_again = |one: &FollowedFile| {
-            let is_named = Path::new(&one.done.home).file_name() == path.file_name();
+            let is_named = one.done.home.file_name() == path.file_name();
             let may_be = one.path.is_none() && one.done.id.inode == id.inode && is_named;
             may_be && one.done.mark.offset > 0 && one.done.mark.is_on(file).unwrap_or_default()
         };
         let again = self.files.extract_if(.., |_, one| is_again(one));
         self.known.extend(again.map(|(_, one)| one.done));
         for (place, since) in std::mem::take(&mut self.away) {
-            let is_its_place = Path::new(&place.home) == path;
+            let is_its_place = place.home == path;
             if is_its_place || likeness(&place, path, id).is_some() {
                 self.known.push(place);
             } else {
@@ -72,27 +71,15 @@ impl TailReader {
 
     /// Why the file of a place, which is there, is not known to be that: it cannot be opened.
     pub(super) fn barred(&self, place: &ReadPlace) -> Option<TailProblem> {
-        let beside = search::beside(Path::new(&place.home));
+        let beside = search::beside(&place.home);
         let mut own = beside
             .into_iter()
             .filter(|one| one.id.inode == place.id.inode && !self.is_followed(one.id));
         own.find_map(|one| {
             let error = file::open(&one.path).err()?;
             let is_gone = error.kind() == ErrorKind::NotFound;
-            (!is_gone).then(|| unreadable(&one.path.to_string_lossy(), &error))
+            (!is_gone).then(|| unreadable(&one.path, &error))
         })
-    }
-
-    /// Deleted files of which something is not safe up to these places: once they are closed that is gone. How many bytes of each.
-    pub(super) fn left_behind(&self, places: &BTreeMap<u64, ReadPlace>) -> Vec<(String, u64)> {
-        let bytes = |file: &FollowedFile| {
-            let about = file.file.metadata().ok()?;
-            let safe = places.get(&file.number()).unwrap_or(&file.done);
-            let left = about.len().saturating_sub(safe.mark.offset);
-            (about.nlink() == 0 && left > 0 && file.twin.is_none())
-                .then(|| (file.done.home.clone(), left))
-        };
-        self.files.values().filter_map(bytes).collect()
     }
 
     /// Which of the known places may be that of a file.
@@ -107,7 +94,7 @@ impl TailReader {
 /// medium is another one or not noted, by the file's own number and its name. A number is given to another file once one is deleted: under
 /// another name it counts where what was read is long enough to be the file's own.
 fn likeness(place: &ReadPlace, path: &Path, id: FileId) -> Option<(bool, bool)> {
-    let home = Path::new(&place.home);
+    let home = &place.home;
     let is_named = pattern::is_named_after(home, path);
     let may_be = match place.id == id {
         true => is_named || place.mark.offset >= KNOWN_BYTES,

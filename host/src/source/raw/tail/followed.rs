@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +13,10 @@ use crate::source::raw::frame::{BytesEnd, FramePiece, Framer};
 
 /// So long what may be a copy waits for the original to be cut: who copies a file and cuts it does so at once.
 pub(super) const COPY: Duration = Duration::from_secs(30);
+
+/// Of what is lost of a file, so much is looked at to count its frames, and so much at once.
+const COUNTED_BYTES: u64 = 64 << 20;
+const COUNTED_AT_ONCE: usize = 64 << 10;
 
 /// What was read together of one file.
 #[derive(Debug)]
@@ -54,6 +58,11 @@ pub(super) struct FollowedFile {
     pub(super) behind: Option<u64>,
     /// While it may be a copy that is there before the original is cut.
     pub(super) twin: Option<FileTwin>,
+    /// How long it was when it was last looked at.
+    pub(super) seen: u64,
+    /// When it was opened, and when something of it was read last.
+    pub(super) opened: Instant,
+    pub(super) read: Instant,
 }
 
 /// Of which file one has nothing that this has not, and until when that keeps it from being read.
@@ -64,7 +73,13 @@ pub(super) struct FileTwin {
 }
 
 impl FollowedFile {
-    pub(super) fn from(file: File, topic: Bytes, place: ReadPlace, framer: Framer) -> Self {
+    pub(super) fn from(
+        file: File,
+        topic: Bytes,
+        place: ReadPlace,
+        framer: Framer,
+        now: Instant,
+    ) -> Self {
         Self {
             file,
             path: None,
@@ -77,6 +92,9 @@ impl FollowedFile {
             gone: None,
             behind: None,
             twin: None,
+            seen: 0,
+            opened: now,
+            read: now,
         }
     }
 
@@ -90,9 +108,54 @@ impl FollowedFile {
         !self.framer.is_lost() && self.file.metadata().is_ok_and(is_longer)
     }
 
+    /// Whether something of it was seen that was not read.
+    pub(super) fn had_more(&self) -> bool {
+        self.twin.is_none() && self.seen > self.offset
+    }
+
+    /// Whether it is read up to `length`.
+    pub(super) fn is_read_to(&self, length: u64) -> bool {
+        self.offset == length
+    }
+
+    /// Whether a frame of it has begun and is not complete.
+    pub(super) fn is_within_frame(&self) -> bool {
+        self.framer.begun() > 0
+    }
+
+    /// Whether no name leads to it any more: what it has is gone once it is closed.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|about| about.nlink() == 0)
+    }
+
+    /// What was not read of it: bytes, and the frames that they make.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn count_rest(mut self) -> io::Result<(u64, u64)> {
+        let length = self.file.metadata()?.len();
+        let from = self.done.mark.offset.min(length);
+        let (mut frames, mut pieces) = (0, Vec::new());
+        while self.offset < length.min(from + COUNTED_BYTES) {
+            let mut bytes = vec![0; COUNTED_AT_ONCE];
+            let read = self.file.read_at(&mut bytes, self.offset)?;
+            if read == 0 {
+                break;
+            }
+            self.offset += read as u64;
+            self.framer.push(&bytes[..read], &mut pieces);
+            frames += pieces.len() as u64;
+            pieces.clear();
+        }
+        self.framer.end(BytesEnd::Orderly, &mut pieces);
+        frames += pieces.len() as u64;
+        let is_counted = self.offset >= length && !self.framer.is_lost();
+        Ok((length - from, if is_counted { frames } else { 0 }))
+    }
+
     /// Whether it is read, without a half frame, and does not stand where it was found any more.
     pub(super) fn is_aside_and_read(&self) -> bool {
-        let is_there = self.path.as_deref() == Some(Path::new(&self.done.home));
+        let is_there = self.path.as_ref() == Some(&self.done.home);
         !is_there && self.twin.is_none() && self.framer.begun() == 0 && !self.has_more()
     }
 

@@ -4,8 +4,11 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::pattern;
 
 /// Bytes that are looked at in either place.
 const BYTES: u64 = 1 << 10;
@@ -60,7 +63,7 @@ fn digest(file: &File, from: u64, bytes: u64) -> io::Result<String> {
 }
 
 /// The file system's number for a file, and which file system that is: each of them counts for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct FileId {
     /// That of its medium, which may be another one after a restart of the machine; in notes of before there is none.
     #[serde(default)]
@@ -83,7 +86,8 @@ pub(super) struct ReadPlace {
     /// Its number among those of the source.
     pub(super) number: u64,
     /// Where it was when it was found first.
-    pub(super) home: String,
+    #[serde(with = "pattern::noted")]
+    pub(super) home: PathBuf,
     #[serde(flatten)]
     pub(super) id: FileId,
     /// When its content had changed last as it was found first: seconds, and nanoseconds of one.

@@ -8,36 +8,48 @@
 //!   in it. What fits the pattern is never read as what stood in the place of another one just because its name goes on so.
 //! - A frame that is not complete waits; one that is too long, or cut off for good, is a dead letter by its head.
 //! - A file that is not there is waited for, and that, and what cannot be read, is told. A disk that hangs holds up nothing but its files.
-//! - Memory is bounded: a turn reads so much, a file holds half a frame, and at `max_unsettled` nothing is read.
+//! - Memory is bounded: a turn reads so much, a file holds half a frame, and at `max_unsettled` nothing is read. So many files are open at a
+//!   time; one that is read gives its slot up to one that has something, and of it is known up to where it is read.
+//! - A source that begins anew goes on with what is open. What is gone with a source, as it stands in a deleted file, is read before it ends, or
+//!   is in the ledger.
 //!
-//! **Not promised**: an order of what stands in different files, or of one that is rotated more than once between two looks around a kill; what is cut before it was read and stands in no copy; what is written to a
+//! **Not promised**: the order over a rotation of a file that waits for a slot; an order of what stands in different files, or of one that is rotated more than once between two looks around a kill; what is cut before it was read and stands in no copy; what is written to a
 //! renamed file long after the next one began; that a file which is replaced by another one with the same beginning is known as the same.
 //!
 //! - `pattern`: which files; `mark`: by what one is known again; `notes`: up to where each was read, on disk; `progress`: up to where it is
-//!   safe; `problem`: what is told. `search`, `followed`, `reader`, `rotation`, `absent`: the part that waits for the disk, on a thread of its own (`file/within`).
+//!   safe; `problem`: what is told. `search`, `followed`, `reader`, `rotation`, `absent`, `resting`, `leaving`: the part that waits for the disk, on a thread
+//!   of its own (`file/within`), which is `disk`'s. `at_rest`, `rest_notes`: what is known of closed files, and kept; `ending`, `handover`: what a source
+//!   does at its end, and leaves to the next one.
 
 mod absent;
+mod at_rest;
+mod disk;
+mod ending;
 mod followed;
+mod handover;
+mod leaving;
 mod mark;
 mod notes;
 mod pattern;
 mod problem;
 mod progress;
 mod reader;
+mod rest_notes;
+mod resting;
 mod rotation;
 mod search;
+mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use handover::{TailHandover, TailNext};
 pub(in crate::source) use notes::kept_at;
 pub use pattern::FilePattern;
 pub(super) use reader::reach;
@@ -45,16 +57,17 @@ pub(super) use reader::reach;
 use super::desk::{FrameDesk, TakenPiece};
 use super::dialler::{Opened, RawDialler};
 use crate::clock::sleep_until;
-use crate::file;
 use crate::link::{Redial, Stop};
+use crate::message::LossReason;
 use crate::source::conditions::SourceCondition;
 use crate::source::taker::Borders;
+use at_rest::FilesAtRest;
+use disk::{DiskWork, KeptFiles, TailDisk, TurnEnd, ended};
 use followed::FileChunk;
 use mark::ReadPlace;
-use notes::PlaceNotes;
 use problem::TailProblem;
 use progress::FileProgress;
-use reader::{TailOrders, TailReader, TailTurn};
+use reader::{TailReader, TailTurn};
 
 /// How often files at whose end we are are looked into.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -68,17 +81,6 @@ struct TailClaim {
     stretch: u64,
 }
 
-/// What a turn needs that waits for the disk, and what it has brought: a turn that was given up leaves it for the next one.
-struct TailDisk {
-    reader: Mutex<(TailReader, Vec<TailTurn>)>,
-    orders: Mutex<Vec<ReadPlace>>,
-    notes: Mutex<Option<PlaceNotes>>,
-    folder: PathBuf,
-}
-
-/// What came of a turn: of the files, and of the notes.
-type TurnEnd = (io::Result<()>, io::Result<()>);
-
 pub(super) struct TailSource {
     name: Arc<str>,
     desk: FrameDesk<TailClaim>,
@@ -86,6 +88,7 @@ pub(super) struct TailSource {
     progress: BTreeMap<u64, FileProgress>,
     /// Up to where each file is safe.
     places: BTreeMap<u64, ReadPlace>,
+    at_rest: FilesAtRest,
     /// Read no more, but something of them is not safe yet.
     ending: BTreeSet<u64>,
     /// Since when something is not noted.
@@ -95,6 +98,9 @@ pub(super) struct TailSource {
     /// Problems, and since when.
     problems: BTreeMap<TailProblem, Instant>,
     hanging: Option<(String, Instant)>,
+    handover: TailHandover,
+    /// Of one who leaves: files that are not read to their ends and go with him.
+    rest: usize,
 }
 
 impl TailSource {
@@ -106,44 +112,27 @@ impl TailSource {
         (borders, metrics): (Borders, &crate::source::Metrics),
     ) -> Self {
         let now = Instant::now();
-        let opened = own.kept.as_ref().map(|path| PlaceNotes::open(path, now));
-        let (notes, known) = match opened {
-            Some(Ok((notes, known))) => {
-                if notes.is_damaged {
-                    let source = &config.name;
-                    let notes = own.kept.as_ref().map(|path| path.display().to_string());
-                    tracing::warn!(%source, notes, "up to where files were read is not known, as the notes of it are damaged: they are read from their beginning, and what was sent before comes again");
-                }
-                (Some(notes), known)
-            }
-            Some(Err(error)) => {
-                let source = &config.name;
-                tracing::warn!(%source, %error, "up to where files are read cannot be kept: after a restart they are read again");
-                (None, Vec::new())
-            }
-            None => (None, Vec::new()),
-        };
-        let places = known.iter().map(|place| (place.number, place.clone()));
-        let places = places.collect();
+        let mut kept = KeptFiles::find(config, own, pattern);
+        let known: Vec<ReadPlace> = kept.places.values().cloned().collect();
+        let at_rest = FilesAtRest::from(kept.resting.values(), now);
         let how = (own.framing.clone(), own.topic.clone());
-        let reader = TailReader::new(pattern.clone(), how, config.max_payload_bytes, known);
+        let mut reader = TailReader::new(pattern.clone(), how, config.max_payload_bytes, known);
+        reader.take_over(kept.left());
         Self {
             name: Arc::clone(&config.name),
             desk: FrameDesk::new(config, borders, metrics),
-            disk: Arc::new(TailDisk {
-                reader: Mutex::new((reader, Vec::new())),
-                orders: Mutex::default(),
-                notes: Mutex::new(notes),
-                folder: pattern.path(),
-            }),
+            disk: Arc::new(TailDisk::new(reader, kept.notes, pattern.path())),
             progress: BTreeMap::new(),
-            places,
+            places: kept.places,
+            at_rest,
             ending: BTreeSet::new(),
             unnoted: None,
             running: None,
             next_turn: now,
             problems: BTreeMap::new(),
             hanging: None,
+            handover: own.left.clone(),
+            rest: 0,
         }
     }
 
@@ -155,8 +144,8 @@ impl TailSource {
     ) {
         if let Some(Opened::Files) = redial.connect(stop).await {
             redial.stands();
-            let files = self.disk.folder.display();
-            tracing::info!(source = %self.name, %files, known = self.places.len(), "files are followed");
+            let files = pattern::shown(self.disk.folder());
+            tracing::info!(source = %self.name, files, known = self.places.len() + self.at_rest.count(), "files are followed");
             self.serve(stop).await;
         }
         self.leave(stop).await;
@@ -167,7 +156,7 @@ impl TailSource {
         while *stop.borrow_and_update() == Stop::Run {
             let now = Instant::now();
             if self.running.is_none() && self.turn_at() <= now {
-                self.begin_turn(!self.desk.is_full());
+                self.begin_turn(!self.desk.is_full(), None);
             }
             let turn_at = self.running.is_none().then(|| self.turn_at());
             tokio::select! {
@@ -187,27 +176,32 @@ impl TailSource {
         note_at.map_or(self.next_turn, |at| at.min(self.next_turn))
     }
 
-    /// Notes what is safe, and reads on, on a thread that may wait.
-    fn begin_turn(&mut self, may_read: bool) {
+    /// Notes what is safe, and reads on, on a thread that may wait; of one who leaves, what goes with him.
+    fn begin_turn(&mut self, may_read: bool, leaves: Option<TailNext>) {
         let disk = Arc::clone(&self.disk);
-        let places = self.unnoted.take().map(|_| self.places.clone());
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            disk.turn(places, may_read)
-        }));
+        let work = DiskWork {
+            places: self.unnoted.take().map(|_| self.places.clone()),
+            resting: self.rests_to_note(false),
+            may_read,
+            leaves,
+        };
+        self.running = Some(tokio::task::spawn_blocking(move || disk.turn(work)));
     }
 
     /// Takes what a turn has brought.
-    fn turned(&mut self, (read, noted): TurnEnd) {
+    fn turned(&mut self, ended: TurnEnd) {
         let now = Instant::now();
         self.next_turn = now + LOOK_EVERY;
-        if let Err(error) = noted {
+        if let Err(error) = ended.noted {
             let source = &self.name;
             tracing::warn!(%source, %error, "up to where files are read was not noted: after a kill more of them comes again");
         }
+        self.rests_noted(ended.resting);
+        let read = ended.read;
         match read {
             Ok(()) => {
                 self.hanging = None;
-                let turns = std::mem::take(&mut self.disk.reader().1);
+                let turns = self.disk.turns();
                 for turn in turns {
                     self.take(turn, now);
                 }
@@ -226,19 +220,30 @@ impl TailSource {
         if turn.is_busy {
             self.next_turn = now;
         }
+        self.rest = turn.rest;
         for chunk in turn.chunks {
             self.take_chunk(chunk, now);
+        }
+        for number in turn.woken {
+            self.woken(number, now);
         }
         for place in turn.begun {
             // Before the one that it goes on from is forgotten.
             self.places.entry(place.number).or_insert(place);
             self.unnoted.get_or_insert(now);
         }
+        for one in turn.rested {
+            self.at_rest.put(one, now);
+        }
+        for topic in turn.lost {
+            self.desk.lost(LossReason::FileGone, &topic, 0);
+        }
         self.ending.extend(turn.ended);
         self.note_through(turn.through, now);
         let before = std::mem::take(&mut self.problems);
         let since = |problem: TailProblem| {
-            let since = before.get(&problem).copied().unwrap_or(now);
+            let own = before.iter().find(|(other, _)| problem.goes_on(other));
+            let since = own.map_or(now, |(_, since)| *since);
             (problem, since)
         };
         self.problems = turn.problems.into_iter().map(since).collect();
@@ -330,21 +335,17 @@ impl TailSource {
             };
             if progress.has_lost(is_alive) {
                 let place = progress.go_back().clone();
-                let mut orders = self
-                    .disk
-                    .orders
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                orders.push(place);
+                self.at_rest.go_back(&place);
+                self.disk.order(place);
             }
         }
     }
 
     /// Tells what is not as it should be.
     fn tell(&mut self) {
-        let at = self.disk.folder.display();
+        let at = pattern::shown(self.disk.folder());
         let problems = self.problems.iter().map(|(problem, since)| {
-            let (kind, words, own) = problem.words(&at.to_string());
+            let (kind, words, own) = problem.words(&at);
             (kind, words, own, *since)
         });
         let hanging = self.hanging.iter().map(|(words, since)| {
@@ -362,93 +363,4 @@ impl TailSource {
         });
         self.desk.tell(conditions.collect());
     }
-
-    /// Waits until all that was taken is settled, or for the end; and notes it.
-    async fn leave(&mut self, stop: &mut watch::Receiver<Stop>) {
-        self.desk.cease();
-        let settled = self.desk.settled();
-        loop {
-            self.settle(true);
-            let is_over = self.desk.is_empty() && self.running.is_none();
-            if is_over || *stop.borrow_and_update() == Stop::Now {
-                break;
-            }
-            tokio::select! {
-                changed = stop.changed() => if changed.is_err() {
-                    break;
-                },
-                // What it has read is not taken any more: it is read again.
-                ended = ended(&mut self.running) => drop(ended),
-                () = settled.changed() => {}
-                () = sleep_until(self.desk.look_at()) => {}
-            }
-        }
-        let (disk, places) = (Arc::clone(&self.disk), self.places.clone());
-        let noted = tokio::task::spawn_blocking(move || {
-            let noted = disk.note_all(&places);
-            (noted, disk.left_behind(places))
-        });
-        let (noted, left) = noted.await.unwrap_or_else(|_| (Ok(()), Vec::new()));
-        for (file, bytes) in left {
-            tracing::warn!(source = %self.name, file, bytes, "the file is deleted, and not all of it was taken when the source ended: the rest is gone");
-        }
-        if let Err(error) = noted {
-            tracing::warn!(source = %self.name, %error, "up to where files are read was not noted: some of it comes again");
-        }
-    }
-}
-
-impl TailDisk {
-    fn reader(&self) -> std::sync::MutexGuard<'_, (TailReader, Vec<TailTurn>)> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turn(self: Arc<Self>, places: Option<BTreeMap<u64, ReadPlace>>, may_read: bool) -> TurnEnd {
-        let noted = places.map_or(Ok(()), |places| self.note(&places, false));
-        let path = self.folder.clone();
-        let read = file::within(&path, move || {
-            let mut own = self.reader();
-            let go_back =
-                std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner));
-            let turn = own.0.turn(TailOrders { may_read, go_back }, Instant::now());
-            own.1.push(turn);
-            Ok(())
-        });
-        (read, noted)
-    }
-
-    fn note(&self, places: &BTreeMap<u64, ReadPlace>, for_good: bool) -> io::Result<()> {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(notes) = notes.as_mut() else {
-            return Ok(());
-        };
-        let now = Instant::now();
-        notes.write(places, now)?;
-        if for_good { notes.sync(now) } else { Ok(()) }
-    }
-
-    /// What is gone once the files are closed; of a disk that hangs that is not known.
-    fn left_behind(self: Arc<Self>, places: BTreeMap<u64, ReadPlace>) -> Vec<(String, u64)> {
-        let path = self.folder.clone();
-        let left = file::within(&path, move || {
-            let reader = self.reader.try_lock();
-            Ok(reader.map_or_else(|_| Vec::new(), |own| own.0.left_behind(&places)))
-        });
-        left.unwrap_or_default()
-    }
-
-    fn note_all(&self, places: &BTreeMap<u64, ReadPlace>) -> io::Result<()> {
-        self.note(places, true)
-    }
-}
-
-/// The end of a turn; while none runs, never.
-async fn ended(running: &mut Option<JoinHandle<TurnEnd>>) -> TurnEnd {
-    let Some(turn) = running.as_mut() else {
-        return std::future::pending().await;
-    };
-    let ended = turn.await;
-    *running = None;
-    // A panic is one of the whole source, which then begins anew.
-    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -159,7 +159,7 @@ mod tests {
     fn places(offset: u64) -> BTreeMap<u64, ReadPlace> {
         let place = ReadPlace {
             number: 7,
-            home: "/var/log/app.log".to_owned(),
+            home: "/var/log/app.log".into(),
             id: FileId {
                 device: Some(1),
                 inode: 12,

@@ -5,6 +5,9 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::message::legal;
+use crate::words;
+
 /// A folder, and a name in which `*` stands for any characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilePattern {
@@ -45,6 +48,11 @@ impl FilePattern {
 
     pub(super) fn fits(&self, name: &OsStr) -> bool {
         fits(self.name.as_bytes(), name.as_bytes())
+    }
+
+    /// Whether a file that was found at a path is one of these.
+    pub(super) fn covers(&self, home: &Path) -> bool {
+        home.parent() == Some(&*self.folder) && home.file_name().is_some_and(|name| self.fits(name))
     }
 
     /// The path as it was written.
@@ -106,15 +114,74 @@ fn rest<'a>(own: &Path, other: &'a Path) -> Option<&'a [u8]> {
     other.as_bytes().strip_prefix(own.as_bytes())
 }
 
-/// The name of a file as a level of a topic: what a level may not have is `_`.
+/// The name of a file as a level of a topic: what a level may not have is `_`, and a byte that is no text stands by its number, `%FF`.
 pub(super) fn level(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let legal = |letter: char| match letter {
-        '+' | '#' | '/' => '_',
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => '_',
-        letter => letter,
+    let name = path.file_name().unwrap_or_default();
+    let legal = |letter: char| {
+        let is_legal = legal::check_topic(letter.encode_utf8(&mut [0; 4]).as_bytes()).is_ok();
+        if is_legal && letter != '/' {
+            letter
+        } else {
+            '_'
+        }
     };
-    name.chars().map(legal).collect()
+    by_number(name.as_bytes(), legal, "%")
+}
+
+/// A path as it is shown: on one line, and a byte that is no text by its number, `\xFF`.
+pub(super) fn shown(path: &Path) -> String {
+    let text = by_number(path.as_os_str().as_bytes(), |letter| letter, "\\x");
+    words::line(&text, 200)
+}
+
+fn by_number(bytes: &[u8], letter: impl Fn(char) -> char, mark: &str) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.extend(chunk.valid().chars().map(&letter));
+        let invalid = chunk.invalid().iter();
+        text.extend(invalid.map(|byte| format!("{mark}{byte:02X}")));
+    }
+    text
+}
+
+/// A path in the notes: as it is, or, where it is no text, by its bytes. No whole path begins as that does.
+pub(super) mod noted {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::message::hexadecimal;
+
+    const BYTES: &str = "hex:";
+
+    pub(in crate::source::raw::tail) fn serialize<S: Serializer>(
+        path: &Path,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let by_bytes = || format!("{BYTES}{}", hexadecimal(path.as_os_str().as_bytes()));
+        match path.to_str().filter(|text| !text.starts_with(BYTES)) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.serialize_str(&by_bytes()),
+        }
+    }
+
+    pub(in crate::source::raw::tail) fn deserialize<'a, D: Deserializer<'a>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let Some(digits) = text.strip_prefix(BYTES) else {
+            return Ok(text.into());
+        };
+        let odd = || de::Error::custom("a path that is not noted as one is");
+        let byte = |pair: &[u8]| {
+            let pair = std::str::from_utf8(pair).ok()?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
+        Ok(OsString::from_vec(bytes.ok_or_else(odd)?).into())
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +229,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_covered_by_its_folder_and_its_name() {
+        let pattern = FilePattern::parse("/var/log/*.log").unwrap();
+        assert!(pattern.covers(Path::new("/var/log/a.log")));
+        for other in ["/var/a.log", "/var/log/x/a.log", "/var/log/a.txt", "/"] {
+            assert!(!pattern.covers(Path::new(other)), "{other}");
+        }
+    }
+
+    #[test]
     fn a_rotation_has_a_name_that_goes_on_behind_a_mark() {
         for (name, aside, rotated) in [
             ("meter1", false, false),
@@ -184,6 +260,9 @@ mod tests {
 
     #[test]
     fn a_name_becomes_a_level() {
-        assert_eq!(level(Path::new("/x/a+b#c\n.log")), "a_b_c_.log");
+        assert_eq!(level(Path::new("/x/a+b#c\n\u{fdd0}ü.log")), "a_b_c__ü.log");
+        let odd = Path::new(OsStr::from_bytes(b"/x/a\xff\x1b\xe2\x82.log"));
+        assert_eq!(level(odd), "a%FF_%E2%82.log");
+        assert_eq!(shown(odd), "/x/a\\xFF\u{fffd}\\xE2\\x82.log");
     }
 }

@@ -2,25 +2,35 @@
 
 use super::followed::COPY;
 use super::search::MOST_ENTRIES;
+use super::slot::MOST_OPEN;
 
 /// What keeps files from being read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TailProblem {
     /// There is none yet, or none any more.
     Missing,
+    /// More fit than are looked at.
+    NotLookedAt,
+    /// So many wait for their turn.
+    Waiting(usize),
     /// One cannot be read, and why.
     Unreadable(String, String),
     /// Nothing in one can be a frame any more.
     OutOfStep(String),
-    /// More fit than are followed.
-    TooMany,
-    /// More fit than are looked at.
-    NotLookedAt,
+    /// So many others have theirs.
+    Others(usize),
     /// One that has nothing that another one has not: that one.
     Copy(String, String),
 }
 
 impl TailProblem {
+    /// Whether it goes on where that one was, however many files have it.
+    pub(super) fn goes_on(&self, other: &Self) -> bool {
+        use std::mem::discriminant;
+        let is_counted = matches!(self, Self::Waiting(_) | Self::Others(_));
+        self == other || is_counted && discriminant(self) == discriminant(other)
+    }
+
     /// Its sort, what there is to say of it, and the same without names.
     pub(super) fn words(&self, at: &str) -> (&'static str, String, &'static str) {
         match self {
@@ -41,12 +51,12 @@ impl TailProblem {
                 ),
                 "a file is out of step and not read any further",
             ),
-            Self::TooMany => (
+            Self::Waiting(count) => (
                 "too-many-files",
                 format!(
-                    "more files fit `{at}` than are followed at a time: move away those that are done with"
+                    "more files fit `{at}` than the {MOST_OPEN} that are open at a time, and {count} wait until those are read: move away those that are done with"
                 ),
-                "more files fit than are followed at a time",
+                "files wait, as more fit than are open at a time",
             ),
             Self::NotLookedAt => (
                 "files-not-looked-at",
@@ -54,6 +64,11 @@ impl TailProblem {
                     "more than {MOST_ENTRIES} names fit `{at}`: files behind those are not looked at; move away those that are done with"
                 ),
                 "more files fit than are looked at",
+            ),
+            Self::Others(count) => (
+                "file-unreadable",
+                format!("{count} more files at `{at}` are not read, each for a reason of its own"),
+                "more files are not read",
             ),
             Self::Copy(path, of) => (
                 "file-like-another",

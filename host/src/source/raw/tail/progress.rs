@@ -87,7 +87,7 @@ mod tests {
     fn place(offset: u64) -> ReadPlace {
         ReadPlace {
             number: 1,
-            home: String::new(),
+            home: std::path::PathBuf::new(),
             id: FileId {
                 device: Some(1),
                 inode: 1,

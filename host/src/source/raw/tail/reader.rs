@@ -1,27 +1,30 @@
 //! All files of a source: which there are, which of them were renamed, copied, cut or replaced, and what is new in each. Waits for the
 //! disk; time is an argument.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::followed::{FileChunk, FileStep, FollowedFile};
+use super::handover::TailNext;
 use super::mark::{FileId, FileMark, ReadPlace};
-use super::pattern::{FilePattern, level};
+use super::pattern::{FilePattern, level, shown};
 use super::problem::TailProblem;
 use super::search;
+use super::slot::{MOST_OPEN, RestingFile, WaitingFile};
 use crate::file;
 use crate::source::raw::PeerTopic;
 use crate::source::raw::frame::{Framer, RawFraming};
 
-/// Files that are held open.
-const MOST_FILES: usize = 256;
 /// Bytes that are read of one file, and of all, in a turn.
-const CHUNK_BYTES: usize = 64 << 10;
-const TURN_BYTES: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+pub(super) const TURN_BYTES: usize = 256 << 10;
 /// How often is looked which files there are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same for a while after files came or were rotated: where that is done more often, what is renamed may be removed soon.
@@ -31,11 +34,15 @@ const SOON: Duration = Duration::from_secs(60);
 /// may not have heard yet.
 const DELETED: Duration = Duration::from_secs(10);
 const MOVED: Duration = Duration::from_secs(300);
+/// Files of which is told that they cannot be read; how many more there are is told of the others.
+const MOST_TOLD: usize = 32;
 
 /// What the reader is to do beside reading.
 #[derive(Debug, Default)]
 pub(super) struct TailOrders {
     pub(super) may_read: bool,
+    /// Nothing is read any more but what is gone with the last look.
+    pub(super) leaves: Option<TailNext>,
     /// From there on files are read again.
     pub(super) go_back: Vec<ReadPlace>,
 }
@@ -51,8 +58,15 @@ pub(super) struct TailTurn {
     /// Those that are read to their ends and do not stand where they were found any more.
     pub(super) through: Vec<u64>,
     pub(super) problems: Vec<TailProblem>,
+    /// Files that have given up their slots, and the numbers of those that have one again, or are gone.
+    pub(super) rested: Vec<Arc<RestingFile>>,
+    pub(super) woken: Vec<u64>,
+    /// Topics of files of which something is gone, nobody knows how much.
+    pub(super) lost: Vec<Bytes>,
     /// More could be read at once.
     pub(super) is_busy: bool,
+    /// Of one who leaves: files that are not read to their ends and go with him.
+    pub(super) rest: usize,
 }
 
 #[derive(Debug)]
@@ -76,6 +90,21 @@ pub(super) struct TailReader {
     pub(super) unread: Vec<FileId>,
     pub(super) begun: Vec<ReadPlace>,
     pub(super) ended: Vec<u64>,
+    /// Closed, and with nothing new when they were last looked at, or with something that waits for a slot.
+    pub(super) resting: BTreeMap<FileId, Arc<RestingFile>>,
+    /// Files that are open at a time.
+    pub(super) slots: usize,
+    /// When what waited for a slot and is opened now had changed last as it was seen first.
+    pub(super) first_seen: Option<(i64, i64)>,
+    /// Those that wait for a slot.
+    pub(super) waiting: BTreeMap<FileId, WaitingFile>,
+    /// Numbers of places in files that were never opened, and had something.
+    pub(super) unopened: BTreeSet<u64>,
+    pub(super) rested: Vec<Arc<RestingFile>>,
+    pub(super) woken: Vec<u64>,
+    pub(super) lost: Vec<Bytes>,
+    /// When the turn that is under way began.
+    pub(super) now: Instant,
 }
 
 impl TailReader {
@@ -105,6 +134,15 @@ impl TailReader {
             unread: Vec::new(),
             begun: Vec::new(),
             ended: Vec::new(),
+            resting: BTreeMap::new(),
+            slots: MOST_OPEN,
+            first_seen: None,
+            waiting: BTreeMap::new(),
+            unopened: BTreeSet::new(),
+            rested: Vec::new(),
+            woken: Vec::new(),
+            lost: Vec::new(),
+            now: Instant::now(),
         }
     }
 
@@ -115,9 +153,14 @@ impl TailReader {
         let every = if is_soon { LOOK_SOON } else { LOOK_EVERY };
         let is_due = |looked: Instant| passed(looked) >= every;
         let mut turn = TailTurn::default();
+        self.now = now;
+        if let Some(next) = &orders.leaves {
+            self.read_last(&mut turn, next, orders.may_read);
+            return turn;
+        }
         if self.looked.is_none_or(is_due) {
             self.looked = Some(now);
-            self.look(&mut turn, now);
+            self.look(&mut turn, orders.may_read, now);
             if !self.begun.is_empty() {
                 self.news = Some(now);
             }
@@ -134,15 +177,22 @@ impl TailReader {
         }
         turn.begun.append(&mut self.begun);
         turn.ended.append(&mut self.ended);
+        turn.rested.append(&mut self.rested);
+        turn.woken.append(&mut self.woken);
+        turn.lost.append(&mut self.lost);
         turn.problems.extend(self.problems.iter().cloned());
         turn.problems.extend(self.problems_of_files());
         turn.problems.sort_unstable();
         turn.problems.dedup();
+        if turn.problems.len() > MOST_TOLD {
+            let others = turn.problems.split_off(MOST_TOLD);
+            turn.problems.push(TailProblem::Others(others.len()));
+        }
         turn
     }
 
     fn problems_of_files(&self) -> impl Iterator<Item = TailProblem> {
-        let home = |file: &FollowedFile| crate::words::line(&file.done.home, 200);
+        let home = |file: &FollowedFile| shown(&file.done.home);
         self.files.values().filter_map(move |file| {
             if file.is_out_of_step() {
                 return Some(TailProblem::OutOfStep(home(file)));
@@ -185,6 +235,7 @@ impl TailReader {
             match file.step(CHUNK_BYTES.min(left)) {
                 Ok(FileStep::AtEnd) => {}
                 Ok(FileStep::Read(chunk)) => {
+                    file.read = now;
                     if let Some(gone) = &mut file.gone {
                         *gone = now;
                     }
@@ -226,10 +277,13 @@ impl TailReader {
 
     /// Ends with files that are read and somewhere else.
     fn let_go(&mut self, turn: &mut TailTurn, now: Instant) {
+        let is_crowded = !self.waiting.is_empty();
         let is_over = |file: &FollowedFile| {
             let about = file.file.metadata();
             let is_somewhere = about.as_ref().is_ok_and(|about| about.nlink() > 0);
-            let patience = if is_somewhere { MOVED } else { DELETED };
+            // Others need the slot.
+            let is_soon = !is_somewhere || is_crowded;
+            let patience = if is_soon { DELETED } else { MOVED };
             let passed = |gone: Instant| now.saturating_duration_since(gone);
             let is_late = file.gone.is_some_and(|gone| passed(gone) >= patience);
             is_late && (file.twin.is_some() || !file.has_more())
@@ -247,21 +301,24 @@ impl TailReader {
         self.forget_away(now);
     }
 
-    fn look(&mut self, turn: &mut TailTurn, now: Instant) {
+    fn look(&mut self, turn: &mut TailTurn, may_read: bool, now: Instant) {
         self.problems.clear();
         self.unread.clear();
-        let (found, has_more) = match search::found(&self.pattern) {
-            Ok(found) => (found.files, found.has_more),
+        let found = match search::found(&self.pattern) {
+            Ok(found) => found,
             Err(error) => {
                 let path = self.pattern.path();
-                self.problems
-                    .push(unreadable(&path.to_string_lossy(), &error));
+                self.problems.push(unreadable(&path, &error));
                 return;
             }
         };
+        let files = found.files.iter();
+        // Of several names of one file the first counts.
+        let by_id: HashMap<FileId, &search::FoundFile> =
+            files.rev().map(|one| (one.id, one)).collect();
         for file in self.files.values_mut() {
-            let own = found.iter().find(|one| one.id == file.done.id);
-            if own.is_none() && has_more {
+            let own = by_id.get(&file.done.id);
+            if own.is_none() && found.has_more {
                 // It is not known whether it is gone.
                 continue;
             }
@@ -277,46 +334,28 @@ impl TailReader {
         for number in changed {
             self.rewritten(number, turn);
         }
+        for file in self.files.values_mut() {
+            file.seen = by_id.get(&file.done.id).map_or(file.seen, |own| own.length);
+        }
         let numbers: Vec<u64> = self.files.keys().copied().collect();
         for number in numbers {
             self.comes_behind(number);
         }
-        self.follow_new(&found, now);
-        self.find_known(now, !found.is_empty());
+        self.share_slots(&found, &by_id, may_read);
+        self.find_known(now, !found.files.is_empty());
         self.part_twins(now);
         let through = self.files.values().filter(|file| file.is_aside_and_read());
         turn.through.extend(through.map(FollowedFile::number));
-        if found.is_empty() {
+        if found.files.is_empty() {
             self.problems.push(TailProblem::Missing);
         }
-        if has_more {
+        if found.has_more {
             self.problems.push(TailProblem::NotLookedAt);
         }
     }
 
-    /// Begins with those that nobody follows yet, as many as there is room for.
-    fn follow_new(&mut self, found: &[search::FoundFile], now: Instant) {
-        for one in found {
-            if self.is_followed(one.id) {
-                continue;
-            }
-            if self.files.len() >= MOST_FILES {
-                self.problems.push(TailProblem::TooMany);
-                break;
-            }
-            match file::open(&one.path) {
-                Ok(file) => self.follow(&one.path, file, now),
-                Err(error) => {
-                    let path = one.path.to_string_lossy();
-                    self.problems.push(unreadable(&path, &error));
-                    self.unread.push(one.id);
-                }
-            }
-        }
-    }
-
     /// Begins with a file, or goes on with one that was read before.
-    fn follow(&mut self, path: &Path, file: File, now: Instant) {
+    pub(super) fn follow(&mut self, path: &Path, file: File, now: Instant) {
         let Ok(about) = file.metadata() else { return };
         let id = FileId::of(&about);
         self.come_back(path, &file, id);
@@ -325,8 +364,7 @@ impl TailReader {
         let was_known = matches!(is_same, Some(Ok(true)));
         let (place, twin) = match (known, is_same) {
             (_, Some(Err(error))) => {
-                let path = path.to_string_lossy();
-                self.problems.push(unreadable(&path, &error));
+                self.problems.push(unreadable(path, &error));
                 return self.unread.push(id);
             }
             (Some(at), Some(Ok(true))) => {
@@ -335,7 +373,10 @@ impl TailReader {
             }
             _ => {
                 let twin = self.twin_of(path, &file, about.len(), now);
-                (self.new_place(&path.to_string_lossy(), &about), twin)
+                let mut place = self.new_place(path, &about);
+                // It may have been cut since.
+                place.since = self.first_seen.take().unwrap_or(place.since);
+                (place, twin)
             }
         };
         // One that was read before stands where it stood.
@@ -355,7 +396,7 @@ impl TailReader {
         self.begin(followed);
     }
 
-    pub(super) fn new_place(&mut self, home: &str, about: &Metadata) -> ReadPlace {
+    pub(super) fn new_place(&mut self, home: &Path, about: &Metadata) -> ReadPlace {
         self.next += 1;
         ReadPlace {
             number: self.next - 1,
@@ -373,18 +414,23 @@ impl TailReader {
     }
 
     pub(super) fn file_from(&self, file: File, place: ReadPlace) -> FollowedFile {
-        let topic = self.topic.of_file(&level(Path::new(&place.home)));
+        let topic = self.topic_of(&place.home);
         let framer = Framer::new(&self.framing, self.max_payload_bytes);
-        FollowedFile::from(file, topic, place, framer)
+        FollowedFile::from(file, topic, place, framer, self.now)
+    }
+
+    /// The topic of what stands in a file that was found there.
+    pub(super) fn topic_of(&self, home: &Path) -> Bytes {
+        self.topic.of_file(&level(home))
     }
 }
 
-pub(super) fn unreadable(path: &str, error: &io::Error) -> TailProblem {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> TailProblem {
     let why = match error.kind() {
         ErrorKind::PermissionDenied => "the gateway's user may not read it".to_owned(),
         _ => error.to_string(),
     };
-    TailProblem::Unreadable(crate::words::line(path, 200), crate::words::line(&why, 200))
+    TailProblem::Unreadable(shown(path), crate::words::line(&why, 200))
 }
 
 /// Whether there is something to follow, in words.
@@ -394,7 +440,7 @@ pub(super) fn unreadable(path: &str, error: &io::Error) -> TailProblem {
 pub(in crate::source::raw) fn reach(pattern: &FilePattern) -> Result<String, String> {
     let found = search::found(pattern).map_err(|error| error.to_string())?;
     for one in &found.files {
-        file::open(&one.path).map_err(|error| format!("{}: {error}", one.path.display()))?;
+        file::open(&one.path).map_err(|error| format!("{}: {error}", shown(&one.path)))?;
     }
     match found.files.len() {
         _ if found.has_more => Err(format!(
@@ -403,8 +449,8 @@ pub(in crate::source::raw) fn reach(pattern: &FilePattern) -> Result<String, Str
         )),
         0 => Err("there is no such file yet".to_owned()),
         1 => Ok("the file is there, and can be read".to_owned()),
-        files if files > MOST_FILES => Ok(format!(
-            "{files} files are there, and can be read; {MOST_FILES} of them are followed at a time"
+        files if files > MOST_OPEN => Ok(format!(
+            "{files} files are there, and can be read; {MOST_OPEN} of them are open at a time"
         )),
         files => Ok(format!("{files} files are there, and can be read")),
     }

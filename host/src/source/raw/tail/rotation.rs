@@ -11,6 +11,7 @@ use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern;
 use super::reader::{TailReader, TailTurn};
 use super::search::{self, FoundFile};
+use super::slot::MOST_ASIDE;
 use crate::file;
 
 /// Bytes by which a file is known again that the file system gives another number, or that has another name.
@@ -30,7 +31,7 @@ impl TailReader {
         let mark = FileMark::of(file, length).ok().filter(|_| may_be)?;
         let is_original = |other: &FollowedFile| {
             // What takes the place of another one is no copy of it, and what has a name of its own has a content of its own.
-            let is_aside = pattern::is_aside(Path::new(&other.done.home), path);
+            let is_aside = pattern::is_aside(&other.done.home, path);
             is_aside
                 && other.twin.is_none()
                 && other.is_intact()
@@ -79,12 +80,21 @@ impl TailReader {
             copy.behind = before.behind;
         } else {
             turn.chunks.push(before.end());
-            let file = &place.home;
-            tracing::info!(
-                file,
-                read = place.mark.offset,
-                "the file was cut, and there is no copy of it: it is read from its beginning"
-            );
+            let file = pattern::shown(&place.home);
+            if before.had_more() {
+                tracing::warn!(
+                    file,
+                    read = place.mark.offset,
+                    "the file was cut before all of it was read, and there is no copy of it: the rest is gone"
+                );
+                self.lost.push(before.topic.clone());
+            } else {
+                tracing::info!(
+                    file,
+                    read = place.mark.offset,
+                    "the file was cut, and there is no copy of it: it is read from its beginning"
+                );
+            }
         }
         turn.ended.push(number);
         self.next += 1;
@@ -118,7 +128,7 @@ impl TailReader {
         let is_copy = |file: &&FollowedFile| {
             let is_new = file.done.mark.offset == 0 && file.done.id != place.id;
             let is_twin = file.twin.is_none_or(|twin| twin.of == place.number);
-            let is_aside = pattern::is_aside(Path::new(&place.home), &at(file));
+            let is_aside = pattern::is_aside(&place.home, &at(file));
             is_new && is_twin && is_aside && place.mark.is_on(&file.file).unwrap_or_default()
         };
         let copy = self.files.values().find(is_copy).map(FollowedFile::number);
@@ -143,12 +153,12 @@ impl TailReader {
     }
 
     pub(super) fn is_followed(&self, id: FileId) -> bool {
-        self.files.values().any(|file| file.done.id == id)
+        self.resting.contains_key(&id) || self.files.values().any(|file| file.done.id == id)
     }
 
     /// Files beside one that nobody follows and that may be rotations of it, the newest first.
     fn siblings(&self, place: &ReadPlace) -> Vec<FoundFile> {
-        let found = search::beside(Path::new(&place.home));
+        let found = search::beside(&place.home);
         let others = found.into_iter();
         others
             .filter(|one| one.id != place.id && !self.is_followed(one.id))
@@ -172,10 +182,14 @@ impl TailReader {
 
     /// Looks for what was read before and is not where it was: it was renamed, or copied and cut, while nobody looked.
     pub(super) fn find_known(&mut self, now: Instant, is_there: bool) {
-        let mut found = BTreeMap::<String, ReadPlace>::new();
+        let mut found = BTreeMap::<PathBuf, ReadPlace>::new();
         self.known.sort_by_key(|place| place.number);
         for place in std::mem::take(&mut self.known) {
             if self.unread.iter().any(|id| id.inode == place.id.inode) {
+                self.known.push(place);
+                continue;
+            }
+            if self.files.len() >= self.slots + MOST_ASIDE {
                 self.known.push(place);
                 continue;
             }
@@ -199,7 +213,7 @@ impl TailReader {
             found.insert(place.home.clone(), place);
         }
         for (home, place) in found {
-            let live = self.live(Path::new(&home));
+            let live = self.live(&home);
             let live = live.and_then(|number| self.files.get(&number));
             // What stands in its place now, and was not known, comes behind, and what stood there in between.
             if let Some(new) = live.filter(|file| file.done.mark.offset == 0) {
@@ -221,18 +235,20 @@ impl TailReader {
         }
         self.ended.push(place.number);
         let is_another_s = self.is_followed(place.id);
-        if place.mark.offset > 0 && !place.is_through && !is_another_s {
-            let (file, read) = (place.home, place.mark.offset);
+        let was_unread = self.unopened.remove(&place.number);
+        if (place.mark.offset > 0 && !place.is_through && !is_another_s) || was_unread {
+            let (file, read) = (pattern::shown(&place.home), place.mark.offset);
             tracing::warn!(
                 file,
                 read,
-                "the file that was read before is not there any more: what it had behind that is not known"
+                "the file is not there any more: what it had behind what was read is not known"
             );
+            self.lost.push(self.topic_of(&place.home));
         }
     }
 
     /// The last of those that were found at a path, behind which none of the others comes.
-    pub(super) fn last_of(&self, home: &str) -> Option<u64> {
+    pub(super) fn last_of(&self, home: &Path) -> Option<u64> {
         let own = || self.files.values().filter(|file| file.done.home == home);
         let is_last = |number: &u64| own().all(|file| file.behind != Some(*number));
         own().map(FollowedFile::number).filter(is_last).max()
@@ -253,7 +269,7 @@ impl TailReader {
         mut before: Option<u64>,
         until: Option<(i64, i64)>,
     ) -> Option<u64> {
-        for one in search::rotated(Path::new(&place.home), place.since) {
+        for one in search::rotated(&place.home, place.since) {
             // One that fits is a file of its own.
             let is_own_s = one
                 .path
@@ -304,7 +320,7 @@ impl TailReader {
         let may_be = was_cut || place.mark.offset >= KNOWN_BYTES;
         let may_be = may_be && place.mark.offset > 0;
         // Or it is a copy that was begun further on, as what it has before that was not safe.
-        let home = Path::new(&place.home);
+        let home = &place.home;
         let is_rest = |file: &FollowedFile| match file.done.mark.offset {
             0 => may_be && pattern::is_named_after(home, &at(file)),
             begun => file.done.home == place.home && begun >= place.mark.offset,
@@ -335,6 +351,9 @@ impl TailReader {
 
     /// What was read behind a place was lost inside: it is read again.
     pub(super) fn go_back(&mut self, place: ReadPlace) {
+        if self.stir(&place) {
+            return;
+        }
         let own = self
             .files
             .remove(&place.number)
@@ -353,6 +372,6 @@ impl TailReader {
 
 /// Where a file is, or was found.
 fn at(file: &FollowedFile) -> PathBuf {
-    let home = || PathBuf::from(&file.done.home);
+    let home = || file.done.home.clone();
     file.path.clone().unwrap_or_else(home)
 }

@@ -21,6 +21,7 @@ pub(super) struct FoundFile {
     pub(super) id: FileId,
     /// When its content changed last.
     pub(super) changed: (i64, i64),
+    pub(super) length: u64,
 }
 
 /// Files that there are, as far as they were looked at.
@@ -37,6 +38,7 @@ impl FoundFile {
             path,
             id: FileId::of(about),
             changed: (about.mtime(), about.mtime_nsec()),
+            length: about.len(),
         })
     }
 }

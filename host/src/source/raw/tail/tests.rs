@@ -3,8 +3,15 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::handover::LeftFiles;
 use super::mark::FileId;
+use super::reader::TailOrders;
 use super::rotation::KNOWN_BYTES;
+use super::slot::{MOST_OPEN, RestingFile};
 use super::*;
 use crate::source::raw::frame::{FrameFault, FramePiece, RawFraming};
 use crate::source::raw::{KnownOfPeer, PeerTopic};
@@ -21,7 +28,10 @@ struct Scene {
     letters: Vec<FrameFault>,
     /// Up to where each file is read, as it is noted.
     places: BTreeMap<u64, ReadPlace>,
+    resting: BTreeMap<u64, Arc<RestingFile>>,
     problems: Vec<TailProblem>,
+    /// Topics of which something is gone.
+    lost: Vec<String>,
 }
 
 fn scene_of(name: &str, framing: RawFraming) -> Scene {
@@ -36,7 +46,9 @@ fn scene_of(name: &str, framing: RawFraming) -> Scene {
         lines: Vec::new(),
         letters: Vec::new(),
         places: BTreeMap::new(),
+        resting: BTreeMap::new(),
         problems: Vec::new(),
+        lost: Vec::new(),
     };
     scene.read();
     scene
@@ -94,9 +106,32 @@ impl Scene {
         loop {
             let orders = TailOrders {
                 may_read: true,
-                go_back: Vec::new(),
+                ..TailOrders::default()
             };
             let turn = self.reader.turn(orders, self.now);
+            let is_busy = turn.is_busy;
+            self.take(turn, is_noted);
+            if !is_busy {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, turn: TailTurn, is_noted: bool) {
+        {
+            assert!(self.reader.files.len() <= MOST_OPEN + 64);
+            for number in turn.woken {
+                let one = self.resting.remove(&number).unwrap();
+                self.places
+                    .entry(number)
+                    .or_insert_with(|| one.place.clone());
+            }
+            for one in turn.rested {
+                self.resting.insert(one.place.number, one);
+            }
+            let lost = turn.lost.iter();
+            self.lost
+                .extend(lost.map(|topic| String::from_utf8_lossy(topic).into_owned()));
             // That is noted before anything is read of them.
             for place in turn.begun {
                 self.places.entry(place.number).or_insert(place);
@@ -122,9 +157,6 @@ impl Scene {
                 self.places.remove(&ended);
             }
             self.problems = turn.problems;
-            if !turn.is_busy {
-                return;
-            }
         }
     }
 
@@ -134,8 +166,41 @@ impl Scene {
 
     /// The gateway ends and starts again; what was noted is all that is known.
     fn restart(&mut self) {
+        let resting = self.resting.keys();
+        self.places
+            .retain(|number, _| resting.clone().all(|one| one != number));
         let known = self.places.values().cloned().collect();
         self.reader = reader(&self.pattern, &self.framing, known);
+        let resting = self.resting.values();
+        self.reader.take_over(LeftFiles {
+            resting: resting.map(|one| (one.place.id, Arc::clone(one))).collect(),
+            ..LeftFiles::default()
+        });
+    }
+
+    /// The source begins anew, in the same process.
+    fn reload(&mut self) {
+        let left = self.reader.leave(self.places.clone());
+        let known = left.places.values().cloned().collect();
+        self.reader = reader(&self.pattern, &self.framing, known);
+        self.reader.take_over(left);
+    }
+
+    /// The source leaves for what comes next: what it reads until then, and what it gives up.
+    fn leave(&mut self, next: &TailNext, may_read: bool) -> Vec<leaving::GivenUp> {
+        loop {
+            let orders = TailOrders {
+                may_read,
+                leaves: Some(next.clone()),
+                go_back: Vec::new(),
+            };
+            let turn = self.reader.turn(orders, self.now);
+            let is_over = turn.rest == 0 || !may_read;
+            self.take(turn, true);
+            if is_over {
+                return self.reader.give_up(next);
+            }
+        }
     }
 
     #[track_caller]
@@ -580,7 +645,7 @@ fn two_files_of_one_number_on_two_file_systems_are_two() {
     scene.read();
     for file in scene.reader.files.values_mut() {
         file.done.id = elsewhere(file.done.id);
-        file.done.home = scene.folder.path().join("z.log").display().to_string();
+        file.done.home = scene.folder.path().join("z.log");
     }
     scene.read();
     scene.has("a a");
@@ -590,7 +655,7 @@ fn two_files_of_one_number_on_two_file_systems_are_two() {
     let b = FileId::of(&fs::metadata(scene.path("b.log")).unwrap());
     let of_b = scene.places.values_mut().find(|place| place.id == b);
     let of_b = of_b.unwrap();
-    of_b.home = scene.folder.path().join("c.log").display().to_string();
+    of_b.home = scene.folder.path().join("c.log");
     of_b.id = elsewhere(b);
     scene.restart();
     scene.add("b.log", "b\n");
@@ -660,16 +725,195 @@ fn a_number_that_was_given_to_another_file_is_not_the_one_that_was_read() {
 }
 
 #[test]
-fn what_is_lost_with_a_deleted_file_at_the_end_is_known() {
+fn what_stands_in_a_deleted_file_is_read_on_by_whoever_comes_next() {
+    let mut scene = scene("*.log");
+    scene.add("a.log", "one\nhal");
+    scene.add("b.log", "b\n");
+    scene.read();
+    scene.add("a.log", "f\ntwo\n");
+    fs::remove_file(scene.path("a.log")).unwrap();
+    // Read and not safe yet, and not read at all.
+    scene.add("b.log", "c\n");
+    scene.read_after(0, false);
+    fs::remove_file(scene.path("b.log")).unwrap();
+    scene.lines.clear();
+    let next = TailNext::Files(FilePattern::parse("/var/log/x").unwrap());
+    let own = TailNext::Files(scene.pattern.clone());
+    assert!(scene.reader.give_up(&own).is_empty());
+    scene.reload();
+    scene.read();
+    scene.lines.sort();
+    scene.has("c half two");
+    // What nobody goes on with is read to its end, if there is room.
+    scene.add("c.log", "one\n");
+    scene.add("d.log", "stays\n");
+    scene.read();
+    scene.add("c.log", "two\nthree");
+    scene.add("d.log", "where it is\n");
+    fs::remove_file(scene.path("c.log")).unwrap();
+    scene.lines.clear();
+    assert!(scene.leave(&next, true).is_empty());
+    scene.has("two");
+    assert_eq!(scene.letters, [FrameFault::CutOff]);
+}
+
+#[test]
+fn what_nobody_reads_of_a_deleted_file_is_counted() {
+    let mut scene = scene("app.log");
+    scene.add("app.log", "one\n");
+    scene.read();
+    assert!(scene.leave(&TailNext::Stop, false).is_empty());
+    scene.add("app.log", &many(0, 10_000));
+    fs::remove_file(scene.path("app.log")).unwrap();
+    let given_up = scene.leave(&TailNext::Nothing, false);
+    let counted = given_up.iter().map(|one| (one.bytes, one.frames));
+    assert_eq!(counted.collect::<Vec<_>>(), [(120_000, 10_000)]);
+    assert_eq!(given_up[0].topic, "log/app.log");
+}
+
+#[test]
+fn any_number_of_files_is_read_with_so_many_open() {
+    const FILES: usize = 700;
+    let mut scene = scene("*.log");
+    let names: Vec<String> = (0..FILES).map(|number| format!("{number}.log")).collect();
+    let round = |scene: &mut Scene, round: usize| {
+        for name in &names {
+            scene.add(name, &format!("{name} {round}\n"));
+        }
+        for _ in 0..4 {
+            scene.read();
+        }
+        let expected: BTreeSet<String> =
+            names.iter().map(|name| format!("{name} {round}")).collect();
+        let lines = std::mem::take(&mut scene.lines);
+        assert_eq!(
+            (lines.len(), expected.len()),
+            (FILES, FILES),
+            "round {round}"
+        );
+        assert_eq!(lines.into_iter().collect::<BTreeSet<_>>(), expected);
+        assert!(scene.reader.files.len() <= MOST_OPEN && scene.problems.is_empty());
+    };
+    round(&mut scene, 0);
+    round(&mut scene, 1);
+    scene.restart();
+    scene.read();
+    scene.has("");
+    round(&mut scene, 2);
+    scene.reload();
+    round(&mut scene, 3);
+    // One at rest is rotated, one is cut, one is copied and cut, one is deleted.
+    let resting: Vec<PathBuf> = scene.resting.values().map(|one| one.path.clone()).collect();
+    let name = |at: usize| {
+        resting[at]
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (rotated, cut, copied) = (name(0), name(1), name(2));
+    scene.add(&rotated, "rest\n");
+    scene.rename(&rotated, &format!("{rotated}.1"));
+    scene.add(&rotated, "new\n");
+    fs::write(scene.path(&cut), "cut\n").unwrap();
+    scene.add(&copied, "copied\n");
+    scene.cut(&copied, &format!("{copied}.1"));
+    fs::remove_file(&resting[3]).unwrap();
+    scene.read();
+    scene.read();
+    let at = |scene: &Scene, line: &str| scene.lines.iter().position(|one| one == line);
+    assert!(at(&scene, "rest") < at(&scene, "new"), "{:?}", scene.lines);
+    scene.lines.sort();
+    scene.has("copied cut new rest");
+    assert!(scene.lost.is_empty(), "{:?}", scene.lost);
+}
+
+#[test]
+fn what_waits_for_a_slot_gets_one_though_all_others_always_have_more() {
+    let mut scene = scene("*.log");
+    let names: Vec<String> = (0..=MOST_OPEN).map(|one| format!("{one}.log")).collect();
+    let write = |scene: &Scene| names.iter().for_each(|name| scene.add(name, "x\n"));
+    let turn = |scene: &mut Scene| {
+        write(scene);
+        scene.now += Duration::from_secs(1);
+        let orders = TailOrders {
+            may_read: true,
+            ..TailOrders::default()
+        };
+        let turn = scene.reader.turn(orders, scene.now);
+        scene.take(turn, true);
+    };
+    write(&scene);
+    for _ in 0..40 {
+        turn(&mut scene);
+    }
+    let numbers = scene.places.len() + scene.resting.len();
+    assert!(numbers > MOST_OPEN, "{numbers} of them were opened");
+    // One that is never opened, and goes, is told.
+    let mut other = self::scene("*.log");
+    for name in &names {
+        other.add(name, "x\n");
+    }
+    other.now += Duration::from_secs(1);
+    let unread = other.reader.turn(TailOrders::default(), other.now);
+    other.take(unread, true);
+    let [waiting] = &other.reader.waiting.keys().copied().collect::<Vec<_>>()[..] else {
+        panic!("one waits");
+    };
+    let is_it = |name: &&String| FileId::of(&fs::metadata(other.path(name)).unwrap()) == *waiting;
+    let name = names.iter().find(is_it).unwrap();
+    fs::remove_file(other.path(name)).unwrap();
+    other.now += Duration::from_secs(1);
+    let unread = other.reader.turn(TailOrders::default(), other.now);
+    other.take(unread, true);
+    assert_eq!(other.lost, [format!("log/{name}")]);
+}
+
+#[test]
+fn a_name_that_is_no_text_is_followed_under_a_topic_that_is() {
+    let mut scene = scene("*.log");
+    let names = [b"a\xff.log".as_slice(), b"a\xfe.log"];
+    let path = |scene: &Scene, name: &[u8]| scene.folder.path().join(OsStr::from_bytes(name));
+    for name in names {
+        fs::write(path(&scene, name), "one\n").unwrap();
+    }
+    scene.read();
+    scene.has("one one");
+    let topics: BTreeSet<_> = scene.reader.topics().into_iter().collect();
+    assert_eq!(
+        topics,
+        ["log/a%FE.log", "log/a%FF.log"].map(String::from).into()
+    );
+    // Each is known again, also where it was rotated meanwhile.
+    scene.restart();
+    let (old, aside) = (path(&scene, names[0]), path(&scene, b"a\xff.log.1"));
+    fs::rename(&old, &aside).unwrap();
+    OpenOptions::new()
+        .append(true)
+        .open(&aside)
+        .and_then(|mut file| file.write_all(b"two\n"))
+        .unwrap();
+    fs::write(&old, "three\n").unwrap();
+    scene.read();
+    scene.has("two three");
+    let noted = serde_json::to_string(&scene.places.values().collect::<Vec<_>>()).unwrap();
+    let known: Vec<ReadPlace> = serde_json::from_str(&noted).unwrap();
+    assert_eq!(known, scene.places.values().cloned().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_seen_and_is_cut_before_it_is_read_is_told() {
     let mut scene = scene("app.log");
     scene.add("app.log", "one\n");
     scene.read();
     scene.add("app.log", "two\n");
-    assert!(scene.reader.left_behind(&scene.places).is_empty());
-    scene.read_after(1, false);
-    fs::remove_file(scene.path("app.log")).unwrap();
-    let home = scene.path("app.log").display().to_string();
-    assert_eq!(scene.reader.left_behind(&scene.places), [(home, 4)]);
+    scene.now += Duration::from_secs(1);
+    let turn = scene.reader.turn(TailOrders::default(), scene.now);
+    scene.take(turn, true);
+    fs::write(scene.path("app.log"), "").unwrap();
+    scene.read();
+    assert_eq!(scene.lost, ["log/app.log"]);
 }
 
 #[test]
@@ -839,6 +1083,7 @@ fn what_was_lost_inside_is_read_again() {
     let orders = TailOrders {
         may_read: true,
         go_back: vec![from],
+        leaves: None,
     };
     let turn = scene.reader.turn(orders, scene.now);
     let pieces: Vec<_> = turn

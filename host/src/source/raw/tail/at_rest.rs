@@ -1,0 +1,91 @@
+//! What is known of files at rest, and when that is noted. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mark::ReadPlace;
+use super::slot::RestingFile;
+
+/// How often they are noted, if there are others all the time.
+const NOTE_EVERY: Duration = Duration::from_secs(30);
+/// So many that are not noted are noted at once: until then the other notes have them, which are written more often.
+const MOST_UNNOTED: usize = 384;
+
+/// Files at rest, by their numbers.
+#[derive(Debug)]
+pub(super) struct FilesAtRest {
+    all: BTreeMap<u64, Arc<RestingFile>>,
+    /// Since when they are others than those that are noted.
+    changed: Option<Instant>,
+    tried: Instant,
+}
+
+impl FilesAtRest {
+    pub(super) fn from<'a>(all: impl Iterator<Item = &'a Arc<RestingFile>>, now: Instant) -> Self {
+        let by_number = |one: &Arc<RestingFile>| (one.place.number, Arc::clone(one));
+        Self {
+            all: all.map(by_number).collect(),
+            changed: None,
+            tried: now,
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn put(&mut self, one: Arc<RestingFile>, now: Instant) {
+        self.all.insert(one.place.number, one);
+        self.changed.get_or_insert(now);
+    }
+
+    /// One is at rest no more: what was known of it.
+    pub(super) fn take(&mut self, number: u64, now: Instant) -> Option<Arc<RestingFile>> {
+        let one = self.all.remove(&number)?;
+        self.changed.get_or_insert(now);
+        Some(one)
+    }
+
+    /// One is to be read again from a place on.
+    pub(super) fn go_back(&mut self, place: &ReadPlace) {
+        if let Some(one) = self.all.get_mut(&place.number) {
+            let one = Arc::make_mut(one);
+            (one.place, one.seen) = (place.clone(), None);
+        }
+    }
+
+    /// All of which `is_safe` holds, where it is time to note them; `unnoted` of these are not.
+    pub(super) fn due(
+        &mut self,
+        unnoted: usize,
+        is_safe: impl Fn(u64) -> bool,
+        (is_last, now): (bool, Instant),
+    ) -> Option<Vec<Arc<RestingFile>>> {
+        let changed = self.changed?;
+        let is_late = now.saturating_duration_since(changed.max(self.tried)) >= NOTE_EVERY;
+        let is_pressed = unnoted >= MOST_UNNOTED && changed >= self.tried;
+        if !(is_last || is_late || is_pressed) {
+            return None;
+        }
+        (self.changed, self.tried) = (None, now);
+        let safe = self.all.iter().filter(|(number, _)| is_safe(**number));
+        Some(safe.map(|(_, one)| Arc::clone(one)).collect())
+    }
+
+    /// It was not noted.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.changed.get_or_insert(now);
+        self.tried = now;
+    }
+
+    /// Whether it is at rest as it is here.
+    pub(super) fn has(&self, one: &RestingFile) -> bool {
+        let own = self.all.get(&one.place.number);
+        own.is_some_and(|own| **own == *one)
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.all.keys().copied()
+    }
+}
