@@ -198,7 +198,7 @@ fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
     upward.go_dark();
     let keys = "backoff = { first = \"100ms\", cap = \"1s\" }\n";
     let config = gateway(&server, &upward.url())
-        .change("source.field.url", &format!("nats://{}", link.address()))
+        .change("source.field.url", format!("nats://{}", link.address()))
         .put("source.field", keys)
         .add("spool", "spill_after = \"1h\"\ncommit_every = \"1h\"");
     let gateway = Gateway::with(config).launch()?;
