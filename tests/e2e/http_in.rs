@@ -60,7 +60,7 @@ fn reading(seq: u64) -> String {
     format!(r#"{{"device":"d1","seq":{seq},"temperature":21.5}}"#)
 }
 
-fn post(path: &str, headers: &str, body: &str) -> String {
+pub(crate) fn post(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
@@ -90,7 +90,7 @@ fn answer(mut stream: TcpStream) -> Result<(u16, String, String)> {
     ))
 }
 
-fn ask(port: u16, request: &str) -> Result<(u16, String, String)> {
+pub(crate) fn ask(port: u16, request: &str) -> Result<(u16, String, String)> {
     let mut stream = dial(port)?;
     // It may be answered, and closed, before all of it is written.
     let _ = stream.write_all(request.as_bytes());

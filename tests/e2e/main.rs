@@ -73,6 +73,7 @@ mod tls;
 mod tokens;
 mod told;
 mod tools;
+mod traces;
 mod unwatched;
 
 fn main() -> ExitCode {
@@ -152,6 +153,7 @@ fn cases() -> Vec<Trial> {
         brokers::cases(),
         demo::cases(),
         tools::cases(),
+        traces::cases(),
     ];
     cases.into_iter().flatten().collect()
 }

@@ -11,6 +11,7 @@ pub mod case;
 pub mod certificates;
 pub mod change;
 pub mod client;
+pub mod collector;
 pub mod config;
 pub mod convert;
 pub mod cut;

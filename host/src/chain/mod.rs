@@ -28,6 +28,7 @@ mod settings;
 mod start;
 mod tally;
 mod tap;
+mod trace;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +74,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::message::{Delivery, Flows, Intake, Mint, Outlet, StateStore, Tape};
+use crate::telemetry::trace::Tracer;
 use lane::ChainContext;
 use lane::inbox::{Inbox, LaneRequest};
 use lane::onward::FlowEntry;
@@ -97,6 +99,8 @@ pub struct Wiring {
     pub metrics: Metrics,
     /// Those who look on.
     pub taps: Taps,
+    /// Takes the spans of traced messages.
+    pub tracer: Tracer,
     /// Rings when a lane ends although nobody stopped it: [`Chain::failure`] then says why.
     pub failed: Arc<Notify>,
 }

@@ -26,6 +26,7 @@ use crate::chain::lane::template::OutgoingTopic;
 use crate::chain::lane::version::Version;
 use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
+use crate::chain::trace::FlowTrace;
 use crate::message::{Mint, StateStore};
 
 impl Chain {
@@ -77,6 +78,7 @@ impl ChainBase {
             alarm: Arc::default(),
             versions: Mutex::new(versions),
             taps: wiring.taps.of(&config.name),
+            trace: FlowTrace::new(&config.name, wiring.tracer),
             tape: OnceLock::new(),
         });
         let lanes = lanes(&config, &shared.versions());

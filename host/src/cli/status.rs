@@ -1,6 +1,7 @@
 //! `tidegate status`: the whole account at a glance.
 
 pub mod devices;
+mod traces;
 
 use std::time::Duration;
 
@@ -121,6 +122,7 @@ fn text(status: &Status) -> String {
     lines.extend(given_up(status));
     lines.extend(store(status));
     lines.extend(crashes(&status.crashes));
+    lines.extend(status.traces.iter().map(traces::row_of));
     if let Some(process) = &status.process {
         let limit = format!("of {}", bytes(process.memory_limit_bytes));
         lines.push(row("memory", &bytes(process.resident_bytes), &[limit]));

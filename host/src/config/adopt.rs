@@ -10,7 +10,7 @@ use crate::message::{Destination, FlowId, QueueId};
 use crate::spool::{Policy, QueueConfig};
 use crate::uplink::{self, Drain};
 
-use super::difference::{DEVICES, base};
+use super::difference::{DEVICES, TELEMETRY, base};
 use super::priority::PRIORITY;
 use super::tree::{Node, Place, Table, TomlEntry, TomlItem};
 use super::{Config, RouteSpec, SourceSpec};
@@ -250,11 +250,22 @@ impl Config {
             }
         }
         self.devices = theirs;
-        let tree = &mut self.origin.tree.entries;
-        tree.retain(|entry| entry.key != DEVICES);
-        let written = other.origin.tree.entries.iter();
-        tree.extend(written.filter(|entry| entry.key == DEVICES).cloned());
+        self.put_table(other, DEVICES);
         true
+    }
+
+    /// Takes over from `other` who is traced, and who is told.
+    pub fn put_traces(&mut self, other: &Self) {
+        self.traces = other.traces.clone();
+        self.put_table(other, TELEMETRY);
+    }
+
+    /// What is written in a table that there is one of is now what `other` has.
+    fn put_table(&mut self, other: &Self, table: &str) {
+        let tree = &mut self.origin.tree.entries;
+        tree.retain(|entry| entry.key != table);
+        let written = other.origin.tree.entries.iter();
+        tree.extend(written.filter(|entry| entry.key == table).cloned());
     }
 
     /// Takes over what `other` has written of a class.

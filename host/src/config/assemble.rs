@@ -55,6 +55,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let limits = closed(&mut root, "spool", globals::spool(&gateway.name));
     let admin = closed(&mut root, "admin", globals::admin::read);
     let log = closed(&mut root, "log", globals::log);
+    let traces = globals::telemetry::read(&mut root, &gateway.name);
     let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();
     twins::refuse(check, &sources, &uplinks, &admin, &gateway.data_dir);
@@ -91,6 +92,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
         devices,
         admin,
         log,
+        traces,
         recordings,
         plugin_places,
         accepted,

@@ -67,6 +67,8 @@ pub struct ConfigDifference {
     pub classes: Vec<String>,
     /// The register of devices is another one.
     pub devices: bool,
+    /// Who is traced, or who is told, is another one.
+    pub traces: bool,
     /// Full names of what else has changed (`flow.climate.priority`, `spool`), sorted: it needs a restart.
     pub other: Vec<String>,
 }
@@ -77,6 +79,9 @@ const ROUTES: [&str; 6] = ["from", "topics", "ack", "expires", "dedup", "dedup_w
 /// The table of the register of devices.
 pub(super) const DEVICES: &str = "devices";
 
+/// The table of the collector.
+pub(super) const TELEMETRY: &str = "telemetry";
+
 /// The key of a flow that makes connections of its own.
 const FIXED: &str = "priority";
 
@@ -86,7 +91,7 @@ impl ConfigDifference {
         let has_ends = [&self.sources, &self.uplinks]
             .into_iter()
             .any(|ends| !ends.is_empty());
-        let has_ends = has_ends || !self.classes.is_empty() || self.devices;
+        let has_ends = has_ends || !self.classes.is_empty() || self.devices || self.traces;
         self.plugins.is_empty() && self.flows.is_empty() && self.other.is_empty() && !has_ends
     }
 }
@@ -102,6 +107,7 @@ impl ConfigDifference {
         all.extend(of("uplink", &self.uplinks));
         all.extend(self.classes.iter().map(|name| format!("class.{name}")));
         all.extend(self.devices.then(|| DEVICES.to_owned()));
+        all.extend(self.traces.then(|| TELEMETRY.to_owned()));
         all
     }
 }
@@ -116,7 +122,7 @@ pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
     for key in keys(old_tree, new_tree) {
         match (old_tree.table(&key), new_tree.table(&key)) {
             // What is accepted changes nothing that runs.
-            _ if key == "flow" || key == "accepted" || key == DEVICES => {}
+            _ if ["flow", "accepted", DEVICES, TELEMETRY].contains(&&*key) => {}
             (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class") => {
                 let empty = Table::default();
                 let tables = (old_table.unwrap_or(&empty), new_table.unwrap_or(&empty));
@@ -142,7 +148,8 @@ pub fn difference(old: &Config, new: &Config) -> ConfigDifference {
         sources,
         uplinks,
         classes,
-        devices: has_other_devices(old, new),
+        devices: has_other(DEVICES, old, new),
+        traces: has_other(TELEMETRY, old, new),
         ..ConfigDifference::default()
     };
     for name in keys(flows(old_tree), flows(new_tree)) {
@@ -172,8 +179,9 @@ fn watching_otherwise(old: &Config, new: &Config) -> Vec<String> {
         .collect()
 }
 
-fn has_other_devices(old: &Config, new: &Config) -> bool {
-    let table = |config: &Config| config.origin.tree.table(DEVICES).cloned();
+/// Whether this table says something else.
+fn has_other(table: &str, old: &Config, new: &Config) -> bool {
+    let table = |config: &Config| config.origin.tree.table(table).cloned();
     match (table(old), table(new)) {
         (Some(old), Some(new)) => !old.means(&new),
         (None, None) => false,

@@ -1,7 +1,8 @@
-//! The tables there is one of: `[gateway]`, `[devices]`, `[spool]`, `[log]`.
+//! The tables there is one of: `[gateway]`, `[devices]`, `[spool]`, `[log]`, `[telemetry]`.
 
 pub(super) mod admin;
 pub(super) mod devices;
+pub(super) mod telemetry;
 mod trust;
 
 use std::path::{Path, PathBuf};

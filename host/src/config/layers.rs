@@ -20,8 +20,18 @@ use written::{MOST_BYTES, WrittenConfig};
 pub(super) const DEFAULTS: &str = include_str!("../../default.toml");
 
 /// The tables of a config.
-pub(super) const TABLES: [&str; 10] = [
-    "gateway", "source", "uplink", "flow", "class", "devices", "spool", "admin", "log", "accepted",
+pub(super) const TABLES: [&str; 11] = [
+    "gateway",
+    "source",
+    "uplink",
+    "flow",
+    "class",
+    "devices",
+    "spool",
+    "admin",
+    "log",
+    "telemetry",
+    "accepted",
 ];
 
 /// Lines that are no TOML and are told of: twenty are shown.

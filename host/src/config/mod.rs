@@ -53,6 +53,7 @@ pub use strict::{Pardon, Strict};
 pub(crate) use units::read_duration;
 
 use crate::message::FlowId;
+use crate::telemetry::trace::TraceSettings;
 use crate::{chain, devices, link, recording, spool};
 
 use flow::plugin::Places;
@@ -79,6 +80,8 @@ pub struct Config {
     pub spool: spool::Config,
     pub admin: crate::admin::Config,
     pub log: LogSettings,
+    /// Which devices are traced, and who is told.
+    pub traces: Option<TraceSettings>,
     /// What is recorded of each flow.
     pub recordings: Vec<Option<recording::Config>>,
     /// What is odd, but no reason not to start.
@@ -254,6 +257,7 @@ fn whole(parts: assemble::ConfigParts, origin: ConfigOrigin, warnings: Problems)
         spool,
         admin,
         log,
+        traces,
         recordings,
         accepted,
         plugin_places: _,
@@ -267,6 +271,7 @@ fn whole(parts: assemble::ConfigParts, origin: ConfigOrigin, warnings: Problems)
         spool,
         admin,
         log,
+        traces,
         recordings,
         warnings,
         accepted,

@@ -487,7 +487,8 @@ fn every_example_of_the_manual_is_a_setting_that_exists() {
     let case = Case::new(
         &manual_with_examples()
             .replace("mqtt://127.0.0.1:1883\"", "mqtts://127.0.0.1\"")
-            .replace("http://127.0.0.1:8080\"", "https://127.0.0.1\""),
+            .replace("http://127.0.0.1:8080\"", "https://127.0.0.1\"")
+            .replace("collector = \"\"", "collector = \"https://127.0.0.1\""),
     );
     let problems = load(&case.sources).unwrap_err();
     let unexpected: Vec<_> = problems

@@ -323,6 +323,7 @@ mod tests {
             mint: Arc::new(Mint::new(1)),
             metrics: chain::Metrics::new(&prometheus::Registry::new()).unwrap(),
             taps: Default::default(),
+            tracer: Default::default(),
             failed: Arc::default(),
         };
         match after {

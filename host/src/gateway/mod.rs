@@ -55,6 +55,8 @@ use signals::{AttendOutcome, Instruction, Signals};
 use stages::Stages;
 use standing::SharedStanding as Standing;
 
+/// What the collector gets at the end for the spans that wait.
+const LAST_SPANS: Duration = Duration::from_millis(500);
 /// What tasks that are left get when everything has ended.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -118,6 +120,7 @@ async fn serve(
     let listeners = Listeners::start(&running, live.desk(), port);
     heap::give_back();
     let peaks = tokio::spawn(heap::give_back_after_peaks());
+    let mut traces = tokio::spawn(running.tracer.clone().export());
     service.ready();
     if service.is_heard() {
         tokio::spawn(service::beat::keep_telling(
@@ -141,6 +144,10 @@ async fn serve(
     }
     listeners.end().await;
     peaks.abort();
+    running.tracer.close();
+    // What is not told by then is not worth a late stop.
+    let _ = tokio::time::timeout(LAST_SPANS, &mut traces).await;
+    traces.abort();
     ended
 }
 

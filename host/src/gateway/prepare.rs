@@ -24,6 +24,7 @@ use crate::chain::{self, Chain, Taps, Wiring};
 use crate::config::{self, Config, Sources};
 use crate::message::Mint;
 use crate::spool::{self, Spool};
+use crate::telemetry::trace::Tracer;
 use crate::versions::Versions;
 use crate::{devices, source, uplink};
 
@@ -41,7 +42,9 @@ pub(super) fn prepare(
     let mint = Arc::new(Mint::new(spool.boot()));
     let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
     let (failed, flow_handles, taps) = <(Arc<Notify>, FlowHandles, Taps)>::default();
-    let wiring = wiring(&spool, &flow_handles, &mint, (&failed, &taps), &registry)?;
+    let tracer = traces(&config, &registry)?;
+    let watchers = (&taps, &tracer);
+    let wiring = wiring(&spool, &flow_handles, &mint, (&failed, watchers), &registry)?;
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
@@ -49,7 +52,7 @@ pub(super) fn prepare(
     keep(&config, &origin, (&standing, &flow_handles));
     tell_away(&config, &started, &standing);
     let current = watched(&config, &registry)?;
-    let (sources, uplinks) = ends(&registry)?;
+    let (sources, uplinks) = ends(&registry, &tracer)?;
     let devices = register(&config, &spool, (&flow_handles, &mint, &sources), &registry)?;
     let workers = Workers::new(starter.engine().clone());
     let parts = LiveParts {
@@ -66,6 +69,7 @@ pub(super) fn prepare(
         recordings: recordings::start(&config, &flow_handles, &registry)?,
         spool: Arc::clone(&spool),
         devices: devices.clone(),
+        tracer: tracer.clone(),
         standing: standing.clone(),
         hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
     };
@@ -81,6 +85,7 @@ pub(super) fn prepare(
         flow_handles,
         devices,
         taps,
+        tracer,
         failed,
         mint,
         versions,
@@ -126,7 +131,7 @@ fn wiring(
     spool: &Spool,
     flow_handles: &FlowHandles,
     mint: &Arc<Mint>,
-    (failed, taps): (&Arc<Notify>, &Taps),
+    (failed, (taps, tracer)): (&Arc<Notify>, (&Taps, &Tracer)),
     registry: &Registry,
 ) -> Result<Wiring, Error> {
     Ok(Wiring {
@@ -136,15 +141,23 @@ fn wiring(
         mint: Arc::clone(mint),
         metrics: chain::Metrics::new(registry)?,
         taps: taps.clone(),
+        tracer: tracer.clone(),
         failed: Arc::clone(failed),
     })
 }
 
-fn ends(registry: &Registry) -> Result<(source::Metrics, uplink::Metrics), Error> {
+fn ends(registry: &Registry, tracer: &Tracer) -> Result<(source::Metrics, uplink::Metrics), Error> {
     Ok((
-        source::Metrics::new(registry)?,
-        uplink::Metrics::new(registry)?,
+        source::Metrics::new(registry)?.with_tracer(tracer.clone()),
+        uplink::Metrics::new(registry)?.with_tracer(tracer.clone()),
     ))
+}
+
+/// What takes the spans of traced messages, as the config has it.
+fn traces(config: &Config, registry: &Registry) -> Result<Tracer, Error> {
+    let tracer = Tracer::new(registry)?;
+    tracer.put(config.traces.clone());
+    Ok(tracer)
 }
 
 /// The register of devices, as the config has it.

@@ -15,6 +15,7 @@ use crate::chain::Taps;
 use crate::config::Config;
 use crate::message::Mint;
 use crate::spool::Spool;
+use crate::telemetry::trace::Tracer;
 use crate::versions::Versions;
 use crate::{devices, source, uplink};
 
@@ -33,6 +34,8 @@ pub struct RunningGateway {
     pub(super) devices: devices::Registry,
     /// Those who look on at its flows.
     pub(super) taps: Taps,
+    /// Takes the spans of traced messages.
+    pub(super) tracer: Tracer,
     /// Rings when a lane has ended although nobody stopped it.
     pub(super) failed: Arc<Notify>,
     pub(super) mint: Arc<Mint>,

@@ -22,6 +22,7 @@ mod receipt;
 mod record;
 mod sign;
 pub(crate) mod sync;
+mod trace;
 
 pub use border::{
     Append, Backlog, BacklogLink, Checkpoint, DeadLetter, Delivery, Destination, Fetch, Flows,
@@ -34,6 +35,9 @@ pub use pattern::Pattern;
 pub use receipt::{Burst, Progress, Receipt, Settled};
 pub(crate) use record::Record;
 pub use sign::{DeviceBook, DeviceSign};
+pub use trace::{
+    ForeignTrace, SpanId, TRACEPARENT, TRACESTATE, TraceId, TracePlace, differ_by_trace_only,
+};
 
 use crate::clock::{Uptime, WallTime};
 use std::num::NonZeroU16;
@@ -91,6 +95,8 @@ impl Marks {
     pub const REPLAYED: u32 = 1 << 2;
     /// The wall clock had not been set when it arrived.
     pub const CLOCK_UNSET: u32 = 1 << 3;
+    /// Its headers say where it stands in a trace, and the gateway has put that there. No plugin sees it.
+    pub const TRACED: u32 = 1 << 10;
     const QOS_SHIFT: u32 = 4;
     const QOS_MASK: u32 = 0b11 << Self::QOS_SHIFT;
     const ROUNDS_SHIFT: u32 = 6;
@@ -254,6 +260,8 @@ pub struct Message {
     pub received: WallTime,
     /// Monotonic clock at arrival.
     pub uptime: Uptime,
+    /// Where it stands in a trace, while it is in RAM; `None` for nearly all. See [`Message::show_trace`].
+    pub trace: Option<Arc<TracePlace>>,
 }
 
 impl Message {

@@ -74,6 +74,7 @@ impl<'a> Record<'a> {
             received: WallTime(self.received_us),
             uptime: Uptime(self.uptime_us),
             device: (!self.device.is_empty()).then(|| self.device.into()),
+            trace: None,
         }
     }
 }

@@ -31,6 +31,7 @@ fn message(seq: u64) -> Message {
         marks: Marks(1 << 4),
         received: WallTime(seq),
         uptime: Uptime(seq),
+        trace: None,
     }
 }
 

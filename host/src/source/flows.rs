@@ -6,6 +6,7 @@ use super::devices::SourceWatch;
 use super::index::FlowIndex;
 use super::pending::PendingBurst;
 use super::repeats::{Repeats, SeenBefore};
+use super::trace::SourceTrace;
 use super::unsettled::AckOrder;
 use super::{Ack, Config, FlowRoute};
 use crate::message::{
@@ -82,11 +83,12 @@ pub(super) struct RoutedFlows {
     filled: Vec<usize>,
     /// Where it is noted which devices sent something.
     watch: Option<SourceWatch>,
+    trace: SourceTrace,
 }
 
 impl RoutedFlows {
     /// Of all routes, and of those that get what these do not take. `order` is that of the acknowledgements.
-    pub(super) fn new(config: &Config, order: AckOrder) -> Self {
+    pub(super) fn new(config: &Config, order: AckOrder, trace: SourceTrace) -> Self {
         let mut flows = by_flow(&config.routes, order);
         let index = FlowIndex::new(flows.iter().map(|flow| &*flow.patterns));
         let asked = flows.len();
@@ -98,6 +100,7 @@ impl RoutedFlows {
             candidates: Vec::new(),
             filled: Vec::new(),
             watch: config.devices.clone().map(SourceWatch::of),
+            trace,
         }
     }
 
@@ -215,12 +218,16 @@ impl RoutedFlows {
         if flow.batch.is_empty() {
             self.filled.push(index);
         }
+        let mut message = Message {
+            flow: Some(flow.id),
+            key,
+            ..message
+        };
+        if self.trace.is_on() {
+            self.trace.begin(&mut message, &flow.name);
+        }
         flow.batch.push(Delivery {
-            message: Message {
-                flow: Some(flow.id),
-                key,
-                ..message
-            },
+            message,
             receipt: None,
         });
         flow.claims.push(claim);

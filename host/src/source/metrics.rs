@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use super::conditions::{ConditionBoard, SourceCondition, SourceConditions};
 use crate::link::{Hurry, LinkAccount, LinkMetrics};
+use crate::telemetry::trace::Tracer;
 
 const LABEL: &str = "source";
 
@@ -29,9 +30,21 @@ pub struct Metrics {
     faults: IntCounterVec,
     session: SessionMetrics,
     unsettled: UnsettledMetrics,
+    tracer: Tracer,
 }
 
 impl Metrics {
+    /// The same, whose sources trace messages with `tracer`.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What sources trace messages with.
+    pub(super) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// Registers them.
     ///
     /// # Errors
@@ -94,6 +107,7 @@ impl Metrics {
             )?,
             session: SessionMetrics::new(registry)?,
             unsettled: UnsettledMetrics::new(registry)?,
+            tracer: Tracer::default(),
         })
     }
 

@@ -37,6 +37,7 @@ mod repeats;
 mod settings;
 mod taker;
 pub mod ticks;
+mod trace;
 mod unsettled;
 
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use settings::{Ack, Config, FlowRoute, SourceKind};
 use crate::link::Stop;
 use crate::message::{Mint, Outlet};
 use taker::Borders;
+use trace::SourceTrace;
 
 /// Whether messages can come from there, in words; nothing is taken. A broker is asked by whoever asks, over `mqtt`.
 ///
@@ -85,6 +87,7 @@ pub async fn run(
         settled: Arc::default(),
         meters: Arc::new(metrics.of(&config.name)),
         taking,
+        trace: SourceTrace::new(&config.name, config.kind.name(), metrics.tracer().clone()),
     };
     match &config.kind {
         SourceKind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,

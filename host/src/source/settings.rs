@@ -84,6 +84,18 @@ impl SourceKind {
         }
     }
 
+    /// The protocol, as spans name it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Mqtt(_) => "mqtt",
+            Self::Http(_) => "http",
+            Self::Modbus(_) => "modbus",
+            Self::Raw(_) => "raw",
+            Self::Nats(_) => "nats",
+            Self::Ticks(_) => "clock",
+        }
+    }
+
     /// The files with certificates, and what each is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
         match self {

@@ -12,6 +12,7 @@ use super::circles::Circles;
 use super::flows::RoutedFlows;
 use super::metrics::SourceMeters;
 use super::pending::PendingBurst;
+use super::trace::SourceTrace;
 use super::unsettled::{AckOrder, Settlement, Unsettled};
 use crate::clock::Now;
 use crate::message::{
@@ -27,6 +28,7 @@ pub(super) struct Borders {
     pub(super) meters: Arc<SourceMeters>,
     /// Held as long as anything may be handed on.
     pub(super) taking: TaskTrackerToken,
+    pub(super) trace: SourceTrace,
 }
 
 /// The part of a source that no protocol touches.
@@ -66,13 +68,14 @@ impl<A: Copy> Taker<A> {
             settled,
             meters,
             taking,
+            trace,
         } = borders;
         meters
             .bytes_capacity
             .set(crate::link::level(max_unsettled_bytes));
         Self {
             name: Arc::clone(&config.name),
-            flows: RoutedFlows::new(config, order),
+            flows: RoutedFlows::new(config, order, trace),
             unsettled: Unsettled::new(order),
             outlet,
             mint,

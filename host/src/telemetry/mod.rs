@@ -8,3 +8,4 @@ mod line;
 pub mod log;
 mod repeats;
 pub mod sink;
+pub mod trace;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::clock::WallTime;
 use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, TokenLife, Twin};
-use crate::message::{Qos, Stored};
+use crate::message::{ForeignTrace, Headers, Qos, Stored, TRACEPARENT};
 
 /// What goes upstream in one piece, and is answered in one.
 #[derive(Clone, Debug)]
@@ -22,6 +22,18 @@ pub(super) struct OutgoingPacket {
     pub(super) headers: Bytes,
     pub(super) qos: Qos,
     pub(super) retain: bool,
+}
+
+impl OutgoingPacket {
+    /// Where it stands in a trace that is kept, for a protocol that has no user properties: `traceparent` and `tracestate`.
+    pub(super) fn kept_trace(&self) -> Option<[Bytes; 2]> {
+        if self.headers.is_empty() {
+            return None;
+        }
+        let trace = ForeignTrace::of(&self.headers).filter(|trace| trace.is_sampled)?;
+        let parent = Headers(&self.headers).get(TRACEPARENT)?;
+        Some([self.headers.slice_ref(parent), trace.state])
+    }
 }
 
 /// The message that a packet is, or begins with.

@@ -11,6 +11,7 @@ use prometheus::{
 use super::condition::{ConditionKind, UplinkCondition, UplinkConditions};
 use super::settings::Config;
 use crate::link::{Contribution, Hurry, LinkAccount, LinkMetrics, Trouble};
+use crate::telemetry::trace::Tracer;
 
 const LABEL: &str = "uplink";
 
@@ -34,9 +35,21 @@ pub struct Metrics {
     condition: IntGaugeVec,
     condition_messages: IntGaugeVec,
     pub(super) conditions: UplinkConditions,
+    tracer: Tracer,
 }
 
 impl Metrics {
+    /// The same, whose uplinks trace messages with `tracer`.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What uplinks trace messages with.
+    pub(super) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// What an uplink that was started tells of itself.
     pub fn account(&self, config: &Config, now: Instant) -> Account {
         let labels = [&*config.name];
@@ -124,6 +137,7 @@ impl Metrics {
                 "Messages that wait for it, as far as they are known.",
             )?,
             conditions: UplinkConditions::default(),
+            tracer: Tracer::default(),
         })
     }
 

@@ -109,6 +109,18 @@ pub enum UplinkKind {
 }
 
 impl UplinkKind {
+    /// The protocol, as spans name it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Mqtt(_) => "mqtt",
+            Self::Http(_) => "http",
+            Self::Nats(_) => "nats",
+            Self::File(_) => "file",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+
     /// The files with certificates, and what each is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
         let tls = match self {

@@ -30,6 +30,7 @@ use tokio::runtime::Handle;
 
 use super::pool::{AfterTurn, Task};
 use super::tap::TapPoint;
+use super::trace::PluginFate;
 use crate::clock::{Clock, Now, Uptime};
 use crate::message::{Checkpoint, Delivery};
 use crate::words::with_causes;
@@ -349,6 +350,7 @@ impl Lane {
     fn run_from(&mut self, first: usize, now: Now) -> Result<(), Broken> {
         let clock = self.shared.engine.clock();
         let taps = &*self.shared.taps;
+        let trace = &self.shared.trace;
         let mut before = clock.thread_cpu();
         for stage in &mut self.stages[first..] {
             if self.items.is_empty() {
@@ -358,7 +360,14 @@ impl Lane {
                 let into = || TapPoint::Into(stage.name());
                 taps.show(into, self.items.iter().map(|item| &item.message), now);
             }
+            let turns = trace.begin(&mut self.items, || clock.now().uptime);
             stage.run(&mut self.items, now, &mut self.outbox)?;
+            if !turns.is_empty() {
+                let held = stage.held.iter().map(|item| &item.message);
+                let held = held.map(|message| (message, PluginFate::Held));
+                let after = self.outbox.seen().chain(held);
+                trace.end(turns, after, stage.plugin(), clock.now().uptime);
+            }
             if taps.is_open() {
                 let out_of = || TapPoint::OutOf(stage.name());
                 taps.show(
@@ -386,7 +395,8 @@ impl Lane {
             metrics,
             ..
         } = &*self.shared;
-        self.outbox.hand_over(&**outlet, onward, metrics);
+        let uptime = || clock.now().uptime;
+        self.outbox.hand_over(&**outlet, onward, metrics, uptime);
         Ok(())
     }
 

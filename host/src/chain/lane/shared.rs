@@ -9,6 +9,7 @@ use crate::chain::failure::LaneFailure;
 use crate::chain::metrics::FlowMetrics;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::tap::FlowTaps;
+use crate::chain::trace::FlowTrace;
 use crate::message::{Destination, FlowId, Outlet, StateStore, Tape};
 
 /// One for all of them.
@@ -31,6 +32,8 @@ pub(in crate::chain) struct ChainContext {
     pub(in crate::chain) versions: Mutex<Vec<Arc<Version>>>,
     /// Those who look on.
     pub(in crate::chain) taps: Arc<FlowTaps>,
+    /// The traces of what it carries.
+    pub(in crate::chain) trace: FlowTrace,
     /// Where what the lanes are told is taken down, in a flow that is recorded.
     pub(in crate::chain) tape: OnceLock<Arc<dyn Tape>>,
 }

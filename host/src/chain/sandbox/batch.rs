@@ -104,7 +104,7 @@ impl PackedBatch {
         }
         words[input::RECEIVED_LOW] = (message.received.0 & u64::from(u32::MAX)) as u32;
         words[input::RECEIVED_HIGH] = (message.received.0 >> 32) as u32;
-        words[input::MARKS] = message.marks.0;
+        words[input::MARKS] = message.marks.0 & !Marks::TRACED;
         words[input::RUNNING_LOW] = (running.0 & u64::from(u32::MAX)) as u32;
         words[input::RUNNING_HIGH] = (running.0 >> 32) as u32;
         self.words.extend_from_slice(&words);

@@ -137,6 +137,7 @@ fn a_chain_that_holds_messages_is_not_followed_by_another_and_goes_on() {
         mint: Arc::new(Mint::new(8)),
         metrics,
         taps: Default::default(),
+        tracer: Default::default(),
         failed: Arc::default(),
     };
     let next = rig

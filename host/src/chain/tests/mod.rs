@@ -296,6 +296,7 @@ impl Rig {
             mint,
             metrics: Metrics::new(&registry).unwrap(),
             taps: Default::default(),
+            tracer: Default::default(),
             failed: Arc::default(),
         };
         let chain = Chain::build(config, engine, wiring)?;

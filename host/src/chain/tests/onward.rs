@@ -190,6 +190,7 @@ fn what_waits_for_the_flow_behind_goes_to_the_chain_that_follows() {
         mint: Arc::new(Mint::new(8)),
         metrics: Metrics::new(&Registry::new()).unwrap(),
         taps: Default::default(),
+        tracer: Default::default(),
         failed: Arc::default(),
     };
     let config = Config {

@@ -131,6 +131,7 @@ pub(in crate::cli) fn busy() -> Status {
             what: "index out of bounds".into(),
             ..Crash::default()
         }],
+        traces: None,
     }
 }
 

@@ -111,6 +111,11 @@ tls = { cert = "a" }
 [admin.access.a]
 scope = "read"
 token = { env = "A" }
+[telemetry]
+collector = "https://a"
+ca = "a"
+token = { env = "A" }
+headers = { a = "a" }
 [accepted]
 "#;
 

@@ -35,7 +35,9 @@ impl Config {
     fn secrets<'a>(&'a self, found: &mut Vec<SecretPlace<'a>>) {
         // What a plugin calls its settings is its own.
         let tables = self.origin.tree.entries.iter();
-        for entry in tables.filter(|entry| matches!(&*entry.key, "source" | "uplink" | "spool")) {
+        for entry in tables
+            .filter(|entry| matches!(&*entry.key, "source" | "uplink" | "spool" | "telemetry"))
+        {
             secrets(&entry.key, &entry.item, found);
         }
     }

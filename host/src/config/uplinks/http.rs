@@ -8,8 +8,9 @@ use super::super::secret;
 use super::super::tree::{Node, TomlEntry};
 use super::spoken::{Spoken, batch, connections};
 use crate::config::problem::code::ProblemCode;
-use crate::link::Tls;
+use crate::link::{Secret, Tls};
 use crate::message::legal;
+use crate::telemetry::trace::CollectorHeader;
 use crate::uplink::http::{
     BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, Pause, RequestPath, Tag,
 };
@@ -257,6 +258,26 @@ fn headers(fields: &mut Fields<'_>, gateway: &str) -> Vec<(String, HeaderText)> 
         }
     }
     headers
+}
+
+/// The same for a collector.
+pub(in crate::config) fn collector_headers(
+    fields: &mut Fields<'_>,
+    gateway: &str,
+) -> Vec<CollectorHeader> {
+    let shown = |(name, text)| {
+        let (value, is_bearer) = match text {
+            HeaderText::Open(text) => (Secret::new(text), false),
+            HeaderText::Secret(secret) => (secret, false),
+            HeaderText::Token(secret) => (secret, true),
+        };
+        CollectorHeader {
+            name,
+            value,
+            is_bearer,
+        }
+    };
+    headers(fields, gateway).into_iter().map(shown).collect()
 }
 
 /// Why a header cannot be set.

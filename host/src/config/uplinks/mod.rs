@@ -8,6 +8,8 @@ mod nats;
 mod postgres;
 mod spoken;
 
+pub(super) use http::collector_headers;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

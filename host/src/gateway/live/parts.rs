@@ -11,6 +11,7 @@ use crate::gateway::standing::SharedStanding as Standing;
 use crate::gateway::start::{Started, Starter};
 use crate::link::Hurry;
 use crate::spool::Spool;
+use crate::telemetry::trace::Tracer;
 use crate::versions::Versions;
 use crate::{devices, recording};
 
@@ -35,6 +36,8 @@ pub(in crate::gateway) struct LiveParts {
     /// Knows the flows by number.
     pub(in crate::gateway) spool: Arc<Spool>,
     pub(in crate::gateway) devices: devices::Registry,
+    /// Takes the spans of traced messages.
+    pub(in crate::gateway) tracer: Tracer,
     /// Has sources and uplinks try again that wait to.
     pub(in crate::gateway) hurries: [Hurry; 2],
     /// What became of the config.

@@ -29,6 +29,7 @@ mod listener;
 mod settings;
 mod split;
 mod topic;
+mod traced;
 mod visit;
 mod websocket;
 

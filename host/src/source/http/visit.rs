@@ -24,11 +24,13 @@ use super::bodies::{Bodies, BodyShare};
 use super::desk::PostRequest;
 use super::gate::{Gate, READ_AGAIN, READ_SOON};
 use super::split::Unfit;
+use super::traced::with_trace;
 use super::websocket::{self, OpenedSlot, OpenedSocket, SocketRules};
 use super::{BodySplit, Config, PathTopic};
 use crate::link::{Causes, Secret};
 use crate::message::{legal, push_header};
 use crate::source::conditions::{ConditionBoard, SourceCondition};
+use crate::telemetry::trace::Tracer;
 
 /// The header by which a repeat is known; with several messages in a body each has its own: a hyphen and its number behind.
 const KEY: &str = "idempotency-key";
@@ -54,6 +56,7 @@ pub(super) struct Room {
     asked: WantedTopics,
     split: BodySplit,
     headers: Vec<Arc<str>>,
+    tracer: Tracer,
     max_topic_bytes: usize,
     max_payload_bytes: usize,
     max_body_bytes: usize,
@@ -88,6 +91,7 @@ impl Room {
             asked: WantedTopics::new(&config.routes),
             split: own.split,
             headers: own.headers.clone(),
+            tracer: metrics.tracer().clone(),
             max_topic_bytes: config.max_topic_bytes,
             max_payload_bytes: config.max_payload_bytes,
             max_body_bytes: own.max_body_bytes,
@@ -427,7 +431,10 @@ impl Room {
         parts: Vec<Bytes>,
         headers: &HeaderMap,
     ) -> Result<Vec<(Bytes, Bytes)>, RequestOutcome> {
-        let (common, key) = self.properties(headers, self.split != BodySplit::None)?;
+        let (mut common, key) = self.properties(headers, self.split != BodySplit::None)?;
+        if self.tracer.is_on() {
+            common = with_trace(headers, &self.headers, common);
+        }
         let Some(key) = key else {
             let with = |part| (part, common.clone());
             return Ok(parts.into_iter().map(with).collect());

@@ -128,6 +128,7 @@ fn scene(devices: &[&str], report: ReportMode, max_unsettled_bytes: usize) -> Sc
         settled: Arc::default(),
         meters: Arc::new(metrics.of("meters")),
         taking: tokio_util::task::TaskTracker::new().token(),
+        trace: crate::source::trace::SourceTrace::new(&"s".into(), "test", Default::default()),
     };
     let start = Instant::now();
     let desk = PollScheduler::new(&config, &own, borders, &metrics, start);

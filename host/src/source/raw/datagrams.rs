@@ -281,6 +281,7 @@ mod tests {
             settled: Arc::default(),
             meters: Arc::new(metrics.of("lines")),
             taking: tokio_util::task::TaskTracker::new().token(),
+            trace: crate::source::trace::SourceTrace::new(&"s".into(), "test", Default::default()),
         };
         let mut source = DatagramSource::new(&config, &own, borders, &metrics);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

@@ -73,6 +73,7 @@ fn ticks_without_room_are_left_out_in_the_ledger_and_told_until_there_is_some() 
         settled: Arc::default(),
         meters: Arc::new(metrics.of("minute")),
         taking: tokio_util::task::TaskTracker::new().token(),
+        trace: crate::source::trace::SourceTrace::new(&"s".into(), "test", Default::default()),
     };
     let mut source = TickSource::new(&config, &own, borders, &metrics);
     let due = DueTick {

@@ -162,6 +162,7 @@ pub(crate) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
         received: WallTime(body.received_us),
         uptime: Uptime(body.uptime_us),
         device: (!body.device.is_empty()).then(|| body.device.into()),
+        trace: None,
     };
     let plugin = body.plugin.map(|(name, digest)| PluginRef {
         name: name.into(),

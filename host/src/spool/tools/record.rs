@@ -141,6 +141,7 @@ impl RecordContent {
                 .as_ref()
                 .filter(|device| !device.is_empty())
                 .map(|device| device.as_bytes().into()),
+            trace: None,
         })
     }
 }

@@ -14,7 +14,7 @@ use super::super::carrier::PacketOrigin;
 use super::json::{is_json, put_json_payload};
 use crate::clock::{Now, WallTime};
 use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
-use crate::message::{Headers, Marks, Message, Stored, push_header};
+use crate::message::{Headers, Marks, Message, Stored, differ_by_trace_only, push_header};
 
 /// The user property that carries the id.
 const ID: &str = "tidegate-id";
@@ -442,9 +442,16 @@ fn goes_with(stored: &Stored, first: &Stored) -> bool {
     !one.expires()
         && !one.is_delete()
         && one.topic == other.topic
-        && one.headers == other.headers
+        && are_alike(one, other)
         && one.marks.has(Marks::RETAIN) == other.marks.has(Marks::RETAIN)
         && one.marks.rounds() == other.marks.rounds()
+}
+
+/// Whether their headers are the same, but for where each stands in a trace.
+fn are_alike(one: &Message, other: &Message) -> bool {
+    let is_traced = || one.marks.has(Marks::TRACED) || other.marks.has(Marks::TRACED);
+    one.headers == other.headers
+        || is_traced() && differ_by_trace_only(&one.headers, &other.headers)
 }
 
 /// What came out of a header block, or was made here, fits one.

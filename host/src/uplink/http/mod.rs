@@ -298,6 +298,7 @@ impl Carrier for HttpCarrier {
             return Err(Unsendable::Never(why));
         }
         let content_type = content_type(&self.config, &packet);
+        let trace = packet.kept_trace().map(Box::new);
         let element = match &self.config.line {
             Some(line) => line.of(about, filling).map_err(Unsendable::Never)?,
             None => element(&self.config, packet.payload),
@@ -324,6 +325,7 @@ impl Carrier for HttpCarrier {
                 path,
                 bytes: element,
                 content_type,
+                trace,
             },
         });
         Ok(())

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Method as Verb, Request, Uri};
 
 use super::wire::{Reply, Whole};
 use super::{BodyFormat, Config, Method};
-use crate::message::{Headers, key_hash, legal};
+use crate::message::{Headers, TRACEPARENT, TRACESTATE, key_hash, legal};
 use crate::uplink::batch::BatchMessage;
 use crate::uplink::carrier::OutgoingPacket;
 use crate::uplink::form::json::{as_json, is_json, on_one_line};
@@ -29,6 +29,8 @@ pub(super) struct Element {
     pub(super) bytes: Bytes,
     /// Of what is sent alone.
     pub(super) content_type: Option<String>,
+    /// Where it stands in a trace that is kept: the headers `traceparent` and `tracestate`.
+    pub(super) trace: Option<Box<[Bytes; 2]>>,
 }
 
 /// How a payload stands there.
@@ -97,6 +99,15 @@ pub(super) fn request(
     ] {
         if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             own.insert(name, value);
+        }
+    }
+    if let Some([parent, state]) = messages.iter().find_map(|held| held.what.trace.as_deref()) {
+        for (name, text) in [(TRACEPARENT, parent), (TRACESTATE, state)] {
+            if let Ok(value) = HeaderValue::from_bytes(text)
+                && !text.is_empty()
+            {
+                own.insert(HeaderName::from_static(name), value);
+            }
         }
     }
     // Its words are for people.
@@ -196,6 +207,7 @@ mod tests {
                 path: "/".into(),
                 bytes,
                 content_type: None,
+                trace: None,
             },
         }
     }

@@ -28,7 +28,7 @@ use super::carrier::{
 };
 use super::form::template::Filling;
 use crate::link::{self, LinkMetrics, Redial};
-use crate::message::key_hash;
+use crate::message::{TRACEPARENT, TRACESTATE, key_hash};
 use crate::nats::{Error, NatsConnection, NatsEvent, ServerMessage, put_header, stream_answer};
 
 /// By what a stream knows what it had before.
@@ -203,6 +203,12 @@ impl Carrier for NatsCarrier {
         }
         let mut headers = Vec::with_capacity(ID.len() + id.len() + 4);
         put_header(ID, &id, &mut headers);
+        let trace = packet.kept_trace().unwrap_or_default();
+        for (name, value) in [TRACEPARENT, TRACESTATE].into_iter().zip(trace) {
+            if !value.is_empty() {
+                put_header(name, &String::from_utf8_lossy(&value), &mut headers);
+            }
+        }
         let reply = format!("{}{}", self.inbox, self.next);
         if !self
             .connection

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Uplink;
 use super::apart::COMPARISON;
-use super::pull::{ReadPath, split};
+use super::pull::{ReadPath, join, split};
 use crate::clock::Now;
 use crate::link::level;
 use crate::message::Qos;
@@ -37,12 +37,18 @@ impl Uplink {
                 Answer::Refused {
                     token: COMPARISON, ..
                 } => self.judge.compared(false, instant),
-                Answer::Accepted { token } => self.accept(token, now, instant),
+                Answer::Accepted { token } => {
+                    self.trace.accepted(token, now);
+                    self.accept(token, now, instant);
+                }
                 Answer::Refused {
                     token,
                     kind,
                     reason,
-                } => self.lay_aside(token, kind, reason, instant),
+                } => {
+                    self.trace.refused(token, kind, &reason, now);
+                    self.lay_aside(token, kind, reason, instant);
+                }
             }
         }
         if taken {
@@ -67,6 +73,7 @@ impl Uplink {
                 self.meters.unacknowledged.inc_by(sent.end - sent.start);
             }
             for number in sent {
+                self.trace.accepted(join(index, number), now);
                 self.arrived(index, number, now);
             }
         }

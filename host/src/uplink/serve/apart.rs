@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Uplink;
-use super::pull::{Pull, Sending, join, split};
+use super::pull::{Pull, Sending, split};
 use super::send::SendResult;
 use crate::clock::Now;
 use crate::link::Causes;
@@ -146,10 +146,10 @@ impl Uplink {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
         let count = packet.count;
-        let Some(first) = self.pulls[index].aside(number).next() else {
+        let Some(sent) = self.put_again((index, number), packet, carrier, time) else {
             return self.gone(place);
         };
-        match self.put((index, first), packet, join(index, number), carrier) {
+        match sent {
             Err(Unsendable::Full) => SendResult::Later,
             Err(Unsendable::Never(detail)) => {
                 self.judge.refused(face, Refusal::Unfit, detail, now);

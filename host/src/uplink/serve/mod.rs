@@ -9,6 +9,7 @@ mod scheduler;
 mod send;
 mod stall;
 mod tell;
+mod trace;
 mod window;
 
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use self::notice::ConditionNotice;
 use self::pull::Pull;
 use self::scheduler::Scheduler;
+use self::trace::SendTrace;
 use self::window::{Limit, Window};
 use super::carrier::{Carrier, CarrierEnded, CarrierFault, FaultOf, Manner, UpstreamLimits};
 use super::duty::Post;
@@ -87,6 +89,7 @@ pub(super) struct Uplink {
     /// A broker that takes nothing above level 0 gets that.
     allows_level_0: bool,
     pub(super) post: Post,
+    trace: Box<SendTrace>,
     format: PublishFormat,
     is_packing: bool,
     max_packet_bytes: usize,
@@ -127,7 +130,7 @@ impl Uplink {
         shared: &UplinkContext,
     ) -> Self {
         let metrics = &shared.metrics;
-        let origin = backlog.origin();
+        let (origin, boot) = (backlog.origin(), backlog.boot());
         let owner = &config.owner;
         let ways = || config.drains.iter().flat_map(Drain::ways);
         let prefix = |(drain, way, _): (&Drain, PullMode, _)| {
@@ -167,6 +170,12 @@ impl Uplink {
             wanted,
             allows_level_0: config.allows_level_0,
             post: Post::new(shared.duty.clone()),
+            trace: SendTrace::new(
+                metrics.tracer().clone(),
+                &config.name,
+                config.kind.name(),
+                boot,
+            ),
             format: config.format,
             is_packing: config.format.pack != Pack::Raw,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
@@ -209,6 +218,7 @@ impl Uplink {
     /// What is under way is owed again.
     pub(super) fn release(&mut self) {
         self.meters.unanswered.inc_by(self.in_flight() as u64);
+        self.trace.released();
         self.pulls.iter_mut().for_each(Pull::rewind);
         self.meters.inflight.set(0);
     }

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::Uplink;
-use super::pull::{Pull, Sending};
+use super::pull::{Pull, Sending, join};
 use crate::clock::Now;
 use crate::link::Stop;
 use crate::message::{Life, Marks, Qos, Stored, with_expiry};
@@ -208,13 +208,18 @@ impl Uplink {
         if is_answered && self.lays_aside(index, count, carrier, now) {
             return SendResult::Aside;
         }
-        let Some(first) = self.pulls[index].ready().next() else {
+        let pull = &self.pulls[index];
+        let begun = self
+            .trace
+            .begin(pull.ready().take(count), &mut packet, time);
+        let Some(first) = pull.ready().next() else {
             return SendResult::Later;
         };
         let sent = self.put((index, first), packet, token, carrier);
         if matches!(sent, Err(Unsendable::Full)) {
             return SendResult::Later;
         }
+        self.trace.sent(token, begun, sent.is_ok());
         let sending = self.sending(carrier, now);
         self.pulls[index].launch(count, sending, false);
         self.under_way += usize::from(is_answered);
@@ -233,6 +238,25 @@ impl Uplink {
                 SendResult::Out(count, bytes)
             }
         }
+    }
+
+    /// The same of what lies aside in the publish of message `number`; `None` when there is none.
+    pub(super) fn put_again(
+        &mut self,
+        (index, number): (usize, u64),
+        mut packet: Encoded,
+        carrier: &mut impl Carrier,
+        time: Now,
+    ) -> Option<Result<usize, Unsendable>> {
+        let token = join(index, number);
+        let pull = &self.pulls[index];
+        let begun = self.trace.begin(pull.aside(number), &mut packet, time);
+        let first = pull.aside(number).next()?;
+        let sent = self.put((index, first), packet, token, carrier);
+        if !matches!(sent, Err(Unsendable::Full)) {
+            self.trace.sent(token, begun, sent.is_ok());
+        }
+        Some(sent)
     }
 
     /// Gives a packet to the carrier, which begins with this message of a queue, and says how many bytes it has.

@@ -6,7 +6,8 @@ use crate::chain::lane::onward::Onward;
 use crate::chain::lane::template::OutgoingTopic;
 use crate::chain::metrics::{Fate, FlowMetrics};
 use crate::chain::tap::{FlowTaps, TapPoint};
-use crate::clock::Now;
+use crate::chain::trace::PluginFate;
+use crate::clock::{Now, Uptime};
 use crate::message::{Append, Delivery, Destination, LossReason, Message, Outlet, Receipt};
 
 /// A message on its way out of the flow.
@@ -61,6 +62,18 @@ impl Outbox {
         self.leaving.push((item.origin, leaving));
     }
 
+    /// What there is of the batch beside what is held, and where each is.
+    pub(in crate::chain::lane) fn seen(&self) -> impl Iterator<Item = (&Message, PluginFate)> {
+        let next = self.next.iter().map(|item| &item.message);
+        let leaving = self.leaving.iter().map(|(_, leaving)| &leaving.message);
+        let letters = self.letters.iter().map(|(_, letter)| {
+            let parked = PluginFate::Parked(letter.reason.name());
+            (&letter.message, parked)
+        });
+        let goes = next.chain(leaving).map(|one| (one, PluginFate::Goes));
+        goes.chain(letters)
+    }
+
     /// Shows what leaves and what is parked to those who look on.
     pub(in crate::chain::lane) fn show(&self, taps: &FlowTaps, now: Now) {
         for (_, leaving) in &self.leaving {
@@ -84,6 +97,7 @@ impl Outbox {
         outlet: &dyn Outlet,
         onward: &Onward,
         metrics: &FlowMetrics,
+        now: impl Fn() -> Uptime,
     ) {
         if !self.in_order {
             // A plugin's side port was served before what later plugins made of earlier inputs.
@@ -97,9 +111,12 @@ impl Outbox {
         for (_, leaving) in self.leaving.drain(..) {
             let Departure {
                 target,
-                message,
+                mut message,
                 receipt,
             } = leaving;
+            if matches!(target, Destination::Queue(_)) {
+                message.show_trace(&now);
+            }
             self.brought += message.weight();
             match target {
                 Destination::Queue(queue) => appends.push(Append {

@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use super::Stage;
 use crate::clock::Now;
+use crate::message::PluginRef;
 
 impl Stage {
     /// What its plugin is called in the config.
     pub(in crate::chain::lane) fn name(&self) -> Arc<str> {
         Arc::clone(&self.running.confirmed().version.reference.name)
+    }
+
+    /// Its plugin, in the version that counts.
+    pub(in crate::chain::lane) fn plugin(&self) -> &PluginRef {
+        &self.running.confirmed().version.reference
     }
 
     /// Its plugin took so much processor time for what it has just done.

@@ -136,6 +136,7 @@ impl OutputEntry {
             marks,
             received,
             uptime,
+            trace: origin.trace.clone(),
             ..Message::default()
         };
         if !self.has_topic() {

@@ -9,6 +9,7 @@ use crate::gateway::api::plugins::CandidateStatus;
 use crate::gateway::api::trouble::{ConditionStatus, TroubleStatus};
 use crate::gateway::standing::ConfigStanding;
 use crate::telemetry::crash::Crash;
+use crate::telemetry::trace::TraceAccount;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -37,6 +38,9 @@ pub struct Status {
     /// Panics of the host's own code that are kept, the oldest first.
     #[serde(default)]
     pub crashes: Vec<Crash>,
+    /// What becomes of traces, where the config has a collector.
+    #[serde(default)]
+    pub traces: Option<TraceAccount>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

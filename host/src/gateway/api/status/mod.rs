@@ -88,6 +88,7 @@ impl Status {
                 .map(|(name, account)| UplinkStatus::of(&name, account, now))
                 .collect(),
             crashes: crash::all().0,
+            traces: running.tracer.account(),
             store: StoreStatus {
                 why: store_trouble(&accounts.spool),
                 ..spool.store
@@ -117,6 +118,7 @@ impl Status {
                 .collect(),
             store: StoreStatus::of(account),
             crashes: Vec::new(),
+            traces: None,
         }
     }
 }

@@ -26,6 +26,7 @@ impl Status {
             given_up: self.given_up,
             store: self.store.open(),
             crashes: Vec::new(),
+            traces: None,
         }
     }
 }

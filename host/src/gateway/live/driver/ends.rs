@@ -67,6 +67,18 @@ impl Driver {
         }
     }
 
+    /// Who is traced, and who is told: flows, sources and uplinks go on.
+    pub(super) fn put_traces(&mut self, new: &Config, difference: &ConfigDifference) {
+        if !difference.traces {
+            return;
+        }
+        self.parts.config.put_traces(new);
+        let traces = self.parts.config.traces.clone();
+        let share = traces.as_ref().map_or(0.0, |traces| traces.share);
+        self.parts.tracer.put(traces);
+        tracing::info!(share, "traces are as the config says now");
+    }
+
     pub(super) fn remove_ends(&mut self, id: u64, new: &Config, difference: &ConfigDifference) {
         let config = &mut self.parts.config;
         let known: Vec<_> = config

@@ -75,6 +75,7 @@ impl Driver {
         let added = self.add_queues(new);
         self.put_ends(new, &difference);
         self.put_devices(id, new, &difference);
+        self.put_traces(new, &difference);
         let round = Reload {
             id,
             who,

@@ -377,6 +377,7 @@ pub(crate) mod tests {
                     marks: Marks(marks),
                     received: WallTime(received_us),
                     uptime: Uptime(uptime_us),
+                    trace: None,
                 },
             )
     }
