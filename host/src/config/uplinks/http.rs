@@ -11,8 +11,9 @@ use crate::config::problem::code::ProblemCode;
 use crate::link::Tls;
 use crate::message::legal;
 use crate::uplink::http::{
-    BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, Pause, RequestPath, Tag,
+    BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, RequestPath, Tag,
 };
+use crate::uplink::web::Pause;
 use crate::uplink::{Compress, IdForm, Template, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
