@@ -44,6 +44,7 @@ mod modbus;
 mod monitoring;
 mod nats_in;
 mod nats_out;
+mod objects;
 mod outage;
 mod parts;
 mod page;
@@ -124,6 +125,7 @@ fn cases() -> Vec<Trial> {
         tokens::cases(),
         told::cases(),
         outage::cases(),
+        objects::cases(),
         postgres::cases(),
         nats_in::cases(),
         nats_out::cases(),

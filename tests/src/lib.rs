@@ -24,6 +24,7 @@ pub mod load;
 pub mod many;
 pub mod mosquitto;
 pub mod nats;
+pub mod objects;
 pub mod port;
 pub mod postgres;
 pub mod process;

@@ -98,7 +98,7 @@ impl<'a> Fields<'a> {
     ) {
         let is_open = |item: &&TomlItem| !matches!(item.node, Node::Table(_));
         if let Some(item) = self.find(key).filter(is_open)
-            && matches!(key, "password" | "token")
+            && matches!(key, "password" | "token" | "access_key" | "secret_key")
         {
             self.check.hide(item);
         }

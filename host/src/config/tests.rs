@@ -410,7 +410,7 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
 }
 
 /// What is set for all of a kind in the manual, and one of that kind.
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 11] = [
     ("http://*", "web"),
     ("modbus+*://*", "meters"),
     ("tcp://*", "gauges"),
@@ -420,6 +420,7 @@ const EXAMPLES: [(&str, &str); 10] = [
     ("clock://*", "clock"),
     ("tail://*", "journal"),
     ("file://*", "history"),
+    ("s3://*", "archive"),
     ("postgres://*", "table"),
 ];
 
@@ -533,6 +534,9 @@ fn every_setting_that_exists_is_in_the_manual() {
         "[uplink.table]\nurl = \"postgres://barn@127.0.0.1/farm\"\n{unknown}postgres = {{ {} }}\n",
         unknown.trim()
     );
+    let archived = format!(
+        "[uplink.archive]\nurl = \"s3://barn/history\"\naccess_key = {{ env = \"A\" }}\nsecret_key = {{ env = \"A\" }}\n{unknown}"
+    );
     let published = format!(
         "[uplink.streams]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
         unknown.trim()
@@ -541,8 +545,10 @@ fn every_setting_that_exists_is_in_the_manual() {
         "[source.pulled]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
         unknown.trim()
     );
-    let problems = [file, asked, raw, written, stored, published, pulled]
-        .map(|file| load(&Case::new(&file).sources).unwrap_err());
+    let problems = [
+        file, asked, raw, written, stored, archived, published, pulled,
+    ]
+    .map(|file| load(&Case::new(&file).sources).unwrap_err());
     let hints = problems
         .iter()
         .flat_map(|problems| problems.iter())

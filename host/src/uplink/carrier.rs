@@ -182,6 +182,9 @@ pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
         answers: &mut Vec<Answer>,
     ) -> impl Future<Output = Result<(), FaultOf<Self>>> + Send;
 
+    /// Nothing more is added before something is answered: what waits for more to come waits no longer.
+    fn press(&mut self) {}
+
     /// Leaves in good order.
     fn close(self) -> impl Future<Output = ()> + Send;
 

@@ -10,6 +10,8 @@ use super::judge::Haste;
 use super::part::Shard;
 #[cfg(feature = "postgres")]
 use super::postgres;
+#[cfg(feature = "s3")]
+use super::s3;
 use super::serve::{Parting, Uplink};
 use super::settings::{Config, UplinkKind};
 use super::shared::UplinkContext;
@@ -32,6 +34,8 @@ pub async fn reach(kind: &UplinkKind) -> Result<String, String> {
         UplinkKind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => postgres::reach(own).await.map_err(|error| in_words(&error)),
+        #[cfg(feature = "s3")]
+        UplinkKind::S3(own) => s3::reach(own).await.map_err(|error| in_words(&error)),
     }
 }
 
@@ -72,6 +76,11 @@ pub(super) async fn drain(
         UplinkKind::Postgres(own) => {
             let redial = postgres::redial(own, name, link);
             keep_sending::<postgres::PostgresCarrier>(redial, uplink, &shared, stop).await
+        }
+        #[cfg(feature = "s3")]
+        UplinkKind::S3(own) => {
+            let redial = s3::redial(own, name, link);
+            keep_sending::<s3::S3Carrier>(redial, uplink, &shared, stop).await
         }
     }
 }

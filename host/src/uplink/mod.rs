@@ -40,9 +40,12 @@ mod part;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod rate;
+#[cfg(feature = "s3")]
+pub mod s3;
 mod serve;
 mod settings;
 mod shared;
+pub mod web;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +60,7 @@ pub use error::Error;
 pub use form::column::Column;
 pub use form::compress::Compress;
 pub use form::encode::{IdForm, Pack, PublishFormat, ReplayMark};
+pub use form::lines::LineFormat;
 pub use form::template::Template;
 pub use metrics::{Account, Metrics};
 pub use rate::Rate;

@@ -9,6 +9,8 @@ use super::part::PullMode;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::rate::Rate;
+#[cfg(feature = "s3")]
+use super::s3;
 use super::{file, http, nats};
 use crate::link::{Secret, Tls};
 use crate::message::{Qos, QueueId};
@@ -86,6 +88,8 @@ impl Config {
             }
             #[cfg(feature = "postgres")]
             UplinkKind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
+            #[cfg(feature = "s3")]
+            UplinkKind::S3(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
             _ => {}
         }
         config
@@ -106,6 +110,9 @@ pub enum UplinkKind {
     /// A table of a database.
     #[cfg(feature = "postgres")]
     Postgres(postgres::Config),
+    /// Objects in a bucket.
+    #[cfg(feature = "s3")]
+    S3(s3::Config),
 }
 
 impl UplinkKind {
@@ -130,6 +137,8 @@ impl UplinkKind {
             Self::File(_) => None,
             #[cfg(feature = "postgres")]
             Self::Postgres(server) => server.tls.as_ref(),
+            #[cfg(feature = "s3")]
+            Self::S3(own) => own.tls.as_ref(),
         };
         tls.map(Tls::certificates).unwrap_or_default()
     }
@@ -143,6 +152,8 @@ impl UplinkKind {
             Self::File(file) => file.folder.to_str().unwrap_or_default(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => &own.host,
+            #[cfg(feature = "s3")]
+            Self::S3(own) => &own.host,
         }
     }
 
@@ -155,6 +166,8 @@ impl UplinkKind {
             Self::File(_) => return self.host().to_owned(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.port,
+            #[cfg(feature = "s3")]
+            Self::S3(own) => own.port,
         };
         format!("{}:{port}", self.host())
     }
@@ -187,6 +200,8 @@ impl UplinkKind {
             Self::File(_) => Vec::new(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.password.clone().into_iter().collect(),
+            #[cfg(feature = "s3")]
+            Self::S3(own) => own.secrets().into_iter().cloned().collect(),
         }
     }
 
@@ -200,6 +215,9 @@ impl UplinkKind {
             Self::File(file) => file.batch_messages,
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.batch_messages,
+            // One object is under way while the next one gathers.
+            #[cfg(feature = "s3")]
+            Self::S3(own) => own.batch_messages,
         }
     }
 
@@ -212,6 +230,8 @@ impl UplinkKind {
             Self::File(file) => file.answer,
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.deadlines.answer,
+            #[cfg(feature = "s3")]
+            Self::S3(own) => own.deadlines.answer,
         }
     }
 }

@@ -182,6 +182,11 @@ fn of_uplink(written: &WrittenTable<'_>, beside: &WrittenBeside<'_>) {
             let hint = "set `pack = \"csv\"`, or leave it out";
             written.idle("files.columns", "lines of JSON have no columns", hint);
         }
+        #[cfg(feature = "s3")]
+        UplinkKind::S3(_) if written.text("pack") != Some("csv") => {
+            let hint = "set `pack = \"csv\"`, or leave it out";
+            written.idle("columns", "lines of JSON have no columns", hint);
+        }
         _ => {}
     }
     of_fallback(written, beside);

@@ -229,6 +229,7 @@ mod tests {
             [
                 "uplink.\"*\".deadlines",
                 "uplink.\"file://*\".deadlines",
+                "uplink.\"s3://*\".deadlines",
                 "uplink.\"postgres://*\".deadlines",
                 "uplink.\"nats://*\".deadlines"
             ]

@@ -90,6 +90,13 @@ url = "postgres+tls://a@b/c"
 password = { env = "A" }
 tls = { ca = "a" }
 postgres = { table = "a" }
+[uplink.s3]
+url = "s3://aaa/a"
+endpoint = "https://a"
+style = "path"
+access_key = { env = "A" }
+secret_key = { env = "A" }
+tls = { ca = "a" }
 [class.own]
 [flow.flow]
 from = "mqtt"
@@ -139,6 +146,7 @@ fn tables(path: &str) -> Vec<String> {
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
+        ("uplink", "s3") => &["\"s3://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],
         ("admin", "access") if rest.is_some() => return vec!["admin.access.\"*\"".to_owned()],
         ("class", _) => &["\"*\"", "alarm"],

@@ -4,6 +4,7 @@ use super::advice::Advice;
 use super::{StrictLook, place_in, site};
 use crate::config::SourceSpec;
 use crate::config::tree::{Table, TomlEntry};
+use crate::link::Tls;
 use crate::message::Qos;
 use crate::source::{self, Ack};
 use crate::uplink::{self, http};
@@ -138,40 +139,27 @@ impl<'a> StrictLook<'a> {
         let host = own.kind.host();
         let (is_plain, is_known) = match &own.kind {
             uplink::UplinkKind::Mqtt(broker) => {
-                let has_certificate = broker
-                    .tls
-                    .as_ref()
-                    .is_some_and(|tls| tls.identity.is_some());
-                (
-                    broker.tls.is_none(),
-                    broker.login.is_some() || has_certificate,
-                )
+                let tls = broker.tls.as_ref();
+                let is_known = broker.login.is_some() || has_certificate(tls);
+                (tls.is_none(), is_known)
             }
             uplink::UplinkKind::Http(server) => {
-                let has_certificate = server
-                    .tls
-                    .as_ref()
-                    .is_some_and(|tls| tls.identity.is_some());
+                let tls = server.tls.as_ref();
                 let opens = |(_, value): &(String, http::HeaderText)| {
                     !matches!(value, http::HeaderText::Open(_))
                 };
-                (
-                    server.tls.is_none(),
-                    server.headers.iter().any(opens) || has_certificate,
-                )
+                let is_known = server.headers.iter().any(opens) || has_certificate(tls);
+                (tls.is_none(), is_known)
             }
             uplink::UplinkKind::Nats(own) => seen_by(&own.server),
             #[cfg(feature = "postgres")]
             uplink::UplinkKind::Postgres(database) => {
-                let has_certificate = database
-                    .tls
-                    .as_ref()
-                    .is_some_and(|tls| tls.identity.is_some());
-                (
-                    database.tls.is_none(),
-                    database.password.is_some() || has_certificate,
-                )
+                let tls = database.tls.as_ref();
+                let is_known = database.password.is_some() || has_certificate(tls);
+                (tls.is_none(), is_known)
             }
+            #[cfg(feature = "s3")]
+            uplink::UplinkKind::S3(store) => (store.tls.is_none(), true),
             uplink::UplinkKind::File(folder) => {
                 if folder.keep_bytes.is_none() {
                     self.keeps_all(subject, entry, table);
@@ -292,6 +280,11 @@ fn is_of(running: &str, written: &str) -> bool {
         || running
             .strip_prefix(written)
             .is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// Whether it shows a certificate of its own.
+fn has_certificate(tls: Option<&Tls>) -> bool {
+    tls.is_some_and(|tls| tls.identity.is_some())
 }
 
 /// Whether a NATS server is spoken to in the clear, and whether it is shown who we are.

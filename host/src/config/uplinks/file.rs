@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::super::connection;
 use super::super::fields::Fields;
-use super::spoken::Spoken;
+use super::spoken::{Spoken, gathered};
 use crate::config::problem::code::ProblemCode;
-use crate::uplink::file::{Config, LineFormat};
-use crate::uplink::{Column, Compress, IdForm, Template, UplinkKind};
+use crate::uplink::file::Config;
+use crate::uplink::{Column, Compress, IdForm, LineFormat, Template, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
 pub(super) const OWN_KEYS: &[&str] = &["files", "batch", "pack", "id", "compress"];
@@ -19,18 +19,13 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, name: &str) -> Spoken {
     let is_csv = fields
         .choice("pack", &[("ndjson", false), ("csv", true)])
         .unwrap_or_default();
-    let id = id(fields, is_csv);
+    let id = id(fields, is_csv, "files.columns");
     let ways = [
         ("none", Compress::None),
         ("zstd", Compress::Zstd),
         ("gzip", Compress::Gzip),
     ];
-    let mut batch = fields.section("batch");
-    let batch_messages = u16::try_from(batch.count("messages", 1..=50_000)).unwrap_or(u16::MAX);
-    let batch_bytes =
-        usize::try_from(batch.size("bytes", 1 << 10..=64 << 20)).unwrap_or(usize::MAX);
-    let batch_wait = batch.duration("wait", Duration::ZERO..=MINUTE);
-    batch.done();
+    let (batch_messages, batch_bytes, batch_wait) = gathered(fields, MINUTE);
     let mut deadlines = fields.section("deadlines");
     let answer = deadlines.duration("answer", Duration::from_millis(100)..=60 * MINUTE);
     deadlines.done();
@@ -49,13 +44,13 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, name: &str) -> Spoken {
     Spoken::answered(fields, UplinkKind::File(file), id, 1)
 }
 
-/// In a row the id is a column.
-fn id(fields: &mut Fields<'_>, is_csv: bool) -> IdForm {
+/// Where the id of a line goes. In a row it is a column, which the key `columns` names.
+pub(super) fn id(fields: &mut Fields<'_>, is_csv: bool, columns: &str) -> IdForm {
     let forms = [("envelope", IdForm::Envelope), ("none", IdForm::None)];
     let is_written = fields.has("id");
     let id = fields.choice("id", &forms).unwrap_or_default();
     if is_csv && is_written && id == IdForm::Envelope {
-        let hint = "leave it out, and name the column `id` in `files.columns`".to_owned();
+        let hint = format!("leave it out, and name the column `id` in `{columns}`");
         fields.problem(
             ProblemCode::Conflict,
             "id",
@@ -164,7 +159,8 @@ fn refuse_less(files: &Fields<'_>, config: &Config) {
     }
 }
 
-fn columns(files: &mut Fields<'_>) -> Vec<Column> {
+/// What each row has.
+pub(super) fn columns(files: &mut Fields<'_>) -> Vec<Column> {
     let mut columns = Vec::new();
     for (column, place) in files.texts("columns") {
         match Column::named(column) {

@@ -12,8 +12,9 @@ use crate::link::{Secret, Tls};
 use crate::message::legal;
 use crate::telemetry::trace::CollectorHeader;
 use crate::uplink::http::{
-    BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, Pause, RequestPath, Tag,
+    BodyFormat, Config, DEVICE, HeaderText, InfluxFormat, Method, RequestPath, Tag,
 };
+use crate::uplink::web::Pause;
 use crate::uplink::{Compress, IdForm, Template, UplinkKind};
 
 /// Keys that mean nothing elsewhere.

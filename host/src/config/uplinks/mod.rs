@@ -6,6 +6,8 @@ mod mqtt;
 mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "s3")]
+mod s3;
 mod spoken;
 
 pub(super) use http::collector_headers;
@@ -29,6 +31,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ("file://", file::OWN_KEYS),
     #[cfg(feature = "postgres")]
     ("postgres://", postgres::OWN_KEYS),
+    #[cfg(feature = "s3")]
+    ("s3://", s3::OWN_KEYS),
 ];
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
@@ -55,6 +59,11 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         scheme if scheme.starts_with("postgres") => {
             foreign(fields, postgres::OWN_KEYS);
             postgres::read(fields, url, gateway, name)
+        }
+        #[cfg(feature = "s3")]
+        "s3" => {
+            foreign(fields, s3::OWN_KEYS);
+            s3::read(fields, url, gateway, name)
         }
         _ => {
             foreign(fields, mqtt::OWN_KEYS);
@@ -91,10 +100,12 @@ fn foreign(fields: &mut Fields<'_>, own: &[&str]) {
         if !fields.has(key) {
             continue;
         }
-        if let Some(item) = fields
-            .find(key)
-            .filter(|_| matches!(key, "password" | "token" | "creds" | "headers"))
-        {
+        if let Some(item) = fields.find(key).filter(|_| {
+            matches!(
+                key,
+                "password" | "token" | "creds" | "headers" | "access_key" | "secret_key"
+            )
+        }) {
             fields.check.hide(item);
         }
         let url = fields.text("url").unwrap_or_default();
@@ -218,6 +229,8 @@ pub(super) fn beside(kind: &UplinkKind, suffix: &str) -> UplinkKind {
         UplinkKind::File(folder) => UplinkKind::File(file::beside(folder, suffix)),
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => UplinkKind::Postgres(postgres::beside(own, suffix)),
+        #[cfg(feature = "s3")]
+        UplinkKind::S3(own) => UplinkKind::S3(s3::beside(own, suffix)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a protocol makes of an uplink's keys.
 
+use std::time::Duration;
+
 use crate::config::fields::Fields;
 use crate::message::Qos;
 use crate::uplink::{IdForm, PublishFormat, ReplayMark, UplinkKind};
@@ -48,6 +50,20 @@ pub(super) fn batch(fields: &mut Fields<'_>) -> (u16, usize) {
     (
         u16::try_from(messages).unwrap_or(u16::MAX),
         usize::try_from(bytes).unwrap_or(usize::MAX),
+    )
+}
+
+/// The same of what gathers for as long as `longest` at most.
+pub(super) fn gathered(fields: &mut Fields<'_>, longest: Duration) -> (u16, usize, Duration) {
+    let mut batch = fields.section("batch");
+    let messages = batch.count("messages", 1..=50_000);
+    let bytes = batch.size("bytes", 1 << 10..=64 << 20);
+    let wait = batch.duration("wait", Duration::ZERO..=longest);
+    batch.done();
+    (
+        u16::try_from(messages).unwrap_or(u16::MAX),
+        usize::try_from(bytes).unwrap_or(usize::MAX),
+        wait,
     )
 }
 

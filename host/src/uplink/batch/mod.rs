@@ -72,7 +72,8 @@ impl<T> RequestBatch<T> {
         self.most - self.held.len()
     }
 
-    fn limit(&self) -> usize {
+    /// Bytes that go at once, at most.
+    pub(super) fn limit(&self) -> usize {
         self.most_bytes.min(self.paced_bytes)
     }
 

@@ -1,6 +1,6 @@
 //! Into files: lines that are written and synced together, each message once its line is on the disk.
 //!
-//! - `form`: what stands for a message in a file. `name`: what files are called. Neither of them knows disks or clocks.
+//! - `name`: what files are called; it knows neither disks nor clocks.
 //! - `folder`: the files, on a thread that may wait for the disk; what was not synced is cut away before anything follows it.
 //! - `part`: one file that is being written, and what is left of one. Nothing counts that is not in the file of that name.
 //! - `dial`: how a way into a folder begins; `mount`: that the disk is there on which it lay.
@@ -11,7 +11,6 @@
 mod dial;
 mod error;
 mod folder;
-mod form;
 mod mount;
 mod name;
 mod part;
@@ -28,7 +27,6 @@ use tokio::time::Sleep;
 
 pub(super) use self::dial::reach;
 pub use self::error::Error;
-pub use self::form::LineFormat;
 pub use self::settings::Config;
 
 use self::dial::{DiskJob, DiskWorker, FolderDialler};

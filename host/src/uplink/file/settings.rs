@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::form::compress::Compress;
+use super::super::form::lines::LineFormat;
 use super::super::form::template::Template;
-use super::form::LineFormat;
 use super::name;
 use crate::link::Backoff;
 

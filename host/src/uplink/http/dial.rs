@@ -7,8 +7,8 @@ use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 
 use super::super::batch::{Patience, Unproven};
+use super::super::web::HttpConnection;
 use super::settings::HeaderText;
-use super::wire::HttpConnection;
 use super::{Config, Error, HttpCarrier};
 use crate::clock::Now;
 use crate::link::{Backoff, Dial, Secret, SecretFiles, Tls, TokenLife};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::carrier::{CarrierFault, Manner};
+use super::super::web;
 use crate::link::{self, ConnectionLoss, FailureKind};
 
 /// Why a connection to a server did not come about, or is over.
@@ -14,20 +15,9 @@ pub enum Error {
     /// What is in the file of a secret cannot be sent.
     #[error("`{0}` has a value that cannot stand in a header: line ends and control characters")]
     Header(String),
-    /// The server hung up.
-    #[error("the server closed the connection instead of answering")]
-    Closed,
-    /// The server took nothing of a request.
-    #[error("the server took nothing of a request for {0:?}")]
-    Stalled(Duration),
-    #[error("the server did not answer within {0:?} (`deadlines.answer`)")]
-    Late(Duration),
-    /// The same, where it answers in a fraction of that as a rule.
-    #[error("the server did not answer within {0:?}, which is far more than it takes as a rule")]
-    Unusual(Duration),
-    /// What came is no answer.
-    #[error("what the server answers is not HTTP: {0}")]
-    Stranger(String),
+    /// There is no answer to a request.
+    #[error(transparent)]
+    Wire(#[from] web::Error),
     /// The server failed over one message.
     #[error("the server failed over a message: {0}")]
     Failed(String),
@@ -63,15 +53,10 @@ impl ConnectionLoss for Error {
         match self {
             Self::Link(error) => error.kind(),
             Self::Held { .. } | Self::Header(_) => FailureKind::Refused,
-            Self::Closed
-            | Self::Stalled(_)
-            | Self::Late(_)
-            | Self::Unusual(_)
-            | Self::Stranger(_)
-            | Self::Failed(_)
-            | Self::Unwanted { .. }
-            | Self::Busy { .. }
-            | Self::Asked(_) => FailureKind::Passing,
+            Self::Wire(error) => error.kind(),
+            Self::Failed(_) | Self::Unwanted { .. } | Self::Busy { .. } | Self::Asked(_) => {
+                FailureKind::Passing
+            }
         }
     }
 
@@ -87,13 +72,11 @@ impl ConnectionLoss for Error {
 impl CarrierFault for Error {
     fn manner(&self) -> Manner {
         match self {
+            Self::Wire(error) => error.manner(),
             // One message may lead whatever stands before the server astray.
-            Self::Closed
-            | Self::Failed(_)
-            | Self::Unwanted { .. }
-            | Self::Stranger(_)
-            | Self::Link(link::Error::Broken(_)) => Manner::HungUp,
-            Self::Stalled(_) | Self::Late(_) | Self::Unusual(_) => Manner::StoodStill,
+            Self::Failed(_) | Self::Unwanted { .. } | Self::Link(link::Error::Broken(_)) => {
+                Manner::HungUp
+            }
             Self::Link(_)
             | Self::Header(_)
             | Self::Held { .. }

@@ -2,7 +2,7 @@
 //!
 //! - `request`: what goes out for what is in hand. `verdict`: what a status says. `path`: the path of a request. None of them
 //!   knows sockets or clocks.
-//! - `wire`: one connection, one request on it, with deadlines. One that the server closes between two requests is dialled
+//! - One connection, one request on it (`web`): one that the server closes between two requests is dialled
 //!   again here, and nobody hears of it: some servers close after each answer.
 //! - `dial`: how a way to a server begins; secrets in files are read then.
 //!
@@ -17,10 +17,8 @@ mod path;
 mod request;
 mod settings;
 mod verdict;
-mod wire;
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -31,25 +29,23 @@ pub(super) use self::dial::reach;
 pub use self::error::Error;
 pub use self::line::{DEVICE, InfluxFormat, Tag};
 pub use self::path::RequestPath;
-pub use self::settings::{BodyFormat, Config, HeaderText, Method, Pause};
+pub use self::settings::{BodyFormat, Config, HeaderText, Method};
 
 use self::dial::{ServerDialler, ShownHeaders};
-use self::request::{Element, content_type, element, in_words, request};
+use self::request::{Element, content_type, element, request, secrets};
 use self::verdict::Verdict;
-use self::wire::{HttpConnection, Reply};
 use super::batch::{BatchMessage, Patience, RequestBatch, Unproven};
 use super::carrier::{
     Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
 };
 use super::form::template::Filling;
+use super::web::{self, Dialling, HttpConnection, Reply};
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial, TokenLife};
 use crate::message::key_hash;
 
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
-
-type Dialling = Pin<Box<dyn Future<Output = Result<HttpConnection, Error>> + Send>>;
 
 /// A way to a server.
 pub(super) struct HttpCarrier {
@@ -125,7 +121,7 @@ impl HttpCarrier {
                             return Poll::Ready(Ok(()));
                         }
                     }
-                    Err(error) if wire.is_used && !self.is_again && is_hang_up(&error) => {
+                    Err(error) if wire.is_used && !self.is_again && error.is_hang_up() => {
                         (self.is_again, self.wire) = (true, None);
                     }
                     Err(error) => {
@@ -133,7 +129,7 @@ impl HttpCarrier {
                             let topics = self.batch.topics();
                             self.patience().had_none(topics.into_iter());
                         }
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(error.into()));
                     }
                 }
                 continue;
@@ -182,7 +178,10 @@ impl HttpCarrier {
             return false;
         }
         let (sent, is_alone) = (self.batch.topics(), self.batch.is_one());
-        if !self.batch.busy(&in_words(reply, &self.shown.map), answers) {
+        if !self
+            .batch
+            .busy(&reply.in_words(secrets(&self.shown.map)), answers)
+        {
             return false;
         }
         self.unproven.set(false);
@@ -207,7 +206,7 @@ impl HttpCarrier {
             Verdict::Accepted => self.patience().took(reply.took, topics),
             _ => self.patience().told(topics),
         }
-        let mut answer = in_words(reply, &self.shown.map);
+        let mut answer = reply.in_words(secrets(&self.shown.map));
         if status == 401
             && let Some(doubt) = self.shown.refused()
         {
@@ -238,7 +237,7 @@ impl HttpCarrier {
             Verdict::Held | Verdict::Passing => {
                 let asked = reply.headers.get(RETRY_AFTER);
                 let pause = asked
-                    .and_then(|asked| verdict::pause(asked.to_str().ok()?, Now::read()))
+                    .and_then(|asked| web::asked_for(asked.to_str().ok()?, Now::read()))
                     .filter(|pause| !pause.is_zero());
                 if let Some(pause) = pause {
                     self.config.pause.ask(pause, Instant::now());
@@ -351,14 +350,6 @@ impl Carrier for HttpCarrier {
             wire.close().await;
         }
     }
-}
-
-/// Whether that is what a connection looks like which the server closed while nothing was asked.
-fn is_hang_up(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Closed | Error::Link(crate::link::Error::Broken(_))
-    )
 }
 
 #[cfg(test)]

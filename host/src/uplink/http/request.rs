@@ -3,21 +3,15 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use hyper::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method as Verb, Request, Uri};
 
-use super::wire::{Reply, Whole};
+use super::super::web::Whole;
 use super::{BodyFormat, Config, Method};
 use crate::message::{Headers, TRACEPARENT, TRACESTATE, key_hash, legal};
 use crate::uplink::batch::BatchMessage;
 use crate::uplink::carrier::OutgoingPacket;
 use crate::uplink::form::json::{as_json, is_json, on_one_line};
-use crate::words;
-
-/// Characters of a server's answer that are kept.
-const WORDS: usize = 200;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -156,39 +150,10 @@ fn key(messages: &[BatchMessage<Element>]) -> String {
 }
 
 /// What of the headers is a secret: a token with its word in front, and without.
-fn secrets(shown: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(super) fn secrets(shown: &HeaderMap) -> impl Iterator<Item = &str> {
     let sensitive = shown.values().filter(|value| value.is_sensitive());
     let texts = sensitive.filter_map(|value| value.to_str().ok());
     texts.map(|text| text.rsplit(' ').next().unwrap_or(text))
-}
-
-/// Status and first words of an answer, fit to be shown, without what is a secret among the headers that the server was `shown`.
-pub(super) fn in_words(reply: &Reply, shown: &HeaderMap) -> String {
-    let status = reply.status;
-    let name = status.canonical_reason().unwrap_or("(no name)");
-    let mut answer = format!("{} {name}", status.as_u16());
-    let location = reply
-        .headers
-        .get(LOCATION)
-        .filter(|_| status.is_redirection());
-    let coding = reply.headers.get(CONTENT_ENCODING);
-    let coding = coding.filter(|coding| *coding != "identity" && !reply.words.is_empty());
-    let words = match (location, coding) {
-        (None, Some(coding)) => format!(
-            "(its words are packed: {})",
-            words::line_of_bytes(coding.as_bytes(), 20)
-        ),
-        (location, _) => {
-            let words = location.map_or(&reply.words[..], HeaderValue::as_bytes);
-            let words = String::from_utf8_lossy(words.trim_ascii());
-            words::line(&words::without(&words, secrets(shown)), WORDS)
-        }
-    };
-    if !words.is_empty() {
-        answer.push_str(": ");
-        answer.push_str(&words);
-    }
-    answer
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! What a way to a server needs to know; already checked (`config` does that).
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use super::super::form::compress::Compress;
+use super::super::web::Pause;
 use super::line::InfluxFormat;
 use super::path::RequestPath;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
@@ -110,39 +108,5 @@ impl Config {
         } else {
             format!("{host}:{}", self.port)
         }
-    }
-}
-
-/// Until when a server wants to be left alone, for all connections to it.
-#[derive(Clone, Debug, Default)]
-pub struct Pause(Arc<Mutex<Option<Instant>>>);
-
-impl Pause {
-    /// It asked for so long.
-    pub(super) fn ask(&self, pause: Duration, now: Instant) {
-        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = Some(now + pause).max(*until);
-    }
-
-    /// How much of it is left.
-    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = until?.saturating_duration_since(now);
-        (!left.is_zero()).then_some(left)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pause_is_asked_for_all_and_the_longest_counts() {
-        let (pause, now, second) = (Pause::default(), Instant::now(), Duration::from_secs(1));
-        assert_eq!(pause.left(now), None);
-        pause.clone().ask(9 * second, now);
-        pause.ask(2 * second, now + second);
-        assert_eq!(pause.left(now + 4 * second), Some(5 * second));
-        assert_eq!(pause.left(now + 9 * second), None);
     }
 }

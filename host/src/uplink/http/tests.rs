@@ -11,6 +11,7 @@ use super::*;
 use crate::link::{Backoff, ConnectionLoss, Deadlines, Dial};
 use crate::message::{Message, Qos, Seq, Stored};
 use crate::uplink::Compress;
+use crate::uplink::web::Pause;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -191,7 +192,7 @@ async fn an_answer_that_does_not_come_or_does_not_end_is_none() {
         };
         let (_stream, said) = tokio::join!(serve, answers(&mut lane));
         let error = said.unwrap_err();
-        assert!(matches!(error, Error::Late(_)), "{error}");
+        assert!(matches!(error, Error::Wire(web::Error::Late(_))), "{error}");
         assert_eq!(error.manner(), Manner::StoodStill);
     }
 }
@@ -291,7 +292,10 @@ async fn what_is_no_http_is_said_so() {
     };
     let (_stream, said) = tokio::join!(serve, answers(&mut lane));
     let error = said.unwrap_err();
-    assert!(matches!(error, Error::Stranger(_)), "{error}");
+    assert!(
+        matches!(error, Error::Wire(web::Error::Stranger(_))),
+        "{error}"
+    );
     assert_eq!(error.manner(), Manner::HungUp);
 }
 
@@ -362,7 +366,7 @@ async fn over_a_topic_without_an_answer_messages_go_alone_until_there_is_one() {
     offer(&mut lane, "a", 1).unwrap();
     offer(&mut lane, "b", 2).unwrap();
     let error = answered(&mut lane, &server, b"").await.unwrap_err();
-    assert!(matches!(error, Error::Late(_)), "{error}");
+    assert!(matches!(error, Error::Wire(web::Error::Late(_))), "{error}");
     let mut lane = dialler.dial(0).await.unwrap();
     offer(&mut lane, "c", 3).unwrap();
     assert!(matches!(offer(&mut lane, "b", 2), Err(Unsendable::Full)));
@@ -377,7 +381,7 @@ async fn over_a_topic_without_an_answer_messages_go_alone_until_there_is_one() {
     let mut lane = dialler.dial(0).await.unwrap();
     offer(&mut lane, "a", 1).unwrap();
     let error = answered(&mut lane, &server, b"").await.unwrap_err();
-    assert!(matches!(error, Error::Late(_)), "{error}");
+    assert!(matches!(error, Error::Wire(web::Error::Late(_))), "{error}");
     assert_eq!(error.manner(), Manner::StoodStill);
 }
 

@@ -1,11 +1,4 @@
-//! What a status says about the messages of a request. No sockets; time is an argument.
-
-use std::time::{Duration, UNIX_EPOCH};
-
-use crate::clock::Now;
-
-/// Longest pause that a server is granted: it may have meant another unit, or another clock.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+//! What a status says about the messages of a request. No sockets.
 
 /// What is made of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +43,6 @@ pub(super) fn may_be_of_one(status: u16) -> bool {
     matches!(status, 300..=399 | 403..=405 | 410 | 415 | 502 | 504)
 }
 
-/// How long the server asks to be left alone: seconds, or a date, which says nothing to a clock that is not set.
-pub(super) fn pause(retry_after: &str, now: Now) -> Option<Duration> {
-    let text = retry_after.trim();
-    let asked = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let date = httpdate::parse_http_date(text).ok()?;
-        let date = date.duration_since(UNIX_EPOCH).ok()?;
-        let wall = Duration::from_micros(now.wall.0);
-        Some(date.saturating_sub(wall)).filter(|_| now.is_set())?
-    };
-    Some(asked.min(LONGEST_PAUSE))
-}
-
 /// What to do about a status that is said of the request.
 pub(super) fn hint(status: u16) -> &'static str {
     match status {
@@ -78,7 +57,6 @@ pub(super) fn hint(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Uptime, WallTime};
 
     #[test]
     fn every_status_has_a_verdict_and_an_unknown_one_is_found_out_by_trials() {
@@ -107,30 +85,5 @@ mod tests {
         ] {
             assert_eq!(Verdict::of(status, false), Verdict::Failed, "{status}");
         }
-    }
-
-    #[test]
-    fn a_pause_is_seconds_or_a_date_and_an_hour_at_most() {
-        // Sun, 06 Nov 1994 08:49:37 GMT is long ago; this is a year in which clocks are set.
-        let now = Now {
-            wall: WallTime(1_764_374_400_000_000),
-            uptime: Uptime(0),
-        };
-        let seconds = |text: &str| pause(text, now).map(|pause| pause.as_secs());
-        assert_eq!(seconds("7"), Some(7));
-        assert_eq!(seconds(" 0 "), Some(0));
-        assert_eq!(seconds("86400"), Some(3_600));
-        assert_eq!(seconds("Sat, 29 Nov 2025 00:00:10 GMT"), Some(10));
-        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
-        assert_eq!(seconds("Fri, 01 Jan 2100 00:00:00 GMT"), Some(3_600));
-        for odd in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
-            assert_eq!(seconds(odd), None, "{odd}");
-        }
-        let unset = Now {
-            wall: WallTime(5_000_000),
-            uptime: Uptime(5_000_000),
-        };
-        assert_eq!(pause("Sat, 29 Nov 2025 00:00:10 GMT", unset), None);
-        assert_eq!(pause("9", unset), Some(Duration::from_secs(9)));
     }
 }

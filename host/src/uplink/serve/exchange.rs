@@ -43,6 +43,7 @@ impl Uplink {
             if self.park() {
                 stand = Stand::Until(Instant::now());
             }
+            self.press(carrier, stand, mode);
             self.forward();
             self.show();
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
@@ -57,7 +58,7 @@ impl Uplink {
             let (open, due) = match stand {
                 Stand::Dry(at) => (self.has_room(carrier), at),
                 Stand::Full => (false, None),
-                Stand::Until(at) => (false, Some(at)),
+                Stand::Until(at) | Stand::Slowed(at) => (false, Some(at)),
             };
             let wake_at = [retry_at, due, overdue, stalled_at, silent_at, renews_at]
                 .into_iter()
@@ -98,6 +99,14 @@ impl Uplink {
             Ok((Stand::Full, Some(life.ends_at)))
         } else {
             Err(CarrierEnded::Renewal)
+        }
+    }
+
+    /// Where no more comes before something is answered, nothing is to wait for it.
+    fn press(&self, carrier: &mut impl Carrier, stand: Stand, mode: Stop) {
+        let is_waited_for = matches!(stand, Stand::Full | Stand::Until(_));
+        if is_waited_for || mode == Stop::Drain || self.judge.is_watchful() {
+            carrier.press();
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) enum Stand {
     Full,
     /// The next one may go then.
     Until(Instant),
+    /// The same, since the rate forbids more before.
+    Slowed(Instant),
 }
 
 /// What became of one publish.
@@ -145,7 +147,7 @@ impl Uplink {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .wait(now);
-        (!wait.is_zero()).then(|| Stand::Until(now + wait))
+        (!wait.is_zero()).then(|| Stand::Slowed(now + wait))
     }
 
     pub(super) fn in_flight(&self) -> usize {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::link::{Backoff, ConnectionLoss, Dial, FailureKind};
 use crate::message::{Message, Qos, Seq, Stored};
-use crate::uplink::{Compress, Template};
+use crate::uplink::{Compress, LineFormat, Template};
 
 const SECOND: Duration = Duration::from_secs(1);
 

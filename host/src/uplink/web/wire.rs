@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
+use hyper::header::{CONTENT_ENCODING, HeaderValue, LOCATION};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
@@ -15,6 +16,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::Error;
 use crate::link::{Deadlines, Overdue, Question, SharedSocket, Socket, Target};
+use crate::words;
 
 /// How often to look how far a request has got.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,12 +28,14 @@ const ANSWER_BYTES: usize = 1 << 20;
 const RAW_BYTES: usize = 16 << 20;
 /// How much of it is kept.
 const WORDS_BYTES: usize = 512;
+/// How many characters of that are shown.
+const WORDS: usize = 200;
 
 /// A body that is there as a whole.
-pub(super) struct Whole(Option<Bytes>);
+pub(in crate::uplink) struct Whole(Option<Bytes>);
 
 impl Whole {
-    pub(super) fn new(bytes: Bytes) -> Self {
+    pub(in crate::uplink) fn new(bytes: Bytes) -> Self {
         Self(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 }
@@ -58,16 +62,54 @@ impl Body for Whole {
 
 /// What a server answered.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+pub(in crate::uplink) struct Reply {
+    pub(in crate::uplink) status: StatusCode,
+    pub(in crate::uplink) headers: HeaderMap,
     /// The first bytes of its body.
-    pub(super) words: Vec<u8>,
+    pub(in crate::uplink) words: Vec<u8>,
     /// How long the request was on its way; nothing below a second.
-    pub(super) sending: Duration,
+    pub(in crate::uplink) sending: Duration,
     /// How long it took in all.
-    pub(super) took: Duration,
+    pub(in crate::uplink) took: Duration,
 }
+
+impl Reply {
+    /// Status and first words, fit to be shown, without what is among the `secrets` that the server was shown.
+    pub(in crate::uplink) fn in_words<'a>(
+        &self,
+        secrets: impl IntoIterator<Item = &'a str>,
+    ) -> String {
+        let status = self.status;
+        let name = status.canonical_reason().unwrap_or("(no name)");
+        let mut answer = format!("{} {name}", status.as_u16());
+        let location = self
+            .headers
+            .get(LOCATION)
+            .filter(|_| status.is_redirection());
+        let coding = self.headers.get(CONTENT_ENCODING);
+        let coding = coding.filter(|coding| *coding != "identity" && !self.words.is_empty());
+        let words = match (location, coding) {
+            (None, Some(coding)) => format!(
+                "(its words are packed: {})",
+                words::line_of_bytes(coding.as_bytes(), 20)
+            ),
+            (location, _) => {
+                let words = location.map_or(&self.words[..], HeaderValue::as_bytes);
+                let words = String::from_utf8_lossy(words.trim_ascii());
+                words::line(&words::without(&words, secrets), WORDS)
+            }
+        };
+        if !words.is_empty() {
+            answer.push_str(": ");
+            answer.push_str(&words);
+        }
+        answer
+    }
+}
+
+/// A connection on its way.
+pub(in crate::uplink) type Dialling =
+    Pin<Box<dyn Future<Output = Result<HttpConnection, Error>> + Send>>;
 
 type ResponseFuture = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
@@ -98,7 +140,7 @@ struct Exchange {
 }
 
 /// A connection to a server.
-pub(super) struct HttpConnection {
+pub(in crate::uplink) struct HttpConnection {
     socket: SharedSocket,
     sender: http1::SendRequest<Whole>,
     connection: Pin<Box<http1::Connection<TokioIo<SharedSocket>, Whole>>>,
@@ -107,7 +149,7 @@ pub(super) struct HttpConnection {
     /// It is not ready for the next request yet.
     is_waiting: bool,
     /// It has carried a request before: the server may close it at any moment.
-    pub(super) is_used: bool,
+    pub(in crate::uplink) is_used: bool,
     exchange: Option<Exchange>,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
@@ -115,7 +157,7 @@ pub(super) struct HttpConnection {
 
 impl HttpConnection {
     /// Dials; each phase has a deadline.
-    pub(super) async fn open(target: Target<'_>) -> Result<Self, Error> {
+    pub(in crate::uplink) async fn open(target: Target<'_>) -> Result<Self, Error> {
         let socket = SharedSocket::new(Socket::dial(target).await?, RAW_BYTES);
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_BYTES);
@@ -137,12 +179,12 @@ impl HttpConnection {
     }
 
     /// Whether a request is under way.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(in crate::uplink) fn is_busy(&self) -> bool {
         self.exchange.is_some()
     }
 
     /// Ready when it can carry one more request, if it ever can.
-    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::uplink) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_idle(cx);
         if let Poll::Ready(is_ready) = self.sender.poll_ready(cx) {
             (self.is_over, self.is_waiting) = (self.is_over || is_ready.is_err(), false);
@@ -158,12 +200,12 @@ impl HttpConnection {
     }
 
     /// Whether it can carry none more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::uplink) fn is_over(&self) -> bool {
         self.is_over || self.sender.is_closed()
     }
 
     /// Sends it; the answer is waited for as long as any, and no longer than `patience`.
-    pub(super) fn ask(&mut self, request: Request<Whole>, patience: Duration) {
+    pub(in crate::uplink) fn ask(&mut self, request: Request<Whole>, patience: Duration) {
         self.socket.asked();
         let asked = Box::pin(self.sender.send_request(request));
         self.exchange = Some(Exchange {
@@ -174,14 +216,17 @@ impl HttpConnection {
     }
 
     /// Lets the connection work; while nothing is asked it is only seen when the server closes it.
-    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::uplink) fn poll_idle(&mut self, cx: &mut Context<'_>) {
         if !self.is_over && self.connection.as_mut().poll(cx).is_ready() {
             self.is_over = true;
         }
     }
 
     /// The answer to what was asked.
-    pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
+    pub(in crate::uplink) fn poll_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Reply, Error>> {
         loop {
             self.poll_idle(cx);
             let Some(exchange) = &mut self.exchange else {
@@ -276,7 +321,7 @@ impl HttpConnection {
     }
 
     /// Waits a moment for the other side to learn that no more comes.
-    pub(super) async fn close(mut self) {
+    pub(in crate::uplink) async fn close(mut self) {
         let ended = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx));
         // Whether it learns that or not: nothing is under way.
         let _ = tokio::time::timeout(LOOK, ended).await;

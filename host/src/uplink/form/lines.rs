@@ -1,4 +1,4 @@
-//! What stands for a message in a file: a line, which nothing in the message can end or leave.
+//! What stands for a message in a file, or in an object: a line, which nothing in the message can end or leave.
 
 use std::fmt::Write;
 
@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::super::form::column::{Column, LineInput};
-use super::super::form::json::{as_json, is_json, on_one_line};
-use super::super::form::members::{Leaf, members};
+use super::column::{Column, LineInput};
+use super::json::{as_json, is_json, on_one_line};
+use super::members::{Leaf, members};
 use crate::clock;
 
 /// How messages become lines.
@@ -22,7 +22,7 @@ pub enum LineFormat {
 
 impl LineFormat {
     /// How names of files end.
-    pub(super) fn ending(&self) -> &'static str {
+    pub(in crate::uplink) fn ending(&self) -> &'static str {
         match self {
             Self::Ndjson => "ndjson",
             Self::Csv(_) => "csv",
@@ -30,7 +30,7 @@ impl LineFormat {
     }
 
     /// What each file begins with.
-    pub(super) fn head(&self) -> Bytes {
+    pub(in crate::uplink) fn head(&self) -> Bytes {
         let Self::Csv(columns) = self else {
             return Bytes::new();
         };
@@ -40,7 +40,7 @@ impl LineFormat {
     }
 
     /// The line of a message, with its end.
-    pub(super) fn line(&self, entry: LineInput<'_>, has_envelope: bool) -> Bytes {
+    pub(in crate::uplink) fn line(&self, entry: LineInput<'_>, has_envelope: bool) -> Bytes {
         match self {
             Self::Ndjson => {
                 let json = on_one_line(as_json(entry.payload.clone(), has_envelope));

@@ -1,0 +1,450 @@
+//! Into a bucket of an object store that speaks S3: lines gather for a while, since each object costs something, and go as one object,
+//! one at a time.
+//!
+//! - `object`: what stands in an object, and its name. `lots`: what gathers, and in which order that goes. `verdict`: what an answer
+//!   says. None of them knows sockets or clocks.
+//! - `sign`: signed requests, and the clock that they are signed by. The library that signs is named there alone.
+//! - `dial`: how a way into a bucket begins, and how it is tried.
+//!
+//! Upstream has a message when the object with it was answered by 2xx, or by 412: then one of that name is there, and the name is made
+//! of what stands in it. Nothing is put together beforehand, and nothing in several parts: what has no answer is owed again, and may be
+//! cut in another way then, so that objects overlap; the ids in their lines tell.
+
+mod dial;
+mod error;
+mod lots;
+mod object;
+mod settings;
+mod sign;
+mod verdict;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::header::{CONTENT_TYPE, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use hyper::{HeaderMap, Request};
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+pub(super) use self::dial::reach;
+pub use self::error::Error;
+pub use self::settings::Config;
+pub use self::sign::BucketPlace;
+
+use self::dial::{BucketDialler, SharedFacts};
+use self::lots::{ObjectLimits, ObjectLots};
+use self::object::{ObjectLine, ObjectPlace, PackedObject, pack};
+use self::sign::SignedBucket;
+use self::verdict::{StoreVerdict, StoreWords};
+use super::batch::{BatchMessage, RequestBatch, Unproven};
+use super::carrier::{
+    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
+};
+use super::form::column::LineInput;
+use super::form::template::Filling;
+use super::web::{self, Dialling, HttpConnection, Reply, Whole};
+use crate::clock::Now;
+use crate::link::{LinkMetrics, Redial};
+use crate::message::key_hash;
+
+/// Clocks that differ by less are no reason why a signature is not taken.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// A way into a bucket.
+pub(super) struct S3Carrier {
+    config: Arc<Config>,
+    keys: SignedBucket,
+    lots: ObjectLots,
+    /// What is being sent.
+    batch: RequestBatch<ObjectLine>,
+    /// Messages in it without an answer.
+    sending: usize,
+    /// The next object is put together, on a thread that may take its time.
+    packing: Option<JoinHandle<PackedObject>>,
+    packed: Option<PackedObject>,
+    wire: Option<HttpConnection>,
+    dialling: Option<Dialling>,
+    /// What gathers is due.
+    alarm: Pin<Box<Sleep>>,
+    /// What is being sent went out over a connection that the server had closed, and is sent a second time.
+    is_again: bool,
+    /// It was signed a second time, by the server's clock.
+    is_resigned: bool,
+    /// Something was taken over this way, so that what is turned away next may be meant alone.
+    has_taken: bool,
+    unproven: Unproven,
+    /// What is known of the server over all connections of this way.
+    facts: SharedFacts,
+    /// What ids begin with: one for each class.
+    prefixes: Vec<Arc<str>>,
+}
+
+/// Ready to dial for the uplink `name`.
+pub(super) fn redial(
+    config: Config,
+    name: Arc<str>,
+    metrics: &LinkMetrics,
+) -> Redial<<S3Carrier as Carrier>::Dial> {
+    Redial::new(BucketDialler::new(config), "uplink", name, metrics)
+}
+
+impl S3Carrier {
+    fn new(
+        config: Arc<Config>,
+        keys: SignedBucket,
+        wire: HttpConnection,
+        (unproven, facts): (Unproven, SharedFacts),
+    ) -> Self {
+        Self {
+            batch: RequestBatch::new(usize::from(config.batch_messages), config.batch_bytes),
+            config,
+            keys,
+            lots: ObjectLots::default(),
+            sending: 0,
+            packing: None,
+            packed: None,
+            wire: Some(wire),
+            dialling: None,
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_again: false,
+            is_resigned: false,
+            has_taken: false,
+            unproven,
+            facts,
+            prefixes: Vec::new(),
+        }
+    }
+
+    fn limits_now(&self) -> ObjectLimits {
+        ObjectLimits {
+            messages: usize::from(self.config.batch_messages),
+            bytes: self.batch.limit(),
+        }
+    }
+
+    /// Sends what is due, and takes the answer.
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(dialling) = &mut self.dialling {
+                let dialled = ready!(dialling.as_mut().poll(cx));
+                self.dialling = None;
+                self.wire = Some(dialled?);
+            }
+            if let Some(wire) = self.wire.as_mut().filter(|wire| wire.is_busy()) {
+                match ready!(wire.poll_reply(cx)) {
+                    Ok(reply) => {
+                        self.is_again = false;
+                        self.conclude(&reply, answers)?;
+                        if !answers.is_empty() {
+                            self.sending = self.sending.saturating_sub(answers.len());
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    Err(error) if wire.is_used && !self.is_again && error.is_hang_up() => {
+                        (self.is_again, self.wire) = (true, None);
+                    }
+                    Err(error) => {
+                        if error.manner() == Manner::StoodStill {
+                            let topics = self.batch.topics();
+                            self.facts.lock().patience.had_none(topics.into_iter());
+                        }
+                        return Poll::Ready(Err(error.into()));
+                    }
+                }
+                continue;
+            }
+            ready!(self.poll_send(cx))?;
+        }
+    }
+
+    /// Sends the next object, once it is due.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if let Some(wire) = &mut self.wire {
+            wire.poll_idle(cx);
+        }
+        self.wire.take_if(|wire| wire.is_over());
+        ready!(self.poll_packed(cx))?;
+        if let Some(left) = self.config.pause.left(Instant::now()) {
+            return Poll::Ready(Err(Error::Asked(left)));
+        }
+        let Some(wire) = &mut self.wire else {
+            let config = Arc::clone(&self.config);
+            self.dialling = Some(Box::pin(async move {
+                HttpConnection::open(config.target()).await
+            }));
+            return Poll::Ready(Ok(()));
+        };
+        ready!(wire.poll_ready(cx));
+        if wire.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(object) = self.packed.clone() else {
+            return Poll::Ready(Ok(()));
+        };
+        let patience = self
+            .facts
+            .lock()
+            .patience
+            .left(self.config.deadlines.answer);
+        let request = self.request(object);
+        if let Some(wire) = &mut self.wire {
+            wire.ask(request, patience);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready once there is an object to be sent.
+    fn poll_packed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.packed.is_none() {
+            if let Some(packing) = &mut self.packing {
+                let packed = ready!(Pin::new(packing).poll(cx));
+                self.packing = None;
+                self.packed = Some(packed.map_err(|_| Error::Stopped)?);
+            } else if let Some(messages) = self.batch.next() {
+                let lines: Vec<_> = messages.iter().map(|held| held.what.clone()).collect();
+                let config = Arc::clone(&self.config);
+                self.packing = Some(tokio::task::spawn_blocking(move || pack(&config, &lines)));
+            } else {
+                ready!(self.poll_due(cx));
+                let messages = self.lots.take();
+                self.sending = messages.len();
+                messages.into_iter().for_each(|held| self.batch.add(held));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready once what gathers is due.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.lots.due_at(self.config.batch_wait) else {
+            return Poll::Pending;
+        };
+        if at > Instant::now() {
+            self.alarm.as_mut().reset(at.into());
+            ready!(self.alarm.as_mut().poll(cx));
+        }
+        Poll::Ready(())
+    }
+
+    fn request(&self, object: PackedObject) -> Request<Whole> {
+        let mut headers = HeaderMap::new();
+        let content_type = HeaderValue::from_static(object.content_type);
+        headers.insert(CONTENT_TYPE, content_type);
+        let facts = self.facts.lock();
+        if !facts.is_unconditional {
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        let at = facts.clock.now(Now::read());
+        let body = Whole::new(object.body);
+        self.keys.put(&object.name, at, headers, body)
+    }
+
+    /// What was sent was not taken for a reason that is none of its messages': it is sent once more.
+    fn is_sent_again(&mut self, reply: &Reply, verdict: StoreVerdict) -> bool {
+        let mut facts = self.facts.lock();
+        let differs = facts.clock.hear(&reply.headers, Now::read());
+        if let Some(differs) = differs.filter(|differs| *differs >= SKEW)
+            && !std::mem::replace(&mut facts.has_said_clock, true)
+        {
+            let (id, seconds) = (&self.config.id, differs.as_secs());
+            tracing::warn!(%id, seconds, "the object store's clock is another one than ours: requests are signed by its own");
+        }
+        if verdict == StoreVerdict::Unconditional {
+            return !std::mem::replace(&mut facts.is_unconditional, true);
+        }
+        let is_clock = matches!(reply.status.as_u16(), 400 | 403)
+            && differs.is_some_and(|differs| differs >= SKEW);
+        is_clock && !std::mem::replace(&mut self.is_resigned, true)
+    }
+
+    /// Where others were taken, what is said of the object may be meant for one message in it. Several are sent in halves, and one waits
+    /// by itself; `false` where it is not so.
+    fn is_of_one(&mut self, reply: &Reply, said: &StoreWords, answers: &mut Vec<Answer>) -> bool {
+        let is_asked = reply.headers.contains_key(RETRY_AFTER);
+        let status = reply.status.as_u16();
+        if !self.has_taken || is_asked || !verdict::may_be_of_one(status, &said.code) {
+            return false;
+        }
+        let (sent, is_alone) = (self.batch.topics(), self.batch.is_one());
+        if !self.batch.busy(&said.text, answers) {
+            return false;
+        }
+        self.unproven.set(false);
+        if is_alone {
+            self.facts.lock().patience.had_none(sent.into_iter());
+        }
+        true
+    }
+
+    /// What the answer says about what was sent.
+    fn conclude(&mut self, reply: &Reply, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        let status = reply.status.as_u16();
+        let said = StoreWords::of(reply, self.keys.secrets());
+        let is_conditional = !self.facts.lock().is_unconditional;
+        let verdict = StoreVerdict::of(status, &said.code, is_conditional);
+        if self.is_sent_again(reply, verdict) {
+            return Ok(());
+        }
+        self.packed = None;
+        let is_turned_away = matches!(verdict, StoreVerdict::Held | StoreVerdict::Passing);
+        if is_turned_away && self.is_of_one(reply, &said, answers) {
+            return Ok(());
+        }
+        self.unproven.set(is_turned_away);
+        let topics = self.batch.topics().into_iter();
+        match verdict {
+            StoreVerdict::Accepted => self.facts.lock().patience.took(reply.took, topics),
+            _ => self.facts.lock().patience.told(topics),
+        }
+        match verdict {
+            StoreVerdict::Accepted => {
+                (self.has_taken, self.is_resigned) = (true, false);
+                self.batch.pace(reply.sending);
+                self.batch.accepted(answers);
+            }
+            StoreVerdict::TooLarge => {
+                self.batch.shrink();
+                self.batch.refused(&said.text, answers);
+            }
+            StoreVerdict::Failed | StoreVerdict::Unconditional if self.batch.halve() => {}
+            StoreVerdict::Failed | StoreVerdict::Unconditional => {
+                return Err(Error::Failed(said.text));
+            }
+            StoreVerdict::Held => {
+                let hint = verdict::hint(status, &said.code);
+                return Err(Error::Held {
+                    answer: said.text,
+                    hint,
+                });
+            }
+            StoreVerdict::Passing => {
+                let asked = reply.headers.get(RETRY_AFTER);
+                let pause = asked
+                    .and_then(|asked| web::asked_for(asked.to_str().ok()?, Now::read()))
+                    .filter(|pause| !pause.is_zero());
+                if let Some(pause) = pause {
+                    self.config.pause.ask(pause, Instant::now());
+                }
+                return Err(Error::Busy {
+                    answer: said.text,
+                    pause,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What ids begin with, for a class.
+    fn prefix(&mut self, prefix: &str) -> Arc<str> {
+        if let Some(known) = self.prefixes.iter().find(|known| ***known == *prefix) {
+            return Arc::clone(known);
+        }
+        let prefix: Arc<str> = prefix.into();
+        self.prefixes.push(Arc::clone(&prefix));
+        prefix
+    }
+}
+
+impl Carrier for S3Carrier {
+    type Dial = BucketDialler;
+
+    const KEEPS_TIME: bool = true;
+
+    fn online(&self, redial: &mut Redial<BucketDialler>) {
+        let failures_before = redial.stands();
+        let (stage, name) = redial.owner();
+        let config = redial.dialled().config();
+        let (host, port, bucket) = (&config.host, config.port, &config.place.name);
+        tracing::info!(stage, %name, server = %format_args!("{host}:{port}"), bucket, failures_before, "online");
+    }
+
+    fn limits(&self) -> UpstreamLimits {
+        UpstreamLimits::of_batches(false)
+    }
+
+    fn room(&self) -> usize {
+        let most = usize::from(self.config.batch_messages);
+        most.saturating_sub(self.lots.len() + self.sending)
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn offer(
+        &mut self,
+        packet: OutgoingPacket,
+        about: PacketOrigin<'_>,
+        token: u64,
+    ) -> Result<(), Unsendable> {
+        if self.room() == 0 {
+            return Err(Unsendable::Full);
+        }
+        let entry = LineInput {
+            stored: about.stored,
+            filling: Filling {
+                prefix: about.prefix,
+                topic: &packet.topic,
+                device: about.stored.message.key(),
+            },
+            payload: &packet.payload,
+            arrived: about.arrived,
+        };
+        let line = self.config.form.line(entry, self.config.has_envelope);
+        let prefix = self.prefix(about.prefix);
+        let topic = key_hash(&packet.topic);
+        let is_alone = self.facts.lock().patience.is_doubted(topic);
+        let seq = about.stored.seq;
+        let held = BatchMessage {
+            token,
+            topic,
+            is_alone,
+            bytes: line.len(),
+            what: ObjectLine {
+                place: ObjectPlace::of(&prefix, seq, about.arrived),
+                seq,
+                bytes: line,
+                is_asked_anew: about.is_asked_anew,
+            },
+        };
+        let device = key_hash(about.stored.message.key());
+        let limits = (self.limits_now(), Instant::now());
+        let added = self.lots.add(held, device, about.is_beside, limits);
+        added.map_err(|_| Unsendable::Full)
+    }
+
+    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
+        let turned = poll_fn(|cx| self.poll_turn(cx, answers)).await;
+        if turned
+            .as_ref()
+            .is_err_and(|error| error.manner() != Manner::Elsewhere)
+        {
+            self.unproven.set(false);
+        }
+        turned
+    }
+
+    fn press(&mut self) {
+        self.lots.press();
+    }
+
+    fn is_unproven(&self) -> bool {
+        self.unproven.get()
+    }
+
+    async fn close(self) {
+        if let Some(wire) = self.wire {
+            wire.close().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
