@@ -96,6 +96,7 @@ fn sandboxed(outlet: Arc<Counter>) -> Chain {
         mint: Arc::new(Mint::new(1)),
         metrics,
         taps: Default::default(),
+        tracer: Default::default(),
         failed: Arc::default(),
     };
     let plugins = follow::convert_settings()

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::message::{FlowId, Pattern, QueueId};
+use crate::telemetry::trace::TraceSettings;
 use crate::uplink::{self, Drain};
-use crate::{chain, devices, recording, spool};
+use crate::{admin, chain, devices, recording, spool};
 
 use self::circle::WaysOut;
 use self::idle::WrittenBeside;
@@ -24,7 +25,7 @@ use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
 use super::flow::{self, FlowSpec, KnownNames, Queues};
-use super::globals::{self, Gateway, SpoolLimits};
+use super::globals::{self, Gateway, LogSettings, SpoolLimits};
 use super::identity::ClientIdentity;
 use super::layers::FILE;
 use super::priority::{self, SourceConnection};
@@ -53,9 +54,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> ConfigP
     let devices = globals::devices::read(&mut root, &gateway.name, &names, &mut queues);
     circle::refuse(check, &flows);
     let limits = closed(&mut root, "spool", globals::spool(&gateway.name));
-    let admin = closed(&mut root, "admin", globals::admin::read);
-    let log = closed(&mut root, "log", globals::log);
-    let traces = globals::telemetry::read(&mut root, &gateway.name);
+    let (admin, log, traces) = seen_by(&mut root, &gateway.name);
     let accepted = closed(&mut root, "accepted", accepted::read);
     root.done();
     twins::refuse(check, &sources, &uplinks, &admin, &gateway.data_dir);
@@ -160,6 +159,18 @@ fn recordings(
         .iter()
         .map(|flow| recording_config(flow, gateway, limits))
         .collect()
+}
+
+/// What shows others how it goes: the ways in for commands and readers, the log and the traces.
+fn seen_by(
+    root: &mut Fields<'_>,
+    gateway: &Arc<str>,
+) -> (admin::Config, LogSettings, Option<TraceSettings>) {
+    (
+        closed(root, "admin", globals::admin::read),
+        closed(root, "log", globals::log),
+        globals::telemetry::read(root, gateway),
+    )
 }
 
 fn closed<'a, T>(

@@ -19,6 +19,7 @@ use super::pulse::{Pulses, Workers};
 use super::running::RunningGateway;
 use super::service::socket::ServiceSocket;
 use super::standing::SharedStanding as Standing;
+use super::start::{Started, Starter};
 use super::{recordings, start};
 use crate::chain::{self, Chain, Taps, Wiring};
 use crate::config::{self, Config, Sources};
@@ -43,8 +44,8 @@ pub(super) fn prepare(
     let audit = Audit::new(&config, Arc::clone(&spool), Arc::clone(&mint));
     let (failed, flow_handles, taps) = <(Arc<Notify>, FlowHandles, Taps)>::default();
     let tracer = traces(&config, &registry)?;
-    let watchers = (&taps, &tracer);
-    let wiring = wiring(&spool, &flow_handles, &mint, (&failed, watchers), &registry)?;
+    let seen = (&failed, &taps, &tracer);
+    let wiring = wiring(&spool, &flow_handles, &mint, seen, &registry)?;
     let build = || start::build(&config, &versions, &audit, wiring);
     let ((chains, started), starter) = within(network, build)?;
     report_strange_states(&config, &spool);
@@ -55,24 +56,6 @@ pub(super) fn prepare(
     let (sources, uplinks) = ends(&registry, &tracer)?;
     let devices = register(&config, &spool, (&flow_handles, &mint, &sources), &registry)?;
     let workers = Workers::new(starter.engine().clone());
-    let parts = LiveParts {
-        service: ServiceSocket::of(&origin.env, std::process::id()),
-        // A copy that changes with each reload.
-        config: Config::clone(&config),
-        current: current.clone(),
-        origin,
-        flow_handles: flow_handles.clone(),
-        versions: versions.clone(),
-        audit,
-        started,
-        starter,
-        recordings: recordings::start(&config, &flow_handles, &registry)?,
-        spool: Arc::clone(&spool),
-        devices: devices.clone(),
-        tracer: tracer.clone(),
-        standing: standing.clone(),
-        hurries: [sources.hurry().clone(), uplinks.hurry().clone()],
-    };
     let running = RunningGateway {
         config,
         current,
@@ -93,7 +76,38 @@ pub(super) fn prepare(
         pulses: Pulses::default(),
         workers,
     };
+    let parts = live_parts(&running, origin, audit, (started, starter))?;
     Ok((running, parts))
+}
+
+/// What changes a gateway that runs.
+fn live_parts(
+    running: &RunningGateway,
+    origin: Sources,
+    audit: Audit,
+    (started, starter): (Vec<Vec<Started>>, Starter),
+) -> Result<LiveParts, Error> {
+    Ok(LiveParts {
+        service: ServiceSocket::of(&origin.env, std::process::id()),
+        // A copy that changes with each reload.
+        config: Config::clone(&running.config),
+        current: running.current.clone(),
+        origin,
+        flow_handles: running.flow_handles.clone(),
+        versions: running.versions.clone(),
+        audit,
+        started,
+        starter,
+        recordings: recordings::start(&running.config, &running.flow_handles, &running.registry)?,
+        spool: Arc::clone(&running.spool),
+        devices: running.devices.clone(),
+        tracer: running.tracer.clone(),
+        standing: running.standing.clone(),
+        hurries: [
+            running.sources.hurry().clone(),
+            running.uplinks.hurry().clone(),
+        ],
+    })
 }
 
 /// A flow that could not be built has a handle, too: what is meant for it waits there.
@@ -131,7 +145,7 @@ fn wiring(
     spool: &Spool,
     flow_handles: &FlowHandles,
     mint: &Arc<Mint>,
-    (failed, (taps, tracer)): (&Arc<Notify>, (&Taps, &Tracer)),
+    (failed, taps, tracer): (&Arc<Notify>, &Taps, &Tracer),
     registry: &Registry,
 ) -> Result<Wiring, Error> {
     Ok(Wiring {

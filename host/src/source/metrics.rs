@@ -51,18 +51,10 @@ impl Metrics {
     /// The names are taken.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| counter_by(registry, name, help, &[LABEL]);
-        let by = |what, name: &str, help: &str| counter_by(registry, name, help, &[LABEL, what]);
+        let (requests, polls) = asked(registry)?;
         Ok(Self {
-            requests: by(
-                "status",
-                "tidegate_source_requests_total",
-                "Requests: those that came in by the status they were answered with, those to devices by what came back.",
-            )?,
-            polls: by(
-                "outcome",
-                "tidegate_source_polls_total",
-                "Polls of a group of values, and ticks of a clock, by what became of them.",
-            )?,
+            requests,
+            polls,
             conditions: SourceConditions::new(registry)?,
             link: LinkMetrics::new(registry, LABEL)?,
             received: counter(
@@ -267,6 +259,23 @@ impl UnsettledMetrics {
             )?,
         })
     }
+}
+
+/// Requests, and what was asked for at a time, by how they ended.
+fn asked(registry: &Registry) -> Result<(IntCounterVec, IntCounterVec), prometheus::Error> {
+    let by = |what, name: &str, help: &str| counter_by(registry, name, help, &[LABEL, what]);
+    Ok((
+        by(
+            "status",
+            "tidegate_source_requests_total",
+            "Requests: those that came in by the status they were answered with, those to devices by what came back.",
+        )?,
+        by(
+            "outcome",
+            "tidegate_source_polls_total",
+            "Polls of a group of values, and ticks of a clock, by what became of them.",
+        )?,
+    ))
 }
 
 fn counter_by(

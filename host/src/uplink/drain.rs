@@ -52,42 +52,42 @@ pub(super) async fn drain(
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let boot = owed.backlog.boot();
-    let uplink = Uplink::new(&config, part, owed, &shared);
+    let mut uplink = Uplink::new(&config, part, owed, &shared);
     let name = config.name;
     let link = &shared.metrics.link;
     match config.kind {
         UplinkKind::Mqtt(broker) => {
             let redial = mqtt::redial(broker, name, link);
-            keep_sending::<mqtt::MqttCarrier>(redial, uplink, &shared, stop).await
+            keep_sending::<mqtt::MqttCarrier>(redial, &mut uplink, &shared, stop).await
         }
         UplinkKind::Http(server) => {
             let redial = http::redial(server, name, link);
-            keep_sending::<http::HttpCarrier>(redial, uplink, &shared, stop).await
+            keep_sending::<http::HttpCarrier>(redial, &mut uplink, &shared, stop).await
         }
         UplinkKind::Nats(own) => {
             let redial = nats::redial(own, name, link);
-            keep_sending::<nats::NatsCarrier>(redial, uplink, &shared, stop).await
+            keep_sending::<nats::NatsCarrier>(redial, &mut uplink, &shared, stop).await
         }
         UplinkKind::File(folder) => {
             let redial = file::redial(folder, boot, name, link);
-            keep_sending::<file::FileCarrier>(redial, uplink, &shared, stop).await
+            keep_sending::<file::FileCarrier>(redial, &mut uplink, &shared, stop).await
         }
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => {
             let redial = postgres::redial(own, name, link);
-            keep_sending::<postgres::PostgresCarrier>(redial, uplink, &shared, stop).await
+            keep_sending::<postgres::PostgresCarrier>(redial, &mut uplink, &shared, stop).await
         }
         #[cfg(feature = "s3")]
         UplinkKind::S3(own) => {
             let redial = s3::redial(own, name, link);
-            keep_sending::<s3::S3Carrier>(redial, uplink, &shared, stop).await
+            keep_sending::<s3::S3Carrier>(redial, &mut uplink, &shared, stop).await
         }
     }
 }
 
 async fn keep_sending<C: Carrier>(
     mut redial: Redial<C::Dial>,
-    mut uplink: Uplink,
+    uplink: &mut Uplink,
     shared: &UplinkContext,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {

@@ -125,6 +125,8 @@ impl UplinkKind {
             Self::File(_) => "file",
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => "postgresql",
+            #[cfg(feature = "s3")]
+            Self::S3(_) => "s3",
         }
     }
 

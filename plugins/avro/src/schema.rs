@@ -358,7 +358,7 @@ fn fingerprint(canonical: &[u8]) -> u64 {
     canonical.iter().fold(EMPTY, |print, byte| {
         let mut row = (print ^ u64::from(*byte)) & 0xff;
         for _ in 0..8 {
-            row = row >> 1 ^ EMPTY * (row & 1);
+            row = (row >> 1) ^ (EMPTY * (row & 1));
         }
         print >> 8 ^ row
     })

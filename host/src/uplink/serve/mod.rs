@@ -131,10 +131,9 @@ impl Uplink {
     ) -> Self {
         let metrics = &shared.metrics;
         let (origin, boot) = (backlog.origin(), backlog.boot());
-        let owner = &config.owner;
         let ways = || config.drains.iter().flat_map(Drain::ways);
         let prefix = |(drain, way, _): (&Drain, PullMode, _)| {
-            let prefix = format!("{origin}/{owner}/{}/", drain.class);
+            let prefix = format!("{origin}/{}/{}/", config.owner, drain.class);
             (prefix, way == PullMode::Replay)
         };
         let wanted: Vec<Qos> = ways()
@@ -170,12 +169,7 @@ impl Uplink {
             wanted,
             allows_level_0: config.allows_level_0,
             post: Post::new(shared.duty.clone()),
-            trace: SendTrace::new(
-                metrics.tracer().clone(),
-                &config.name,
-                config.kind.name(),
-                boot,
-            ),
+            trace: SendTrace::of(config, metrics.tracer(), boot),
             format: config.format,
             is_packing: config.format.pack != Pack::Raw,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),

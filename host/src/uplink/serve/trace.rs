@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::clock::{Now, Uptime};
 use crate::message::{ForeignTrace, Marks, Message, SpanId, Stored, TraceId, TracePlace, key_hash};
 use crate::telemetry::trace::{Attribute, SpanKind, TraceSpan, Tracer, new_span, new_trace, text};
+use crate::uplink::Config;
 use crate::uplink::carrier::Refusal;
 use crate::uplink::form::encode::Encoded;
 
@@ -37,17 +38,12 @@ pub(super) struct SendTrace {
 }
 
 impl SendTrace {
-    /// Of the uplink of this name, which speaks `kind`, in the run of this number. In a box, since futures hold it.
-    pub(super) fn new(
-        tracer: Tracer,
-        uplink: &Arc<str>,
-        kind: &'static str,
-        boot: u32,
-    ) -> Box<Self> {
+    /// Of this uplink, in the run of this number. In a box, since futures hold it.
+    pub(super) fn of(config: &Config, tracer: &Tracer, boot: u32) -> Box<Self> {
         Box::new(Self {
-            tracer,
-            uplink: Arc::clone(uplink),
-            kind,
+            tracer: tracer.clone(),
+            uplink: Arc::clone(&config.name),
+            kind: config.kind.name(),
             boot,
             open: HashMap::new(),
         })
@@ -257,7 +253,13 @@ mod tests {
 
     #[test]
     fn how_long_a_message_was_owed_is_known_as_far_as_the_clocks_go() {
-        let trace = SendTrace::new(Tracer::default(), &"up".into(), "mqtt", 2);
+        let trace = SendTrace {
+            tracer: Tracer::default(),
+            uplink: "up".into(),
+            kind: "mqtt",
+            boot: 2,
+            open: HashMap::new(),
+        };
         let now = Now {
             wall: WallTime(1_800_000_000_000_000),
             uptime: Uptime(9_000_000),
