@@ -10,7 +10,6 @@ mod written;
 use anyhow::Result;
 use anyhow::ensure;
 use libtest_mimic::Trial;
-use tidegate_tests::binary::workspace;
 use tidegate_tests::cases;
 use tidegate_tests::source_text::{Source, sources};
 
@@ -30,7 +29,6 @@ pub fn cases() -> Vec<Trial> {
         words_from_outside_are_cleaned_in_one_way,
         whose_a_file_is_is_looked_at_in_one_place,
         nobody_writes_to_standard_error_in_place,
-        every_key_that_a_hint_names_is_in_the_manual,
         chain_and_spool_do_not_wait_asynchronously,
         what_takes_any_arrival_names_no_protocol,
         what_sends_does_not_know_what_is_spoken,
@@ -435,33 +433,6 @@ fn nobody_writes_to_standard_error_in_place() -> Result<()> {
         path == "host/src/telemetry/sink.rs"
     }));
     found.extend(hits(&host, "with_writer", |_| false));
-    complain(found)
-}
-
-/// Every `word_with_underscore` in what the host says.
-/// Guarantee: whoever follows a hint finds the key.
-fn every_key_that_a_hint_names_is_in_the_manual() -> Result<()> {
-    let manual = std::fs::read_to_string(workspace().join("host/default.toml"))?;
-    let manual: std::collections::HashSet<&str> = manual
-        .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
-        .collect();
-    let is_key = |word: &str| {
-        word.len() > 2
-            && word.contains('_')
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    };
-    let mut found = Vec::new();
-    for source in sources("host/src")? {
-        let said = source
-            .text
-            .lines()
-            .filter(|line| line.contains('"') && !line.trim_start().starts_with("//"));
-        let words = said.flat_map(|line| line.split('`').skip(1).step_by(2));
-        let strange = words.filter(|word| is_key(word) && !manual.contains(*word));
-        found.extend(strange.map(|word| format!("{} speaks of `{word}`", source.path)));
-    }
     complain(found)
 }
 

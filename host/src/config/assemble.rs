@@ -12,20 +12,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::message::{FlowId, Pattern, QueueId};
-use crate::telemetry::trace::TraceSettings;
 use crate::uplink::{self, Drain};
-use crate::{admin, chain, devices, recording, spool};
+use crate::{chain, devices, recording, spool};
 
 use self::circle::WaysOut;
 use self::idle::WrittenBeside;
 use self::lanes::{Fixed, settle_lanes};
 pub(super) use self::parts::ConfigParts;
+use self::parts::seen_by;
 use super::check::{Check, nearest};
 use super::class::{self, Class};
 use super::fields::Fields;
 use super::flow::plugin::{Common, Places};
 use super::flow::{self, FlowSpec, KnownNames, Queues};
-use super::globals::{self, Gateway, LogSettings, SpoolLimits};
+use super::globals::{self, Gateway, SpoolLimits};
 use super::identity::ClientIdentity;
 use super::layers::FILE;
 use super::priority::{self, SourceConnection};
@@ -159,18 +159,6 @@ fn recordings(
         .iter()
         .map(|flow| recording_config(flow, gateway, limits))
         .collect()
-}
-
-/// What shows others how it goes: the ways in for commands and readers, the log and the traces.
-fn seen_by(
-    root: &mut Fields<'_>,
-    gateway: &Arc<str>,
-) -> (admin::Config, LogSettings, Option<TraceSettings>) {
-    (
-        closed(root, "admin", globals::admin::read),
-        closed(root, "log", globals::log),
-        globals::telemetry::read(root, gateway),
-    )
 }
 
 fn closed<'a, T>(

@@ -1,7 +1,8 @@
-//! How the cases themselves are written.
+//! How the cases themselves are written, and what the host says.
 
 use anyhow::Result;
 use libtest_mimic::Trial;
+use tidegate_tests::binary::workspace;
 use tidegate_tests::cases;
 use tidegate_tests::source_text::{Source, sources};
 
@@ -11,6 +12,7 @@ pub fn cases() -> Vec<Trial> {
     cases![
         a_config_is_changed_by_its_keys_and_never_by_its_text,
         a_case_has_its_name_from_its_function,
+        every_key_that_a_hint_names_is_in_the_manual,
     ]
 }
 
@@ -118,4 +120,31 @@ fn written() -> Result<Vec<Source>> {
     let mut written = sources("tests/e2e")?;
     written.retain(|source| source.path != "tests/e2e/tidy/written.rs");
     Ok(written)
+}
+
+/// Every `word_with_underscore` in what the host says.
+/// Guarantee: whoever follows a hint finds the key.
+fn every_key_that_a_hint_names_is_in_the_manual() -> Result<()> {
+    let manual = std::fs::read_to_string(workspace().join("host/default.toml"))?;
+    let manual: std::collections::HashSet<&str> = manual
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+        .collect();
+    let is_key = |word: &str| {
+        word.len() > 2
+            && word.contains('_')
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let mut found = Vec::new();
+    for source in sources("host/src")? {
+        let said = source
+            .text
+            .lines()
+            .filter(|line| line.contains('"') && !line.trim_start().starts_with("//"));
+        let words = said.flat_map(|line| line.split('`').skip(1).step_by(2));
+        let strange = words.filter(|word| is_key(word) && !manual.contains(*word));
+        found.extend(strange.map(|word| format!("{} speaks of `{word}`", source.path)));
+    }
+    complain(found)
 }

@@ -1,7 +1,11 @@
 //! What a config is made of, put together.
 
+use std::sync::Arc;
+
+use super::closed;
+use crate::config::fields::Fields;
 use crate::config::flow::plugin::Places;
-use crate::config::globals::{Gateway, LogSettings};
+use crate::config::globals::{self, Gateway, LogSettings};
 use crate::config::sources::spec::SourceSpec;
 use crate::config::strict::accepted::Accepted;
 use crate::telemetry::trace::TraceSettings;
@@ -22,4 +26,16 @@ pub(in crate::config) struct ConfigParts {
     pub(in crate::config) recordings: Vec<Option<recording::Config>>,
     pub(in crate::config) plugin_places: Vec<Vec<Places>>,
     pub(in crate::config) accepted: Vec<Accepted>,
+}
+
+/// What shows others how it goes: the ways in for commands and readers, the log and the traces.
+pub(super) fn seen_by(
+    root: &mut Fields<'_>,
+    gateway: &Arc<str>,
+) -> (admin::Config, LogSettings, Option<TraceSettings>) {
+    (
+        closed(root, "admin", globals::admin::read),
+        closed(root, "log", globals::log),
+        globals::telemetry::read(root, gateway),
+    )
 }

@@ -25,11 +25,11 @@ mod bodies;
 mod desk;
 mod gate;
 mod guests;
+mod headers;
 mod listener;
 mod settings;
 mod split;
 mod topic;
-mod traced;
 mod visit;
 mod websocket;
 

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
-use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, TRANSFER_ENCODING,
-};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Method, Request, Response};
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,17 +21,15 @@ use super::asked::WantedTopics;
 use super::bodies::{Bodies, BodyShare};
 use super::desk::PostRequest;
 use super::gate::{Gate, READ_AGAIN, READ_SOON};
+use super::headers::{KEY, properties, unfit, with_trace};
 use super::split::Unfit;
-use super::traced::with_trace;
 use super::websocket::{self, OpenedSlot, OpenedSocket, SocketRules};
 use super::{BodySplit, Config, PathTopic};
 use crate::link::{Causes, Secret};
-use crate::message::{legal, push_header};
+use crate::message::push_header;
 use crate::source::conditions::{ConditionBoard, SourceCondition};
 use crate::telemetry::trace::Tracer;
 
-/// The header by which a repeat is known; with several messages in a body each has its own: a hyphen and its number behind.
-const KEY: &str = "idempotency-key";
 /// Of a key that each of several messages gets, with its number.
 const KEY_BYTES: usize = 255;
 
@@ -44,10 +40,6 @@ const LEAST_PACE: u64 = 4 << 10;
 
 /// A kind of answer that is not 202 is said again so often.
 const SAY_AGAIN: Duration = Duration::from_secs(600);
-
-fn unfit(name: &str, why: &dyn Display) -> RequestOutcome {
-    RequestOutcome::Unfit(format!("header `{name}` {why}"))
-}
 
 /// What all requests of a source have in common.
 pub(super) struct Room {
@@ -301,7 +293,7 @@ impl Room {
         });
         self.admit(shown.as_deref(), is_page)?;
         let topic = self.topic_of(request.uri().path())?;
-        let (properties, _) = self.properties(headers, true)?;
+        let (properties, _) = properties(headers, &self.headers, true)?;
         let switched = websocket::switch(request)?;
         opened.put(OpenedSocket {
             upgrade: hyper::upgrade::on(request),
@@ -397,41 +389,13 @@ impl Room {
         }
     }
 
-    /// The chosen headers as properties; where there are several messages, without the key, which is beside them.
-    fn properties<'a>(
-        &self,
-        headers: &'a HeaderMap,
-        are_several: bool,
-    ) -> Result<(Bytes, Option<&'a [u8]>), RequestOutcome> {
-        let mut common = Vec::new();
-        let mut key = None;
-        for name in &self.headers {
-            let Some(value) = headers.get(&**name) else {
-                continue;
-            };
-            legal::check_text(value.as_bytes()).map_err(|why| unfit(name, &why))?;
-            if **name == *KEY && are_several {
-                key = Some(value.as_bytes());
-                continue;
-            }
-            let property = if **name == *CONTENT_TYPE.as_str() {
-                legal::CONTENT_TYPE
-            } else {
-                name
-            };
-            push_header(&mut common, property, value.as_bytes())
-                .map_err(|why| unfit(name, &why))?;
-        }
-        Ok((common.into(), key))
-    }
-
     /// Each message with the chosen headers as its properties.
     fn with_headers(
         &self,
         parts: Vec<Bytes>,
         headers: &HeaderMap,
     ) -> Result<Vec<(Bytes, Bytes)>, RequestOutcome> {
-        let (mut common, key) = self.properties(headers, self.split != BodySplit::None)?;
+        let (mut common, key) = properties(headers, &self.headers, self.split != BodySplit::None)?;
         if self.tracer.is_on() {
             common = with_trace(headers, &self.headers, common);
         }
