@@ -7,9 +7,9 @@ mod components;
 #[path = "build/sdk.rs"]
 mod sdk;
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::{fs, io};
 
 fn main() -> ExitCode {
     match run() {
@@ -65,23 +65,30 @@ fn run() -> Result<(), String> {
     );
     list.push_str("const PLUGINS: &[Builtin] = &[\n");
     for (name, path) in names.iter().zip(components::build(root, &names)?) {
-        let copy = Path::new(&out_dir).join(format!("{name}.wasm"));
-        fs::copy(&path, &copy).map_err(|error| {
+        let copy = Path::new(&out_dir).join(format!("{name}.wasm.zst"));
+        let bytes = pack(&path, &copy).map_err(|error| {
             format!(
-                "cannot copy `{}` to `{}`: {error}",
+                "cannot pack `{}` into `{}`: {error}",
                 path.display(),
                 copy.display()
             )
         })?;
         let code = folder.join(name).join("src/lib.rs");
         list.push_str(&format!(
-            "Builtin {{ name: {name:?}, component: include_bytes!({copy:?}), code: include_str!({code:?}) }},\n"
+            "Builtin {{ name: {name:?}, packed: include_bytes!({copy:?}), bytes: {bytes}, code: include_str!({code:?}) }},\n"
         ));
     }
     list.push_str("];\n");
     sdk::write(root, Path::new(&out_dir))?;
     let path = Path::new(&out_dir).join("builtin.rs");
     fs::write(&path, list).map_err(|error| format!("cannot write `{}`: {error}", path.display()))
+}
+
+/// Writes a component by zstd, as small as it gets; how many bytes it has.
+fn pack(from: &Path, to: &Path) -> io::Result<usize> {
+    let component = fs::read(from)?;
+    fs::write(to, zstd::bulk::compress(&component, 19)?)?;
+    Ok(component.len())
 }
 
 /// The plugins that are shipped: every folder whose crate makes a component. Its name is the plugin's.

@@ -213,9 +213,7 @@ pub fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
                 plugin: Arc::clone(plugin),
                 name: name.clone(),
             };
-            builtin::component(name)
-                .map(<[u8]>::to_vec)
-                .ok_or_else(unknown)
+            builtin::component(name).ok_or_else(unknown)
         }
         Artefact::File(path) | Artefact::Kept(path) => {
             let failed = |source| Error::Read {

@@ -198,7 +198,7 @@ fn settings_refused(plugin: &PluginConfig, settings: &str, why: &str) -> Error {
 /// The bytes of a component, as far as they can be read.
 fn component(artefact: &Artefact) -> Option<Vec<u8>> {
     match artefact {
-        Artefact::Builtin(name) => builtin::component(name).map(|bytes| bytes.to_vec()),
+        Artefact::Builtin(name) => builtin::component(name),
         Artefact::File(path) | Artefact::Kept(path) => file::read(path, file::COMPONENT).ok(),
     }
 }

@@ -68,7 +68,7 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
         .and_then(|written| written.strip_prefix("builtin:"))
         .or(written.filter(is_bare));
     let content = match builtin {
-        Some(name) => builtin::component(name).map(<[u8]>::to_vec).ok_or_else(|| {
+        Some(name) => builtin::component(name).ok_or_else(|| {
             format!(
                 "no plugin `{name}` is built in; there are: {}",
                 builtin::NAMES.join(", ")

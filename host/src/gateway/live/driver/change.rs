@@ -345,11 +345,7 @@ impl Job {
 
 /// What came with this binary needs no signature, whatever way it came here.
 fn is_builtin(component: Option<&[u8]>) -> bool {
-    component.is_some_and(|component| {
-        builtin::NAMES
-            .iter()
-            .any(|name| builtin::component(name) == Some(component))
-    })
+    component.is_some_and(builtin::is_one)
 }
 
 fn to_json(figures: Option<&chain::TrialReport>) -> Option<Value> {
