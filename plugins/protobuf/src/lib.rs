@@ -7,8 +7,8 @@
 //! - `descriptors`: the types, as text in base64 of what `protoc --include_imports --descriptor_set_out=set.bin reading.proto` writes. Space and line breaks
 //!   in it do not count, so `base64 set.bin` may stand between three quotes. Required.
 //! - `message`: the type of a payload, by its full name. Required, unless `messages` has all topics.
-//! - `messages`: types by topic: `[{ topic = "devices/+/status", message = "acme.Status" }]`; the first that fits counts, and `message` where none does.
-//!   Default: none.
+//! - `messages`: types by topic: `[{ topic = "devices/+/status", message = "acme.Status" }]`, where `topic` is a filter; the first that fits counts, and
+//!   `message` where none does. Default: none.
 //! - `do`: `"decode"`: Protocol Buffers come and JSON goes on; `"encode"`: JSON comes and Protocol Buffers go on. Default: `"decode"`.
 //! - `unknown`: what becomes of fields that the type has not. `"drop"`: they are left out, and counted in `unknown_fields` when decoding; `"reject"`.
 //!   Default: `"drop"` for decoding, `"reject"` for encoding.
