@@ -40,7 +40,7 @@ fn meaning(reason: LossReason) -> &'static str {
         LossReason::SourcePressed => "a source had no room, and nobody whom it could tell to wait",
         LossReason::SocketFull => "the system had no room for it before a source could take it",
         LossReason::FileGone => {
-            "it stood in a followed file that was deleted or cut; where it is not known how many, 0"
+            "it stood in a followed file that was deleted or cut; number not known: 0"
         }
         LossReason::Unframed => {
             "bytes without a whole message, more often than letters are kept of them"

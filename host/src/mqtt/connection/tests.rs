@@ -727,13 +727,13 @@ async fn files_that_do_not_work_are_named() {
     };
     refusal(
         &with_ca(&papers.path("missing.pem")),
-        FailureKind::Refused,
+        FailureKind::Unread,
         &["missing.pem", "check the path"],
     )
     .await;
     refusal(
         &with_ca(&empty),
-        FailureKind::Refused,
+        FailureKind::Unread,
         &["empty.pem", "there is no certificate in it"],
     )
     .await;
@@ -754,7 +754,7 @@ async fn files_that_do_not_work_are_named() {
     for (identity, words) in cases {
         refusal(
             &with_identity(&config, identity),
-            FailureKind::Refused,
+            FailureKind::Unread,
             &words,
         )
         .await;
