@@ -14,7 +14,7 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::Sent;
 use tidegate_tests::{Broker, Config, Gateway, Watch, cases, rounds, wait_until};
 
-use super::{idle, payloads, raw, reading};
+use super::{payloads, raw, reading};
 use crate::scene::{UP, compare, kill_at_random};
 use crate::tools::json;
 
@@ -22,7 +22,6 @@ pub fn cases() -> Vec<Trial> {
     cases![
         a_file_that_is_rotated_while_the_gateway_is_killed_is_read_whole_and_in_order,
         a_file_is_waited_for_and_read_on_after_a_stop,
-        what_stands_in_a_deleted_file_outlives_a_reload,
     ]
 }
 
@@ -146,56 +145,5 @@ fn a_file_is_waited_for_and_read_on_after_a_stop() -> Result<()> {
         "{:?}",
         watch.arrivals()
     );
-    Ok(())
-}
-
-/// A file is deleted while its source waits for room, and the source begins anew; another one, and the source follows other files from then
-/// on. Guarantee: every line of both arrives, in order, and nothing is given up.
-fn what_stands_in_a_deleted_file_outlives_a_reload() -> Result<()> {
-    let (cloud, folder) = (Broker::embedded()?, tempfile::tempdir()?);
-    let link = Cuttable::to(cloud.address())?;
-    let watch = Watch::start(cloud.address(), UP)?;
-    let path = folder.path().join("d0");
-    let lines = |from: u64, to: u64| -> String {
-        let lines = (from..to).map(|seq| format!("{}\n", reading(0, seq)));
-        lines.collect()
-    };
-    fs::write(&path, lines(0, 4_000))?;
-    link.go_dark();
-    let config = idle(following(&path, &link.url()))
-        .set("source.field.max_unsettled", "64KiB")
-        .set("spool.spill_after", "10m");
-    let gateway = Gateway::with(&config).launch()?;
-    let waits = || {
-        let level = |name| gateway.metric(name, &[]);
-        // Where the next line would be more than fits.
-        level("tidegate_source_unsettled_bytes")
-            > level("tidegate_source_unsettled_bytes_capacity") / 2.0
-    };
-    wait_until("it waits for room", waits)?;
-    fs::remove_file(&path)?;
-    let mark = gateway.lines().count();
-    let config = config.set("source.field.max_payload", "32KiB");
-    gateway.rewrite_config(&config)?;
-    wait_until("it begins anew", || {
-        gateway.lines().has_since(mark, &["files are followed"])
-    })?;
-    link.back();
-    wait_until("all of it is upstream", || watch.count() >= 4_000)?;
-    link.go_dark();
-    fs::write(&path, lines(4_000, 6_000))?;
-    wait_until("it waits for room again", waits)?;
-    fs::remove_file(&path)?;
-    let mark = gateway.lines().count();
-    let other = format!("tail://{}", folder.path().join("other").display());
-    gateway.rewrite_config(config.change("source.field.url", other))?;
-    wait_until("it follows another file", || {
-        gateway.lines().has_since(mark, &["files are followed"])
-    })?;
-    link.back();
-    let verdict = compare(&Sent::first_of_each(&[6_000]), watch)?;
-    ensure!(verdict.is_at_least_once(), "{verdict}");
-    let lost = gateway.metric("tidegate_ledger_messages", &[("reason", "file-gone")]);
-    ensure!(lost == 0.0, "{lost} are in the ledger");
     Ok(())
 }
