@@ -164,6 +164,19 @@ impl BrokerAddress {
         }
     }
 
+    /// The same of a URL with a path, and that: all behind the server, from its first `/`, `?` or `#` on.
+    ///
+    /// # Errors
+    /// As of the address alone.
+    pub(super) fn parse_http_with_path(url: &str) -> Result<(Self, &str), AddressError> {
+        let start = url.find("://").map_or(0, |at| at + "://".len());
+        let end = url[start..]
+            .find(['/', '?', '#'])
+            .map_or(url.len(), |at| start + at);
+        let (server, path) = url.split_at(end);
+        Ok((Self::parse_http(server)?, path))
+    }
+
     /// Parses the URL of a scheme without TLS; `standard` is the port where it names none.
     pub(crate) fn parse_as(url: &str, scheme: &str, standard: u16) -> Result<Self, AddressError> {
         match url.split_once("://") {

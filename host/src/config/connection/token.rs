@@ -232,12 +232,7 @@ fn endpoint_of(mut table: Fields<'_>) -> Option<Secret> {
 /// Where the endpoint is, and its path.
 fn place(table: &mut Fields<'_>) -> Option<(BrokerAddress, String)> {
     let url = table.text("url")?;
-    let start = url.find("://").map_or(0, |at| at + "://".len());
-    let end = url[start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| start + at);
-    let (server, path) = url.split_at(end);
-    let address = BrokerAddress::parse_http(server)
+    let (address, path) = BrokerAddress::parse_http_with_path(url)
         .map_err(|error| {
             let hint = match &error {
                 AddressError::Login => "use the keys `client` and `secret`".to_owned(),

@@ -69,12 +69,7 @@ fn ca(fields: &mut Fields<'_>, url: &str) -> Option<std::path::PathBuf> {
 
 /// Where the collector is, and what stands before the paths of OTLP.
 fn place(fields: &mut Fields<'_>, url: &str) -> Option<(BrokerAddress, String)> {
-    let start = url.find("://").map_or(0, |at| at + "://".len());
-    let end = url[start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| start + at);
-    let (server, path) = url.split_at(end);
-    let address = BrokerAddress::parse_http(server)
+    let (address, path) = BrokerAddress::parse_http_with_path(url)
         .map_err(|error| {
             let hint = match &error {
                 AddressError::Login => "use the keys `token` and `headers`".to_owned(),
