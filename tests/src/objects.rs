@@ -54,18 +54,8 @@ pub struct StoredObject {
     pub name: String,
     /// As it was before it was compressed.
     pub text: String,
-    /// When it was put there, where the store tells to the microsecond.
-    put_at: Option<SystemTime>,
-}
-
-impl StoredObject {
-    /// Of a name of ours: the run that its messages are of, and the number of the first.
-    fn place(&self) -> Option<(u64, u64)> {
-        let mut parts = self.name.rsplitn(5, '-');
-        let (_, _) = (parts.next()?, parts.next()?);
-        let first = parts.next()?.parse().ok()?;
-        Some((parts.next()?.parse().ok()?, first))
-    }
+    /// Grows from one that was put there to the next.
+    put_at: u128,
 }
 
 /// One store, over all its lives.
@@ -131,14 +121,20 @@ impl ObjectStore {
             let (_, list) = self.ask("GET", &format!("/{bucket}?list-type=2"))?;
             let list = String::from_utf8(list)?;
             ensure!(!list.contains("<IsTruncated>true"), "too many objects");
+            let log = self.process.lines().all();
             for key in list.split("<Key>").skip(1) {
                 let name = key.split('<').next().unwrap_or_default();
                 let (status, body) = self.ask("GET", &format!("/{bucket}/{name}"))?;
                 ensure!(status == 200, "{name}: {status}");
-                objects.push(stored(name, &body, None)?);
+                // Its own times are whole seconds, but it logs each request once that is done. A line that is still to come is of
+                // the last one.
+                let put = format!("\"PUT /{bucket}/{name}?");
+                let is_it = |line: &String| line.contains(&put) && line.ends_with("\" 200 -");
+                let line = log.iter().position(is_it);
+                objects.push(stored(name, &body, line.unwrap_or(log.len()) as u128)?);
             }
         }
-        objects.sort_by_cached_key(|object| (object.put_at, object.place()));
+        objects.sort_by_key(|object| object.put_at);
         Ok(objects)
     }
 
@@ -244,13 +240,14 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<StoredObject>) -> Result<
             collect(root, &path, found)?;
         } else {
             let put_at = fs::metadata(&path)?.modified()?;
-            found.push(stored(&name, &fs::read(&path)?, Some(put_at))?);
+            let put_at = put_at.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
+            found.push(stored(&name, &fs::read(&path)?, put_at)?);
         }
     }
     Ok(())
 }
 
-fn stored(name: &str, body: &[u8], put_at: Option<SystemTime>) -> Result<StoredObject> {
+fn stored(name: &str, body: &[u8], put_at: u128) -> Result<StoredObject> {
     let body = if name.ends_with(".zst") {
         zstd::decode_all(body)?
     } else {
