@@ -2,8 +2,7 @@
 //!
 //! - `request`: what goes out for what is in hand. `verdict`: what a status says. `path`: the path of a request. None of them
 //!   knows sockets or clocks.
-//! - One connection, one request on it (`web`): one that the server closes between two requests is dialled
-//!   again here, and nobody hears of it: some servers close after each answer.
+//! - One connection, one request on it (`web`).
 //! - `dial`: how a way to a server begins; secrets in files are read then.
 //!
 //! Upstream has a message when an answer of 2xx was read to its end, or to a mebibyte where it goes on. One that says nothing
@@ -39,7 +38,7 @@ use super::carrier::{
     Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
 };
 use super::form::template::Filling;
-use super::web::{self, Dialling, HttpConnection, Reply};
+use super::web::{self, Dialling, HttpClient, HttpConnection, Reply};
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial, TokenLife};
 use crate::message::key_hash;
@@ -52,10 +51,7 @@ pub(super) struct HttpCarrier {
     config: Arc<Config>,
     shown: ShownHeaders,
     batch: RequestBatch<Element>,
-    wire: Option<HttpConnection>,
-    dialling: Option<Dialling>,
-    /// What is being sent went out over a connection that the server had closed, and is sent a second time.
-    is_again: bool,
+    client: HttpClient,
     /// Something was taken over this way, so that what is turned away next may be meant alone.
     has_taken: bool,
     unproven: Unproven,
@@ -87,9 +83,7 @@ impl HttpCarrier {
             batch: RequestBatch::new(most, config.batch_bytes),
             config,
             shown,
-            wire: Some(wire),
-            dialling: None,
-            is_again: false,
+            client: HttpClient::new(wire),
             has_taken: false,
             unproven,
             patience,
@@ -107,65 +101,47 @@ impl HttpCarrier {
         answers: &mut Vec<Answer>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            if let Some(dialling) = &mut self.dialling {
-                let dialled = ready!(dialling.as_mut().poll(cx));
-                self.dialling = None;
-                self.wire = Some(dialled?);
-            }
-            if let Some(wire) = self.wire.as_mut().filter(|wire| wire.is_busy()) {
-                match ready!(wire.poll_reply(cx)) {
-                    Ok(reply) => {
-                        self.is_again = false;
-                        self.conclude(&reply, answers)?;
-                        if !answers.is_empty() {
-                            return Poll::Ready(Ok(()));
-                        }
-                    }
-                    Err(error) if wire.is_used && !self.is_again && error.is_hang_up() => {
-                        (self.is_again, self.wire) = (true, None);
-                    }
-                    Err(error) => {
-                        if error.manner() == Manner::StoodStill {
-                            let topics = self.batch.topics();
-                            self.patience().had_none(topics.into_iter());
-                        }
-                        return Poll::Ready(Err(error.into()));
+            match ready!(self.client.poll_reply(cx)) {
+                Ok(Some(reply)) => {
+                    self.conclude(&reply, answers)?;
+                    if !answers.is_empty() {
+                        return Poll::Ready(Ok(()));
                     }
                 }
-                continue;
+                Ok(None) => ready!(self.poll_send(cx))?,
+                Err(error) => {
+                    if error.manner() == Manner::StoodStill {
+                        let topics = self.batch.topics();
+                        self.patience().had_none(topics.into_iter());
+                    }
+                    return Poll::Ready(Err(error.into()));
+                }
             }
-            ready!(self.poll_send(cx))?;
         }
     }
 
     /// Sends the next request, if there is one.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if let Some(wire) = &mut self.wire {
-            wire.poll_idle(cx);
-        }
-        self.wire.take_if(|wire| wire.is_over());
+        self.client.poll_idle(cx);
         let Some(messages) = self.batch.next() else {
             return Poll::Pending;
         };
-        if let Some(left) = self.config.pause.left(Instant::now()) {
+        let config = &self.config;
+        if let Some(left) = config.pause.left(Instant::now()) {
             return Poll::Ready(Err(Error::Asked(left)));
         }
-        let Some(wire) = &mut self.wire else {
-            let config = Arc::clone(&self.config);
-            self.dialling = Some(Box::pin(async move {
-                HttpConnection::open(config.target()).await
-            }));
-            return Poll::Ready(Ok(()));
+        let dial = || -> Dialling {
+            let config = Arc::clone(config);
+            Box::pin(async move { HttpConnection::open(config.target()).await })
         };
-        ready!(wire.poll_ready(cx));
-        if !wire.is_over() {
-            let patience = self
-                .patience
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .left(self.config.deadlines.answer);
-            wire.ask(request(&self.config, &self.shown.map, messages), patience);
-        }
+        ready!(self.client.poll_ready(cx, dial))?;
+        let patience = self
+            .patience
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .left(config.deadlines.answer);
+        let request = request(config, &self.shown.map, messages);
+        self.client.ask(request, patience);
         Poll::Ready(Ok(()))
     }
 
@@ -346,9 +322,7 @@ impl Carrier for HttpCarrier {
     }
 
     async fn close(self) {
-        if let Some(wire) = self.wire {
-            wire.close().await;
-        }
+        self.client.close().await;
     }
 }
 

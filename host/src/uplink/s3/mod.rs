@@ -45,7 +45,7 @@ use super::carrier::{
 };
 use super::form::column::LineInput;
 use super::form::template::Filling;
-use super::web::{self, Dialling, HttpConnection, Reply, Whole};
+use super::web::{self, Dialling, HttpClient, HttpConnection, Reply, Whole};
 use crate::clock::Now;
 use crate::link::{LinkMetrics, Redial};
 use crate::message::key_hash;
@@ -65,12 +65,9 @@ pub(super) struct S3Carrier {
     /// The next object is put together, on a thread that may take its time.
     packing: Option<JoinHandle<PackedObject>>,
     packed: Option<PackedObject>,
-    wire: Option<HttpConnection>,
-    dialling: Option<Dialling>,
+    client: HttpClient,
     /// What gathers is due.
     alarm: Pin<Box<Sleep>>,
-    /// What is being sent went out over a connection that the server had closed, and is sent a second time.
-    is_again: bool,
     /// It was signed a second time, by the server's clock.
     is_resigned: bool,
     /// Something was taken over this way, so that what is turned away next may be meant alone.
@@ -106,10 +103,8 @@ impl S3Carrier {
             sending: 0,
             packing: None,
             packed: None,
-            wire: Some(wire),
-            dialling: None,
+            client: HttpClient::new(wire),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            is_again: false,
             is_resigned: false,
             has_taken: false,
             unproven,
@@ -132,77 +127,51 @@ impl S3Carrier {
         answers: &mut Vec<Answer>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            if let Some(dialling) = &mut self.dialling {
-                let dialled = ready!(dialling.as_mut().poll(cx));
-                self.dialling = None;
-                self.wire = Some(dialled?);
-            }
-            if let Some(wire) = self.wire.as_mut().filter(|wire| wire.is_busy()) {
-                match ready!(wire.poll_reply(cx)) {
-                    Ok(reply) => {
-                        self.is_again = false;
-                        self.conclude(&reply, answers)?;
-                        if !answers.is_empty() {
-                            self.sending = self.sending.saturating_sub(answers.len());
-                            return Poll::Ready(Ok(()));
-                        }
-                    }
-                    Err(error) if wire.is_used && !self.is_again && error.is_hang_up() => {
-                        (self.is_again, self.wire) = (true, None);
-                    }
-                    Err(error) => {
-                        if error.manner() == Manner::StoodStill {
-                            let topics = self.batch.topics();
-                            self.facts.lock().patience.had_none(topics.into_iter());
-                        }
-                        return Poll::Ready(Err(error.into()));
+            match ready!(self.client.poll_reply(cx)) {
+                Ok(Some(reply)) => {
+                    self.conclude(&reply, answers)?;
+                    if !answers.is_empty() {
+                        self.sending = self.sending.saturating_sub(answers.len());
+                        return Poll::Ready(Ok(()));
                     }
                 }
-                continue;
+                Ok(None) => ready!(self.poll_send(cx))?,
+                Err(error) => {
+                    if error.manner() == Manner::StoodStill {
+                        let topics = self.batch.topics();
+                        self.facts.lock().patience.had_none(topics.into_iter());
+                    }
+                    return Poll::Ready(Err(error.into()));
+                }
             }
-            ready!(self.poll_send(cx))?;
         }
     }
 
     /// Sends the next object, once it is due.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if let Some(wire) = &mut self.wire {
-            wire.poll_idle(cx);
-        }
-        self.wire.take_if(|wire| wire.is_over());
-        ready!(self.poll_packed(cx))?;
-        if let Some(left) = self.config.pause.left(Instant::now()) {
+        self.client.poll_idle(cx);
+        let object = ready!(self.poll_packed(cx))?;
+        let config = &self.config;
+        if let Some(left) = config.pause.left(Instant::now()) {
             return Poll::Ready(Err(Error::Asked(left)));
         }
-        let Some(wire) = &mut self.wire else {
-            let config = Arc::clone(&self.config);
-            self.dialling = Some(Box::pin(async move {
-                HttpConnection::open(config.target()).await
-            }));
-            return Poll::Ready(Ok(()));
+        let dial = || -> Dialling {
+            let config = Arc::clone(config);
+            Box::pin(async move { HttpConnection::open(config.target()).await })
         };
-        ready!(wire.poll_ready(cx));
-        if wire.is_over() {
-            return Poll::Ready(Ok(()));
-        }
-        let Some(object) = self.packed.clone() else {
-            return Poll::Ready(Ok(()));
-        };
-        let patience = self
-            .facts
-            .lock()
-            .patience
-            .left(self.config.deadlines.answer);
+        ready!(self.client.poll_ready(cx, dial))?;
+        let patience = self.facts.lock().patience.left(config.deadlines.answer);
         let request = self.request(object);
-        if let Some(wire) = &mut self.wire {
-            wire.ask(request, patience);
-        }
+        self.client.ask(request, patience);
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once there is an object to be sent.
-    fn poll_packed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while self.packed.is_none() {
+    /// The object that is to be sent, once there is one.
+    fn poll_packed(&mut self, cx: &mut Context<'_>) -> Poll<Result<PackedObject, Error>> {
+        loop {
+            if let Some(packed) = &self.packed {
+                return Poll::Ready(Ok(packed.clone()));
+            }
             if let Some(packing) = &mut self.packing {
                 let packed = ready!(Pin::new(packing).poll(cx));
                 self.packing = None;
@@ -218,7 +187,6 @@ impl S3Carrier {
                 messages.into_iter().for_each(|held| self.batch.add(held));
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Ready once what gathers is due.
@@ -440,9 +408,7 @@ impl Carrier for S3Carrier {
     }
 
     async fn close(self) {
-        if let Some(wire) = self.wire {
-            wire.close().await;
-        }
+        self.client.close().await;
     }
 }
 
