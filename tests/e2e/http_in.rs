@@ -74,7 +74,7 @@ fn dial(port: u16) -> Result<TcpStream> {
 }
 
 /// Status, head and body of the answer.
-fn answer(mut stream: TcpStream) -> Result<(u16, String, String)> {
+pub(crate) fn answer(mut stream: TcpStream) -> Result<(u16, String, String)> {
     let mut text = Vec::new();
     // It may be reset behind the answer, where a body was not read.
     let read = stream.read_to_end(&mut text);

@@ -1,5 +1,11 @@
 //! What the service manager hears: a real socket in the place of systemd's.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,8 +13,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Config, Gateway, Setup, cases, rounds, where_possible};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tidegate_tests::{
+    Broker, Config, Gateway, Setup, Watch, cases, port, rounds, wait_until, where_possible,
+};
 
+use crate::http_in::{answer, post};
+use crate::scene::UP;
 use crate::tools::told;
 
 pub fn cases() -> Vec<Trial> {
@@ -17,7 +29,10 @@ pub fn cases() -> Vec<Trial> {
         let needed = "TIDEGATE_SOAK (it takes a minute), python3 and root";
         where_possible(name, needed, is_there, run)
     };
-    let mut cases = cases![a_start_a_reload_and_a_stop_are_told];
+    let mut cases = cases![
+        a_start_a_reload_and_a_stop_are_told,
+        whoever_asks_while_it_is_started_again_waits_and_is_not_turned_away,
+    ];
     cases.extend(cases![long; the_watchdog_starves_while_a_loop_stands]);
     cases
 }
@@ -26,19 +41,67 @@ pub fn cases() -> Vec<Trial> {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In the place of systemd.
-struct ServiceManager(UnixDatagram);
+struct ServiceManager {
+    socket: UnixDatagram,
+    /// Descriptors that it keeps, by their names.
+    kept: RefCell<BTreeMap<String, OwnedFd>>,
+}
 
 impl ServiceManager {
     fn listen(folder: &Path) -> Result<Self> {
         let socket = UnixDatagram::bind(folder.join("notify"))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self(socket))
+        Ok(Self {
+            socket,
+            kept: RefCell::default(),
+        })
     }
 
+    /// Hears what has been said, and how many descriptors it keeps then.
+    fn attend(&self) -> Result<usize> {
+        self.socket.set_nonblocking(true)?;
+        while self.hear().is_ok() {}
+        self.socket.set_nonblocking(false)?;
+        Ok(self.kept.borrow().len())
+    }
+
+    /// What is said next; what it is to keep, or to forget, it does.
     fn hear(&self) -> Result<String> {
-        let mut buffer = [0; 1024];
-        let length = self.0.recv(&mut buffer).context("nothing more was said")?;
-        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        let (mut buffer, mut room) = ([0; 1024], [MaybeUninit::uninit(); 64]);
+        let mut beside = RecvAncillaryBuffer::new(&mut room);
+        let mut words = [IoSliceMut::new(&mut buffer)];
+        let came = recvmsg(&self.socket, &mut words, &mut beside, RecvFlags::empty());
+        let length = came.context("nothing more was said")?.bytes;
+        let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let name = said.lines().find_map(|line| line.strip_prefix("FDNAME="));
+        let name = name.unwrap_or_default().to_owned();
+        let mut kept = self.kept.borrow_mut();
+        if said.starts_with("FDSTOREREMOVE=1") {
+            ensure!(kept.remove(&name).is_some(), "{name} was not kept");
+        }
+        for message in beside.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+                ensure!(said.starts_with("FDSTORE=1"), "{said}");
+                // Of the same name the new one is what it was.
+                kept.insert(name.clone(), descriptors.next().context("no descriptor")?);
+            }
+        }
+        Ok(said)
+    }
+
+    /// The words to run a program by that is to have what is kept, from descriptor 3 on.
+    fn passing(&self) -> Result<Vec<String>> {
+        let kept = self.kept.borrow();
+        let mut script = String::new();
+        for (place, descriptor) in (3..).zip(kept.values()) {
+            fcntl_setfd(descriptor, FdFlags::empty())?;
+            script.push_str(&format!("exec {place}<&{};", descriptor.as_raw_fd()));
+        }
+        let count = kept.len();
+        script.push_str(&format!(
+            "LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\" \"$@\""
+        ));
+        Ok(["bash", "-c", &script].map(str::to_owned).to_vec())
     }
 
     /// Waits until something is said that begins so; a status takes one line, whichever it is.
@@ -102,6 +165,62 @@ fn a_start_a_reload_and_a_stop_are_told() -> Result<()> {
     manager.hear_of("STOPPING=1")?;
     let (status, _) = gateway.end()?;
     ensure!(status.success(), "ended with {status}");
+    Ok(())
+}
+
+/// The gateway is stopped, then killed, and started again each time, while devices go on asking at its ports of TCP and UDP.
+/// Guarantee: nobody is turned away; who asks meanwhile is answered by the next gateway, and a datagram that came meanwhile is there. A
+/// source that goes with a reload takes its port with it.
+fn whoever_asks_while_it_is_started_again_waits_and_is_not_turned_away() -> Result<()> {
+    let cloud = Broker::embedded()?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let (web, raw) = (port::free()?, port::free()?);
+    let config = Config::forwarding().between(&format!("http://127.0.0.1:{web}"), &cloud.url());
+    let raw_url = format!("udp://127.0.0.1:{raw}");
+    let with_datagrams = config
+        .clone()
+        .source("raw", &raw_url)
+        .set("source.raw.topic", "devices/raw/telemetry")
+        .add(
+            "flow.raw",
+            "from = \"raw\"\ntopics = [\"devices/{device}/telemetry\"]\nto = { out = \"cloud:telemetry\" }\ntopic = \"up/{topic}\"",
+        );
+    let setup = Gateway::with(with_datagrams);
+    let manager = ServiceManager::listen(setup.folder())?;
+    let socket = setup.folder().join("notify").display().to_string();
+    let mut gateway = setup.env("NOTIFY_SOCKET", &socket).start()?;
+    let mut sent = 0;
+    for is_killed in [false, true] {
+        wait_until("both are kept", || {
+            manager.attend().is_ok_and(|kept| kept == 2)
+        })?;
+        let setup = match is_killed {
+            true => gateway.kill()?,
+            false => gateway.stop()?.1,
+        };
+        let mut asking = TcpStream::connect((Ipv4Addr::LOCALHOST, web))?;
+        asking.set_read_timeout(Some(PATIENCE))?;
+        asking.write_all(post("/devices/d1/telemetry", "", "{}").as_bytes())?;
+        let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        datagrams.send_to(b"{}", (Ipv4Addr::LOCALHOST, raw))?;
+        sent += 2;
+        let passing = manager.passing()?;
+        let words: Vec<&str> = passing.iter().map(String::as_str).collect();
+        gateway = setup.under(&words).start()?;
+        let (status, _, body) = answer(asking)?;
+        ensure!(status == 202, "{status}: {body}");
+        wait_until("both have arrived", || watch.total() == sent)?;
+    }
+    gateway.rewrite_config(config)?;
+    told(gateway.folder(), &["reload"], 0)?;
+    wait_until("one is forgotten", || {
+        manager.attend().is_ok_and(|kept| kept == 1)
+    })?;
+    let kept = manager.kept.borrow();
+    ensure!(
+        kept.contains_key(&format!("tcp-127.0.0.1-{web}")),
+        "{kept:?}"
+    );
     Ok(())
 }
 

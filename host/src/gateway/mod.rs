@@ -45,12 +45,14 @@ use crate::backup::gathered;
 use crate::config::{Config, Problems, Sources};
 use crate::file;
 use crate::heap;
-use crate::link::pause_under_load;
+use crate::link::{leave_to_next, pause_under_load};
 use crate::telemetry::crash;
 
 use listeners::Listeners;
 use live::{LiveChange, LiveParts};
 use running::RunningGateway;
+use service::ports::{self, PortOrders};
+use service::socket::ServiceSocket;
 use signals::{AttendOutcome, Instruction, Signals};
 use stages::Stages;
 use standing::SharedStanding as Standing;
@@ -88,10 +90,12 @@ fn run_here(
     file::own_folder(&config.gateway.data_dir)?;
     crash::keep_in(&config.gateway.data_dir);
     gathered::clear(&config.gateway.data_dir);
+    let service = ServiceSocket::of(&origin.env, std::process::id());
+    let orders = ports::take_over(&service);
     let port = AdminPort::bind(&config.admin)?;
     let network = network()?;
-    let (running, parts) = prepare::prepare(config, origin, standing, &network)?;
-    let ended = network.block_on(serve(Arc::new(running), parts, port, signals));
+    let (running, parts) = prepare::prepare(config, origin, standing, (service, &network))?;
+    let ended = network.block_on(serve(Arc::new(running), parts, (port, orders), signals));
     network.shutdown_timeout(LAST);
     ended
 }
@@ -110,7 +114,7 @@ fn network() -> std::io::Result<Runtime> {
 async fn serve(
     running: Arc<RunningGateway>,
     parts: LiveParts,
-    port: AdminPort,
+    (port, orders): (AdminPort, PortOrders),
     mut signals: Signals,
 ) -> Result<(), Error> {
     let grace = running.config.gateway.shutdown_grace;
@@ -122,6 +126,7 @@ async fn serve(
     let peaks = tokio::spawn(heap::give_back_after_peaks());
     let mut traces = tokio::spawn(running.tracer.clone().export());
     service.ready();
+    tokio::spawn(ports::attend(service.clone(), orders));
     if service.is_heard() {
         tokio::spawn(service::beat::keep_telling(
             service.clone(),
@@ -136,6 +141,7 @@ async fn serve(
     );
     let ended = until_stopped(&running, &mut signals, &mut stages, &live).await;
     service.stopping();
+    leave_to_next();
     listeners.close_socket();
     tracing::info!(?grace, "stopping; a second signal leaves at once");
     tokio::select! {

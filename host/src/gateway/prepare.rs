@@ -34,7 +34,7 @@ pub(super) fn prepare(
     config: Arc<Config>,
     origin: Sources,
     standing: Standing,
-    network: &Runtime,
+    (service, network): (ServiceSocket, &Runtime),
 ) -> Result<(RunningGateway, LiveParts), Error> {
     let (registry, metrics) = metrics()?;
     let spool = open_spool(&config, &registry)?;
@@ -76,19 +76,19 @@ pub(super) fn prepare(
         pulses: Pulses::default(),
         workers,
     };
-    let parts = live_parts(&running, origin, audit, (started, starter))?;
+    let parts = live_parts(&running, (origin, service), audit, (started, starter))?;
     Ok((running, parts))
 }
 
 /// What changes a gateway that runs.
 fn live_parts(
     running: &RunningGateway,
-    origin: Sources,
+    (origin, service): (Sources, ServiceSocket),
     audit: Audit,
     (started, starter): (Vec<Vec<Started>>, Starter),
 ) -> Result<LiveParts, Error> {
     Ok(LiveParts {
-        service: ServiceSocket::of(&origin.env, std::process::id()),
+        service,
         // A copy that changes with each reload.
         config: Config::clone(&running.config),
         current: running.current.clone(),

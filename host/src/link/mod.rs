@@ -8,7 +8,7 @@
 //!   a log and gauges, for whatever implements [`Dial`].
 //! - `interface`: an interface that comes up ends a back-off; `hurry`: so does whoever may have mended it; `pause`: events are gathered under load.
 //! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use;
-//!   `overdue`: whether what was asked for is late; `serial`: a serial line of this machine;
+//!   `overdue`: whether what was asked for is late; `serial`: a serial line of this machine; `port`: a port of it;
 //!   `takeovers`: whether another one of our id throws us out again and again; `validity`: until when a certificate counts.
 //!
 //! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`ConnectionLoss`]). A connection lives from
@@ -22,6 +22,7 @@ mod interface;
 mod metrics;
 mod overdue;
 mod pause;
+mod port;
 mod progress;
 mod reconnect;
 mod redial;
@@ -41,6 +42,7 @@ pub use hurry::Hurry;
 pub use metrics::{Contribution, LinkAccount, LinkMetrics, level};
 pub use overdue::{Overdue, Question};
 pub use pause::{note, pause_under_load};
+pub use port::{HandedOver, Port, PortKeeper, close_unclaimed, hand_over, keep_by, leave_to_next};
 pub use progress::TcpProgress;
 pub use reconnect::{LinkState, Loudness, Reconnect, Retry, Stop};
 pub use redial::{Dial, Redial};

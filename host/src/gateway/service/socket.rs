@@ -76,6 +76,15 @@ impl ServiceSocket {
         self.tell(&format!("STATUS={}", words::line(text, LONGEST_STATUS)));
     }
 
+    /// The same socket, for who may wait until something is heard; within a runtime.
+    pub(super) fn manager(&self) -> Option<tokio::net::UnixDatagram> {
+        let socket = self.socket.as_ref()?.try_clone();
+        let socket = socket.and_then(tokio::net::UnixDatagram::from_std);
+        socket
+            .map_err(|error| tracing::warn!(%error, "the service manager keeps no ports"))
+            .ok()
+    }
+
     fn tell(&self, text: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(text.as_bytes())

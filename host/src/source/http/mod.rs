@@ -45,7 +45,7 @@ pub use topic::{PathTopic, TemplateError};
 
 use super::taker::Borders;
 use crate::clock::sleep_until;
-use crate::link::{Redial, Stop, level};
+use crate::link::{Port, Redial, Stop, level};
 use desk::{OpenRequests, PostRequest};
 use gate::READ_AGAIN;
 use guests::ClientConnections;
@@ -111,7 +111,7 @@ struct HttpSource<'a> {
 
 impl HttpSource<'_> {
     /// Serves until told to stop and all that was taken is answered.
-    async fn serve(mut self, listener: TcpListener, stop: &mut watch::Receiver<Stop>) {
+    async fn serve(mut self, listener: Port<TcpListener>, stop: &mut watch::Receiver<Stop>) {
         let mut guests = ClientConnections::new(Arc::clone(&self.room));
         let mut listener = Some(listener);
         let settled = self.desk.settled();
@@ -142,7 +142,7 @@ impl HttpSource<'_> {
             }
             let admits = pause_until.is_none() && guests.len() < self.own.max_connections;
             tokio::select! {
-                accepted = accept(listener.as_ref()), if admits => match accepted {
+                accepted = accept(listener.as_deref()), if admits => match accepted {
                     Ok((stream, _)) => guests.admit(stream),
                     Err(error) => {
                         tracing::warn!(%error, "a connection cannot be taken");

@@ -64,7 +64,7 @@ impl<'a> DatagramSource<'a> {
             let address = &self.own.address;
             tracing::info!(source = %self.config.name, %address, failures_before, "it stands");
             let is_v6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
-            let mut drops = DropCount::of(&socket, is_v6);
+            let mut drops = DropCount::of(&*socket, is_v6);
             let ended = self.serve(&socket, &mut drops, stop).await;
             self.ask(&mut drops);
             match ended {

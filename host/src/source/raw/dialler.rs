@@ -1,7 +1,5 @@
 //! What there is to take from, dialled, listened to or opened again and again until it stands.
 
-use std::io;
-
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::program::{ProgramRounds, ProgramRun, RawProgram};
@@ -9,7 +7,8 @@ use super::tail;
 use super::wire::{Error, RawWire};
 use super::{Config, RawAddress};
 use crate::link::{
-    self, Backoff, Deadlines, Dial, Peer, SerialFinder, SerialPort, Socket, Target, serial_problem,
+    self, Backoff, Deadlines, Dial, Peer, Port, SerialFinder, SerialPort, Socket, Target,
+    serial_problem,
 };
 
 const PEER: Peer = Peer {
@@ -25,8 +24,8 @@ const ROOM_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) enum Opened {
     Wire(RawWire),
-    Listener(TcpListener),
-    Datagrams(UdpSocket),
+    Listener(Port<TcpListener>),
+    Datagrams(Port<UdpSocket>),
     /// A program that is run again and again.
     Rounds(RawProgram, ProgramRounds),
     /// They are looked for again and again, and not dialled.
@@ -55,14 +54,6 @@ impl RawDialler {
             finder,
         }
     }
-
-    fn cannot_listen(&self, source: io::Error) -> Error {
-        Error::Link(link::Error::Listen {
-            address: self.id.clone(),
-            problem: problem(&source),
-            source,
-        })
-    }
 }
 
 impl Dial for RawDialler {
@@ -84,16 +75,14 @@ impl Dial for RawDialler {
                 Ok(Opened::Wire(RawWire::Dialled(Box::new(socket))))
             }
             RawAddress::Listen { host, port, .. } => {
-                let listener = TcpListener::bind((bare(host), *port)).await;
-                listener
-                    .map(Opened::Listener)
-                    .map_err(|source| self.cannot_listen(source))
+                let listener = Port::listen(host, *port).await?;
+                Ok(Opened::Listener(listener))
             }
             RawAddress::Datagrams { host, port } => {
-                let socket = datagrams(host, *port).await;
-                socket
-                    .map(Opened::Datagrams)
-                    .map_err(|source| self.cannot_listen(source))
+                let socket = Port::datagrams(host, *port).await?;
+                // What the system allows is enough to go on with.
+                let _ = socket2::SockRef::from(&*socket).set_recv_buffer_size(ROOM_BYTES);
+                Ok(Opened::Datagrams(socket))
             }
             RawAddress::Serial(serial) => SerialPort::open(serial, self.finder.as_ref())
                 .map(|port| Opened::Wire(RawWire::Line(port)))
@@ -136,36 +125,15 @@ pub(super) fn start(program: &RawProgram) -> Result<RawWire, Error> {
         })
 }
 
-async fn datagrams(host: &str, port: u16) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((bare(host), port)).await?;
-    // What the system allows is enough to go on with.
-    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(ROOM_BYTES);
-    Ok(socket)
-}
-
-fn bare(host: &str) -> &str {
-    host.trim_matches(['[', ']'])
-}
-
-fn problem(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has the port: end it, or take another port",
-        io::ErrorKind::PermissionDenied => {
-            "the gateway's user may not: take a port above 1023, or grant CAP_NET_BIND_SERVICE"
-        }
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address (yet)",
-        _ => "check address and port",
-    }
-}
-
 /// Whether there is something to take from, in words; nothing is taken. A port is had for a moment; a serial line is looked at and
 /// not opened, since a gateway that runs would lose bytes by it; a program is looked at and not run.
 ///
 /// # Errors
 /// Why not, in words.
 pub(in crate::source) async fn reach(config: &Config) -> Result<String, String> {
-    let taken = |cause: io::Error| {
-        format!("the port cannot be had: {cause}; a gateway that runs holds it rightly")
+    let taken = |error: link::Error| {
+        let causes = link::Causes(&error);
+        format!("the port cannot be had: {causes}; a gateway that runs holds it rightly")
     };
     match &config.address {
         RawAddress::Dial { .. } => {
@@ -175,11 +143,11 @@ pub(in crate::source) async fn reach(config: &Config) -> Result<String, String> 
                 .map_err(|error| link::Causes(&error).to_string())
         }
         RawAddress::Listen { host, port, .. } => {
-            let bound = TcpListener::bind((bare(host), *port)).await;
+            let bound = Port::listen(host, *port).await;
             bound.map(|_| "the port is free".to_owned()).map_err(taken)
         }
         RawAddress::Datagrams { host, port } => {
-            let bound = UdpSocket::bind((bare(host), *port)).await;
+            let bound = Port::datagrams(host, *port).await;
             bound.map(|_| "the port is free".to_owned()).map_err(taken)
         }
         RawAddress::Serial(serial) => {

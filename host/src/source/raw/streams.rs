@@ -20,7 +20,7 @@ use super::wire::{Error, LAST, RawWire};
 use super::wires::OpenWires;
 use super::{Config, RawAddress};
 use crate::clock::sleep_until;
-use crate::link::{Redial, Stop};
+use crate::link::{Port, Redial, Stop};
 use crate::source::taker::Borders;
 
 /// Pause after a failed accept: the usual reason is that all descriptors are in use.
@@ -237,7 +237,7 @@ impl<'a> StreamSource<'a> {
     /// Takes from whoever dials, until told to stop.
     async fn listen(
         &mut self,
-        listener: TcpListener,
+        listener: Port<TcpListener>,
         stop: &mut watch::Receiver<Stop>,
     ) -> Option<Error> {
         let mut pause_until = None;
