@@ -198,6 +198,13 @@ const AFTER: &[Task] = &[
         outputs: &[("up/once/d1", r#"{"fCnt":8}"#)],
     },
     Task {
+        inputs: &[
+            ("expr/d1", r#"{"temperature":20}"#),
+            ("expr/d1", r#"{"temperature":21}"#),
+        ],
+        outputs: &[("up/expr/d1", r#"{"temperature":21,"f":69.8}"#)],
+    },
+    Task {
         inputs: &[("join/d1/humidity", "40")],
         outputs: &[("up/join/d1", r#"{"temperature":21.5,"humidity":40}"#)],
     },
