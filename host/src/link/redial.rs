@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::interface::Interfaces;
+use super::machine::interface::Interfaces;
 use super::metrics::LinkGauges;
 use super::reconnect::{LinkState, Loudness, Reconnect, Stop};
 use super::takeovers::TakeoverCounter;
@@ -306,7 +306,7 @@ async fn told_to_stop(stop: &mut watch::Receiver<Stop>) {
 mod tests {
     use prometheus::Registry;
 
-    use super::super::interface::tests::new_address;
+    use super::super::machine::interface::tests::new_address;
     use super::*;
     use crate::link::{Error, Hurry};
 

@@ -11,7 +11,7 @@ const BUFFER_BYTES: usize = 32 << 10;
 
 /// Listens as long as it lives.
 #[derive(Debug)]
-pub(super) struct Interfaces {
+pub(in crate::link) struct Interfaces {
     /// A netlink socket: for receiving it is a datagram socket like any other.
     socket: Option<UdpSocket>,
     down: Down,
@@ -19,7 +19,7 @@ pub(super) struct Interfaces {
 
 impl Interfaces {
     /// Begins to listen; to be called inside the runtime.
-    pub(super) fn listen() -> Self {
+    pub(in crate::link) fn listen() -> Self {
         Self {
             socket: open(),
             down: Down::default(),
@@ -27,7 +27,7 @@ impl Interfaces {
     }
 
     /// Waits until an interface has come up since the last call. Cancel safe.
-    pub(super) async fn came_up(&mut self) {
+    pub(in crate::link) async fn came_up(&mut self) {
         let mut buffer = vec![0; BUFFER_BYTES];
         while let Some(socket) = &self.socket {
             match socket.recv(&mut buffer).await {
@@ -131,7 +131,7 @@ fn take(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::link) mod tests {
     use super::*;
     use proptest::prelude::*;
 

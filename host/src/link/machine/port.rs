@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
-use super::Error;
+use crate::link::Error;
 
 static TABLE: Mutex<PortTable> = Mutex::new(PortTable {
     keeper: None,
