@@ -3,7 +3,7 @@ import datetime, json, os, re, subprocess, sys
 
 version = sys.argv[1]
 tree = subprocess.run(
-    ["cargo", "tree", "--locked", "--package", "tidegate", "--no-default-features", "--features", "postgres,s3",
+    ["cargo", "tree", "--locked", "--package", "tidegate", "--no-default-features", "--features", "kafka,postgres,s3",
      "--edges", "normal", "--prefix", "none", "--no-dedupe", "--format", "{p}|{l}|{r}"],
     check=True, capture_output=True, text=True).stdout
 lock = open("Cargo.lock").read()

@@ -40,6 +40,7 @@ mod instruments;
 mod links;
 mod looking;
 mod live;
+mod kafka;
 mod modbus;
 mod monitoring;
 mod nats_in;
@@ -125,6 +126,7 @@ fn cases() -> Vec<Trial> {
         tokens::cases(),
         told::cases(),
         outage::cases(),
+        kafka::cases(),
         objects::cases(),
         postgres::cases(),
         nats_in::cases(),

@@ -137,13 +137,14 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
 /// Guarantee: what is promised of an uplink holds for each of them, and one more is its own files and a table of its keys.
 fn what_sends_does_not_know_what_is_spoken() -> Result<()> {
     // Each as its folder is called, and as it is named in code: a file may be spoken of.
-    const PROTOCOLS: [(&str, &str); 6] = [
+    const PROTOCOLS: [(&str, &str); 7] = [
         ("mqtt", "mqtt"),
         ("http", "http"),
         ("file", "file::"),
         ("postgres", "postgres"),
         ("nats", "nats"),
         ("s3", "s3"),
+        ("kafka", "kafka"),
     ];
     let uplink = sources("host/src/uplink")?;
     let is_of = |path: &str, protocol: &str| {

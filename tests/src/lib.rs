@@ -20,6 +20,7 @@ pub mod fake;
 pub mod foreign;
 pub mod gateway;
 pub mod guests;
+pub mod kafka;
 pub mod load;
 pub mod many;
 pub mod mosquitto;

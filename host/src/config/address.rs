@@ -81,7 +81,11 @@ impl AddressError {
 /// Ports that are the usual ones of something, what that is, and the schemes that are spoken there.
 const USUAL_PORTS: [(u16, &str, &[&str]); 5] = [
     (80, "HTTP without TLS", &["http", "mqtt+ws"]),
-    (443, "HTTP with TLS", &["https", "mqtt+wss", "mqtts"]),
+    (
+        443,
+        "HTTP with TLS",
+        &["https", "mqtt+wss", "mqtts", "kafkas"],
+    ),
     (1883, "MQTT without TLS", &["mqtt"]),
     (8883, "MQTT with TLS", &["mqtts"]),
     (5432, "PostgreSQL", &["postgres", "postgres+tls"]),

@@ -410,7 +410,7 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
 }
 
 /// What is set for all of a kind in the manual, and one of that kind.
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: [(&str, &str); 12] = [
     ("http://*", "web"),
     ("modbus+*://*", "meters"),
     ("tcp://*", "gauges"),
@@ -422,6 +422,7 @@ const EXAMPLES: [(&str, &str); 11] = [
     ("file://*", "history"),
     ("s3://*", "archive"),
     ("postgres://*", "table"),
+    ("kafka://*", "topics"),
 ];
 
 /// The manual with every example in it: `*` is a name, and what it shows as a comment is set.
@@ -510,6 +511,30 @@ fn every_example_of_the_manual_is_a_setting_that_exists() {
     assert!(unexpected.is_empty(), "{problems}");
 }
 
+/// One uplink or source of each kind that has keys of its own in a table, with a key that nobody knows in each.
+fn with_unknown_keys(unknown: &str) -> [String; 5] {
+    let stored = format!(
+        "[uplink.table]\nurl = \"postgres://barn@127.0.0.1/farm\"\n{unknown}postgres = {{ {} }}\n",
+        unknown.trim()
+    );
+    let archived = format!(
+        "[uplink.archive]\nurl = \"s3://barn/history\"\naccess_key = {{ env = \"A\" }}\nsecret_key = {{ env = \"A\" }}\n{unknown}"
+    );
+    let published = format!(
+        "[uplink.streams]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
+        unknown.trim()
+    );
+    let logged = format!(
+        "[uplink.topics]\nurl = \"kafka://127.0.0.1/readings\"\n{unknown}kafka = {{ {} }}\n",
+        unknown.trim()
+    );
+    let pulled = format!(
+        "[source.pulled]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
+        unknown.trim()
+    );
+    [stored, archived, published, logged, pulled]
+}
+
 #[test]
 fn every_setting_that_exists_is_in_the_manual() {
     let unknown = "zzzzzzzz = 1\n";
@@ -530,25 +555,11 @@ fn every_setting_that_exists_is_in_the_manual() {
         "[uplink.history]\nurl = \"file:///media/history\"\n{unknown}files = {{ {} }}\n",
         unknown.trim()
     );
-    let stored = format!(
-        "[uplink.table]\nurl = \"postgres://barn@127.0.0.1/farm\"\n{unknown}postgres = {{ {} }}\n",
-        unknown.trim()
-    );
-    let archived = format!(
-        "[uplink.archive]\nurl = \"s3://barn/history\"\naccess_key = {{ env = \"A\" }}\nsecret_key = {{ env = \"A\" }}\n{unknown}"
-    );
-    let published = format!(
-        "[uplink.streams]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
-        unknown.trim()
-    );
-    let pulled = format!(
-        "[source.pulled]\nurl = \"nats://127.0.0.1\"\n{unknown}nats = {{ {} }}\n",
-        unknown.trim()
-    );
-    let problems = [
-        file, asked, raw, written, stored, archived, published, pulled,
-    ]
-    .map(|file| load(&Case::new(&file).sources).unwrap_err());
+    let files = [file, asked, raw, written].into_iter();
+    let files = files.chain(with_unknown_keys(unknown));
+    let problems: Vec<_> = files
+        .map(|file| load(&Case::new(&file).sources).unwrap_err())
+        .collect();
     let hints = problems
         .iter()
         .flat_map(|problems| problems.iter())

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use super::carrier::{Carrier, CarrierEnded};
 use super::error::Error;
 use super::judge::Haste;
+#[cfg(feature = "kafka")]
+use super::kafka;
 use super::part::Shard;
 #[cfg(feature = "postgres")]
 use super::postgres;
@@ -34,6 +36,8 @@ pub async fn reach(kind: &UplinkKind) -> Result<String, String> {
         UplinkKind::File(folder) => file::reach(folder).await.map_err(|error| in_words(&error)),
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => postgres::reach(own).await.map_err(|error| in_words(&error)),
+        #[cfg(feature = "kafka")]
+        UplinkKind::Kafka(own) => kafka::reach(own).await.map_err(|error| in_words(&error)),
         #[cfg(feature = "s3")]
         UplinkKind::S3(own) => s3::reach(own).await.map_err(|error| in_words(&error)),
     }
@@ -76,6 +80,11 @@ pub(super) async fn drain(
         UplinkKind::Postgres(own) => {
             let redial = postgres::redial(own, name, link);
             keep_sending::<postgres::PostgresCarrier>(redial, &mut uplink, &shared, stop).await
+        }
+        #[cfg(feature = "kafka")]
+        UplinkKind::Kafka(own) => {
+            let redial = kafka::redial(own, name, link);
+            keep_sending::<kafka::KafkaCarrier>(redial, &mut uplink, &shared, stop).await
         }
         #[cfg(feature = "s3")]
         UplinkKind::S3(own) => {

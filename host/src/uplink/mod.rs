@@ -33,6 +33,8 @@ pub mod file;
 mod form;
 pub mod http;
 mod judge;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod metrics;
 mod mqtt;
 pub mod nats;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::form::encode::PublishFormat;
+#[cfg(feature = "kafka")]
+use super::kafka;
 use super::part::PullMode;
 #[cfg(feature = "postgres")]
 use super::postgres;
@@ -88,6 +90,8 @@ impl Config {
             }
             #[cfg(feature = "postgres")]
             UplinkKind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
+            #[cfg(feature = "kafka")]
+            UplinkKind::Kafka(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
             #[cfg(feature = "s3")]
             UplinkKind::S3(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
             _ => {}
@@ -110,6 +114,9 @@ pub enum UplinkKind {
     /// A table of a database.
     #[cfg(feature = "postgres")]
     Postgres(postgres::Config),
+    /// Topics of a cluster.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::Config),
     /// Objects in a bucket.
     #[cfg(feature = "s3")]
     S3(s3::Config),
@@ -125,6 +132,8 @@ impl UplinkKind {
             Self::File(_) => "file",
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => "postgresql",
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => "kafka",
             #[cfg(feature = "s3")]
             Self::S3(_) => "s3",
         }
@@ -139,6 +148,8 @@ impl UplinkKind {
             Self::File(_) => None,
             #[cfg(feature = "postgres")]
             Self::Postgres(server) => server.tls.as_ref(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => own.tls.as_ref(),
             #[cfg(feature = "s3")]
             Self::S3(own) => own.tls.as_ref(),
         };
@@ -154,6 +165,8 @@ impl UplinkKind {
             Self::File(file) => file.folder.to_str().unwrap_or_default(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => &own.host,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => own.host(),
             #[cfg(feature = "s3")]
             Self::S3(own) => &own.host,
         }
@@ -168,6 +181,8 @@ impl UplinkKind {
             Self::File(_) => return self.host().to_owned(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.port,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => own.port(),
             #[cfg(feature = "s3")]
             Self::S3(own) => own.port,
         };
@@ -202,6 +217,8 @@ impl UplinkKind {
             Self::File(_) => Vec::new(),
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.password.clone().into_iter().collect(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => own.password().cloned().into_iter().collect(),
             #[cfg(feature = "s3")]
             Self::S3(own) => own.secrets().into_iter().cloned().collect(),
         }
@@ -217,6 +234,8 @@ impl UplinkKind {
             Self::File(file) => file.batch_messages,
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.batch_messages,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => own.batch_messages,
             // One object is under way while the next one gathers.
             #[cfg(feature = "s3")]
             Self::S3(own) => own.batch_messages,
@@ -232,6 +251,8 @@ impl UplinkKind {
             Self::File(file) => file.answer,
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.deadlines.answer,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => own.deadlines.answer,
             #[cfg(feature = "s3")]
             Self::S3(own) => own.deadlines.answer,
         }

@@ -299,6 +299,8 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
                 of_client(&of, database.tls.as_ref(), &mut files)
             }
             uplink::UplinkKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
+            #[cfg(feature = "kafka")]
+            uplink::UplinkKind::Kafka(own) => of_client(&of, own.tls.as_ref(), &mut files),
             #[cfg(feature = "s3")]
             uplink::UplinkKind::S3(store) => of_client(&of, store.tls.as_ref(), &mut files),
             uplink::UplinkKind::File(_) => {}

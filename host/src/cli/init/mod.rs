@@ -55,7 +55,7 @@ pub struct Arguments {
     /// The file that holds the password for it.
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<String>,
-    /// Where messages go: mqtt://, mqtts://, http://, https://, postgres://, postgres+tls://, nats://, nats+tls://, s3://bucket or file:///folder.
+    /// Where messages go: mqtt://, mqtts://, http://, https://, postgres://, postgres+tls://, nats://, nats+tls://, kafka://host/topic, s3://bucket or file:///folder.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
     /// Who logs in there.

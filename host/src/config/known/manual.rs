@@ -231,7 +231,8 @@ mod tests {
                 "uplink.\"file://*\".deadlines",
                 "uplink.\"s3://*\".deadlines",
                 "uplink.\"postgres://*\".deadlines",
-                "uplink.\"nats://*\".deadlines"
+                "uplink.\"nats://*\".deadlines",
+                "uplink.\"kafka://*\".deadlines"
             ]
         );
     }

@@ -97,6 +97,12 @@ style = "path"
 access_key = { env = "A" }
 secret_key = { env = "A" }
 tls = { ca = "a" }
+[uplink.kafka]
+url = "kafkas://a,b/a"
+user = "a"
+password = { env = "A" }
+tls = { ca = "a" }
+kafka = { partition_by = "a" }
 [class.own]
 [flow.flow]
 from = "mqtt"
@@ -145,6 +151,7 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],
+        ("uplink", "kafka") => &["\"kafka://*\"", "\"*\""],
         ("uplink", "postgres") => &["\"postgres://*\"", "\"*\""],
         ("uplink", "s3") => &["\"s3://*\"", "\"*\""],
         ("source" | "uplink" | "flow", _) => &["\"*\""],

@@ -158,6 +158,11 @@ impl<'a> StrictLook<'a> {
                 let is_known = database.password.is_some() || has_certificate(tls);
                 (tls.is_none(), is_known)
             }
+            #[cfg(feature = "kafka")]
+            uplink::UplinkKind::Kafka(own) => {
+                let tls = own.tls.as_ref();
+                (tls.is_none(), own.login.is_some() || has_certificate(tls))
+            }
             #[cfg(feature = "s3")]
             uplink::UplinkKind::S3(store) => (store.tls.is_none(), true),
             uplink::UplinkKind::File(folder) => {

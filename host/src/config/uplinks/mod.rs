@@ -2,6 +2,8 @@
 
 mod file;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod mqtt;
 mod nats;
 #[cfg(feature = "postgres")]
@@ -29,6 +31,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ("http:// and https://", http::OWN_KEYS),
     ("nats://", nats::OWN_KEYS),
     ("file://", file::OWN_KEYS),
+    #[cfg(feature = "kafka")]
+    ("kafka://", kafka::OWN_KEYS),
     #[cfg(feature = "postgres")]
     ("postgres://", postgres::OWN_KEYS),
     #[cfg(feature = "s3")]
@@ -54,6 +58,11 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config
         "file" => {
             foreign(fields, file::OWN_KEYS);
             file::read(fields, url, name)
+        }
+        #[cfg(feature = "kafka")]
+        scheme if scheme.starts_with("kafka") => {
+            foreign(fields, kafka::OWN_KEYS);
+            kafka::read(fields, url, gateway, name)
         }
         #[cfg(feature = "postgres")]
         scheme if scheme.starts_with("postgres") => {
@@ -227,6 +236,8 @@ pub(super) fn beside(kind: &UplinkKind, suffix: &str) -> UplinkKind {
         UplinkKind::Http(server) => UplinkKind::Http(http::beside(server, suffix)),
         UplinkKind::Nats(own) => UplinkKind::Nats(nats::beside(own, suffix)),
         UplinkKind::File(folder) => UplinkKind::File(file::beside(folder, suffix)),
+        #[cfg(feature = "kafka")]
+        UplinkKind::Kafka(own) => UplinkKind::Kafka(kafka::beside(own, suffix)),
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => UplinkKind::Postgres(postgres::beside(own, suffix)),
         #[cfg(feature = "s3")]

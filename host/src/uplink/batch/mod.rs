@@ -105,6 +105,25 @@ impl<T> RequestBatch<T> {
         self.held.push(held);
     }
 
+    /// All that is in hand.
+    #[cfg(feature = "kafka")]
+    pub(super) fn held(&self) -> &[BatchMessage<T>] {
+        &self.held
+    }
+
+    /// All that is in hand, to be sent in another way; until [`Self::clear`] its bytes count as before.
+    #[cfg(feature = "kafka")]
+    pub(super) fn take(&mut self) -> Vec<BatchMessage<T>> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// What was taken is done with.
+    #[cfg(feature = "kafka")]
+    pub(super) fn clear(&mut self) {
+        self.slices.clear();
+        self.close();
+    }
+
     /// What the next request is made of.
     pub(super) fn next(&mut self) -> Option<&[BatchMessage<T>]> {
         if self.slices.is_empty() && !self.held.is_empty() {
@@ -198,13 +217,22 @@ impl<T> RequestBatch<T> {
         true
     }
 
+    /// Bytes of what was sent.
+    pub(super) fn sent_bytes(&self) -> usize {
+        let sent = self.slices.last().cloned().unwrap_or_default();
+        self.held[sent].iter().map(|held| held.bytes).sum()
+    }
+
     /// Later batches are smaller than what was sent.
     pub(super) fn shrink(&mut self) {
-        let Some(sent) = self.slices.last().filter(|sent| sent.len() > 1) else {
-            return;
-        };
-        let bytes: usize = self.held[sent.clone()].iter().map(|held| held.bytes).sum();
-        self.most_bytes = (bytes / 2).max(1);
+        if self.slices.last().is_some_and(|sent| sent.len() > 1) {
+            self.shrink_to(self.sent_bytes() / 2);
+        }
+    }
+
+    /// Later batches have no more than so many bytes.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.most_bytes = bytes.min(self.most_bytes).max(1);
     }
 
     fn close(&mut self) {

@@ -90,6 +90,18 @@ impl Template {
         Ok(text)
     }
 
+    /// Puts it together as it is, byte for byte.
+    #[cfg(feature = "kafka")]
+    pub(in crate::uplink) fn bytes(&self, filling: Filling<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (before, name) in &self.parts {
+            bytes.extend_from_slice(before.as_bytes());
+            bytes.extend_from_slice(filling.value(*name));
+        }
+        bytes.extend_from_slice(self.rest.as_bytes());
+        bytes
+    }
+
     /// Puts it together as it is; what is not UTF-8 shows as such.
     pub(in crate::uplink) fn text(&self, filling: Filling<'_>) -> String {
         let put = |value: &[u8], text: &mut String| {
