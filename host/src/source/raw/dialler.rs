@@ -59,7 +59,7 @@ impl RawDialler {
     fn cannot_listen(&self, source: io::Error) -> Error {
         Error::Link(link::Error::Listen {
             address: self.id.clone(),
-            problem: problem(&source),
+            problem: port_problem(&source),
             source,
         })
     }
@@ -90,7 +90,7 @@ impl Dial for RawDialler {
                     .map_err(|source| self.cannot_listen(source))
             }
             RawAddress::Datagrams { host, port } => {
-                let socket = datagrams(host, *port).await;
+                let socket = bind_datagrams(host, *port).await;
                 socket
                     .map(Opened::Datagrams)
                     .map_err(|source| self.cannot_listen(source))
@@ -136,7 +136,11 @@ pub(super) fn start(program: &RawProgram) -> Result<RawWire, Error> {
         })
 }
 
-async fn datagrams(host: &str, port: u16) -> io::Result<UdpSocket> {
+/// A port for datagrams, with as much room as the system allows.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::source) async fn bind_datagrams(host: &str, port: u16) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((bare(host), port)).await?;
     // What the system allows is enough to go on with.
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(ROOM_BYTES);
@@ -147,7 +151,8 @@ fn bare(host: &str) -> &str {
     host.trim_matches(['[', ']'])
 }
 
-fn problem(error: &io::Error) -> &'static str {
+/// What to do where a port cannot be had.
+pub(in crate::source) fn port_problem(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another program has the port: end it, or take another port",
         io::ErrorKind::PermissionDenied => {

@@ -40,7 +40,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub(super) use dialler::reach;
+pub(super) use dialler::{bind_datagrams, port_problem, reach};
+pub(super) use drops::DropCount;
 pub use frame::{LengthCounts, LengthField, RawFraming};
 pub use program::{ProgramRounds, RawProgram};
 pub use settings::{Config, RawAddress};
