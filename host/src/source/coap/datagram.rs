@@ -9,7 +9,7 @@ const HEAD_BYTES: usize = 4;
 /// Stands before the payload.
 const MARKER: u8 = 0xFF;
 
-/// What came.
+/// A datagram, as far as it can be read.
 #[derive(Debug)]
 pub(super) enum CoapDatagram {
     Request(CoapRequest),
@@ -29,7 +29,7 @@ pub(super) struct CoapRequest {
     pub(super) is_confirmable: bool,
     /// Its number: a repeat has the same.
     pub(super) id: u16,
-    /// The method.
+    /// Its method, by the number that RFC 7252, 12.1 has for it.
     pub(super) code: u8,
     packet: Packet,
 }
@@ -61,7 +61,7 @@ impl CoapRequest {
     }
 }
 
-/// Reads one.
+/// What a datagram is; any bytes are something.
 pub(super) fn read(datagram: &[u8]) -> CoapDatagram {
     let [first, code, high, low, ..] = *datagram else {
         return CoapDatagram::Nothing;

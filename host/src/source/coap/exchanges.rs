@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 const LIFETIME: Duration = Duration::from_secs(247);
 const LIFETIME_UNACKNOWLEDGED: Duration = Duration::from_secs(145);
 
-/// How many are remembered. One takes some 200 bytes, its answer of 40 at most included. Beyond that the oldest are forgotten before
-/// their time: a repeat of one is a message of its own then.
-const MOST: usize = 32_768;
+/// How many are remembered; together they take some 7 MB, their answers of 30 bytes or so included (a few more, and the table that they are in
+/// would double). Beyond that the oldest are forgotten before their time: a repeat of one is a message of its own then.
+const MOST: usize = 28_000;
 
 /// Who sent it, and under which number.
 pub(super) type ExchangeKey = (SocketAddr, u16);
 
-/// What was answered.
+/// An answer as it went out, for a repeat of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum GivenAnswer {
     /// In one datagram, which is sent again.
@@ -37,7 +37,7 @@ pub(super) enum SeenRequest {
 }
 
 #[derive(Debug)]
-struct Exchange {
+struct RememberedRequest {
     /// Of the whole datagram: a device that was just switched on begins with the same numbers again, and what it sends is no repeat.
     print: u128,
     serial: u64,
@@ -48,7 +48,7 @@ struct Exchange {
 
 #[derive(Default)]
 pub(super) struct Exchanges {
-    known: HashMap<ExchangeKey, Exchange>,
+    known: HashMap<ExchangeKey, RememberedRequest>,
     /// The oldest first. Some are replaced by then.
     order: VecDeque<(u64, ExchangeKey)>,
     next: u64,
@@ -85,7 +85,7 @@ impl Exchanges {
         } else {
             LIFETIME_UNACKNOWLEDGED
         };
-        let exchange = Exchange {
+        let exchange = RememberedRequest {
             print,
             serial,
             until: now + lifetime,
@@ -112,7 +112,7 @@ impl Exchanges {
         }
     }
 
-    fn own(&mut self, key: &ExchangeKey, serial: u64) -> Option<&mut Exchange> {
+    fn own(&mut self, key: &ExchangeKey, serial: u64) -> Option<&mut RememberedRequest> {
         let known = self.known.get_mut(key);
         known.filter(|known| known.serial == serial)
     }
