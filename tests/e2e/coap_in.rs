@@ -163,13 +163,19 @@ fn while_nothing_can_be_safe_nothing_is_confirmed() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let keys = "settle_within = \"1s\"\nmax_unsettled = \"64KiB\"\n";
-    let setup = Gateway::with(motes(port, &link.url(), keys));
+    let config = motes(port, &link.url(), keys)
+        .add("spool", "spill_after = \"100ms\"\ncommit_every = \"100ms\"");
+    let setup = Gateway::with(config);
     let disk = Disk::tmpfs(&setup.data(), 24)?;
     let gateway = setup.start()?;
     let mote = Mote::at(port)?;
     link.go_dark();
-    let first = mote.ask(0, &reading(0))?;
-    ensure!(first == "2.04" || first == "5.03", "{first}");
+    // A commit of a busy machine may take longer than is waited for.
+    let mut confirmed = 0;
+    while mote.ask(u16::try_from(confirmed)?, &reading(confirmed))? != "2.04" {
+        confirmed += 1;
+        ensure!(confirmed < 100, "nothing gets onto the disk");
+    }
     disk.fill()?;
     wait_until("it is told that the disk is full", || {
         gateway
@@ -177,18 +183,21 @@ fn while_nothing_can_be_safe_nothing_is_confirmed() -> Result<()> {
             .is_ok_and(|(_, text)| text.contains("disk-full"))
     })?;
     let before = answered(&gateway, "2.04");
-    for id in 1..=1_000 {
-        let payload = reading(1_000 + u64::from(id));
+    let refused = answered(&gateway, "5.03");
+    for id in 1_001..=2_000 {
+        let payload = reading(id.into());
         mote.send(&post(id, Wants::Nothing, &payload))?;
         // It has to have been read before the next ones fill the socket.
         if id % 100 == 0 {
             wait_until("they are under way or turned away", || {
                 let under_way = gateway.metric("tidegate_source_unsettled_messages", &[]);
-                under_way + answered(&gateway, "5.03") >= f64::from(id)
+                under_way + answered(&gateway, "5.03") - refused >= f64::from(id - 1_000)
             })?;
         }
     }
-    wait_until("all are answered", || answered(&gateway, "5.03") >= 1_000.0)?;
+    wait_until("all are answered", || {
+        answered(&gateway, "5.03") - refused >= 1_000.0
+    })?;
     ensure!(
         gateway.lines().has(&["as much is under way as may be"]),
         "there was room for all of them"
@@ -199,12 +208,11 @@ fn while_nothing_can_be_safe_nothing_is_confirmed() -> Result<()> {
     link.back();
     let _gateway = setup.start()?;
     let mote = Mote::at(port)?;
-    let code = mote.ask(2_000, &reading(1))?;
+    let code = mote.ask(3_000, &reading(3_000))?;
     ensure!(code == "2.04", "{code}");
-    let wanted = if first == "2.04" { vec![0, 1] } else { vec![1] };
     wait_until("what was confirmed is there", || {
         let arrived = watch.arrivals();
-        wanted.iter().all(|seq| {
+        [confirmed, 3_000].iter().all(|seq| {
             let payload = reading(*seq);
             arrived
                 .iter()
