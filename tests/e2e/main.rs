@@ -14,6 +14,7 @@ mod brokers;
 mod candidates;
 mod cli;
 mod clock;
+mod coap_in;
 mod commands;
 mod compat;
 mod compile;
@@ -107,6 +108,7 @@ fn cases() -> Vec<Trial> {
         access::cases(),
         api::cases(),
         hostile::cases(),
+        coap_in::cases(),
         http_in::cases(),
         http_out::cases(),
         signature::cases(),

@@ -191,7 +191,7 @@ fn what_takes_any_arrival_names_no_protocol() -> Result<()> {
         .collect();
     ensure!(core.len() > 5, "the core of `source` is not where it was");
     let words = [
-        "mqtt", "http", "hyper", "rumqttc", "modbus", "raw", "nats", "ticks",
+        "mqtt", "http", "coap", "hyper", "rumqttc", "modbus", "raw", "nats", "ticks",
     ];
     complain(
         words
@@ -224,6 +224,9 @@ fn each_engine_is_named_in_one_place() -> Result<()> {
     found.extend(hits(&host, "rusty_s3", |path| path == signs));
     found.extend(hits(&host, "jiff", |path| {
         path == "host/src/source/ticks/rhythm.rs" || path == signs
+    }));
+    found.extend(hits(&host, "coap_lite", |path| {
+        path == "host/src/source/coap/datagram.rs"
     }));
     found.extend(hits(&host, "mqtt5", |path| {
         path == "host/src/demo/broker.rs"

@@ -412,6 +412,7 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
 /// What is set for all of a kind in the manual, and one of that kind.
 const EXAMPLES: [(&str, &str); 12] = [
     ("http://*", "web"),
+    ("coap://*", "motes"),
     ("modbus+*://*", "meters"),
     ("tcp://*", "gauges"),
     ("udp://*", "beacons"),
@@ -549,7 +550,7 @@ fn every_setting_that_exists_is_in_the_manual() {
         unknown.trim()
     );
     let raw = format!(
-        "[source.gauges]\nurl = \"tcp+listen://127.0.0.1:4001\"\n{unknown}[source.beacons]\nurl = \"udp://127.0.0.1:4001\"\n{unknown}[source.scale]\nurl = \"serial:///dev/ttyUSB0\"\n{unknown}[source.weather]\nurl = \"exec:///usr/local/bin/weather\"\n{unknown}[source.clock]\nurl = \"clock://utc\"\nevery = \"1s\"\n{unknown}[source.journal]\nurl = \"tail:///var/log/app.log\"\n{unknown}"
+        "[source.gauges]\nurl = \"tcp+listen://127.0.0.1:4001\"\n{unknown}[source.beacons]\nurl = \"udp://127.0.0.1:4001\"\n{unknown}[source.scale]\nurl = \"serial:///dev/ttyUSB0\"\n{unknown}[source.weather]\nurl = \"exec:///usr/local/bin/weather\"\n{unknown}[source.clock]\nurl = \"clock://utc\"\nevery = \"1s\"\n{unknown}[source.journal]\nurl = \"tail:///var/log/app.log\"\n{unknown}[source.motes]\nurl = \"coap://127.0.0.1\"\n{unknown}"
     );
     let written = format!(
         "[uplink.history]\nurl = \"file:///media/history\"\n{unknown}files = {{ {} }}\n",

@@ -5,7 +5,7 @@
 //!
 //! **Promised**
 //! - A message is acknowledged only when it is settled: upstream has accepted it, or it is safe on disk.
-//!   Over MQTT acknowledgements leave in arrival order (4.6), over HTTP each request is answered by itself.
+//!   Over MQTT acknowledgements leave in arrival order (4.6), over HTTP and CoAP each request is answered by itself.
 //! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` a connection to a broker stops reading and
 //!   goes on with pings and acknowledgements, requests are turned away, and polls are left out, counted. QoS 0 is dropped, and
 //!   counted, above half of that.
@@ -18,10 +18,11 @@
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
 //! `taker` is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt`, `http`,
-//! `modbus`, `raw`, `nats` and `ticks` are the ways in.
+//! `coap`, `modbus`, `raw`, `nats` and `ticks` are the ways in.
 
 mod arrival;
 mod circles;
+pub mod coap;
 mod conditions;
 mod devices;
 mod flows;
@@ -68,6 +69,7 @@ pub async fn reach(kind: &SourceKind) -> Result<String, String> {
         SourceKind::Raw(own) => raw::reach(own).await,
         SourceKind::Nats(own) => nats::reach(own).await,
         SourceKind::Ticks(own) => ticks::reach(own),
+        SourceKind::Coap(own) => coap::reach(own).await,
     }
 }
 
@@ -96,5 +98,6 @@ pub async fn run(
         SourceKind::Raw(own) => raw::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Nats(own) => nats::run(&config, own, borders, &metrics, stop).await,
         SourceKind::Ticks(own) => ticks::run(&config, own, borders, &metrics, stop).await,
+        SourceKind::Coap(own) => coap::run(&config, own, borders, &metrics, stop).await,
     }
 }

@@ -69,6 +69,8 @@ pub enum SourceKind {
     Nats(Box<super::nats::Config>),
     /// A clock tells them.
     Ticks(Box<super::ticks::Config>),
+    /// Whoever has them posts them, in datagrams.
+    Coap(Box<super::coap::Config>),
 }
 
 impl SourceKind {
@@ -81,6 +83,7 @@ impl SourceKind {
             Self::Raw(own) => own.address.to_string(),
             Self::Nats(own) => own.to_string(),
             Self::Ticks(own) => own.to_string(),
+            Self::Coap(own) => format!("{}:{}", own.host, own.port),
         }
     }
 
@@ -93,6 +96,7 @@ impl SourceKind {
             Self::Raw(_) => "raw",
             Self::Nats(_) => "nats",
             Self::Ticks(_) => "clock",
+            Self::Coap(_) => "coap",
         }
     }
 
@@ -102,7 +106,7 @@ impl SourceKind {
             Self::Mqtt(own) => own.connection.tls.as_ref().map(Tls::certificates),
             Self::Http(own) => own.tls.as_ref().map(ServerTls::certificates),
             Self::Nats(own) => own.server.tls.as_ref().map(Tls::certificates),
-            Self::Modbus(_) | Self::Raw(_) | Self::Ticks(_) => None,
+            Self::Modbus(_) | Self::Raw(_) | Self::Ticks(_) | Self::Coap(_) => None,
         }
         .unwrap_or_default()
     }

@@ -162,7 +162,8 @@ fn wanted(config: &Config) -> WantedLimits {
         },
         source::SourceKind::Mqtt(_)
         | source::SourceKind::Modbus(_)
-        | source::SourceKind::Nats(_) => 1,
+        | source::SourceKind::Nats(_)
+        | source::SourceKind::Coap(_) => 1,
         source::SourceKind::Ticks(_) => 0,
     };
     let inward: u64 = config.sources.iter().map(in_use).sum();
@@ -223,7 +224,9 @@ async fn names(config: &Config) -> Vec<WantedName> {
                 _ => continue,
             },
             source::SourceKind::Nats(own) => &own.server.host,
-            source::SourceKind::Http(_) | source::SourceKind::Ticks(_) => continue,
+            source::SourceKind::Http(_)
+            | source::SourceKind::Coap(_)
+            | source::SourceKind::Ticks(_) => continue,
         };
         wanted.push((format!("source.{}", source.name), host.clone()));
     }
@@ -286,6 +289,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
             source::SourceKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
             source::SourceKind::Modbus(_)
             | source::SourceKind::Raw(_)
+            | source::SourceKind::Coap(_)
             | source::SourceKind::Ticks(_) => {}
         }
     }

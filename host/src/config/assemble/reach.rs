@@ -1,4 +1,4 @@
-//! Topics of a flow that nothing of its sources can have: a source over HTTP makes topics by its template, one over Modbus has
+//! Topics of a flow that nothing of its sources can have: a source over HTTP or CoAP makes topics by its template, one over Modbus has
 //! as many as groups, a clock has one. From a broker anything may come.
 
 use crate::config::check::Check;
@@ -56,6 +56,7 @@ fn reaches(source: &SourceSpec, pattern: &Pattern) -> bool {
     match &source.kind {
         SourceKind::Mqtt(_) => true,
         SourceKind::Http(http) => http.topic.reaches(pattern),
+        SourceKind::Coap(coap) => coap.topic.reaches(pattern),
         SourceKind::Raw(raw) => raw.topic.reaches(pattern),
         SourceKind::Nats(own) => own.topic.reaches(pattern),
         SourceKind::Modbus(_) | SourceKind::Ticks(_) => {
@@ -81,6 +82,7 @@ fn hint(source: &SourceSpec) -> String {
     let name = &source.name;
     let made: Option<&dyn std::fmt::Display> = match &source.kind {
         SourceKind::Http(http) => Some(&http.topic),
+        SourceKind::Coap(coap) => Some(&coap.topic),
         SourceKind::Raw(raw) => Some(&raw.topic),
         SourceKind::Nats(own) => Some(&own.topic),
         SourceKind::Mqtt(_) | SourceKind::Modbus(_) | SourceKind::Ticks(_) => None,

@@ -101,6 +101,10 @@ impl Thing {
                 stream: nats.stream.clone(),
                 consumer: nats.consumer.clone(),
             }),
+            source::SourceKind::Coap(coap) => Some(Self::Datagrams {
+                host: coap.host.clone(),
+                port: coap.port,
+            }),
             source::SourceKind::Mqtt(_) | source::SourceKind::Ticks(_) => None,
         }
     }

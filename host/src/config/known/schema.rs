@@ -58,6 +58,8 @@ consumer = "a"
 url = "clock://utc"
 every = "1s"
 at = "06:00"
+[source.coap]
+url = "coap://127.0.0.1"
 [uplink.mqtt]
 url = "mqtts://a"
 user = "a"
@@ -148,6 +150,7 @@ fn tables(path: &str) -> Vec<String> {
         ("source", "files") => &["\"tail://*\"", "\"*\""],
         ("source", "nats") => &["\"nats://*\"", "\"*\""],
         ("source", "clock") => &["\"clock://*\"", "\"*\""],
+        ("source", "coap") => &["\"coap://*\"", "\"*\""],
         ("source", "raw") => &["\"serial://*\"", "\"*\""],
         ("uplink", "file") => &["\"file://*\"", "\"*\""],
         ("uplink", "nats" | "streams" | "subjects") => &["\"nats://*\"", "\"*\""],

@@ -1,6 +1,5 @@
 //! A source over HTTP.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +7,13 @@ use super::super::address::{AddressError, BrokerAddress};
 use super::super::connection::{backoff, certificates, identity};
 use super::super::fields::Fields;
 use super::super::secret;
-use super::shared::spec;
+use super::shared::{is_loopback, path_topic, spec};
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::ServerTls;
 use crate::message::legal;
 use crate::source::SourceKind;
-use crate::source::http::{BodySplit, Config, PathTopic};
+use crate::source::http::{BodySplit, Config};
 
 /// Keys that only HTTP has.
 pub(super) const OWN_KEYS: &[&str] = &[
@@ -52,7 +51,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str) -> SourceSpec {
     let max_packet =
         u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20)).unwrap_or(u32::MAX);
     let config = Config {
-        topic: topic(fields),
+        topic: path_topic(fields, "http/{path}"),
         split: split(fields),
         headers: headers(fields),
         max_body_bytes: max_packet as usize,
@@ -145,26 +144,7 @@ pub(in crate::config) fn server_tls(mut tls: Fields<'_>) -> ServerTls {
 
 /// Whether strangers are kept out without a token.
 fn is_guarded(address: &BrokerAddress, tls: Option<&ServerTls>) -> bool {
-    let host = address.host.as_str();
-    let is_local = match host.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    };
-    is_local || tls.is_some_and(|tls| tls.client_ca.is_some())
-}
-
-fn topic(fields: &mut Fields<'_>) -> PathTopic {
-    let written = fields.text("topic").unwrap_or_default();
-    PathTopic::parse(written).unwrap_or_else(|error| {
-        let hint = "write a topic with `{path}` for the path: \"http/{path}\"".to_owned();
-        fields.problem(
-            ProblemCode::Topic,
-            "topic",
-            format!("`topic` {error}"),
-            hint,
-        );
-        PathTopic::any()
-    })
+    is_loopback(&address.host) || tls.is_some_and(|tls| tls.client_ca.is_some())
 }
 
 /// The pages that may open WebSockets: what browsers call their origin.

@@ -1,6 +1,7 @@
 //! Where messages come from: the tables `[source.NAME]`. The scheme of the URL says what is spoken, and with it which keys
 //! there are.
 
+mod coap;
 mod http;
 mod modbus;
 mod mqtt;
@@ -22,13 +23,14 @@ use super::tree::Place;
 use crate::config::problem::code::ProblemCode;
 
 /// What only some ways in have.
-const KEYS: [&[&str]; 6] = [
+const KEYS: [&[&str]; 7] = [
     mqtt::OWN_KEYS,
     http::OWN_KEYS,
     modbus::OWN_KEYS,
     raw::OWN_KEYS,
     nats::OWN_KEYS,
     ticks::OWN_KEYS,
+    coap::OWN_KEYS,
 ];
 
 /// Reads all of them.
@@ -53,6 +55,10 @@ pub(super) fn read_all(
             scheme if scheme.starts_with("nats") => {
                 foreign(&mut fields, nats::OWN_KEYS, "NATS");
                 nats::read(&mut fields, gateway, name)
+            }
+            "coap" | "coaps" => {
+                foreign(&mut fields, coap::OWN_KEYS, "CoAP");
+                coap::read(&mut fields, name)
             }
             "clock" => {
                 foreign(&mut fields, ticks::OWN_KEYS, "a clock");

@@ -1,6 +1,5 @@
 //! A source of raw bytes: over TCP, in datagrams, on a serial line, what a program says, or what stands in files.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use super::super::address::{AddressError, BrokerAddress};
 use super::super::connection::backoff;
 use super::super::fields::Fields;
-use super::shared::{line, spec};
+use super::shared::{line, refuse_exposed, spec};
 use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::SerialBrake;
@@ -257,18 +256,7 @@ fn guard(fields: &mut Fields<'_>, address: &RawAddress) {
         RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. } => host,
         _ => return,
     };
-    let is_local = match host.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    };
-    if !fields.flag("open") && !is_local {
-        fields.problem(
-            ProblemCode::Exposed,
-            "url",
-            format!("whoever reaches `{host}` could send messages here"),
-            "say `open = true`, or listen on 127.0.0.1".to_owned(),
-        );
-    }
+    refuse_exposed(fields, host);
 }
 
 fn topic(fields: &mut Fields<'_>, name: &str, way: RawWay) -> PeerTopic {

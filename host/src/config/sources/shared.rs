@@ -1,5 +1,6 @@
 //! The keys that several ways in have.
 
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
 
 use super::super::fields::Fields;
@@ -7,6 +8,7 @@ use super::spec::SourceSpec;
 use crate::config::problem::code::ProblemCode;
 use crate::link::{Parity, Serial, SerialBrake};
 use crate::source::SourceKind;
+use crate::source::http::PathTopic;
 
 /// What every source has, beside its kind; no payload is larger than what it comes in.
 pub(super) fn spec(
@@ -40,6 +42,41 @@ pub(super) fn spec(
         max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
         max_payload_bytes: max_payload.min(most),
     }
+}
+
+/// Whether only this machine reaches a port at `host`.
+pub(super) fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// A port at which nobody has to show anything: beyond this machine that is to be said.
+pub(super) fn refuse_exposed(fields: &mut Fields<'_>, host: &str) {
+    if !fields.flag("open") && !is_loopback(host) {
+        fields.problem(
+            ProblemCode::Exposed,
+            "url",
+            format!("whoever reaches `{host}` could send messages here"),
+            "say `open = true`, or listen on 127.0.0.1".to_owned(),
+        );
+    }
+}
+
+/// The topic that a path makes; `example` is one.
+pub(super) fn path_topic(fields: &mut Fields<'_>, example: &str) -> PathTopic {
+    let written = fields.text("topic").unwrap_or_default();
+    PathTopic::parse(written).unwrap_or_else(|error| {
+        let hint = format!("write a topic with `{{path}}` for the path: \"{example}\"");
+        fields.problem(
+            ProblemCode::Topic,
+            "topic",
+            format!("`topic` {error}"),
+            hint,
+        );
+        PathTopic::any()
+    })
 }
 
 /// The serial line at `path`, with the keys that any has.

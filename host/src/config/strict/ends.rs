@@ -74,6 +74,11 @@ impl<'a> StrictLook<'a> {
                 }
             }
             source::SourceKind::Ticks(_) => {}
+            source::SourceKind::Coap(own) => {
+                if !site::is_loopback(&own.host) {
+                    self.open_to_all(&subject, (entry, table));
+                }
+            }
             source::SourceKind::Raw(own) => self.raw(&subject, (entry, table), &own.address),
             source::SourceKind::Modbus(own) => {
                 if let source::modbus::ModbusAddress::Net { host, .. } = &own.address
@@ -104,13 +109,18 @@ impl<'a> StrictLook<'a> {
             RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. }
                 if !site::is_loopback(host) =>
             {
-                let message = format!("`{subject}` takes messages from everybody who reaches it");
-                let hint = "name the address of one network that is yours alone, and accept this; or have the devices speak MQTT or HTTP with a login";
-                let place = place_in(table, "open", entry.place);
-                self.find(Advice::OpenPort, subject, place, message, hint);
+                self.open_to_all(subject, (entry, table));
             }
             _ => {}
         }
+    }
+
+    /// A port at which nobody has to show anything.
+    fn open_to_all(&mut self, subject: &str, (entry, table): (&'a TomlEntry, &'a Table)) {
+        let message = format!("`{subject}` takes messages from everybody who reaches it");
+        let hint = "name the address of one network that is yours alone, and accept this; or have the devices speak MQTT or HTTP with a login";
+        let place = place_in(table, "open", entry.place);
+        self.find(Advice::OpenPort, subject, place, message, hint);
     }
 
     /// A level at which the field broker forgets what it has sent, for flows that promise to keep it.

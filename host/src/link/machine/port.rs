@@ -10,9 +10,13 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
 use crate::link::Error;
+
+/// What a socket of datagrams should have room for; the system grants what it allows (`net.core.rmem_max`).
+const ROOM_BYTES: usize = 4 << 20;
 
 static TABLE: Mutex<PortTable> = Mutex::new(PortTable {
     keeper: None,
@@ -163,6 +167,8 @@ impl Port<UdpSocket> {
                 }
                 _ => UdpSocket::bind((bare(host), port)).await?,
             };
+            // What the system allows is enough to go on with.
+            let _ = SockRef::from(&socket).set_recv_buffer_size(ROOM_BYTES);
             let address = socket.local_addr()?;
             Ok(Self::kept(socket, PortKind::Udp, address))
         };

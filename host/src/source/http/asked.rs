@@ -8,13 +8,13 @@ use crate::message::Pattern;
 const TOLD: usize = 8;
 const TOLD_CHARACTERS: usize = 100;
 
-pub(super) struct WantedTopics {
+pub(in crate::source) struct WantedTopics {
     patterns: Vec<Pattern>,
     index: FlowIndex,
 }
 
 impl WantedTopics {
-    pub(super) fn new(routes: &[FlowRoute]) -> Self {
+    pub(in crate::source) fn new(routes: &[FlowRoute]) -> Self {
         let patterns: Vec<_> = routes.iter().map(|route| route.pattern.clone()).collect();
         Self {
             index: FlowIndex::new(patterns.iter().map(std::slice::from_ref)),
@@ -23,7 +23,7 @@ impl WantedTopics {
     }
 
     /// In words where no flow asks for `topic`.
-    pub(super) fn check(&self, topic: &[u8]) -> Result<(), String> {
+    pub(in crate::source) fn check(&self, topic: &[u8]) -> Result<(), String> {
         let topic = String::from_utf8_lossy(topic);
         let mut candidates = Vec::new();
         self.index.look(&topic, &mut candidates);

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+pub(super) use asked::WantedTopics;
 pub use settings::Config;
 pub use split::BodySplit;
 pub use topic::{PathTopic, TemplateError};

@@ -66,11 +66,20 @@ impl PathTopic {
     /// The topic of a request for `path`, as it stands in the URL.
     pub(super) fn topic(&self, path: &str) -> Result<Bytes, &'static str> {
         let path = path.strip_prefix('/').unwrap_or(path);
-        let path = decoded(path)?;
+        self.topic_of(&decoded(path)?)
+    }
+
+    /// The same of a path whose bytes are what they are, without a first slash. Levels `.` and `..` mean another path to most who read one,
+    /// so they are refused.
+    pub(in crate::source) fn topic_of(&self, path: &[u8]) -> Result<Bytes, &'static str> {
+        let mut levels = path.split(|byte| matches!(byte, b'/' | b'\\'));
+        if levels.any(|level| matches!(level, b"." | b"..")) {
+            return Err("the path has a level `.` or `..`");
+        }
         let topic = match &self.after {
             None => self.before.clone().into_bytes(),
             Some(_) if path.is_empty() => return Err("the path is empty, and the topic with it"),
-            Some(after) => [self.before.as_bytes(), &path, after.as_bytes()].concat(),
+            Some(after) => [self.before.as_bytes(), path, after.as_bytes()].concat(),
         };
         legal::check_topic(&topic).map_err(|_| {
             "the path is no topic: no wildcards (+, #), no control characters, UTF-8, 65,535 bytes at most"
@@ -90,8 +99,7 @@ impl std::fmt::Display for PathTopic {
     }
 }
 
-/// A path without its percent signs. Levels `.` and `..` mean another path to most who read one, so they are refused, however
-/// they are written.
+/// A path without its percent signs.
 fn decoded(path: &str) -> Result<Vec<u8>, &'static str> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -111,12 +119,6 @@ fn decoded(path: &str) -> Result<Vec<u8>, &'static str> {
         };
         bytes.push(u8::try_from(high << 4 | low).unwrap_or_default());
         rest = after;
-    }
-    if bytes
-        .split(|byte| matches!(byte, b'/' | b'\\'))
-        .any(|level| matches!(level, b"." | b".."))
-    {
-        return Err("the path has a level `.` or `..`");
     }
     Ok(bytes)
 }

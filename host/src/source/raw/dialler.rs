@@ -17,9 +17,6 @@ const PEER: Peer = Peer {
     upgrade: None,
 };
 
-/// What a socket of datagrams should have room for; the system grants what it allows (`net.core.rmem_max`).
-const ROOM_BYTES: usize = 4 << 20;
-
 /// What was opened, and stands.
 #[derive(Debug)]
 pub(super) enum Opened {
@@ -80,8 +77,6 @@ impl Dial for RawDialler {
             }
             RawAddress::Datagrams { host, port } => {
                 let socket = Port::datagrams(host, *port).await?;
-                // What the system allows is enough to go on with.
-                let _ = socket2::SockRef::from(&*socket).set_recv_buffer_size(ROOM_BYTES);
                 Ok(Opened::Datagrams(socket))
             }
             RawAddress::Serial(serial) => SerialPort::open(serial, self.finder.as_ref())

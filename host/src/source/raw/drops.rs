@@ -7,7 +7,7 @@ const MOST_BYTES: u64 = 4 << 20;
 
 /// Counts those of one socket.
 #[derive(Debug)]
-pub(super) struct DropCount {
+pub(in crate::source) struct DropCount {
     /// The socket's number in the system's lists.
     inode: u64,
     list: &'static str,
@@ -15,7 +15,7 @@ pub(super) struct DropCount {
 }
 
 impl DropCount {
-    pub(super) fn of(socket: impl std::os::fd::AsFd, is_v6: bool) -> Option<Self> {
+    pub(in crate::source) fn of(socket: impl std::os::fd::AsFd, is_v6: bool) -> Option<Self> {
         let inode = rustix::fs::fstat(socket).ok()?.st_ino;
         Some(Self {
             inode,
@@ -29,7 +29,7 @@ impl DropCount {
     }
 
     /// How many more there are than when this was last asked. Where the system does not say, none.
-    pub(super) fn more(&mut self) -> u64 {
+    pub(in crate::source) fn more(&mut self) -> u64 {
         let list = crate::file::read_text(Path::new(self.list), MOST_BYTES).unwrap_or_default();
         // The number is that of 32 bits in the system.
         let now = drops(&list, self.inode).unwrap_or(self.told);

@@ -41,6 +41,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub(super) use dialler::reach;
+pub(super) use drops::DropCount;
 pub use frame::{LengthCounts, LengthField, RawFraming};
 pub use program::{ProgramRounds, RawProgram};
 pub use settings::{Config, RawAddress};
