@@ -410,7 +410,7 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
 }
 
 /// What is set for all of a kind in the manual, and one of that kind.
-const EXAMPLES: [(&str, &str); 12] = [
+const EXAMPLES: [(&str, &str); 13] = [
     ("http://*", "web"),
     ("coap://*", "motes"),
     ("modbus+*://*", "meters"),
