@@ -49,6 +49,8 @@ pub(super) struct RequestBatch<T> {
     slices: Vec<Range<usize>>,
     /// Refused alone since one was taken.
     refused: u32,
+    /// What `most_bytes` was before this batch was too large.
+    before: Option<usize>,
 }
 
 impl<T> RequestBatch<T> {
@@ -61,6 +63,7 @@ impl<T> RequestBatch<T> {
             bytes: 0,
             slices: Vec::new(),
             refused: 0,
+            before: None,
         }
     }
 
@@ -148,6 +151,10 @@ impl<T> RequestBatch<T> {
             kind,
             reason: reason.to_owned(),
         };
+        if let Some(before) = self.before.take() {
+            // It was that one, and not how many went together.
+            self.most_bytes = before;
+        }
         let alone = self.slices.pop().unwrap_or_default();
         answers.extend(
             self.held[alone]
@@ -204,6 +211,7 @@ impl<T> RequestBatch<T> {
             return;
         };
         let bytes: usize = self.held[sent.clone()].iter().map(|held| held.bytes).sum();
+        self.before.get_or_insert(self.most_bytes);
         self.most_bytes = (bytes / 2).max(1);
     }
 
@@ -211,6 +219,7 @@ impl<T> RequestBatch<T> {
         if self.slices.is_empty() {
             self.held.clear();
             self.bytes = 0;
+            self.before = None;
         }
     }
 }
@@ -366,6 +375,23 @@ mod tests {
             taken += 1;
         }
         assert!((40..=60).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn one_that_is_too_large_by_itself_makes_no_others_smaller() {
+        let mut batch = filled(100);
+        let (whole, mut answers) = (batch.limit(), Vec::new());
+        while let Some(sent) = batch.next() {
+            if sent.iter().any(|held| held.token == 77) {
+                batch.shrink();
+                batch.refused("413 Payload Too Large", &mut answers);
+            } else {
+                batch.accepted(&mut answers);
+            }
+        }
+        let is_refused = |answer: &&Answer| matches!(answer, Answer::Refused { .. });
+        assert_eq!(answers.iter().filter(is_refused).count(), 1);
+        assert_eq!((answers.len(), batch.limit()), (100, whole));
     }
 
     #[test]
