@@ -395,10 +395,14 @@ impl Room {
         parts: Vec<Bytes>,
         headers: &HeaderMap,
     ) -> Result<Vec<(Bytes, Bytes)>, RequestOutcome> {
-        let (mut common, key) = properties(headers, &self.headers, self.split != BodySplit::None)?;
-        if self.tracer.is_on() {
-            common = with_trace(headers, &self.headers, common);
-        }
+        let (chosen, key) = properties(headers, &self.headers, self.split != BodySplit::None)?;
+        // Whoever posts need not know that we trace: that costs no request its place.
+        let chosen_bytes = chosen.len();
+        let common = if self.tracer.is_on() {
+            with_trace(headers, &self.headers, chosen)
+        } else {
+            chosen
+        };
         let Some(key) = key else {
             let with = |part| (part, common.clone());
             return Ok(parts.into_iter().map(with).collect());
@@ -407,7 +411,7 @@ impl Room {
             return Err(unfit(KEY, &format!("is longer than {KEY_BYTES} bytes")));
         }
         // Each message has them for itself.
-        let copies = parts.len() * (common.len() + key.len());
+        let copies = parts.len() * (chosen_bytes + key.len());
         if copies > self.max_body_bytes {
             let why = format!(
                 "the chosen headers, once for each of the {} messages, are more than the {} bytes of a body",

@@ -49,6 +49,8 @@ pub(super) struct RequestBatch<T> {
     slices: Vec<Range<usize>>,
     /// Refused alone since one was taken.
     refused: u32,
+    /// What `most_bytes` was before this batch was too large.
+    before: Option<usize>,
 }
 
 impl<T> RequestBatch<T> {
@@ -61,6 +63,7 @@ impl<T> RequestBatch<T> {
             bytes: 0,
             slices: Vec::new(),
             refused: 0,
+            before: None,
         }
     }
 
@@ -167,6 +170,7 @@ impl<T> RequestBatch<T> {
             kind,
             reason: reason.to_owned(),
         };
+        self.grow_back();
         let alone = self.slices.pop().unwrap_or_default();
         answers.extend(
             self.held[alone]
@@ -232,13 +236,22 @@ impl<T> RequestBatch<T> {
 
     /// Later batches have no more than so many bytes.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.before.get_or_insert(self.most_bytes);
         self.most_bytes = bytes.min(self.most_bytes).max(1);
+    }
+
+    /// It was one message, and not how many went together.
+    pub(super) fn grow_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.most_bytes = before;
+        }
     }
 
     fn close(&mut self) {
         if self.slices.is_empty() {
             self.held.clear();
             self.bytes = 0;
+            self.before = None;
         }
     }
 }
@@ -394,6 +407,23 @@ mod tests {
             taken += 1;
         }
         assert!((40..=60).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn one_that_is_too_large_by_itself_makes_no_others_smaller() {
+        let mut batch = filled(100);
+        let (whole, mut answers) = (batch.limit(), Vec::new());
+        while let Some(sent) = batch.next() {
+            if sent.iter().any(|held| held.token == 77) {
+                batch.shrink();
+                batch.refused("413 Payload Too Large", &mut answers);
+            } else {
+                batch.accepted(&mut answers);
+            }
+        }
+        let is_refused = |answer: &&Answer| matches!(answer, Answer::Refused { .. });
+        assert_eq!(answers.iter().filter(is_refused).count(), 1);
+        assert_eq!((answers.len(), batch.limit()), (100, whole));
     }
 
     #[test]

@@ -154,11 +154,23 @@ impl Judge {
             let may_go = may_be_tried || !case.has_been_mute();
             case.is_here && !case.is_out && case.is_mute() && may_go
         };
-        self.cases
-            .iter()
-            .filter(is_ready)
-            .map(|case| case.face.place)
+        // None goes ahead of its key, but of such as were sent already.
+        let goes_ahead = |other: &Deferred, case: &Deferred| {
+            let is_of_its_key = other.face.key == case.face.key;
+            let waits = other.is_mute() && !other.is_out;
+            waits && is_of_its_key && other.face.place < case.face.place
+        };
+        let is_first = |case: &&Deferred| !self.cases.iter().any(|other| goes_ahead(other, case));
+        let times = |case: &Deferred| match case.state {
+            DeferredState::Mute { times, .. } => times,
+            _ => 0,
+        };
+        let ready = self.cases.iter().filter(is_ready).filter(is_first);
+        // Those that were tried less often are more likely to be innocent, and others wait for them.
+        ready
+            .map(|case| (times(case), case.face.place))
             .min()
+            .map(|(_, place)| place)
     }
 
     /// From when on one may be tried again that had no answer, where it takes the whole window.
@@ -168,5 +180,39 @@ impl Judge {
             .unwrap_or(u32::MAX);
         let pause = BETWEEN.0.saturating_mul(times).min(BETWEEN.1);
         (self.widest < 2).then(|| self.began + pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Seq;
+
+    #[test]
+    fn those_that_were_tried_least_come_first_and_none_ahead_of_its_key() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut judge = Judge::new(now);
+        judge.widest = 100;
+        let face = |seq: u64, key: u64| Face {
+            place: (0, Seq(seq)),
+            key,
+            topic: key,
+            is_own: false,
+        };
+        // All were in one request that had no answer; then the first one had none by itself.
+        let all = [face(1, 7), face(2, 7), face(3, 8), face(4, 9)];
+        for one in [all[0], all[1], all[2], all[3], all[0]] {
+            assert!(!judge.unanswered(one, second, 30 * second));
+        }
+        let mut order = Vec::new();
+        for case in &mut judge.cases {
+            case.is_here = true;
+        }
+        while let Some(place) = judge.mute(now, 100, Duration::ZERO) {
+            order.push(place.1.0);
+            let case = judge.cases.iter_mut().find(|case| case.face.place == place);
+            case.unwrap().is_out = true;
+        }
+        assert_eq!(order, [3, 4, 1, 2]);
     }
 }

@@ -105,7 +105,7 @@ impl Hand {
         self.sorted.get_mut(name)
     }
 
-    /// It was too large: its halves are sent, and later batches are no larger than these.
+    /// It was too large: its halves are sent, and later batches are no larger than these, unless it is one message alone.
     pub(super) fn too_large(
         &mut self,
         name: &PartitionName,
@@ -115,7 +115,9 @@ impl Hand {
         let Some(batch) = self.sorted.get_mut(name) else {
             return;
         };
-        if !batch.is_one() {
+        if batch.is_one() {
+            self.gathered.grow_back();
+        } else {
             self.gathered.shrink_to(batch.sent_bytes() / 2);
         }
         batch.refused(words, answers);

@@ -9,6 +9,8 @@ use super::slot::RestingFile;
 
 /// How often they are noted, if there are others all the time.
 const NOTE_EVERY: Duration = Duration::from_secs(30);
+/// The same where some were never opened, of which nothing else is noted.
+const NOTE_UNREAD: Duration = Duration::from_secs(2);
 /// So many that are not noted are noted at once: until then the other notes have them, which are written more often.
 const MOST_UNNOTED: usize = 384;
 
@@ -19,6 +21,8 @@ pub(super) struct FilesAtRest {
     /// Since when they are others than those that are noted.
     changed: Option<Instant>,
     tried: Instant,
+    /// Some that are not noted were never opened.
+    has_unread: bool,
 }
 
 impl FilesAtRest {
@@ -28,6 +32,7 @@ impl FilesAtRest {
             all: all.map(by_number).collect(),
             changed: None,
             tried: now,
+            has_unread: false,
         }
     }
 
@@ -36,6 +41,7 @@ impl FilesAtRest {
     }
 
     pub(super) fn put(&mut self, one: Arc<RestingFile>, now: Instant) {
+        self.has_unread |= one.is_unread();
         self.all.insert(one.place.number, one);
         self.changed.get_or_insert(now);
     }
@@ -63,12 +69,17 @@ impl FilesAtRest {
         (is_last, now): (bool, Instant),
     ) -> Option<Vec<Arc<RestingFile>>> {
         let changed = self.changed?;
-        let is_late = now.saturating_duration_since(changed.max(self.tried)) >= NOTE_EVERY;
+        let every = if self.has_unread {
+            NOTE_UNREAD
+        } else {
+            NOTE_EVERY
+        };
+        let is_late = now.saturating_duration_since(changed.max(self.tried)) >= every;
         let is_pressed = unnoted >= MOST_UNNOTED && changed >= self.tried;
         if !(is_last || is_late || is_pressed) {
             return None;
         }
-        (self.changed, self.tried) = (None, now);
+        (self.changed, self.tried, self.has_unread) = (None, now, false);
         let safe = self.all.iter().filter(|(number, _)| is_safe(**number));
         Some(safe.map(|(_, one)| Arc::clone(one)).collect())
     }

@@ -94,12 +94,10 @@ pub(super) struct TailReader {
     pub(super) resting: BTreeMap<FileId, Arc<RestingFile>>,
     /// Files that are open at a time.
     pub(super) slots: usize,
-    /// When what waited for a slot and is opened now had changed last as it was seen first.
-    pub(super) first_seen: Option<(i64, i64)>,
     /// Those that wait for a slot.
     pub(super) waiting: BTreeMap<FileId, WaitingFile>,
-    /// Numbers of places in files that were never opened, and had something.
-    pub(super) unopened: BTreeSet<u64>,
+    /// Numbers of places in files that have something of which nothing was read: where they are gone, that is.
+    pub(super) unread_ones: BTreeSet<u64>,
     pub(super) rested: Vec<Arc<RestingFile>>,
     pub(super) woken: Vec<u64>,
     pub(super) lost: Vec<Bytes>,
@@ -136,9 +134,8 @@ impl TailReader {
             ended: Vec::new(),
             resting: BTreeMap::new(),
             slots: MOST_OPEN,
-            first_seen: None,
             waiting: BTreeMap::new(),
-            unopened: BTreeSet::new(),
+            unread_ones: BTreeSet::new(),
             rested: Vec::new(),
             woken: Vec::new(),
             lost: Vec::new(),
@@ -361,7 +358,6 @@ impl TailReader {
         self.come_back(path, &file, id);
         let known = self.known_as(path, id);
         let is_same = known.map(|at| self.known[at].mark.is_on(&file));
-        let was_known = matches!(is_same, Some(Ok(true)));
         let (place, twin) = match (known, is_same) {
             (_, Some(Err(error))) => {
                 self.problems.push(unreadable(path, &error));
@@ -369,18 +365,19 @@ impl TailReader {
             }
             (Some(at), Some(Ok(true))) => {
                 let place = self.known.remove(at);
-                (place.with(place.number, id), None)
+                self.unread_ones.remove(&place.number);
+                let is_begun = place.mark.offset > 0;
+                let twin = || self.twin_of(path, &file, about.len(), now);
+                let twin = (!is_begun).then(twin).flatten();
+                (place.with(place.number, id), twin)
             }
             _ => {
                 let twin = self.twin_of(path, &file, about.len(), now);
-                let mut place = self.new_place(path, &about);
-                // It may have been cut since.
-                place.since = self.first_seen.take().unwrap_or(place.since);
-                (place, twin)
+                (self.new_place(path, &about), twin)
             }
         };
         // One that was read before stands where it stood.
-        let before = match was_known {
+        let before = match place.mark.offset > 0 {
             true => None,
             false => self.last_of(&place.home),
         };
@@ -409,6 +406,11 @@ impl TailReader {
     }
 
     pub(super) fn begin(&mut self, file: FollowedFile) {
+        // It may have waited for a slot, and is found to be the rest of another one.
+        if let Some(one) = self.resting.remove(&file.done.id) {
+            self.woken.push(one.place.number);
+            self.ended.push(one.place.number);
+        }
         self.begun.push(file.done.clone());
         self.files.insert(file.number(), file);
     }

@@ -12,7 +12,7 @@ use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern;
 use super::problem::TailProblem;
 use super::reader::{TailReader, unreadable};
-use super::search::{FoundFile, FoundFiles, MOST_ENTRIES};
+use super::search::{self, FoundFile, FoundFiles, MOST_ENTRIES};
 use super::slot::{RestingFile, WaitingFile};
 use crate::file;
 
@@ -67,22 +67,19 @@ impl TailReader {
                 let giver = givers.next(may_read && has_waited);
                 has_slot = giver.is_some_and(|number| self.rest(number, by_id));
             }
+            let seen = before.get(&one.id).copied();
             if !has_slot {
-                let is_new = !self.resting.contains_key(&one.id);
-                let seen = before.get(&one.id).and_then(|one| one.unopened.clone());
-                let has_some = |file: &FoundFile| is_new && file.length > 0;
-                let unopened = seen.or_else(|| Some(one.clone())).filter(has_some);
-                self.waiting.insert(one.id, WaitingFile { since, unopened });
+                self.wait(one, since, seen);
                 continue;
             }
             match file::open(&one.path) {
                 Ok(file) => {
                     self.wake(one.id);
                     self.wake_original(&one.path, &file, one.length);
-                    let seen = before.get(&one.id).and_then(|one| one.unopened.as_ref());
-                    self.first_seen = seen.map(|one| one.changed);
+                    if seen.is_some_and(|seen| seen.is_cut_at(one.length)) {
+                        self.was_cut(one);
+                    }
                     self.follow(&one.path, file, now);
-                    self.first_seen = None;
                 }
                 Err(error) => {
                     self.problems.push(unreadable(&one.path, &error));
@@ -90,7 +87,6 @@ impl TailReader {
                 }
             }
         }
-        self.look_for_unopened(found, before);
         let oldest = self.waiting.values().map(|one| one.since).min();
         if oldest.is_some_and(|since| now.saturating_duration_since(since) >= TOLD_AFTER) {
             self.problems.push(TailProblem::Waiting(self.waiting.len()));
@@ -173,43 +169,65 @@ impl TailReader {
         candidates
     }
 
-    /// Those that waited, were never opened, and are not there any more: they may lie beside under another name.
-    fn look_for_unopened(&mut self, found: &FoundFiles, before: BTreeMap<FileId, WaitingFile>) {
-        if found.has_more || found.files.is_empty() {
-            return;
-        }
-        let mut looked_for = 0;
-        for (id, one) in before {
-            let Some(file) = &one.unopened else { continue };
-            if self.waiting.contains_key(&id) || self.is_followed(id) || self.unread.contains(&id) {
-                continue;
-            }
-            looked_for += 1;
-            if looked_for > MOST_LOOKED_FOR {
-                self.waiting.insert(id, one);
-                continue;
-            }
+    /// One that has no slot waits where it is; of one that was never opened is kept that it is there, as of any other.
+    fn wait(&mut self, one: &FoundFile, since: Instant, before: Option<WaitingFile>) {
+        let has_room = self.resting.len() + self.slots < MOST_ENTRIES;
+        let is_known = || {
+            let mut known = self.known.iter();
+            self.resting.contains_key(&one.id) || known.any(|place| place.id == one.id)
+        };
+        if one.length > 0 && has_room && !is_known() {
             let place = ReadPlace {
                 number: self.next,
-                home: file.path.clone(),
-                id,
-                since: file.changed,
+                home: one.path.clone(),
+                id: one.id,
+                since: one.changed,
                 is_through: false,
                 mark: FileMark::default(),
             };
             self.next += 1;
-            self.unopened.insert(place.number);
-            self.known.push(place);
+            self.lay_down(RestingFile {
+                place,
+                path: one.path.clone(),
+                seen: None,
+            });
+        }
+        let was_cut = before.is_some_and(|before| before.is_cut_at(one.length));
+        let length = one.length;
+        let waiting = WaitingFile {
+            since,
+            length,
+            was_cut,
+        };
+        self.waiting.insert(one.id, waiting);
+    }
+
+    /// One was cut while it waited: what it had is gone, unless there is a copy.
+    fn was_cut(&mut self, one: &FoundFile) {
+        let Some(place) = self.known.iter().find(|place| place.id == one.id) else {
+            return;
+        };
+        if place.mark.offset > 0 {
+            // Whether it is in a copy is looked for.
+            self.unread_ones.insert(place.number);
+        } else if search::rotated(&place.home, place.since).is_empty() {
+            let file = pattern::shown(&one.path);
+            tracing::warn!(
+                file,
+                "the file was cut while it waited to be read, and there is no copy of it: what it had is gone"
+            );
+            self.lost.push(self.topic_of(&place.home));
         }
     }
 
     fn givers(&self, by_id: &FoundById<'_>) -> SlotGivers {
         let others = self.files.values();
+        let is_over = |before: &u64| !self.files.contains_key(before);
         let needed: BTreeSet<u64> = others
             .flat_map(|file| file.behind.into_iter().chain(file.twin.map(|twin| twin.of)))
             .collect();
         let may_rest = |file: &&FollowedFile| {
-            let is_alone = file.behind.is_none() && file.twin.is_none();
+            let is_alone = file.behind.as_ref().is_none_or(is_over) && file.twin.is_none();
             let is_there = file.path.is_some() && file.gone.is_none();
             is_alone && is_there && !file.is_out_of_step() && !needed.contains(&file.number())
         };
@@ -253,6 +271,9 @@ impl TailReader {
     /// One at rest is looked for, or opened, from now on.
     fn wake(&mut self, id: FileId) {
         if let Some(one) = self.resting.remove(&id) {
+            if one.is_unread() {
+                self.unread_ones.insert(one.place.number);
+            }
             self.woken.push(one.place.number);
             self.known.push(one.place.clone());
         }

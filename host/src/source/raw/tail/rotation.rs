@@ -153,7 +153,8 @@ impl TailReader {
     }
 
     pub(super) fn is_followed(&self, id: FileId) -> bool {
-        self.resting.contains_key(&id) || self.files.values().any(|file| file.done.id == id)
+        let is_at_rest = self.resting.get(&id).is_some_and(|one| !one.is_unread());
+        is_at_rest || self.files.values().any(|file| file.done.id == id)
     }
 
     /// Files beside one that nobody follows and that may be rotations of it, the newest first.
@@ -203,6 +204,7 @@ impl TailReader {
                 continue;
             };
             let Ok(about) = file.metadata() else { continue };
+            self.unread_ones.remove(&place.number);
             let own = place.with(place.number, FileId::of(&about));
             let mut before = found.get(&place.home).map(|before| before.number);
             if place.mark.offset == 0 {
@@ -235,7 +237,7 @@ impl TailReader {
         }
         self.ended.push(place.number);
         let is_another_s = self.is_followed(place.id);
-        let was_unread = self.unopened.remove(&place.number);
+        let was_unread = self.unread_ones.remove(&place.number);
         if (place.mark.offset > 0 && !place.is_through && !is_another_s) || was_unread {
             let (file, read) = (pattern::shown(&place.home), place.mark.offset);
             tracing::warn!(

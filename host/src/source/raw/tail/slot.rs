@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::ReadPlace;
 use super::pattern;
-use super::search::FoundFile;
 
 /// Files that are held open at a time.
 pub(super) const MOST_OPEN: usize = 256;
@@ -24,10 +23,26 @@ pub(super) struct RestingFile {
     pub(super) seen: Option<((i64, i64), u64)>,
 }
 
+impl RestingFile {
+    /// Whether it was never opened, or nothing of it was ever whole, and it has something.
+    pub(super) fn is_unread(&self) -> bool {
+        self.seen.is_none() && self.place.mark.offset == 0
+    }
+}
+
 /// One that waits for a slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct WaitingFile {
     pub(super) since: Instant,
-    /// Of one that was never opened and has something, how it is found again.
-    pub(super) unopened: Option<FoundFile>,
+    /// How long it was when it was looked at last.
+    pub(super) length: u64,
+    /// It was shorter than that once, and had something that was not read.
+    pub(super) was_cut: bool,
+}
+
+impl WaitingFile {
+    /// Whether it was cut, as it is so long now.
+    pub(super) fn is_cut_at(&self, length: u64) -> bool {
+        self.was_cut || length < self.length
+    }
 }

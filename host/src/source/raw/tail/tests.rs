@@ -164,6 +164,13 @@ impl Scene {
         self.read_after(1, true);
     }
 
+    /// Looks which files there are, and reads nothing.
+    fn look(&mut self) {
+        self.now += Duration::from_secs(1);
+        let turn = self.reader.turn(TailOrders::default(), self.now);
+        self.take(turn, true);
+    }
+
     /// The gateway ends and starts again; what was noted is all that is known.
     fn restart(&mut self) {
         let resting = self.resting.keys();
@@ -868,6 +875,89 @@ fn what_waits_for_a_slot_gets_one_though_all_others_always_have_more() {
     let unread = other.reader.turn(TailOrders::default(), other.now);
     other.take(unread, true);
     assert_eq!(other.lost, [format!("log/{name}")]);
+}
+
+/// Two files, of which the second waits for a slot and was never opened.
+fn waiting() -> Scene {
+    let mut scene = scene("*.log");
+    scene.reader.slots = 1;
+    scene.add("a.log", "a1\n");
+    scene.let_time_pass();
+    scene.add("b.log", "b1\n");
+    scene.look();
+    assert_eq!(scene.reader.waiting.len(), 1);
+    scene
+}
+
+#[test]
+fn what_was_rotated_and_never_opened_is_read_after_a_restart_and_a_reload() {
+    for is_kill in [true, false] {
+        let mut scene = waiting();
+        if is_kill {
+            scene.restart();
+        } else {
+            scene.reload();
+        }
+        for name in ["a.log", "b.log"] {
+            scene.rename(name, &format!("{name}.1"));
+            scene.add(name, "new\n");
+        }
+        for _ in 0..40 {
+            scene.read();
+        }
+        scene.lines.sort();
+        scene.has("a1 b1 new new");
+        assert!(scene.lost.is_empty(), "{:?}", scene.lost);
+    }
+}
+
+#[test]
+fn what_is_cut_while_it_waits_is_read_out_of_its_copy_or_told() {
+    let mut scene = waiting();
+    fs::write(scene.path("b.log"), "").unwrap();
+    scene.read();
+    scene.read();
+    scene.has("a1");
+    assert_eq!(scene.lost, ["log/b.log"]);
+    let mut scene = waiting();
+    scene.cut("b.log", "b.log.1");
+    scene.add("b.log", "b2\n");
+    scene.read();
+    scene.read();
+    scene.has("a1 b1 b2");
+    assert!(scene.lost.is_empty(), "{:?}", scene.lost);
+    // One of which something was read before.
+    let mut scene = waiting();
+    scene.read();
+    scene.read();
+    scene.has("a1 b1");
+    scene.add("a.log", "a2\n");
+    scene.add("b.log", "b2\n");
+    scene.look();
+    assert_eq!(scene.reader.waiting.len(), 1);
+    fs::write(scene.path("a.log"), "").unwrap();
+    scene.reader.slots = 2;
+    scene.look();
+    assert_eq!(scene.lost, ["log/a.log"]);
+}
+
+#[test]
+fn what_came_in_the_place_of_another_one_gives_up_its_slot_in_its_turn() {
+    let mut scene = waiting();
+    fs::remove_file(scene.path("b.log")).unwrap();
+    scene.read();
+    scene.has("a1");
+    scene.rename("a.log", "a.log.1");
+    scene.add("a.log", "a2\n");
+    scene.reader.slots = 2;
+    scene.read();
+    scene.has("a2");
+    scene.reader.slots = 1;
+    scene.add("c.log", "c1\n");
+    for _ in 0..40 {
+        scene.read();
+    }
+    scene.has("c1");
 }
 
 #[test]
