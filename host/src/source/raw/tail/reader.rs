@@ -17,7 +17,7 @@ use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern::{FilePattern, level, shown};
 use super::problem::TailProblem;
 use super::search;
-use super::slot::{MOST_OPEN, RestingFile, WaitingFile};
+use super::slot::{MOST_ASIDE, MOST_OPEN, RestingFile, WaitingFile};
 use crate::file;
 use crate::source::raw::PeerTopic;
 use crate::source::raw::frame::{Framer, RawFraming};
@@ -274,7 +274,7 @@ impl TailReader {
 
     /// Ends with files that are read and somewhere else.
     fn let_go(&mut self, turn: &mut TailTurn, now: Instant) {
-        let is_crowded = !self.waiting.is_empty();
+        let is_crowded = !self.waiting.is_empty() || self.files.len() >= self.slots + MOST_ASIDE;
         let is_over = |file: &FollowedFile| {
             let about = file.file.metadata();
             let is_somewhere = about.as_ref().is_ok_and(|about| about.nlink() > 0);
