@@ -411,6 +411,13 @@ impl TailReader {
             self.woken.push(one.place.number);
             self.ended.push(one.place.number);
         }
+        let (id, number) = (file.done.id, file.number());
+        let is_it =
+            |place: &ReadPlace| place.id == id && place.number != number && place.mark.offset == 0;
+        for place in self.known.extract_if(.., |place| is_it(place)) {
+            self.unread_ones.remove(&place.number);
+            self.ended.push(place.number);
+        }
         self.begun.push(file.done.clone());
         self.files.insert(file.number(), file);
     }
