@@ -17,7 +17,7 @@ use super::mark::{FileId, FileMark, ReadPlace};
 use super::pattern::{FilePattern, level, shown};
 use super::problem::TailProblem;
 use super::search;
-use super::slot::{MOST_OPEN, RestingFile, WaitingFile};
+use super::slot::{MOST_ASIDE, MOST_OPEN, RestingFile, WaitingFile};
 use crate::file;
 use crate::source::raw::PeerTopic;
 use crate::source::raw::frame::{Framer, RawFraming};
@@ -274,7 +274,7 @@ impl TailReader {
 
     /// Ends with files that are read and somewhere else.
     fn let_go(&mut self, turn: &mut TailTurn, now: Instant) {
-        let is_crowded = !self.waiting.is_empty();
+        let is_crowded = !self.waiting.is_empty() || self.files.len() >= self.slots + MOST_ASIDE;
         let is_over = |file: &FollowedFile| {
             let about = file.file.metadata();
             let is_somewhere = about.as_ref().is_ok_and(|about| about.nlink() > 0);
@@ -410,6 +410,13 @@ impl TailReader {
         if let Some(one) = self.resting.remove(&file.done.id) {
             self.woken.push(one.place.number);
             self.ended.push(one.place.number);
+        }
+        let (id, number) = (file.done.id, file.number());
+        let is_it =
+            |place: &ReadPlace| place.id == id && place.number != number && place.mark.offset == 0;
+        for place in self.known.extract_if(.., |place| is_it(place)) {
+            self.unread_ones.remove(&place.number);
+            self.ended.push(place.number);
         }
         self.begun.push(file.done.clone());
         self.files.insert(file.number(), file);

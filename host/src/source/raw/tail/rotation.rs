@@ -194,6 +194,12 @@ impl TailReader {
                 self.known.push(place);
                 continue;
             }
+            if place.mark.offset == 0 && self.is_followed(place.id) {
+                // It was found to be the rest of another one, and is read as that.
+                self.unread_ones.remove(&place.number);
+                self.ended.push(place.number);
+                continue;
+            }
             if let Some(problem) = self.barred(&place) {
                 self.problems.push(problem);
                 self.known.push(place);

@@ -912,6 +912,26 @@ fn what_was_rotated_and_never_opened_is_read_after_a_restart_and_a_reload() {
 }
 
 #[test]
+fn many_that_were_rotated_while_they_waited_do_not_wait_for_each_other_for_minutes() {
+    let mut scene = scene("*.log");
+    scene.reader.slots = 1;
+    scene.add("live.log", "live\n");
+    scene.let_time_pass();
+    let names: Vec<String> = (0..80).map(|number| format!("{number}.log")).collect();
+    for name in &names {
+        scene.add(name, "x\n");
+    }
+    scene.look();
+    for name in &names {
+        scene.rename(name, &format!("{name}.1"));
+    }
+    for _ in 0..40 {
+        scene.read();
+    }
+    assert_eq!(scene.lines.len(), 81);
+}
+
+#[test]
 fn what_is_cut_while_it_waits_is_read_out_of_its_copy_or_told() {
     let mut scene = waiting();
     fs::write(scene.path("b.log"), "").unwrap();
