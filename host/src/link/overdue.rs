@@ -61,6 +61,13 @@ impl Question {
         now.saturating_duration_since(self.asked_at)
     }
 
+    /// When to look again how far it is: after `every`, and when the patience is over.
+    pub fn look_at(&self, every: Duration, now: Instant) -> Instant {
+        let over = self.patience.map(|patience| self.moved_at + patience);
+        let over = over.filter(|over| *over > now);
+        over.map_or(now + every, |over| over.min(now + every))
+    }
+
     /// Looks how far it is: of `total` bytes of the stream the peer's TCP has `taken`.
     pub fn overdue(
         &mut self,
@@ -95,6 +102,17 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn it_is_looked_at_when_the_patience_is_over() {
+        let start = Instant::now();
+        let question = Question::new(Some(5 * SECOND / 2), start);
+        let looks = [0, 1, 2, 3].map(|second| question.look_at(SECOND, start + second * SECOND));
+        let after = |tenths: u32| start + tenths * SECOND / 10;
+        assert_eq!(looks, [after(10), after(20), after(25), after(40)]);
+        let endless = Question::new(None, start);
+        assert_eq!(endless.look_at(SECOND, start), after(10));
+    }
 
     #[test]
     fn an_answer_has_its_time_from_when_the_question_is_through_and_a_question_that_moves_is_not_late()

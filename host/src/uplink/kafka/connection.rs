@@ -154,12 +154,13 @@ impl BrokerConnection {
                 continue;
             }
             ready!(self.timer.as_mut().poll(cx));
-            self.timer.as_mut().reset((now + LOOK).into());
             let total = self.socket.total() + self.output.len() as u64;
             let place = (self.socket.socket().taken(), total);
             if let Some(overdue) = exchange.question.overdue(place, &self.deadlines, now) {
                 return Poll::Ready(Err(overdue.into()));
             }
+            let look_at = exchange.question.look_at(LOOK, now);
+            self.timer.as_mut().reset(look_at.into());
         }
     }
 

@@ -313,7 +313,6 @@ impl PostgresWire {
             }
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            self.timer.as_mut().reset((now + LOOK).into());
             let place = self.line.socket.taken_of();
             let overdue = exchange
                 .question
@@ -321,6 +320,8 @@ impl PostgresWire {
             if let Some(overdue) = overdue {
                 return Poll::Ready(Err(overdue.into()));
             }
+            let look_at = exchange.question.look_at(LOOK, now);
+            self.timer.as_mut().reset(look_at.into());
         }
     }
 

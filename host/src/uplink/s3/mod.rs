@@ -369,6 +369,10 @@ impl Carrier for S3Carrier {
         let prefix = self.prefix(about.prefix);
         let topic = key_hash(&packet.topic);
         let is_alone = self.facts.lock().patience.is_doubted(topic);
+        // While one is under way that may be the one which is never answered, nothing counts as sent that waits behind it.
+        if is_alone && self.sending > 0 {
+            return Err(Unsendable::Full);
+        }
         let seq = about.stored.seq;
         let held = BatchMessage {
             token,

@@ -297,12 +297,14 @@ impl HttpConnection {
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         ready!(self.timer.as_mut().poll(cx));
         let now = Instant::now();
-        self.timer.as_mut().reset((now + LOOK).into());
         let Some(exchange) = &mut self.exchange else {
             return Poll::Ready(Ok(()));
         };
         let place = self.socket.taken_of();
-        match exchange.question.overdue(place, &self.deadlines, now) {
+        let overdue = exchange.question.overdue(place, &self.deadlines, now);
+        let look_at = exchange.question.look_at(LOOK, now);
+        self.timer.as_mut().reset(look_at.into());
+        match overdue {
             Some(overdue) => Poll::Ready(Err(overdue.into())),
             None => Poll::Ready(Ok(())),
         }
