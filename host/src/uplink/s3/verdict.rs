@@ -70,9 +70,10 @@ impl StoreVerdict {
 }
 
 /// Whether it may be said of one object though it is mostly said of all: a firewall before the store, which looks into what is sent, has
-/// none of its names.
+/// none of its names; and what a store does not do at all it would not have done for others.
 pub(super) fn may_be_of_one(status: u16, code: &str) -> bool {
-    code.is_empty() && matches!(status, 300..=399 | 403..=405 | 410 | 415 | 502 | 504)
+    let is_of_a_firewall = matches!(status, 300..=399 | 403..=405 | 410 | 415 | 502 | 504);
+    status == 501 || (code.is_empty() && is_of_a_firewall)
 }
 
 /// What to do about an answer that holds everything.
@@ -184,6 +185,19 @@ mod tests {
         }
         for (status, code) in [(400, "InvalidRequest"), (500, "InternalError"), (418, "")] {
             assert_eq!(of(status, code), StoreVerdict::Failed, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn what_is_mostly_said_of_all_may_be_of_one_where_others_were_taken() {
+        for (status, code, may_be) in [
+            (403, "", true),
+            (403, "AccessDenied", false),
+            (501, "NotImplemented", true),
+            (503, "SlowDown", false),
+            (404, "NoSuchBucket", false),
+        ] {
+            assert_eq!(may_be_of_one(status, code), may_be, "{status} {code}");
         }
     }
 
