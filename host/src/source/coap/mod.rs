@@ -10,7 +10,7 @@
 //! - What no flow asks for is not taken, and is answered with 4.04.
 //! - Who floods the port takes bounded room, and nobody is sent much more than what his address asked with.
 //!
-//! **Not promised**: that a repeat is known after a restart, after [its time](exchanges), or beyond 28,000 answers that are remembered;
+//! **Not promised**: that a repeat is known after a restart, after its time (`exchanges`), or beyond 28,000 answers that are remembered;
 //! that the answer arrives where its sender is behind it: what is acknowledged to nobody comes again. Nothing is encrypted.
 //!
 //! - `datagram`, `block`, `format`: the protocol's forms. `request`: what one asks for; `outcome`: what it may come to.
