@@ -275,6 +275,14 @@ impl Cluster {
             Ok((reply, answer)) => {
                 produced.sending = produced.sending.max(reply.sending);
                 produced.took = produced.took.max(reply.took);
+                if let Some((topic, partition)) = answer.lacks(sent) {
+                    // The same would be sent again, for ever.
+                    let topic = crate::words::line(topic, 200);
+                    let lack = format!(
+                        "it says nothing of partition {partition} of `{topic}`, into which something was sent"
+                    );
+                    produced.fault.get_or_insert(Error::Stranger(lack));
+                }
                 produced.answers.extend(answer.batches);
             }
             Err(error) => {

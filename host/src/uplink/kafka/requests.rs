@@ -252,6 +252,15 @@ impl ProduceAnswer {
             rest: reading.i32()?,
         })
     }
+
+    /// The first of those that were `sent` of which it says nothing.
+    pub(super) fn lacks<'a>(
+        &self,
+        mut sent: impl Iterator<Item = &'a PartitionName>,
+    ) -> Option<&'a PartitionName> {
+        let is_told = |name: &PartitionName| self.batches.iter().any(|(told, _)| told == name);
+        sent.find(|name| !is_told(name))
+    }
 }
 
 fn batch_answer(one: &mut AnswerReading<'_>, version: i16) -> Result<BatchAnswer, CutOff> {
@@ -415,6 +424,9 @@ mod tests {
         assert_eq!((name, told.code), (&("a".to_owned(), 3), 87));
         assert_eq!(told.words, "refused: no key\u{fffd}[31m");
         assert!(ProduceAnswer::read(&answer[..answer.len() - 1], 8).is_err());
+        let sent = [("a".to_owned(), 3), ("a".to_owned(), 4)];
+        assert_eq!(read.lacks(sent.iter()), Some(&sent[1]));
+        assert_eq!(read.lacks(sent[..1].iter()), None);
     }
 
     proptest! {
