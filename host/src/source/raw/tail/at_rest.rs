@@ -9,7 +9,7 @@ use super::slot::RestingFile;
 
 /// How often they are noted, if there are others all the time.
 const NOTE_EVERY: Duration = Duration::from_secs(30);
-/// The same where some were never opened, of which nothing else is noted.
+/// The same where some were never opened, of which nothing else is noted: the first of them are noted before anything is read.
 const NOTE_UNREAD: Duration = Duration::from_secs(2);
 /// So many that are not noted are noted at once: until then the other notes have them, which are written more often.
 const MOST_UNNOTED: usize = 384;
@@ -31,7 +31,7 @@ impl FilesAtRest {
         Self {
             all: all.map(by_number).collect(),
             changed: None,
-            tried: now,
+            tried: now.checked_sub(NOTE_UNREAD).unwrap_or(now),
             has_unread: false,
         }
     }
@@ -69,12 +69,9 @@ impl FilesAtRest {
         (is_last, now): (bool, Instant),
     ) -> Option<Vec<Arc<RestingFile>>> {
         let changed = self.changed?;
-        let every = if self.has_unread {
-            NOTE_UNREAD
-        } else {
-            NOTE_EVERY
-        };
-        let is_late = now.saturating_duration_since(changed.max(self.tried)) >= every;
+        let is_over = |since: Instant, time| now.saturating_duration_since(since) >= time;
+        let is_late = is_over(changed.max(self.tried), NOTE_EVERY)
+            || (self.has_unread && is_over(self.tried, NOTE_UNREAD));
         let is_pressed = unnoted >= MOST_UNNOTED && changed >= self.tried;
         if !(is_last || is_late || is_pressed) {
             return None;
@@ -98,5 +95,56 @@ impl FilesAtRest {
 
     pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
         self.all.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::mark::{FileId, FileMark};
+    use super::*;
+
+    fn never_opened(number: u64) -> Arc<RestingFile> {
+        let place = ReadPlace {
+            number,
+            home: PathBuf::from("/log/a"),
+            id: FileId {
+                device: Some(1),
+                inode: number,
+            },
+            since: (0, 0),
+            is_through: false,
+            mark: FileMark::default(),
+        };
+        Arc::new(RestingFile {
+            path: place.home.clone(),
+            place,
+            seen: None,
+        })
+    }
+
+    #[test]
+    fn the_first_that_were_never_opened_are_noted_at_once_and_later_ones_soon() {
+        let start = Instant::now();
+        let mut rests = FilesAtRest::from(std::iter::empty(), start);
+        let due = |rests: &mut FilesAtRest, now| {
+            let due = rests.due(0, |_| true, (false, now));
+            due.map(|due| due.len())
+        };
+        assert_eq!(due(&mut rests, start), None);
+        rests.put(never_opened(1), start);
+        assert_eq!(due(&mut rests, start), Some(1));
+        rests.put(never_opened(2), start);
+        assert_eq!(due(&mut rests, start + NOTE_UNREAD / 2), None);
+        assert_eq!(due(&mut rests, start + NOTE_UNREAD), Some(2));
+        // Of those that were read the other notes tell.
+        let read = RestingFile {
+            seen: Some(((0, 0), 5)),
+            ..(*never_opened(3)).clone()
+        };
+        rests.put(Arc::new(read), start + NOTE_UNREAD);
+        assert_eq!(due(&mut rests, start + 4 * NOTE_UNREAD), None);
+        assert_eq!(due(&mut rests, start + NOTE_UNREAD + NOTE_EVERY), Some(3));
     }
 }
