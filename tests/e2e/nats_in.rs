@@ -210,6 +210,9 @@ fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
     link.swallow(true);
     upward.back();
     wait_until("they are upstream", || watch.count() >= 50)?;
+    wait_until("they are acknowledged", || {
+        gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0
+    })?;
     let mark = gateway.lines().count();
     link.cut();
     link.swallow(false);
