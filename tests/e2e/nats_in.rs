@@ -216,6 +216,11 @@ fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
     let mark = gateway.lines().count();
     link.cut();
     link.swallow(false);
+    // Before the server knows of it, it would give what comes next into the connection that is gone.
+    wait_until("it goes on", || {
+        let lines = gateway.lines();
+        lines.has_since(mark, &["nothing but acknowledgements was lost"])
+    })?;
     publish(&server, 5, 5)?;
     wait_until("the others come", || watch.count() >= 100)?;
     let doubled = expect_all(&server, &watch, 10)?;
@@ -223,12 +228,6 @@ fn where_only_acknowledgements_were_lost_nothing_is_waited_for() -> Result<()> {
     ensure!(
         doubled == 0 && state["delivered"]["consumer_seq"] == 100,
         "{doubled} came twice: {state}"
-    );
-    ensure!(
-        gateway
-            .lines()
-            .has_since(mark, &["nothing but acknowledgements was lost"]),
-        "no acknowledgement was lost"
     );
     Ok(())
 }
