@@ -81,13 +81,19 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Changes its config: `old` becomes `new`.
+    /// Changes its config: `old` becomes `new`. Returns once the server goes by it.
     pub fn reconfigure(&self, old: &str, new: &str) -> Result<()> {
         let file = self.folder.path().join("nats.conf");
         let text = fs::read_to_string(&file)?;
         ensure!(text.contains(old), "its config has no {old:?}");
         fs::write(&file, text.replace(old, new))?;
-        self.process.signal(Signal::HUP)
+        let mark = self.process.lines().count();
+        self.process.signal(Signal::HUP)?;
+        // What is published between the signal and the server's reading of its file is judged by the old one.
+        wait_until("the server has its new config", || {
+            let reloaded = &["Reloaded server configuration"];
+            self.process.lines().has_since(mark, reloaded)
+        })
     }
 
     /// Works with the tests' own connection, which is opened anew when it broke.
