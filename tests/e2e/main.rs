@@ -65,6 +65,7 @@ mod service;
 mod sharing;
 mod shutdown;
 mod signature;
+mod simulated;
 mod slow;
 mod state;
 mod swap;
@@ -112,6 +113,7 @@ fn cases() -> Vec<Trial> {
         http_in::cases(),
         http_out::cases(),
         signature::cases(),
+        simulated::cases(),
         swap::cases(),
         tasks::cases(),
         candidates::cases(),

@@ -11,8 +11,8 @@ use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::Qos;
 use crate::sim::{
-    self, Expect, NoBroker, PLACEHOLDER, SimConfig, SimProgress, SimReport, Simulation, Until,
-    Watch,
+    self, Connections, Expect, Limit, NoBroker, PLACEHOLDER, SimConfig, SimProgress, SimReport,
+    Simulation, Until, Watch, Wills,
 };
 use crate::words::with_causes;
 
@@ -26,7 +26,13 @@ Examples:
       The same through a gateway that runs examples/convert, with what came out of it: lost, doubled,
       out of order, latency.
 
-Exit code 0: everything sent was acknowledged and, where it is watched, nothing was lost or out of order; 1: not so.";
+  tidegate sim --broker mqtt://127.0.0.1:1883 --connections 10000 --ramp 500 --rate 1000 --for 1m \\
+               --will 'devices/{device}/status' --kill 100 --limit connected=99.9% --limit connect-p99=500ms
+      10,000 clients, 500 new ones a second; when all stand they send for a minute, and the last hundred end
+      without a goodbye. Was every will heard, and are the limits kept?
+
+Exit code 0: everything sent was acknowledged, no limit exceeded and, where it is watched, nothing was lost or out of order;
+1: not so.";
 
 /// Arguments of `tidegate sim`.
 #[derive(Clone, Debug, Args)]
@@ -35,9 +41,24 @@ pub struct Arguments {
     /// Broker the devices send to: `mqtt://[USER:PASSWORD@]HOST[:PORT]`, or `mqtts://` for TLS
     #[arg(long, value_name = "URL")]
     pub broker: String,
-    /// Number of devices; they share one connection and are named d0, d1, …
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub devices: u32,
+    /// Number of devices; they are named d0, d1, … [default: 10, or one for each connection]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub devices: Option<u32>,
+    /// Number of connections that the devices are dealt out over; nobody sends until each has had its first answer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub connections: u32,
+    /// New connections a second; 0: as fast as the broker takes them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub ramp: u32,
+    /// Topic of a will that each connection leaves; {device} is a level of its own and stands for its first device
+    #[arg(long, value_name = "TOPIC", value_parser = will)]
+    pub will: Option<String>,
+    /// The last N connections end without a goodbye, and their wills are waited for, as long as --settle
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "will")]
+    pub kill: u32,
+    /// What has to be kept: connected=99%, rate=900, connect-p99=500ms, latency-p95=1s; p50, p95, p99, p999, max
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub limit: Vec<Limit>,
     /// Messages a second over all devices; 0: as fast as the broker takes them
     #[arg(long, default_value_t = 100)]
     pub rate: u32,
@@ -68,8 +89,8 @@ pub struct Arguments {
     /// Which of the readings sent must arrive there
     #[arg(long, value_enum, default_value_t, requires = "watch")]
     pub expect: Expect,
-    /// How long nothing may arrive there before what is missing counts as lost
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = read_duration, requires = "watch")]
+    /// How long nothing may arrive there, and no will, before what is missing counts as lost
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = read_duration)]
     pub settle: Duration,
     /// How long to wait for the last acknowledgements
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
@@ -85,6 +106,9 @@ enum Error {
     /// What `--broker` or `--watch` names is no broker.
     #[error(transparent)]
     Address(#[from] NoBroker),
+    /// What is asked for does not go together.
+    #[error("{0}")]
+    Together(String),
     #[error(transparent)]
     Sim(#[from] sim::Error),
     /// The user would not wait.
@@ -116,6 +140,7 @@ fn simulated(output: OutputFormat, arguments: &Arguments) -> Result<SimReport, E
         .build()
         .map_err(Error::Setup)?;
     let report = runtime.block_on(simulate(config, output))?;
+    let report = report.held_to(&arguments.limit);
     match output {
         OutputFormat::Text => print(&report.to_string()),
         OutputFormat::Json => print(&serde_json::to_string(&report)?),
@@ -123,7 +148,30 @@ fn simulated(output: OutputFormat, arguments: &Arguments) -> Result<SimReport, E
     Ok(report)
 }
 
-fn config(args: &Arguments) -> Result<SimConfig, NoBroker> {
+/// How many devices there are.
+fn devices(args: &Arguments) -> Result<u32, Error> {
+    let devices = args.devices.unwrap_or(args.connections.max(10));
+    if devices < args.connections {
+        return Err(Error::Together(format!(
+            "{} connections have nothing to send for {devices} devices: leave --devices out, or have as many",
+            args.connections
+        )));
+    }
+    if args.kill > args.connections {
+        return Err(Error::Together(format!(
+            "--kill {} is more than the {} connections there are",
+            args.kill, args.connections
+        )));
+    }
+    if args.watch.is_none() && args.limit.iter().any(Limit::needs_a_watch) {
+        let text = "a limit on latency needs --watch: it is the time to the arrival there";
+        return Err(Error::Together(text.to_owned()));
+    }
+    Ok(devices)
+}
+
+fn config(args: &Arguments) -> Result<SimConfig, Error> {
+    let devices = devices(args)?;
     // Two simulations may run side by side on one broker; a client id is taken by the last who uses it.
     let run = fastrand::u32(..);
     let watch = args.watch.as_ref().map(|url| {
@@ -142,7 +190,16 @@ fn config(args: &Arguments) -> Result<SimConfig, NoBroker> {
     };
     Ok(SimConfig {
         broker: sim::broker(&args.broker, &format!("tidegate-sim-{run:08x}"))?,
-        devices: args.devices,
+        connections: Connections {
+            count: args.connections,
+            ramp: args.ramp,
+            wills: args.will.clone().map(|topic| Wills {
+                topic,
+                killed: args.kill,
+                settle: args.settle,
+            }),
+        },
+        devices,
         rate: args.rate,
         until,
         topic: args.topic.clone(),
@@ -156,11 +213,14 @@ fn config(args: &Arguments) -> Result<SimConfig, NoBroker> {
 
 async fn simulate(config: SimConfig, output: OutputFormat) -> Result<SimReport, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
-    let watched = config.watch.is_some();
+    let style = ProgressStyle {
+        talks: output == OutputFormat::Text && io::stderr().is_terminal(),
+        watched: config.watch.is_some(),
+        connections: config.connections.count,
+    };
     let simulation = Simulation::start(config).await?;
-    let talks = output == OutputFormat::Text && io::stderr().is_terminal();
     tokio::select! {
-        () = follow(&simulation, ProgressStyle { talks, watched }) => {}
+        () = follow(&simulation, style) => {}
         () = stopped(&mut interrupt) => simulation.stop_sending(),
     }
     tokio::select! {
@@ -178,6 +238,7 @@ async fn stopped(interrupt: &mut Signal) {
 struct ProgressStyle {
     talks: bool,
     watched: bool,
+    connections: u32,
 }
 
 /// A line a second on standard error until the sending is over.
@@ -192,7 +253,7 @@ async fn follow(simulation: &Simulation, shown: ProgressStyle) {
             _ = second.tick() => {
                 let now = simulation.progress();
                 if shown.talks {
-                    say(&line(now, before, shown.watched));
+                    say(&line(now, before, shown));
                 }
                 before = now;
             }
@@ -200,14 +261,17 @@ async fn follow(simulation: &Simulation, shown: ProgressStyle) {
     }
 }
 
-fn line(now: SimProgress, before: SimProgress, watched: bool) -> String {
+fn line(now: SimProgress, before: SimProgress, shown: ProgressStyle) -> String {
+    if now.sent == 0 && shown.connections > 1 {
+        return format!("connected {} of {}", now.connected, shown.connections);
+    }
     let sent = format!(
         "sent {} (+{})  acknowledged {}",
         now.sent,
         now.sent - before.sent,
         now.accepted
     );
-    if !watched {
+    if !shown.watched {
         return sent;
     }
     let arrived = format!(
@@ -232,6 +296,16 @@ fn topic(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn will(text: &str) -> Result<String, String> {
+    let placeholders = text.split('/').filter(|level| *level == PLACEHOLDER);
+    if placeholders.count() != 1 || text.contains(['+', '#', '\0']) {
+        return Err(format!(
+            "a topic of wills has no `+` and `#`, and {PLACEHOLDER} once, as a level of its own"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 fn qos(text: &str) -> Result<Qos, String> {
     text.parse()
         .ok()
@@ -242,6 +316,20 @@ fn qos(text: &str) -> Result<Qos, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_will_has_the_device_as_a_level_of_its_own() {
+        assert!(will("devices/{device}/status").is_ok());
+        for bad in [
+            "status",
+            "x-{device}/status",
+            "{device}/{device}",
+            "+/{device}",
+            "",
+        ] {
+            assert!(will(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_topic_needs_a_place_for_the_device_and_no_wildcard() {

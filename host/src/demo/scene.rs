@@ -13,7 +13,7 @@ use super::view::{DemoSample, View};
 use super::{Closing, Config, Error};
 use crate::cli::show;
 use crate::message::Qos;
-use crate::sim::{self, Expect, SimConfig, Simulation, Until, Watch};
+use crate::sim::{self, Connections, Expect, SimConfig, Simulation, Until, Watch};
 
 /// Between two looks at the figures.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -165,6 +165,7 @@ impl Scene {
         };
         Ok(SimConfig {
             broker: settings(self.addresses.field, "devices"),
+            connections: Connections::ONE,
             devices: config.devices,
             rate: config.rate,
             until: Until::Told,

@@ -5,6 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::portion::Portion;
 use super::tally::{MessageKind, SimulatedId};
 
 /// Room taken from the allocator at once; payloads are slices of it.
@@ -28,6 +29,7 @@ pub struct SimulatedMessage {
 
 #[derive(Debug)]
 struct SimulatedDevice {
+    number: u32,
     topic: Bytes,
     /// How each payload begins: `{"device":"d7","seq":`.
     opening: Box<[u8]>,
@@ -37,9 +39,10 @@ struct SimulatedDevice {
     battery_hundredths: i64,
 }
 
-/// All devices; they send in turn.
+/// The devices of one connection; they send in turn.
 #[derive(Debug)]
 pub struct Fleet {
+    portion: Portion,
     devices: Vec<SimulatedDevice>,
     turn: usize,
     made: u64,
@@ -52,9 +55,22 @@ impl Fleet {
     /// `count` devices named `d0`, `d1`, …; `pattern` is the topic with `{device}` in it. With `broken_every` each
     /// n-th message is cut off in the middle.
     pub fn new(count: u32, pattern: &str, broken_every: Option<u64>, seed: u64) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let devices = (0..count)
+        Self::of(Portion::WHOLE, count, pattern, broken_every, seed)
+    }
+
+    /// Those of `count` devices that fall to one connection; the n-th message counts over all of them.
+    pub fn of(
+        portion: Portion,
+        count: u32,
+        pattern: &str,
+        broken_every: Option<u64>,
+        seed: u64,
+    ) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(u64::from(portion.index)));
+        let devices = portion
+            .members(count)
             .map(|number| SimulatedDevice {
+                number,
                 topic: Bytes::from(pattern.replace(PLACEHOLDER, &format!("d{number}"))),
                 opening: format!("{{\"device\":\"d{number}\",\"seq\":")
                     .into_bytes()
@@ -66,6 +82,7 @@ impl Fleet {
             })
             .collect();
         Self {
+            portion,
             devices,
             turn: 0,
             made: 0,
@@ -77,10 +94,11 @@ impl Fleet {
 
     /// The next reading, stamped `now_us` (microseconds since 1970). `None` without devices.
     pub fn next(&mut self, now_us: u64) -> Option<SimulatedMessage> {
-        let number = self.turn;
+        let turn = self.turn;
         let count = self.devices.len();
-        let device = self.devices.get_mut(number)?;
-        self.turn = (number + 1) % count;
+        let device = self.devices.get_mut(turn)?;
+        self.turn = (turn + 1) % count;
+        let nth = self.portion.number(self.made) + 1;
         self.made += 1;
         device.step(&mut self.random);
         if self.arena.capacity() < PAYLOAD_BYTES {
@@ -89,14 +107,14 @@ impl Fleet {
         device.write(&mut self.arena, now_us);
         let broken = self
             .broken_every
-            .is_some_and(|every| every > 0 && self.made.is_multiple_of(every));
+            .is_some_and(|every| every > 0 && nth.is_multiple_of(every));
         if broken {
             self.arena.truncate(self.arena.len() / 2);
         }
         let above_20 = device.temperature_tenths > LIMIT_TENTHS;
         let made = SimulatedMessage {
             name: SimulatedId {
-                device: u32::try_from(number).unwrap_or(u32::MAX),
+                device: device.number,
                 seq: device.next_seq,
             },
             kind: if broken {
@@ -282,6 +300,27 @@ mod tests {
             .collect();
         assert_eq!(names, [(0, 0), (1, 0), (0, 1), (1, 1)]);
         assert!(Fleet::new(0, "{device}", None, 7).next(NOW_US).is_none());
+    }
+
+    #[test]
+    fn connections_have_each_device_once_and_break_each_nth_of_all() {
+        let mut fleets: Vec<_> = (0..3)
+            .map(|index| Fleet::of(Portion { index, of: 3 }, 7, "{device}", Some(5), 7))
+            .collect();
+        let mut broken = Vec::new();
+        let mut devices = std::collections::BTreeSet::new();
+        for number in 1..=30 {
+            let made = fleets[(number - 1) % 3].next(NOW_US).unwrap();
+            devices.insert(made.name.device);
+            if made.kind == MessageKind::Broken {
+                broken.push(number);
+            }
+        }
+        assert_eq!(
+            devices.into_iter().collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5, 6]
+        );
+        assert_eq!(broken, [5, 10, 15, 20, 25, 30]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Quantiles {
     pub p95: u64,
     /// 99 of 100 are no slower.
     pub p99: u64,
+    /// 999 of 1,000 are no slower.
+    pub p999: u64,
     pub max: u64,
 }
 
@@ -59,12 +61,13 @@ impl Latencies {
         self.largest
     }
 
-    /// P50, P95, P99 and the largest.
+    /// P50, P95, P99, P99.9 and the largest.
     pub fn quantiles(&self) -> Quantiles {
         Quantiles {
             p50: self.quantile(500),
             p95: self.quantile(950),
             p99: self.quantile(990),
+            p999: self.quantile(999),
             max: self.largest,
         }
     }

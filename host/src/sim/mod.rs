@@ -1,6 +1,6 @@
 //! Virtual devices against any broker, and a watcher that checks what comes out at another.
 //!
-//! One connection sends for all devices at a steady rate. Until the broker has acknowledged a message the sender
+//! One connection sends for all devices at a steady rate, or many do, each for its portion of them ([`Connections`]). Until the broker has acknowledged a message the sender
 //! keeps it, and sends it again after a reconnect: "acknowledged" is exact, which is what a promise about
 //! acknowledged messages has to be judged by. A second connection subscribes at the far end and books what
 //! arrives by (device, seq). What is missing, doubled or out of order follows from the two books ([`SentLedger`],
@@ -8,14 +8,20 @@
 
 mod address;
 mod bits;
+mod crowd;
+mod descriptors;
 mod device;
+mod gathering;
 mod latency;
+mod limit;
 mod memory;
 mod pace;
+mod portion;
 mod publisher;
 mod report;
 mod tally;
 mod watcher;
+mod wills;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,16 +30,23 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 pub use address::{NoBroker, broker};
+pub use descriptors::TooFewDescriptors;
 pub use device::{Fleet, PLACEHOLDER, SimulatedMessage, Stamp, read_stamp};
+pub use gathering::GatheringReport;
 pub use latency::{Latencies, Quantiles};
+pub use limit::Limit;
 pub use pace::SteadyRate;
+pub use portion::Portion;
 pub use report::{SimReport, WatchReport};
 pub use tally::{ArrivalKind, Expect, MessageKind, SentLedger, SimulatedId, Tally};
+pub use wills::{WillReport, Wills};
 
 use crate::message::Qos;
 use crate::mqtt;
-use publisher::Publisher;
+use crowd::{Crowd, Phase};
+use gathering::Gathering;
 use watcher::{WatchLog, Watcher};
+use wills::WillWatch;
 
 /// Once nothing is missing: how long it must be quiet until doubled ones count as all here.
 const QUIET: Duration = Duration::from_millis(300);
@@ -61,11 +74,31 @@ pub struct Watch {
     pub settle: Duration,
 }
 
+/// How the devices are connected.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// How many connections there are, at least 1; the devices are dealt out over them.
+    pub count: u32,
+    /// New connections a second; 0: as fast as the broker takes them.
+    pub ramp: u32,
+    pub wills: Option<Wills>,
+}
+
+impl Connections {
+    /// One for all devices.
+    pub const ONE: Self = Self {
+        count: 1,
+        ramp: 0,
+        wills: None,
+    };
+}
+
 /// What to send, and what to watch.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
     /// Where the devices send to.
     pub broker: mqtt::Config,
+    pub connections: Connections,
     /// How many there are.
     pub devices: u32,
     /// Messages a second over all of them; 0: as fast as the broker takes them.
@@ -102,6 +135,11 @@ pub enum Error {
         filter: String,
         why: String,
     },
+    /// The connection that counts wills failed.
+    #[error("wills cannot be counted at `{broker}`")]
+    Wills { broker: String, source: mqtt::Error },
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// A fault of the simulator.
     #[error("a task of the simulator failed")]
     Task(#[from] JoinError),
@@ -128,6 +166,7 @@ impl<T> Drop for OwnedTask<T> {
 struct Books {
     ledger: Mutex<SentLedger>,
     seen: Mutex<WatchLog>,
+    gathering: Mutex<Gathering>,
 }
 
 impl Books {
@@ -139,11 +178,19 @@ impl Books {
     fn seen(&self) -> MutexGuard<'_, WatchLog> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn gathering(&self) -> MutexGuard<'_, Gathering> {
+        self.gathering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How far a running simulation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SimProgress {
+    /// Connections that stood at their first attempt.
+    pub connected: u32,
     /// Messages sent, each counted once.
     pub sent: u64,
     /// Of those, acknowledged by the broker.
@@ -168,9 +215,11 @@ pub struct SimProgress {
 #[derive(Debug)]
 pub struct Simulation {
     books: Arc<Books>,
-    publisher: OwnedTask<publisher::SendingSummary>,
-    stop_sending: watch::Sender<bool>,
+    connections: u32,
+    crowd: OwnedTask<publisher::SendingSummary>,
+    phase: watch::Sender<Phase>,
     watching: Option<Watching>,
+    wills: Option<WillWatch>,
 }
 
 #[derive(Debug)]
@@ -186,8 +235,9 @@ pub async fn run(config: SimConfig) -> Result<SimReport, Error> {
 }
 
 impl Simulation {
-    /// Connects both ends, watcher first and subscribed, and starts sending.
+    /// Connects both ends, watcher first and subscribed, and starts sending, as soon as all connections have had an answer.
     pub async fn start(config: SimConfig) -> Result<Self, Error> {
+        descriptors::allow(config.connections.count)?;
         let expect = config
             .watch
             .as_ref()
@@ -195,18 +245,26 @@ impl Simulation {
         let books = Arc::new(Books {
             ledger: Mutex::new(SentLedger::new(config.devices, expect)),
             seen: Mutex::new(WatchLog::new(config.devices)),
+            gathering: Mutex::new(Gathering::new()),
         });
         let watching = match &config.watch {
             Some(watch) => Some(Watching::start(watch, Arc::clone(&books)).await?),
             None => None,
         };
-        let (stop_sending, stop) = watch::channel(false);
-        let publisher = Publisher::open(config, Arc::clone(&books), stop).await?;
+        let connections = config.connections.count;
+        let wills = match &config.connections.wills {
+            Some(wills) => Some(WillWatch::open(&config.broker, wills.clone(), connections).await?),
+            None => None,
+        };
+        let (phase, _) = watch::channel(Phase::Gather);
+        let crowd = Crowd::open(config, Arc::clone(&books), phase.clone()).await?;
         Ok(Self {
             books,
-            publisher: OwnedTask(tokio::spawn(publisher.run())),
-            stop_sending,
+            connections,
+            crowd: OwnedTask(tokio::spawn(crowd.run())),
+            phase,
             watching,
+            wills,
         })
     }
 
@@ -217,6 +275,7 @@ impl Simulation {
         let tally = &seen.tally;
         let watched = self.watching.is_some();
         SimProgress {
+            connected: self.books.gathering().connected(),
             sent: ledger.sent(),
             accepted: ledger.accepted(),
             broken: ledger.broken_accepted(),
@@ -231,24 +290,30 @@ impl Simulation {
 
     /// Whether the devices still send, or wait for acknowledgements.
     pub fn is_sending(&self) -> bool {
-        !self.publisher.0.is_finished()
+        !self.crowd.0.is_finished()
     }
 
-    /// Ends the sending; what is in flight is still waited for.
+    /// Ends the sending, and the making of connections; what is in flight is still waited for.
     pub fn stop_sending(&self) {
-        self.stop_sending.send_replace(true);
+        self.phase.send_replace(Phase::Stop);
     }
 
     /// Waits for the end: all sent and acknowledged, all that is expected arrived, or nothing for the settle time.
     pub async fn finish(self) -> Result<SimReport, Error> {
         let Self {
             books,
-            publisher,
-            stop_sending,
+            connections,
+            crowd,
+            phase,
             watching,
+            wills,
         } = self;
-        let outcome = publisher.join().await?;
-        drop(stop_sending);
+        let outcome = crowd.join().await?;
+        drop(phase);
+        let wills = match wills {
+            Some(wills) => Some(wills.settle().await?),
+            None => None,
+        };
         let watched = match watching {
             Some(watching) => {
                 watching.settle(&books).await?;
@@ -256,11 +321,10 @@ impl Simulation {
             }
             None => false,
         };
-        Ok(SimReport::new(
-            &books.ledger(),
-            &outcome,
-            watched.then(|| books.seen()).as_deref(),
-        ))
+        let gathering = books.gathering().report(connections);
+        let seen = watched.then(|| books.seen());
+        let report = SimReport::new(&books.ledger(), &outcome, gathering, seen.as_deref());
+        Ok(SimReport { wills, ..report })
     }
 }
 

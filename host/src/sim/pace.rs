@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use super::portion::Portion;
+
 const SECOND_NS: u128 = 1_000_000_000;
 
-/// A steady rate. After a stall it goes on from there instead of flooding the broker with what was missed.
+/// A steady rate, or a connection's portion of it. After a stall it goes on from there instead of flooding the broker with
+/// what was missed.
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyRate {
     per_second: u32,
+    portion: Portion,
     made: u64,
     /// Messages that were due during a stall and never made.
     skipped: u64,
@@ -16,8 +20,14 @@ pub struct SteadyRate {
 impl SteadyRate {
     /// `per_second` messages a second; 0: always due.
     pub fn new(per_second: u32) -> Self {
+        Self::of(Portion::WHOLE, per_second)
+    }
+
+    /// A portion of `per_second` messages a second: all connections together keep that rate, each in its turn.
+    pub fn of(portion: Portion, per_second: u32) -> Self {
         Self {
             per_second,
+            portion,
             made: 0,
             skipped: 0,
         }
@@ -30,8 +40,10 @@ impl SteadyRate {
         }
         let planned = u64::try_from(elapsed.as_nanos() * u128::from(self.per_second) / SECOND_NS)
             .unwrap_or(u64::MAX);
+        let planned = self.portion.of_count(planned);
         let due = planned.saturating_sub(self.made + self.skipped);
-        let excess = due.saturating_sub(u64::from(self.per_second));
+        let a_second = self.portion.of_count(u64::from(self.per_second)).max(1);
+        let excess = due.saturating_sub(a_second);
         self.skipped += excess;
         due - excess
     }
@@ -45,7 +57,7 @@ impl SteadyRate {
         if self.per_second == 0 {
             return Duration::ZERO;
         }
-        let number = u128::from(self.made + self.skipped + 1);
+        let number = u128::from(self.portion.number(self.made + self.skipped)) + 1;
         let nanos = (number * SECOND_NS).div_ceil(u128::from(self.per_second));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
@@ -79,8 +91,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_next_is_due_exactly_when_it_says(rate in 1_u32..100_000, made in 0_u64..1_000) {
-            let mut pace = SteadyRate::new(rate);
+        fn the_next_is_due_exactly_when_it_says(rate in 1_u32..100_000, made in 0_u64..1_000, of in 1_u32..20_000, index in any::<u32>()) {
+            let mut pace = SteadyRate::of(Portion { index: index % of, of }, rate);
             for _ in 0..made {
                 pace.made();
             }

@@ -1,4 +1,4 @@
-//! The sending end: one connection for all devices, and a memory of what is not acknowledged.
+//! One sending connection, for all devices or for its portion of them, and its memory of what is not acknowledged.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,25 +6,31 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::crowd::Phase;
 use super::device::{Fleet, SimulatedMessage};
 use super::memory::Unacknowledged;
 use super::pace::SteadyRate;
-use super::{Books, Error, SimConfig, Until, place};
+use super::portion::Portion;
+use super::{Books, SimConfig, Until};
 use crate::clock::Now;
 use crate::message::Qos;
-use crate::mqtt::{Connection, Error as MqttError, Event, Publish, UnsendablePublish};
+use crate::mqtt::{self, Connection, Error as MqttError, Event, Publish, UnsendablePublish};
 
 /// Messages made between two looks at the socket: enough for one write, few enough to go on reading.
 const BURST: usize = 512;
 /// Bytes the socket has not taken at which no more are made; without acknowledgements this is the only brake.
 const UNSENT_BYTES: usize = 256 * 1024;
-/// Longest wait without a look at the wish to stop.
+/// Longest wait for room without a look whether there is some.
 const IDLE: Duration = Duration::from_millis(50);
+/// With nothing to do there is nothing to look for: what comes wakes the connection.
+const LONG: Duration = Duration::from_secs(3600);
 /// Between two attempts to reconnect: a test wants its sender back at once.
 const RETRY: Duration = Duration::from_millis(200);
+/// The same for each of many: a broker that comes back meets them one after the other.
+const RETRY_OF_MANY: Duration = Duration::from_secs(2);
 
 /// How the sending went, beside what stands in the ledger.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SendingSummary {
     /// From the first message to the last.
     pub sending: Duration,
@@ -34,80 +40,105 @@ pub(super) struct SendingSummary {
     pub unanswered: u64,
 }
 
+impl SendingSummary {
+    /// Another connection's, beside this one's.
+    pub(super) fn add(&mut self, other: Self) {
+        self.sending = self.sending.max(other.sending);
+        self.reconnects += other.reconnects;
+        self.unanswered += other.unanswered;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Publisher {
-    config: SimConfig,
+    config: Arc<SimConfig>,
+    portion: Portion,
+    broker: mqtt::Config,
     books: Arc<Books>,
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     connection: Option<Connection>,
     fleet: Fleet,
     pace: SteadyRate,
     memory: Unacknowledged,
     made: u64,
     reconnects: u64,
-    started: Instant,
-    last_made: Instant,
+    /// When all began to send, once they do.
+    started: Option<Instant>,
+    last_made: Option<Instant>,
     /// Set when no more are made: until then the last answers are waited for.
     deadline: Option<Instant>,
 }
 
 impl Publisher {
-    /// Connects; nothing is sent yet.
-    pub(super) async fn open(
-        config: SimConfig,
-        books: Arc<Books>,
-        stop: watch::Receiver<bool>,
-    ) -> Result<Self, Error> {
-        let opened = Connection::open(&config.broker).await;
-        let (connection, _) = opened.map_err(|source| Error::Devices {
-            broker: place(&config.broker),
-            source,
-        })?;
-        let fleet = Fleet::new(
+    /// Not connected yet.
+    pub(super) fn new(
+        config: &Arc<SimConfig>,
+        portion: Portion,
+        books: &Arc<Books>,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let fleet = Fleet::of(
+            portion,
             config.devices,
             &config.topic,
             config.broken_every,
             config.seed,
         );
-        let now = Instant::now();
-        Ok(Self {
-            pace: SteadyRate::new(config.rate),
-            config,
-            books,
-            stop,
-            connection: Some(connection),
+        Self {
+            broker: broker(config, portion),
+            pace: SteadyRate::of(portion, config.rate),
+            config: Arc::clone(config),
+            portion,
+            books: Arc::clone(books),
+            phase,
+            connection: None,
             fleet,
             memory: Unacknowledged::default(),
             made: 0,
             reconnects: 0,
-            started: now,
-            last_made: now,
+            started: None,
+            last_made: None,
             deadline: None,
-        })
+        }
     }
 
-    /// Sends until the config or the caller says stop, then waits for the last answers.
+    /// Connects; nothing is sent yet. After an error [`Publisher::run`] tries again.
+    pub(super) async fn open(&mut self) -> Result<(), MqttError> {
+        let (connection, _) = Connection::open(&self.broker).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Waits until all are told to send, sends until the config or the caller says stop, then waits for the last answers.
     pub(super) async fn run(mut self) -> SendingSummary {
-        self.started = Instant::now();
-        self.last_made = self.started;
         while let Some(mut connection) = self.connect().await {
             self.memory.rewind();
             match self.drive(&mut connection).await {
                 Ok(()) => {
-                    connection.close().await;
+                    if !self.is_killed() {
+                        connection.close().await;
+                    }
                     break;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the devices' connection was lost");
+                    tracing::debug!(%error, "a connection of the devices was lost");
                     self.reconnects += 1;
                 }
             }
         }
+        let span = self.started.zip(self.last_made);
         SendingSummary {
-            sending: self.last_made - self.started,
+            sending: span.map(|(first, last)| last - first).unwrap_or_default(),
             reconnects: self.reconnects,
             unanswered: self.memory.open() as u64,
         }
+    }
+
+    /// Whether it ends without a goodbye, so that its will speaks.
+    fn is_killed(&self) -> bool {
+        let wills = self.config.connections.wills.as_ref();
+        wills
+            .is_some_and(|wills| self.portion.index >= self.portion.of.saturating_sub(wills.killed))
     }
 
     /// The connection from the start, or a new one; `None` when patience has run out.
@@ -116,11 +147,12 @@ impl Publisher {
             return Some(connection);
         }
         while !self.is_over() {
-            match Connection::open(&self.config.broker).await {
+            match Connection::open(&self.broker).await {
                 Ok((connection, _)) => return Some(connection),
                 Err(error) => tracing::debug!(%error, "the devices cannot reconnect yet"),
             }
-            tokio::time::sleep(RETRY).await;
+            let many = self.portion.of > 1;
+            tokio::time::sleep(if many { RETRY_OF_MANY } else { RETRY }).await;
         }
         None
     }
@@ -128,6 +160,7 @@ impl Publisher {
     async fn drive(&mut self, connection: &mut Connection) -> Result<(), MqttError> {
         let mut events = Vec::new();
         loop {
+            self.begin();
             self.fill(connection);
             if self.is_over() && connection.unsent() == 0 {
                 return Ok(());
@@ -136,8 +169,16 @@ impl Publisher {
             tokio::select! {
                 turned = connection.turn(&mut events) => turned?,
                 () = tokio::time::sleep_until(wake) => {}
+                _ = self.phase.changed() => {}
             }
             self.book(&mut events);
+        }
+    }
+
+    /// Notes when all began to send.
+    fn begin(&mut self) {
+        if let Phase::Send(since) = *self.phase.borrow_and_update() {
+            self.started = Some(since);
         }
     }
 
@@ -152,19 +193,38 @@ impl Publisher {
 
     fn has_ended(&self) -> bool {
         let reached = match self.config.until {
-            Until::Elapsed(time) => self.started.elapsed() >= time,
-            Until::Count(count) => self.made >= count,
+            Until::Elapsed(time) => self
+                .started
+                .is_some_and(|started| started.elapsed() >= time),
+            Until::Count(count) => self.made >= self.portion.of_count(count),
             Until::Told => false,
         };
-        reached || *self.stop.borrow()
+        reached || *self.phase.borrow() == Phase::Stop
     }
 
     fn wake_at(&self, connection: &Connection) -> Instant {
-        let idle = Instant::now() + IDLE;
-        if self.deadline.is_some() || self.config.rate == 0 || !self.has_room(connection) {
-            return idle;
+        let now = Instant::now();
+        if let Some(deadline) = self.deadline {
+            return if self.memory.open() == 0 {
+                now + IDLE
+            } else {
+                deadline
+            };
         }
-        idle.min(self.started + self.pace.next_at())
+        let Some(started) = self.started else {
+            return now + LONG;
+        };
+        if !self.has_room(connection) {
+            return now + IDLE;
+        }
+        let due = match self.config.rate {
+            0 => now + IDLE,
+            _ => started + self.pace.next_at(),
+        };
+        match self.config.until {
+            Until::Elapsed(time) => due.min(started + time),
+            Until::Count(_) | Until::Told => due,
+        }
     }
 
     fn has_room(&self, connection: &Connection) -> bool {
@@ -192,13 +252,14 @@ impl Publisher {
         }
     }
 
+    /// How many messages are to be made now.
     fn due(&mut self) -> u64 {
-        if self.has_ended() {
+        let Some(started) = self.started.filter(|_| !self.has_ended()) else {
             return 0;
-        }
-        let due = self.pace.due(self.started.elapsed());
+        };
+        let due = self.pace.due(started.elapsed());
         match self.config.until {
-            Until::Count(count) => due.min(count - self.made),
+            Until::Count(count) => due.min(self.portion.of_count(count) - self.made),
             Until::Elapsed(_) | Until::Told => due,
         }
     }
@@ -209,7 +270,7 @@ impl Publisher {
         };
         self.pace.made();
         self.made += 1;
-        self.last_made = Instant::now();
+        self.last_made = Some(Instant::now());
         self.books.ledger().send(made.name, made.kind);
         self.memory.keep(made);
     }
@@ -271,6 +332,17 @@ impl Publisher {
             self.books.ledger().refuse();
         }
     }
+}
+
+/// The broker as this connection is known to it, with its will.
+fn broker(config: &SimConfig, portion: Portion) -> mqtt::Config {
+    let mut broker = config.broker.clone();
+    if portion.of > 1 {
+        broker.client_id = format!("{}-{}", broker.client_id, portion.index);
+    }
+    let wills = config.connections.wills.as_ref();
+    broker.will = wills.map(|wills| wills.of(portion.index));
+    broker
 }
 
 /// Counts references, copies nothing.

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::gathering::GatheringReport;
 use super::latency::Quantiles;
+use super::limit::Limit;
 use super::publisher::SendingSummary;
 use super::tally::SentLedger;
 use super::watcher::WatchLog;
+use super::wills::WillReport;
 
 /// The sender's side and, where it was watched, the far end.
 #[derive(Clone, Debug, Serialize)]
@@ -31,7 +34,11 @@ pub struct SimReport {
     pub seconds: f64,
     /// Messages sent a second.
     pub rate: f64,
+    pub connections: GatheringReport,
+    pub wills: Option<WillReport>,
     pub watched: Option<WatchReport>,
+    /// Figures that are beyond a limit that was set, each in words.
+    pub exceeded: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +69,7 @@ impl SimReport {
     pub(super) fn new(
         ledger: &SentLedger,
         outcome: &SendingSummary,
+        connections: GatheringReport,
         seen: Option<&WatchLog>,
     ) -> Self {
         Self {
@@ -74,17 +82,34 @@ impl SimReport {
             reconnects: outcome.reconnects,
             seconds: outcome.sending.as_secs_f64(),
             rate: per_second(ledger.sent(), outcome.sending),
+            connections,
+            wills: None,
             watched: seen.map(|seen| WatchReport::new(ledger, seen)),
+            exceeded: Vec::new(),
         }
     }
 
-    /// Nothing lost and nothing out of order; doubles are allowed, since the promise is at least once.
+    /// With what is beyond these limits.
+    #[must_use]
+    pub fn held_to(mut self, limits: &[Limit]) -> Self {
+        self.exceeded = limits
+            .iter()
+            .filter_map(|limit| limit.exceeded(&self))
+            .collect();
+        self
+    }
+
+    /// Nothing lost, nothing out of order, every will spoken, and no limit exceeded; doubles are allowed, since the promise is
+    /// at least once.
     pub fn is_good(&self) -> bool {
         let broken = self
             .watched
             .as_ref()
             .is_some_and(|watched| watched.lost > 0 || watched.out_of_order > 0);
-        !broken && self.refused == 0 && self.unanswered == 0
+        let silent = self
+            .wills
+            .is_some_and(|wills| wills.arrived < u64::from(wills.killed));
+        !broken && !silent && self.refused == 0 && self.unanswered == 0 && self.exceeded.is_empty()
     }
 }
 
@@ -117,6 +142,9 @@ fn per_second(count: u64, time: Duration) -> f64 {
 
 impl fmt::Display for SimReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.connections.wanted > 1 {
+            writeln!(f, "{}", self.connections)?;
+        }
         writeln!(
             f,
             "sent          {:>10}   {:.0}/s over {:.1} s",
@@ -133,10 +161,72 @@ impl fmt::Display for SimReport {
         for (what, count) in notes.iter().filter(|(_, count)| *count > 0) {
             write!(f, "   {what} {count}")?;
         }
-        match &self.watched {
-            Some(watched) => write!(f, "\n{watched}"),
-            None => Ok(()),
+        if let Some(wills) = &self.wills {
+            write!(f, "\n{wills}")?;
         }
+        if let Some(watched) = &self.watched {
+            write!(f, "\n{watched}")?;
+        }
+        for figure in &self.exceeded {
+            write!(f, "\nbeyond its limit: {figure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GatheringReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "connected     {:>10}   of {} at the first attempt, within {:.1} s",
+            self.connected, self.wanted, self.seconds
+        )?;
+        if let Some(failure) = &self.failure {
+            write!(
+                f,
+                "\nnot at once   {:>10}   the first: {failure}",
+                self.failed
+            )?;
+        }
+        write!(f, "\nconnecting    {}", Milliseconds(self.connect_us))
+    }
+}
+
+impl fmt::Display for WillReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "wills         {:>10}   of {} that ended without a goodbye",
+            self.arrived, self.killed
+        )?;
+        if self.unexpected > 0 {
+            write!(f, "   of others {}", self.unexpected)?;
+        }
+        Ok(())
+    }
+}
+
+struct Milliseconds(Quantiles);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |micros: u64| micros as f64 / 1_000.0;
+        let Quantiles {
+            p50,
+            p95,
+            p99,
+            p999,
+            max,
+        } = self.0;
+        write!(
+            f,
+            "{:>10.2}   ms P50, {:.2} P95, {:.2} P99, {:.2} P99.9, {:.2} max",
+            millis(p50),
+            millis(p95),
+            millis(p99),
+            millis(p999),
+            millis(max)
+        )
     }
 }
 
@@ -162,15 +252,6 @@ impl fmt::Display for WatchReport {
                 self.foreign
             )?;
         }
-        let millis = |micros: u64| micros as f64 / 1_000.0;
-        let Quantiles { p50, p95, p99, max } = self.latency_us;
-        write!(
-            f,
-            "latency       {:>10.2}   ms P50, {:.2} P95, {:.2} P99, {:.2} max",
-            millis(p50),
-            millis(p95),
-            millis(p99),
-            millis(max)
-        )
+        write!(f, "latency       {}", Milliseconds(self.latency_us))
     }
 }
