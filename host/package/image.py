@@ -35,9 +35,10 @@ def linked(binary):
 
 def layer():
     files, folders = {}, {}
-    for folder in ("etc/tidegate", "usr/bin", "var/lib/tidegate", "tmp"):
+    for folder in ("etc/tidegate", "usr/bin", "var/lib/tidegate", "var/lib/tidegate-hello", "tmp"):
         folders[folder] = (0o755, 0)
-    folders["var/lib/tidegate"], folders["tmp"] = (0o750, USER), (0o1777, 0)
+    folders["var/lib/tidegate"], folders["var/lib/tidegate-hello"] = (0o750, USER), (0o750, USER)
+    folders["tmp"] = (0o1777, 0)
     for name in ("usr/bin/tidegate", "etc/tidegate/tidegate.toml"):
         files[name] = (open(os.path.join(root, name), "rb").read(), 0o755 if "/bin/" in name else 0o644)
     for path in linked(os.path.join(root, "usr/bin/tidegate")):

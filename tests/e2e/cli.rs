@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Trial> {
         a_plugin_at_fault_is_exit_code_4,
         a_missing_config_is_a_clear_error,
         a_damaged_certificate_is_a_config_mistake,
+        the_config_of_the_packages_passes_its_check,
         the_examples_pass_their_check,
         help_names_every_command,
         what_a_full_disk_does_not_take_is_an_error,
@@ -114,6 +115,34 @@ fn a_damaged_certificate_is_a_config_mistake() -> Result<()> {
     ensure!(
         said.contains("authority.pem"),
         "nothing names the file: {said}"
+    );
+    Ok(())
+}
+
+/// `tidegate check` on the config of the packages, with the data folder that their unit names.
+/// Guarantee: who installs a package has a gateway that runs.
+fn the_config_of_the_packages_passes_its_check() -> Result<()> {
+    let package = workspace().join("host/package");
+    let unit = std::fs::read_to_string(package.join("tidegate.service"))?;
+    let data = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=")?.split_once("--data-dir "))
+        .map(|(_, folder)| folder)
+        .context("the unit names no data folder")?;
+    let config = package.join("tidegate.toml").display().to_string();
+    let output = run(&["check", "--config", &config, "--data-dir", data])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {said}", output.status);
+    let own = run(&[
+        "check",
+        "--config",
+        &config,
+        "--data-dir",
+        "/var/lib/tidegate-hello",
+    ])?;
+    ensure!(
+        !own.status.success(),
+        "a data folder of its own is not looked at"
     );
     Ok(())
 }
