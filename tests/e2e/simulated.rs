@@ -121,7 +121,7 @@ fn limits_that_are_not_kept_end_with_1_and_are_told() -> Result<()> {
 /// Guarantee: the first connection ends it, with the broker's words and without the password.
 fn a_login_that_is_refused_ends_at_the_first_connection() -> Result<()> {
     let broker = Mosquitto::new().login("ann", "right").start()?;
-    let url = broker.url().replace("mqtt://", "mqtt://ann:wrong@");
+    let url = format!("mqtt://ann:wrong@{}", broker.address());
     let output = sim(&url, &["--connections=1000", "--count=1000"])?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(

@@ -11,7 +11,7 @@ use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::Qos;
 use crate::sim::{
-    self, Connections, Expect, Limit, NoBroker, PLACEHOLDER, SimConfig, SimProgress, SimReport,
+    self, Connections, Expect, NoBroker, PLACEHOLDER, SimConfig, SimLimit, SimProgress, SimReport,
     Simulation, Until, Watch, Wills,
 };
 use crate::words::with_causes;
@@ -58,7 +58,7 @@ pub struct Arguments {
     pub kill: u32,
     /// What has to be kept: connected=99%, rate=900, connect-p99=500ms, latency-p95=1s; p50, p95, p99, p999, max
     #[arg(long, value_name = "NAME=VALUE")]
-    pub limit: Vec<Limit>,
+    pub limit: Vec<SimLimit>,
     /// Messages a second over all devices; 0: as fast as the broker takes them
     #[arg(long, default_value_t = 100)]
     pub rate: u32,
@@ -163,7 +163,7 @@ fn devices(args: &Arguments) -> Result<u32, Error> {
             args.kill, args.connections
         )));
     }
-    if args.watch.is_none() && args.limit.iter().any(Limit::needs_a_watch) {
+    if args.watch.is_none() && args.limit.iter().any(SimLimit::needs_a_watch) {
         let text = "a limit on latency needs --watch: it is the time to the arrival there";
         return Err(Error::Together(text.to_owned()));
     }

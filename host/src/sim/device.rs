@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::portion::Portion;
+use super::crowd::portion::SimPortion;
 use super::tally::{MessageKind, SimulatedId};
 
 /// Room taken from the allocator at once; payloads are slices of it.
@@ -42,7 +42,7 @@ struct SimulatedDevice {
 /// The devices of one connection; they send in turn.
 #[derive(Debug)]
 pub struct Fleet {
-    portion: Portion,
+    portion: SimPortion,
     devices: Vec<SimulatedDevice>,
     turn: usize,
     made: u64,
@@ -55,12 +55,12 @@ impl Fleet {
     /// `count` devices named `d0`, `d1`, …; `pattern` is the topic with `{device}` in it. With `broken_every` each
     /// n-th message is cut off in the middle.
     pub fn new(count: u32, pattern: &str, broken_every: Option<u64>, seed: u64) -> Self {
-        Self::of(Portion::WHOLE, count, pattern, broken_every, seed)
+        Self::of(SimPortion::WHOLE, count, pattern, broken_every, seed)
     }
 
     /// Those of `count` devices that fall to one connection; the n-th message counts over all of them.
     pub fn of(
-        portion: Portion,
+        portion: SimPortion,
         count: u32,
         pattern: &str,
         broken_every: Option<u64>,
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn connections_have_each_device_once_and_break_each_nth_of_all() {
         let mut fleets: Vec<_> = (0..3)
-            .map(|index| Fleet::of(Portion { index, of: 3 }, 7, "{device}", Some(5), 7))
+            .map(|index| Fleet::of(SimPortion { index, of: 3 }, 7, "{device}", Some(5), 7))
             .collect();
         let mut broken = Vec::new();
         let mut devices = std::collections::BTreeSet::new();

@@ -9,7 +9,7 @@ use crate::config::read_duration;
 
 /// A figure of the report and how far it may go.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limit {
+pub struct SimLimit {
     figure: Figure,
     bound: Bound,
 }
@@ -55,7 +55,7 @@ const FIGURES: [(&str, Figure); 12] = [
     ("latency-max", Figure::Latency(Quantile::Max)),
 ];
 
-impl Limit {
+impl SimLimit {
     /// Whether it is about what arrives at a broker that is watched.
     pub fn needs_a_watch(&self) -> bool {
         matches!(self.figure, Figure::Latency(_))
@@ -137,7 +137,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-impl FromStr for Limit {
+impl FromStr for SimLimit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -254,7 +254,7 @@ mod tests {
             ("rate=NaN", "messages a second"),
             ("connect-p99=500", ""),
         ] {
-            let refused = text.parse::<Limit>().unwrap_err();
+            let refused = text.parse::<SimLimit>().unwrap_err();
             assert!(refused.contains(part), "{text}: {refused}");
         }
     }

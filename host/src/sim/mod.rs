@@ -1,190 +1,59 @@
 //! Virtual devices against any broker, and a watcher that checks what comes out at another.
 //!
-//! One connection sends for all devices at a steady rate, or many do, each for its portion of them ([`Connections`]). Until the broker has acknowledged a message the sender
-//! keeps it, and sends it again after a reconnect: "acknowledged" is exact, which is what a promise about
+//! One connection sends for all devices at a steady rate, or many do, each for its portion of them ([`Connections`]).
+//! Until the broker has acknowledged a message the sender keeps it, and sends it again after a reconnect: "acknowledged" is exact, which is what a promise about
 //! acknowledged messages has to be judged by. A second connection subscribes at the far end and books what
 //! arrives by (device, seq). What is missing, doubled or out of order follows from the two books ([`SentLedger`],
 //! [`Tally`]), not from anything the gateway says about itself.
 
 mod address;
 mod bits;
+mod books;
 mod crowd;
-mod descriptors;
 mod device;
-mod gathering;
+mod error;
 mod latency;
 mod limit;
 mod memory;
 mod pace;
-mod portion;
 mod publisher;
 mod report;
+mod settings;
 mod tally;
+mod task;
 mod watcher;
-mod wills;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
 
 pub use address::{NoBroker, broker};
-pub use descriptors::TooFewDescriptors;
+pub use crowd::descriptors::TooFewDescriptors;
+pub use crowd::gathering::GatheringReport;
+pub use crowd::portion::SimPortion;
+pub use crowd::wills::WillReport;
 pub use device::{Fleet, PLACEHOLDER, SimulatedMessage, Stamp, read_stamp};
-pub use gathering::GatheringReport;
+pub use error::Error;
 pub use latency::{Latencies, Quantiles};
-pub use limit::Limit;
+pub use limit::SimLimit;
 pub use pace::SteadyRate;
-pub use portion::Portion;
 pub use report::{SimReport, WatchReport};
+pub use settings::{Connections, SimConfig, Until, Watch, Wills};
 pub use tally::{ArrivalKind, Expect, MessageKind, SentLedger, SimulatedId, Tally};
-pub use wills::{WillReport, Wills};
 
-use crate::message::Qos;
-use crate::mqtt;
-use crowd::{Crowd, Phase};
-use gathering::Gathering;
+use books::Books;
+use crowd::Crowd;
+use crowd::gathering::Gathering;
+use crowd::wills::WillWatch;
+use publisher::SimPhase;
+use task::OwnedTask;
 use watcher::{WatchLog, Watcher};
-use wills::WillWatch;
 
 /// Once nothing is missing: how long it must be quiet until doubled ones count as all here.
 const QUIET: Duration = Duration::from_millis(300);
 /// How often the end is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// When the devices stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    Elapsed(Duration),
-    /// After this many messages, over all devices.
-    Count(u64),
-    /// When [`Simulation::stop_sending`] is called.
-    Told,
-}
-
-#[derive(Clone, Debug)]
-pub struct Watch {
-    pub broker: mqtt::Config,
-    /// What to subscribe to.
-    pub filter: String,
-    /// What has to arrive.
-    pub expect: Expect,
-    /// How long nothing may arrive before what is missing counts as lost.
-    pub settle: Duration,
-}
-
-/// How the devices are connected.
-#[derive(Clone, Debug)]
-pub struct Connections {
-    /// How many connections there are, at least 1; the devices are dealt out over them.
-    pub count: u32,
-    /// New connections a second; 0: as fast as the broker takes them.
-    pub ramp: u32,
-    pub wills: Option<Wills>,
-}
-
-impl Connections {
-    /// One for all devices.
-    pub const ONE: Self = Self {
-        count: 1,
-        ramp: 0,
-        wills: None,
-    };
-}
-
-/// What to send, and what to watch.
-#[derive(Clone, Debug)]
-pub struct SimConfig {
-    /// Where the devices send to.
-    pub broker: mqtt::Config,
-    pub connections: Connections,
-    /// How many there are.
-    pub devices: u32,
-    /// Messages a second over all of them; 0: as fast as the broker takes them.
-    pub rate: u32,
-    pub until: Until,
-    /// Topic with `{device}` in it.
-    pub topic: String,
-    /// Level they send with.
-    pub qos: Qos,
-    /// Each n-th payload is broken on purpose.
-    pub broken_every: Option<u64>,
-    /// Same seed, same readings.
-    pub seed: u64,
-    /// How long to wait for the last acknowledgements.
-    pub patience: Duration,
-    /// The far end, if it is watched.
-    pub watch: Option<Watch>,
-}
-
-/// Why a simulation did not start or could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The devices' first connection failed; later ones are tried again.
-    #[error("the devices have no connection to `{broker}`")]
-    Devices { broker: String, source: mqtt::Error },
-    /// The watcher's first connection failed.
-    #[error("the watcher has no connection to `{broker}`")]
-    Watcher { broker: String, source: mqtt::Error },
-    /// The far end's broker does not let us watch.
-    #[error("`{broker}` refused the subscription to `{filter}`: {why}")]
-    Subscription {
-        broker: String,
-        /// What was asked for.
-        filter: String,
-        why: String,
-    },
-    /// The connection that counts wills failed.
-    #[error("wills cannot be counted at `{broker}`")]
-    Wills { broker: String, source: mqtt::Error },
-    #[error(transparent)]
-    Descriptors(#[from] TooFewDescriptors),
-    /// A fault of the simulator.
-    #[error("a task of the simulator failed")]
-    Task(#[from] JoinError),
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-struct OwnedTask<T>(JoinHandle<T>);
-
-impl<T> OwnedTask<T> {
-    async fn join(mut self) -> Result<T, JoinError> {
-        (&mut self.0).await
-    }
-}
-
-impl<T> Drop for OwnedTask<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What both ends have written down so far.
-#[derive(Debug)]
-struct Books {
-    ledger: Mutex<SentLedger>,
-    seen: Mutex<WatchLog>,
-    gathering: Mutex<Gathering>,
-}
-
-impl Books {
-    /// A panic while a book is open leaves it readable: each entry is complete in itself.
-    fn ledger(&self) -> MutexGuard<'_, SentLedger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seen(&self) -> MutexGuard<'_, WatchLog> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn gathering(&self) -> MutexGuard<'_, Gathering> {
-        self.gathering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// How far a running simulation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,7 +86,7 @@ pub struct Simulation {
     books: Arc<Books>,
     connections: u32,
     crowd: OwnedTask<publisher::SendingSummary>,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<SimPhase>,
     watching: Option<Watching>,
     wills: Option<WillWatch>,
 }
@@ -237,7 +106,7 @@ pub async fn run(config: SimConfig) -> Result<SimReport, Error> {
 impl Simulation {
     /// Connects both ends, watcher first and subscribed, and starts sending, as soon as all connections have had an answer.
     pub async fn start(config: SimConfig) -> Result<Self, Error> {
-        descriptors::allow(config.connections.count)?;
+        crowd::descriptors::allow(config.connections.count)?;
         let expect = config
             .watch
             .as_ref()
@@ -256,7 +125,7 @@ impl Simulation {
             Some(wills) => Some(WillWatch::open(&config.broker, wills.clone(), connections).await?),
             None => None,
         };
-        let (phase, _) = watch::channel(Phase::Gather);
+        let (phase, _) = watch::channel(SimPhase::Gather);
         let crowd = Crowd::open(config, Arc::clone(&books), phase.clone()).await?;
         Ok(Self {
             books,
@@ -295,7 +164,7 @@ impl Simulation {
 
     /// Ends the sending, and the making of connections; what is in flight is still waited for.
     pub fn stop_sending(&self) {
-        self.phase.send_replace(Phase::Stop);
+        self.phase.send_replace(SimPhase::Stop);
     }
 
     /// Waits for the end: all sent and acknowledged, all that is expected arrived, or nothing for the settle time.
@@ -366,9 +235,4 @@ impl Watching {
         self.stop.send_replace(true);
         self.task.join().await?
     }
-}
-
-/// Host and port for messages.
-fn place(config: &mqtt::Config) -> String {
-    format!("{}:{}", config.host, config.port)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::portion::Portion;
+use super::crowd::portion::SimPortion;
 
 const SECOND_NS: u128 = 1_000_000_000;
 
@@ -11,7 +11,7 @@ const SECOND_NS: u128 = 1_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyRate {
     per_second: u32,
-    portion: Portion,
+    portion: SimPortion,
     made: u64,
     /// Messages that were due during a stall and never made.
     skipped: u64,
@@ -20,11 +20,11 @@ pub struct SteadyRate {
 impl SteadyRate {
     /// `per_second` messages a second; 0: always due.
     pub fn new(per_second: u32) -> Self {
-        Self::of(Portion::WHOLE, per_second)
+        Self::of(SimPortion::WHOLE, per_second)
     }
 
     /// A portion of `per_second` messages a second: all connections together keep that rate, each in its turn.
-    pub fn of(portion: Portion, per_second: u32) -> Self {
+    pub fn of(portion: SimPortion, per_second: u32) -> Self {
         Self {
             per_second,
             portion,
@@ -92,7 +92,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_next_is_due_exactly_when_it_says(rate in 1_u32..100_000, made in 0_u64..1_000, of in 1_u32..20_000, index in any::<u32>()) {
-            let mut pace = SteadyRate::of(Portion { index: index % of, of }, rate);
+            let mut pace = SteadyRate::of(SimPortion { index: index % of, of }, rate);
             for _ in 0..made {
                 pace.made();
             }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::crowd::Phase;
+use super::books::Books;
+use super::crowd::portion::SimPortion;
 use super::device::{Fleet, SimulatedMessage};
 use super::memory::Unacknowledged;
 use super::pace::SteadyRate;
-use super::portion::Portion;
-use super::{Books, SimConfig, Until};
+use super::settings::{SimConfig, Until};
 use crate::clock::Now;
 use crate::message::Qos;
 use crate::mqtt::{self, Connection, Error as MqttError, Event, Publish, UnsendablePublish};
@@ -28,6 +28,17 @@ const LONG: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_millis(200);
 /// The same for each of many: a broker that comes back meets them one after the other.
 const RETRY_OF_MANY: Duration = Duration::from_secs(2);
+
+/// What all connections go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SimPhase {
+    /// Connections are made and kept; nothing is sent.
+    Gather,
+    /// Since then they send.
+    Send(Instant),
+    /// No more messages are made.
+    Stop,
+}
 
 /// How the sending went, beside what stands in the ledger.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,10 +63,10 @@ impl SendingSummary {
 #[derive(Debug)]
 pub(super) struct Publisher {
     config: Arc<SimConfig>,
-    portion: Portion,
+    portion: SimPortion,
     broker: mqtt::Config,
     books: Arc<Books>,
-    phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<SimPhase>,
     connection: Option<Connection>,
     fleet: Fleet,
     pace: SteadyRate,
@@ -70,12 +81,12 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Not connected yet.
+    /// Of `portion` of the devices; [`Publisher::open`] connects it.
     pub(super) fn new(
         config: &Arc<SimConfig>,
-        portion: Portion,
+        portion: SimPortion,
         books: &Arc<Books>,
-        phase: watch::Receiver<Phase>,
+        phase: watch::Receiver<SimPhase>,
     ) -> Self {
         let fleet = Fleet::of(
             portion,
@@ -177,7 +188,7 @@ impl Publisher {
 
     /// Notes when all began to send.
     fn begin(&mut self) {
-        if let Phase::Send(since) = *self.phase.borrow_and_update() {
+        if let SimPhase::Send(since) = *self.phase.borrow_and_update() {
             self.started = Some(since);
         }
     }
@@ -199,7 +210,7 @@ impl Publisher {
             Until::Count(count) => self.made >= self.portion.of_count(count),
             Until::Told => false,
         };
-        reached || *self.phase.borrow() == Phase::Stop
+        reached || *self.phase.borrow() == SimPhase::Stop
     }
 
     fn wake_at(&self, connection: &Connection) -> Instant {
@@ -335,7 +346,7 @@ impl Publisher {
 }
 
 /// The broker as this connection is known to it, with its will.
-fn broker(config: &SimConfig, portion: Portion) -> mqtt::Config {
+fn broker(config: &SimConfig, portion: SimPortion) -> mqtt::Config {
     let mut broker = config.broker.clone();
     if portion.of > 1 {
         broker.client_id = format!("{}-{}", broker.client_id, portion.index);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::gathering::GatheringReport;
+use super::crowd::gathering::GatheringReport;
+use super::crowd::wills::WillReport;
 use super::latency::Quantiles;
-use super::limit::Limit;
+use super::limit::SimLimit;
 use super::publisher::SendingSummary;
 use super::tally::SentLedger;
 use super::watcher::WatchLog;
-use super::wills::WillReport;
 
 /// The sender's side and, where it was watched, the far end.
 #[derive(Clone, Debug, Serialize)]
@@ -91,7 +91,7 @@ impl SimReport {
 
     /// With what is beyond these limits.
     #[must_use]
-    pub fn held_to(mut self, limits: &[Limit]) -> Self {
+    pub fn held_to(mut self, limits: &[SimLimit]) -> Self {
         self.exceeded = limits
             .iter()
             .filter_map(|limit| limit.exceeded(&self))

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::books::Books;
 use super::device::read_stamp;
+use super::error::{Error, place};
 use super::latency::Latencies;
+use super::settings::Watch;
 use super::tally::{ArrivalKind, Tally};
-use super::{Books, Error, Watch, place};
 use crate::clock::Now;
 use crate::message::Qos;
 use crate::mqtt::{self, Connection, Event, Subscription};

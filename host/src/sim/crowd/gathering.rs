@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::latency::{Latencies, Quantiles};
 use crate::mqtt;
+use crate::sim::latency::{Latencies, Quantiles};
 use crate::words::with_causes;
 
 /// Each connection's first attempt.

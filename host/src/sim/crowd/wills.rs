@@ -5,22 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::bits::Bits;
-use super::device::PLACEHOLDER;
-use super::{Error, LOOK_EVERY, OwnedTask, place};
 use crate::message::Qos;
 use crate::mqtt::{self, Connection, Event, Subscription, Will};
-
-/// What is left with the broker, and who makes it speak.
-#[derive(Clone, Debug)]
-pub struct Wills {
-    /// Topic with `{device}` as a level of its own: the first device of a connection.
-    pub topic: String,
-    /// The last so many connections end without a DISCONNECT.
-    pub killed: u32,
-    /// How long no will may arrive before what is missing counts as missing.
-    pub settle: Duration,
-}
+use crate::sim::bits::Bits;
+use crate::sim::device::PLACEHOLDER;
+use crate::sim::error::{Error, place};
+use crate::sim::settings::Wills;
+use crate::sim::task::OwnedTask;
 
 impl Wills {
     /// What a connection leaves with the broker.
@@ -42,6 +33,9 @@ impl Wills {
         name.strip_prefix('d')?.parse().ok()
     }
 }
+
+/// How often the end is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a report says of them.
 #[derive(Clone, Copy, Debug, serde::Serialize)]

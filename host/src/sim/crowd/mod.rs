@@ -1,35 +1,31 @@
 //! All connections of a simulation: made one after the other or many at once, then sending together.
 
+pub(super) mod descriptors;
+pub(super) mod gathering;
+pub(super) mod portion;
+pub(super) mod wills;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::pace::SteadyRate;
-use super::portion::Portion;
-use super::publisher::{Publisher, SendingSummary};
-use super::{Books, Error, SimConfig, place};
+use self::portion::SimPortion;
+use crate::sim::books::Books;
+use crate::sim::error::{Error, place};
+use crate::sim::pace::SteadyRate;
+use crate::sim::publisher::{Publisher, SendingSummary, SimPhase};
+use crate::sim::settings::SimConfig;
 
 /// Attempts at the same time: more only wait in the broker's own backlog.
 const AT_ONCE: u32 = 256;
-
-/// What all connections go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Connections are made and kept; nothing is sent.
-    Gather,
-    /// Since then they send.
-    Send(Instant),
-    /// No more messages are made.
-    Stop,
-}
 
 #[derive(Debug)]
 pub(super) struct Crowd {
     config: Arc<SimConfig>,
     books: Arc<Books>,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<SimPhase>,
     first: Publisher,
 }
 
@@ -38,10 +34,10 @@ impl Crowd {
     pub(super) async fn open(
         config: SimConfig,
         books: Arc<Books>,
-        phase: watch::Sender<Phase>,
+        phase: watch::Sender<SimPhase>,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
-        let portion = Portion {
+        let portion = SimPortion {
             index: 0,
             of: config.connections.count,
         };
@@ -73,9 +69,9 @@ impl Crowd {
         running.spawn(first.run());
         gather(&config, &books, &phase, &mut running).await;
         phase.send_if_modified(|phase| {
-            let gathers = *phase == Phase::Gather;
+            let gathers = *phase == SimPhase::Gather;
             if gathers {
-                *phase = Phase::Send(Instant::now());
+                *phase = SimPhase::Send(Instant::now());
             }
             gathers
         });
@@ -95,7 +91,7 @@ impl Crowd {
 async fn gather(
     config: &Arc<SimConfig>,
     books: &Arc<Books>,
-    phase: &watch::Sender<Phase>,
+    phase: &watch::Sender<SimPhase>,
     running: &mut JoinSet<SendingSummary>,
 ) {
     let of = config.connections.count;
@@ -109,10 +105,10 @@ async fn gather(
         let Ok(attempt) = Arc::clone(&attempts).acquire_owned().await else {
             break;
         };
-        if *phase.borrow() == Phase::Stop {
+        if *phase.borrow() == SimPhase::Stop {
             break;
         }
-        let portion = Portion { index, of };
+        let portion = SimPortion { index, of };
         let mut one = Publisher::new(config, portion, books, phase.subscribe());
         let books = Arc::clone(books);
         running.spawn(async move {

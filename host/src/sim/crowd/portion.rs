@@ -2,14 +2,14 @@
 
 /// The `index`-th connection (from 0) of `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Portion {
+pub struct SimPortion {
     pub index: u32,
     /// At least 1.
     pub of: u32,
 }
 
-impl Portion {
-    /// One connection has all.
+impl SimPortion {
+    /// The only connection there is: everything falls to it.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
     /// How many of `count` things fall to it.
@@ -38,7 +38,7 @@ mod tests {
     proptest! {
         #[test]
         fn all_portions_together_have_each_once(count in 0_u32..2_000, of in 1_u32..300) {
-            let portions = (0..of).map(|index| Portion { index, of });
+            let portions = (0..of).map(|index| SimPortion { index, of });
             let mut all = Vec::new();
             for portion in portions {
                 let members: Vec<_> = portion.members(count).collect();
