@@ -17,7 +17,7 @@ pub struct TooFewDescriptors {
 }
 
 /// Raises this process's own limit as far as so many connections need.
-pub(super) fn allow(connections: u32) -> Result<(), TooFewDescriptors> {
+pub(in crate::sim) fn allow(connections: u32) -> Result<(), TooFewDescriptors> {
     let needed = u64::from(connections) + BESIDE;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

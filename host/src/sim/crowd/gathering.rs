@@ -8,7 +8,7 @@ use crate::words::with_causes;
 
 /// Each connection's first attempt.
 #[derive(Debug)]
-pub(super) struct Gathering {
+pub(in crate::sim) struct Gathering {
     connected: u32,
     failed: u32,
     latencies: Latencies,
@@ -35,7 +35,7 @@ pub struct GatheringReport {
 }
 
 impl Gathering {
-    pub(super) fn new() -> Self {
+    pub(in crate::sim) fn new() -> Self {
         let now = Instant::now();
         Self {
             connected: 0,
@@ -48,7 +48,7 @@ impl Gathering {
     }
 
     /// What came of an attempt that began then.
-    pub(super) fn book(&mut self, began: Instant, opened: &Result<(), mqtt::Error>) {
+    pub(in crate::sim) fn book(&mut self, began: Instant, opened: &Result<(), mqtt::Error>) {
         self.last = Instant::now();
         match opened {
             Ok(()) => {
@@ -62,11 +62,11 @@ impl Gathering {
         }
     }
 
-    pub(super) fn connected(&self) -> u32 {
+    pub(in crate::sim) fn connected(&self) -> u32 {
         self.connected
     }
 
-    pub(super) fn report(&self, wanted: u32) -> GatheringReport {
+    pub(in crate::sim) fn report(&self, wanted: u32) -> GatheringReport {
         GatheringReport {
             wanted,
             connected: self.connected,

@@ -15,7 +15,7 @@ use crate::sim::task::OwnedTask;
 
 impl Wills {
     /// What a connection leaves with the broker.
-    pub(super) fn of(&self, connection: u32) -> Will {
+    pub(in crate::sim) fn of(&self, connection: u32) -> Will {
         Will {
             topic: self.topic.replace(PLACEHOLDER, &format!("d{connection}")),
             payload: Bytes::from_static(b"gone"),
@@ -55,7 +55,7 @@ struct WillLog {
 }
 
 #[derive(Debug)]
-pub(super) struct WillWatch {
+pub(in crate::sim) struct WillWatch {
     wills: Wills,
     connections: u32,
     log: Arc<Mutex<WillLog>>,
@@ -65,7 +65,7 @@ pub(super) struct WillWatch {
 
 impl WillWatch {
     /// Connects and waits until the broker has taken the subscription.
-    pub(super) async fn open(
+    pub(in crate::sim) async fn open(
         broker: &mqtt::Config,
         wills: Wills,
         connections: u32,
@@ -117,7 +117,7 @@ impl WillWatch {
 
     /// Waits until all that must come are there, or none has come for the settle time. An error when the connection that
     /// counts was lost: nobody knows then.
-    pub(super) async fn settle(self) -> Result<WillReport, Error> {
+    pub(in crate::sim) async fn settle(self) -> Result<WillReport, Error> {
         let killed = self.wills.killed.min(self.connections);
         let began = Instant::now();
         loop {
