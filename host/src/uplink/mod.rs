@@ -66,7 +66,7 @@ pub use form::lines::LineFormat;
 pub use form::template::Template;
 pub use metrics::{Account, Metrics};
 pub use rate::Rate;
-pub use settings::{Config, Drain, UplinkKind};
+pub use settings::{Config, Drain, UplinkFacts, UplinkKind};
 
 use self::drain::drain;
 use self::duty::Duty;

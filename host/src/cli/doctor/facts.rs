@@ -19,7 +19,7 @@ use super::network::{WantedName, WantedPort};
 use super::secrets::SecretFile;
 use crate::cli::place::unreached::by_its_disk;
 use crate::config::Config;
-use crate::{file, link, source, uplink};
+use crate::{file, link, source};
 
 /// For a name to be found, and for a disk to take a few small writes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -231,11 +231,9 @@ async fn names(config: &Config) -> Vec<WantedName> {
         wanted.push((format!("source.{}", source.name), host.clone()));
     }
     for uplink in &config.uplinks {
-        if !matches!(uplink.kind, uplink::UplinkKind::File(_)) {
-            wanted.push((
-                format!("uplink.{}", uplink.name),
-                uplink.kind.host().to_owned(),
-            ));
+        let facts = uplink.kind.facts();
+        if facts.port.is_some() {
+            wanted.push((format!("uplink.{}", uplink.name), facts.host.to_owned()));
         }
     }
     // An address is found already, with a zone, too.
@@ -295,20 +293,7 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
     }
     for uplink in &config.uplinks {
         let of = format!("uplink.{}", uplink.name);
-        match &uplink.kind {
-            uplink::UplinkKind::Mqtt(broker) => of_client(&of, broker.tls.as_ref(), &mut files),
-            uplink::UplinkKind::Http(server) => of_client(&of, server.tls.as_ref(), &mut files),
-            #[cfg(feature = "postgres")]
-            uplink::UplinkKind::Postgres(database) => {
-                of_client(&of, database.tls.as_ref(), &mut files)
-            }
-            uplink::UplinkKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
-            #[cfg(feature = "kafka")]
-            uplink::UplinkKind::Kafka(own) => of_client(&of, own.tls.as_ref(), &mut files),
-            #[cfg(feature = "s3")]
-            uplink::UplinkKind::S3(store) => of_client(&of, store.tls.as_ref(), &mut files),
-            uplink::UplinkKind::File(_) => {}
-        }
+        of_client(&of, uplink.kind.facts().tls, &mut files);
     }
     files
 }

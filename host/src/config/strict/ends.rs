@@ -4,10 +4,9 @@ use super::advice::Advice;
 use super::{StrictLook, place_in, site};
 use crate::config::SourceSpec;
 use crate::config::tree::{Table, TomlEntry};
-use crate::link::Tls;
 use crate::message::Qos;
 use crate::source::{self, Ack};
-use crate::uplink::{self, http};
+use crate::uplink;
 
 const OVER_TLS: &str =
     "write mqtts:// or https://, or go through a tunnel such as WireGuard and name its address";
@@ -146,45 +145,22 @@ impl<'a> StrictLook<'a> {
 
     fn uplink(&mut self, entry: &'a TomlEntry, table: &'a Table, own: &uplink::Config) {
         let subject = format!("uplink.{}", entry.key);
-        let host = own.kind.host();
-        let (is_plain, is_known) = match &own.kind {
-            uplink::UplinkKind::Mqtt(broker) => {
-                let tls = broker.tls.as_ref();
-                let is_known = broker.login.is_some() || has_certificate(tls);
-                (tls.is_none(), is_known)
+        if let uplink::UplinkKind::File(folder) = &own.kind {
+            if folder.keep_bytes.is_none() {
+                self.keeps_all(subject, entry, table);
             }
-            uplink::UplinkKind::Http(server) => {
-                let tls = server.tls.as_ref();
-                let opens = |(_, value): &(String, http::HeaderText)| {
-                    !matches!(value, http::HeaderText::Open(_))
-                };
-                let is_known = server.headers.iter().any(opens) || has_certificate(tls);
-                (tls.is_none(), is_known)
-            }
-            uplink::UplinkKind::Nats(own) => seen_by(&own.server),
-            #[cfg(feature = "postgres")]
-            uplink::UplinkKind::Postgres(database) => {
-                let tls = database.tls.as_ref();
-                let is_known = database.password.is_some() || has_certificate(tls);
-                (tls.is_none(), is_known)
-            }
-            #[cfg(feature = "kafka")]
-            uplink::UplinkKind::Kafka(own) => {
-                let tls = own.tls.as_ref();
-                (tls.is_none(), own.login.is_some() || has_certificate(tls))
-            }
-            #[cfg(feature = "s3")]
-            uplink::UplinkKind::S3(store) => (store.tls.is_none(), true),
-            uplink::UplinkKind::File(folder) => {
-                if folder.keep_bytes.is_none() {
-                    self.keeps_all(subject, entry, table);
-                }
-                return;
-            }
-        };
+            return;
+        }
+        let uplink::UplinkFacts {
+            host,
+            tls,
+            has_login,
+            ..
+        } = own.kind.facts();
+        let is_known = has_login || tls.is_some_and(|tls| tls.identity.is_some());
         let url = place_in(table, "url", entry.place);
         if !site::is_within(host) {
-            if is_plain {
+            if tls.is_none() {
                 self.in_the_clear(&subject, url, host);
             }
             if !is_known {
@@ -295,17 +271,4 @@ fn is_of(running: &str, written: &str) -> bool {
         || running
             .strip_prefix(written)
             .is_some_and(|rest| rest.starts_with(':'))
-}
-
-/// Whether it shows a certificate of its own.
-fn has_certificate(tls: Option<&Tls>) -> bool {
-    tls.is_some_and(|tls| tls.identity.is_some())
-}
-
-/// Whether a NATS server is spoken to in the clear, and whether it is shown who we are.
-fn seen_by(server: &crate::nats::Config) -> (bool, bool) {
-    let tls = server.tls.as_ref();
-    let has_certificate = tls.is_some_and(|tls| tls.identity.is_some());
-    let has_login = !matches!(server.login, crate::nats::NatsLogin::Open);
-    (tls.is_none(), has_login || has_certificate)
 }

@@ -2,6 +2,7 @@
 
 use super::super::form::column::Column;
 use super::super::form::template::Template;
+use super::super::settings::UplinkFacts;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls, Upgrade};
 
 /// Who is at the other end, in the words of errors. It is asked for TLS by an SSLRequest.
@@ -67,6 +68,20 @@ impl Cell {
 }
 
 impl Config {
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "postgresql",
+            host: &self.host,
+            port: Some(self.port),
+            tls: self.tls.as_ref(),
+            secrets: self.password.iter().collect(),
+            has_login: self.password.is_some(),
+            window: self.batch_messages,
+            answer: self.deadlines.answer,
+        }
+    }
+
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             host: &self.host,
