@@ -42,12 +42,6 @@ impl<'a> StrictLook<'a> {
         let subject = format!("source.{}", entry.key);
         let url = place_in(table, "url", entry.place);
         match &spec.kind {
-            source::SourceKind::Mqtt(own) => {
-                let broker = &own.connection;
-                if broker.tls.is_none() && !site::is_within(&broker.host) {
-                    self.in_the_clear(&subject, url, &broker.host);
-                }
-            }
             source::SourceKind::Http(own) => {
                 let is_near = site::is_within(&own.host) && !site::is_everywhere(&own.host);
                 if own.tls.is_none() && !is_near {
@@ -66,19 +60,6 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::OpenPort, subject, place, message, hint);
                 }
             }
-            source::SourceKind::Nats(own) => {
-                let server = &own.server;
-                if server.tls.is_none() && !site::is_within(&server.host) {
-                    self.in_the_clear(&subject, url, &server.host);
-                }
-            }
-            source::SourceKind::Ticks(_) => {}
-            source::SourceKind::Coap(own) => {
-                if !site::is_loopback(&own.host) {
-                    self.open_to_all(&subject, (entry, table));
-                }
-            }
-            source::SourceKind::Raw(own) => self.raw(&subject, (entry, table), &own.address),
             source::SourceKind::Modbus(own) => {
                 if let source::modbus::ModbusAddress::Net { host, .. } = &own.address
                     && !site::is_within(host)
@@ -90,27 +71,17 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::PlainTcp, subject, url, message, hint);
                 }
             }
-        }
-    }
-
-    fn raw(
-        &mut self,
-        subject: &str,
-        (entry, table): (&'a TomlEntry, &'a Table),
-        address: &source::raw::RawAddress,
-    ) {
-        use source::raw::RawAddress;
-        let url = place_in(table, "url", entry.place);
-        match address {
-            RawAddress::Dial { host, .. } if !site::is_within(host) => {
-                self.in_the_clear(subject, url, host);
+            kind => {
+                let facts = kind.facts();
+                let dials = facts.dials.filter(|host| !site::is_within(host));
+                if let Some(host) = dials.filter(|_| facts.tls.is_none()) {
+                    self.in_the_clear(&subject, url, host);
+                }
+                let listens = facts.listens.filter(|at| !site::is_loopback(at.host));
+                if listens.is_some() {
+                    self.open_to_all(&subject, (entry, table));
+                }
             }
-            RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. }
-                if !site::is_loopback(host) =>
-            {
-                self.open_to_all(subject, (entry, table));
-            }
-            _ => {}
         }
     }
 
