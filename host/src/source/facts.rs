@@ -48,18 +48,18 @@ pub struct ConsumerPlace<'a> {
     pub consumer: &'a str,
 }
 
-/// Which topics a source has.
+/// By what a topic of a flow is compared with a source: whether anything may come, or what can.
 #[derive(Default)]
 pub enum SourceTopics<'a> {
-    /// Any may come.
+    /// Whatever somebody publishes, as at a broker.
     #[default]
     Any,
     /// They are made as it is written.
     Made {
         written: &'a dyn fmt::Display,
-        /// Whether one of them may match.
+        /// `false` where no message could ever have a topic that matches.
         reaches: Box<dyn Fn(&Pattern) -> bool + 'a>,
     },
-    /// These alone.
+    /// No other one ever comes, as of a clock or out of polls.
     Listed(Vec<&'a str>),
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::facts::UplinkFacts;
 use super::form::encode::PublishFormat;
 #[cfg(feature = "kafka")]
 use super::kafka;
@@ -14,7 +14,7 @@ use super::rate::Rate;
 #[cfg(feature = "s3")]
 use super::s3;
 use super::{file, http, nats};
-use crate::link::{Secret, Tls};
+use crate::link::Tls;
 use crate::message::{Qos, QueueId};
 use crate::mqtt;
 
@@ -81,26 +81,6 @@ impl Config {
         }
         config
     }
-}
-
-/// What each kind of upstream says of itself, once, for all that asks every kind.
-#[derive(Debug)]
-pub struct UplinkFacts<'a> {
-    /// The protocol, as spans name it.
-    pub(super) name: &'static str,
-    /// Name or address of upstream, or a folder.
-    pub host: &'a str,
-    /// `None` where no network leads there.
-    pub port: Option<u16>,
-    pub tls: Option<&'a Tls>,
-    /// What it logs in with.
-    pub secrets: Vec<&'a Secret>,
-    /// Whether it says who we are, beside a certificate.
-    pub has_login: bool,
-    /// Packets without an answer, at most.
-    pub(super) window: u16,
-    /// How long an answer may take.
-    pub(super) answer: Duration,
 }
 
 /// What upstream speaks, by the scheme of its URL.

@@ -14,10 +14,10 @@ use crate::message::key_hash;
 
 /// One connection, or several, over which batches go: what a protocol says of itself. Nothing is sent behind a message that is alone.
 pub(in crate::uplink) trait BatchCarrier: Send + Sized {
-    type Config: Send + Sync + 'static;
+    type Settings: Send + Sync + 'static;
     /// What it remembers over its connections beside the [`BatchMemory`].
     type Known: Default + Send + Sync;
-    type Error: CarrierFault + 'static;
+    type Fault: CarrierFault + 'static;
     /// What stands for a message.
     type What;
 
@@ -27,21 +27,21 @@ pub(in crate::uplink) trait BatchCarrier: Send + Sized {
     const COMPLAINT: &'static str;
 
     /// What upstream knows the way by.
-    fn id(config: &Self::Config) -> &str;
+    fn id(config: &Self::Settings) -> &str;
 
-    fn backoff(config: &Self::Config) -> Backoff;
+    fn backoff(config: &Self::Settings) -> Backoff;
 
     /// The files of its secrets and certificates, as in [`Dial::files`].
-    fn files(_: &Self::Config) -> SecretFiles {
+    fn files(_: &Self::Settings) -> SecretFiles {
         SecretFiles::default()
     }
 
     /// Dials once; each phase has a deadline.
     fn open(
-        config: &Arc<Self::Config>,
+        config: &Arc<Self::Settings>,
         known: &Self::Known,
         memory: &BatchMemory,
-    ) -> impl Future<Output = Result<Self, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Self, Self::Fault>> + Send;
 
     /// Tells the log of the connection, which is used from now on. The uplink's stage and name, and how often it failed before.
     fn announce(&self, uplink: (&str, &str), failures_before: u32);
@@ -70,7 +70,7 @@ pub(in crate::uplink) trait BatchCarrier: Send + Sized {
         &mut self,
         cx: &mut Context<'_>,
         answers: &mut Vec<Answer>,
-    ) -> Poll<Result<(), Self::Error>>;
+    ) -> Poll<Result<(), Self::Fault>>;
 
     /// What gathers waits no longer.
     fn send_now(&mut self) {}
@@ -87,13 +87,13 @@ pub(in crate::uplink) trait BatchCarrier: Send + Sized {
 /// Dials one upstream, always in the same way.
 #[derive(Debug)]
 pub(in crate::uplink) struct BatchDialler<C: BatchCarrier> {
-    config: Arc<C::Config>,
+    config: Arc<C::Settings>,
     known: C::Known,
     memory: BatchMemory,
 }
 
 impl<C: BatchCarrier> BatchDialler<C> {
-    pub(in crate::uplink) fn new(config: C::Config) -> Self {
+    pub(in crate::uplink) fn new(config: C::Settings) -> Self {
         Self {
             config: Arc::new(config),
             known: C::Known::default(),
@@ -104,7 +104,7 @@ impl<C: BatchCarrier> BatchDialler<C> {
 
 /// Ready to dial for the uplink `name`.
 pub(in crate::uplink) fn redial<C: BatchCarrier>(
-    config: C::Config,
+    config: C::Settings,
     name: Arc<str>,
     metrics: &LinkMetrics,
 ) -> Redial<BatchDialler<C>> {
@@ -113,9 +113,9 @@ pub(in crate::uplink) fn redial<C: BatchCarrier>(
 
 impl<C: BatchCarrier> Dial for BatchDialler<C> {
     type Up = C;
-    type Error = C::Error;
+    type Error = C::Fault;
 
-    async fn dial(&self, _: u32) -> Result<C, C::Error> {
+    async fn dial(&self, _: u32) -> Result<C, C::Fault> {
         C::open(&self.config, &self.known, &self.memory).await
     }
 
@@ -184,7 +184,7 @@ impl<C: BatchCarrier> Carrier for C {
         self.add(message, about)
     }
 
-    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), C::Error> {
+    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), C::Fault> {
         let turned = poll_fn(|cx| {
             loop {
                 ready!(self.poll_step(cx, answers))?;
@@ -194,7 +194,7 @@ impl<C: BatchCarrier> Carrier for C {
             }
         })
         .await;
-        let is_told = |fault: &C::Error| fault.manner() == Manner::Elsewhere;
+        let is_told = |fault: &C::Fault| fault.manner() == Manner::Elsewhere;
         if turned.as_ref().is_err_and(|fault| !is_told(fault)) {
             self.memory().set_unproven(false);
         }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::form::lines::LineFormat;
 use super::super::form::template::Template;
-use super::super::settings::UplinkFacts;
 use super::name;
 use crate::link::Backoff;
 

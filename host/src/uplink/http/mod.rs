@@ -135,9 +135,9 @@ impl HttpCarrier {
 }
 
 impl BatchCarrier for HttpCarrier {
-    type Config = Config;
+    type Settings = Config;
     type Known = ();
-    type Error = Error;
+    type Fault = Error;
     type What = Element;
 
     const HAS_HEADERS: bool = true;

@@ -1,7 +1,7 @@
 //! What a way to a server needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
-use super::super::settings::UplinkFacts;
 use super::super::web::Pause;
 use super::line::InfluxFormat;
 use super::path::RequestPath;

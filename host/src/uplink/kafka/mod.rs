@@ -261,10 +261,10 @@ impl KafkaCarrier {
 }
 
 impl BatchCarrier for KafkaCarrier {
-    type Config = Config;
+    type Settings = Config;
     /// How often it was dialled: each time another broker is asked first.
     type Known = AtomicUsize;
-    type Error = Error;
+    type Fault = Error;
     type What = Outgoing;
 
     const HAS_HEADERS: bool = true;

@@ -1,8 +1,8 @@
 //! What a way into topics needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::form::template::Template;
-use super::super::settings::UplinkFacts;
 use super::topic::TopicName;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
 

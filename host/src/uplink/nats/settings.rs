@@ -1,6 +1,6 @@
 //! What a way into a stream needs to know; already checked (`config` does that).
 
-use super::super::settings::UplinkFacts;
+use super::super::facts::UplinkFacts;
 use super::subject::Subject;
 use crate::nats;
 

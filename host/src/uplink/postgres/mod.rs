@@ -120,9 +120,9 @@ impl PostgresCarrier {
 }
 
 impl BatchCarrier for PostgresCarrier {
-    type Config = Config;
+    type Settings = Config;
     type Known = ();
-    type Error = Error;
+    type Fault = Error;
     type What = Row;
 
     const HAS_HEADERS: bool = false;

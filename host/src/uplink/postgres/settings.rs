@@ -1,8 +1,8 @@
 //! What a way into a database needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::super::form::column::Column;
 use super::super::form::template::Template;
-use super::super::settings::UplinkFacts;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls, Upgrade};
 
 /// Who is at the other end, in the words of errors. It is asked for TLS by an SSLRequest.

@@ -240,9 +240,9 @@ impl S3Carrier {
 }
 
 impl BatchCarrier for S3Carrier {
-    type Config = Config;
+    type Settings = Config;
     type Known = SharedFacts;
-    type Error = Error;
+    type Fault = Error;
     type What = ObjectLine;
 
     const HAS_HEADERS: bool = false;

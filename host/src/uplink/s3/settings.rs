@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::form::lines::LineFormat;
 use super::super::form::template::Template;
-use super::super::settings::UplinkFacts;
 use super::super::web::Pause;
 use super::sign::BucketPlace;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls};
