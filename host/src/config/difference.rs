@@ -252,10 +252,10 @@ fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
             let secrets = source.secret().cloned().into_iter().collect();
             (format!("source.{}", source.name), secrets)
         });
-        let uplinks = config
-            .uplinks
-            .iter()
-            .map(|uplink| (format!("uplink.{}", uplink.name), uplink.kind.secrets()));
+        let uplinks = config.uplinks.iter().map(|uplink| {
+            let secrets = uplink.kind.facts().secrets.into_iter().cloned().collect();
+            (format!("uplink.{}", uplink.name), secrets)
+        });
         sources.chain(uplinks).collect()
     };
     let before = logins(old);

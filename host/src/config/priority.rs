@@ -8,7 +8,6 @@ use super::flow::{FlowSpec, Queues};
 use super::identity::ClientIdentity;
 use super::sources::spec::SourceSpec;
 use super::tree::Place;
-use super::uplinks;
 use crate::message::QueueId;
 use crate::source::{SourceKind, mqtt};
 use crate::uplink;
@@ -116,7 +115,7 @@ pub(super) fn part_uplinks(
         let name = own_name(&first.name);
         let second = uplink::Config {
             name: Arc::clone(&name),
-            kind: uplinks::beside(&first.kind, "priority"),
+            kind: first.kind.beside("priority"),
             priority: true,
             connections: 1,
             ..first.clone()

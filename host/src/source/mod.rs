@@ -25,6 +25,7 @@ mod circles;
 pub mod coap;
 mod conditions;
 mod devices;
+mod facts;
 mod flows;
 pub mod http;
 mod index;
@@ -48,6 +49,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use conditions::{ConditionBoard, SourceCondition};
 pub use devices::DeviceWatch;
+pub use facts::{ConsumerPlace, ListenPlace, SourceFacts, SourceTopics};
 pub use metrics::{Account, Metrics};
 pub use repeats::Dedup;
 pub use settings::{Ack, Config, FlowRoute, SourceKind};
@@ -89,7 +91,11 @@ pub async fn run(
         settled: Arc::default(),
         meters: Arc::new(metrics.of(&config.name)),
         taking,
-        trace: SourceTrace::new(&config.name, config.kind.name(), metrics.tracer().clone()),
+        trace: SourceTrace::new(
+            &config.name,
+            config.kind.facts().name,
+            metrics.tracer().clone(),
+        ),
     };
     match &config.kind {
         SourceKind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::devices::DeviceWatch;
+use super::facts::SourceFacts;
 use super::mqtt::{SessionMark, SessionMarks};
 use super::repeats::Dedup;
 use crate::link::{ServerTls, Tls};
@@ -74,41 +75,25 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    /// Where it is, for people.
-    pub fn address(&self) -> String {
+    /// What it says of itself.
+    pub fn facts(&self) -> SourceFacts<'_> {
         match self {
-            Self::Mqtt(own) => format!("{}:{}", own.connection.host, own.connection.port),
-            Self::Http(own) => format!("{}:{}", own.host, own.port),
-            Self::Modbus(own) => own.address.to_string(),
-            Self::Raw(own) => own.address.to_string(),
-            Self::Nats(own) => own.to_string(),
-            Self::Ticks(own) => own.to_string(),
-            Self::Coap(own) => format!("{}:{}", own.host, own.port),
-        }
-    }
-
-    /// The protocol, as spans name it.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Mqtt(_) => "mqtt",
-            Self::Http(_) => "http",
-            Self::Modbus(_) => "modbus",
-            Self::Raw(_) => "raw",
-            Self::Nats(_) => "nats",
-            Self::Ticks(_) => "clock",
-            Self::Coap(_) => "coap",
+            Self::Mqtt(own) => own.facts(),
+            Self::Http(own) => own.facts(),
+            Self::Modbus(own) => own.facts(),
+            Self::Raw(own) => own.facts(),
+            Self::Nats(own) => own.facts(),
+            Self::Ticks(own) => own.facts(),
+            Self::Coap(own) => own.facts(),
         }
     }
 
     /// The files with certificates, and what each is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
-        match self {
-            Self::Mqtt(own) => own.connection.tls.as_ref().map(Tls::certificates),
-            Self::Http(own) => own.tls.as_ref().map(ServerTls::certificates),
-            Self::Nats(own) => own.server.tls.as_ref().map(Tls::certificates),
-            Self::Modbus(_) | Self::Raw(_) | Self::Ticks(_) | Self::Coap(_) => None,
-        }
-        .unwrap_or_default()
+        let facts = self.facts();
+        let of_port = facts.server_tls.map(ServerTls::certificates);
+        let of_link = facts.tls.map(Tls::certificates);
+        of_port.or(of_link).unwrap_or_default()
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::form::column::LineInput;
+use super::form::template::Filling;
 use crate::clock::WallTime;
 use crate::link::{ConnectionLoss, Dial, FailureKind, Redial, TokenLife, Twin};
 use crate::message::{ForeignTrace, Headers, Qos, Stored, TRACEPARENT};
@@ -48,6 +50,27 @@ pub(super) struct PacketOrigin<'a> {
     pub(super) is_asked_anew: bool,
     /// It is sent beside the account, and comes again in its turn.
     pub(super) is_beside: bool,
+}
+
+impl<'a> PacketOrigin<'a> {
+    /// What names in braces stand for in it, which goes under `topic`.
+    pub(super) fn filling(self, topic: &'a [u8]) -> Filling<'a> {
+        Filling {
+            prefix: self.prefix,
+            topic,
+            device: self.stored.message.key(),
+        }
+    }
+
+    /// What a line or a row is made of, for its packet.
+    pub(super) fn line_input(self, packet: &'a OutgoingPacket) -> LineInput<'a> {
+        LineInput {
+            stored: self.stored,
+            filling: self.filling(&packet.topic),
+            payload: &packet.payload,
+            arrived: self.arrived,
+        }
+    }
 }
 
 /// What upstream said when the carrier came to stand.

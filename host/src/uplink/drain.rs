@@ -17,7 +17,7 @@ use super::s3;
 use super::serve::{Parting, Uplink};
 use super::settings::{Config, UplinkKind};
 use super::shared::UplinkContext;
-use super::{file, http, mqtt, nats};
+use super::{batch, file, http, mqtt, nats};
 use crate::link::{Causes, Redial, Stop};
 use crate::message::OwedQueues;
 
@@ -65,7 +65,7 @@ pub(super) async fn drain(
             keep_sending::<mqtt::MqttCarrier>(redial, &mut uplink, &shared, stop).await
         }
         UplinkKind::Http(server) => {
-            let redial = http::redial(server, name, link);
+            let redial = batch::redial(server, name, link);
             keep_sending::<http::HttpCarrier>(redial, &mut uplink, &shared, stop).await
         }
         UplinkKind::Nats(own) => {
@@ -78,17 +78,17 @@ pub(super) async fn drain(
         }
         #[cfg(feature = "postgres")]
         UplinkKind::Postgres(own) => {
-            let redial = postgres::redial(own, name, link);
+            let redial = batch::redial(own, name, link);
             keep_sending::<postgres::PostgresCarrier>(redial, &mut uplink, &shared, stop).await
         }
         #[cfg(feature = "kafka")]
         UplinkKind::Kafka(own) => {
-            let redial = kafka::redial(own, name, link);
+            let redial = batch::redial(own, name, link);
             keep_sending::<kafka::KafkaCarrier>(redial, &mut uplink, &shared, stop).await
         }
         #[cfg(feature = "s3")]
         UplinkKind::S3(own) => {
-            let redial = s3::redial(own, name, link);
+            let redial = batch::redial(own, name, link);
             keep_sending::<s3::S3Carrier>(redial, &mut uplink, &shared, stop).await
         }
     }

@@ -49,7 +49,7 @@ pub(super) async fn stand_in(
         if !duty.lend(Instant::now()) {
             continue;
         }
-        tracing::warn!(uplink = %first, fallback = %config.kind.host(), "the fallback takes over");
+        tracing::warn!(uplink = %first, fallback = %config.kind.facts().host, "the fallback takes over");
         let ended = hold(&config, &owed, &shared, &duty, &mut stop).await;
         duty.give_back();
         ended?;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::facts::UplinkFacts;
 use super::form::encode::PublishFormat;
 #[cfg(feature = "kafka")]
 use super::kafka;
@@ -14,7 +14,7 @@ use super::rate::Rate;
 #[cfg(feature = "s3")]
 use super::s3;
 use super::{file, http, nats};
-use crate::link::{Secret, Tls};
+use crate::link::Tls;
 use crate::message::{Qos, QueueId};
 use crate::mqtt;
 
@@ -76,25 +76,8 @@ impl Config {
     #[must_use]
     pub fn of_connection(&self, index: u16) -> Self {
         let mut config = self.clone();
-        match &mut config.kind {
-            UplinkKind::Mqtt(broker) if index > 0 => {
-                broker.client_id = format!("{}-{}", broker.client_id, index + 1);
-                // That one of them breaks does not mean that we are gone.
-                broker.will = None;
-            }
-            UplinkKind::Http(server) if index > 0 => {
-                server.id = format!("{}-{}", server.id, index + 1)
-            }
-            UplinkKind::Nats(own) if index > 0 => {
-                own.server.name = format!("{}-{}", own.server.name, index + 1);
-            }
-            #[cfg(feature = "postgres")]
-            UplinkKind::Postgres(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
-            #[cfg(feature = "kafka")]
-            UplinkKind::Kafka(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
-            #[cfg(feature = "s3")]
-            UplinkKind::S3(own) if index > 0 => own.id = format!("{}-{}", own.id, index + 1),
-            _ => {}
+        if index > 0 {
+            config.kind = self.kind.beside(&(index + 1).to_string());
         }
         config
     }
@@ -123,70 +106,63 @@ pub enum UplinkKind {
 }
 
 impl UplinkKind {
-    /// The protocol, as spans name it.
-    pub(super) fn name(&self) -> &'static str {
+    /// What it says of itself.
+    pub fn facts(&self) -> UplinkFacts<'_> {
         match self {
-            Self::Mqtt(_) => "mqtt",
-            Self::Http(_) => "http",
-            Self::Nats(_) => "nats",
-            Self::File(_) => "file",
+            Self::Mqtt(broker) => mqtt_facts(broker),
+            Self::Http(own) => own.facts(),
+            Self::Nats(own) => own.facts(),
+            Self::File(own) => own.facts(),
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => "postgresql",
+            Self::Postgres(own) => own.facts(),
             #[cfg(feature = "kafka")]
-            Self::Kafka(_) => "kafka",
+            Self::Kafka(own) => own.facts(),
             #[cfg(feature = "s3")]
-            Self::S3(_) => "s3",
+            Self::S3(own) => own.facts(),
         }
+    }
+
+    /// Another connection beside this one, which is told apart by `suffix`. That one of them breaks does not mean that we are gone: a
+    /// will is the first one's.
+    #[must_use]
+    pub fn beside(&self, suffix: &str) -> Self {
+        let mut other = self.clone();
+        let id = match &mut other {
+            Self::Mqtt(broker) => {
+                broker.will = None;
+                &mut broker.client_id
+            }
+            Self::Http(own) => &mut own.id,
+            Self::Nats(own) => &mut own.server.name,
+            Self::File(own) => &mut own.id,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => &mut own.id,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(own) => &mut own.id,
+            #[cfg(feature = "s3")]
+            Self::S3(own) => &mut own.id,
+        };
+        id.push('-');
+        id.push_str(suffix);
+        other
     }
 
     /// The files with certificates, and what each is for.
     pub fn certificates(&self) -> Vec<(&'static str, &Path)> {
-        let tls = match self {
-            Self::Mqtt(broker) => broker.tls.as_ref(),
-            Self::Http(server) => server.tls.as_ref(),
-            Self::Nats(own) => own.server.tls.as_ref(),
-            Self::File(_) => None,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(server) => server.tls.as_ref(),
-            #[cfg(feature = "kafka")]
-            Self::Kafka(own) => own.tls.as_ref(),
-            #[cfg(feature = "s3")]
-            Self::S3(own) => own.tls.as_ref(),
-        };
+        let tls = self.facts().tls;
         tls.map(Tls::certificates).unwrap_or_default()
     }
 
-    /// Name or address of upstream.
-    pub fn host(&self) -> &str {
-        match self {
-            Self::Mqtt(broker) => &broker.host,
-            Self::Http(server) => &server.host,
-            Self::Nats(own) => &own.server.host,
-            Self::File(file) => file.folder.to_str().unwrap_or_default(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(own) => &own.host,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(own) => own.host(),
-            #[cfg(feature = "s3")]
-            Self::S3(own) => &own.host,
-        }
-    }
-
-    /// The same with its port, where it has one.
+    /// Name or address of upstream with its port, where it has one.
     pub fn address(&self) -> String {
-        let port = match self {
-            Self::Mqtt(broker) => broker.port,
-            Self::Http(server) => server.port,
-            Self::Nats(own) => own.server.port,
-            Self::File(_) => return self.host().to_owned(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(own) => own.port,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(own) => own.port(),
-            #[cfg(feature = "s3")]
-            Self::S3(own) => own.port,
-        };
-        format!("{}:{port}", self.host())
+        match self.facts() {
+            UplinkFacts {
+                host,
+                port: Some(port),
+                ..
+            } => format!("{host}:{port}"),
+            UplinkFacts { host, .. } => host.to_owned(),
+        }
     }
 
     /// The broker, where upstream is one.
@@ -201,60 +177,19 @@ impl UplinkKind {
     pub fn has_levels(&self) -> bool {
         matches!(self, Self::Mqtt(_))
     }
+}
 
-    /// What it logs in with.
-    pub fn secrets(&self) -> Vec<Secret> {
-        match self {
-            Self::Mqtt(broker) => {
-                let login = broker.login.as_ref();
-                login
-                    .and_then(|login| login.password.clone())
-                    .into_iter()
-                    .collect()
-            }
-            Self::Http(server) => server.secrets().cloned().collect(),
-            Self::Nats(own) => own.server.login.secret().cloned().into_iter().collect(),
-            Self::File(_) => Vec::new(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(own) => own.password.clone().into_iter().collect(),
-            #[cfg(feature = "kafka")]
-            Self::Kafka(own) => own.password().cloned().into_iter().collect(),
-            #[cfg(feature = "s3")]
-            Self::S3(own) => own.secrets().into_iter().cloned().collect(),
-        }
-    }
-
-    /// Packets without an answer, at most.
-    pub(super) fn window(&self) -> u16 {
-        match self {
-            Self::Mqtt(broker) => broker.inflight,
-            Self::Http(server) => server.batch_messages,
-            Self::Nats(own) => own.inflight,
-            // One batch is with the disk while the next one gathers.
-            Self::File(file) => file.batch_messages,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(own) => own.batch_messages,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(own) => own.batch_messages,
-            // One object is under way while the next one gathers.
-            #[cfg(feature = "s3")]
-            Self::S3(own) => own.batch_messages,
-        }
-    }
-
-    /// How long an answer may take.
-    pub(super) fn answer(&self) -> Duration {
-        match self {
-            Self::Mqtt(broker) => broker.deadlines.answer,
-            Self::Http(server) => server.deadlines.answer,
-            Self::Nats(own) => own.server.deadlines.answer,
-            Self::File(file) => file.answer,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(own) => own.deadlines.answer,
-            #[cfg(feature = "kafka")]
-            Self::Kafka(own) => own.deadlines.answer,
-            #[cfg(feature = "s3")]
-            Self::S3(own) => own.deadlines.answer,
-        }
+fn mqtt_facts(broker: &mqtt::Config) -> UplinkFacts<'_> {
+    let login = broker.login.as_ref();
+    let password = login.and_then(|login| login.password.as_ref());
+    UplinkFacts {
+        name: "mqtt",
+        host: &broker.host,
+        port: Some(broker.port),
+        tls: broker.tls.as_ref(),
+        secrets: password.into_iter().collect(),
+        has_login: login.is_some(),
+        window: broker.inflight,
+        answer: broker.deadlines.answer,
     }
 }

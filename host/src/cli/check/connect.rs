@@ -39,7 +39,7 @@ pub(in crate::cli) async fn all(config: &Config) -> Vec<ConnectFinding> {
     let mut tries = JoinSet::new();
     let mut ends = Vec::new();
     for spec in &config.sources {
-        ends.push((format!("source.{}", spec.name), spec.kind.address()));
+        ends.push((format!("source.{}", spec.name), spec.kind.facts().address));
         let (spec, place) = (spec.clone(), ends.len() - 1);
         tries.spawn(async move { (place, of_source(&spec).await) });
     }

@@ -31,7 +31,7 @@ pub(in crate::cli) fn recognise(config: &Config, origin: &Sources, found: &mut [
         let mut known = runs.sources.iter();
         let is_the_same = known.any(|source| {
             let has_one = source.broker().is_none() && *source.name == *name;
-            has_one && source.kind.address() == one.address
+            has_one && source.kind.facts().address == one.address
         });
         let mut sources = status.sources.iter();
         let is_in_use = sources.any(|source| source.name == name && source.connected);

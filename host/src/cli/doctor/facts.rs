@@ -19,7 +19,7 @@ use super::network::{WantedName, WantedPort};
 use super::secrets::SecretFile;
 use crate::cli::place::unreached::by_its_disk;
 use crate::config::Config;
-use crate::{file, link, source, uplink};
+use crate::{file, link};
 
 /// For a name to be found, and for a disk to take a few small writes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -154,18 +154,7 @@ fn write_and_sync(path: PathBuf) -> Result<Duration, String> {
 }
 
 fn wanted(config: &Config) -> WantedLimits {
-    let in_use = |source: &crate::config::SourceSpec| match &source.kind {
-        source::SourceKind::Http(own) => own.max_connections as u64 + 1,
-        source::SourceKind::Raw(own) => match own.address {
-            source::raw::RawAddress::Listen { most, .. } => most as u64 + 1,
-            _ => 1,
-        },
-        source::SourceKind::Mqtt(_)
-        | source::SourceKind::Modbus(_)
-        | source::SourceKind::Nats(_)
-        | source::SourceKind::Coap(_) => 1,
-        source::SourceKind::Ticks(_) => 0,
-    };
+    let in_use = |source: &crate::config::SourceSpec| source.kind.facts().connections;
     let inward: u64 = config.sources.iter().map(in_use).sum();
     let outward: u64 = config
         .uplinks
@@ -185,19 +174,13 @@ fn ports(config: &Config) -> Vec<WantedPort> {
         at: config.admin.listen,
     }];
     for source in &config.sources {
-        let listens = match &source.kind {
-            source::SourceKind::Http(own) => Some((&own.host, own.port)),
-            source::SourceKind::Raw(own) => match &own.address {
-                source::raw::RawAddress::Listen { host, port, .. } => Some((host, *port)),
-                _ => None,
-            },
-            _ => None,
-        };
-        if let Some((host, port)) = listens {
+        let listens = source.kind.facts().listens;
+        if let Some(at) = listens.filter(|at| !at.is_datagrams) {
+            let (host, port) = (at.host, at.port);
             let host = if host.eq_ignore_ascii_case("localhost") {
                 "127.0.0.1"
             } else {
-                host.as_str()
+                host
             };
             if let Ok(address) = host.parse::<IpAddr>() {
                 ports.push(WantedPort {
@@ -213,29 +196,14 @@ fn ports(config: &Config) -> Vec<WantedPort> {
 async fn names(config: &Config) -> Vec<WantedName> {
     let mut wanted: Vec<(String, String)> = Vec::new();
     for source in &config.sources {
-        let host = match &source.kind {
-            source::SourceKind::Mqtt(own) => &own.connection.host,
-            source::SourceKind::Modbus(own) => match &own.address {
-                source::modbus::ModbusAddress::Net { host, .. } => host,
-                source::modbus::ModbusAddress::Serial(_) => continue,
-            },
-            source::SourceKind::Raw(own) => match &own.address {
-                source::raw::RawAddress::Dial { host, .. } => host,
-                _ => continue,
-            },
-            source::SourceKind::Nats(own) => &own.server.host,
-            source::SourceKind::Http(_)
-            | source::SourceKind::Coap(_)
-            | source::SourceKind::Ticks(_) => continue,
-        };
-        wanted.push((format!("source.{}", source.name), host.clone()));
+        if let Some(host) = source.kind.facts().dials {
+            wanted.push((format!("source.{}", source.name), host.to_owned()));
+        }
     }
     for uplink in &config.uplinks {
-        if !matches!(uplink.kind, uplink::UplinkKind::File(_)) {
-            wanted.push((
-                format!("uplink.{}", uplink.name),
-                uplink.kind.host().to_owned(),
-            ));
+        let facts = uplink.kind.facts();
+        if facts.port.is_some() {
+            wanted.push((format!("uplink.{}", uplink.name), facts.host.to_owned()));
         }
     }
     // An address is found already, with a zone, too.
@@ -272,43 +240,17 @@ fn certificates(config: &Config) -> Vec<CertificateFile> {
     let mut files = Vec::new();
     for source in &config.sources {
         let of = format!("source.{}", source.name);
-        match &source.kind {
-            source::SourceKind::Mqtt(own) => {
-                of_client(&of, own.connection.tls.as_ref(), &mut files)
-            }
-            source::SourceKind::Http(own) => {
-                if let Some(tls) = &own.tls {
-                    files.push(pem(&of, &tls.identity.0, CertificateUse::Server));
-                    files.extend(
-                        tls.client_ca
-                            .iter()
-                            .map(|path| pem(&of, path, CertificateUse::Ca)),
-                    );
-                }
-            }
-            source::SourceKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
-            source::SourceKind::Modbus(_)
-            | source::SourceKind::Raw(_)
-            | source::SourceKind::Coap(_)
-            | source::SourceKind::Ticks(_) => {}
+        let facts = source.kind.facts();
+        of_client(&of, facts.tls, &mut files);
+        if let Some(tls) = facts.server_tls {
+            files.push(pem(&of, &tls.identity.0, CertificateUse::Server));
+            let ca = tls.client_ca.iter();
+            files.extend(ca.map(|path| pem(&of, path, CertificateUse::Ca)));
         }
     }
     for uplink in &config.uplinks {
         let of = format!("uplink.{}", uplink.name);
-        match &uplink.kind {
-            uplink::UplinkKind::Mqtt(broker) => of_client(&of, broker.tls.as_ref(), &mut files),
-            uplink::UplinkKind::Http(server) => of_client(&of, server.tls.as_ref(), &mut files),
-            #[cfg(feature = "postgres")]
-            uplink::UplinkKind::Postgres(database) => {
-                of_client(&of, database.tls.as_ref(), &mut files)
-            }
-            uplink::UplinkKind::Nats(own) => of_client(&of, own.server.tls.as_ref(), &mut files),
-            #[cfg(feature = "kafka")]
-            uplink::UplinkKind::Kafka(own) => of_client(&of, own.tls.as_ref(), &mut files),
-            #[cfg(feature = "s3")]
-            uplink::UplinkKind::S3(store) => of_client(&of, store.tls.as_ref(), &mut files),
-            uplink::UplinkKind::File(_) => {}
-        }
+        of_client(&of, uplink.kind.facts().tls, &mut files);
     }
     files
 }

@@ -1,5 +1,5 @@
-//! Topics of a flow that nothing of its sources can have: a source over HTTP or CoAP makes topics by its template, one over Modbus has
-//! as many as groups, a clock has one. From a broker anything may come.
+//! Topics of a flow that nothing of its sources can have: many a source makes topics by its template, one over Modbus has as many as groups,
+//! a clock has one. From a broker anything may come.
 
 use crate::config::check::Check;
 use crate::config::flow::FlowSpec;
@@ -7,7 +7,7 @@ use crate::config::problem::code::ProblemCode;
 use crate::config::sources::spec::SourceSpec;
 use crate::config::tree::{Place, Table};
 use crate::message::Pattern;
-use crate::source::SourceKind;
+use crate::source::SourceTopics;
 
 /// Topics of a source that are told as an example.
 const SHOWN: usize = 3;
@@ -53,47 +53,24 @@ pub(super) fn report(
 
 /// Whether a topic of the source may match.
 fn reaches(source: &SourceSpec, pattern: &Pattern) -> bool {
-    match &source.kind {
-        SourceKind::Mqtt(_) => true,
-        SourceKind::Http(http) => http.topic.reaches(pattern),
-        SourceKind::Coap(coap) => coap.topic.reaches(pattern),
-        SourceKind::Raw(raw) => raw.topic.reaches(pattern),
-        SourceKind::Nats(own) => own.topic.reaches(pattern),
-        SourceKind::Modbus(_) | SourceKind::Ticks(_) => {
-            let mut topics = topics(source);
-            topics.any(|topic| pattern.matches(topic).is_some())
-        }
+    match source.kind.facts().topics {
+        SourceTopics::Any => true,
+        SourceTopics::Made { reaches, .. } => reaches(pattern),
+        SourceTopics::Listed(all) => all.iter().any(|topic| pattern.matches(topic).is_some()),
     }
-}
-
-fn topics(source: &SourceSpec) -> impl Iterator<Item = &str> {
-    let (devices, own) = match &source.kind {
-        SourceKind::Modbus(modbus) => (modbus.devices.as_slice(), None),
-        SourceKind::Ticks(own) => (&[][..], Some(&own.topic)),
-        _ => (&[][..], None),
-    };
-    let groups = devices.iter().flat_map(|device| &device.groups);
-    let topics = groups.map(|group| &group.topic).chain(own);
-    topics.filter_map(|topic| std::str::from_utf8(topic).ok())
 }
 
 /// What its topics are.
 fn hint(source: &SourceSpec) -> String {
     let name = &source.name;
-    let made: Option<&dyn std::fmt::Display> = match &source.kind {
-        SourceKind::Http(http) => Some(&http.topic),
-        SourceKind::Coap(coap) => Some(&coap.topic),
-        SourceKind::Raw(raw) => Some(&raw.topic),
-        SourceKind::Nats(own) => Some(&own.topic),
-        SourceKind::Mqtt(_) | SourceKind::Modbus(_) | SourceKind::Ticks(_) => None,
+    let all = match source.kind.facts().topics {
+        SourceTopics::Made { written, .. } => {
+            return format!("its topics are made as `source.{name}.topic` says: {written}");
+        }
+        SourceTopics::Listed(all) => all,
+        SourceTopics::Any => Vec::new(),
     };
-    if let Some(made) = made {
-        return format!("its topics are made as `source.{name}.topic` says: {made}");
-    }
-    let mut all = topics(source);
-    let mut shown: Vec<&str> = all.by_ref().take(SHOWN).collect();
-    if all.next().is_some() {
-        shown.push("…");
-    }
+    let more = (all.len() > SHOWN).then_some("…");
+    let shown: Vec<&str> = all.into_iter().take(SHOWN).chain(more).collect();
     format!("its topics are {}", shown.join(", "))
 }

@@ -12,8 +12,7 @@ use crate::config::problem::code::ProblemCode;
 use crate::config::sources::spec::SourceSpec;
 use crate::config::tree::Place;
 use crate::file;
-use crate::source::raw::RawAddress;
-use crate::source::{self, modbus};
+use crate::source;
 use crate::uplink;
 
 /// Something of which there is one.
@@ -75,38 +74,23 @@ pub(super) fn refuse(
 
 impl Thing {
     fn of_source(kind: &source::SourceKind) -> Option<Self> {
-        match kind {
-            source::SourceKind::Http(http) => Some(Self::Port {
-                host: http.host.clone(),
-                port: http.port,
-            }),
-            source::SourceKind::Modbus(modbus) => match &modbus.address {
-                modbus::ModbusAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
-                modbus::ModbusAddress::Net { .. } => None,
-            },
-            source::SourceKind::Raw(raw) => match &raw.address {
-                RawAddress::Listen { host, port, .. } => Some(Self::Port {
-                    host: host.clone(),
-                    port: *port,
-                }),
-                RawAddress::Datagrams { host, port } => Some(Self::Datagrams {
-                    host: host.clone(),
-                    port: *port,
-                }),
-                RawAddress::Serial(serial) => Some(Self::Line(led_to(&serial.path))),
-                RawAddress::Dial { .. } | RawAddress::Program(_) | RawAddress::Files(_) => None,
-            },
-            source::SourceKind::Nats(nats) => Some(Self::Consumer {
-                server: BrokerIdentity::at(&nats.server.host, nats.server.port),
-                stream: nats.stream.clone(),
-                consumer: nats.consumer.clone(),
-            }),
-            source::SourceKind::Coap(coap) => Some(Self::Datagrams {
-                host: coap.host.clone(),
-                port: coap.port,
-            }),
-            source::SourceKind::Mqtt(_) | source::SourceKind::Ticks(_) => None,
+        let facts = kind.facts();
+        if let Some(at) = facts.listens {
+            let (host, port) = (at.host.to_owned(), at.port);
+            return Some(if at.is_datagrams {
+                Self::Datagrams { host, port }
+            } else {
+                Self::Port { host, port }
+            });
         }
+        if let Some(line) = facts.line {
+            return Some(Self::Line(led_to(line)));
+        }
+        facts.consumer.map(|its| Self::Consumer {
+            server: BrokerIdentity::at(its.host, its.port),
+            stream: its.stream.to_owned(),
+            consumer: its.consumer.to_owned(),
+        })
     }
 
     fn of_uplink(kind: &uplink::UplinkKind) -> Option<Self> {

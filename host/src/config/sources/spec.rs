@@ -55,12 +55,7 @@ impl SourceSpec {
 
     /// What its other end has to show, or what it has to show there.
     pub(in crate::config) fn secret(&self) -> Option<&link::Secret> {
-        match &self.kind {
-            source::SourceKind::Mqtt(own) => own.connection.login.as_ref()?.password.as_ref(),
-            source::SourceKind::Http(own) => own.token.as_ref(),
-            source::SourceKind::Nats(own) => own.server.login.secret(),
-            _ => None,
-        }
+        self.kind.facts().secret
     }
 
     /// The source's config, with the lanes that `intake` knows; what none of its own routes takes goes by `late`, and what is

@@ -4,10 +4,9 @@ use super::advice::Advice;
 use super::{StrictLook, place_in, site};
 use crate::config::SourceSpec;
 use crate::config::tree::{Table, TomlEntry};
-use crate::link::Tls;
 use crate::message::Qos;
 use crate::source::{self, Ack};
-use crate::uplink::{self, http};
+use crate::uplink;
 
 const OVER_TLS: &str =
     "write mqtts:// or https://, or go through a tunnel such as WireGuard and name its address";
@@ -43,12 +42,6 @@ impl<'a> StrictLook<'a> {
         let subject = format!("source.{}", entry.key);
         let url = place_in(table, "url", entry.place);
         match &spec.kind {
-            source::SourceKind::Mqtt(own) => {
-                let broker = &own.connection;
-                if broker.tls.is_none() && !site::is_within(&broker.host) {
-                    self.in_the_clear(&subject, url, &broker.host);
-                }
-            }
             source::SourceKind::Http(own) => {
                 let is_near = site::is_within(&own.host) && !site::is_everywhere(&own.host);
                 if own.tls.is_none() && !is_near {
@@ -67,19 +60,6 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::OpenPort, subject, place, message, hint);
                 }
             }
-            source::SourceKind::Nats(own) => {
-                let server = &own.server;
-                if server.tls.is_none() && !site::is_within(&server.host) {
-                    self.in_the_clear(&subject, url, &server.host);
-                }
-            }
-            source::SourceKind::Ticks(_) => {}
-            source::SourceKind::Coap(own) => {
-                if !site::is_loopback(&own.host) {
-                    self.open_to_all(&subject, (entry, table));
-                }
-            }
-            source::SourceKind::Raw(own) => self.raw(&subject, (entry, table), &own.address),
             source::SourceKind::Modbus(own) => {
                 if let source::modbus::ModbusAddress::Net { host, .. } = &own.address
                     && !site::is_within(host)
@@ -91,27 +71,17 @@ impl<'a> StrictLook<'a> {
                     self.find(Advice::PlainTcp, subject, url, message, hint);
                 }
             }
-        }
-    }
-
-    fn raw(
-        &mut self,
-        subject: &str,
-        (entry, table): (&'a TomlEntry, &'a Table),
-        address: &source::raw::RawAddress,
-    ) {
-        use source::raw::RawAddress;
-        let url = place_in(table, "url", entry.place);
-        match address {
-            RawAddress::Dial { host, .. } if !site::is_within(host) => {
-                self.in_the_clear(subject, url, host);
+            kind => {
+                let facts = kind.facts();
+                let dials = facts.dials.filter(|host| !site::is_within(host));
+                if let Some(host) = dials.filter(|_| facts.tls.is_none()) {
+                    self.in_the_clear(&subject, url, host);
+                }
+                let listens = facts.listens.filter(|at| !site::is_loopback(at.host));
+                if listens.is_some() {
+                    self.open_to_all(&subject, (entry, table));
+                }
             }
-            RawAddress::Listen { host, .. } | RawAddress::Datagrams { host, .. }
-                if !site::is_loopback(host) =>
-            {
-                self.open_to_all(subject, (entry, table));
-            }
-            _ => {}
         }
     }
 
@@ -146,45 +116,22 @@ impl<'a> StrictLook<'a> {
 
     fn uplink(&mut self, entry: &'a TomlEntry, table: &'a Table, own: &uplink::Config) {
         let subject = format!("uplink.{}", entry.key);
-        let host = own.kind.host();
-        let (is_plain, is_known) = match &own.kind {
-            uplink::UplinkKind::Mqtt(broker) => {
-                let tls = broker.tls.as_ref();
-                let is_known = broker.login.is_some() || has_certificate(tls);
-                (tls.is_none(), is_known)
+        if let uplink::UplinkKind::File(folder) = &own.kind {
+            if folder.keep_bytes.is_none() {
+                self.keeps_all(subject, entry, table);
             }
-            uplink::UplinkKind::Http(server) => {
-                let tls = server.tls.as_ref();
-                let opens = |(_, value): &(String, http::HeaderText)| {
-                    !matches!(value, http::HeaderText::Open(_))
-                };
-                let is_known = server.headers.iter().any(opens) || has_certificate(tls);
-                (tls.is_none(), is_known)
-            }
-            uplink::UplinkKind::Nats(own) => seen_by(&own.server),
-            #[cfg(feature = "postgres")]
-            uplink::UplinkKind::Postgres(database) => {
-                let tls = database.tls.as_ref();
-                let is_known = database.password.is_some() || has_certificate(tls);
-                (tls.is_none(), is_known)
-            }
-            #[cfg(feature = "kafka")]
-            uplink::UplinkKind::Kafka(own) => {
-                let tls = own.tls.as_ref();
-                (tls.is_none(), own.login.is_some() || has_certificate(tls))
-            }
-            #[cfg(feature = "s3")]
-            uplink::UplinkKind::S3(store) => (store.tls.is_none(), true),
-            uplink::UplinkKind::File(folder) => {
-                if folder.keep_bytes.is_none() {
-                    self.keeps_all(subject, entry, table);
-                }
-                return;
-            }
-        };
+            return;
+        }
+        let uplink::UplinkFacts {
+            host,
+            tls,
+            has_login,
+            ..
+        } = own.kind.facts();
+        let is_known = has_login || tls.is_some_and(|tls| tls.identity.is_some());
         let url = place_in(table, "url", entry.place);
         if !site::is_within(host) {
-            if is_plain {
+            if tls.is_none() {
                 self.in_the_clear(&subject, url, host);
             }
             if !is_known {
@@ -295,17 +242,4 @@ fn is_of(running: &str, written: &str) -> bool {
         || running
             .strip_prefix(written)
             .is_some_and(|rest| rest.starts_with(':'))
-}
-
-/// Whether it shows a certificate of its own.
-fn has_certificate(tls: Option<&Tls>) -> bool {
-    tls.is_some_and(|tls| tls.identity.is_some())
-}
-
-/// Whether a NATS server is spoken to in the clear, and whether it is shown who we are.
-fn seen_by(server: &crate::nats::Config) -> (bool, bool) {
-    let tls = server.tls.as_ref();
-    let has_certificate = tls.is_some_and(|tls| tls.identity.is_some());
-    let has_login = !matches!(server.login, crate::nats::NatsLogin::Open);
-    (tls.is_none(), has_login || has_certificate)
 }

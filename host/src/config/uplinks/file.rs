@@ -61,14 +61,6 @@ pub(super) fn id(fields: &mut Fields<'_>, is_csv: bool, columns: &str) -> IdForm
     if is_csv { IdForm::None } else { id }
 }
 
-/// Another way into the same folder.
-pub(super) fn beside(file: &Config, suffix: &str) -> Config {
-    Config {
-        id: format!("{}-{suffix}", file.id),
-        ..file.clone()
-    }
-}
-
 fn folder(fields: &mut Fields<'_>, url: &str) -> PathBuf {
     let path = url.strip_prefix("file://").unwrap_or_default();
     let is_plain = !path.contains(['%', '?', '#', '{', '}']);

@@ -186,14 +186,6 @@ fn tls(fields: &mut Fields<'_>, address: &BrokerAddress) -> Option<Tls> {
     tls
 }
 
-/// Another way to the same server.
-pub(super) fn beside(server: &Config, suffix: &str) -> Config {
-    Config {
-        id: format!("{}-{suffix}", server.id),
-        ..server.clone()
-    }
-}
-
 /// Where it is: the host, and the path behind it.
 fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, RequestPath) {
     let start = url.find("://").map_or(0, |at| at + "://".len());

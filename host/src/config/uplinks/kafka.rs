@@ -71,14 +71,6 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
     Spoken::answered(fields, UplinkKind::Kafka(own), id, connections)
 }
 
-/// Another way into the same topics.
-pub(super) fn beside(own: &Config, suffix: &str) -> Config {
-    Config {
-        id: format!("{}-{suffix}", own.id),
-        ..own.clone()
-    }
-}
-
 /// Which brokers are asked first, whether over TLS, and the topic.
 fn place(fields: &mut Fields<'_>, url: &str) -> (Vec<(String, u16)>, bool, TopicName) {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();

@@ -207,10 +207,9 @@ pub(super) fn stand_in(wish: &FallbackSpec, first: &Config, other: &Config) -> C
             .filter(|drain| may(&drain.class))
             .cloned()
             .collect(),
-        kind: beside(
-            &other.kind,
-            &format!("for-{}", first.name.replace(':', "-")),
-        ),
+        kind: other
+            .kind
+            .beside(&format!("for-{}", first.name.replace(':', "-"))),
         priority: first.priority,
         fallback: None,
         ..other.clone()
@@ -226,22 +225,6 @@ impl FallbackSpec {
     /// Whether `name` is to stand in.
     pub(super) fn needs(&self, name: &str) -> bool {
         &*self.other == name
-    }
-}
-
-/// Another connection beside the uplink's own one, which that is told apart from by `suffix`; a will is that one's.
-pub(super) fn beside(kind: &UplinkKind, suffix: &str) -> UplinkKind {
-    match kind {
-        UplinkKind::Mqtt(broker) => UplinkKind::Mqtt(mqtt::beside(broker, suffix)),
-        UplinkKind::Http(server) => UplinkKind::Http(http::beside(server, suffix)),
-        UplinkKind::Nats(own) => UplinkKind::Nats(nats::beside(own, suffix)),
-        UplinkKind::File(folder) => UplinkKind::File(file::beside(folder, suffix)),
-        #[cfg(feature = "kafka")]
-        UplinkKind::Kafka(own) => UplinkKind::Kafka(kafka::beside(own, suffix)),
-        #[cfg(feature = "postgres")]
-        UplinkKind::Postgres(own) => UplinkKind::Postgres(postgres::beside(own, suffix)),
-        #[cfg(feature = "s3")]
-        UplinkKind::S3(own) => UplinkKind::S3(s3::beside(own, suffix)),
     }
 }
 

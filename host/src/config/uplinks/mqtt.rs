@@ -4,7 +4,6 @@ use super::super::connection::{self, Role};
 use super::super::fields::Fields;
 use super::spoken::{Spoken, connections};
 use crate::config::problem::code::ProblemCode;
-use crate::mqtt::Config;
 use crate::uplink::{IdForm, Pack, PublishFormat, ReplayMark, UplinkKind};
 
 /// Keys that mean nothing elsewhere.
@@ -46,15 +45,6 @@ pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Spoken
         format,
         connections: connections(fields),
         kind: UplinkKind::Mqtt(broker),
-    }
-}
-
-/// Another connection to the same broker, without the will.
-pub(super) fn beside(broker: &Config, suffix: &str) -> Config {
-    Config {
-        client_id: format!("{}-{suffix}", broker.client_id),
-        will: None,
-        ..broker.clone()
     }
 }
 

@@ -44,13 +44,6 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
     Spoken::answered(fields, UplinkKind::Nats(own), id, connections)
 }
 
-/// Another way into the same streams.
-pub(super) fn beside(own: &Config, suffix: &str) -> Config {
-    let mut other = own.clone();
-    other.server.name = format!("{}-{suffix}", own.server.name);
-    other
-}
-
 fn subject(section: &mut Fields<'_>) -> Subject {
     let written = section.text("subject").unwrap_or("{topic}");
     Subject::parse(written).unwrap_or_else(|mistake| {

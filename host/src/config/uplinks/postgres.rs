@@ -55,14 +55,6 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
     Spoken::answered(fields, UplinkKind::Postgres(own), IdForm::None, connections)
 }
 
-/// Another way into the same table.
-pub(super) fn beside(own: &Config, suffix: &str) -> Config {
-    Config {
-        id: format!("{}-{suffix}", own.id),
-        ..own.clone()
-    }
-}
-
 /// Where it is, who logs in, and which database.
 fn place(fields: &mut Fields<'_>, url: &str) -> (BrokerAddress, String, String) {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();

@@ -83,14 +83,6 @@ pub(super) fn read(fields: &mut Fields<'_>, url: &str, gateway: &str, name: &str
     Spoken::answered(fields, UplinkKind::S3(own), id, connections)
 }
 
-/// Another way into the same bucket.
-pub(super) fn beside(own: &Config, suffix: &str) -> Config {
-    Config {
-        id: format!("{}-{suffix}", own.id),
-        ..own.clone()
-    }
-}
-
 /// One half of the login; there is no way in without.
 fn key(fields: &mut Fields<'_>, key: &'static str) -> Secret {
     fields.require(key, "{ file = \"…\" }");

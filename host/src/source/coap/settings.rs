@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::link::Backoff;
+use crate::source::facts::{ListenPlace, SourceFacts};
 use crate::source::http::PathTopic;
 
 /// What a source over CoAP needs beside what every source needs.
@@ -19,4 +20,23 @@ pub struct Config {
     pub max_exchanges: usize,
     /// Between attempts to listen.
     pub backoff: Backoff,
+}
+
+impl Config {
+    /// What it says of itself.
+    pub(in crate::source) fn facts(&self) -> SourceFacts<'_> {
+        let Self { host, port, .. } = self;
+        SourceFacts {
+            name: "coap",
+            address: format!("{host}:{port}"),
+            listens: Some(ListenPlace {
+                host,
+                port: *port,
+                is_datagrams: true,
+            }),
+            connections: 1,
+            topics: self.topic.as_topics(),
+            ..SourceFacts::default()
+        }
+    }
 }

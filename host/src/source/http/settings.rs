@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::split::BodySplit;
 use super::topic::PathTopic;
 use crate::link::{Backoff, Secret, ServerTls};
+use crate::source::facts::{ListenPlace, SourceFacts};
 
 /// What a source over HTTP needs beside what every source needs.
 #[derive(Clone, Debug)]
@@ -37,4 +38,25 @@ pub struct Config {
     pub max_connections: usize,
     /// Between attempts to listen.
     pub backoff: Backoff,
+}
+
+impl Config {
+    /// What it says of itself.
+    pub(in crate::source) fn facts(&self) -> SourceFacts<'_> {
+        let Self { host, port, .. } = self;
+        SourceFacts {
+            name: "http",
+            address: format!("{host}:{port}"),
+            listens: Some(ListenPlace {
+                host,
+                port: *port,
+                is_datagrams: false,
+            }),
+            connections: self.max_connections as u64 + 1,
+            server_tls: self.tls.as_ref(),
+            secret: self.token.as_ref(),
+            topics: self.topic.as_topics(),
+            ..SourceFacts::default()
+        }
+    }
 }

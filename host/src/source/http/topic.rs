@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::message::{Pattern, legal};
+use crate::source::facts::SourceTopics;
 
 /// What stands in a template for the path.
 const PATH: &str = "{path}";
@@ -53,6 +54,14 @@ impl PathTopic {
             before: before.to_owned(),
             after,
         })
+    }
+
+    /// Which topics a source has that makes them so.
+    pub(in crate::source) fn as_topics(&self) -> SourceTopics<'_> {
+        SourceTopics::Made {
+            written: self,
+            reaches: Box::new(|pattern| self.reaches(pattern)),
+        }
     }
 
     /// Whether a topic that it makes can match.

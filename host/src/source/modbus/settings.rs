@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::frame::Framing;
 use super::map::Device;
 use crate::link::{Backoff, Serial};
+use crate::source::facts::{SourceFacts, SourceTopics};
 
 /// What a source over Modbus needs beside what every source needs.
 #[derive(Clone, Debug)]
@@ -24,6 +25,27 @@ pub struct Config {
     /// Between attempts to ask a silent device.
     pub probe: Backoff,
     pub devices: Vec<Device>,
+}
+
+impl Config {
+    /// What it says of itself.
+    pub(in crate::source) fn facts(&self) -> SourceFacts<'_> {
+        let (dials, line) = match &self.address {
+            ModbusAddress::Net { host, .. } => (Some(host.as_str()), None),
+            ModbusAddress::Serial(serial) => (None, Some(&*serial.path)),
+        };
+        let groups = self.devices.iter().flat_map(|device| &device.groups);
+        let topics = groups.filter_map(|group| std::str::from_utf8(&group.topic).ok());
+        SourceFacts {
+            name: "modbus",
+            address: self.address.to_string(),
+            dials,
+            line,
+            connections: 1,
+            topics: SourceTopics::Listed(topics.collect()),
+            ..SourceFacts::default()
+        }
+    }
 }
 
 /// Where the devices are.

@@ -3,6 +3,7 @@
 use super::mark::{SessionMark, SessionMarks};
 use crate::message::Qos;
 use crate::mqtt;
+use crate::source::facts::SourceFacts;
 
 /// What a source over MQTT needs beside what every source needs.
 #[derive(Clone, Debug)]
@@ -17,4 +18,21 @@ pub struct Config {
     /// The session is one of before, under a client id that is no source's any more: what the broker holds in it is taken, and
     /// its subscriptions are ended.
     pub is_left: bool,
+}
+
+impl Config {
+    /// What it says of itself.
+    pub(in crate::source) fn facts(&self) -> SourceFacts<'_> {
+        let mqtt::Config { host, port, .. } = &self.connection;
+        let login = self.connection.login.as_ref();
+        SourceFacts {
+            name: "mqtt",
+            address: format!("{host}:{port}"),
+            dials: Some(host),
+            connections: 1,
+            tls: self.connection.tls.as_ref(),
+            secret: login.and_then(|login| login.password.as_ref()),
+            ..SourceFacts::default()
+        }
+    }
 }

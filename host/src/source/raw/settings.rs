@@ -11,6 +11,7 @@ use super::program::RawProgram;
 use super::tail::{FilePattern, TailHandover, TailNext};
 use super::topic::PeerTopic;
 use crate::link::{Backoff, Serial};
+use crate::source::facts::{ListenPlace, SourceFacts, SourceTopics};
 
 /// What a source of raw bytes needs beside what every source needs.
 #[derive(Clone, Debug)]
@@ -29,6 +30,44 @@ pub struct Config {
     pub kept: Option<PathBuf>,
     /// Of files, where those that are open are left for whoever comes next under the same name.
     pub left: TailHandover,
+}
+
+impl Config {
+    /// What it says of itself.
+    pub(in crate::source) fn facts(&self) -> SourceFacts<'_> {
+        let mut facts = SourceFacts {
+            name: "raw",
+            address: self.address.to_string(),
+            connections: 1,
+            topics: SourceTopics::Made {
+                written: &self.topic,
+                reaches: Box::new(|pattern| self.topic.reaches(pattern)),
+            },
+            ..SourceFacts::default()
+        };
+        let listens = |host, port, is_datagrams| {
+            Some(ListenPlace {
+                host,
+                port,
+                is_datagrams,
+            })
+        };
+        match &self.address {
+            RawAddress::Dial { host, .. } => facts.dials = Some(host),
+            RawAddress::Listen {
+                host, port, most, ..
+            } => {
+                facts.listens = listens(host.as_str(), *port, false);
+                facts.connections = *most as u64 + 1;
+            }
+            RawAddress::Datagrams { host, port } => {
+                facts.listens = listens(host.as_str(), *port, true)
+            }
+            RawAddress::Serial(serial) => facts.line = Some(&serial.path),
+            RawAddress::Program(_) | RawAddress::Files(_) => {}
+        }
+        facts
+    }
 }
 
 impl Config {

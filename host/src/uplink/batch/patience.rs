@@ -18,7 +18,7 @@ const TRIES: u32 = 3;
 const REMEMBERED: usize = 1_024;
 
 #[derive(Debug, Default)]
-pub(in crate::uplink) struct Patience {
+pub(super) struct Patience {
     /// The longest of the last answers, about, if there was one.
     usual: Option<Duration>,
     /// Answers to come before it counts as calm.
@@ -31,14 +31,14 @@ pub(in crate::uplink) struct Patience {
 
 impl Patience {
     /// Upstream took these in so much time.
-    pub(in crate::uplink) fn took(&mut self, time: Duration, topics: impl Iterator<Item = u64>) {
+    pub(super) fn took(&mut self, time: Duration, topics: impl Iterator<Item = u64>) {
         let before = self.usual.unwrap_or_default();
         self.usual = Some(time.max(before - before / 8));
         self.told(topics);
     }
 
     /// There was an answer, whatever it was.
-    pub(in crate::uplink) fn told(&mut self, topics: impl Iterator<Item = u64>) {
+    pub(super) fn told(&mut self, topics: impl Iterator<Item = u64>) {
         self.in_a_row = 0;
         self.shaken = self.shaken.saturating_sub(1);
         if self.doubted.is_empty() {
@@ -50,7 +50,7 @@ impl Patience {
     }
 
     /// Upstream stood still over these, or one of them.
-    pub(in crate::uplink) fn had_none(&mut self, topics: impl Iterator<Item = u64>) {
+    pub(super) fn had_none(&mut self, topics: impl Iterator<Item = u64>) {
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.shaken = CALM;
         for topic in topics {
@@ -64,12 +64,12 @@ impl Patience {
     }
 
     /// Whether messages of this topic go alone.
-    pub(in crate::uplink) fn is_doubted(&self, topic: u64) -> bool {
+    pub(super) fn is_doubted(&self, topic: u64) -> bool {
         self.doubted.contains(&topic)
     }
 
     /// How long the next answer is waited for, which may take `answer`.
-    pub(in crate::uplink) fn left(&self, answer: Duration) -> Duration {
+    pub(super) fn left(&self, answer: Duration) -> Duration {
         let Some(usual) = self.usual else {
             return answer;
         };

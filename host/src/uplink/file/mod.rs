@@ -32,8 +32,6 @@ pub use self::settings::Config;
 use self::dial::{DiskJob, DiskWorker, FolderDialler};
 use self::folder::{Lot, OutputFolder};
 use super::carrier::{Answer, Carrier, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits};
-use super::form::column::LineInput;
-use super::form::template::Filling;
 use crate::clock::Now;
 use crate::link::{Causes, LinkMetrics, Redial};
 
@@ -250,17 +248,7 @@ impl Carrier for FileCarrier {
         if self.is_full() {
             return Err(Unsendable::Full);
         }
-        let filling = Filling {
-            prefix: about.prefix,
-            topic: &packet.topic,
-            device: about.stored.message.key(),
-        };
-        let entry = LineInput {
-            stored: about.stored,
-            filling,
-            payload: &packet.payload,
-            arrived: about.arrived,
-        };
+        let entry = about.line_input(&packet);
         let line = self.config.form.line(entry, self.config.has_envelope);
         let beginning = self.beginning(about.prefix);
         if self.held.is_empty() {

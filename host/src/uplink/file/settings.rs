@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::form::lines::LineFormat;
 use super::super::form::template::Template;
@@ -42,6 +43,21 @@ pub struct Config {
 }
 
 impl Config {
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "file",
+            host: self.folder.to_str().unwrap_or_default(),
+            port: None,
+            tls: None,
+            secrets: Vec::new(),
+            has_login: false,
+            // One batch is with the disk while the next one gathers.
+            window: self.batch_messages,
+            answer: self.answer,
+        }
+    }
+
     /// Says which classes there are, and where notes are kept.
     pub fn know<'a>(
         &mut self,

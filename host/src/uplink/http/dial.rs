@@ -1,77 +1,14 @@
-//! How a way to a server is made: its secrets are read, and it is dialled.
-
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+//! What every request has, which is read at a dial, and whether a server is there.
 
 use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 
-use super::super::batch::{Patience, Unproven};
 use super::super::web::HttpConnection;
 use super::settings::HeaderText;
-use super::{Config, Error, HttpCarrier};
+use super::{Config, Error};
 use crate::clock::Now;
-use crate::link::{Backoff, Dial, Secret, SecretFiles, Tls, TokenLife};
+use crate::link::{Secret, TokenLife};
 use crate::token;
-
-/// Dials one server, always in the same way.
-#[derive(Debug)]
-pub(in super::super) struct ServerDialler {
-    config: Arc<Config>,
-    unproven: Unproven,
-    patience: Arc<Mutex<Patience>>,
-}
-
-impl ServerDialler {
-    pub(super) fn new(config: Config) -> Self {
-        Self {
-            config: Arc::new(config),
-            unproven: Unproven::default(),
-            patience: Arc::default(),
-        }
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.config
-    }
-}
-
-impl Dial for ServerDialler {
-    type Up = HttpCarrier;
-    type Error = Error;
-
-    async fn dial(&self, _: u32) -> Result<HttpCarrier, Error> {
-        // An interface that came up cuts a back-off short, but not what the server asked for.
-        if let Some(left) = self.config.pause.left(Instant::now()) {
-            return Err(Error::Asked(left));
-        }
-        let shown = ShownHeaders::of_today(&self.config).await?;
-        let wire = HttpConnection::open(self.config.target()).await?;
-        let unproven = self.unproven.clone();
-        let patience = Arc::clone(&self.patience);
-        let config = Arc::clone(&self.config);
-        Ok(HttpCarrier::new(config, shown, wire, (unproven, patience)))
-    }
-
-    fn id(&self) -> &str {
-        &self.config.id
-    }
-
-    fn backoff(&self) -> Backoff {
-        self.config.backoff
-    }
-
-    fn files(&self) -> SecretFiles {
-        SecretFiles::of(
-            self.config.secrets(),
-            self.config.tls.iter().flat_map(Tls::paths),
-        )
-    }
-
-    fn complaint(&self) -> &'static str {
-        "no connection to the server"
-    }
-}
 
 /// Opens a connection to the server and leaves it.
 pub(in super::super) async fn reach(config: &Config) -> Result<String, Error> {
@@ -94,7 +31,7 @@ pub(super) struct ShownHeaders {
 }
 
 impl ShownHeaders {
-    async fn of_today(config: &Config) -> Result<Self, Error> {
+    pub(super) async fn of_today(config: &Config) -> Result<Self, Error> {
         let mut map = HeaderMap::new();
         let authority = HeaderValue::from_str(&config.authority());
         map.insert(

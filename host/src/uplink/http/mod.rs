@@ -17,12 +17,9 @@ mod request;
 mod settings;
 mod verdict;
 
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-
-use hyper::header::RETRY_AFTER;
 
 pub(super) use self::dial::reach;
 pub use self::error::Error;
@@ -30,18 +27,13 @@ pub use self::line::{DEVICE, InfluxFormat, Tag};
 pub use self::path::RequestPath;
 pub use self::settings::{BodyFormat, Config, HeaderText, Method};
 
-use self::dial::{ServerDialler, ShownHeaders};
+use self::dial::ShownHeaders;
 use self::request::{Element, content_type, element, request, secrets};
 use self::verdict::Verdict;
-use super::batch::{BatchMessage, Patience, RequestBatch, Unproven};
-use super::carrier::{
-    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
-};
-use super::form::template::Filling;
-use super::web::{self, Dialling, HttpClient, HttpConnection, Reply};
-use crate::clock::Now;
-use crate::link::{LinkMetrics, Redial, TokenLife};
-use crate::message::key_hash;
+use super::batch::{BatchCarrier, BatchMemory, BatchMessage, RequestBatch};
+use super::carrier::{Answer, OutgoingPacket, PacketOrigin, Unsendable};
+use super::web::{Dialling, HttpClient, HttpConnection, Reply};
+use crate::link::{Backoff, SecretFiles, Tls, TokenLife};
 
 /// Longest path, bytes: what servers take.
 const PATH_BYTES: usize = 8_000;
@@ -54,72 +46,10 @@ pub(super) struct HttpCarrier {
     client: HttpClient,
     /// Something was taken over this way, so that what is turned away next may be meant alone.
     has_taken: bool,
-    unproven: Unproven,
-    /// What is known of the server over all connections of this way.
-    patience: Arc<Mutex<Patience>>,
-}
-
-/// Ready to dial for the uplink `name`.
-pub(super) fn redial(
-    config: Config,
-    name: Arc<str>,
-    metrics: &LinkMetrics,
-) -> Redial<<HttpCarrier as Carrier>::Dial> {
-    Redial::new(ServerDialler::new(config), "uplink", name, metrics)
+    memory: BatchMemory,
 }
 
 impl HttpCarrier {
-    fn new(
-        config: Arc<Config>,
-        shown: ShownHeaders,
-        wire: HttpConnection,
-        (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
-    ) -> Self {
-        let most = match config.pack {
-            BodyFormat::Raw => 1,
-            _ => usize::from(config.batch_messages),
-        };
-        Self {
-            batch: RequestBatch::new(most, config.batch_bytes),
-            config,
-            shown,
-            client: HttpClient::new(wire),
-            has_taken: false,
-            unproven,
-            patience,
-        }
-    }
-
-    fn patience(&self) -> MutexGuard<'_, Patience> {
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends what is in hand, and takes the answer.
-    fn poll_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Vec<Answer>,
-    ) -> Poll<Result<(), Error>> {
-        loop {
-            match ready!(self.client.poll_reply(cx)) {
-                Ok(Some(reply)) => {
-                    self.conclude(&reply, answers)?;
-                    if !answers.is_empty() {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Ok(None) => ready!(self.poll_send(cx))?,
-                Err(error) => {
-                    if error.manner() == Manner::StoodStill {
-                        let topics = self.batch.topics();
-                        self.patience().had_none(topics.into_iter());
-                    }
-                    return Poll::Ready(Err(error.into()));
-                }
-            }
-        }
-    }
-
     /// Sends the next request, if there is one.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.client.poll_idle(cx);
@@ -135,11 +65,7 @@ impl HttpCarrier {
             Box::pin(async move { HttpConnection::open(config.target()).await })
         };
         ready!(self.client.poll_ready(cx, dial))?;
-        let patience = self
-            .patience
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .left(config.deadlines.answer);
+        let patience = self.memory.left(config.deadlines.answer);
         let request = request(config, &self.shown.map, messages);
         self.client.ask(request, patience);
         Poll::Ready(Ok(()))
@@ -149,22 +75,12 @@ impl HttpCarrier {
     /// looked into it, or the server fails over it. Several are sent in halves, and one waits by itself; `false` where it is not so.
     fn is_of_one(&mut self, verdict: Verdict, reply: &Reply, answers: &mut Vec<Answer>) -> bool {
         let is_of_all = matches!(verdict, Verdict::Held | Verdict::Passing);
-        let is_asked = reply.headers.contains_key(RETRY_AFTER);
-        if !is_of_all || is_asked || !verdict::may_be_of_one(reply.status.as_u16()) {
+        let may_be_of_one = verdict::may_be_of_one(reply.status.as_u16());
+        if !is_of_all || reply.asks_for_a_pause() || !may_be_of_one {
             return false;
         }
-        let (sent, is_alone) = (self.batch.topics(), self.batch.is_one());
-        if !self
-            .batch
-            .busy(&reply.in_words(secrets(&self.shown.map)), answers)
-        {
-            return false;
-        }
-        self.unproven.set(false);
-        if is_alone {
-            self.patience().had_none(sent.into_iter());
-        }
-        true
+        let words = reply.in_words(secrets(&self.shown.map));
+        self.memory.is_of_one(&mut self.batch, &words, answers)
     }
 
     /// What the answer says about what was sent.
@@ -174,13 +90,12 @@ impl HttpCarrier {
         if self.has_taken && self.is_of_one(verdict, reply, answers) {
             return Ok(());
         }
-        let was_unproven = self
-            .unproven
-            .set(matches!(verdict, Verdict::Held | Verdict::Passing));
-        let topics = self.batch.topics().into_iter();
+        let is_of_all = matches!(verdict, Verdict::Held | Verdict::Passing);
+        let was_unproven = self.memory.set_unproven(is_of_all);
+        let topics = self.batch.topics();
         match verdict {
-            Verdict::Accepted => self.patience().took(reply.took, topics),
-            _ => self.patience().told(topics),
+            Verdict::Accepted => self.memory.took(reply.took, topics),
+            _ => self.memory.told(topics),
         }
         let mut answer = reply.in_words(secrets(&self.shown.map));
         if status == 401
@@ -211,13 +126,7 @@ impl HttpCarrier {
                 return Err(Error::Held { answer, hint });
             }
             Verdict::Held | Verdict::Passing => {
-                let asked = reply.headers.get(RETRY_AFTER);
-                let pause = asked
-                    .and_then(|asked| web::asked_for(asked.to_str().ok()?, Now::read()))
-                    .filter(|pause| !pause.is_zero());
-                if let Some(pause) = pause {
-                    self.config.pause.ask(pause, Instant::now());
-                }
+                let pause = self.config.pause.asked_by(reply);
                 return Err(Error::Busy { answer, pause });
             }
         }
@@ -225,48 +134,67 @@ impl HttpCarrier {
     }
 }
 
-impl Carrier for HttpCarrier {
-    type Dial = ServerDialler;
+impl BatchCarrier for HttpCarrier {
+    type Settings = Config;
+    type Known = ();
+    type Fault = Error;
+    type What = Element;
 
-    const KEEPS_TIME: bool = true;
+    const HAS_HEADERS: bool = true;
+    const COMPLAINT: &'static str = "no connection to the server";
 
-    fn online(&self, redial: &mut Redial<ServerDialler>) {
-        let failures_before = redial.stands();
-        let (stage, name) = redial.owner();
-        let Config { host, port, .. } = redial.dialled().config();
+    fn id(config: &Config) -> &str {
+        &config.id
+    }
+
+    fn backoff(config: &Config) -> Backoff {
+        config.backoff
+    }
+
+    fn files(config: &Config) -> SecretFiles {
+        SecretFiles::of(config.secrets(), config.tls.iter().flat_map(Tls::paths))
+    }
+
+    async fn open(config: &Arc<Config>, (): &(), memory: &BatchMemory) -> Result<Self, Error> {
+        // An interface that came up cuts a back-off short, but not what the server asked for.
+        if let Some(left) = config.pause.left(Instant::now()) {
+            return Err(Error::Asked(left));
+        }
+        let shown = ShownHeaders::of_today(config).await?;
+        let wire = HttpConnection::open(config.target()).await?;
+        let most = match config.pack {
+            BodyFormat::Raw => 1,
+            _ => usize::from(config.batch_messages),
+        };
+        Ok(Self {
+            batch: RequestBatch::new(most, config.batch_bytes),
+            config: Arc::clone(config),
+            shown,
+            client: HttpClient::new(wire),
+            has_taken: false,
+            memory: memory.clone(),
+        })
+    }
+
+    fn announce(&self, (stage, name): (&str, &str), failures_before: u32) {
+        let Config { host, port, .. } = &*self.config;
         tracing::info!(stage, %name, server = %format_args!("{host}:{port}"), failures_before, "online");
     }
 
-    fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits::of_batches(true)
+    fn memory(&self) -> &BatchMemory {
+        &self.memory
     }
 
-    fn life(&self) -> Option<TokenLife> {
-        self.shown.life()
-    }
-
-    fn room(&self) -> usize {
+    fn places(&self) -> usize {
         self.batch.room()
     }
 
-    fn unsent(&self) -> usize {
-        0
-    }
-
-    fn offer(
+    fn stand_in(
         &mut self,
         packet: OutgoingPacket,
         about: PacketOrigin<'_>,
-        token: u64,
-    ) -> Result<(), Unsendable> {
-        if self.batch.room() == 0 {
-            return Err(Unsendable::Full);
-        }
-        let filling = Filling {
-            prefix: about.prefix,
-            topic: &packet.topic,
-            device: about.stored.message.key(),
-        };
+    ) -> Result<(usize, Element), Unsendable> {
+        let filling = about.filling(&packet.topic);
         let path = self.config.path.of(filling).map_err(Unsendable::Never)?;
         if path.len() > PATH_BYTES {
             let why = format!("its path would have {} bytes", path.len());
@@ -278,50 +206,51 @@ impl Carrier for HttpCarrier {
             Some(line) => line.of(about, filling).map_err(Unsendable::Never)?,
             None => element(&self.config, packet.payload),
         };
-        let topic = key_hash(&packet.topic);
-        let is_alone = self.patience().is_doubted(topic);
-        let (bytes, is_of_path) = (element.len(), |first: &Element| first.path == path);
-        if !self.batch.takes(bytes, is_alone, is_of_path) {
-            return Err(Unsendable::Full);
-        }
-        let prefix = about.prefix;
-        let seq = about.stored.seq;
-        let mut id = format!("{prefix}{}/{}", seq.boot(), seq.number());
+        let PacketOrigin { prefix, stored, .. } = about;
+        let mut id = format!("{prefix}{}/{}", stored.seq.boot(), stored.seq.number());
         if about.is_asked_anew {
             id.push_str(&format!("+again-{:08x}", fastrand::u32(..)));
         }
-        self.batch.add(BatchMessage {
-            token,
-            topic,
-            is_alone,
-            bytes,
-            what: Element {
-                id,
-                path,
-                bytes: element,
-                content_type,
-                trace,
-            },
-        });
-        Ok(())
+        let element = Element {
+            id,
+            path,
+            bytes: element,
+            content_type,
+            trace,
+        };
+        Ok((element.bytes.len(), element))
     }
 
-    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
-        let turned = poll_fn(|cx| self.poll_turn(cx, answers)).await;
-        if turned
-            .as_ref()
-            .is_err_and(|error| error.manner() != Manner::Elsewhere)
-        {
-            self.unproven.set(false);
+    fn add(
+        &mut self,
+        message: BatchMessage<Element>,
+        _: PacketOrigin<'_>,
+    ) -> Result<(), Unsendable> {
+        self.batch
+            .offer(message, |first, own| first.path == own.path)
+    }
+
+    /// Sends what is in hand, and takes the answer.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        match ready!(self.client.poll_reply(cx)) {
+            Ok(Some(reply)) => Poll::Ready(self.conclude(&reply, answers)),
+            Ok(None) => self.poll_send(cx),
+            Err(error) => {
+                self.memory.ended(&error, self.batch.topics());
+                Poll::Ready(Err(error.into()))
+            }
         }
-        turned
     }
 
-    fn is_unproven(&self) -> bool {
-        self.unproven.get()
+    fn token_life(&self) -> Option<TokenLife> {
+        self.shown.life()
     }
 
-    async fn close(self) {
+    async fn leave(self) {
         self.client.close().await;
     }
 }

@@ -17,7 +17,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What stands for a message in a request.
 #[derive(Debug)]
-pub(super) struct Element {
+pub(in crate::uplink) struct Element {
     pub(super) id: String,
     pub(super) path: Arc<str>,
     pub(super) bytes: Bytes,

@@ -1,5 +1,6 @@
 //! What a way to a server needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::web::Pause;
 use super::line::InfluxFormat;
@@ -83,6 +84,20 @@ impl Config {
             HeaderText::Open(_) => None,
             HeaderText::Secret(secret) | HeaderText::Token(secret) => Some(secret),
         })
+    }
+
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "http",
+            host: &self.host,
+            port: Some(self.port),
+            tls: self.tls.as_ref(),
+            secrets: self.secrets().collect(),
+            has_login: self.secrets().next().is_some(),
+            window: self.batch_messages,
+            answer: self.deadlines.answer,
+        }
     }
 
     pub(super) fn target(&self) -> Target<'_> {

@@ -11,7 +11,10 @@ use super::*;
 use crate::link::{Backoff, ConnectionLoss, Deadlines, Dial};
 use crate::message::{Message, Qos, Seq, Stored};
 use crate::uplink::Compress;
-use crate::uplink::web::Pause;
+use crate::uplink::carrier::{Carrier, CarrierFault, Manner};
+use crate::uplink::web::{self, Pause};
+
+type ServerDialler = <HttpCarrier as Carrier>::Dial;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,73 +1,17 @@
 //! How a way into a cluster begins, and whether there is one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::super::batch::{Patience, Unproven};
 use super::cluster::Cluster;
 use super::requests::TopicView;
 use super::verdict::{self, NO_LEADER};
-use super::{Config, Error, KafkaCarrier};
-use crate::link::{Backoff, Dial, SecretFiles, Tls};
-
-/// Dials one cluster, always in the same way.
-#[derive(Debug)]
-pub(in super::super) struct ClusterDialler {
-    config: Arc<Config>,
-    /// How often it was dialled: each time another broker is asked first.
-    dials: AtomicUsize,
-    unproven: Unproven,
-    patience: Arc<Mutex<Patience>>,
-}
-
-impl ClusterDialler {
-    pub(super) fn new(config: Config) -> Self {
-        Self {
-            config: Arc::new(config),
-            dials: AtomicUsize::default(),
-            unproven: Unproven::default(),
-            patience: Arc::default(),
-        }
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.config
-    }
-}
-
-impl Dial for ClusterDialler {
-    type Up = KafkaCarrier;
-    type Error = Error;
-
-    async fn dial(&self, _: u32) -> Result<KafkaCarrier, Error> {
-        let first = self.dials.fetch_add(1, Ordering::Relaxed);
-        let (cluster, _) = Box::pin(open(&self.config, first)).await?;
-        let known = (self.unproven.clone(), Arc::clone(&self.patience));
-        Ok(KafkaCarrier::new(Arc::clone(&self.config), cluster, known))
-    }
-
-    fn id(&self) -> &str {
-        &self.config.id
-    }
-
-    fn backoff(&self) -> Backoff {
-        self.config.backoff
-    }
-
-    fn files(&self) -> SecretFiles {
-        SecretFiles::of(
-            self.config.password(),
-            self.config.tls.iter().flat_map(Tls::paths),
-        )
-    }
-
-    fn complaint(&self) -> &'static str {
-        "no way into the Kafka cluster"
-    }
-}
+use super::{Config, Error};
 
 /// Connects and logs in, and looks the topic up where it is one for all.
-async fn open(config: &Arc<Config>, first: usize) -> Result<(Box<Cluster>, TopicView), Error> {
+pub(super) async fn open(
+    config: &Arc<Config>,
+    first: usize,
+) -> Result<(Box<Cluster>, TopicView), Error> {
     let topic = config.topic.plain();
     let topics: Vec<&str> = topic.as_deref().into_iter().collect();
     let cluster = Box::pin(Cluster::open(Arc::clone(config), first, &topics)).await?;

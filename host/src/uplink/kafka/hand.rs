@@ -12,7 +12,7 @@ use super::requests::PartitionName;
 
 /// A message on its way into a topic.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(in crate::uplink) struct Outgoing {
     pub(super) topic: String,
     pub(super) record: TopicRecord,
 }

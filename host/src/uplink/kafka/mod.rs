@@ -26,10 +26,10 @@ mod settings;
 mod topic;
 mod verdict;
 
-use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -39,18 +39,14 @@ pub use self::settings::{Config, KafkaLogin, SaslWay};
 pub use self::topic::TopicName;
 
 use self::cluster::{Cluster, Produced};
-use self::dial::{ClusterDialler, fault, held};
+use self::dial::{fault, held};
 use self::hand::{Hand, Outgoing};
 use self::records::{TopicRecord, batch};
 use self::requests::{BatchAnswer, PartitionName};
 use self::verdict::{RecordVerdict, UNKNOWN_TOPIC, in_words};
-use super::batch::{BatchMessage, Patience, Unproven};
-use super::carrier::{
-    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
-};
-use super::form::template::Filling;
-use crate::link::{LinkMetrics, Redial, TokenLife};
-use crate::message::key_hash;
+use super::batch::{BatchCarrier, BatchMemory, BatchMessage};
+use super::carrier::{Answer, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable};
+use crate::link::{Backoff, SecretFiles, Tls, TokenLife};
 
 /// What came of a turn with the cluster, which comes back with it.
 enum TurnOutcome {
@@ -76,79 +72,13 @@ pub(super) struct KafkaCarrier {
     hand: Hand,
     /// What is being sent was sent before, to where it belonged then.
     is_again: bool,
-    unproven: Unproven,
-    /// What is known of the cluster over all connections of this way.
-    patience: Arc<Mutex<Patience>>,
+    memory: BatchMemory,
     life: Option<TokenLife>,
     /// How many brokers there are, for the log.
     size: usize,
 }
 
-/// Ready to dial for the uplink `name`.
-pub(super) fn redial(
-    config: Config,
-    name: Arc<str>,
-    metrics: &LinkMetrics,
-) -> Redial<<KafkaCarrier as Carrier>::Dial> {
-    Redial::new(ClusterDialler::new(config), "uplink", name, metrics)
-}
-
 impl KafkaCarrier {
-    fn new(
-        config: Arc<Config>,
-        cluster: Box<Cluster>,
-        (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
-    ) -> Self {
-        Self {
-            hand: Hand::new(usize::from(config.batch_messages), config.batch_bytes),
-            config,
-            is_again: false,
-            unproven,
-            patience,
-            life: cluster.life(),
-            size: cluster.size(),
-            stage: ClusterStage::Idle(cluster),
-        }
-    }
-
-    fn patience(&self) -> MutexGuard<'_, Patience> {
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends what is in hand, and takes the answers.
-    fn poll_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Vec<Answer>,
-    ) -> Poll<Result<(), Error>> {
-        loop {
-            match std::mem::replace(&mut self.stage, ClusterStage::Gone) {
-                ClusterStage::Gone => return Poll::Ready(Err(Error::Closed(""))),
-                ClusterStage::Busy(mut turning) => {
-                    let Poll::Ready((cluster, turned)) = turning.as_mut().poll(cx) else {
-                        self.stage = ClusterStage::Busy(turning);
-                        return Poll::Pending;
-                    };
-                    self.life = cluster.life();
-                    self.stage = ClusterStage::Idle(cluster);
-                    match turned {
-                        TurnOutcome::Looked(looked) => {
-                            looked.inspect_err(|error| self.note(error))?
-                        }
-                        TurnOutcome::Produced(produced) => self.conclude(produced, answers)?,
-                    }
-                }
-                ClusterStage::Idle(mut cluster) => {
-                    let stands = cluster.poll_idle(cx);
-                    ready!(self.begin(cluster, stands, answers))?;
-                }
-            }
-            if !answers.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
     /// Begins what is next: to ask where things are, to sort what is in hand, or to send it. Pending where there is nothing to do.
     fn begin(
         &mut self,
@@ -206,7 +136,7 @@ impl KafkaCarrier {
                 return Err(fault);
             };
             if !self.config.topic.is_by_message() {
-                self.unproven.set(true);
+                self.memory.set_unproven(true);
                 return Err(fault);
             }
             let reason = format!("{answer}, of the topic `{topic}`; {hint}");
@@ -232,7 +162,7 @@ impl KafkaCarrier {
                 )
             })
             .collect();
-        let patience = self.patience().left(self.config.deadlines.answer);
+        let patience = self.memory.left(self.config.deadlines.answer);
         self.stage = ClusterStage::Busy(Box::pin(async move {
             let produced = cluster.produce(&batches, patience).await;
             (cluster, TurnOutcome::Produced(produced))
@@ -241,10 +171,7 @@ impl KafkaCarrier {
 
     /// What a connection's end says of what was under way.
     fn note(&self, error: &Error) {
-        if error.manner() == Manner::StoodStill {
-            let sent = self.hand.sent();
-            self.patience().had_none(sent.into_iter());
-        }
+        self.memory.ended(error, self.hand.sent());
     }
 
     /// What the answers say about what was sent.
@@ -253,7 +180,8 @@ impl KafkaCarrier {
         match &fault {
             Some(error) => {
                 self.note(error);
-                self.unproven.set(error.manner() == Manner::Elsewhere);
+                let is_told = error.manner() == Manner::Elsewhere;
+                self.memory.set_unproven(is_told);
             }
             None => self.hand.pace(produced.sending),
         }
@@ -270,7 +198,7 @@ impl KafkaCarrier {
         if self.is_again {
             self.doubt();
         } else {
-            self.patience().took(produced.took, std::iter::empty());
+            self.memory.took(produced.took, Vec::new());
         }
         Ok(())
     }
@@ -299,7 +227,7 @@ impl KafkaCarrier {
             verdict => verdict,
         };
         let is_of_all = matches!(verdict, RecordVerdict::Held | RecordVerdict::Passing);
-        self.unproven.set(is_of_all);
+        self.memory.set_unproven(is_of_all);
         let told = in_words(*code, words);
         let Some(sent) = self.hand.batch(name) else {
             return Ok(());
@@ -319,7 +247,7 @@ impl KafkaCarrier {
                 )));
             }
         }
-        self.patience().told(topics.into_iter());
+        self.memory.told(topics);
         self.hand.tidy();
         Ok(())
     }
@@ -332,50 +260,66 @@ impl KafkaCarrier {
     }
 }
 
-impl Carrier for KafkaCarrier {
-    type Dial = ClusterDialler;
+impl BatchCarrier for KafkaCarrier {
+    type Settings = Config;
+    /// How often it was dialled: each time another broker is asked first.
+    type Known = AtomicUsize;
+    type Fault = Error;
+    type What = Outgoing;
 
-    const KEEPS_TIME: bool = true;
+    const HAS_HEADERS: bool = true;
+    const COMPLAINT: &'static str = "no way into the Kafka cluster";
 
-    fn online(&self, redial: &mut Redial<ClusterDialler>) {
-        let failures_before = redial.stands();
-        let (stage, name) = redial.owner();
-        let config = redial.dialled().config();
-        let (host, port) = (config.host(), config.port());
-        let (topic, brokers) = (&config.topic, self.size);
+    fn id(config: &Config) -> &str {
+        &config.id
+    }
+
+    fn backoff(config: &Config) -> Backoff {
+        config.backoff
+    }
+
+    fn files(config: &Config) -> SecretFiles {
+        SecretFiles::of(config.password(), config.tls.iter().flat_map(Tls::paths))
+    }
+
+    async fn open(
+        config: &Arc<Config>,
+        dials: &AtomicUsize,
+        memory: &BatchMemory,
+    ) -> Result<Self, Error> {
+        let first = dials.fetch_add(1, Ordering::Relaxed);
+        let (cluster, _) = Box::pin(dial::open(config, first)).await?;
+        Ok(Self {
+            hand: Hand::new(usize::from(config.batch_messages), config.batch_bytes),
+            config: Arc::clone(config),
+            is_again: false,
+            memory: memory.clone(),
+            life: cluster.life(),
+            size: cluster.size(),
+            stage: ClusterStage::Idle(cluster),
+        })
+    }
+
+    fn announce(&self, (stage, name): (&str, &str), failures_before: u32) {
+        let (host, port) = (self.config.host(), self.config.port());
+        let (topic, brokers) = (&self.config.topic, self.size);
         tracing::info!(stage, %name, broker = %format_args!("{host}:{port}"), %topic, brokers, failures_before, "online");
     }
 
-    fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits::of_batches(true)
+    fn memory(&self) -> &BatchMemory {
+        &self.memory
     }
 
-    fn life(&self) -> Option<TokenLife> {
-        self.life
-    }
-
-    fn room(&self) -> usize {
+    fn places(&self) -> usize {
         self.hand.room()
     }
 
-    fn unsent(&self) -> usize {
-        0
-    }
-
-    fn offer(
+    fn stand_in(
         &mut self,
         packet: OutgoingPacket,
         about: PacketOrigin<'_>,
-        token: u64,
-    ) -> Result<(), Unsendable> {
-        if self.hand.room() == 0 {
-            return Err(Unsendable::Full);
-        }
-        let filling = Filling {
-            prefix: about.prefix,
-            topic: &packet.topic,
-            device: about.stored.message.key(),
-        };
+    ) -> Result<(usize, Outgoing), Unsendable> {
+        let filling = about.filling(&packet.topic);
         let topic = self.config.topic.of(filling).map_err(Unsendable::Never)?;
         let key = self.config.key.bytes(filling);
         let milliseconds = |time: crate::clock::WallTime| i64::try_from(time.0 / 1_000).ok();
@@ -385,38 +329,53 @@ impl Carrier for KafkaCarrier {
             value: packet.payload,
             headers: packet.headers,
         };
-        let bytes = record.bytes();
-        let hash = key_hash(&packet.topic);
-        let is_alone = self.patience().is_doubted(hash);
-        if !self.hand.takes(bytes, is_alone) {
+        Ok((record.bytes(), Outgoing { topic, record }))
+    }
+
+    fn add(
+        &mut self,
+        message: BatchMessage<Outgoing>,
+        _: PacketOrigin<'_>,
+    ) -> Result<(), Unsendable> {
+        if !self.hand.takes(message.bytes, message.is_alone) {
             return Err(Unsendable::Full);
         }
-        self.hand.add(BatchMessage {
-            token,
-            topic: hash,
-            is_alone,
-            bytes,
-            what: Outgoing { topic, record },
-        });
+        self.hand.add(message);
         Ok(())
     }
 
-    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
-        let turned = poll_fn(|cx| self.poll_turn(cx, answers)).await;
-        if turned
-            .as_ref()
-            .is_err_and(|error| error.manner() != Manner::Elsewhere)
-        {
-            self.unproven.set(false);
+    /// Sends what is in hand, and takes the answers.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        match std::mem::replace(&mut self.stage, ClusterStage::Gone) {
+            ClusterStage::Gone => Poll::Ready(Err(Error::Closed(""))),
+            ClusterStage::Busy(mut turning) => {
+                let Poll::Ready((cluster, turned)) = turning.as_mut().poll(cx) else {
+                    self.stage = ClusterStage::Busy(turning);
+                    return Poll::Pending;
+                };
+                self.life = cluster.life();
+                self.stage = ClusterStage::Idle(cluster);
+                Poll::Ready(match turned {
+                    TurnOutcome::Looked(looked) => looked.inspect_err(|error| self.note(error)),
+                    TurnOutcome::Produced(produced) => self.conclude(produced, answers),
+                })
+            }
+            ClusterStage::Idle(mut cluster) => {
+                let stands = cluster.poll_idle(cx);
+                self.begin(cluster, stands, answers)
+            }
         }
-        turned
     }
 
-    fn is_unproven(&self) -> bool {
-        self.unproven.get()
+    fn token_life(&self) -> Option<TokenLife> {
+        self.life
     }
 
-    async fn close(self) {
+    async fn leave(self) {
         if let ClusterStage::Idle(cluster) = self.stage {
             cluster.close().await;
         }

@@ -1,5 +1,6 @@
 //! What a way into topics needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::form::template::Template;
 use super::topic::TopicName;
@@ -80,6 +81,20 @@ impl Config {
     /// What it logs in with.
     pub fn password(&self) -> Option<&Secret> {
         self.login.as_ref().map(|login| &login.password)
+    }
+
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "kafka",
+            host: self.host(),
+            port: Some(self.port()),
+            tls: self.tls.as_ref(),
+            secrets: self.password().into_iter().collect(),
+            has_login: self.login.is_some(),
+            window: self.batch_messages,
+            answer: self.deadlines.answer,
+        }
     }
 
     pub(super) fn target<'a>(&'a self, host: &'a str, port: u16) -> Target<'a> {

@@ -26,7 +26,6 @@ use super::carrier::{
     Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Refusal, Unsendable,
     UpstreamLimits,
 };
-use super::form::template::Filling;
 use crate::link::{self, LinkMetrics, Redial};
 use crate::message::{TRACEPARENT, TRACESTATE, key_hash};
 use crate::nats::{Error, NatsConnection, NatsEvent, ServerMessage, put_header, stream_answer};
@@ -188,11 +187,8 @@ impl Carrier for NatsCarrier {
         if key.is_some_and(|key| self.keys.contains(&key)) {
             return Err(Unsendable::Full);
         }
-        let subject = self.config.subject.of(Filling {
-            prefix: about.prefix,
-            topic: &packet.topic,
-            device,
-        });
+        let filling = about.filling(&packet.topic);
+        let subject = self.config.subject.of(filling);
         let subject = subject.map_err(Unsendable::Never)?;
         let seq = about.stored.seq;
         let mut id = format!("{}{}/{}", about.prefix, seq.boot(), seq.number());

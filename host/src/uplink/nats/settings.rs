@@ -1,5 +1,6 @@
 //! What a way into a stream needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::subject::Subject;
 use crate::nats;
 
@@ -13,6 +14,22 @@ pub struct Config {
     pub order: SubjectOrder,
     /// Messages without an answer, at most.
     pub inflight: u16,
+}
+
+impl Config {
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "nats",
+            host: &self.server.host,
+            port: Some(self.server.port),
+            tls: self.server.tls.as_ref(),
+            secrets: self.server.login.secret().into_iter().collect(),
+            has_login: !matches!(self.server.login, nats::NatsLogin::Open),
+            window: self.inflight,
+            answer: self.server.deadlines.answer,
+        }
+    }
 }
 
 /// How the order of a device's messages is kept.

@@ -15,8 +15,7 @@ mod table;
 mod verdict;
 mod wire;
 
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -27,18 +26,12 @@ pub(super) use self::dial::reach;
 pub use self::error::Error;
 pub use self::settings::{Cell, Config};
 
-use self::dial::DatabaseDialler;
 use self::row::{RowShape, array, row};
 use self::verdict::SqlVerdict;
 use self::wire::{Array, PostgresWire, ServerNotice};
-use super::batch::{BatchMessage, Patience, RequestBatch, Unproven};
-use super::carrier::{
-    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
-};
-use super::form::column::LineInput;
-use super::form::template::Filling;
-use crate::link::{LinkMetrics, Question, Redial};
-use crate::message::key_hash;
+use super::batch::{BatchCarrier, BatchMemory, BatchMessage, RequestBatch};
+use super::carrier::{Answer, OutgoingPacket, PacketOrigin, Unsendable};
+use crate::link::{Backoff, Question, SecretFiles, Tls};
 
 /// The values of a row.
 type Row = Vec<Option<Bytes>>;
@@ -50,71 +43,10 @@ pub(super) struct PostgresCarrier {
     wire: PostgresWire,
     /// What was said of rows that may be said of the table: it is being looked at whether it is.
     doubted: Option<ServerNotice>,
-    unproven: Unproven,
-    /// What is known of the database over all connections of this way.
-    patience: Arc<Mutex<Patience>>,
-}
-
-/// Ready to dial for the uplink `name`.
-pub(super) fn redial(
-    config: Config,
-    name: Arc<str>,
-    metrics: &LinkMetrics,
-) -> Redial<<PostgresCarrier as Carrier>::Dial> {
-    Redial::new(DatabaseDialler::new(config), "uplink", name, metrics)
+    memory: BatchMemory,
 }
 
 impl PostgresCarrier {
-    fn new(
-        config: Arc<Config>,
-        wire: PostgresWire,
-        (unproven, patience): (Unproven, Arc<Mutex<Patience>>),
-    ) -> Self {
-        Self {
-            batch: RequestBatch::new(usize::from(config.batch_messages), config.batch_bytes),
-            config,
-            wire,
-            doubted: None,
-            unproven,
-            patience,
-        }
-    }
-
-    fn patience(&self) -> MutexGuard<'_, Patience> {
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends what is in hand, and takes the answer.
-    fn poll_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Vec<Answer>,
-    ) -> Poll<Result<(), Error>> {
-        loop {
-            if !self.wire.is_busy() {
-                self.wire.poll_idle(cx)?;
-                if !self.send() {
-                    return Poll::Pending;
-                }
-                continue;
-            }
-            let (told, question) = match ready!(self.wire.poll_answer(cx)) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    if error.manner() == Manner::StoodStill {
-                        let topics = self.batch.topics();
-                        self.patience().had_none(topics.into_iter());
-                    }
-                    return Poll::Ready(Err(error));
-                }
-            };
-            self.conclude(told, &question, answers)?;
-            if !answers.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
     /// Sends the next statement, if there is one.
     fn send(&mut self) -> bool {
         let Some(messages) = self.batch.next() else {
@@ -130,7 +62,7 @@ impl PostgresCarrier {
             Array(array(element, messages.len(), values))
         });
         let arrays = arrays.collect();
-        let patience = self.patience().left(self.config.deadlines.answer);
+        let patience = self.memory.left(self.config.deadlines.answer);
         self.wire.insert(arrays, patience);
         true
     }
@@ -142,12 +74,12 @@ impl PostgresCarrier {
         question: &Question,
         answers: &mut Vec<Answer>,
     ) -> Result<(), Error> {
-        let topics = self.batch.topics().into_iter();
+        let topics = self.batch.topics();
         let told = match (told, self.doubted.take()) {
             (Ok(()), None) => {
-                self.unproven.set(false);
+                self.memory.set_unproven(false);
                 let took = question.took(Instant::now());
-                self.patience().took(took, topics);
+                self.memory.took(took, topics);
                 self.batch.pace(question.sending());
                 self.batch.accepted(answers);
                 return Ok(());
@@ -160,7 +92,7 @@ impl PostgresCarrier {
             }
             (Err(told), _) => told,
         };
-        self.patience().told(topics);
+        self.memory.told(topics);
         let ServerNotice {
             verdict,
             hint,
@@ -168,23 +100,17 @@ impl PostgresCarrier {
             ..
         } = told;
         let is_of_all = matches!(verdict, SqlVerdict::Held | SqlVerdict::Away);
-        self.unproven.set(is_of_all);
+        self.memory.set_unproven(is_of_all);
         match verdict {
             SqlVerdict::Refused => self.batch.refused(&answer, answers),
             SqlVerdict::Held => return Err(Error::Held { answer, hint }),
             // It is an answer over a connection that stands: nobody else need wait for it.
             SqlVerdict::Passing | SqlVerdict::Failed => {
-                let sent = self.batch.topics();
-                let is_alone = self.batch.is_one();
-                if !self.batch.busy(&answer, answers) {
+                if !self.memory.is_of_one(&mut self.batch, &answer, answers) {
                     return Err(match verdict {
                         SqlVerdict::Failed => Error::Failed(answer),
                         _ => Error::Busy(answer),
                     });
-                }
-                if is_alone {
-                    // It may have waited for a lock: no others wait with it the next time.
-                    self.patience().had_none(sent.into_iter());
                 }
             }
             SqlVerdict::Away => return Err(Error::Busy(answer)),
@@ -193,15 +119,40 @@ impl PostgresCarrier {
     }
 }
 
-impl Carrier for PostgresCarrier {
-    type Dial = DatabaseDialler;
+impl BatchCarrier for PostgresCarrier {
+    type Settings = Config;
+    type Known = ();
+    type Fault = Error;
+    type What = Row;
 
-    const KEEPS_TIME: bool = true;
+    const HAS_HEADERS: bool = false;
+    const COMPLAINT: &'static str = "no way into the database";
 
-    fn online(&self, redial: &mut Redial<DatabaseDialler>) {
-        let failures_before = redial.stands();
-        let (stage, name) = redial.owner();
-        let Config { host, port, .. } = redial.dialled().config();
+    fn id(config: &Config) -> &str {
+        &config.id
+    }
+
+    fn backoff(config: &Config) -> Backoff {
+        config.backoff
+    }
+
+    fn files(config: &Config) -> SecretFiles {
+        SecretFiles::of(&config.password, config.tls.iter().flat_map(Tls::paths))
+    }
+
+    async fn open(config: &Arc<Config>, (): &(), memory: &BatchMemory) -> Result<Self, Error> {
+        let wire = Box::pin(PostgresWire::open(config)).await?;
+        Ok(Self {
+            batch: RequestBatch::new(usize::from(config.batch_messages), config.batch_bytes),
+            config: Arc::clone(config),
+            wire,
+            doubted: None,
+            memory: memory.clone(),
+        })
+    }
+
+    fn announce(&self, (stage, name): (&str, &str), failures_before: u32) {
+        let Config { host, port, .. } = &*self.config;
         let table = self.config.table.join(".");
         if self.wire.table.key.is_empty() {
             tracing::warn!(stage, %name, table, "no unique index of the table has the column of the id: what is sent twice is stored twice");
@@ -209,74 +160,53 @@ impl Carrier for PostgresCarrier {
         tracing::info!(stage, %name, database = %format_args!("{host}:{port}"), table, failures_before, "online");
     }
 
-    fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits::of_batches(false)
+    fn memory(&self) -> &BatchMemory {
+        &self.memory
     }
 
-    fn room(&self) -> usize {
+    fn places(&self) -> usize {
         self.batch.room()
     }
 
-    fn unsent(&self) -> usize {
-        0
-    }
-
-    fn offer(
+    /// One that is asked about anew has the same id: a table has no use for a second one.
+    fn stand_in(
         &mut self,
         packet: OutgoingPacket,
         about: PacketOrigin<'_>,
-        token: u64,
-    ) -> Result<(), Unsendable> {
-        if self.batch.room() == 0 {
-            return Err(Unsendable::Full);
-        }
-        // One that is asked about anew has the same id: a table has no use for a second one.
-        let entry = LineInput {
-            stored: about.stored,
-            filling: Filling {
-                prefix: about.prefix,
-                topic: &packet.topic,
-                device: about.stored.message.key(),
-            },
-            payload: &packet.payload,
-            arrived: about.arrived,
-        };
+    ) -> Result<(usize, Row), Unsendable> {
         let shapes = &self.wire.table.shapes;
         let cells = self.config.columns.iter().map(|(_, cell)| cell);
         let columns: Vec<_> = cells.zip(shapes.iter().copied()).collect();
-        let values = row(&columns, entry);
+        let values = row(&columns, about.line_input(&packet));
         let bytes = values.iter().flatten().map(Bytes::len).sum();
-        let topic = key_hash(&packet.topic);
-        let is_alone = self.patience().is_doubted(topic);
-        if !self.batch.takes(bytes, is_alone, |_| true) {
-            return Err(Unsendable::Full);
+        Ok((bytes, values))
+    }
+
+    fn add(&mut self, message: BatchMessage<Row>, _: PacketOrigin<'_>) -> Result<(), Unsendable> {
+        self.batch.offer(message, |_, _| true)
+    }
+
+    /// Sends what is in hand, and takes the answer.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        if !self.wire.is_busy() {
+            self.wire.poll_idle(cx)?;
+            return if self.send() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
-        self.batch.add(BatchMessage {
-            token,
-            topic,
-            is_alone,
-            bytes,
-            what: values,
-        });
-        Ok(())
+        let answered = ready!(self.wire.poll_answer(cx));
+        let (told, question) =
+            answered.inspect_err(|error| self.memory.ended(error, self.batch.topics()))?;
+        Poll::Ready(self.conclude(told, &question, answers))
     }
 
-    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
-        let turned = poll_fn(|cx| self.poll_turn(cx, answers)).await;
-        if turned
-            .as_ref()
-            .is_err_and(|error| error.manner() != Manner::Elsewhere)
-        {
-            self.unproven.set(false);
-        }
-        turned
-    }
-
-    fn is_unproven(&self) -> bool {
-        self.unproven.get()
-    }
-
-    async fn close(self) {
+    async fn leave(self) {
         self.wire.close().await;
     }
 }

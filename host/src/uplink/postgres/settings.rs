@@ -1,5 +1,6 @@
 //! What a way into a database needs to know; already checked (`config` does that).
 
+use super::super::facts::UplinkFacts;
 use super::super::form::column::Column;
 use super::super::form::template::Template;
 use crate::link::{Backoff, Deadlines, Peer, Secret, Target, Tls, Upgrade};
@@ -67,6 +68,20 @@ impl Cell {
 }
 
 impl Config {
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "postgresql",
+            host: &self.host,
+            port: Some(self.port),
+            tls: self.tls.as_ref(),
+            secrets: self.password.iter().collect(),
+            has_login: self.password.is_some(),
+            window: self.batch_messages,
+            answer: self.deadlines.answer,
+        }
+    }
+
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             host: &self.host,

@@ -1,21 +1,18 @@
-//! How a way into a bucket is made: its keys are read, and the server is dialled. And how it is tried without putting anything there.
+//! What is known of a server over all connections to it, and how a bucket is tried without putting anything there.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::batch::{Patience, Unproven};
 use super::super::web::{HttpConnection, Reply};
 use super::sign::{ServerClock, SignedBucket};
 use super::verdict::{self, StoreVerdict, StoreWords};
-use super::{Config, Error, S3Carrier};
+use super::{Config, Error};
 use crate::clock::Now;
-use crate::link::{Backoff, Dial};
 
 /// What is known of a server over all connections to it.
 #[derive(Debug, Default)]
 pub(super) struct ServerFacts {
-    pub(super) patience: Patience,
     pub(super) clock: ServerClock,
     /// It takes no object under a condition.
     pub(super) is_unconditional: bool,
@@ -25,61 +22,11 @@ pub(super) struct ServerFacts {
 
 /// The same, for whoever dials and for the connection that stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SharedFacts(Arc<Mutex<ServerFacts>>);
+pub(in crate::uplink) struct SharedFacts(Arc<Mutex<ServerFacts>>);
 
 impl SharedFacts {
     pub(super) fn lock(&self) -> MutexGuard<'_, ServerFacts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Dials one server, always in the same way.
-#[derive(Debug)]
-pub(in super::super) struct BucketDialler {
-    config: Arc<Config>,
-    unproven: Unproven,
-    facts: SharedFacts,
-}
-
-impl BucketDialler {
-    pub(super) fn new(config: Config) -> Self {
-        Self {
-            config: Arc::new(config),
-            unproven: Unproven::default(),
-            facts: SharedFacts::default(),
-        }
-    }
-
-    pub(super) fn config(&self) -> &Config {
-        &self.config
-    }
-}
-
-impl Dial for BucketDialler {
-    type Up = S3Carrier;
-    type Error = Error;
-
-    async fn dial(&self, _: u32) -> Result<S3Carrier, Error> {
-        // An interface that came up cuts a back-off short, but not what the server asked for.
-        if let Some(left) = self.config.pause.left(Instant::now()) {
-            return Err(Error::Asked(left));
-        }
-        let keys = SignedBucket::of_today(&self.config.place, self.config.secrets()).await?;
-        let wire = HttpConnection::open(self.config.target()).await?;
-        let known = (self.unproven.clone(), self.facts.clone());
-        Ok(S3Carrier::new(Arc::clone(&self.config), keys, wire, known))
-    }
-
-    fn id(&self) -> &str {
-        &self.config.id
-    }
-
-    fn backoff(&self) -> Backoff {
-        self.config.backoff
-    }
-
-    fn complaint(&self) -> &'static str {
-        "no way into the bucket"
     }
 }
 

@@ -18,13 +18,12 @@ mod settings;
 mod sign;
 mod verdict;
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use hyper::header::{CONTENT_TYPE, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Request};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -34,20 +33,16 @@ pub use self::error::Error;
 pub use self::settings::Config;
 pub use self::sign::BucketPlace;
 
-use self::dial::{BucketDialler, SharedFacts};
+use self::dial::SharedFacts;
 use self::lots::{ObjectLimits, ObjectLots};
 use self::object::{ObjectLine, ObjectPlace, PackedObject, pack};
 use self::sign::SignedBucket;
 use self::verdict::{StoreVerdict, StoreWords};
-use super::batch::{BatchMessage, RequestBatch, Unproven};
-use super::carrier::{
-    Answer, Carrier, CarrierFault, Manner, OutgoingPacket, PacketOrigin, Unsendable, UpstreamLimits,
-};
-use super::form::column::LineInput;
-use super::form::template::Filling;
-use super::web::{self, Dialling, HttpClient, HttpConnection, Reply, Whole};
+use super::batch::{BatchCarrier, BatchMemory, BatchMessage, RequestBatch};
+use super::carrier::{Answer, OutgoingPacket, PacketOrigin, Unsendable};
+use super::web::{Dialling, HttpClient, HttpConnection, Reply, Whole};
 use crate::clock::Now;
-use crate::link::{LinkMetrics, Redial};
+use crate::link::Backoff;
 use crate::message::key_hash;
 
 /// Clocks that differ by less are no reason why a signature is not taken.
@@ -72,78 +67,18 @@ pub(super) struct S3Carrier {
     is_resigned: bool,
     /// Something was taken over this way, so that what is turned away next may be meant alone.
     has_taken: bool,
-    unproven: Unproven,
-    /// What is known of the server over all connections of this way.
+    memory: BatchMemory,
+    /// What else is known of the server over all connections of this way.
     facts: SharedFacts,
     /// What ids begin with: one for each class.
     prefixes: Vec<Arc<str>>,
 }
 
-/// Ready to dial for the uplink `name`.
-pub(super) fn redial(
-    config: Config,
-    name: Arc<str>,
-    metrics: &LinkMetrics,
-) -> Redial<<S3Carrier as Carrier>::Dial> {
-    Redial::new(BucketDialler::new(config), "uplink", name, metrics)
-}
-
 impl S3Carrier {
-    fn new(
-        config: Arc<Config>,
-        keys: SignedBucket,
-        wire: HttpConnection,
-        (unproven, facts): (Unproven, SharedFacts),
-    ) -> Self {
-        Self {
-            batch: RequestBatch::new(usize::from(config.batch_messages), config.batch_bytes),
-            config,
-            keys,
-            lots: ObjectLots::default(),
-            sending: 0,
-            packing: None,
-            packed: None,
-            client: HttpClient::new(wire),
-            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            is_resigned: false,
-            has_taken: false,
-            unproven,
-            facts,
-            prefixes: Vec::new(),
-        }
-    }
-
     fn limits_now(&self) -> ObjectLimits {
         ObjectLimits {
             messages: usize::from(self.config.batch_messages),
             bytes: self.batch.limit(),
-        }
-    }
-
-    /// Sends what is due, and takes the answer.
-    fn poll_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Vec<Answer>,
-    ) -> Poll<Result<(), Error>> {
-        loop {
-            match ready!(self.client.poll_reply(cx)) {
-                Ok(Some(reply)) => {
-                    self.conclude(&reply, answers)?;
-                    if !answers.is_empty() {
-                        self.sending = self.sending.saturating_sub(answers.len());
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Ok(None) => ready!(self.poll_send(cx))?,
-                Err(error) => {
-                    if error.manner() == Manner::StoodStill {
-                        let topics = self.batch.topics();
-                        self.facts.lock().patience.had_none(topics.into_iter());
-                    }
-                    return Poll::Ready(Err(error.into()));
-                }
-            }
         }
     }
 
@@ -160,7 +95,7 @@ impl S3Carrier {
             Box::pin(async move { HttpConnection::open(config.target()).await })
         };
         ready!(self.client.poll_ready(cx, dial))?;
-        let patience = self.facts.lock().patience.left(config.deadlines.answer);
+        let patience = self.memory.left(config.deadlines.answer);
         let request = self.request(object);
         self.client.ask(request, patience);
         Poll::Ready(Ok(()))
@@ -235,20 +170,11 @@ impl S3Carrier {
     /// Where others were taken, what is said of the object may be meant for one message in it. Several are sent in halves, and one waits
     /// by itself; `false` where it is not so.
     fn is_of_one(&mut self, reply: &Reply, said: &StoreWords, answers: &mut Vec<Answer>) -> bool {
-        let is_asked = reply.headers.contains_key(RETRY_AFTER);
-        let status = reply.status.as_u16();
-        if !self.has_taken || is_asked || !verdict::may_be_of_one(status, &said.code) {
+        let may_be_of_one = verdict::may_be_of_one(reply.status.as_u16(), &said.code);
+        if !self.has_taken || reply.asks_for_a_pause() || !may_be_of_one {
             return false;
         }
-        let (sent, is_alone) = (self.batch.topics(), self.batch.is_one());
-        if !self.batch.busy(&said.text, answers) {
-            return false;
-        }
-        self.unproven.set(false);
-        if is_alone {
-            self.facts.lock().patience.had_none(sent.into_iter());
-        }
-        true
+        self.memory.is_of_one(&mut self.batch, &said.text, answers)
     }
 
     /// What the answer says about what was sent.
@@ -265,11 +191,11 @@ impl S3Carrier {
         if is_turned_away && self.is_of_one(reply, &said, answers) {
             return Ok(());
         }
-        self.unproven.set(is_turned_away);
-        let topics = self.batch.topics().into_iter();
+        self.memory.set_unproven(is_turned_away);
+        let topics = self.batch.topics();
         match verdict {
-            StoreVerdict::Accepted => self.facts.lock().patience.took(reply.took, topics),
-            _ => self.facts.lock().patience.told(topics),
+            StoreVerdict::Accepted => self.memory.took(reply.took, topics),
+            _ => self.memory.told(topics),
         }
         match verdict {
             StoreVerdict::Accepted => {
@@ -293,16 +219,9 @@ impl S3Carrier {
                 });
             }
             StoreVerdict::Passing => {
-                let asked = reply.headers.get(RETRY_AFTER);
-                let pause = asked
-                    .and_then(|asked| web::asked_for(asked.to_str().ok()?, Now::read()))
-                    .filter(|pause| !pause.is_zero());
-                if let Some(pause) = pause {
-                    self.config.pause.ask(pause, Instant::now());
-                }
                 return Err(Error::Busy {
                     answer: said.text,
-                    pause,
+                    pause: self.config.pause.asked_by(reply),
                 });
             }
         }
@@ -320,98 +239,125 @@ impl S3Carrier {
     }
 }
 
-impl Carrier for S3Carrier {
-    type Dial = BucketDialler;
+impl BatchCarrier for S3Carrier {
+    type Settings = Config;
+    type Known = SharedFacts;
+    type Fault = Error;
+    type What = ObjectLine;
 
-    const KEEPS_TIME: bool = true;
+    const HAS_HEADERS: bool = false;
+    const COMPLAINT: &'static str = "no way into the bucket";
 
-    fn online(&self, redial: &mut Redial<BucketDialler>) {
-        let failures_before = redial.stands();
-        let (stage, name) = redial.owner();
-        let config = redial.dialled().config();
-        let (host, port, bucket) = (&config.host, config.port, &config.place.name);
+    fn id(config: &Config) -> &str {
+        &config.id
+    }
+
+    fn backoff(config: &Config) -> Backoff {
+        config.backoff
+    }
+
+    async fn open(
+        config: &Arc<Config>,
+        facts: &SharedFacts,
+        memory: &BatchMemory,
+    ) -> Result<Self, Error> {
+        // An interface that came up cuts a back-off short, but not what the server asked for.
+        if let Some(left) = config.pause.left(Instant::now()) {
+            return Err(Error::Asked(left));
+        }
+        let keys = SignedBucket::of_today(&config.place, config.secrets()).await?;
+        let wire = HttpConnection::open(config.target()).await?;
+        Ok(Self {
+            batch: RequestBatch::new(usize::from(config.batch_messages), config.batch_bytes),
+            config: Arc::clone(config),
+            keys,
+            lots: ObjectLots::default(),
+            sending: 0,
+            packing: None,
+            packed: None,
+            client: HttpClient::new(wire),
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_resigned: false,
+            has_taken: false,
+            memory: memory.clone(),
+            facts: facts.clone(),
+            prefixes: Vec::new(),
+        })
+    }
+
+    fn announce(&self, (stage, name): (&str, &str), failures_before: u32) {
+        let Config { host, port, .. } = &*self.config;
+        let bucket = &self.config.place.name;
         tracing::info!(stage, %name, server = %format_args!("{host}:{port}"), bucket, failures_before, "online");
     }
 
-    fn limits(&self) -> UpstreamLimits {
-        UpstreamLimits::of_batches(false)
+    fn memory(&self) -> &BatchMemory {
+        &self.memory
     }
 
-    fn room(&self) -> usize {
+    fn places(&self) -> usize {
         let most = usize::from(self.config.batch_messages);
         most.saturating_sub(self.lots.len() + self.sending)
     }
 
-    fn unsent(&self) -> usize {
-        0
-    }
-
-    fn offer(
+    fn stand_in(
         &mut self,
         packet: OutgoingPacket,
         about: PacketOrigin<'_>,
-        token: u64,
-    ) -> Result<(), Unsendable> {
-        if self.room() == 0 {
-            return Err(Unsendable::Full);
-        }
-        let entry = LineInput {
-            stored: about.stored,
-            filling: Filling {
-                prefix: about.prefix,
-                topic: &packet.topic,
-                device: about.stored.message.key(),
-            },
-            payload: &packet.payload,
-            arrived: about.arrived,
-        };
-        let line = self.config.form.line(entry, self.config.has_envelope);
+    ) -> Result<(usize, ObjectLine), Unsendable> {
+        let entry = about.line_input(&packet);
+        let bytes = self.config.form.line(entry, self.config.has_envelope);
         let prefix = self.prefix(about.prefix);
-        let topic = key_hash(&packet.topic);
-        let is_alone = self.facts.lock().patience.is_doubted(topic);
+        let seq = about.stored.seq;
+        let line = ObjectLine {
+            place: ObjectPlace::of(&prefix, seq, about.arrived),
+            seq,
+            bytes,
+            is_asked_anew: about.is_asked_anew,
+        };
+        Ok((line.bytes.len(), line))
+    }
+
+    fn add(
+        &mut self,
+        message: BatchMessage<ObjectLine>,
+        about: PacketOrigin<'_>,
+    ) -> Result<(), Unsendable> {
         // While one is under way that may be the one which is never answered, nothing counts as sent that waits behind it.
-        if is_alone && self.sending > 0 {
+        if message.is_alone && self.sending > 0 {
             return Err(Unsendable::Full);
         }
-        let seq = about.stored.seq;
-        let held = BatchMessage {
-            token,
-            topic,
-            is_alone,
-            bytes: line.len(),
-            what: ObjectLine {
-                place: ObjectPlace::of(&prefix, seq, about.arrived),
-                seq,
-                bytes: line,
-                is_asked_anew: about.is_asked_anew,
-            },
-        };
         let device = key_hash(about.stored.message.key());
         let limits = (self.limits_now(), Instant::now());
-        let added = self.lots.add(held, device, about.is_beside, limits);
+        let added = self.lots.add(message, device, about.is_beside, limits);
         added.map_err(|_| Unsendable::Full)
     }
 
-    async fn turn(&mut self, answers: &mut Vec<Answer>) -> Result<(), Error> {
-        let turned = poll_fn(|cx| self.poll_turn(cx, answers)).await;
-        if turned
-            .as_ref()
-            .is_err_and(|error| error.manner() != Manner::Elsewhere)
-        {
-            self.unproven.set(false);
+    /// Sends what is due, and takes the answer.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Vec<Answer>,
+    ) -> Poll<Result<(), Error>> {
+        match ready!(self.client.poll_reply(cx)) {
+            Ok(Some(reply)) => {
+                self.conclude(&reply, answers)?;
+                self.sending = self.sending.saturating_sub(answers.len());
+                Poll::Ready(Ok(()))
+            }
+            Ok(None) => self.poll_send(cx),
+            Err(error) => {
+                self.memory.ended(&error, self.batch.topics());
+                Poll::Ready(Err(error.into()))
+            }
         }
-        turned
     }
 
-    fn press(&mut self) {
+    fn send_now(&mut self) {
         self.lots.press();
     }
 
-    fn is_unproven(&self) -> bool {
-        self.unproven.get()
-    }
-
-    async fn close(self) {
+    async fn leave(self) {
         self.client.close().await;
     }
 }

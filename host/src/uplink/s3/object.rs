@@ -45,7 +45,7 @@ impl ObjectPlace {
 
 /// What stands for a message in an object.
 #[derive(Clone, Debug)]
-pub(super) struct ObjectLine {
+pub(in crate::uplink) struct ObjectLine {
     pub(super) place: ObjectPlace,
     pub(super) seq: Seq,
     pub(super) bytes: Bytes,

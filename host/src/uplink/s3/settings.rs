@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::facts::UplinkFacts;
 use super::super::form::compress::Compress;
 use super::super::form::lines::LineFormat;
 use super::super::form::template::Template;
@@ -50,6 +51,21 @@ pub struct Config {
 }
 
 impl Config {
+    /// What it says of itself.
+    pub(in crate::uplink) fn facts(&self) -> UplinkFacts<'_> {
+        UplinkFacts {
+            name: "s3",
+            host: &self.host,
+            port: Some(self.port),
+            tls: self.tls.as_ref(),
+            secrets: self.secrets().into(),
+            has_login: true,
+            // One object is under way while the next one gathers.
+            window: self.batch_messages,
+            answer: self.deadlines.answer,
+        }
+    }
+
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             host: &self.host,

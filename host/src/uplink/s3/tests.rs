@@ -7,9 +7,11 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::link::{Backoff, ConnectionLoss, Deadlines, Dial, FailureKind, Secret};
 use crate::message::{Message, Qos, Seq, Stored};
-use crate::uplink::carrier::Refusal;
+use crate::uplink::carrier::{Carrier, Refusal};
 use crate::uplink::web::Pause;
 use crate::uplink::{Compress, LineFormat, Template};
+
+type BucketDialler = <S3Carrier as Carrier>::Dial;
 
 const SECOND: Duration = Duration::from_secs(1);
 

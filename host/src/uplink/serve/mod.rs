@@ -158,7 +158,7 @@ impl Uplink {
             answered_at: Instant::now(),
             widened_at: Instant::now(),
             asked_at: None,
-            answer: config.kind.answer(),
+            answer: config.kind.facts().answer,
             forwarded: ways()
                 .map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class))
                 .collect(),
@@ -173,7 +173,7 @@ impl Uplink {
             format: config.format,
             is_packing: config.format.pack != Pack::Raw,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
-            inflight: config.kind.window(),
+            inflight: config.kind.facts().window,
             connections: config.connections,
             retain_available: true,
             said: LoggedOnce::default(),

@@ -43,7 +43,7 @@ impl SendTrace {
         Box::new(Self {
             tracer: tracer.clone(),
             uplink: Arc::clone(&config.name),
-            kind: config.kind.name(),
+            kind: config.kind.facts().name,
             boot,
             open: HashMap::new(),
         })

@@ -10,5 +10,4 @@ mod wire;
 pub(super) use self::client::HttpClient;
 pub use self::error::Error;
 pub use self::pause::Pause;
-pub(super) use self::pause::asked_for;
 pub(super) use self::wire::{Dialling, HttpConnection, Reply, Whole};

@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use hyper::header::RETRY_AFTER;
+
+use super::wire::Reply;
 use crate::clock::Now;
 
 /// Longest pause that a server is granted: it may have meant another unit, or another clock.
@@ -14,9 +17,17 @@ pub struct Pause(Arc<Mutex<Option<Instant>>>);
 
 impl Pause {
     /// It asked for so long.
-    pub(in crate::uplink) fn ask(&self, pause: Duration, now: Instant) {
+    fn ask(&self, pause: Duration, now: Instant) {
         let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *until = Some(now + pause).max(*until);
+    }
+
+    /// It asked for some time in its answer, if it did: how long.
+    pub(in crate::uplink) fn asked_by(&self, reply: &Reply) -> Option<Duration> {
+        let asked = reply.headers.get(RETRY_AFTER)?.to_str().ok()?;
+        let pause = asked_for(asked, Now::read()).filter(|pause| !pause.is_zero())?;
+        self.ask(pause, Instant::now());
+        Some(pause)
     }
 
     /// How much of it is left.
@@ -28,7 +39,7 @@ impl Pause {
 }
 
 /// How long the server asks to be left alone: seconds, or a date, which says nothing to a clock that is not set.
-pub(in crate::uplink) fn asked_for(retry_after: &str, now: Now) -> Option<Duration> {
+fn asked_for(retry_after: &str, now: Now) -> Option<Duration> {
     let text = retry_after.trim();
     let asked = if let Ok(seconds) = text.parse() {
         Duration::from_secs(seconds)

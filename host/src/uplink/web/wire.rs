@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_ENCODING, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
@@ -74,6 +74,11 @@ pub(in crate::uplink) struct Reply {
 }
 
 impl Reply {
+    /// Whether the server asks to be left alone for some time.
+    pub(in crate::uplink) fn asks_for_a_pause(&self) -> bool {
+        self.headers.contains_key(RETRY_AFTER)
+    }
+
     /// Status and first words, fit to be shown, without what is among the `secrets` that the server was shown.
     pub(in crate::uplink) fn in_words<'a>(
         &self,
