@@ -21,7 +21,7 @@ const DETAIL: usize = 16;
 pub(super) struct BenchReport {
     messages: SampleReport,
     rounds: usize,
-    /// Whether this program is what people run: else the host's part of each figure is several times what it is there.
+    /// Whether this program is what people run: else the host's part of each figure is larger than it is there.
     optimised: bool,
     /// The one that was asked for, and the one that it was measured against.
     plugins: Vec<PluginBench>,
@@ -274,7 +274,8 @@ impl BenchReport {
             lines.push(format!("{left_out} of the files left out: see --help"));
         }
         if !self.optimised {
-            let what = "this build of tidegate is not optimised: what is its own part is several times what it is in a release";
+            let what =
+                "this build of tidegate is not optimised: its own part is larger than in a release";
             lines.push(what.to_owned());
         }
         for plugin in &self.plugins {
