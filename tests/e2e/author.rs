@@ -1,5 +1,6 @@
 //! From an idea to a plugin that runs: what its author types, and what he is told.
 
+mod bench;
 mod cookbook;
 mod languages;
 mod made;
@@ -28,6 +29,7 @@ pub fn cases() -> Vec<Trial> {
         a_flow_of_a_config_is_tested_as_it_stands,
         what_goes_in_by_hand_comes_out_readable_and_pipes_into_itself,
     ];
+    cases.extend(bench::cases());
     cases.extend(cookbook::cases());
     cases.extend(made::cases());
     cases.extend(languages::cases());

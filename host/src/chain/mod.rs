@@ -52,7 +52,7 @@ pub use lane::trial::phase::{Canary, Shadow};
 pub use lane::trial::report::{ChangeStep, TrialFigures, TrialReport};
 pub use metrics::{Account, Metrics, PluginCost};
 pub use replay::dry_run::{Came, DryRun, DryRunOutput, HandedOn};
-pub use replay::hop::Hop;
+pub use replay::hop::{Compiled, Hop, HopAnswers, compile};
 pub use replay::{Player, Ran, Replay, Score, offline};
 pub use sandbox::beside::beside;
 pub use sandbox::capability::{Capability, Grants};

@@ -62,6 +62,7 @@ Examples:
   tidegate swap climate/rule rule.wasm            another version of a plugin, live
   tidegate plugin new my-rule                     a plugin of your own, with cases to test it by
   tidegate plugin test my-rule                    build it, and run its cases
+  tidegate plugin bench my-rule                   what it costs a message, and how near it is to its limits
   tidegate replay --flow climate --with rule.wasm what a changed rule would have done
   tidegate --gateway ssh://pi@barn-7 status       the same of a gateway elsewhere
 

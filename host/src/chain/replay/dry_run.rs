@@ -100,18 +100,7 @@ impl DryRun {
     /// # Errors
     /// As [`DryRun::of_flow`].
     pub fn of_plugins(config: &Config, begins_us: u64, engine: &Engine) -> Result<Self, Error> {
-        let mut config = config.clone();
-        config.ports = BTreeMap::from([(OUT.to_owned(), vec![Destination::Queue(QueueId(0))])]);
-        loop {
-            match Self::of_flow(&config, begins_us, engine) {
-                Err(Error::PortWithoutRoute { port, .. }) if !config.ports.contains_key(&port) => {
-                    config
-                        .ports
-                        .insert(port, vec![Destination::Queue(QueueId(0))]);
-                }
-                made => return made,
-            }
-        }
+        routed(config, |config| Self::of_flow(config, begins_us, engine))
     }
 
     /// What its clocks show.
@@ -212,6 +201,24 @@ impl std::fmt::Debug for DryRun {
         f.debug_struct("DryRun")
             .field("now", &self.now)
             .finish_non_exhaustive()
+    }
+}
+
+/// Makes something of the plugins of `config` with a route for every port that they ask for.
+pub(super) fn routed<T>(
+    config: &Config,
+    make: impl Fn(&Config) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut config = config.clone();
+    let somewhere = || vec![Destination::Queue(QueueId(0))];
+    config.ports = BTreeMap::from([(OUT.to_owned(), somewhere())]);
+    loop {
+        match make(&config) {
+            Err(Error::PortWithoutRoute { port, .. }) if !config.ports.contains_key(&port) => {
+                config.ports.insert(port, somewhere());
+            }
+            made => return made,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tidegate plugin`: from an idea to a component that a gateway lets in, and what there is to know of one.
 
+mod bench;
 mod build;
 mod dev;
 mod inspect;
@@ -31,6 +32,8 @@ pub enum Command {
     Test(test::Test),
     /// Run messages from standard input through a plugin, or a flow, and show what each step does.
     Try(try_out::TryOut),
+    /// Measure a plugin in the sandbox: time a message by batch size, memory, and how near it is to its limits; two of them side by side.
+    Bench(bench::BenchArguments),
     /// Build, test and swap into a running gateway whenever a file is saved.
     Dev(dev::Dev),
     /// What a component is and asks for, in plain words.
@@ -57,6 +60,7 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
         Command::Build(arguments) => build::run(global, &arguments),
         Command::Test(arguments) => test::run(global, &arguments, surroundings),
         Command::Try(arguments) => try_out::run(global, &arguments, surroundings),
+        Command::Bench(arguments) => bench::run(global, &arguments, surroundings),
         Command::Dev(arguments) => dev::run(global, &arguments, surroundings),
         Command::Inspect(arguments) => inspect::inspect(global, &arguments),
         Command::Keygen(arguments) => sign::keygen(global, arguments),

@@ -100,7 +100,7 @@ pub(super) fn component(target: &str, is_quiet: bool) -> Result<String, RigError
 }
 
 /// What a case of a plugin has beside its settings, in the words of a config.
-fn config_of(plugin: &str, setup: &CaseSetup) -> Result<Config, RigError> {
+pub(super) fn config_of(plugin: &str, setup: &CaseSetup) -> Result<Config, RigError> {
     let value = |key: &str| setup.get(key).map(|written| written.value.as_str());
     let mut fields = vec![format!("plugin = {}", Value::from(plugin))];
     let of_plugin = ["settings", "limits", "grants"];
@@ -131,7 +131,8 @@ fn config_of(plugin: &str, setup: &CaseSetup) -> Result<Config, RigError> {
     config::load(&sources).map_err(RigError::Config)
 }
 
-fn engine(config: &Config, cache: Option<PathBuf>) -> Result<Engine, RigError> {
+/// An engine that keeps what it has compiled; `cache` is where its code lies over runs.
+pub(super) fn engine(config: &Config, cache: Option<PathBuf>) -> Result<Engine, RigError> {
     let gateway = &config.gateway;
     let engine = Engine::new(
         gateway.plugin_stack_bytes,
@@ -210,16 +211,7 @@ impl Rig {
                 )
             }
             What::Plugin(plugin) => {
-                let config = config_of(plugin, setup)?;
-                // It is the only one.
-                let config = config
-                    .flows
-                    .into_iter()
-                    .next()
-                    .ok_or_else(|| RigError::NoFlow {
-                        name: "cases".to_owned(),
-                        known: String::new(),
-                    })?;
+                let config = only_flow(config_of(plugin, setup)?)?;
                 let begun = DryRun::of_plugins(&config, begins_us, &self.engine);
                 (config, begun)
             }
@@ -230,21 +222,36 @@ impl Rig {
                 patterns: patterns(&config),
                 config,
             })),
-            Err(chain::Error::Configure { why, .. } | chain::Error::Setup { why, .. }) => {
-                Ok(Err(Outcome::Refused(why)))
-            }
-            Err(
-                error @ (chain::Error::Template { .. } | chain::Error::PortWithoutRoute { .. }),
-            ) => Ok(Err(Outcome::Refused(error.to_string()))),
-            Err(chain::Error::Instantiate { source, .. }) => {
-                Ok(Err(Outcome::Failed(source.detail())))
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => refusal(error).map(Err),
         }
     }
 }
 
-fn patterns(config: &chain::Config) -> Vec<Pattern> {
+/// The flow of a config that has no other.
+pub(super) fn only_flow(config: Config) -> Result<chain::Config, RigError> {
+    let only = config.flows.into_iter().next();
+    only.ok_or_else(|| RigError::NoFlow {
+        name: "cases".to_owned(),
+        known: String::new(),
+    })
+}
+
+/// What a plugin said to its settings, where that is why there is no chain.
+pub(super) fn refusal(error: chain::Error) -> Result<Outcome, RigError> {
+    match error {
+        chain::Error::Configure { why, .. } | chain::Error::Setup { why, .. } => {
+            Ok(Outcome::Refused(why))
+        }
+        error @ (chain::Error::Template { .. } | chain::Error::PortWithoutRoute { .. }) => {
+            Ok(Outcome::Refused(error.to_string()))
+        }
+        chain::Error::Instantiate { source, .. } => Ok(Outcome::Failed(source.detail())),
+        error => Err(error.into()),
+    }
+}
+
+/// What a flow takes.
+pub(super) fn patterns(config: &chain::Config) -> Vec<Pattern> {
     let topics = &config.topics;
     let pattern = |text: &String| {
         let pattern = Pattern::parse(text).ok()?;
@@ -277,7 +284,7 @@ impl RigRun {
         let came = match act {
             Act::Start => Came::default(),
             Act::Message(sent) => {
-                let message = self.message(sent)?;
+                let message = message(&self.config, &self.patterns, sent)?;
                 self.dry_run.feed(message)?
             }
             Act::Advance(by) => self.dry_run.advance(*by)?,
@@ -288,36 +295,40 @@ impl RigRun {
         };
         Ok((outcomes(&came), came))
     }
+}
 
-    fn message(&self, sent: &WrittenMessage) -> Result<Message, RigError> {
-        let not_taken = || RigError::NotTaken {
-            topic: sent.topic.clone(),
-            patterns: self.config.topics.patterns.join(", "),
-        };
-        let key = self
-            .patterns
-            .iter()
-            .find_map(|pattern| pattern.matches(&sent.topic))
-            .ok_or_else(not_taken)?;
-        let mut headers = Vec::new();
-        for (name, value) in &sent.headers {
-            // Checked when it was read.
-            let _ = push_header(&mut headers, name, value);
-        }
-        let qos = Qos::from_level(sent.qos.0).unwrap_or_default();
-        let marks = Marks::of(qos)
-            .with(Marks::RETAIN, sent.retain)
-            .with(Marks::DUPLICATE, sent.duplicate);
-        Ok(Message {
-            flow: Some(self.config.flow),
-            topic: Bytes::from(sent.topic.clone()),
-            key,
-            headers: headers.into(),
-            payload: Bytes::from(sent.payload.clone()),
-            marks,
-            ..Message::default()
-        })
+/// The message that is written so, as a source of a flow makes it.
+pub(super) fn message(
+    config: &chain::Config,
+    patterns: &[Pattern],
+    sent: &WrittenMessage,
+) -> Result<Message, RigError> {
+    let not_taken = || RigError::NotTaken {
+        topic: sent.topic.clone(),
+        patterns: config.topics.patterns.join(", "),
+    };
+    let key = patterns
+        .iter()
+        .find_map(|pattern| pattern.matches(&sent.topic))
+        .ok_or_else(not_taken)?;
+    let mut headers = Vec::new();
+    for (name, value) in &sent.headers {
+        // Checked when it was read.
+        let _ = push_header(&mut headers, name, value);
     }
+    let qos = Qos::from_level(sent.qos.0).unwrap_or_default();
+    let marks = Marks::of(qos)
+        .with(Marks::RETAIN, sent.retain)
+        .with(Marks::DUPLICATE, sent.duplicate);
+    Ok(Message {
+        flow: Some(config.flow),
+        topic: Bytes::from(sent.topic.clone()),
+        key,
+        headers: headers.into(),
+        payload: Bytes::from(sent.payload.clone()),
+        marks,
+        ..Message::default()
+    })
 }
 
 /// What came, in the words of a case.

@@ -286,15 +286,29 @@ fn keep(files: &mut [File], name: &str) -> Result<(), Exit> {
 
 fn paths(arguments: &Test) -> Vec<PathBuf> {
     let mut named = arguments.cases.clone();
-    if named.is_empty() && arguments.flow.is_none() && Path::new(&arguments.target).is_dir() {
-        let folder = Path::new(&arguments.target).join("cases");
-        named.push(
-            folder
-                .strip_prefix(".")
-                .map(Path::to_owned)
-                .unwrap_or(folder),
-        );
+    if named.is_empty() && arguments.flow.is_none() {
+        named.extend(folder_of_cases(&arguments.target));
     }
+    with_files_of_folders(named)
+}
+
+/// Where a plugin that is a folder has its cases, whether there are any or not.
+pub(super) fn folder_of_cases(target: &str) -> Option<PathBuf> {
+    let folder = Path::new(target);
+    if !folder.is_dir() {
+        return None;
+    }
+    let folder = folder.join("cases");
+    Some(
+        folder
+            .strip_prefix(".")
+            .map(Path::to_owned)
+            .unwrap_or(folder),
+    )
+}
+
+/// The same with the files of cases in a folder in its place.
+pub(super) fn with_files_of_folders(named: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for path in named {
         let Ok(entries) = std::fs::read_dir(&path) else {
