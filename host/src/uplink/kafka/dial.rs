@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::super::batch::{Patience, Unproven};
 use super::cluster::Cluster;
 use super::requests::TopicView;
-use super::verdict::{self, NO_LEADER};
+use super::verdict::{self, NO_LEADER, RecordVerdict, UNKNOWN_TOPIC};
 use super::{Config, Error, KafkaCarrier};
 use crate::link::{Backoff, Dial, SecretFiles, Tls};
 
@@ -86,7 +86,14 @@ pub(super) fn fault(topic: &str, view: &TopicView) -> Option<Error> {
     match view.code {
         0 if !view.leaders.is_empty() => None,
         0 | NO_LEADER => Some(Error::Busy(verdict::in_words(NO_LEADER, ""))),
-        code => Some(held(topic, code, "")),
+        UNKNOWN_TOPIC => Some(held(topic, UNKNOWN_TOPIC, "")),
+        code => match RecordVerdict::of(code) {
+            // It is no word about the messages of this topic.
+            RecordVerdict::Moved | RecordVerdict::Passing => {
+                Some(Error::Busy(verdict::in_words(code, "")))
+            }
+            _ => Some(held(topic, code, "")),
+        },
     }
 }
 

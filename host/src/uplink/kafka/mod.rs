@@ -264,6 +264,12 @@ impl KafkaCarrier {
                 fault.get_or_insert(error);
             }
         }
+        if answers
+            .iter()
+            .any(|answer| matches!(answer, Answer::Accepted { .. }))
+        {
+            self.unproven.set(false);
+        }
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -422,3 +428,6 @@ impl Carrier for KafkaCarrier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
