@@ -1,7 +1,7 @@
 //! Bodies that come in blocks and are not whole yet (RFC 7959, 2.5), within bounds. No sockets; time is an argument.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::block::Block;
@@ -11,7 +11,8 @@ use super::outcome::CoapOutcome;
 pub(super) const BLOCK_WITHIN: Duration = Duration::from_secs(93);
 /// One that has waited for less does not give way to another.
 const YOUNG: Duration = Duration::from_secs(10);
-/// Bodies at a time, over all and of one sender.
+/// Bodies at a time, over all and of one sender. A host has as many senders as it has ports: beyond this number, or where the bytes are
+/// used up, the host that has most gives way to one that has less.
 const MOST: usize = 256;
 const MOST_OF_ONE: usize = 4;
 
@@ -110,12 +111,43 @@ impl UnfinishedBodies {
                 let age = now.saturating_duration_since(body.touched);
                 age >= YOUNG
             });
-            let Some(key) = old_enough.map(|(key, _)| *key) else {
+            let Some(key) = old_enough
+                .map(|(key, _)| *key)
+                .or_else(|| self.of_the_greediest(host(sender), bytes))
+            else {
                 return false;
             };
             self.remove(&key);
         }
         true
+    }
+
+    /// The body that has waited longest of the host that has most of what is short, if that is more than `own` would have with one more of
+    /// `bytes`: whoever begins many and ends none takes room from nobody but itself.
+    fn of_the_greediest(&self, own: IpAddr, bytes: usize) -> Option<BodyKey> {
+        let is_by_number = self.bodies.len() >= MOST;
+        let mut shares = BTreeMap::<IpAddr, usize>::new();
+        for ((sender, _), body) in &self.bodies {
+            let share = if is_by_number { 1 } else { body.data.len() };
+            *shares.entry(host(*sender)).or_default() += share;
+        }
+        let more = if is_by_number { 1 } else { bytes };
+        let own = shares.get(&own).copied().unwrap_or(0) + more;
+        let (greediest, share) = shares.into_iter().max_by_key(|(_, share)| *share)?;
+        let its = self
+            .bodies
+            .iter()
+            .filter(|((sender, _), _)| host(*sender) == greediest && share > own);
+        its.min_by_key(|(_, body)| body.touched)
+            .map(|(key, _)| *key)
+    }
+}
+
+/// Who is behind a sender: a host of IPv6 mostly has a whole /64 to itself.
+fn host(sender: SocketAddr) -> IpAddr {
+    match sender.ip().to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -137,6 +169,31 @@ mod tests {
 
     fn sender(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
+    }
+
+    #[test]
+    fn a_host_that_begins_many_and_ends_none_keeps_no_room_from_others() {
+        for (most_bytes, count) in [(1 << 20, MOST), (16 * 40, 40)] {
+            let now = Instant::now();
+            let mut bodies = UnfinishedBodies::new(most_bytes);
+            let began = (0..2_000)
+                .filter(|port| bodies.add((sender(*port), 1), part(0), None, now).is_ok())
+                .count();
+            assert_eq!(began, count);
+            let other = (SocketAddr::from(([10, 0, 0, 7], 1)), 1);
+            for number in 0..4 {
+                // The hostile one goes on meanwhile.
+                let _ = bodies.add((sender(3_000 + number), 1), part(0), None, now);
+                let number = u32::from(number);
+                assert!(matches!(
+                    bodies.add(other, part(number), None, now),
+                    Ok(None)
+                ));
+            }
+            let whole = bodies.add(other, part(4), None, now).ok().flatten();
+            assert_eq!(whole.as_deref(), Some(&WHOLE[..]));
+            assert!(bodies.bytes <= most_bytes && bodies.bodies.len() <= MOST);
+        }
     }
 
     /// Block `number` of [`WHOLE`], of 16 bytes each.

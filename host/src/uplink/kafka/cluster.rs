@@ -120,7 +120,7 @@ impl Cluster {
                 });
             }
         };
-        let mut view = ClusterView::read(&reply.body, version)?;
+        let mut view = ClusterView::read(&reply.body, version, topics)?;
         connection.rest(view.rest);
         for topic in topics {
             let told = view.topics.entry((*topic).to_owned());
@@ -208,10 +208,12 @@ impl Cluster {
                 None => produced.fail(std::iter::once(name), self.code_of(&name.0)),
             }
         }
-        for leader in by_leader.keys() {
-            if let Err(error) = self.connect(*leader).await {
-                produced.fault = Some(error);
-                return produced;
+        let leaders: Vec<i32> = by_leader.keys().copied().collect();
+        for leader in leaders {
+            // What is for the others is sent first; then the way ends.
+            if let Err(error) = self.connect(leader).await {
+                produced.fault.get_or_insert(error);
+                by_leader.remove(&leader);
             }
         }
         // Before a broker would be given up it says that its replicas took too long.
@@ -225,7 +227,8 @@ impl Cluster {
         }
         for (number, reply) in self.replies().await {
             let sent = by_leader.get(&number).into_iter().flatten();
-            self.take(number, reply, sent.map(|(name, _)| *name), &mut produced);
+            let sent: Vec<_> = sent.map(|(name, _)| *name).collect();
+            self.take(number, reply, &sent, &mut produced);
         }
         produced
     }
@@ -256,11 +259,11 @@ impl Cluster {
     }
 
     /// What the broker of this number said of what it was sent.
-    fn take<'a>(
+    fn take(
         &mut self,
         number: i32,
         reply: Result<BrokerReply, Error>,
-        sent: impl Iterator<Item = &'a PartitionName>,
+        sent: &[&PartitionName],
         produced: &mut Produced,
     ) {
         let Some(connection) = self.connections.get_mut(&number) else {
@@ -269,13 +272,16 @@ impl Cluster {
         let read = reply.and_then(|reply| {
             let answer = ProduceAnswer::read(&reply.body, connection.versions.produce)?;
             connection.rest(answer.rest);
-            Ok((reply, answer))
+            match answer.oddity(sent) {
+                Some(odd) => Err(Error::Stranger(odd)),
+                None => Ok((reply, answer)),
+            }
         });
         match read {
             Ok((reply, answer)) => {
                 produced.sending = produced.sending.max(reply.sending);
                 produced.took = produced.took.max(reply.took);
-                if let Some((topic, partition)) = answer.lacks(sent) {
+                if let Some((topic, partition)) = answer.lacks(sent.iter().copied()) {
                     // The same would be sent again, for ever.
                     let topic = crate::words::line(topic, 200);
                     let lack = format!(
@@ -290,7 +296,7 @@ impl Cluster {
                 let was_used = connection.is_used;
                 self.connections.remove(&number);
                 if was_used && error.is_hang_up() {
-                    produced.fail(sent, LOST);
+                    produced.fail(sent.iter().copied(), LOST);
                 } else {
                     produced.fault.get_or_insert(error);
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::requests::TopicView;
-use super::verdict::{self, NO_LEADER};
+use super::verdict::{self, NO_LEADER, RecordVerdict, UNKNOWN_TOPIC};
 use super::{Config, Error};
 
 /// Connects and logs in, and looks the topic up where it is one for all.
@@ -30,7 +30,14 @@ pub(super) fn fault(topic: &str, view: &TopicView) -> Option<Error> {
     match view.code {
         0 if !view.leaders.is_empty() => None,
         0 | NO_LEADER => Some(Error::Busy(verdict::in_words(NO_LEADER, ""))),
-        code => Some(held(topic, code, "")),
+        UNKNOWN_TOPIC => Some(held(topic, UNKNOWN_TOPIC, "")),
+        code => match RecordVerdict::of(code) {
+            // It is no word about the messages of this topic.
+            RecordVerdict::Moved | RecordVerdict::Passing => {
+                Some(Error::Busy(verdict::in_words(code, "")))
+            }
+            _ => Some(held(topic, code, "")),
+        },
     }
 }
 

@@ -192,6 +192,12 @@ impl KafkaCarrier {
                 fault.get_or_insert(error);
             }
         }
+        if answers
+            .iter()
+            .any(|answer| matches!(answer, Answer::Accepted { .. }))
+        {
+            self.memory.set_unproven(false);
+        }
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -381,3 +387,6 @@ impl BatchCarrier for KafkaCarrier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

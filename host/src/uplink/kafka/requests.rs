@@ -1,7 +1,7 @@
 //! What brokers are asked, and what they answer: the few requests that it takes to write, each in a version that all brokers of the last
 //! years know. No sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,6 +10,8 @@ use crate::words;
 
 /// Characters of a broker's words that are kept.
 const WORDS: usize = 300;
+/// Brokers of a cluster that are known; the largest clusters have some hundred.
+const MOST_BROKERS: usize = 1_024;
 
 /// What is asked, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,37 +134,44 @@ const WRITE: i32 = 1 << 4;
 const NO_RIGHTS: i32 = i32::MIN;
 
 impl ClusterView {
-    pub(super) fn read(answer: &[u8], version: i16) -> Result<Self, CutOff> {
+    /// Keeps what was `asked` about: whatever else an answer holds, it takes no room here.
+    pub(super) fn read(answer: &[u8], version: i16, asked: &[&str]) -> Result<Self, CutOff> {
         let mut reading = AnswerReading(answer);
         let rest = reading.i32()?;
-        let brokers = reading.each(|one| {
+        let mut view = Self {
+            rest,
+            ..Self::default()
+        };
+        reading.each(|one| {
             let id = one.i32()?;
             let host = words::line_of_bytes(one.text()?.unwrap_or_default(), 255);
             let port = u16::try_from(one.i32()?).unwrap_or_default();
             one.text()?;
-            Ok((id, (host, port)))
+            if view.brokers.len() < MOST_BROKERS {
+                view.brokers.insert(id, (host, port));
+            }
+            Ok(())
         })?;
         reading.text()?;
         reading.i32()?;
-        let topics = reading.each(|one| {
+        reading.each(|one| {
             let code = one.i16()?;
-            let name = String::from_utf8_lossy(one.text()?.unwrap_or_default()).into_owned();
+            let name = one.text()?.unwrap_or_default();
             one.flag()?;
             let leaders = leaders(&one.each(|one| partition(one, version))?);
             let rights = if version >= 8 { one.i32()? } else { NO_RIGHTS };
             let may_write = (rights != NO_RIGHTS).then_some(rights & WRITE != 0);
-            let view = TopicView {
+            let told = TopicView {
                 code,
                 leaders,
                 may_write,
             };
-            Ok((name, view))
+            if let Some(name) = asked.iter().find(|asked| asked.as_bytes() == name) {
+                view.topics.insert((*name).to_owned(), told);
+            }
+            Ok(())
         })?;
-        Ok(Self {
-            brokers: brokers.into_iter().collect(),
-            topics: topics.into_iter().collect(),
-            rest,
-        })
+        Ok(view)
     }
 }
 
@@ -251,6 +260,19 @@ impl ProduceAnswer {
             batches: topics.into_iter().flatten().collect(),
             rest: reading.i32()?,
         })
+    }
+
+    /// What it says that it cannot know, in words: what became of a batch that was not `sent` to this broker, or of one twice. Nothing of
+    /// such an answer is believed: what it is about may be another half of what is in hand, which nobody has been sent yet.
+    pub(super) fn oddity(&self, sent: &[&PartitionName]) -> Option<String> {
+        let mut told = BTreeSet::new();
+        let mut names = self.batches.iter().map(|(name, _)| name);
+        let odd = names.find(|name| !sent.contains(name) || !told.insert(*name));
+        let (topic, partition) = odd?;
+        let topic = words::line(topic, 200);
+        Some(format!(
+            "it says what became of partition {partition} of `{topic}`, of which it was not asked, or says it twice"
+        ))
     }
 
     /// The first of those that were `sent` of which it says nothing.
@@ -432,7 +454,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_broker_answers_is_read_or_told(noise in proptest::collection::vec(any::<u8>(), 0..300), version in 3_i16..9) {
-            let _ = ClusterView::read(&noise, version);
+            let _ = ClusterView::read(&noise, version, &["tele"]);
             let _ = ProduceAnswer::read(&noise, version);
             let _ = LoginAnswer::read(&noise, version.min(1));
             let _ = LoginAnswer::of_handshake(&noise);

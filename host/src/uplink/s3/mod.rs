@@ -6,8 +6,9 @@
 //! - `sign`: signed requests, and the clock that they are signed by. The library that signs is named there alone.
 //! - `dial`: how a way into a bucket begins, and how it is tried.
 //!
-//! Upstream has a message when the object with it was answered by 2xx, or by 412: then one of that name is there, and the name is made
-//! of what stands in it. Nothing is put together beforehand, and nothing in several parts: what has no answer is owed again, and may be
+//! Upstream has a message when the object with it was answered by 2xx. After 412 it says that one of that name is there, and the name is
+//! made of what stands in it: it is asked how long that one is, and has the messages where it is as long as what was sent; else they go
+//! under another name. Nothing is put together beforehand, and nothing in several parts: what has no answer is owed again, and may be
 //! cut in another way then, so that objects overlap; the ids in their lines tell.
 
 mod dial;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use hyper::header::{CONTENT_TYPE, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Request};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -65,6 +66,10 @@ pub(super) struct S3Carrier {
     alarm: Pin<Box<Sleep>>,
     /// It was signed a second time, by the server's clock.
     is_resigned: bool,
+    /// It is said to be there already, and what is asked is whether it is.
+    is_comparing: bool,
+    /// It has a name that no object has.
+    is_renamed: bool,
     /// Something was taken over this way, so that what is turned away next may be meant alone.
     has_taken: bool,
     memory: BatchMemory,
@@ -137,6 +142,10 @@ impl S3Carrier {
     }
 
     fn request(&self, object: PackedObject) -> Request<Whole> {
+        if self.is_comparing {
+            let at = self.facts.lock().clock.now(Now::read());
+            return self.keys.head(&object.name, at);
+        }
         let mut headers = HeaderMap::new();
         let content_type = HeaderValue::from_static(object.content_type);
         headers.insert(CONTENT_TYPE, content_type);
@@ -159,8 +168,21 @@ impl S3Carrier {
             let (id, seconds) = (&self.config.id, differs.as_secs());
             tracing::warn!(%id, seconds, "the object store's clock is another one than ours: requests are signed by its own");
         }
-        if verdict == StoreVerdict::Unconditional {
-            return !std::mem::replace(&mut facts.is_unconditional, true);
+        match verdict {
+            StoreVerdict::There if !self.is_renamed => {
+                self.is_comparing = true;
+                return true;
+            }
+            // There is none of this name, so what it says of conditions is worth nothing.
+            StoreVerdict::Unconditional | StoreVerdict::There => {
+                return !std::mem::replace(&mut facts.is_unconditional, true);
+            }
+            StoreVerdict::Another => {
+                self.packed.iter_mut().for_each(PackedObject::rename);
+                self.is_renamed = true;
+                return true;
+            }
+            _ => {}
         }
         let is_clock = matches!(reply.status.as_u16(), 400 | 403)
             && differs.is_some_and(|differs| differs >= SKEW);
@@ -177,16 +199,28 @@ impl S3Carrier {
         self.memory.is_of_one(&mut self.batch, &said.text, answers)
     }
 
+    /// What is made of the answer to what was sent, or to the question whether that is there already.
+    fn verdict(&mut self, reply: &Reply, said: &StoreWords) -> StoreVerdict {
+        let status = reply.status.as_u16();
+        if std::mem::take(&mut self.is_comparing) {
+            let length = reply.headers.get(CONTENT_LENGTH);
+            let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+            let sent = self.packed.as_ref().map_or(0, |packed| packed.body.len());
+            return StoreVerdict::of_what_is_there(status, length, sent);
+        }
+        let is_conditional = !self.facts.lock().is_unconditional;
+        StoreVerdict::of(status, &said.code, is_conditional)
+    }
+
     /// What the answer says about what was sent.
     fn conclude(&mut self, reply: &Reply, answers: &mut Vec<Answer>) -> Result<(), Error> {
         let status = reply.status.as_u16();
         let said = StoreWords::of(reply, self.keys.secrets());
-        let is_conditional = !self.facts.lock().is_unconditional;
-        let verdict = StoreVerdict::of(status, &said.code, is_conditional);
+        let verdict = self.verdict(reply, &said);
         if self.is_sent_again(reply, verdict) {
             return Ok(());
         }
-        self.packed = None;
+        (self.packed, self.is_renamed) = (None, false);
         let is_turned_away = matches!(verdict, StoreVerdict::Held | StoreVerdict::Passing);
         if is_turned_away && self.is_of_one(reply, &said, answers) {
             return Ok(());
@@ -207,10 +241,6 @@ impl S3Carrier {
                 self.batch.shrink();
                 self.batch.refused(&said.text, answers);
             }
-            StoreVerdict::Failed | StoreVerdict::Unconditional if self.batch.halve() => {}
-            StoreVerdict::Failed | StoreVerdict::Unconditional => {
-                return Err(Error::Failed(said.text));
-            }
             StoreVerdict::Held => {
                 let hint = verdict::hint(status, &said.code);
                 return Err(Error::Held {
@@ -224,6 +254,8 @@ impl S3Carrier {
                     pause: self.config.pause.asked_by(reply),
                 });
             }
+            _ if self.batch.halve() => {}
+            _ => return Err(Error::Failed(said.text)),
         }
         Ok(())
     }
@@ -278,6 +310,8 @@ impl BatchCarrier for S3Carrier {
             client: HttpClient::new(wire),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             is_resigned: false,
+            is_comparing: false,
+            is_renamed: false,
             has_taken: false,
             memory: memory.clone(),
             facts: facts.clone(),

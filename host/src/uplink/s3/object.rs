@@ -59,6 +59,22 @@ pub(super) struct PackedObject {
     pub(super) name: String,
     pub(super) body: Bytes,
     pub(super) content_type: &'static str,
+    /// Bytes of the name that stand behind what tells it from others.
+    ending: usize,
+}
+
+impl PackedObject {
+    /// Gives it a name that no object has.
+    pub(super) fn rename(&mut self) {
+        let place = self.name.len().saturating_sub(self.ending);
+        let apart = again();
+        self.name.insert_str(place, &apart);
+    }
+}
+
+/// What stands in a name that is not to be that of what is there already.
+fn again() -> String {
+    format!("-again-{:08x}", fastrand::u32(..))
 }
 
 /// Puts an object together of what is sent at once.
@@ -95,12 +111,13 @@ pub(super) fn pack(config: &Config, lines: &[ObjectLine]) -> PackedObject {
         )
     });
     if lines.iter().any(|line| line.is_asked_anew) {
-        // Writing into a text cannot fail.
-        let _ = write!(name, "-again-{:08x}", fastrand::u32(..));
+        name.push_str(&again());
     }
-    // The same.
+    let stem = name.len();
+    // Writing into a text cannot fail.
     let _ = write!(name, ".{form}{ending}");
     PackedObject {
+        ending: name.len() - stem,
         name,
         body,
         content_type,

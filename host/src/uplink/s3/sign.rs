@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Uri};
 use jiff::Timestamp;
-use rusty_s3::actions::{GetObject, PutObject};
+use rusty_s3::actions::{GetObject, HeadObject, PutObject};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
 use super::super::web::Whole;
@@ -97,6 +97,16 @@ impl SignedBucket {
         let url = action.sign_with_time(COUNTS, &moment(at));
         let host = authority(url.host_str(), url.port());
         request(Method::PUT, (url.path(), url.query(), &host), headers, body)
+    }
+
+    /// A request for what is known of an object, without what stands in it.
+    pub(super) fn head(&self, name: &str, at: WallTime) -> Request<Whole> {
+        let action = HeadObject::new(&self.bucket, Some(&self.credentials), name);
+        let url = action.sign_with_time(COUNTS, &moment(at));
+        let host = authority(url.host_str(), url.port());
+        let body = Whole::new(bytes::Bytes::new());
+        let place = (url.path(), url.query(), &*host);
+        request(Method::HEAD, place, HeaderMap::new(), body)
     }
 
     /// A request for the names of none of its objects.

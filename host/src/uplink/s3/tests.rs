@@ -110,6 +110,12 @@ async fn answer(stream: &mut TcpStream, status: &str, body: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
 }
 
+/// What is known of an object of so many bytes.
+async fn there(stream: &mut TcpStream, status: &str, length: usize) {
+    let text = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
 fn error(code: &str) -> String {
     format!(
         "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>No, AKIDEXAMPLE</Message></Error>"
@@ -136,6 +142,11 @@ async fn what_gathers_goes_when_nothing_more_comes_and_what_is_there_already_is_
         let server = async {
             let (line, head, body) = request(&mut stream).await;
             answer(&mut stream, status, "").await;
+            if status.starts_with("412") {
+                let (asked, ..) = request(&mut stream).await;
+                assert!(asked.starts_with("HEAD ") && name(&asked) == name(&line));
+                there(&mut stream, "200 OK", body.len()).await;
+            }
             (line, head, body)
         };
         let ((line, head, body), (answers, turned)) = tokio::join!(server, turn(&mut lane));
@@ -157,6 +168,41 @@ async fn what_gathers_goes_when_nothing_more_comes_and_what_is_there_already_is_
         names[0].starts_with(begins) && names[0].ends_with(".ndjson"),
         "{names:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_there_and_is_not_goes_under_another_name_and_then_without_a_condition()
+{
+    for (status, length) in [("404 Not Found", 0), ("403 Forbidden", 8), ("200 OK", 7)] {
+        let (mut stream, mut lane) = pair().await;
+        offer(&mut lane, 1).unwrap();
+        lane.press();
+        let server = async {
+            let (first, ..) = request(&mut stream).await;
+            answer(&mut stream, "412 Precondition Failed", "").await;
+            let (asked, ..) = request(&mut stream).await;
+            assert!(asked.starts_with("HEAD "), "{asked}");
+            there(&mut stream, status, length).await;
+            let (second, head, _) = request(&mut stream).await;
+            assert!(head.contains("if-none-match: *"), "{head}");
+            answer(&mut stream, "412 Precondition Failed", "").await;
+            let (third, head, body) = request(&mut stream).await;
+            assert!(!head.contains("if-none-match"), "{head}");
+            assert_eq!(body, "{\"n\":1}\n");
+            answer(&mut stream, "200 OK", "").await;
+            (first, second, third)
+        };
+        let ((first, second, third), (answers, turned)) = tokio::join!(server, turn(&mut lane));
+        turned.unwrap();
+        assert!(
+            matches!(answers[..], [Answer::Accepted { .. }]),
+            "{answers:?}"
+        );
+        assert_ne!(name(&first), name(&second));
+        assert_eq!(name(&second), name(&third));
+        let stem = name(&first).strip_suffix(".ndjson").unwrap();
+        assert!(name(&second).starts_with(stem) && name(&second).ends_with(".ndjson"));
+    }
 }
 
 #[tokio::test]

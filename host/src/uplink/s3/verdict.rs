@@ -21,6 +21,10 @@ pub(super) enum StoreVerdict {
     Passing,
     /// It takes no object under a condition: the same without one may be taken.
     Unconditional,
+    /// It says that there is one of this name, which is made of what stands in it: whether that is so is asked.
+    There,
+    /// What is there is not what was sent, or nobody knows: it goes under another name.
+    Another,
 }
 
 /// Errors that say the same of every object, whatever their status is.
@@ -53,8 +57,7 @@ impl StoreVerdict {
     pub(super) fn of(status: u16, code: &str, is_conditional: bool) -> Self {
         match status {
             200..=299 => Self::Accepted,
-            // It is there already.
-            412 if is_conditional => Self::Accepted,
+            412 if is_conditional => Self::There,
             501 if is_conditional => Self::Unconditional,
             413 => Self::TooLarge,
             _ if TOO_LARGE.contains(&code) => Self::TooLarge,
@@ -65,6 +68,16 @@ impl StoreVerdict {
                 Self::Passing
             }
             _ => Self::Failed,
+        }
+    }
+
+    /// Of an answer about the object that is said to be there; `length`: bytes that it has by that, `sent`: those that it must have.
+    /// A key that may only put gets 403, and the answer to such a question has no words.
+    pub(super) fn of_what_is_there(status: u16, length: Option<usize>, sent: usize) -> Self {
+        match Self::of(status, "", false) {
+            Self::Accepted if length == Some(sent) => Self::Accepted,
+            Self::Passing => Self::Passing,
+            _ => Self::Another,
         }
     }
 }
@@ -156,7 +169,7 @@ mod tests {
     fn the_name_of_an_error_counts_more_than_its_status() {
         let of = |status, code| StoreVerdict::of(status, code, true);
         assert_eq!(of(200, ""), StoreVerdict::Accepted);
-        assert_eq!(of(412, "PreconditionFailed"), StoreVerdict::Accepted);
+        assert_eq!(of(412, "PreconditionFailed"), StoreVerdict::There);
         assert_eq!(StoreVerdict::of(412, "", false), StoreVerdict::Failed);
         assert_eq!(of(501, "NotImplemented"), StoreVerdict::Unconditional);
         assert_eq!(
@@ -185,6 +198,23 @@ mod tests {
         }
         for (status, code) in [(400, "InvalidRequest"), (500, "InternalError"), (418, "")] {
             assert_eq!(of(status, code), StoreVerdict::Failed, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_that_is_there_and_as_long_as_what_was_sent_is_the_same() {
+        for (status, length, verdict) in [
+            (200, Some(7), StoreVerdict::Accepted),
+            (200, Some(8), StoreVerdict::Another),
+            (200, None, StoreVerdict::Another),
+            (403, Some(7), StoreVerdict::Another),
+            (404, None, StoreVerdict::Another),
+            (405, None, StoreVerdict::Another),
+            (500, None, StoreVerdict::Another),
+            (503, None, StoreVerdict::Passing),
+        ] {
+            let found = StoreVerdict::of_what_is_there(status, length, 7);
+            assert_eq!(found, verdict, "{status} {length:?}");
         }
     }
 
