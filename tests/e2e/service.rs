@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Trial> {
     let mut cases = cases![
         a_start_a_reload_and_a_stop_are_told,
         whoever_asks_while_it_is_started_again_waits_and_is_not_turned_away,
+        more_descriptors_than_anybody_can_pass_are_told_once,
     ];
     cases.extend(cases![long; the_watchdog_starves_while_a_loop_stands]);
     cases
@@ -132,6 +133,22 @@ fn watched(field: &Broker, cloud: &Broker, watchdog: &str) -> Result<(ServiceMan
         .env("NOTIFY_SOCKET", &socket)
         .env("WATCHDOG_USEC", watchdog);
     Ok((manager, setup))
+}
+
+/// An environment that claims a million descriptors, the first of which is no port.
+/// Guarantee: that is told in one line, the gateway runs, and it ends when it is asked to.
+fn more_descriptors_than_anybody_can_pass_are_told_once() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()));
+    let passing = "exec 3</dev/null; LISTEN_FDS=1000000 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let gateway = setup.under(&["bash", "-c", passing]).start()?;
+    let told = gateway.lines().all();
+    let told = told.iter().filter(|line| line.contains("no port"));
+    ensure!(told.count() == 1, "{:#?}", gateway.lines().all());
+    gateway.terminate()?;
+    let (status, _) = gateway.end()?;
+    ensure!(status.success(), "ended with {status}");
+    Ok(())
 }
 
 /// A gateway is started, its config changes and changes back to one with a mistake, and it is stopped.

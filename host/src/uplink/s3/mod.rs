@@ -43,7 +43,7 @@ use super::batch::{BatchCarrier, BatchMemory, BatchMessage, RequestBatch};
 use super::carrier::{Answer, OutgoingPacket, PacketOrigin, Unsendable};
 use super::web::{Dialling, HttpClient, HttpConnection, Reply, Whole};
 use crate::clock::Now;
-use crate::link::Backoff;
+use crate::link::{Backoff, SecretFiles, Tls};
 use crate::message::key_hash;
 
 /// Clocks that differ by less are no reason why a signature is not taken.
@@ -286,6 +286,10 @@ impl BatchCarrier for S3Carrier {
 
     fn backoff(config: &Config) -> Backoff {
         config.backoff
+    }
+
+    fn files(config: &Config) -> SecretFiles {
+        SecretFiles::of(config.secrets(), config.tls.iter().flat_map(Tls::paths))
     }
 
     async fn open(
