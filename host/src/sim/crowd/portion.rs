@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimPortion {
     pub index: u32,
-    /// At least 1.
+    /// How many connections there are, at least 1.
     pub of: u32,
 }
 
