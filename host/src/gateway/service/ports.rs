@@ -18,9 +18,6 @@ use crate::link::{self, HandedOver, PortKeeper};
 
 /// What sources get to ask for theirs, before the others are closed.
 const CLAIMED_WITHIN: Duration = Duration::from_secs(10);
-/// Descriptors that are looked at, at most, whatever number the environment claims: more than any service manager keeps for one service by
-/// default, and than a process may have open.
-const MOST_PASSED: usize = 1_024;
 /// Ports that are still to be told of, when the service manager is busy.
 const MOST_UNTOLD: usize = 256;
 
@@ -37,24 +34,17 @@ pub(in crate::gateway) struct PortOrders(mpsc::Receiver<PortOrder>);
 pub(in crate::gateway) fn take_over(service: &ServiceSocket) -> PortOrders {
     let mut passed = ListenFd::from_env();
     let mut handed_over = Vec::new();
-    let mut strange = 0_usize;
-    for index in 0..passed.len().min(MOST_PASSED) {
+    for index in 0..passed.len() {
         if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
             handed_over.push(HandedOver::Listener(listener));
         } else if let Ok(Some(socket)) = passed.take_udp_socket(index) {
             handed_over.push(HandedOver::Datagrams(socket));
         } else {
-            strange += 1;
+            tracing::warn!(
+                number = index,
+                "the service manager passed something that is no port; it is left alone"
+            );
         }
-    }
-    if strange > 0 || passed.len() > MOST_PASSED {
-        let (claimed, looked_at) = (passed.len(), passed.len().min(MOST_PASSED));
-        tracing::warn!(
-            claimed,
-            looked_at,
-            strange,
-            "the service manager passed something that is no port, or more than it can have; it is left alone"
-        );
     }
     let (orders, untold) = mpsc::channel(MOST_UNTOLD);
     if service.is_heard() {
