@@ -18,6 +18,8 @@ use crate::link::{self, HandedOver, PortKeeper};
 
 /// What sources get to ask for theirs, before the others are closed.
 const CLAIMED_WITHIN: Duration = Duration::from_secs(10);
+/// More descriptors than a service manager passes: whoever says so is none, and room for them may not even be there.
+const MOST_PASSED: usize = 4_096;
 /// Ports that are still to be told of, when the service manager is busy.
 const MOST_UNTOLD: usize = 256;
 
@@ -32,19 +34,23 @@ pub(in crate::gateway) struct PortOrders(mpsc::Receiver<PortOrder>);
 
 /// Takes over what the service manager kept, and lets it keep what is listened on from now on.
 pub(in crate::gateway) fn take_over(service: &ServiceSocket) -> PortOrders {
-    let mut passed = ListenFd::from_env();
+    let mut passed = passed();
     let mut handed_over = Vec::new();
+    let mut others = 0_usize;
     for index in 0..passed.len() {
         if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
             handed_over.push(HandedOver::Listener(listener));
         } else if let Ok(Some(socket)) = passed.take_udp_socket(index) {
             handed_over.push(HandedOver::Datagrams(socket));
         } else {
-            tracing::warn!(
-                number = index,
-                "the service manager passed something that is no port; it is left alone"
-            );
+            others += 1;
         }
+    }
+    if others > 0 {
+        tracing::warn!(
+            others,
+            "the service manager passed something that is no port; it is left alone"
+        );
     }
     let (orders, untold) = mpsc::channel(MOST_UNTOLD);
     if service.is_heard() {
@@ -53,6 +59,24 @@ pub(in crate::gateway) fn take_over(service: &ServiceSocket) -> PortOrders {
         link::hand_over(handed_over);
     }
     PortOrders(untold)
+}
+
+/// What `LISTEN_FDS` says is there; nothing, where no service manager says so.
+fn passed() -> ListenFd {
+    match std::env::var_os("LISTEN_FDS") {
+        Some(count) if !count.to_str().is_some_and(is_count) => {
+            tracing::warn!(
+                most = MOST_PASSED,
+                "LISTEN_FDS in the environment is no count of ports that a service manager passes: none is taken over"
+            );
+            ListenFd::empty()
+        }
+        _ => ListenFd::from_env(),
+    }
+}
+
+fn is_count(text: &str) -> bool {
+    text.is_empty() || text.parse().is_ok_and(|count: usize| count <= MOST_PASSED)
 }
 
 /// Tells the service manager what to keep, however busy it is, and closes what nobody has asked for once everybody could.
@@ -123,5 +147,27 @@ impl PortKeeper for KeptByManager {
 
     fn forget(&self, name: &str) {
         self.order(PortOrder::Forget(name.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_count_or_more_than_anybody_passes_makes_no_room() {
+        for count in ["", "0", "3", "4096"] {
+            assert!(is_count(count), "{count}");
+        }
+        for none in [
+            "-1",
+            "abc",
+            "3 4",
+            "4097",
+            "99999999999",
+            "99999999999999999999",
+        ] {
+            assert!(!is_count(none), "{none}");
+        }
     }
 }
