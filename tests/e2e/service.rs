@@ -135,15 +135,17 @@ fn watched(field: &Broker, cloud: &Broker, watchdog: &str) -> Result<(ServiceMan
     Ok((manager, setup))
 }
 
-/// An environment that claims a million descriptors, the first of which is no port.
+/// An environment that claims a thousand million descriptors.
 /// Guarantee: that is told in one line, the gateway runs, and it ends when it is asked to.
 fn more_descriptors_than_anybody_can_pass_are_told_once() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let setup = Gateway::with(Config::forwarding().between(&field.url(), &cloud.url()));
-    let passing = "exec 3</dev/null; LISTEN_FDS=1000000 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let passing = "exec 3</dev/null; LISTEN_FDS=1000000000 LISTEN_PID=$$ exec \"$0\" \"$@\"";
     let gateway = setup.under(&["bash", "-c", passing]).start()?;
     let told = gateway.lines().all();
-    let told = told.iter().filter(|line| line.contains("no port"));
+    let told = told
+        .iter()
+        .filter(|line| line.contains("LISTEN_FDS in the environment is no count"));
     ensure!(told.count() == 1, "{:#?}", gateway.lines().all());
     gateway.terminate()?;
     let (status, _) = gateway.end()?;
