@@ -12,7 +12,7 @@ pub enum Until {
     Elapsed(Duration),
     /// After this many messages, over all devices.
     Count(u64),
-    /// When [`Simulation::stop_sending`] is called.
+    /// When [`super::Simulation::stop_sending`] is called.
     Told,
 }
 
