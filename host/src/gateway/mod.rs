@@ -91,7 +91,7 @@ fn run_here(
     crash::keep_in(&config.gateway.data_dir);
     gathered::clear(&config.gateway.data_dir);
     let service = ServiceSocket::of(&origin.env, std::process::id());
-    let orders = ports::take_over(&service);
+    let orders = ports::take_over(&service, &origin.env);
     let port = AdminPort::bind(&config.admin)?;
     let network = network()?;
     let (running, parts) = prepare::prepare(config, origin, standing, (service, &network))?;

@@ -1,6 +1,7 @@
 //! Ports that the service manager keeps open while the gateway is started again, or opened itself before the first start: systemd's
 //! store of descriptors (`FileDescriptorStoreMax=`) and its sockets units, `sd_listen_fds(3)`.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,9 +33,12 @@ enum PortOrder {
 /// What it has not been told yet.
 pub(in crate::gateway) struct PortOrders(mpsc::Receiver<PortOrder>);
 
-/// Takes over what the service manager kept, and lets it keep what is listened on from now on.
-pub(in crate::gateway) fn take_over(service: &ServiceSocket) -> PortOrders {
-    let mut passed = passed();
+/// Takes over what the service manager kept, as this environment says, and lets it keep what is listened on from now on.
+pub(in crate::gateway) fn take_over(
+    service: &ServiceSocket,
+    environment: &BTreeMap<String, String>,
+) -> PortOrders {
+    let mut passed = passed(environment);
     let mut handed_over = Vec::new();
     let mut others = 0_usize;
     for index in 0..passed.len() {
@@ -62,9 +66,9 @@ pub(in crate::gateway) fn take_over(service: &ServiceSocket) -> PortOrders {
 }
 
 /// What `LISTEN_FDS` says is there; nothing, where no service manager says so.
-fn passed() -> ListenFd {
-    match std::env::var_os("LISTEN_FDS") {
-        Some(count) if !count.to_str().is_some_and(is_count) => {
+fn passed(environment: &BTreeMap<String, String>) -> ListenFd {
+    match environment.get("LISTEN_FDS") {
+        Some(count) if !is_count(count) => {
             tracing::warn!(
                 most = MOST_PASSED,
                 "LISTEN_FDS in the environment is no count of ports that a service manager passes: none is taken over"
