@@ -31,8 +31,8 @@ Examples:
       10,000 clients, 500 new ones a second; when all stand they send for a minute, and the last hundred end
       without a goodbye. Was every will heard, and are the limits kept?
 
-Exit code 0: everything sent was acknowledged, no limit exceeded and, where it is watched, nothing was lost or out of order;
-1: not so.";
+Exit code 0: everything sent was acknowledged, no limit exceeded and, where it is watched, nothing was lost or out of \
+order; 1: not so.";
 
 /// Arguments of `tidegate sim`.
 #[derive(Clone, Debug, Args)]
